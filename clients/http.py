@@ -1,0 +1,207 @@
+"""One HTTP transport for all outside systems: timeouts, limits, and wire errors into `clients.errors`.
+
+It never retries: retries are Temporal's, where they can be seen.
+"""
+
+import email.utils
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from clients.errors import (
+    AlreadyExists,
+    ClientError,
+    Denied,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Throttled,
+    Unintelligible,
+    Unreachable,
+)
+
+#: Time to get a connection: a system that does not even accept one within this is down.
+CONNECT_TIMEOUT = timedelta(seconds=5)
+#: Kept-open connections; beyond it calls share or wait, so that a burst does not become a flood.
+MAX_CONNECTIONS = 64
+#: Longest answer that is read: the largest legitimate ones are pages of lists and bootstrap manifests.
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+#: Methods that change nothing: a lost answer to one of them leaves nothing in doubt.
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its status, headers (case-insensitive) and raw body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Explain = Callable[[Answer], str]
+Classify = Callable[[Answer, str], type[ClientError] | None]
+
+
+class HttpSystem:
+    """An outside system behind one base URL.
+
+    `explain` finds the human words in an error's answer; `classify` may name the error class where the
+    status alone does not tell (it sees the answer and those words; None leaves it to the status).
+    Answers larger than `MAX_ANSWER_BYTES` are cut off and count as unintelligible.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: timedelta,
+        explain: Explain,
+        classify: Classify | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self.system = system
+        self.timeout = timeout
+        self._explain = explain
+        self._classify = classify
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers=dict(headers),
+            timeout=httpx.Timeout(
+                timeout.total_seconds(),
+                connect=min(CONNECT_TIMEOUT, timeout).total_seconds(),
+            ),
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            verify=verify,
+            follow_redirects=False,
+            trust_env=True,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; the system cannot be called afterwards."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make one call and return its answer if that is a 2xx; raise a `ClientError` for all else.
+
+        `operation` says in a few words what is being done ("create project demo"); it appears in errors.
+        """
+        try:
+            async with self._http.stream(method, path, params=query, json=body, headers=headers) as response:
+                answer = Answer(response.status_code, response.headers, await self._read(response, operation))
+        except httpx.HTTPError as error:
+            raise self._unreachable(method, operation, error) from error
+        if not 200 <= answer.status < 300:
+            raise self._failure(method, operation, answer)
+        return answer
+
+    async def call_json(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Like `call`, and the answer's body as JSON; None for an empty body."""
+        answer = await self.call(method, path, operation, query=query, body=body, headers=headers)
+        if not answer.body.strip():
+            return None
+        try:
+            return json.loads(answer.body)
+        except ValueError as error:
+            raise Unintelligible(
+                self.system,
+                operation,
+                f"the answer ({answer.status}) is not JSON",
+                ambiguous=method not in _SAFE_METHODS,
+            ) from error
+
+    async def _read(self, response: httpx.Response, operation: str) -> bytes:
+        content = bytearray()
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > MAX_ANSWER_BYTES:
+                raise Unintelligible(
+                    self.system,
+                    operation,
+                    f"the answer is larger than {MAX_ANSWER_BYTES} bytes",
+                    ambiguous=True,
+                )
+        return bytes(content)
+
+    def _unreachable(self, method: str, operation: str, error: httpx.HTTPError) -> ClientError:
+        never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        if isinstance(error, httpx.TimeoutException):
+            detail = f"no answer within {self.timeout.total_seconds():g} s"
+        elif isinstance(error, httpx.ConnectError):
+            detail = f"cannot connect to {self._http.base_url.host}"
+        else:
+            detail = f"the connection was cut ({type(error).__name__})"
+        return Unreachable(
+            self.system, operation, detail, ambiguous=not never_sent and method not in _SAFE_METHODS
+        )
+
+    def _failure(self, method: str, operation: str, answer: Answer) -> ClientError:
+        detail = f"{answer.status} {self._explain(answer)}".strip()
+        kind = self._classify(answer, detail) if self._classify else None
+        if kind is None:
+            kind = _KIND_OF_STATUS.get(answer.status, ServerFailed if answer.status >= 500 else Rejected)
+        if kind is Throttled:
+            return Throttled(self.system, operation, detail, retry_after=retry_after(answer.headers))
+        if kind is ServerFailed:
+            ambiguous = method not in _SAFE_METHODS
+            return ServerFailed(self.system, operation, detail, status=answer.status, ambiguous=ambiguous)
+        return kind(self.system, operation, detail)
+
+
+_KIND_OF_STATUS: dict[int, type[ClientError]] = {
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    408: ServerFailed,
+    409: AlreadyExists,
+    429: Throttled,
+}
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """The delay that a `Retry-After` header asks for, as seconds or date (RFC 9110, 10.2.3); None without one."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isdigit():
+        return timedelta(seconds=int(value))
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(timedelta(0), moment - datetime.now(UTC))
