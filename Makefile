@@ -1,5 +1,5 @@
 # Everything a newcomer or CI runs. `make` alone lists the targets.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
@@ -11,7 +11,7 @@ help:  ## List the targets
 
 # The lock files are installed by hash and nothing else is resolved or downloaded.
 $(VENV)/.run: requirements.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: Moorage needs Python 3.11 or later (make PYTHON=python3.12 ...)"; exit 2; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Moorage needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 2; }
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -194,7 +194,7 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """The delay that a `Retry-After` header asks for, as seconds or date (RFC 9110, 10.2.3); None without one."""
+    """The delay that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None
