@@ -1,0 +1,230 @@
+"""The seam to a host cluster: what Moorage needs of a Kubernetes with Helm, and nothing of environments.
+
+`Host` and `VirtualCluster` are what the simulated host and a real one both offer; the frozen models are what
+they answer. Every failure is a `clients.errors.ClientError`. Nothing here waits for anything to come
+about: callers ask again, and can be cancelled in between.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NoReturn, Protocol
+
+import yaml
+
+#: A Kubernetes object as it stands in a manifest: `apiVersion`, `kind`, `metadata` and the rest.
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace as the host has it. `uid` tells it from an earlier or later one of the same name."""
+
+    name: str
+    uid: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    terminating: bool = False
+
+
+class ReleaseStatus(StrEnum):
+    """Where a Helm release stands.
+
+    PENDING with nobody working on it is what a killed Helm leaves; it blocks every later install.
+    """
+
+    DEPLOYED = "deployed"
+    PENDING = "pending"
+    FAILED = "failed"
+    UNINSTALLING = "uninstalling"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A Helm release as the host has it, with the labels that were given at its install."""
+
+    name: str
+    namespace: str
+    status: ReleaseStatus
+    chart_version: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Which chart. `repository` is a URL (https, oci), or None when `name` itself says where it is."""
+
+    repository: str | None
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Startup:
+    """How far the start of a release is, in words that a person understands.
+
+    `waiting_for` is empty once `ready`; `failed` is the cause when waiting longer has no sense.
+    """
+
+    ready: bool
+    waiting_for: str = ""
+    failed: str | None = None
+
+
+class Kubeconfig:
+    """A kubeconfig that never shows its content: not in `repr`, `str` or a pickle, only by `text()`.
+
+    Raises ValueError, without a word of the content, for what is no kubeconfig.
+    """
+
+    __slots__ = ("__text", "fingerprint", "secret_name", "server")
+
+    #: SHA-256 of the text, in hex: tells whether it is still the same one, and nothing else.
+    fingerprint: str
+    #: The Secret of the host cluster in which it lives.
+    secret_name: str
+    #: The address of the API server that it leads to.
+    server: str
+
+    def __init__(self, text: str, *, secret_name: str) -> None:
+        self.__text = text
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.secret_name = secret_name
+        self.server = str(self.current()[0]["server"])
+
+    def text(self) -> str:
+        """The YAML itself: a credential."""
+        return self.__text
+
+    def current(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The cluster and the user of the current context, as the kubeconfig's YAML has them: credentials."""
+        try:
+            document = yaml.safe_load(self.__text)
+            wanted = document["current-context"]
+            context = next(entry["context"] for entry in document["contexts"] if entry["name"] == wanted)
+            cluster = next(
+                entry["cluster"] for entry in document["clusters"] if entry["name"] == context["cluster"]
+            )
+            user = next(entry["user"] for entry in document["users"] if entry["name"] == context["user"])
+            cluster["server"]
+        except (yaml.YAMLError, KeyError, TypeError, StopIteration):
+            pass
+        else:
+            return cluster, user
+        # Raised outside of the handler: the parser's own error quotes the lines that it could not read.
+        raise ValueError(f"what Secret {self.secret_name} holds is not a kubeconfig with a current context")
+
+    def __repr__(self) -> str:
+        return f"Kubeconfig(server={self.server!r}, fingerprint={self.fingerprint[:12]!r}, text hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a kubeconfig is not serialized")
+
+
+class VirtualCluster(Protocol):
+    """The API server inside a vCluster, spoken to with its kubeconfig."""
+
+    async def ready(self) -> bool:
+        """Whether `/readyz` says so; False as well while nothing answers. Denied for a refused credential."""
+        ...
+
+    async def version(self) -> str:
+        """The Kubernetes version that it gives, such as `v1.36.0`."""
+        ...
+
+    async def apply(self, manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
+        """Make all of them be there, with `labels` added to each; again does nothing more.
+
+        Namespaces and definitions of kinds come first, the rest in the given order. Rejected for what is
+        no Kubernetes object or of a kind that it does not know.
+        """
+        ...
+
+    async def present(self, manifests: Sequence[Manifest]) -> list[str]:
+        """Which of them are there, as `Kind name` or `Kind namespace/name`."""
+        ...
+
+
+class Host(Protocol):
+    """A host cluster. Absent things are None on get, NotFound on delete; AlreadyExists on create."""
+
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections; the host cannot be called afterwards."""
+        ...
+
+    async def check(self) -> str:
+        """Its version, which shows that it is reachable and that the credentials are good."""
+        ...
+
+    async def create_namespace(
+        self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+    ) -> Namespace:
+        """Create it, and never adopt one: AlreadyExists if there is one, terminating or not."""
+        ...
+
+    async def get_namespace(self, name: str) -> Namespace | None: ...
+
+    async def delete_namespace(self, name: str, uid: str) -> None:
+        """Ask for the end of exactly the one with this UID; it is gone when `get_namespace` says so.
+
+        NotFound if there is none, Rejected if there is one with another UID. Again while it terminates: fine.
+        """
+        ...
+
+    async def namespace_blockers(self, name: str) -> list[str]:
+        """What keeps a terminating namespace from going, in words; empty if nothing does or it is gone."""
+        ...
+
+    async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
+        """Make all of them be in the namespace, which the caller has read as its own.
+
+        NotFound if the namespace is not there, Rejected while it terminates.
+        """
+        ...
+
+    async def get_release(self, namespace: str, name: str) -> Release | None: ...
+
+    async def install_release(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Install without waiting for the start. AlreadyExists whatever the status of the one that is there.
+
+        NotFound if the namespace is not there, Rejected while it terminates or for a chart or values
+        that cannot be.
+        """
+        ...
+
+    async def uninstall_release(self, namespace: str, name: str) -> None:
+        """Uninstall it, in any status; what it ran may end a little later, and its volumes stay."""
+        ...
+
+    async def startup(self, namespace: str, release: str) -> Startup:
+        """How far its start is. NotFound if there is no such release."""
+        ...
+
+    async def volumes(self, namespace: str, release: str) -> list[str]:
+        """Names of the volume claims that the release left or uses, whether or not it is there any more."""
+        ...
+
+    async def delete_volume(self, namespace: str, name: str) -> None:
+        """Delete the volume claim. NotFound if it is gone."""
+        ...
+
+    async def leftovers(self, namespace: str, release: str) -> list[str]:
+        """All that is still there of the release, its record and its volumes included, as `Kind name`."""
+        ...
+
+    async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
+        """The exported kubeconfig of the vCluster; None until its Secret is there. It may lag the pod."""
+        ...
+
+    def virtual_cluster(self, kubeconfig: Kubeconfig) -> AbstractAsyncContextManager[VirtualCluster]:
+        """The API server that the kubeconfig leads to; leaving the context closes its connections."""
+        ...
