@@ -1,0 +1,188 @@
+"""The signatures of all activities: names and types, no bodies. `activities/` implements them.
+
+Every step has three, side by side. What they guarantee:
+
+- ensure   afterwards the thing is there, bears our mark, and is there once; repeating it changes nothing
+- remove   afterwards nothing of it that bears our mark is there; an undo of what never was is a success
+- inspect  says what of it that bears our mark is there; changes nothing
+"""
+
+from abc import ABC, abstractmethod
+
+from temporalio import activity
+
+from contracts.base import Frozen
+from contracts.environment import Environment, Receipt
+
+
+class EnsureInput(Frozen):
+    """For ensure: the environment to make a part of."""
+
+    environment: Environment
+
+
+class RemoveInput(Frozen):
+    """For remove. `force`: do not wait for the virtual cluster's own word, it is gone or cannot answer."""
+
+    environment: Environment
+    force: bool = False
+
+
+class RemoveResult(Frozen):
+    """What remove did, in a few words, and whether an earlier try of it had no answer."""
+
+    note: str = ""
+    in_doubt: bool = False
+
+
+class InspectInput(Frozen):
+    """For inspect: the environment to look for."""
+
+    environment: Environment
+
+
+class InspectResult(Frozen):
+    """What is there, one line a thing; empty when nothing is left."""
+
+    left: tuple[str, ...] = ()
+
+
+class Waiting(Frozen):
+    """Heartbeat details: what a running activity waits for, in words."""
+
+    waiting_for: str
+
+
+class CheckPeopleInput(Frozen):
+    """Everybody who shall use the environment must be known where its members are kept."""
+
+    environment: Environment
+
+
+class PeopleActivities(ABC):
+    """The read-only check before the first step."""
+
+    @activity.defn(name="people.check")
+    @abstractmethod
+    async def check(self, input: CheckPeopleInput) -> None:
+        """Return if all are known; `UnknownPerson` names who is not."""
+
+
+class ProjectStep(ABC):
+    """The environment's project in the control plane."""
+
+    @activity.defn(name="project.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="project.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="project.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class GroupStep(ABC):
+    """The environment's group in the control plane."""
+
+    @activity.defn(name="group.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="group.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="group.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class RoleBindingStep(ABC):
+    """The group's role on the project and, without an identity provider, its members as local users."""
+
+    @activity.defn(name="role-binding.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="role-binding.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="role-binding.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class IdentityStep(ABC):
+    """The group of the same name in the identity provider, and its members."""
+
+    @activity.defn(name="identity.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="identity.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="identity.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class NamespaceStep(ABC):
+    """The namespace on the host cluster, with its quota, limits and policies."""
+
+    @activity.defn(name="namespace.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="namespace.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="namespace.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class VClusterStep(ABC):
+    """The virtual cluster's release on the host cluster, started."""
+
+    @activity.defn(name="vcluster.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="vcluster.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="vcluster.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class KubeconfigStep(ABC):
+    """The kubeconfig that the virtual cluster exports, and that it works. Nothing of its own to undo."""
+
+    @activity.defn(name="kubeconfig.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+
+class ImportStep(ABC):
+    """The virtual cluster's record in the control plane, reporting ready and healthy."""
+
+    @activity.defn(name="import.ensure")
+    @abstractmethod
+    async def ensure(self, input: EnsureInput) -> Receipt: ...
+
+    @activity.defn(name="import.remove")
+    @abstractmethod
+    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+
+    @activity.defn(name="import.inspect")
+    @abstractmethod
+    async def inspect(self, input: InspectInput) -> InspectResult: ...

@@ -1,0 +1,41 @@
+"""Lengths of time as people write them: "90m", "8h", "1d 12h"."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_PART = re.compile(r"(\d{1,6})\s*([wdhms])")
+_WHOLE = re.compile(r"\s*(\d{1,6}\s*[wdhms]\s*)+")
+
+DURATION_FORM = 'a number and a unit, such as "90m", "8h", "3d" or "1d 12h"'
+
+
+def parse_duration(text: str) -> timedelta:
+    """The length of time that `text` says; ValueError if it says none."""
+    if not _WHOLE.fullmatch(text.lower()):
+        raise ValueError(f'"{text}" is not a length of time: write {DURATION_FORM}')
+    parts = _PART.findall(text.lower())
+    return sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+
+
+def format_duration(length: timedelta) -> str:
+    """The two largest units of `length`, as `parse_duration` reads them: "1d 12h", "8h", "45s"."""
+    seconds = max(0, round(length.total_seconds()))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"
+
+
+def _read(value: object) -> object:
+    # ISO 8601 ("PT8H"), which is how a payload holds it, is left to pydantic.
+    return parse_duration(value) if isinstance(value, str) and not value.startswith(("P", "-P")) else value
+
+
+#: A length of time in a model: written as people write it or as ISO 8601, kept as a timedelta.
+Duration = Annotated[timedelta, BeforeValidator(_read)]

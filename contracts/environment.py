@@ -1,0 +1,187 @@
+"""What an environment is: what was asked for, what was decided from it, and how it stands."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from contracts.base import Frozen
+from contracts.durations import Duration
+from contracts.naming import OwnerMark, Prefix
+from contracts.template import Template
+
+
+class Phase(StrEnum):
+    """Where in its life an environment is."""
+
+    PROVISIONING = "provisioning"
+    USABLE = "usable"
+    READY = "ready"
+    TEARING_DOWN = "tearing_down"
+    TEARDOWN_INCOMPLETE = "teardown_incomplete"
+    GONE = "gone"
+
+
+class Outcome(StrEnum):
+    """How a life ended, or is ending."""
+
+    DELETED = "deleted"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepName(StrEnum):
+    """The steps, in the order in which they are done."""
+
+    PROJECT = "project"
+    GROUP = "group"
+    ROLE_BINDING = "role-binding"
+    IDENTITY = "identity"
+    NAMESPACE = "namespace"
+    VCLUSTER = "vcluster"
+    KUBECONFIG = "kubeconfig"
+    IMPORT = "import"
+
+
+class System(StrEnum):
+    """The kinds of outside systems."""
+
+    CONTROL_PLANE = "control plane"
+    IDENTITY_PROVIDER = "identity provider"
+    HOST_CLUSTER = "host cluster"
+
+
+class StepState(StrEnum):
+    """How one step stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo failed"
+
+
+class Spec(Frozen):
+    """What a developer asked for, as asked: two requests ask for the same when these are equal."""
+
+    template: str
+    team: str
+    collaborators: tuple[str, ...] = ()
+    ttl: Duration | None = None
+    host: str | None = None
+
+
+class Environment(Frozen):
+    """One environment in one life, with everything decided that its steps need to know.
+
+    It holds no secret: it is the argument of every activity.
+    """
+
+    mark: OwnerMark
+    prefix: Prefix
+    owner: str
+    spec: Spec
+    template: Template
+    ttl: timedelta
+    host: str
+    has_identity_provider: bool
+
+    @property
+    def name(self) -> str:
+        """The name that the developer knows it by."""
+        return self.mark.name
+
+    @property
+    def derived_name(self) -> str:
+        """The one name of everything that is made for it, in every system."""
+        return f"{self.prefix}-{self.mark.name}"
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Everybody who may use it: the owner first, each once."""
+        return tuple(dict.fromkeys((self.owner, *self.spec.collaborators)))
+
+
+class Receipt(Frozen):
+    """What a step has made sure of: names and references, never a secret.
+
+    `in_doubt` is true when an earlier try of it had no answer, so that something of it may come into
+    being yet.
+    """
+
+    name: str
+    reference: str = ""
+    fingerprint: str = Field(default="", description="SHA-256 of a secret that stays where it is")
+    in_doubt: bool = False
+
+
+class Problem(Frozen):
+    """Why something could not be done: the same words in the CLI, the API and the Web UI."""
+
+    step: str
+    system: str
+    cause: str
+    remedy: str
+    type: str
+
+
+class Finding(Frozen):
+    """What an inspection found of one step: nothing, or the list."""
+
+    step: StepName
+    system: str
+    left: tuple[str, ...] = ()
+
+
+class Certificate(Frozen):
+    """The result of the inspection after a teardown."""
+
+    inspected_at: datetime
+    findings: tuple[Finding, ...]
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether every system was found empty of this environment."""
+        return not any(finding.left for finding in self.findings)
+
+
+class TrailEntry(Frozen):
+    """One line of the audit trail."""
+
+    at: datetime
+    who: str
+    what: str
+    result: str = ""
+
+
+class StepStatus(Frozen):
+    """How one step stands, since when, and what came of it."""
+
+    step: StepName
+    system: str
+    state: StepState = StepState.WAITING
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    note: str = ""
+
+
+class EnvironmentStatus(Frozen):
+    """How an environment stands, as everybody who may see it sees it."""
+
+    environment: Environment
+    phase: Phase
+    outcome: Outcome | None = None
+    requested_at: datetime
+    usable_at: datetime | None = None
+    ready_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime
+    steps: tuple[StepStatus, ...]
+    receipts: dict[StepName, Receipt] = {}
+    problem: Problem | None = None
+    unfinished: tuple[Problem, ...] = ()
+    certificate: Certificate | None = None
+    trail: tuple[TrailEntry, ...] = ()

@@ -1,0 +1,75 @@
+"""The one vocabulary of errors, as types of Temporal application errors.
+
+    permanent: trying again cannot help, a person has to act
+    ├── Conflict             something of that name is there and is not ours
+    ├── AccessDenied         credentials are wrong, expired or lack a right
+    ├── InvalidRequest       a system will not accept what is asked of it
+    ├── UnknownPerson        a directory does not know somebody
+    └── NeverReady           what was started has failed and says why
+    retryable: it may work in a while
+    ├── Throttled            the system asked for patience
+    ├── Unavailable          it fails, does not answer, or answers nonsense
+    ├── NotYet               not there yet, or something holds it
+    └── Interrupted          the worker that did it is stopping
+    of the workflow
+    ├── ProvisioningFailed   it could not be made and was undone; details: an `EnvironmentStatus`
+    └── RequestRefused       an update that the environment does not accept; details: a `Refusal`
+
+Types stay in clear in a history even under an encrypting codec, so they never hold a name.
+"""
+
+from enum import StrEnum
+
+from contracts.base import Frozen
+
+
+class ErrorType(StrEnum):
+    """The type of an application error."""
+
+    CONFLICT = "Conflict"
+    ACCESS_DENIED = "AccessDenied"
+    INVALID_REQUEST = "InvalidRequest"
+    UNKNOWN_PERSON = "UnknownPerson"
+    NEVER_READY = "NeverReady"
+    THROTTLED = "Throttled"
+    UNAVAILABLE = "Unavailable"
+    NOT_YET = "NotYet"
+    INTERRUPTED = "Interrupted"
+    PROVISIONING_FAILED = "ProvisioningFailed"
+    REQUEST_REFUSED = "RequestRefused"
+
+
+PERMANENT = frozenset(
+    {
+        ErrorType.CONFLICT,
+        ErrorType.ACCESS_DENIED,
+        ErrorType.INVALID_REQUEST,
+        ErrorType.UNKNOWN_PERSON,
+        ErrorType.NEVER_READY,
+    }
+)
+
+
+class StepErrorDetails(Frozen):
+    """The details of an activity's error: what a person needs to know beyond the message."""
+
+    system: str
+    remedy: str
+    in_doubt: bool
+
+
+class RefusalReason(StrEnum):
+    """Why an environment does not accept an update."""
+
+    OTHER_OWNER = "other_owner"
+    OTHER_SPEC = "other_spec"
+    BEING_TORN_DOWN = "being_torn_down"
+    NOT_NOW = "not_now"
+
+
+class Refusal(Frozen):
+    """The details of a `RequestRefused`: the reason, and the fields that differ, if that is the reason."""
+
+    reason: RefusalReason
+    message: str
+    fields: tuple[str, ...] = ()

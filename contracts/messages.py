@@ -1,0 +1,82 @@
+"""What goes into the environment's workflow and what comes back: its argument, its updates, its result."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from contracts.base import Frozen
+from contracts.environment import Environment, EnvironmentStatus, Spec
+
+TASK_QUEUE = "moorage"
+#: The memo field that lets the API recognise a late retry of a finished life's request.
+MEMO_REQUEST_ID = "request_id"
+
+
+class Pace(Frozen):
+    """How patient a life is. The defaults are right for real systems; tests are in a hurry.
+
+    `settle` must be longer than the longest timeout of any client: after an answer that never came,
+    something may be coming into being for that long.
+    """
+
+    settle: timedelta = timedelta(seconds=45)
+    first_retry: timedelta = timedelta(seconds=1)
+    longest_retry: timedelta = timedelta(seconds=30)
+    #: A ceiling for the limits of all steps, forward; None leaves each step its own.
+    longest_step: timedelta | None = None
+    #: What one undo may take in one pass of a teardown.
+    longest_undo: timedelta = timedelta(minutes=4)
+    first_pause: timedelta = timedelta(seconds=10)
+    longest_pause: timedelta = timedelta(minutes=15)
+    #: When a teardown stops trying by itself and asks for a person.
+    give_up_after: timedelta = timedelta(days=3)
+
+
+class EnvironmentStart(Frozen):
+    """The workflow's argument. `carried` is what a run hands on when it continues as new."""
+
+    environment: Environment
+    request_id: str
+    people_are_checked: bool
+    pace: Pace = Pace()
+    carried: "Carried | None" = None
+
+
+class RequestInput(Frozen):
+    """The first update: somebody asks for this environment."""
+
+    owner: str
+    spec: Spec
+    request_id: str
+
+
+class AnswerKind(StrEnum):
+    """What became of an update that was not refused."""
+
+    CREATED = "created"  #: this request started this life
+    JOINED = "joined"  #: the same person had asked for the same already
+    ACCEPTED = "accepted"  #: it is under way now; follow the environment
+    NOTHING_TO_DO = "nothing_to_do"  #: it is so already, or will be
+
+
+class Answer(Frozen):
+    """The answer to an update: `message` is a sentence for people."""
+
+    kind: AnswerKind
+    message: str
+    life: str
+
+
+class ByPerson(Frozen):
+    """An update that needs nothing but the person who asks, for the audit trail."""
+
+    who: str
+
+
+class Carried(Frozen):
+    """The state that goes from one run of an environment to the next."""
+
+    status: EnvironmentStatus
+    answers: dict[str, Answer] = {}
+
+
+EnvironmentStart.model_rebuild()

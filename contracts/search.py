@@ -1,0 +1,14 @@
+"""The single registry of search attributes. They are in clear by nature: never a secret in one."""
+
+from datetime import datetime
+
+from temporalio.common import SearchAttributeKey
+
+OWNER = SearchAttributeKey.for_keyword("EnvOwner")
+TEAM = SearchAttributeKey.for_keyword("EnvTeam")
+PHASE = SearchAttributeKey.for_keyword("EnvPhase")
+TEMPLATE = SearchAttributeKey.for_keyword("EnvTemplate")
+HOST = SearchAttributeKey.for_keyword("EnvHost")
+EXPIRES_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvExpiresAt")
+
+ALL = (OWNER, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT)

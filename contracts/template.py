@@ -1,0 +1,67 @@
+"""An entry of the catalogue, as an environment keeps it for its whole life.
+
+The catalogue's loader reads these strictly (an unknown field there is a typing error); payloads do not,
+so that workers of two versions can work side by side.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, model_validator
+
+from contracts.base import Frozen
+from contracts.durations import Duration
+from contracts.naming import NAME_PATTERN
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+
+
+class Chart(Frozen):
+    """Where the vCluster chart comes from: an HTTP or OCI `repository` or, if that is empty, the path `name`."""
+
+    repository: str = "https://charts.loft.sh"
+    name: str = "vcluster"
+    version: str
+
+
+class Size(Frozen):
+    """What an environment may use on its host, in Kubernetes quantities."""
+
+    cpu: Quantity
+    memory: Quantity
+    storage: Quantity
+    pods: int = Field(ge=1, le=1000)
+
+
+class TimeToLive(Frozen):
+    """How long an environment lives when nothing is said, and how long one may ask for."""
+
+    default: Duration
+    maximum: Duration
+
+    @model_validator(mode="after")
+    def _default_within_maximum(self) -> "TimeToLive":
+        if not self.default.total_seconds() > 0:
+            raise ValueError("the default must be longer than nothing")
+        if self.default > self.maximum:
+            raise ValueError("the default is longer than the maximum")
+        return self
+
+
+class Template(Frozen):
+    """What a developer may ask for by name."""
+
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    version: int = Field(
+        ge=1, description="raised with every change; an environment keeps the one it was made from"
+    )
+    description: str = Field(min_length=1, max_length=200)
+    chart: Chart
+    kubernetes: Annotated[str, StringConstraints(pattern=r"^v?1\.[0-9]{1,2}(\.[0-9]{1,3})?$")]
+    size: Size
+    ttl: TimeToLive
+    role: str = Field(default="PROJECT_ADMIN", description="role of the environment's group on its project")
+    blueprint: str = Field(
+        default="minimal", description="the control plane's blueprint of the imported cluster"
+    )
+    teams: tuple[str, ...] = Field(default=(), description="who may ask; empty: everybody")
+    values: dict[str, Any] = Field(default_factory=dict, description="overlay on the chart's values")
