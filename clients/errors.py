@@ -7,6 +7,8 @@
     ├── Unintelligible   an answer that is not of the agreed form           try again, a few times
     ├── Denied           401, 403                                           a person has to act
     ├── Rejected         400, 422 and what else the system will not accept  a person has to act
+    │   └── InUse        will not delete what something still belongs to    try again, when that is gone
+    ├── NotYet           there, but what was asked of it is not ready       try again
     ├── NotFound         404 and its other spellings
     └── AlreadyExists    409 and its other spellings
 
@@ -78,6 +80,18 @@ class Denied(ClientError):
 
 class Rejected(ClientError):
     """The system understood and will not accept it as it is."""
+
+
+class InUse(Rejected):
+    """The system will not delete it while something still belongs to it, so far as one can tell."""
+
+    retryable = True
+
+
+class NotYet(ClientError):
+    """The thing is there, and what was asked of it is still being made."""
+
+    retryable = True
 
 
 class NotFound(ClientError):
