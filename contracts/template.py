@@ -16,7 +16,7 @@ Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|
 
 
 class Chart(Frozen):
-    """Where the vCluster chart comes from: an HTTP or OCI `repository` or, if that is empty, the path `name`."""
+    """Where the vCluster chart is: in an HTTP or OCI `repository` or, without one, at the path `name`."""
 
     repository: str = "https://charts.loft.sh"
     name: str = "vcluster"
