@@ -1,0 +1,99 @@
+"""The directory as an ASGI application: who may call it, what it keeps unique, and who is in it at first."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from scim2_models import Attribute, ScimProvider, UnauthorizedException, Uniqueness
+from scim2_server.applications.asgi import ASGIApplication
+from scim2_server.memory import AsyncInMemoryStorage
+from scim2_server.requests import ScimRequest
+from scim2_server.testserver.application import BEARER_TOKEN_SCHEME
+from scim2_server.utils import (
+    load_default_resource_types,
+    load_default_schemas,
+    load_default_service_provider_config,
+)
+
+from embedded.directory.storage import SqliteStorage, model_of
+
+_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+_GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+
+#: Who is in a new directory, so that a first environment has an owner and people to share it with.
+PEOPLE = tuple(f"{name}@example.com" for name in ("alice", "bob", "carol", "dave", "erin", "frank"))
+
+_RESOURCE_PATH = re.compile(r"(?:/v2)?/(Users|Groups)(/[^/]+)?/?")
+_OPERATIONS = {
+    ("GET", "Users", False): "user.find",
+    ("GET", "Users", True): "user.find",
+    ("POST", "Groups", False): "group.create",
+    ("GET", "Groups", False): "group.find",
+    ("GET", "Groups", True): "group.get",
+    ("PATCH", "Groups", True): "group.patch",
+    ("DELETE", "Groups", True): "group.delete",
+}
+
+
+def operation_of(method: str, path: str) -> str | None:
+    """The name by which faults strike a call; None for calls that Moorage does not make."""
+    match = _RESOURCE_PATH.fullmatch(path)
+    return _OPERATIONS.get((method, match[1], match[2] is not None)) if match else None
+
+
+def provider(*, unique_groups: bool) -> ScimProvider:
+    """What the directory offers: people and groups of RFC 7643, without passwords.
+
+    With `unique_groups` no two groups have the same displayName, whatever the case, as most products have
+    it. The RFC itself lets a second one in.
+    """
+    schemas = load_default_schemas()
+    # Nobody signs in here, so a password that somebody sends is dropped, not kept.
+    schemas[_USER].attributes = [each for each in _attributes(schemas[_USER]) if each.name != "password"]
+    for attribute in _attributes(schemas[_GROUP]):
+        if attribute.name == "displayName":
+            attribute.uniqueness = Uniqueness.server if unique_groups else Uniqueness.none
+    config = load_default_service_provider_config()
+    config.authentication_schemes = [BEARER_TOKEN_SCHEME]
+    return ScimProvider.from_discovery(
+        schemas.values(), load_default_resource_types().values(), config=config
+    )
+
+
+def _attributes(schema: Any) -> list[Attribute]:
+    return list(schema.attributes)
+
+
+class Directory(ASGIApplication):
+    """Answers whoever has the token, and tells everybody else no more than what SCIM makes public."""
+
+    def __init__(self, storage: SqliteStorage, provider: ScimProvider, token: str) -> None:
+        super().__init__(AsyncInMemoryStorage(storage), provider)
+        self._expected = f"Bearer {token}".encode()
+
+    # Not `async`: the library does not await it, and an `async` one would let every call in.
+    def check_auth(self, request: ScimRequest) -> None:
+        given = (request.header("Authorization") or "").encode()
+        if not secrets.compare_digest(given, self._expected):
+            raise UnauthorizedException
+
+
+def seed(storage: SqliteStorage, provider: ScimProvider, people: Iterable[str]) -> None:
+    """Make sure that each of these addresses has a person; those who are there stay as they are."""
+    kind = next(kind for kind in provider.resource_types if kind.name == "User")
+    model = model_of(kind, provider)
+    there = {str(vars(user)["user_name"]).casefold() for user in storage.resources if isinstance(user, model)}
+    for email in people:
+        if email.casefold() in there:
+            continue
+        given_name = email.partition("@")[0].capitalize()
+        person = {
+            "schemas": [_USER],
+            "userName": email,
+            "displayName": given_name,
+            "name": {"givenName": given_name, "familyName": "Example"},
+            "active": True,
+            "emails": [{"value": email, "type": "work", "primary": True}],
+        }
+        storage.create(kind, model.model_validate(person))

@@ -1,0 +1,100 @@
+"""Keeps the directory's people and groups in SQLite, and in memory what the rows say."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from scim2_models import Resource, ResourceType, ScimProvider
+from scim2_server.memory import InMemoryStorage
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS resources (
+    id          TEXT PRIMARY KEY,
+    type        TEXT NOT NULL,  -- User or Group
+    name        TEXT,           -- userName or displayName, for people who read this table
+    external_id TEXT,
+    document    TEXT NOT NULL   -- the SCIM resource, as JSON
+) STRICT
+"""
+
+
+def model_of(kind: ResourceType, provider: ScimProvider) -> type[Resource[Any]]:
+    """The class of the resources of this type."""
+    return cast(type[Resource[Any]], provider.model_for(kind))
+
+
+class SqliteStorage(InMemoryStorage):
+    """What is answered as stored is committed: every change ends with its row, or is undone in memory.
+
+    The library's in-memory storage does the searching, by index where a filter is one comparison with
+    `eq` of a plain attribute. For one process: nobody else may write the database meanwhile.
+    """
+
+    def __init__(self, path: Path, provider: ScimProvider) -> None:
+        super().__init__()
+        self._provider = provider
+        # Autocommit: each statement is a transaction. The library's lock already lets in one at a time.
+        self._rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # With WAL, NORMAL survives the process's death at any point; it may lose the last writes with the
+        # machine's power, which is no loss for a stand-in, and spares a wait for the disk on every change.
+        self._rows.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES};")
+        self._load()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._rows.close()
+
+    def next_version(self) -> str:
+        """A version that was never given before, also not before a restart."""
+        return f'W/"{uuid4().hex}"'
+
+    def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
+        with self.lock, self._as_the_rows_say():
+            created = super().create(resource_type, resource)
+            self._write(created)
+            return created
+
+    def update(
+        self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
+    ) -> Resource[Any]:
+        with self.lock, self._as_the_rows_say():
+            updated = super().update(resource_type, resource, expected_version=expected_version)
+            self._write(updated)
+            return updated
+
+    def delete(
+        self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None
+    ) -> None:
+        with self.lock, self._as_the_rows_say():
+            super().delete(resource_type, resource_id, expected_version=expected_version)
+            self._rows.execute("DELETE FROM resources WHERE id = ?", (resource_id,))
+
+    @contextmanager
+    def _as_the_rows_say(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error:
+            self._load()
+            raise
+
+    def _write(self, resource: Resource[Any]) -> None:
+        document = resource.model_dump()
+        self._rows.execute(
+            "INSERT OR REPLACE INTO resources (id, type, name, external_id, document) VALUES (?, ?, ?, ?, ?)",
+            (
+                resource.id,
+                document["meta"]["resourceType"],
+                document.get("displayName") or document.get("userName"),
+                document.get("externalId"),
+                json.dumps(document),
+            ),
+        )
+
+    def _load(self) -> None:
+        models = {kind.name: model_of(kind, self._provider) for kind in self._provider.resource_types}
+        rows = self._rows.execute("SELECT type, document FROM resources")
+        self.resources = [models[kind].model_validate_json(document) for kind, document in rows]
