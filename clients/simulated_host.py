@@ -1,11 +1,33 @@
-"""The simulated host cluster of the embedded stack, over its own HTTP API."""
+"""The simulated host cluster of the embedded stack, over its own small HTTP API.
 
+Its virtual API servers speak Kubernetes, so they are called by the same code as real ones.
+"""
+
+import json
 import ssl
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from clients.errors import NotFound, Unintelligible
+from clients.host import Chart, Kubeconfig, Manifest, Namespace, Release, Startup
+from clients.http import Answer, HttpSystem
+from clients.virtual_cluster import VirtualClusterApi
+
+_T = TypeVar("_T")
+
+_NAMESPACE = TypeAdapter(Namespace)
+_RELEASE = TypeAdapter(Release)
+_STARTUP = TypeAdapter(Startup)
+_TEXT = TypeAdapter(str)
+_TEXTS = TypeAdapter(list[str])
 
 
 class SimulatedHost:
-    """A `clients.host.Host` that is simulated: it keeps what it is told and runs nothing."""
+    """A `clients.host.Host` that is simulated: it keeps what it is told, takes its time, and runs nothing."""
 
     def __init__(
         self,
@@ -16,4 +38,132 @@ class SimulatedHost:
         timeout: timedelta,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
-        raise NotImplementedError
+        self._name = name
+        self._system = f"simulated host {name}"
+        self._timeout = timeout
+        self._http = HttpSystem(
+            self._system,
+            base_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout,
+            explain=_explain,
+            verify=verify,
+        )
+
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+        return self._name
+
+    async def close(self) -> None:
+        """Close all connections; the host cannot be called afterwards."""
+        await self._http.close()
+
+    async def check(self) -> str:
+        """Its version, which shows that it is reachable and that the token is good."""
+        return await self._ask(_TEXT, "GET", "/version", "read version")
+
+    async def create_namespace(
+        self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+    ) -> Namespace:
+        body = {"name": name, "labels": dict(labels), "annotations": dict(annotations)}
+        return await self._ask(_NAMESPACE, "POST", "/namespaces", f"create namespace {name}", body=body)
+
+    async def get_namespace(self, name: str) -> Namespace | None:
+        try:
+            return await self._ask(_NAMESPACE, "GET", _path(name), f"read namespace {name}")
+        except NotFound:
+            return None
+
+    async def delete_namespace(self, name: str, uid: str) -> None:
+        await self._http.call("DELETE", _path(name), f"delete namespace {name}", query={"uid": uid})
+
+    async def namespace_blockers(self, name: str) -> list[str]:
+        operation = f"read what holds namespace {name}"
+        try:
+            return await self._ask(_TEXTS, "GET", _path(name, "blockers"), operation)
+        except NotFound:
+            return []
+
+    async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
+        operation = f"apply {len(objects)} objects in namespace {namespace}"
+        await self._http.call(
+            "POST", _path(namespace, "objects"), operation, body=[dict(each) for each in objects]
+        )
+
+    async def get_release(self, namespace: str, name: str) -> Release | None:
+        try:
+            return await self._ask(
+                _RELEASE, "GET", _path(namespace, "releases", name), f"read release {name}"
+            )
+        except NotFound:
+            return None
+
+    async def install_release(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        body = {
+            "chart": {"repository": chart.repository, "name": chart.name, "version": chart.version},
+            "values": dict(values),
+            "labels": dict(labels),
+        }
+        await self._http.call(
+            "POST", _path(namespace, "releases", name), f"install release {name}", body=body
+        )
+
+    async def uninstall_release(self, namespace: str, name: str) -> None:
+        await self._http.call("DELETE", _path(namespace, "releases", name), f"uninstall release {name}")
+
+    async def startup(self, namespace: str, release: str) -> Startup:
+        path = _path(namespace, "releases", release, "startup")
+        return await self._ask(_STARTUP, "GET", path, f"read the start of release {release}")
+
+    async def volumes(self, namespace: str, release: str) -> list[str]:
+        path = _path(namespace, "releases", release, "volumes")
+        return await self._ask(_TEXTS, "GET", path, f"list volumes of release {release}")
+
+    async def delete_volume(self, namespace: str, name: str) -> None:
+        await self._http.call("DELETE", _path(namespace, "volumes", name), f"delete volume {name}")
+
+    async def leftovers(self, namespace: str, release: str) -> list[str]:
+        path = _path(namespace, "releases", release, "leftovers")
+        return await self._ask(_TEXTS, "GET", path, f"list what is left of release {release}")
+
+    async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
+        operation = f"read the kubeconfig of release {release}"
+        try:
+            secret = await self._http.call_json(
+                "GET", _path(namespace, "releases", release, "kubeconfig"), operation
+            )
+        except NotFound:
+            return None
+        try:
+            return Kubeconfig(secret["config"], secret_name=secret["name"])
+        except (KeyError, TypeError, ValueError):
+            raise Unintelligible(self._system, operation, "the answer holds no kubeconfig") from None
+
+    def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
+        """The API server that the kubeconfig leads to; leaving the context closes its connections."""
+        return VirtualClusterApi(kubeconfig, timeout=self._timeout)
+
+    async def _ask(
+        self, shape: TypeAdapter[_T], method: str, path: str, operation: str, *, body: Any = None
+    ) -> _T:
+        answer = await self._http.call_json(method, path, operation, body=body)
+        try:
+            return shape.validate_python(answer)
+        except ValidationError:
+            detail = "the answer is not of the agreed form"
+            raise Unintelligible(self._system, operation, detail, ambiguous=method != "GET") from None
+
+
+def _path(namespace: str, *more: str) -> str:
+    return "/".join(["/namespaces", *(quote(part, safe="") for part in (namespace, *more))])
+
+
+def _explain(answer: Answer) -> str:
+    try:
+        document = json.loads(answer.body)
+    except ValueError:
+        return ""
+    return str(document.get("message", "")) if isinstance(document, dict) else ""

@@ -1,0 +1,207 @@
+"""The API server inside a vCluster, over plain HTTP with nothing but its kubeconfig.
+
+The same code speaks to a real one and to a simulated one: what is shown to work on the one is what runs on
+the other. Server-side apply, and discovery for the paths of kinds; no Kubernetes library is needed for that.
+"""
+
+import base64
+import binascii
+import json
+import ssl
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from clients.errors import Denied, NotFound, Rejected, ServerFailed, Throttled, Unintelligible, Unreachable
+from clients.host import Kubeconfig, Manifest
+from clients.http import Answer, HttpSystem
+
+#: Who owns the fields that we apply, in the objects' managedFields.
+FIELD_MANAGER = "moorage"
+#: Namespace of a namespaced object that names none, as kubectl has it.
+DEFAULT_NAMESPACE = "default"
+#: How soon a new kind is worth asking for again: an API server serves a definition within a second or two.
+KIND_DELAY = timedelta(seconds=1)
+
+_DEFINITION = "CustomResourceDefinition"
+#: What others need to be there before them.
+_FIRST = ("Namespace", _DEFINITION)
+
+
+class VirtualClusterApi:
+    """A `clients.host.VirtualCluster`. Leaving the context closes its connections."""
+
+    def __init__(self, kubeconfig: Kubeconfig, *, timeout: timedelta) -> None:
+        self._kubeconfig = kubeconfig
+        cluster, user = kubeconfig.current()
+        token = user.get("token")
+        self._http = HttpSystem(
+            "vCluster",
+            kubeconfig.server,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=timeout,
+            explain=_explain,
+            verify=_tls(cluster, user),
+        )
+        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def ready(self) -> bool:
+        """Whether `/readyz` says so; False as well while nothing answers. Denied for a refused credential."""
+        try:
+            await self._http.call("GET", "/readyz", "ask whether it is ready")
+        except (Unreachable, ServerFailed, Throttled):
+            return False
+        return True
+
+    async def version(self) -> str:
+        """The Kubernetes version that it gives, such as `v1.36.0`."""
+        operation = "read version"
+        answer = await self._http.call_json("GET", "/version", operation)
+        version = answer.get("gitVersion") if isinstance(answer, dict) else None
+        if not isinstance(version, str):
+            raise Unintelligible("vCluster", operation, "the answer holds no gitVersion")
+        return version
+
+    async def apply(self, manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
+        """Make all of them be there, with `labels` added to each; again does nothing more.
+
+        Namespaces and definitions of kinds come first, the rest in the given order. Rejected for what is
+        no Kubernetes object or of a kind that it does not know; Throttled for a kind that these
+        manifests have only just defined: it is served in a moment.
+        """
+        objects = _objects(manifests)
+        defined = {_group_defined(each) for each in objects if each["kind"] == _DEFINITION}
+        for each in sorted(objects, key=lambda each: each["kind"] not in _FIRST):
+            path = await self._path(each, defined)
+            metadata = each["metadata"]
+            body = {
+                **each,
+                "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}},
+            }
+            await self._http.call(
+                "PATCH",
+                path,
+                f"apply {_name_of(each)}",
+                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                body=body,  # JSON is YAML
+                headers={"Content-Type": "application/apply-patch+yaml"},
+            )
+
+    async def present(self, manifests: Sequence[Manifest]) -> list[str]:
+        """Which of them are there, as `Kind name` or `Kind namespace/name`."""
+        there = []
+        for each in _objects(manifests):
+            try:
+                await self._http.call("GET", await self._path(each, set()), f"read {_name_of(each)}")
+            except NotFound:
+                continue
+            there.append(_name_of(each))
+        return there
+
+    async def _path(self, manifest: Manifest, defined: set[str]) -> str:
+        version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
+        prefix = f"/apis/{quote(version)}" if "/" in version else f"/api/{quote(version)}"
+        if kind not in self._kinds.get(version, {}):
+            self._kinds[version] = await self._discover(prefix, version)
+        if kind not in self._kinds[version]:
+            operation, detail = f"find kind {kind}", f"it does not serve {kind} of {version}"
+            if version.partition("/")[0] in defined:
+                raise Throttled("vCluster", operation, f"{detail} yet", retry_after=KIND_DELAY)
+            raise Rejected("vCluster", operation, detail)
+        plural, namespaced = self._kinds[version][kind]
+        name = quote(str(metadata["name"]), safe="")
+        if not namespaced:
+            return f"{prefix}/{plural}/{name}"
+        namespace = quote(str(metadata.get("namespace") or DEFAULT_NAMESPACE), safe="")
+        return f"{prefix}/namespaces/{namespace}/{plural}/{name}"
+
+    async def _discover(self, prefix: str, version: str) -> dict[str, tuple[str, bool]]:
+        operation = f"list kinds of {version}"
+        try:
+            answer = await self._http.call_json("GET", prefix, operation)
+            return {
+                resource["kind"]: (resource["name"], resource["namespaced"])
+                for resource in answer["resources"]
+                if "/" not in resource["name"]  # a subresource, such as pods/log
+            }
+        except NotFound:
+            return {}
+        except (TypeError, KeyError):
+            raise Unintelligible("vCluster", operation, "the answer is no list of kinds") from None
+
+
+def _objects(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """All objects of the manifests, those in lists included; Rejected if one is no Kubernetes object."""
+    objects: list[Manifest] = []
+    for manifest in manifests:
+        if str(manifest.get("kind", "")).endswith("List") and isinstance(manifest.get("items"), list):
+            objects += _objects(manifest["items"])
+            continue
+        metadata = manifest.get("metadata")
+        named = isinstance(metadata, Mapping) and metadata.get("name")
+        if not (manifest.get("apiVersion") and manifest.get("kind") and named):
+            missing = "a manifest lacks apiVersion, kind or metadata.name"
+            raise Rejected("vCluster", "read manifests", missing)
+        objects.append(manifest)
+    return objects
+
+
+def _group_defined(definition: Manifest) -> str:
+    return str((definition.get("spec") or {}).get("group", ""))
+
+
+def _name_of(manifest: Manifest) -> str:
+    metadata = manifest["metadata"]
+    namespace = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
+    return f"{manifest['kind']} {namespace}{metadata['name']}"
+
+
+def _explain(answer: Answer) -> str:
+    """The message of a Kubernetes `Status`; of anything else nothing."""
+    try:
+        status = json.loads(answer.body)
+    except ValueError:
+        return ""
+    return str(status.get("message", "")) if isinstance(status, dict) else ""
+
+
+def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
+    """Trust the authority that the kubeconfig names, and show its client certificate if it has one."""
+    try:
+        authority = cluster.get("certificate-authority-data")
+        context = (
+            ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+            if authority
+            else ssl.create_default_context()
+        )
+        if cluster.get("insecure-skip-tls-verify"):
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if user.get("client-certificate-data"):
+            # Python's TLS loads a key from a file only: this one is private and lives for a moment.
+            with tempfile.TemporaryDirectory() as folder:
+                pair = Path(folder, "pair.pem")
+                pair.touch(mode=0o600)
+                pair.write_bytes(
+                    b"\n".join(
+                        base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key")
+                    )
+                )
+                context.load_cert_chain(pair)
+        return context
+    except (KeyError, ValueError, binascii.Error, ssl.SSLError):
+        pass
+    # Raised outside of the handler: the error of a parser may quote what it could not read.
+    raise Denied("vCluster", "read kubeconfig", "its certificates or its key cannot be read")
