@@ -1,0 +1,159 @@
+"""Records of imported clusters: made, read, given their bootstrap manifest, and deregistered."""
+
+import base64
+import binascii
+import json
+from types import MappingProxyType
+
+from pydantic import AliasPath, Field
+
+from clients.errors import NotFound, NotYet, Rejected, ServerFailed, Unintelligible
+from clients.rafay.results import FAILED, Cluster, Condition
+from clients.rafay.wire import Wire, WireModel, filled
+
+_EDGES = "/edge/v1/projects/{project_id}/edges/"
+_EDGE = "/edge/v1/projects/{project_id}/edges/{cluster_id}/"
+_BOOTSTRAP = "/v2/scheduler/project/{project_id}/cluster/{name}/download"
+
+#: `health` of an edge whose agent reports that all is well; 2 is unhealthy, all else unknown.
+_HEALTHY = 1
+#: Stages whose failure ends a registration, as Rafay's Terraform provider judges it.
+_FATAL_STAGES = frozenset(
+    {"ClusterRegister", "ClusterCheckIn", "ClusterNamespaceSync", "ClusterBlueprintSync"}
+)
+#: Statuses of an edge that will not become ready by itself.
+_FATAL_STATUSES = frozenset({"PROVISION_FAILED", "PRETEST_FAILED"})
+
+
+class _Condition(WireModel):
+    type: str
+    status: str
+    reason: str | None = None
+
+
+class _Provision(WireModel):
+    comments: str | None = None
+
+
+class _Edge(WireModel):
+    id: str
+    name: str
+    project_id: str | None = None
+    labels: dict[str, str | None] | None = None
+    status: str | None = None
+    health: int | None = None
+    provision: _Provision | None = None
+    conditions: list[_Condition] | None = Field(
+        default=None, validation_alias=AliasPath("cluster", "status", "conditions")
+    )
+
+    def result(self, project_id: str) -> Cluster:
+        conditions = tuple(Condition(c.type, c.status, c.reason or "") for c in self.conditions or [])
+        return Cluster(
+            id=self.id,
+            name=self.name,
+            project_id=self.project_id or project_id,
+            labels=MappingProxyType({k: v or "" for k, v in (self.labels or {}).items()}),
+            status=self.status or "",
+            healthy=self.health == _HEALTHY,
+            conditions=conditions,
+            failure=self._failure(conditions),
+        )
+
+    def _failure(self, conditions: tuple[Condition, ...]) -> str | None:
+        for condition in conditions:
+            if condition.type in _FATAL_STAGES and condition.status == FAILED:
+                return f"{condition.type} failed: {condition.reason or 'no reason given'}"
+        if self.status in _FATAL_STATUSES:
+            comments = self.provision.comments if self.provision else None
+            return f"{self.status}: {comments or 'no reason given'}"
+        return None
+
+
+class Clusters:
+    """The "edges" of a project."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def create(self, project_id: str, name: str, labels: dict[str, str], blueprint: str) -> Cluster:
+        """Make the record of a cluster to import; AlreadyExists if the name is taken, in any project."""
+        edge = await self._wire.create(
+            filled(_EDGES, project_id=project_id),
+            f"create cluster {name}",
+            {
+                "name": name,
+                "cluster_type": "imported",
+                "cluster_blueprint": blueprint,
+                "cluster_blueprint_version": "latest",
+                "labels": labels,
+                "ha_enabled": False,
+                "gpu_enabled": False,
+                "gpu_vendor": "",
+                "capacity": [],
+                "edge_provider_params": {"params": "{}"},
+                # No published client shows this key; its values are the provider's defaults.
+                "cluster_provision_params": {
+                    "kubernetes_provider": "OTHER",
+                    "provision_environment": "CLOUD",
+                },
+            },
+            _Edge,
+        )
+        return edge.result(project_id)
+
+    async def find(self, project_id: str, name: str) -> Cluster | None:
+        """The cluster of exactly this name in the project; NotFound if there is no such project."""
+        path = filled(_EDGES, project_id=project_id)
+        edges = await self._wire.entries(path, f"find cluster {name}", _Edge, q=name)
+        return next((edge.result(project_id) for edge in edges if edge.name == name), None)
+
+    async def get(self, project_id: str, cluster_id: str) -> Cluster:
+        """The cluster as it stands; NotFound once it is gone."""
+        path = filled(_EDGE, project_id=project_id, cluster_id=cluster_id)
+        return (await self._wire.get(path, f"read cluster {cluster_id}", _Edge)).result(project_id)
+
+    async def bootstrap(self, project_id: str, name: str) -> str:
+        """The manifest (YAML, several documents) to apply inside the cluster: it holds a credential.
+
+        NotYet while there is none: a controller takes up to a minute after the create, and answers
+        meanwhile with any of 400, 404 and 500.
+        """
+        operation = f"read bootstrap of cluster {name}"
+        path = filled(_BOOTSTRAP, project_id=project_id, name=name)
+        try:
+            answer = await self._wire.call("GET", path, operation)
+        except (NotFound, Rejected) as early:
+            raise NotYet(self._wire.system, operation, early.detail) from early
+        except ServerFailed as early:
+            if early.status != 500:  # a gateway's failure is not the controller's word
+                raise
+            raise NotYet(self._wire.system, operation, early.detail) from early
+        manifest = _manifest(answer.body)
+        if manifest is None:
+            raise Unintelligible(self._wire.system, operation, "the answer holds no manifest")
+        if not manifest.strip():
+            raise NotYet(self._wire.system, operation, "the manifest is still empty")
+        return manifest
+
+    async def delete(self, project_id: str, cluster_id: str, *, force: bool) -> None:
+        """Ask for deregistration; it is gone when it is not found any more. NotFound if it is already.
+
+        Without `force` it waits for the cluster's agent to answer.
+        """
+        path = filled(_EDGE, project_id=project_id, cluster_id=cluster_id)
+        query: dict[str, str | int] = {"force": "true" if force else "false"}
+        await self._wire.delete(path, f"delete cluster {cluster_id}", query)
+
+
+def _manifest(body: bytes) -> str | None:
+    """The YAML in an answer of either form: JSON with base64 under `data`, or itself; None if neither."""
+    try:
+        if body.lstrip().startswith(b"{"):
+            text = base64.b64decode(json.loads(body)["data"] or "", validate=True).decode()
+        else:
+            text = body.decode()
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return None
+    looks_like_one = "kind:" in text and "apiVersion:" in text
+    return text if looks_like_one or not text.strip() else None
