@@ -1,0 +1,304 @@
+"""All settings, read once at start: what they are called, what they mean, and why their defaults are such.
+
+How they are found in the environment and in a file is in `worker.sources`. Temporal's own settings
+(`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, TLS) are read by `worker.connection`.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from contracts.durations import Duration, format_duration
+from contracts.messages import Pace
+from contracts.naming import Installation, Prefix
+from worker.sources import SettingsError, explain, read_sources
+
+#: How much longer than the longest client timeout a life settles: a lost call may have been sent at the
+#: timeout's very end, and the system needs a while to show what it did.
+SETTLE_BEYOND_TIMEOUT = timedelta(seconds=15)
+
+#: Looked at beside the code, so that an installed checkout and the image find the same files.
+SHIPPED_TEMPLATES = Path(__file__).resolve().parents[1] / "starter" / "templates"
+
+
+def _is_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or len(text.split("://", 1)[1]) == 0:
+        raise ValueError("must be a URL that starts with https:// (or http://)")
+    return text.rstrip("/")
+
+
+def _is_not_empty(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().strip():
+        raise ValueError("is empty")
+    return secret
+
+
+def _is_positive(length: timedelta) -> timedelta:
+    if length <= timedelta(0):
+        raise ValueError('must be longer than nothing, such as "30s"')
+    return length
+
+
+Url = Annotated[str, AfterValidator(_is_url)]
+Secret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
+PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,28}[a-z0-9])?$")]
+
+
+class _Group(BaseModel):
+    """Settings that belong together. Immutable; an unknown name in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ControlPlane(_Group):
+    """The system that manages clusters and who may use them: Rafay."""
+
+    url: Url = Field(
+        description="base URL of the control plane's console", examples=["https://console.rafay.dev"]
+    )
+    api_key: Secret = Field(description="API key of a user who may manage projects, groups and clusters")
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30),
+        description="longest wait for one answer; creating a cluster record takes it several seconds",
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+
+
+class IdentityProvider(_Group):
+    """A SCIM 2.0 directory. Without this group, members are local users of the control plane."""
+
+    url: Url = Field(
+        description="base URL of the directory's SCIM 2.0 service", examples=["https://idp.example/scim/v2"]
+    )
+    token: Secret = Field(description="bearer token that may read users and manage groups")
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30), description="longest wait for one answer; directories can be slow"
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+
+
+class SimulatedHostCluster(_Group):
+    """A host cluster of the embedded stack, which runs nothing."""
+
+    kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
+    url: Url = Field(description="base URL of the simulated host", examples=["http://127.0.0.1:7003"])
+    token: Secret = Field(description="bearer token of the simulated host")
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30), description="longest wait for one answer"
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+
+
+class KubernetesHostCluster(_Group):
+    """A host cluster that is a Kubernetes cluster."""
+
+    kind: Literal["kubernetes"] = Field(description="which kind of host cluster this is")
+    kubeconfig: Path | None = Field(
+        default=None, description="kubeconfig file; without one, the service account of the pod is used"
+    )
+    context: str | None = Field(
+        default=None, description="context in the kubeconfig; without one, its current one"
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30), description="longest wait for one answer of its API server"
+    )
+
+
+HostCluster = Annotated[SimulatedHostCluster | KubernetesHostCluster, Field(discriminator="kind")]
+
+
+class Api(_Group):
+    """The HTTP API, the one door."""
+
+    bind: str = Field(default="127.0.0.1", description="address to listen on; in a container 0.0.0.0")
+    port: int = Field(default=7400, ge=1, le=65535, description="port to listen on")
+    tokens_file: Path | None = Field(
+        default=None, description="file of the bearer tokens and whose they are; the API needs it"
+    )
+
+
+class WorkerProcess(_Group):
+    """The process that runs workflows and activities."""
+
+    max_concurrent_activities: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="steps that run at once; most of them wait, so it may be several times the calls that "
+        "the control plane stands",
+    )
+    graceful_shutdown: PositiveDuration = Field(
+        default=timedelta(seconds=25),
+        description="how long running steps may finish when told to stop; shorter than the 30 s that "
+        "Kubernetes gives a pod",
+    )
+    metrics: Annotated[str, StringConstraints(pattern=r"^[^\s:]+:[0-9]{1,5}$")] | None = Field(
+        default=None,
+        description="address and port of the Prometheus endpoint; off without it",
+        examples=["127.0.0.1:9464"],
+    )
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How it is written: `auto` is for people on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Log(_Group):
+    """Logs of the worker and the API, on standard error."""
+
+    level: LogLevel = Field(default=LogLevel.INFO, description="the least that is logged")
+    format: LogFormat = Field(
+        default=LogFormat.AUTO, description="auto is for people on a terminal, and JSON elsewhere"
+    )
+
+
+class PaceSettings(_Group):
+    """How patient a life is; see `contracts.messages.Pace`. An environment keeps the one it began with."""
+
+    settle: PositiveDuration | None = Field(
+        default=None,
+        description="pause after an answer that never came, before the last inspection; without it, the "
+        f"longest timeout above and {format_duration(SETTLE_BEYOND_TIMEOUT)}",
+    )
+    first_retry: PositiveDuration = Field(
+        default=Pace().first_retry, description="pause before the first retry of a step; then it doubles"
+    )
+    longest_retry: PositiveDuration = Field(
+        default=Pace().longest_retry, description="longest pause between two tries of a step"
+    )
+    longest_step: PositiveDuration | None = Field(
+        default=None, description="a ceiling for the time limits of all steps; without it, each has its own"
+    )
+    longest_undo: PositiveDuration = Field(
+        default=Pace().longest_undo, description="what one undo may take in one pass of a teardown"
+    )
+    first_pause: PositiveDuration = Field(
+        default=Pace().first_pause, description="pause between the first two passes of a teardown"
+    )
+    longest_pause: PositiveDuration = Field(
+        default=Pace().longest_pause, description="longest pause between two passes of a teardown"
+    )
+    give_up_after: PositiveDuration = Field(
+        default=Pace().give_up_after, description="when a teardown stops trying and asks for a person"
+    )
+
+
+class Settings(_Group):
+    """Everything that is set. Build it with `load_settings`."""
+
+    installation: Installation = Field(
+        description="8 to 16 letters and digits, chosen at random, that tell this installation from all "
+        "others; on every resource, so never change it",
+        examples=["k3x9q0vb"],
+    )
+    prefix: Prefix = Field(
+        default="mrg", description="first part of every derived name; never change it while environments are"
+    )
+    templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
+    control_plane: ControlPlane = Field(description="the control plane")
+    identity: IdentityProvider | None = Field(default=None, description="the identity provider, if any")
+    hosts: dict[HostName, HostCluster] = Field(min_length=1, description="the host clusters, by name")
+    default_host: HostName | None = Field(
+        default=None,
+        validate_default=True,
+        description="host cluster when none is asked for; needed when there are several",
+    )
+    api: Api = Api()
+    worker: WorkerProcess = WorkerProcess()
+    log: Log = Log()
+    pace: PaceSettings = PaceSettings()
+
+    # Checked field by field, not on the whole: pydantic skips a check of the whole when one field is
+    # wrong, and all problems are to be named at once.
+
+    @field_validator("default_host")
+    @classmethod
+    def _is_one_of_the_hosts(cls, default_host: str | None, info: ValidationInfo) -> str | None:
+        hosts = info.data.get("hosts", {})
+        if hosts and (default_host not in hosts if default_host else len(hosts) > 1):
+            raise ValueError(f"must be one of the hosts: {', '.join(sorted(hosts))}")
+        return default_host
+
+    @field_validator("pace")
+    @classmethod
+    def _settles_longer_than_any_call(cls, pace: PaceSettings, info: ValidationInfo) -> PaceSettings:
+        longest = _longest_timeout(info.data)
+        if pace.settle is not None and pace.settle <= longest:
+            raise ValueError(
+                "settle must be longer than the longest timeout of the outside systems, "
+                f"{format_duration(longest)}: what had no answer may come into being for that long"
+            )
+        return pace
+
+    @property
+    def host(self) -> str:
+        """The host cluster of an environment that asks for none."""
+        return self.default_host or next(iter(self.hosts))
+
+    @property
+    def new_pace(self) -> Pace:
+        """How patient the environments are that begin now."""
+        values = self.pace.model_dump()
+        settle = self.pace.settle or _longest_timeout(dict(self)) + SETTLE_BEYOND_TIMEOUT
+        return Pace(**{**values, "settle": settle})
+
+
+def _longest_timeout(values: Mapping[str, Any]) -> timedelta:
+    systems = [values.get("control_plane"), values.get("identity"), *values.get("hosts", {}).values()]
+    return max((system.timeout for system in systems if system is not None), default=timedelta(0))
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of the `MOORAGE_*` variables over those of the file that `MOORAGE_CONFIG` names.
+
+    Raises SettingsError with all problems at once; it never quotes a secret.
+    """
+    values, problems = read_sources(Settings, os.environ if environ is None else environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError([*problems, *explain(Settings, error)]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+if __name__ == "__main__":
+    from worker.settings_table import print_settings
+
+    print_settings()

@@ -1,0 +1,93 @@
+"""The table of all settings for the README, made from the models so that it cannot lag behind them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import PydanticUndefined
+
+from contracts.durations import format_duration
+from worker.settings import SHIPPED_TEMPLATES, Settings
+from worker.sources import OTHER_VARIABLES, field_at, paths, variable
+
+
+@dataclass(frozen=True)
+class Described:
+    """One setting: its variable, the form of its value, its default ("" when it has none), its meaning."""
+
+    name: str
+    form: str
+    default: str
+    meaning: str
+
+
+def describe_settings() -> list[Described]:
+    """Every setting, in the order in which the models have them."""
+    return list(_describe(Settings))
+
+
+def settings_table() -> str:
+    """The README's table, as Markdown."""
+    rows = ["| variable | value | default | meaning |", "| --- | --- | --- | --- |"]
+    for each in describe_settings():
+        default = f"`{each.default}`" if each.default not in ("", "required") else each.default
+        rows.append(f"| `{each.name}` | {each.form} | {default} | {each.meaning} |")
+    rows += [f"| `{name}` | | | {meaning} |" for name, meaning in OTHER_VARIABLES.items()]
+    return "\n".join(rows)
+
+
+def print_settings() -> None:
+    """Write the table to standard output."""
+    print(settings_table())
+
+
+def _describe(model: type[BaseModel]) -> Iterator[Described]:
+    for path in paths(model):
+        field = field_at(model, path)
+        if field is None:
+            continue
+        group = field_at(model, path[:-1])
+        optional = group is not None and group.default is None
+        needed = "" if optional else "required"
+        name = variable(path)
+        yield Described(
+            name=name.replace("<NAME>", "<name>"),
+            form=_form(field.annotation),
+            default=needed if field.is_required() else _default(field.default),
+            meaning=field.description or "",
+        )
+
+
+def _form(annotation: Any) -> str:
+    parts = set(_parts(annotation))
+    if SecretStr in parts:
+        return "secret, or its file as `…_FILE`"
+    for part, form in ((timedelta, "duration"), (Path, "path"), (int, "number")):
+        if part in parts:
+            return form
+    choices = [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []
+    choices = choices or [each for each in get_args(annotation) if isinstance(each, str)]
+    return " or ".join(f"`{each}`" for each in choices) or "text"
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for each in get_args(annotation):
+            yield from _parts(each)
+
+
+def _default(value: Any) -> str:
+    if value is None or value is PydanticUndefined:
+        return ""
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if value == SHIPPED_TEMPLATES:
+        return "starter/templates"  # its path on this machine would be nobody else's
+    if isinstance(value, Path):
+        return value.as_posix()
+    return str(value.value if isinstance(value, Enum) else value)

@@ -1,0 +1,211 @@
+"""Where settings come from: `MOORAGE_*` variables over a TOML file, and secrets from files of their own.
+
+    MOORAGE_CONTROL_PLANE__URL           the variable of control_plane.url: two underscores lead into a group
+    MOORAGE_CONTROL_PLANE__API_KEY_FILE  any secret may be given as the path of a file that holds it
+    MOORAGE_CONFIG                       path of the TOML file; there, [control_plane] url = "…"
+
+What is written here knows the models only through their fields. pydantic-settings is not used: it
+ignores unknown variables, stops at the first unreadable one, and has no secrets by path.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+PREFIX = "MOORAGE_"
+#: Variables of this name space that are no settings: who reads them, and for what.
+OTHER_VARIABLES: Mapping[str, str] = {
+    "MOORAGE_CONFIG": "TOML file with settings; variables win over it",
+    "MOORAGE_STATE": "folder in which `moorage up` keeps its state (default: `.moorage` in the current one)",
+    "MOORAGE_URL": "where the CLI finds the API",
+    "MOORAGE_TOKEN": "the bearer token that the CLI shows to the API",
+}
+_BY_PATH = "_file"
+#: Secrets are short; a longer file is the wrong one.
+_MAX_SECRET_BYTES = 64 * 1024
+
+Path_ = tuple[str, ...]
+Values = dict[str, Any]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The text lists every problem, one a line, and no secret."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  {problem}" for problem in self.problems)
+        super().__init__(f"the settings have {_count(self.problems)}:{lines}")
+
+
+def variable(path: Sequence[str]) -> str:
+    """The name of the variable of the setting at `path`."""
+    return PREFIX + "__".join(path).upper()
+
+
+def read_sources(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[Values, list[str]]:
+    """The values of all sources, laid over one another but not validated; and what could not be read."""
+    problems: list[str] = []
+    from_file = _read_file(environ, problems)
+    from_variables = _read_variables(environ, problems)
+    for layer, how in ((from_file, ".".join), (from_variables, variable)):
+        _read_secrets(model, layer, (), how, problems)
+    return _overlay(from_file, from_variables), problems
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """Each problem of a validation as one sentence: the setting, what is wrong, what would be right."""
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        # Where one of several models is chosen by its kind, pydantic names the kind as a part of the path.
+        path = tuple(str(part) for part in problem["loc"] if part not in ("simulated", "kubernetes"))
+        field = field_at(model, path)
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            what = "is missing"
+        elif problem["type"] == "extra_forbidden":
+            what = f"is not a setting{_did_you_mean(model, path)}"
+        elif problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            what = "is a group: give its settings one by one"
+        elif problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            path, what = (*path, "kind"), "must be simulated or kubernetes"
+        yield f"{variable(path)} ({'.'.join(path)}): {what}{_what_it_is(field)}"
+
+
+def field_at(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
+    """The field that `path` leads to, if it leads to one; entries of a mapping have no field."""
+    models, field = [model], None
+    for part in path:
+        found = [each.model_fields[part] for each in models if part in each.model_fields]
+        field = found[0] if found else None
+        if found:
+            models = [inner for each in found for inner in models_in(each.annotation)]
+        elif not models or any(part in each.model_fields for each in models):
+            return None
+    return field
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models of a field: one for a group, several where the kind decides, of the entries of a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, UnionType, dict):
+        return [model for each in get_args(annotation) for model in models_in(each)]
+    return []
+
+
+def is_mapping(annotation: Any) -> bool:
+    """Whether a field is a mapping by names that people choose."""
+    return get_origin(annotation) is dict
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a field is a secret."""
+    return annotation is SecretStr or any(is_secret(each) for each in get_args(annotation))
+
+
+def _read_file(environ: Mapping[str, str], problems: list[str]) -> Values:
+    path = environ.get("MOORAGE_CONFIG")
+    if not path:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"MOORAGE_CONFIG: cannot read {path}: {error.strerror}")
+    except ValueError as error:
+        problems.append(f"MOORAGE_CONFIG: {path} is not TOML: {error}")
+    return {}
+
+
+def _read_variables(environ: Mapping[str, str], problems: list[str]) -> Values:
+    values: Values = {}
+    for name, text in sorted(environ.items()):
+        # An empty variable is one that is not set: compose files and unit files cannot leave one out.
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or not text:
+            continue
+        *groups, last = name.removeprefix(PREFIX).lower().split("__")
+        place = values
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                break
+        if isinstance(place, dict):
+            place[last] = text
+        else:
+            problems.append(f"{name}: one of its groups is set as if it were a single setting")
+    return values
+
+
+def _read_secrets(
+    model: type[BaseModel], values: Values, path: Path_, name: Any, problems: list[str]
+) -> None:
+    """Replace each `<secret>_file` in `values` by `<secret>` with what that file holds."""
+    for key, value in list(values.items()):
+        here = (*path, key)
+        if isinstance(value, dict):
+            _read_secrets(model, value, here, name, problems)
+            continue
+        secret = key.removesuffix(_BY_PATH)
+        field = _secret_at(model, (*path, secret))
+        if secret == key or field is None:
+            continue
+        del values[key]
+        if secret in values:
+            problems.append(f"{name(here)}: {name((*path, secret))} is set as well; set one of them")
+            continue
+        try:
+            with Path(str(value)).open("rb") as file:
+                values[secret] = file.read(_MAX_SECRET_BYTES).decode().strip()
+        except OSError as error:
+            problems.append(f"{name(here)}: cannot read {value}: {error.strerror}")
+        except UnicodeDecodeError:
+            problems.append(f"{name(here)}: {value} is not text")
+
+
+def _secret_at(model: type[BaseModel], path: Path_) -> FieldInfo | None:
+    field = field_at(model, path)
+    return field if field is not None and is_secret(field.annotation) else None
+
+
+def _overlay(below: Values, above: Values) -> Values:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
+
+
+def _did_you_mean(model: type[BaseModel], path: Path_) -> str:
+    known = [".".join(each) for each in paths(model)]
+    close = difflib.get_close_matches(".".join(path), known, n=1)
+    return f"; did you mean {variable(close[0].split('.'))}?" if close else ""
+
+
+def paths(model: type[BaseModel], start: Path_ = ()) -> Iterator[Path_]:
+    """The paths of all settings; a name that people choose is `<name>` in them."""
+    for name, field in model.model_fields.items():
+        here = (*start, name, "<name>") if is_mapping(field.annotation) else (*start, name)
+        inner = models_in(field.annotation)
+        seen = set()
+        for each in inner:
+            for path in paths(each, here):
+                if path not in seen:
+                    seen.add(path)
+                    yield path
+        if not inner:
+            yield here
+
+
+def _what_it_is(field: FieldInfo | None) -> str:
+    if field is None or not field.description:
+        return ""
+    example = f', such as "{field.examples[0]}"' if field.examples else ""
+    return f" [{field.description}{example}]"
+
+
+def _count(problems: Sequence[str]) -> str:
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
