@@ -1,0 +1,131 @@
+"""The one connection to Temporal, from Temporal's own settings, and whether its namespace is prepared.
+
+Read by `temporalio.envconfig`: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`,
+`TEMPORAL_TLS_*`, and profiles in a file, as the `temporal` command does.
+"""
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import SupportsInt
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import search
+from worker.converter import data_converter
+
+DEFAULT_ADDRESS = "localhost:7233"
+#: How long a process that has just been started waits for Temporal: in a compose file, on a machine
+#: that boots, and on the embedded stack all of them start at once.
+PATIENCE = timedelta(seconds=20)
+#: Pause between two attempts: short beside a start, long enough to leave the processor to the server.
+PAUSE = timedelta(milliseconds=100)
+#: One attempt to connect; without it a firewall that drops packets takes minutes to show.
+CONNECT_TIMEOUT = timedelta(seconds=5)
+
+#: What an error says that waiting will not change: the credentials, or the server, are other than we think.
+_REFUSALS = ("unauthenticated", "permissiondenied", "permission denied", "certificate", "unimplemented")
+
+
+class NotConnected(Exception):
+    """Temporal cannot be used; the text is a sentence that names the address and what to do."""
+
+
+async def connect(*, patience: timedelta = PATIENCE, runtime: Runtime | None = None) -> Client:
+    """A client of the Temporal server and namespace that the environment names.
+
+    Tries for as long as `patience` while nothing answers. Raises NotConnected.
+    """
+    config = _load()
+    address = config["target_host"]
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            return await Client.connect(
+                **config,
+                data_converter=data_converter(),
+                connect_timeout=CONNECT_TIMEOUT,
+                runtime=runtime,
+            )
+        # The SDK has no error of its own for this; it wraps those of its transport.
+        except (RuntimeError, RPCError) as error:
+            if time.monotonic() > deadline or _is_refusal(error):
+                raise NotConnected(_sentence(address, error)) from error
+        await asyncio.sleep(PAUSE.total_seconds())
+
+
+async def check_namespace(client: Client, *, patience: timedelta = PATIENCE) -> None:
+    """Return if the namespace is there and has our search attributes; NotConnected says what is missing.
+
+    A server that does not let us look is believed: Temporal Cloud shows them to administrators only.
+    """
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            problem = await _missing(client)
+        except RPCError as error:
+            if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+                return
+            problem = f'namespace "{client.namespace}": {error.message}'
+            if error.status == RPCStatusCode.NOT_FOUND:
+                problem = (
+                    f'there is no namespace "{client.namespace}": correct TEMPORAL_NAMESPACE, or make it '
+                    f"with: temporal operator namespace create --namespace {client.namespace}"
+                )
+        if not problem:
+            return
+        if time.monotonic() > deadline:
+            raise NotConnected(f"Temporal at {client.service_client.config.target_host}: {problem}")
+        await asyncio.sleep(PAUSE.total_seconds())
+
+
+async def _missing(client: Client) -> str:
+    answer = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    there = dict(answer.custom_attributes)
+    lacking = [key for key in search.ALL if there.get(key.name) != int(key.indexed_value_type)]
+    if not lacking:
+        return ""
+    flags = " ".join(f"--name {key.name} --type {_type_name(key.indexed_value_type)}" for key in lacking)
+    return (
+        f'namespace "{client.namespace}" lacks search attributes: register them with: '
+        f"temporal operator search-attribute create --namespace {client.namespace} {flags}"
+    )
+
+
+def _type_name(indexed_value_type: SupportsInt) -> str:
+    name = IndexedValueType.Name(IndexedValueType.ValueType(int(indexed_value_type)))
+    return "".join(part.capitalize() for part in name.removeprefix("INDEXED_VALUE_TYPE_").split("_"))
+
+
+def _load() -> ClientConnectConfig:
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise NotConnected(
+            f"the TEMPORAL_* settings, or the file of TEMPORAL_CONFIG_FILE, cannot be used: {error}"
+        ) from error
+    config.setdefault("target_host", DEFAULT_ADDRESS)
+    return config
+
+
+def _is_refusal(error: Exception) -> bool:
+    return any(word in str(error).lower() for word in _REFUSALS)
+
+
+def _sentence(address: str, error: Exception) -> str:
+    if _is_refusal(error):
+        return (
+            f"Temporal at {address} and we do not accept each other: see that TEMPORAL_API_KEY or the "
+            f"TEMPORAL_TLS_* files belong to TEMPORAL_NAMESPACE ({error})"
+        )
+    return (
+        f"no Temporal server answers at {address}: start one (`moorage up` has its own), "
+        "or name yours with TEMPORAL_ADDRESS"
+    )

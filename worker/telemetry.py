@@ -1,0 +1,115 @@
+"""Logs and metrics of the worker and the API: one form for our lines and the SDK's, never a secret."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+from temporalio import activity, workflow
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+
+from worker.settings import Log, LogFormat
+
+HIDDEN = "(hidden)"
+#: What a key contains whose value is never written, whatever it is.
+_SECRET_WORDS = (
+    "api_key", "apikey", "authorization", "bootstrap", "certificate_data", "cookie", "credential",
+    "kubeconfig", "password", "private_key", "secret", "token",
+)  # fmt: skip
+#: Libraries that tell of every call they make: their warnings are enough.
+_CHATTY = ("httpx", "httpcore", "kubernetes", "urllib3")
+
+
+def configure_logging(log: Log) -> None:
+    """Send all logs of this process to standard error: one form, with what a line belongs to, no secret."""
+    level = log.level.upper()
+    # The context is in fields of its own; the SDK would append it to the text as well.
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
+
+    as_json = log.format is LogFormat.JSON or (log.format is LogFormat.AUTO and not sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_temporal_context,
+        hide_secrets,
+    ]
+    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if as_json:
+        last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        last.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def add_temporal_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Says which workflow or activity, and which try of it, a line belongs to."""
+    if activity.in_activity():
+        of = activity.info()
+        event["activity"], event["attempt"] = of.activity_type, of.attempt
+        event["workflow_id"], event["run_id"] = of.workflow_id, of.workflow_run_id
+    elif workflow.in_workflow():
+        info = workflow.info()
+        event["workflow_id"], event["run_id"] = info.workflow_id, info.run_id
+    return event
+
+
+def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Drops the values of all keys that sound like a secret, at any depth."""
+    return {key: _hidden(key, value) for key, value in event.items()}
+
+
+def telemetry_runtime(metrics: str | None) -> Runtime:
+    """The SDK's runtime for this process: its log lines go with ours, its metrics to `metrics`, if given.
+
+    Raises ValueError with a sentence if the address cannot be listened on.
+    """
+    config = TelemetryConfig(
+        logging=LoggingConfig(
+            filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+            forwarding=LogForwardingConfig(
+                logger=logging.getLogger("temporalio.core"),
+                append_target_to_name=False,
+                prepend_target_on_message=False,
+            ),
+        ),
+        metrics=PrometheusConfig(bind_address=metrics, durations_as_seconds=True) if metrics else None,
+    )
+    try:
+        return Runtime(telemetry=config)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"metrics cannot be offered at {metrics}: {error}") from error
+
+
+def _hidden(key: str, value: Any) -> Any:
+    if any(word in key.lower().replace("-", "_") for word in _SECRET_WORDS):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {inner: _hidden(str(inner), each) for inner, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden("", each) for each in value]
+    return value
