@@ -1,0 +1,151 @@
+"""The node: process 1 of its own process, mount and network namespaces. Started by lifecycle.py, as root.
+
+Everything the cluster makes (processes, mounts, interfaces, firewall rules) lives in these namespaces, so the
+kernel removes all of it when this process ends, however it ends. Cgroups and the run folder
+are left to lifecycle.py.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .components import CONTAINERD_SOCKET, Component, components
+from .layout import INSIDE, Layout, Network
+
+POLL = 0.1
+"""Seconds between looks at children and at the folder of paused components."""
+RESTART_DELAY = 1.0
+"""A component that ended is started again after this, so that one that cannot start does not burn a core."""
+LINK_WAIT = 10.0
+"""The host lays the cable within a second of our start; without it there is nothing to live for."""
+
+OWN_FOLDERS = {"/run": "run", "/var/lib": "lib", "/var/log": "log"}
+"""Folders of the machine that the node sees as its own, below the run folder."""
+
+KERNEL_SETTINGS = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+"""What the kubelet wants of the whole machine. It is shown these and so changes nothing."""
+
+
+def main(cache: str, network: str) -> int:
+    node = Node(Layout(Path(cache)), Network.parse(network))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    node.mount()
+    node.connect()
+    node.supervise()
+    return 0
+
+
+class Node:
+    def __init__(self, layout: Layout, network: Network) -> None:
+        self.layout = layout
+        self.network = network
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.ended_at: dict[str, float] = {}
+        self.importing: subprocess.Popen[bytes] | None = None
+
+    def mount(self) -> None:
+        """Gives the node its own view of the machine's folders. unshare made all mounts private before."""
+        run("mount", "--make-rshared", "/")
+        run("mount", "--bind", str(self.layout.cache), str(INSIDE))
+        inside = self.layout.inside(self.layout.run)
+        for target, name in OWN_FOLDERS.items():
+            (inside / name).mkdir()
+            run("mount", "--bind", str(inside / name), target)
+        # The kubelet mounts volumes below its folder and pods must see them.
+        shown = inside / "kernel"
+        for setting, value in KERNEL_SETTINGS.items():
+            file = shown / setting
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(value + "\n")
+            run("mount", "--bind", str(file), f"/proc/sys/{setting}")
+
+    def connect(self) -> None:
+        """Brings up the cable from the host, which lays it once it knows our process id."""
+        deadline = time.monotonic() + LINK_WAIT
+        while not _has_link("eth0"):
+            if time.monotonic() > deadline:
+                raise SystemExit("the host laid no cable")
+            time.sleep(0.02)
+        run("ip", "link", "set", "lo", "up")
+        run("ip", "address", "add", f"{self.network.node}/30", "dev", "eth0")
+        run("ip", "link", "set", "eth0", "up")
+        run("ip", "route", "add", "default", "via", self.network.host)
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        # The host knows pods by their own addresses (lifecycle.py adds the route); nothing beyond it does.
+        beyond = f'oifname "eth0" ip saddr {self.network.pods} ip daddr != {self.network.host}'
+        hook = "type nat hook postrouting priority srcnat + 10;"
+        rules = f"table ip node {{\n chain postrouting {{\n {hook}\n {beyond} masquerade\n }}\n}}\n"
+        subprocess.run(["nft", "-f", "-"], input=rules.encode(), check=True)
+
+    def supervise(self) -> None:
+        """Keeps every component running that is not paused, until told to end."""
+        parts = components(self.layout, self.network)
+        paused = self.layout.inside(self.layout.paused)
+        while True:
+            for part in parts:
+                self._tend(part, wanted=not (paused / part.name).exists())
+            if self.importing is None and Path(CONTAINERD_SOCKET).exists():
+                self.importing = self._import_images()
+            self._reap()
+            time.sleep(POLL)
+
+    def _tend(self, part: Component, *, wanted: bool) -> None:
+        process = self.running.get(part.name)
+        if process is None:
+            rested = time.monotonic() - self.ended_at.get(part.name, -RESTART_DELAY) >= RESTART_DELAY
+            if wanted and rested:
+                self.running[part.name] = self._start(part.name, part.command)
+        elif not wanted:
+            # At once, as in a crash: whoever is connected sees it.
+            process.kill()
+
+    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self.layout.inside(self.layout.logs) / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+
+    def _import_images(self) -> subprocess.Popen[bytes]:
+        folder = self.layout.inside(self.layout.images)
+        done = self.layout.inside(self.layout.imported)
+        script = f"for f in {folder}/*.tar; do ctr -n k8s.io images import $f; done; touch {done}"
+        return self._start("images", ["sh", "-ec", script])
+
+    def _reap(self) -> None:
+        """As process 1 we inherit every orphan (containerd's shims among them) and must collect it."""
+        by_id = {process.pid: name for name, process in self.running.items()}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            name = by_id.get(pid)
+            if name:
+                del self.running[name]
+                self.ended_at[name] = time.monotonic()
+                ended = {"component": name, "status": os.waitstatus_to_exitcode(status)}
+                print(json.dumps(ended), file=sys.stderr, flush=True)
+            elif self.importing and pid == self.importing.pid and status:
+                # containerd may not have been ready; try again
+                self.importing = None
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def _has_link(name: str) -> bool:
+    """By way of /proc: /sys still shows the interfaces of the host."""
+    return any(line.strip().startswith(f"{name}:") for line in Path("/proc/net/dev").read_text().splitlines())
