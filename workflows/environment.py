@@ -1,0 +1,235 @@
+"""The workflow of one environment, from the request until nothing is left. Its open run is the record.
+
+`run` deals with how a life ends; `Saga` does and undoes; `Record` remembers and shows.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts import search
+    from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
+    from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, RequestInput
+    from workflows.record import ITSELF, TEMPORAL, Record
+    from workflows.saga import Saga
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a life ends: the first cause decides, what comes later changes nothing."""
+
+    outcome: Outcome
+    who: str
+    problem: Problem | None = None
+
+
+@workflow.defn(name="EnvironmentWorkflow")
+class EnvironmentWorkflow:
+    """One environment: provisioned, ready, and torn down, whatever happens on the way.
+
+    Completes with the `EnvironmentStatus` of a life that was deleted, expired or cancelled; fails with
+    `ProvisioningFailed` and the same status in its details when it could not be made and was undone.
+    """
+
+    @workflow.init
+    def __init__(self, start: EnvironmentStart) -> None:
+        # All state is made here: an update may be handled before the first line of `run`.
+        self._start = start
+        self._record = Record(start)
+        self._saga = Saga(start, self._record)
+        self._ending: Ending | None = None
+
+    @workflow.run
+    async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
+        """Live one life."""
+        if not start.carried:
+            workflow.upsert_search_attributes([search.EXPIRES_AT.value_set(self._record.status.expires_at)])
+            await self._provision()
+        if not self._ending:
+            await self._stay_ready()
+        await self._tear_down()
+        return await self._close()
+
+    async def _provision(self) -> None:
+        forward = asyncio.create_task(self._saga.forward())
+        await self._undisturbed(lambda: forward.done() or self._is_to_end())
+        self._notice_cancellation()
+        if self._ending:
+            forward.cancel()
+            await self._undisturbed(forward.done)
+            if not forward.cancelled():
+                forward.result()
+        elif problem := forward.result():
+            self._ending = Ending(Outcome.FAILED, ITSELF, problem)
+        else:
+            self._record.enter(Phase.READY)
+            self._record.note(ITSELF, "ready")
+
+    async def _stay_ready(self) -> None:
+        await self._undisturbed(lambda: self._is_to_end() or workflow.info().is_continue_as_new_suggested())
+        self._notice_cancellation()
+        if not self._ending:
+            await self._undisturbed(workflow.all_handlers_finished)
+            self._notice_cancellation()
+        if not self._ending:
+            # Nothing is under way in `ready`, so all that the next run needs is the record.
+            carried = self._record.carried()
+            workflow.continue_as_new(self._start.model_copy(update={"carried": carried}))
+
+    async def _tear_down(self) -> None:
+        assert self._ending  # noqa: S101  (nothing else leads here)
+        self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem)
+        self._record.enter(Phase.TEARING_DOWN)
+        unwinding = asyncio.create_task(self._saga.unwind())
+        await self._undisturbed(unwinding.done)
+        unwinding.result()
+
+    async def _close(self) -> EnvironmentStatus:
+        await self._undisturbed(workflow.all_handlers_finished)
+        self._record.note(ITSELF, "gone", "nothing left")
+        self._record.enter(Phase.GONE)
+        status = self._record.status
+        if status.outcome is Outcome.FAILED and status.problem:
+            raise ApplicationError(
+                f"{status.environment.name} could not be made and was undone. "
+                f"{status.problem.step}: {status.problem.cause}",
+                status,
+                type=ErrorType.PROVISIONING_FAILED,
+                non_retryable=True,
+            )
+        return status
+
+    # --- cancellation ---------------------------------------------------------------------------------
+
+    async def _undisturbed(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; a cancellation of the workflow does not end the wait.
+
+        A single shield would not do: when the cancellation goes on from it, the run closes and what is
+        left of an undo is lost. It is delivered once; here it is taken note of, and the wait goes on.
+        """
+        while not condition():
+            try:
+                await workflow.wait_condition(condition)
+            except asyncio.CancelledError:
+                if task := asyncio.current_task():
+                    task.uncancel()
+                self._notice_cancellation()
+
+    def _is_to_end(self) -> bool:
+        # The reason as well as the exception: a cancellation that arrives together with an activity's
+        # completion may be delivered as the completion only.
+        return self._ending is not None or workflow.cancellation_reason() is not None
+
+    def _notice_cancellation(self) -> None:
+        if self._ending is None and workflow.cancellation_reason() is not None:
+            was_ready = self._record.phase is Phase.READY
+            self._ending = Ending(Outcome.DELETED if was_ready else Outcome.CANCELLED, TEMPORAL)
+
+    # --- what callers ask and say ---------------------------------------------------------------------
+
+    @workflow.query(description="How the environment stands")
+    def status(self) -> EnvironmentStatus:
+        """How the environment stands."""
+        return self._record.status
+
+    @workflow.update(description="Ask for this environment: created or joined")
+    async def request(self, ask: RequestInput) -> Answer:
+        """Answer the request that started this life, or one that asks for the same."""
+        if answer := self._record.remembered():
+            return answer
+        if ask.request_id == self._start.request_id:
+            return self._answer(AnswerKind.CREATED, f"{self._name} is being made.")
+        return self._answer(
+            AnswerKind.JOINED, f"{self._name} was asked for before and is {self._record.phase}."
+        )
+
+    @request.validator
+    def _check_request(self, ask: RequestInput) -> None:
+        if self._record.remembered():
+            return
+        environment = self._start.environment
+        if ask.owner != environment.owner:
+            raise _refused(RefusalReason.OTHER_OWNER, f"The name {self._name} is taken: choose another.")
+        if self._is_ending():
+            raise _refused(
+                RefusalReason.BEING_TORN_DOWN,
+                f"{self._name} is being torn down: ask again when it is gone, or choose another name.",
+            )
+        wanted, given = ask.spec.model_dump(), environment.spec.model_dump()
+        if differing := tuple(field for field in given if wanted[field] != given[field]):
+            raise _refused(
+                RefusalReason.OTHER_SPEC,
+                f"{self._name} is there already with another {', '.join(differing)}: "
+                "ask for the same, choose another name, or delete it first.",
+                differing,
+            )
+
+    @workflow.update(description="Delete it, in whatever phase it is")
+    async def delete(self, by: ByPerson) -> Answer:
+        """Begin the teardown; it is followed in the status."""
+        if answer := self._record.remembered():
+            return answer
+        if self._is_ending():
+            return self._answer(AnswerKind.NOTHING_TO_DO, f"{self._name} is being torn down already.")
+        self._ending = Ending(Outcome.DELETED, by.who)
+        return self._answer(AnswerKind.ACCEPTED, f"{self._name} is being deleted.")
+
+    @workflow.update(description="Cancel the provisioning")
+    async def cancel(self, by: ByPerson) -> Answer:
+        """Stop making it and begin the teardown; it is followed in the status."""
+        if answer := self._record.remembered():
+            return answer
+        if self._is_ending():
+            return self._answer(AnswerKind.NOTHING_TO_DO, f"{self._name} is being torn down already.")
+        self._ending = Ending(Outcome.CANCELLED, by.who)
+        return self._answer(
+            AnswerKind.ACCEPTED, f"Making {self._name} is cancelled; what was made is removed."
+        )
+
+    @cancel.validator
+    def _check_cancel(self, by: ByPerson) -> None:  # noqa: ARG002
+        if self._record.phase is Phase.READY and not self._is_ending() and not self._record.remembered():
+            raise _refused(
+                RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
+            )
+
+    @workflow.update(description="Try again to undo what could not be undone")
+    async def resume_teardown(self, by: ByPerson) -> Answer:
+        """Take up a teardown that has given up."""
+        if answer := self._record.remembered():
+            return answer
+        self._record.note(by.who, "resumed the teardown")
+        self._saga.resume()
+        return self._answer(AnswerKind.ACCEPTED, f"The teardown of {self._name} goes on.")
+
+    @resume_teardown.validator
+    def _check_resume(self, by: ByPerson) -> None:  # noqa: ARG002
+        if self._record.phase is not Phase.TEARDOWN_INCOMPLETE and not self._record.remembered():
+            raise _refused(
+                RefusalReason.NOT_NOW,
+                f"{self._name} is {self._record.phase}: only a teardown that has given up can be resumed.",
+            )
+
+    @property
+    def _name(self) -> str:
+        return self._start.environment.name
+
+    def _is_ending(self) -> bool:
+        return self._ending is not None or self._record.status.outcome is not None
+
+    def _answer(self, kind: AnswerKind, message: str) -> Answer:
+        life = self._start.environment.mark.life
+        return self._record.remember(Answer(kind=kind, message=message, life=life))
+
+
+def _refused(reason: RefusalReason, message: str, fields: tuple[str, ...] = ()) -> ApplicationError:
+    refusal = Refusal(reason=reason, message=message, fields=fields)
+    return ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
+
+
+WORKFLOWS = [EnvironmentWorkflow]

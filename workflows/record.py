@@ -1,0 +1,168 @@
+"""The record of one environment: what its workflow knows of it, and how that is shown."""
+
+from datetime import datetime
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from contracts import search
+    from contracts.environment import (
+        Certificate,
+        EnvironmentStatus,
+        Outcome,
+        Phase,
+        Problem,
+        Receipt,
+        StepName,
+        StepState,
+        StepStatus,
+        TrailEntry,
+    )
+    from contracts.messages import Answer, Carried, EnvironmentStart
+    from workflows.steps import steps_of
+
+#: Entries of the audit trail that are kept: the first ones say who asked, so the middle is what goes.
+TRAIL_LENGTH = 200
+TRAIL_HEAD = 20
+#: Answers that are remembered for repeated updates: far more than can be under way at once.
+ANSWERS_LENGTH = 100
+
+#: Who did what the environment did by itself.
+ITSELF = "moorage"
+#: Who did what came as a cancellation of the workflow; Temporal does not say which person that was.
+TEMPORAL = "a cancellation in Temporal"
+
+
+class Record:
+    """The mutable state of an environment's workflow. Everything in it can be carried to a next run."""
+
+    def __init__(self, start: EnvironmentStart) -> None:
+        if start.carried:
+            status = start.carried.status
+        else:
+            now = workflow.info().start_time
+            status = EnvironmentStatus(
+                environment=start.environment,
+                phase=Phase.PROVISIONING,
+                requested_at=now,
+                expires_at=now + start.environment.ttl,
+                steps=tuple(
+                    StepStatus(step=step.name, system=step.system) for step in steps_of(start.environment)
+                ),
+                trail=(TrailEntry(at=now, who=start.environment.owner, what="asked for it"),),
+            )
+        self.status = status
+        self._answers: dict[str, Answer] = dict(start.carried.answers) if start.carried else {}
+
+    @property
+    def phase(self) -> Phase:
+        """Where in its life the environment is."""
+        return self.status.phase
+
+    def _change(self, **fields: object) -> None:
+        self.status = self.status.model_copy(update=fields)
+        workflow.set_current_details(self._page())
+
+    def enter(self, phase: Phase) -> None:
+        """Go over to `phase`, findable by it."""
+        now = workflow.now()
+        reached = {
+            Phase.USABLE: {"usable_at": now},
+            Phase.READY: {"ready_at": now},
+            Phase.GONE: {"ended_at": now},
+        }
+        self._change(phase=phase, **reached.get(phase, {}))
+        workflow.upsert_search_attributes([search.PHASE.value_set(phase.value)])
+
+    def end_as(self, outcome: Outcome, who: str, problem: Problem | None = None) -> None:
+        """Keep why the life ends: the first cause decides."""
+        self._change(outcome=outcome, problem=problem)
+        what = {
+            Outcome.DELETED: "asked to delete it",
+            Outcome.CANCELLED: "cancelled it",
+            Outcome.EXPIRED: "ended it: its time was up",
+            Outcome.FAILED: "gave up making it",
+        }
+        self.note(who, what[outcome], problem.cause if problem else "")
+
+    def step(self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None) -> None:
+        """Keep that a step is now in `state`."""
+        now = workflow.now()
+        begins = state in (StepState.RUNNING, StepState.UNDOING)
+        steps = tuple(
+            old.model_copy(
+                update={
+                    "state": state,
+                    "note": note,
+                    "started_at": now if begins else old.started_at,
+                    "ended_at": None if begins else now,
+                }
+            )
+            if old.step is name
+            else old
+            for old in self.status.steps
+        )
+        receipts = dict(self.status.receipts)
+        if receipt:
+            receipts[name] = receipt
+        elif state is StepState.UNDONE:
+            receipts.pop(name, None)
+        self._change(steps=steps, receipts=receipts)
+
+    def state_of(self, name: StepName) -> StepState:
+        """How the step stands."""
+        return next(step.state for step in self.status.steps if step.step is name)
+
+    def unfinished(self, problems: tuple[Problem, ...]) -> None:
+        """Keep what the teardown could not do so far."""
+        self._change(unfinished=problems)
+
+    def certify(self, certificate: Certificate) -> None:
+        """Keep the result of the last inspection."""
+        self._change(certificate=certificate)
+
+    def note(self, who: str, what: str, result: str = "") -> None:
+        """Add a line to the audit trail."""
+        trail = (*self.status.trail, TrailEntry(at=workflow.now(), who=who, what=what, result=result))
+        if len(trail) > TRAIL_LENGTH:
+            trail = trail[:TRAIL_HEAD] + trail[len(trail) - TRAIL_LENGTH + TRAIL_HEAD :]
+        self._change(trail=trail)
+
+    def remembered(self) -> Answer | None:
+        """The answer that the update being handled has had before, in this run or an earlier one."""
+        update = workflow.current_update_info()
+        return self._answers.get(update.id) if update else None
+
+    def remember(self, answer: Answer) -> Answer:
+        """Keep the answer to the update being handled, and return it."""
+        update = workflow.current_update_info()
+        if update:
+            self._answers[update.id] = answer
+            while len(self._answers) > ANSWERS_LENGTH:
+                del self._answers[next(iter(self._answers))]
+        return answer
+
+    def carried(self) -> Carried:
+        """What the next run needs."""
+        return Carried(status=self.status, answers=self._answers)
+
+    def _page(self) -> str:
+        status = self.status
+        lines = [
+            f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**",
+            "",
+            "| step | system | state | since | |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for step in status.steps:
+            since = step.ended_at or step.started_at
+            lines.append(f"| {step.step} | {step.system} | {step.state} | {_clock(since)} | {step.note} |")
+        if status.problem:
+            lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
+        for problem in status.unfinished:
+            lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
+        return "\n".join(lines)
+
+
+def _clock(moment: datetime | None) -> str:
+    return moment.strftime("%H:%M:%S") if moment else ""

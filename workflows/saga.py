@@ -1,0 +1,261 @@
+"""Drives the steps forward, and unwinds them to the very end.
+
+Neither direction handles cancellation: `workflows/environment.py` runs each as a task of its own, which
+only it cancels. The forward task may be cancelled at any await; the unwinding is never cancelled.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.activities import (
+        CheckPeopleInput,
+        EnsureInput,
+        InspectInput,
+        PeopleActivities,
+        RemoveInput,
+    )
+    from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
+    from contracts.messages import EnvironmentStart
+    from workflows.problems import is_in_doubt, problem_of
+    from workflows.record import ITSELF, Record
+    from workflows.steps import FEW_CALLS, Step, steps_of
+
+#: The directory may be down for a moment; a developer who waits is told soon.
+PEOPLE_LIMIT = timedelta(minutes=1)
+#: One look at one system; what it cannot answer in this time is looked at in the next pass.
+INSPECT_LIMIT = timedelta(minutes=2)
+
+
+class Saga:
+    """The steps of one environment: which of them may have left something, and how to undo those."""
+
+    def __init__(self, start: EnvironmentStart, record: Record) -> None:
+        self._environment = start.environment
+        self._people_are_checked = start.people_are_checked
+        self._pace = start.pace
+        self._record = record
+        self._steps = steps_of(start.environment)
+        self._begun = [step for step in self._steps if record.state_of(step.name) is not StepState.WAITING]
+        self._settled_at: datetime | None = None
+        self._resumed = False
+
+    async def forward(self) -> Problem | None:
+        """Do the steps in order; return what stopped them, or None when all are done or this was cancelled.
+
+        Every step that is begun is in the undo list before its activity is scheduled: the activity may
+        do its work and never be able to say so.
+        """
+        try:
+            if not self._people_are_checked and (problem := await self._check_people()):
+                return problem
+            for step in self._steps:
+                if problem := await self._ensure(step):
+                    return problem
+        except asyncio.CancelledError:
+            pass
+        return None
+
+    async def unwind(self) -> None:
+        """Undo every step that may have happened, in reverse, until an inspection finds nothing left.
+
+        It goes in passes with growing pauses. When `give_up_after` has passed without success, the
+        environment is `teardown_incomplete` until `resume` is called. Returns only when nothing is left.
+        """
+        patience_ends = workflow.now() + self._pace.give_up_after
+        pause = self._pace.first_pause
+        while True:
+            problems = await self._undo() or await self._inspect()
+            self._record.unfinished(problems)
+            if not problems:
+                if self._is_settled():
+                    return
+                await self._settle()
+            elif workflow.now() < patience_ends:
+                await workflow.sleep(pause, summary="pause before the next pass of the teardown")
+                pause = min(2 * pause, self._pace.longest_pause)
+            else:
+                await self._wait_to_be_resumed()
+                patience_ends = workflow.now() + self._pace.give_up_after
+                pause = self._pace.first_pause
+
+    def resume(self) -> None:
+        """Take up a teardown that has given up."""
+        self._resumed = True
+
+    async def _check_people(self) -> Problem | None:
+        try:
+            await workflow.execute_activity_method(
+                PeopleActivities.check,
+                CheckPeopleInput(environment=self._environment),
+                start_to_close_timeout=FEW_CALLS,
+                schedule_to_close_timeout=self._limit(PEOPLE_LIMIT),
+                heartbeat_timeout=self._pace.heartbeat_timeout,
+                retry_policy=self._retries(),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary="everybody is known",
+            )
+        except ActivityError as error:
+            system = (
+                System.IDENTITY_PROVIDER if self._environment.has_identity_provider else System.CONTROL_PLANE
+            )
+            return problem_of(error, "people", system)
+        return None
+
+    async def _ensure(self, step: Step) -> Problem | None:
+        self._begun.append(step)
+        self._record.step(step.name, StepState.RUNNING)
+        try:
+            # WAIT_CANCELLATION_COMPLETED: the undo must not overtake a do that is still on its way.
+            receipt = await workflow.execute_activity_method(
+                step.ensure,
+                EnsureInput(environment=self._environment),
+                start_to_close_timeout=step.attempt,
+                schedule_to_close_timeout=self._limit(step.limit),
+                heartbeat_timeout=self._pace.heartbeat_timeout,
+                retry_policy=self._retries(),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=step.summary,
+            )
+        except ActivityError as error:
+            self._doubt(is_in_doubt(error))
+            problem = problem_of(error, step.name, step.system)
+            self._record.step(step.name, StepState.FAILED, problem.cause)
+            return problem
+        self._doubt(receipt.in_doubt)
+        self._record.step(step.name, StepState.DONE, receipt.name, receipt)
+        if step.name is StepName.KUBECONFIG:
+            self._record.enter(Phase.USABLE)
+        return None
+
+    async def _undo(self) -> tuple[Problem, ...]:
+        problems: list[Problem] = []
+        for step in reversed(self._begun.copy()):
+            blockers = step.undo_after & {other.name for other in self._begun}
+            if blockers:
+                blocked = _blocked(step, blockers)
+                self._record.step(step.name, StepState.UNDO_FAILED, blocked.cause)
+                problems.append(blocked)
+            elif problem := await self._remove(step):
+                problems.append(problem)
+            else:
+                self._begun.remove(step)
+        return tuple(problems)
+
+    async def _remove(self, step: Step) -> Problem | None:
+        if step.remove is None:
+            self._record.step(step.name, StepState.UNDONE)
+            return None
+        self._record.step(step.name, StepState.UNDOING)
+        # The virtual cluster can speak for itself only as long as it is there.
+        force = StepName.VCLUSTER not in {other.name for other in self._begun}
+        try:
+            result = await workflow.execute_activity_method(
+                step.remove,
+                RemoveInput(environment=self._environment, force=force),
+                start_to_close_timeout=self._pace.longest_undo,
+                schedule_to_close_timeout=self._pace.longest_undo,
+                heartbeat_timeout=self._pace.heartbeat_timeout,
+                retry_policy=self._retries(),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=f"undo: {step.summary}",
+            )
+        except ActivityError as error:
+            problem = problem_of(error, step.name, step.system)
+            self._record.step(step.name, StepState.UNDO_FAILED, problem.cause)
+            return problem
+        self._record.step(step.name, StepState.UNDONE, result.note)
+        return None
+
+    async def _inspect(self) -> tuple[Problem, ...]:
+        """Look for what is left, and return what stands against saying that there is nothing."""
+        touched = [step for step in self._steps if self._was_begun(step) and step.inspect]
+        looks = [asyncio.ensure_future(self._look(step)) for step in touched]
+        if looks:
+            await workflow.wait(looks)
+        findings: list[Finding] = []
+        problems: list[Problem] = []
+        for step, look in zip(touched, looks, strict=True):
+            result = look.result()
+            if isinstance(result, Problem):
+                problems.append(result)
+                continue
+            findings.append(result)
+            if result.left:
+                self._begun.append(step)
+                problems.append(_still_there(step, result))
+        self._begun.sort(key=self._steps.index)
+        if not problems:
+            self._record.certify(Certificate(inspected_at=workflow.now(), findings=tuple(findings)))
+        return tuple(problems)
+
+    async def _look(self, step: Step) -> Finding | Problem:
+        assert step.inspect  # noqa: S101  (the caller chose those that have one)
+        try:
+            result = await workflow.execute_activity_method(
+                step.inspect,
+                InspectInput(environment=self._environment),
+                start_to_close_timeout=FEW_CALLS,
+                schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
+                heartbeat_timeout=self._pace.heartbeat_timeout,
+                retry_policy=self._retries(),
+                summary=f"inspect: {step.summary}",
+            )
+        except ActivityError as error:
+            return problem_of(error, step.name, step.system)
+        return Finding(step=step.name, system=step.system, left=result.left)
+
+    def _was_begun(self, step: Step) -> bool:
+        return self._record.state_of(step.name) is not StepState.WAITING
+
+    def _doubt(self, in_doubt: bool) -> None:
+        if in_doubt:
+            self._settled_at = workflow.now() + self._pace.settle
+
+    def _is_settled(self) -> bool:
+        return self._settled_at is None or workflow.now() >= self._settled_at
+
+    async def _settle(self) -> None:
+        # Some call had no answer: for as long as it may be under way, its work may still appear.
+        assert self._settled_at  # noqa: S101  (not settled, so there is a moment)
+        await workflow.sleep(
+            self._settled_at - workflow.now(), summary="look again when no late answer can come"
+        )
+
+    async def _wait_to_be_resumed(self) -> None:
+        self._resumed = False
+        self._record.enter(Phase.TEARDOWN_INCOMPLETE)
+        self._record.note(ITSELF, "stopped trying to undo it", "waits for somebody to resume the teardown")
+        await workflow.wait_condition(lambda: self._resumed)
+        self._record.enter(Phase.TEARING_DOWN)
+
+    def _limit(self, limit: timedelta) -> timedelta:
+        return min(limit, self._pace.longest_step or limit)
+
+    def _retries(self) -> RetryPolicy:
+        # No limit of attempts: time is what a person feels, and every activity has its limit in time.
+        return RetryPolicy(initial_interval=self._pace.first_retry, maximum_interval=self._pace.longest_retry)
+
+
+def _still_there(step: Step, finding: Finding) -> Problem:
+    return Problem(
+        step=step.name,
+        system=step.system,
+        cause=f"still there: {', '.join(finding.left)}.",
+        remedy="The next pass of the teardown removes it.",
+        type="StillThere",
+    )
+
+
+def _blocked(step: Step, blockers: frozenset[StepName]) -> Problem:
+    return Problem(
+        step=step.name,
+        system=step.system,
+        cause=f"it cannot be undone before {', '.join(sorted(blockers))}.",
+        remedy="It follows by itself.",
+        type="Blocked",
+    )
