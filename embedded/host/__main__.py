@@ -1,0 +1,81 @@
+"""`python -m embedded.host`: the simulated host cluster as a process of its own.
+
+Its API is on a socket of its parent's, as with the other servers of the embedded stack. The virtual API
+servers are on a TLS socket of its own, whose port is kept with the data.
+"""
+
+import argparse
+import asyncio
+import base64
+import logging
+import os
+import sys
+from pathlib import Path
+
+from embedded.host.agents import Agents
+from embedded.host.authority import authority, server_certificate
+from embedded.host.cluster import Cluster, Timing
+from embedded.host.control import control_api
+from embedded.host.doors import Doors, remembered_socket
+from embedded.host.inner import InnerObjects
+from embedded.host.store import open_store
+from embedded.host.virtual import virtual_servers
+from embedded.rafay.manifest import AgentIdentity
+from embedded.serve import serve, stop_with_parent
+
+#: Where the bearer token is given: arguments are seen by everybody on the machine, this is not.
+TOKEN_VARIABLE = "HOST_TOKEN"  # noqa: S105 - the name of it
+
+
+async def run_agent(_identity: AgentIdentity) -> None:
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Serve until told to stop, or until the parent ends."""
+    usual = Timing()
+    parser = argparse.ArgumentParser(prog="python -m embedded.host", description=__doc__)
+    parser.add_argument(
+        "--fd", type=int, required=True, help="inherited listening socket, for the host's API"
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where its data is; made if it is not there"
+    )
+    parser.add_argument(
+        "--start-seconds", type=float, default=usual.start, help="how long a vCluster starts, about"
+    )
+    parser.add_argument(
+        "--stop-seconds", type=float, default=usual.stop, help="how long a pod or a namespace ends, about"
+    )
+    options = parser.parse_args()
+    token = os.environ.pop(TOKEN_VARIABLE, "")
+    if not token:
+        sys.exit(f"{TOKEN_VARIABLE} is not set: it holds the bearer token that callers have to show")
+
+    logging.basicConfig(format="simulated host: %(message)s")
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    certificate = base64.b64encode(authority(folder).read_bytes()).decode()
+    rows = open_store(folder / "host.sqlite")
+    tls_socket = remembered_socket(folder / "port")
+    try:
+        cluster = Cluster(rows, Timing(start=options.start_seconds, stop=options.stop_seconds))
+        inner = InnerObjects(rows)
+        agents = Agents(cluster, inner, run_agent)
+        virtual_url = f"https://127.0.0.1:{tls_socket.getsockname()[1]}"
+        doors = Doors(
+            cluster,
+            agents,
+            api=control_api(cluster, agents, token=token, virtual_url=virtual_url, authority=certificate),
+            virtual=virtual_servers(cluster, inner, agents),
+            tls_socket=tls_socket,
+            tls=server_certificate(folder),
+        )
+        stop_with_parent()
+        serve(doors, options.fd)
+    finally:
+        tls_socket.close()
+        rows.close()
+
+
+main()

@@ -1,0 +1,49 @@
+"""What the simulated host keeps, in SQLite: tables that a person or a test may read while it runs."""
+
+import sqlite3
+from pathlib import Path
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS namespaces (
+    name        TEXT PRIMARY KEY,
+    uid         TEXT NOT NULL,
+    labels      TEXT NOT NULL,
+    annotations TEXT NOT NULL,
+    finalizers  TEXT NOT NULL DEFAULT '[]',
+    gone_at     REAL             -- set while it terminates
+) STRICT;
+CREATE TABLE IF NOT EXISTS objects (
+    namespace TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (namespace, kind, name)
+) STRICT;
+CREATE TABLE IF NOT EXISTS releases (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, chart_version TEXT NOT NULL,
+    labels TEXT NOT NULL, chart TEXT NOT NULL, "values" TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)
+) STRICT;
+-- What runs of a release: it starts after the install and ends after the uninstall.
+CREATE TABLE IF NOT EXISTS pods (
+    namespace TEXT NOT NULL, release TEXT NOT NULL,
+    started_at REAL NOT NULL, ready_at REAL NOT NULL, exported_at REAL NOT NULL, gone_at REAL,
+    PRIMARY KEY (namespace, release)
+) STRICT;
+-- What stays after an uninstall: the state of the vCluster, and the token that opens it.
+CREATE TABLE IF NOT EXISTS volumes (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)
+) STRICT;
+CREATE TABLE IF NOT EXISTS virtual_objects (
+    namespace TEXT NOT NULL, release TEXT NOT NULL, resource TEXT NOT NULL, inner_namespace TEXT NOT NULL,
+    name TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (namespace, release, resource, inner_namespace, name)
+) STRICT;
+"""
+
+
+def open_store(path: Path) -> sqlite3.Connection:
+    """The database at `path`, made if it is not there. A change is committed when its `with` block ends."""
+    rows = sqlite3.connect(path)
+    rows.row_factory = sqlite3.Row
+    # With WAL, NORMAL may lose the last writes with the machine's power, but not with the process.
+    rows.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES}")
+    return rows
