@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import AliasPath, Field, model_validator
 
 from clients.errors import Unintelligible
 from clients.rafay.access import AssociationPaths, Associations, LocalUsers, UserPaths
@@ -22,7 +22,7 @@ _PROJECTS = "/auth/v1/projects/"
 _PROJECT = "/auth/v1/projects/{project_id}/"
 _GROUPS = "/auth/v1/groups/"
 _GROUP = "/auth/v1/groups/{group_id}/"
-_SELF = "/auth/v1/users/-/current/"
+_PROFILE = "/auth/v1/users/-/profile"
 
 
 class _Named(WireModel):
@@ -45,10 +45,10 @@ class _Created(WireModel):
         return {} if answer is None else answer
 
 
-class _Current(WireModel):
-    """Whose key it is. Published only as "the current user's session": its keys are assumed."""
+class _Profile(WireModel):
+    """Whose key it is."""
 
-    username: str = ""
+    username: str = Field(validation_alias=AliasPath("account", "username"))
 
 
 class Rafay:
@@ -91,7 +91,7 @@ class Rafay:
         project = await self._wire.first(_PROJECTS, operation, _Named)
         if project and project.organization_id:
             return project.organization_id
-        return (await self._wire.get(_SELF, operation, _Current)).username or "a user without a name"
+        return (await self._wire.get(_PROFILE, operation, _Profile)).username
 
     # Projects. By the v1 API: its create refuses a duplicate, which v3's would update.
 

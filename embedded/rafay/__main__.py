@@ -1,0 +1,73 @@
+"""`python -m embedded.rafay`: runs the stand-in until it is told to stop or its parent ends."""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from embedded.rafay.app import Keys, RafayStandIn, with_faults
+from embedded.rafay.store import Store
+from embedded.rafay.switches import Switches
+from embedded.serve import serve, stop_with_parent
+
+#: API keys come by the environment: arguments can be read by everybody on the machine.
+KEY_VARIABLE = "RAFAY_STAND_IN_KEY"
+READ_ONLY_KEY_VARIABLE = "RAFAY_STAND_IN_READ_ONLY_KEY"
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    options = _parser().parse_args()
+    key = os.environ.get(KEY_VARIABLE)
+    if not key:
+        sys.exit(f"{KEY_VARIABLE} must be set: the API key that the stand-in accepts")
+    store = Store(options.database)
+    for email in options.user:
+        store.add_user(email)
+    switches = Switches(
+        missing_status=options.missing_status,
+        bootstrap_form=options.bootstrap_form,
+        bootstrap_misses=options.bootstrap_misses,
+        latency=options.latency,
+        forced_delete=options.forced_delete,
+        agent_silence=options.agent_silence,
+        page_limit=options.page_limit,
+    )
+    stand_in = RafayStandIn(
+        store,
+        Keys(key, os.environ.get(READ_ONLY_KEY_VARIABLE) or None),
+        switches,
+        endpoint=options.endpoint or _own_address(options.fd),
+        agent_image=options.agent_image,
+    )
+    stop_with_parent()
+    serve(with_faults(stand_in), options.fd)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded.rafay",
+        description=f"A stand-in for a Rafay controller. API keys: {KEY_VARIABLE} (may do everything), "
+        f"{READ_ONLY_KEY_VARIABLE} (may read).",
+    )
+    parser.add_argument("--fd", type=int, required=True, help="listening socket, inherited")
+    parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if missing")
+    parser.add_argument("--endpoint", help="URL under which agents reach it (default: the socket's own)")
+    parser.add_argument("--agent-image", default="rafay-agent", help="image in the bootstrap manifest")
+    parser.add_argument("--user", action="append", default=[], metavar="EMAIL", help="one more local user")
+    for name, switch in Switches.model_fields.items():
+        kind = type(switch.default)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=kind, default=switch.default, help=switch.description)
+    return parser
+
+
+def _own_address(fd: int) -> str:
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        host, port = sock.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    main()

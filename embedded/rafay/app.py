@@ -1,0 +1,208 @@
+"""The stand-in as one ASGI application: finds the handler of a call, authenticates, answers."""
+
+import asyncio
+import json
+import signal
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+
+from pydantic import ValidationError
+
+from embedded.faults import App, FaultInjector, Receive, Scope, Send
+from embedded.rafay.access import Access
+from embedded.rafay.answers import Family, Refusal, Reply, Trouble, refusal_reply, reply
+from embedded.rafay.clusters import Clusters
+from embedded.rafay.projects import Projects
+from embedded.rafay.requests import Request, Route
+from embedded.rafay.store import Store
+from embedded.rafay.switches import SWITCHES_PATH, Switches
+
+SignalHandler = Callable[[int, FrameType | None], None]
+
+USERS_PATH = "/-/users"
+CALLS_PATH = "/-/calls"
+CLUSTERS_PATH = "/-/clusters/"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The API keys that are accepted. Whoever has `read_only` may change nothing."""
+
+    full: str = field(repr=False)
+    read_only: str | None = field(default=None, repr=False)
+
+    def username(self, key: str) -> str | None:
+        """Whose key it is; None if it is none of them."""
+        return {self.full: "admin@example.com", self.read_only: "auditor@example.com"}.get(key)
+
+
+class RafayStandIn:
+    """The API, without faults. Counts the calls of each operation."""
+
+    def __init__(
+        self, store: Store, keys: Keys, switches: Switches, *, endpoint: str, agent_image: str
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._switches = switches
+        self._calls: Counter[str] = Counter()
+        self._clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
+        projects = Projects(store, lambda: self._switches)
+        access = Access(store, lambda: self._switches)
+        self._routes = [*projects.routes(), *access.routes(), *self._clusters.routes()]
+
+    def operation_of(self, method: str, path: str) -> str | None:
+        """The name of a call's operation, by which faults find it."""
+        found = self._find(method, path)
+        return found[0].operation if found else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        method, path = scope["method"], scope["path"]
+        try:
+            if path.startswith("/-/"):
+                answer = self._control(method, path, await _whole_body(receive))
+            else:
+                answer = await self._answer(method, path, scope, receive)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            raise
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, method: str, path: str, scope: Scope, receive: Receive) -> Reply:
+        family = Family.V1
+        try:
+            found = self._find(method, path)
+            if found is None:
+                raise Refusal(Trouble.NO_SUCH_PATH)
+            route, parts = found
+            family = route.family
+            self._calls[route.operation] += 1
+            headers = dict(scope["headers"])
+            username = self._authenticate(route, headers)
+            body = await _whole_body(receive)
+            if self._switches.latency and family is not Family.AGENT:
+                await asyncio.sleep(self._switches.latency)
+            request = Request(parts, headers, scope["query_string"], body, username, receive)
+            return await route.handler(request)
+        except Refusal as refusal:
+            return refusal_reply(refusal, family, self._switches.missing_status)
+
+    def _authenticate(self, route: Route, headers: Mapping[bytes, bytes]) -> str:
+        if route.family is Family.AGENT:
+            return ""  # by its cluster's token, which the handler knows
+        key = headers.get(route.family.key_header, b"").decode("latin-1")
+        username = self._keys.username(key) if key else None
+        if username is None:
+            raise Refusal(Trouble.UNAUTHENTICATED)
+        if route.writes and key != self._keys.full:
+            raise Refusal(Trouble.FORBIDDEN)
+        return username
+
+    def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
+        for route in self._routes:
+            parts = route.match(method, path)
+            if parts is not None:
+                return route, parts
+        return None
+
+    def _control(self, method: str, path: str, body: bytes) -> Reply:
+        try:
+            if path == SWITCHES_PATH:
+                if method != "GET":
+                    changed = {**self._switches.model_dump(), **json.loads(body)}
+                    self._switches = Switches.model_validate(changed)
+                return reply(self._switches.model_dump())
+            if path == USERS_PATH:
+                if method != "GET":
+                    self._store.add_user(str(json.loads(body)["email"]))
+                return reply([row["username"] for row in self._store.all("SELECT username FROM users")])
+            if path == CALLS_PATH:
+                if method == "DELETE":
+                    self._calls.clear()
+                return reply(dict(self._calls))
+            if path.startswith(CLUSTERS_PATH) and method != "GET":
+                self._clusters.fail(path.removeprefix(CLUSTERS_PATH), body)
+                return reply({})
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            return reply({"detail": str(error)}, 422)
+        except Refusal as refusal:
+            return refusal_reply(refusal, Family.V1, 404)
+        return refusal_reply(Refusal(Trouble.NO_SUCH_PATH), Family.V1, 404)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._clusters.start()
+                self._let_go_of_agents_on_signals()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self._store.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _let_go_of_agents_on_signals(self) -> None:
+        # The server waits for open calls when told to stop, and tells nobody: held check-ins would use up
+        # its whole patience. So its handlers of signals are wrapped, once it has set them.
+        loop = asyncio.get_running_loop()
+
+        def letting_go_first(inner: Callable[[int, FrameType | None], object]) -> SignalHandler:
+            def outer(number: int, frame: FrameType | None) -> None:
+                loop.call_soon_threadsafe(self._clusters.stop)
+                inner(number, frame)
+
+            return outer
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            inner = signal.getsignal(number)
+            if callable(inner):
+                signal.signal(number, letting_go_first(inner))
+
+
+def with_faults(stand_in: RafayStandIn) -> App:
+    """The stand-in with its faults, which strike a call whose body has been read to its end.
+
+    So a delayed call is done although its caller is gone by then: a server forgets the body with the caller.
+    """
+    injector = FaultInjector(stand_in, stand_in.operation_of)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await injector(scope, receive, send)
+            return
+        body: bytes | None = await _whole_body(receive)
+
+        async def read_again() -> dict[str, object]:
+            nonlocal body
+            if body is None:
+                message: dict[str, object] = await receive()
+                return message
+            whole, body = body, None
+            return {"type": "http.request", "body": whole, "more_body": False}
+
+        await injector(scope, read_again, send)
+
+    return app
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)

@@ -1,0 +1,298 @@
+"""The stand-in's clusters: their records, bootstrap, life and end, and the protocol of their agents.
+
+That protocol is the stand-in's own. An agent checks in and is held until there is something to tell it
+(a long poll); its first check-in makes the cluster ready.
+"""
+
+import asyncio
+import base64
+import hmac
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from embedded.rafay.answers import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.listing import check_name, existing, page
+from embedded.rafay.manifest import AgentIdentity, bootstrap_manifest
+from embedded.rafay.requests import Request, Route
+from embedded.rafay.store import Store, new_id, now
+from embedded.rafay.switches import Switches
+
+#: Longest hold of a check-in, whatever the agent asks for.
+MAX_WAIT_SECONDS = 60.0
+
+#: `health` of an edge.
+_UNKNOWN, _HEALTHY, _UNHEALTHY = 0, 1, 2
+#: The stages of a registration, in order.
+_STAGES = (
+    "ClusterRegister",
+    "ClusterApprove",
+    "ClusterCheckIn",
+    "ClusterNodeSync",
+    "ClusterBlueprintSync",
+    "ClusterNamespaceSync",
+    "ClusterReady",
+)
+
+
+class _NewCluster(BaseModel):
+    name: str
+    cluster_type: str
+    cluster_blueprint: str = "default"
+    cluster_blueprint_version: str = "latest"
+    labels: dict[str, str] = {}
+
+
+class _CheckIn(BaseModel):
+    kubernetes_version: str
+    wait: float = Field(default=0, ge=0)
+
+
+class _Failure(BaseModel):
+    """For tests: the stage at which the registration of a cluster fails; None takes it back."""
+
+    stage: str | None = None
+    reason: str = "failed on purpose"
+
+
+@dataclass
+class _Line:
+    """The line to the agent of one cluster: set `news` when there is something to tell it."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    held: int = 0
+    last_seen: float = field(default_factory=time.monotonic)
+
+
+class Clusters:
+    """Handlers of clusters and of their agents, which find the stand-in at `endpoint`.
+
+    `switches` gives the switches as they stand.
+    """
+
+    def __init__(
+        self, store: Store, switches: Callable[[], Switches], *, endpoint: str, agent_image: str
+    ) -> None:
+        self._store = store
+        self._switches = switches
+        self._endpoint = endpoint
+        self._agent_image = agent_image
+        self._lines: dict[str, _Line] = {}
+        self._started = time.monotonic()
+        self._stopping = False
+
+    def routes(self) -> list[Route]:
+        """All paths that are handled here."""
+        v1, agent = Family.V1, Family.AGENT
+        edges = "/edge/v1/projects/{project_id}/edges/"
+        bootstrap = "/v2/scheduler/project/{project_id}/cluster/{name}/download"
+        agents = "/agent/v1/clusters/{id}/"
+        return [
+            Route("POST", edges, "cluster.create", self._create, v1),
+            Route("GET", edges, "cluster.list", self._list, v1),
+            Route("GET", edges + "{id}/", "cluster.get", self._get, v1),
+            Route("DELETE", edges + "{id}/", "cluster.delete", self._delete, v1),
+            Route("GET", bootstrap, "bootstrap.get", self._bootstrap, Family.V2),
+            Route("POST", agents + "checkin", "agent.checkin", self._check_in, agent),
+            Route("POST", agents + "gone", "agent.gone", self._gone, agent),
+        ]
+
+    def start(self) -> None:
+        """Take up forced deletions that a restart has interrupted."""
+        for row in self._store.all("SELECT id FROM clusters WHERE deleting = 'forced'"):
+            self._forget_soon(row["id"])
+
+    def stop(self) -> None:
+        """Let go of all held check-ins."""
+        self._stopping = True
+        for line in self._lines.values():
+            line.news.set()
+
+    def fail(self, name: str, body: bytes) -> None:
+        """Make the registration of the named cluster fail at a stage, or take that back."""
+        failure = _Failure.model_validate_json(body)
+        changed = "UPDATE clusters SET failed_stage = ?, failed_reason = ? WHERE name = ?"
+        if not self._store.run(changed, failure.stage, failure.reason, name):
+            raise Refusal(Trouble.MISSING, f"cluster {name} not found")
+
+    # The record
+
+    async def _create(self, request: Request) -> Reply:
+        project = existing(self._store, "projects", request.parts["project_id"])
+        new = request.read(_NewCluster)
+        check_name("cluster", new.name)
+        if new.cluster_type != "imported":
+            raise Refusal(Trouble.INVALID, "cluster_type: this stand-in only imports clusters")
+        id, token = new_id(), secrets.token_urlsafe(32)
+        try:
+            self._store.run(
+                "INSERT INTO clusters (id, name, project_id, labels, blueprint, blueprint_version, token,"
+                " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                *(id, new.name, project["id"], json.dumps(new.labels)),
+                *(new.cluster_blueprint, new.cluster_blueprint_version, token, now()),
+            )
+        except sqlite3.IntegrityError as error:
+            raise Refusal(Trouble.NAME_TAKEN) from error
+        return reply(self._edge(existing(self._store, "clusters", id)), 201)
+
+    async def _list(self, request: Request) -> Reply:
+        project = existing(self._store, "projects", request.parts["project_id"])
+        limit = self._switches().page_limit
+        mine: dict[str, Any] = {"where": "project_id = ?", "values": (project["id"],)}
+        return page(self._store, limit, request, "clusters", self._edge, **mine)
+
+    async def _get(self, request: Request) -> Reply:
+        return reply(self._edge(self._of_project(request)))
+
+    async def _delete(self, request: Request) -> Reply:
+        cluster = self._of_project(request)
+        forced = request.query("force") == "true"
+        if cluster["deleting"] != "forced":
+            how = "forced" if forced else "asked"
+            self._store.run("UPDATE clusters SET deleting = ? WHERE id = ?", how, cluster["id"])
+            self._tell(cluster["id"])
+            if forced:
+                self._forget_soon(cluster["id"])
+        return reply({})
+
+    async def _bootstrap(self, request: Request) -> Reply:
+        project_id, name = request.parts["project_id"], request.parts["name"]
+        cluster = self._store.one(
+            "SELECT * FROM clusters WHERE project_id = ? AND name = ? AND deleting IS NULL", project_id, name
+        )
+        if cluster is None:
+            raise Refusal(Trouble.MISSING, f"cluster {name} not found")
+        if cluster["bootstrap_reads"] <= self._switches().bootstrap_misses:
+            count = "UPDATE clusters SET bootstrap_reads = bootstrap_reads + 1 WHERE id = ?"
+            self._store.run(count, cluster["id"])
+        if cluster["bootstrap_reads"] < self._switches().bootstrap_misses:
+            raise Refusal(Trouble.MISSING, f"bootstrap of cluster {name} not found")
+        identity = AgentIdentity(self._endpoint, cluster["id"], cluster["token"])
+        text = bootstrap_manifest(identity, self._agent_image).encode()
+        if self._switches().bootstrap_form == "yaml":
+            return Reply(200, text, "application/x-rafay-yaml")
+        return reply({"data": base64.b64encode(text).decode()})
+
+    # Its agent
+
+    async def _check_in(self, request: Request) -> Reply:
+        cluster = self._of_agent(request)
+        checked = request.read(_CheckIn)
+        id = cluster["id"]
+        if cluster["kubernetes_version"] != checked.kubernetes_version:
+            version = "UPDATE clusters SET kubernetes_version = ? WHERE id = ?"
+            self._store.run(version, checked.kubernetes_version, id)
+        if not cluster["deleting"]:
+            await self._hold(id, request, min(checked.wait, MAX_WAIT_SECONDS))
+            cluster = self._of_agent(request)
+        return reply({"action": "deregister" if cluster["deleting"] else "none"})
+
+    async def _gone(self, request: Request) -> Reply:
+        cluster = self._of_agent(request)
+        if not cluster["deleting"]:
+            raise Refusal(Trouble.WRONG_STATE, f"cluster {cluster['name']} is not being deleted")
+        self._forget(cluster["id"])
+        return reply({})
+
+    async def _hold(self, id: str, request: Request, seconds: float) -> None:
+        """Return after `seconds`, when there is news for the agent, or when it has gone away."""
+        line = self._lines.setdefault(id, _Line())
+        line.held += 1
+        try:
+            if seconds and not self._stopping:
+                waits = [
+                    asyncio.ensure_future(line.news.wait()),
+                    asyncio.ensure_future(request.disconnected()),
+                ]
+                try:
+                    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for wait in waits:
+                        wait.cancel()
+        finally:
+            line.held -= 1
+            line.last_seen = time.monotonic()
+
+    def _tell(self, id: str) -> None:
+        line = self._lines.get(id)
+        if line:
+            line.news.set()
+            line.news = asyncio.Event()  # for the next check-ins, which have read the record themselves
+
+    def _forget_soon(self, id: str) -> None:
+        asyncio.get_running_loop().call_later(self._switches().forced_delete, self._forget, id)
+
+    def _forget(self, id: str) -> None:
+        self._store.run("DELETE FROM clusters WHERE id = ?", id)
+        self._tell(id)
+        self._lines.pop(id, None)
+
+    # Rows
+
+    def _of_project(self, request: Request) -> sqlite3.Row:
+        cluster = existing(self._store, "clusters", request.parts["id"])
+        if cluster["project_id"] != request.parts["project_id"]:
+            raise Refusal(Trouble.MISSING, f"cluster {cluster['id']} not found")
+        return cluster
+
+    def _of_agent(self, request: Request) -> sqlite3.Row:
+        """The cluster whose token the caller has; the token of one that is deleted by force is void."""
+        cluster: sqlite3.Row | None = self._store.one(
+            "SELECT * FROM clusters WHERE id = ? AND deleting IS NOT 'forced'", request.parts["id"]
+        )
+        given = request.headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if cluster is None or not hmac.compare_digest(given, cluster["token"].encode()):
+            raise Refusal(Trouble.UNAUTHENTICATED)
+        return cluster
+
+    def _edge(self, row: sqlite3.Row) -> dict[str, Any]:
+        registered = row["kubernetes_version"] is not None
+        ready = registered and not row["failed_stage"]
+        status = "DELETING" if row["deleting"] else "READY" if ready else "NOT_READY"
+        return {
+            "id": row["id"],
+            "edge_id": f"edge-{row['id']}",
+            "name": row["name"],
+            "project_id": row["project_id"],
+            "organization_id": self._store.organization_id,
+            "cluster_type": "imported",
+            "cluster_blueprint": row["blueprint"],
+            "cluster_blueprint_version": row["blueprint_version"],
+            "status": status,
+            "health": self._health(row["id"]) if ready else _UNKNOWN,
+            "provision": {"status": "", "comments": ""},
+            "nodes": [],
+            "labels": json.loads(row["labels"]),
+            "kubernetes_version": row["kubernetes_version"],
+            "created_at": row["created_at"],
+            "cluster": {"status": {"conditions": _conditions(row, registered)}},
+        }
+
+    def _health(self, id: str) -> int:
+        line = self._lines.get(id)
+        last_seen = line.last_seen if line else self._started
+        heard = line is not None and line.held > 0
+        heard = heard or time.monotonic() - last_seen < self._switches().agent_silence
+        return _HEALTHY if heard else _UNHEALTHY
+
+
+def _conditions(row: sqlite3.Row, registered: bool) -> list[dict[str, str]]:
+    failed = _STAGES.index(row["failed_stage"]) if row["failed_stage"] in _STAGES else None
+    conditions = []
+    for index, stage in enumerate(_STAGES):
+        if failed is not None and index >= failed:
+            status, reason = ("Failed", row["failed_reason"]) if index == failed else ("Pending", "")
+        elif registered:
+            status, reason = "Success", ""
+        else:
+            # The bootstrap has been fetched: the controller expects the agent any moment.
+            expected = index == 0 and row["bootstrap_reads"] > 0
+            status, reason = "InProgress" if expected else "Pending", ""
+        conditions.append({"type": stage, "status": status, "reason": reason})
+    return conditions

@@ -1,0 +1,145 @@
+"""The stand-in's state in SQLite: committed before any answer is sent, whole after a restart.
+
+One connection, used by the event loop's thread alone: what happens between two awaits is atomic.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS organization (id TEXT PRIMARY KEY, partner_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS projects (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL,
+    builtin INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS groups (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS roles (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, is_global INTEGER NOT NULL, scope TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS bindings (
+    group_id TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+    project_id TEXT NOT NULL REFERENCES projects ON DELETE CASCADE,
+    role_id TEXT NOT NULL REFERENCES roles,
+    PRIMARY KEY (group_id, project_id, role_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE COLLATE NOCASE, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS members (
+    group_id TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+    user_id TEXT NOT NULL REFERENCES users,
+    PRIMARY KEY (group_id, user_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clusters (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, project_id TEXT NOT NULL REFERENCES projects,
+    labels TEXT NOT NULL, blueprint TEXT NOT NULL, blueprint_version TEXT NOT NULL,
+    token TEXT NOT NULL,
+    bootstrap_reads INTEGER NOT NULL DEFAULT 0,
+    kubernetes_version TEXT,            -- what the agent said when it checked in; NULL until then
+    deleting TEXT,                      -- 'asked' or 'forced'; NULL while it is not being deleted
+    failed_stage TEXT, failed_reason TEXT,
+    created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS clusters_of_project ON clusters (project_id);
+"""
+
+#: Role names as the API spells them, with their scope.
+_ROLES = {
+    "ADMIN": "ORGANIZATION",
+    "ADMINISTRATOR_READ_ONLY": "ORGANIZATION",
+    "FINOPS_ADMIN": "ORGANIZATION",
+    "PROJECT_ADMIN": "PROJECT",
+    "PROJECT_READ_ONLY": "PROJECT",
+    "INFRA_ADMIN": "PROJECT",
+    "INFRA_READ_ONLY": "PROJECT",
+    "CLUSTER_ADMIN": "PROJECT",
+    "CLUSTER_TEMPLATE_USER": "PROJECT",
+    "ENVIRONMENT_TEMPLATE_USER": "PROJECT",
+    "WORKSPACE_ADMIN": "PROJECT",
+    "WORKSPACE_READ_ONLY": "PROJECT",
+    "NAMESPACE_ADMIN": "NAMESPACE",
+    "NAMESPACE_READ_ONLY": "NAMESPACE",
+}
+
+#: Local users that are there from the start.
+SEED_USERS = tuple(
+    f"{name}@example.com" for name in ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
+)
+
+#: Ids look like "4qkolkn": opaque, lower case, seven characters.
+_ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ID_LENGTH = 7
+
+
+class Store:
+    """The database at `path`, made and seeded if it is new."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # Survives the end of the process, which is what a stand-in is for; not that of the machine.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.executescript(_SCHEMA)
+        if not self.one("SELECT id FROM organization"):
+            self._seed()
+        self.organization_id: str = self.one("SELECT id FROM organization")["id"]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        return self._db.execute(sql, values).fetchall()
+
+    def one(self, sql: str, *values: Any) -> Any:
+        """The first row of a query (a `sqlite3.Row`), or None."""
+        return self._db.execute(sql, values).fetchone()
+
+    def count(self, sql: str, *values: Any) -> int:
+        """The number that a `SELECT count(*)` gives."""
+        return int(self._db.execute(sql, values).fetchone()[0])
+
+    def run(self, sql: str, *values: Any) -> int:
+        """Run and commit one statement; the number of rows that it changed."""
+        return self._db.execute(sql, values).rowcount
+
+    def run_all(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Run and commit all statements, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, values in statements:
+                self._db.execute(sql, values)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def add_user(self, email: str) -> None:
+        """Make sure of a local user with this e-mail address."""
+        self.run("INSERT OR IGNORE INTO users VALUES (?, ?, ?)", new_id(), email, now())
+
+    def _seed(self) -> None:
+        default = (new_id(), "defaultproject", "The built-in project", 1, now())
+        self.run_all(
+            [
+                ("INSERT INTO organization VALUES (?, ?)", (new_id(), new_id())),
+                ("INSERT INTO projects VALUES (?, ?, ?, ?, ?)", default),
+                *(
+                    ("INSERT INTO roles VALUES (?, ?, ?, ?)", (new_id(), name, scope != "NAMESPACE", scope))
+                    for name, scope in _ROLES.items()
+                ),
+                *(("INSERT INTO users VALUES (?, ?, ?)", (new_id(), user, now())) for user in SEED_USERS),
+            ]
+        )
+
+
+def new_id() -> str:
+    """A new opaque id."""
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def now() -> str:
+    """The present moment as the API writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
