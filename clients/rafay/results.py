@@ -71,6 +71,11 @@ class Cluster:
         return self.status == READY and self.healthy
 
     @property
+    def agent_has_answered(self) -> bool:
+        """Whether its agent has ever reported: one that has not will not answer a deregistration either."""
+        return self.ready or any(c.type == CHECK_IN and c.status == SUCCESS for c in self.conditions)
+
+    @property
     def pending(self) -> str:
         """The first stages that have not succeeded yet, in words; empty when there are none."""
         waiting = [f"{c.type} {c.status}" for c in self.conditions if c.status != SUCCESS]
@@ -79,6 +84,8 @@ class Cluster:
 
 #: The status of a cluster that is registered and synchronised.
 READY = "READY"
+#: The condition that tells of the agent's first report.
+CHECK_IN = "ClusterCheckIn"
 #: The status of a condition that is fulfilled.
 SUCCESS = "Success"
 #: The status of a condition that will not be fulfilled by itself.

@@ -1,0 +1,126 @@
+"""What keeps an environment within its namespace: quota, limits, network policies. Pure functions.
+
+Every object bears the mark. Names start with `moorage`, so that they never meet the chart's own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from activities.quantities import cpus, least, octets
+from activities.values import DNS_LIMITS, value_at
+from contracts.environment import Environment
+
+#: Labels of the namespace. Restricted rejects the vCluster's own pod; baseline admits it.
+POD_SECURITY = {
+    "pod-security.kubernetes.io/enforce": "baseline",
+    "pod-security.kubernetes.io/warn": "restricted",
+}
+
+#: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.
+OWN_PODS = 4
+#: What a container gets that names no limits; it cannot be admitted under a quota without any.
+DEFAULT_CPU = "500m"
+DEFAULT_MEMORY = "512Mi"
+DEFAULT_CPU_REQUEST = "50m"
+DEFAULT_MEMORY_REQUEST = "64Mi"
+
+#: Port of the vCluster's API server in its pod, and of its kubelet stand-in.
+_API_SERVER_PORT = 8443
+#: Ports at which the API servers of hosts are found, behind their Service.
+_HOST_API_SERVER_PORTS = (443, 6443)
+_DNS_PORTS = (53, 1053)
+#: What is not the internet: other environments, nodes, and the metadata services of clouds.
+_PRIVATE_V4 = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+_PRIVATE_V6 = ("fc00::/7", "fe80::/10")
+
+Object = dict[str, Any]
+
+
+def guards(environment: Environment, values: Mapping[str, Any]) -> list[Object]:
+    """All objects that guard the environment's namespace, given the values of its vCluster."""
+    return [
+        _resource_quota(environment, values),
+        _limit_range(environment),
+        *_network_policies(environment),
+    ]
+
+
+def _object(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
+    metadata = {
+        "name": name,
+        "namespace": environment.derived_name,
+        "labels": dict(environment.mark.labels),
+    }
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _resource_quota(environment: Environment, values: Mapping[str, Any]) -> Object:
+    """The template's size for what the developer runs, and on top what the vCluster itself needs."""
+    size = environment.template.size
+    stateful = ("controlPlane", "statefulSet")
+    own = {key: str(value_at(values, *stateful, "resources", "limits", key)) for key in ("cpu", "memory")}
+    volume = str(value_at(values, *stateful, "persistence", "volumeClaim", "size"))
+    cpu = cpus(size.cpu, own["cpu"], DNS_LIMITS["cpu"])
+    memory = octets(size.memory, own["memory"], DNS_LIMITS["memory"])
+    # A way in that needs a port of the nodes or a load balancer gets just that; a tenant gets none.
+    exposure = value_at(values, "controlPlane", "service", "spec", "type")
+    hard = {
+        "requests.cpu": cpu,
+        "limits.cpu": cpu,
+        "requests.memory": memory,
+        "limits.memory": memory,
+        "requests.storage": octets(size.storage, volume),
+        "pods": str(size.pods + OWN_PODS),
+        "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
+        # Its two ports: the API server's, and the one of the kubelets that it stands in for.
+        "services.nodeports": "2" if exposure in ("NodePort", "LoadBalancer") else "0",
+    }
+    return _object(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
+
+
+def _limit_range(environment: Environment) -> Object:
+    size = environment.template.size
+    limits = {
+        "type": "Container",
+        "default": {"cpu": least(DEFAULT_CPU, size.cpu), "memory": least(DEFAULT_MEMORY, size.memory)},
+        "defaultRequest": {
+            "cpu": least(DEFAULT_CPU_REQUEST, size.cpu),
+            "memory": least(DEFAULT_MEMORY_REQUEST, size.memory),
+        },
+    }
+    return _object(environment, "v1", "LimitRange", "moorage", {"limits": [limits]})
+
+
+def _network_policies(environment: Environment) -> list[Object]:
+    """Nothing in or out, but for what a vCluster and the control plane's agent in it cannot do without.
+
+    Environments are kept apart by what may go out: nothing leaves for a private address but DNS, and the
+    vCluster's own way to the host's API server.
+    """
+    everybody: Object = {}
+    control_plane: Object = {"matchLabels": {"app": "vcluster", "release": environment.derived_name}}
+
+    def policy(name: str, pods: Object, **rules: list[Object]) -> Object:
+        types = [direction.capitalize() for direction in rules]
+        spec = {"podSelector": pods, "policyTypes": types, **rules}
+        return _object(environment, "networking.k8s.io/v1", "NetworkPolicy", f"moorage-{name}", spec)
+
+    neighbours: list[Object] = [{"podSelector": {}}]
+    internet: list[Object] = [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_PRIVATE_V4)}},
+        {"ipBlock": {"cidr": "::/0", "except": list(_PRIVATE_V6)}},
+    ]
+    return [
+        policy("deny", everybody, ingress=[], egress=[]),
+        policy("within", everybody, ingress=[{"from": neighbours}], egress=[{"to": neighbours}]),
+        # Wherever the host's DNS is: a node-local cache has an address of the node.
+        policy("dns", everybody, egress=[{"ports": _ports(_DNS_PORTS, "UDP", "TCP")}]),
+        # The control plane's agent reports over it, and images' registries and packages are there.
+        policy("internet", everybody, egress=[{"to": internet, "ports": _ports((443,), "TCP")}]),
+        policy("host-api", control_plane, egress=[{"ports": _ports(_HOST_API_SERVER_PORTS, "TCP")}]),
+        policy("exposure", control_plane, ingress=[{"ports": _ports((_API_SERVER_PORT,), "TCP")}]),
+    ]
+
+
+def _ports(ports: tuple[int, ...], *protocols: str) -> list[Object]:
+    return [{"protocol": protocol, "port": port} for protocol in protocols for port in ports]

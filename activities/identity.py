@@ -1,0 +1,103 @@
+"""Step 4: the group in the identity provider, of the same name as the control plane's, and its members.
+
+Its externalId is the mark. Directories may allow several groups of one name, and the control plane lets in
+whoever is in any of them: so a group of our name that is not ours is a conflict even beside ours, and what
+a lost answer has doubled is taken away. Strangers in our group stay, until the group goes.
+"""
+
+from temporalio import activity
+
+from activities.errors import NotYet
+from activities.marks import NOTHING_THERE, require_ours
+from activities.people import configured, ids_of
+from clients.errors import AlreadyExists, NotFound
+from clients.scim import Group, Scim
+from contracts.activities import (
+    EnsureInput,
+    IdentityStep,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+)
+from contracts.environment import Environment, Receipt, System
+
+
+class Identity(IdentityStep):
+    """Makes, removes and finds the group in the directory."""
+
+    def __init__(self, scim: Scim | None) -> None:
+        self._maybe_scim = scim
+
+    @property
+    def _scim(self) -> Scim:
+        return configured(self._maybe_scim)
+
+    @activity.defn(name="identity.ensure")
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """There is one group of the derived name, it is ours, and owner and collaborators are in it."""
+        environment = input.environment
+        user_ids = await ids_of(self._scim, environment.people, System.IDENTITY_PROVIDER)
+        group = await self._find(environment)
+        if group is None:
+            group = await self._create(environment)
+        await self._scim.add_members(group.id, user_ids)
+        return Receipt(name=group.display_name, reference=group.id)
+
+    async def _create(self, environment: Environment) -> Group:
+        name = environment.derived_name
+        try:
+            return await self._scim.create_group(name, environment.mark.text)
+        except AlreadyExists:
+            group = await self._find(environment)
+            if group is None:
+                raise NotYet(
+                    System.IDENTITY_PROVIDER,
+                    f"The {System.IDENTITY_PROVIDER} says that group {name} exists, and does not find it",
+                    "Wait; if it stays so, look for a deleted or hidden group of that name",
+                ) from None
+            return group
+
+    async def _find(self, environment: Environment) -> Group | None:
+        """Our group, if it is there: the first, and any other is removed."""
+        name, mark = environment.derived_name, environment.mark
+        for group in await self._scim.groups_by_name(name):
+            require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
+        ours = sorted(
+            await self._scim.groups_by_external_id(mark.text),
+            key=lambda group: (group.display_name != name, group.id),
+        )
+        for double in ours[1:]:
+            await self._delete(double)
+        return ours[0] if ours else None
+
+    @activity.defn(name="identity.remove")
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """No group that bears our mark is there, however many there were."""
+        mark = input.environment.mark
+        groups = await self._scim.groups_by_external_id(mark.text)
+        for group in groups:
+            await self._delete(group)
+        if not groups:
+            return RemoveResult(note=NOTHING_THERE)
+        return RemoveResult(note=f"deleted {_named(groups)}")
+
+    async def _delete(self, group: Group) -> None:
+        try:
+            # First the people: should the deletion fail, nobody is let in by what is left.
+            for user_id in await self._scim.members(group.id):
+                await self._scim.remove_member(group.id, user_id)
+            await self._scim.delete_group(group.id)
+        except NotFound:
+            return
+
+    @activity.defn(name="identity.inspect")
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """All groups that bear our mark."""
+        mark = input.environment.mark
+        groups = await self._scim.groups_by_external_id(mark.text)
+        return InspectResult(left=tuple(f"group {group.display_name}" for group in groups))
+
+
+def _named(groups: list[Group]) -> str:
+    return ", ".join(f"group {group.display_name}" for group in groups)

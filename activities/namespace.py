@@ -1,0 +1,98 @@
+"""Step 5: the namespace on the host cluster, and the guards in it. Labels and an annotation are the mark.
+
+It is made by a create that never adopts, and nothing is applied before it has been read as ours: an apply
+onto a stranger's namespace would succeed, and our undo would then delete it.
+"""
+
+import contextlib
+
+from temporalio import activity
+
+from activities import progress
+from activities.errors import NotYet
+from activities.guards import POD_SECURITY, guards
+from activities.hosts import (
+    Hosts,
+    host_of,
+    is_own_namespace,
+    namespace_mark,
+    require_own_namespace,
+)
+from activities.marks import NOTHING_THERE, left_alone
+from activities.values import compose
+from clients.errors import AlreadyExists, NotFound
+from clients.host import Host
+from contracts.activities import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    NamespaceStep,
+    RemoveInput,
+    RemoveResult,
+)
+from contracts.environment import Receipt, System
+from contracts.naming import ANNOTATION_OWNER
+
+#: Things named in one sentence as holding a namespace; there may be hundreds.
+MAX_BLOCKERS = 5
+
+
+class Namespace(NamespaceStep):
+    """Makes, removes and finds the namespace."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    @activity.defn(name="namespace.ensure")
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """The namespace is there, is ours, and is guarded. Conflict if it is somebody else's."""
+        environment = input.environment
+        host = host_of(self._hosts, environment)
+        mark, name = environment.mark, environment.derived_name
+        # Before anything is made: a template may hold what cannot be composed.
+        objects = guards(environment, compose(environment))
+        try:
+            namespace = await host.create_namespace(
+                name, {**mark.labels, **POD_SECURITY}, {ANNOTATION_OWNER: mark.text}
+            )
+        except AlreadyExists:
+            namespace = await require_own_namespace(host, environment)
+        await host.apply(name, objects)
+        return Receipt(name=name, reference=namespace.uid)
+
+    @activity.defn(name="namespace.remove")
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """No namespace of ours is there; NotYet names what holds it."""
+        host = host_of(self._hosts, input.environment)
+        name, mark = input.environment.derived_name, input.environment.mark
+        namespace = await host.get_namespace(name)
+        if namespace is None:
+            return RemoveResult(note=NOTHING_THERE)
+        if not is_own_namespace(namespace, mark):
+            found = namespace_mark(namespace, mark)
+            return RemoveResult(note=left_alone(f"namespace {name}", found, mark))
+        with contextlib.suppress(NotFound):
+            await host.delete_namespace(name, namespace.uid)
+        if held := await progress.until(lambda: _what_holds(host, name, namespace.uid)):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"Namespace {name} on host {host.name} is not gone yet: {held}",
+                "Remove what holds it, as finalizers whose controller is gone",
+            )
+        return RemoveResult(note=f"deleted namespace {name}")
+
+    @activity.defn(name="namespace.inspect")
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """The namespace, if it is there and ours."""
+        name, mark = input.environment.derived_name, input.environment.mark
+        namespace = await host_of(self._hosts, input.environment).get_namespace(name)
+        return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
+
+
+async def _what_holds(host: Host, name: str, uid: str) -> str:
+    namespace = await host.get_namespace(name)
+    if namespace is None or namespace.uid != uid:
+        return ""
+    blockers = await host.namespace_blockers(name)
+    more = f" and {len(blockers) - MAX_BLOCKERS} more" if len(blockers) > MAX_BLOCKERS else ""
+    return f"held by {', '.join(blockers[:MAX_BLOCKERS])}{more}" if blockers else "it is ending"

@@ -1,0 +1,50 @@
+"""All activities, made with the clients that they need: what a worker registers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from activities.cluster_import import ClusterImport
+from activities.group import Group
+from activities.identity import Identity
+from activities.kubeconfig import KubeconfigOf
+from activities.namespace import Namespace
+from activities.people import People
+from activities.project import Project
+from activities.role_binding import RoleBinding
+from activities.vcluster import VCluster
+from clients.host import Host
+from clients.rafay import Rafay
+from clients.scim import Scim
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The outside systems: the control plane, the identity provider if there is one, the hosts by name."""
+
+    rafay: Rafay
+    scim: Scim | None
+    hosts: Mapping[str, Host]
+
+
+def all_activities(clients: Clients) -> list[Callable[..., Any]]:
+    """Every activity of every step, whatever is configured.
+
+    An environment that needs what is not configured (any more) is told so, instead of waiting for a worker
+    that knows its activities.
+    """
+    rafay, scim, hosts = clients.rafay, clients.scim, clients.hosts
+    people, kubeconfig = People(rafay, scim), KubeconfigOf(hosts)
+    steps = (
+        Project(rafay),
+        Group(rafay),
+        RoleBinding(rafay),
+        Identity(scim),
+        Namespace(hosts),
+        VCluster(hosts),
+        ClusterImport(rafay, hosts),
+    )
+    activities: list[Callable[..., Any]] = [people.check, kubeconfig.ensure]
+    for step in steps:
+        activities += [step.ensure, step.remove, step.inspect]
+    return activities

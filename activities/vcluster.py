@@ -1,0 +1,176 @@
+"""Step 6: the vCluster, a Helm release in the environment's namespace, started. Its labels are the mark.
+
+Helm never waits here: the start is watched, so that what it waits for can be told while it does. Volumes go
+with the release: on an old one a new vCluster would come up with the old state and the old credentials.
+"""
+
+import contextlib
+from datetime import timedelta
+
+from temporalio import activity
+
+from activities import progress
+from activities.errors import NeverReady, NotYet
+from activities.hosts import (
+    Hosts,
+    host_of,
+    is_own_namespace,
+    require_own_namespace,
+    require_own_release,
+)
+from activities.marks import NOTHING_THERE, left_alone, mark_text
+from activities.values import compose
+from clients.errors import AlreadyExists, NotFound
+from clients.host import Chart, Host, Release, ReleaseStatus
+from contracts.activities import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+    VClusterStep,
+)
+from contracts.environment import Environment, Receipt, System
+
+#: How long a pending release may be the work of a Helm that still runs, in a worker that was taken for dead:
+#: an install without waiting takes a second or two. After that nobody works on it.
+PENDING_GRACE = timedelta(seconds=10)
+#: Things named in one sentence as left of a release.
+MAX_NAMED = 5
+
+
+class VCluster(VClusterStep):
+    """Installs, starts, removes and finds the vCluster."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    @activity.defn(name="vcluster.ensure")
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """The release is there once, is ours, and has started. NeverReady says why it will not."""
+        environment = input.environment
+        host, name = host_of(self._hosts, environment), environment.derived_name
+        await require_own_namespace(host, environment)
+        release = await _usable_release(host, environment)
+        if release is None:
+            await _install(host, environment)
+        if waiting_for := await progress.until(lambda: _start_of(host, name)):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"The vCluster on host {host.name} has not started in its time: {waiting_for}",
+                "See to what it waits for, then ask again",
+            )
+        return Receipt(name=name, reference=f"{host.name}/{name}")
+
+    @activity.defn(name="vcluster.remove")
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Of our release nothing is there: not itself, not its volumes, not what it ran."""
+        environment = input.environment
+        host = host_of(self._hosts, environment)
+        name, mark = environment.derived_name, environment.mark
+        if not is_own_namespace(await host.get_namespace(name), mark):
+            # It was only ever made in a namespace of ours: there is none, so neither is the release.
+            return RemoveResult(note=NOTHING_THERE)
+        release = await host.get_release(name, name)
+        if release is not None and not mark.is_in(release.labels):
+            return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
+        if release is None and not await host.leftovers(name, name):
+            return RemoveResult(note=NOTHING_THERE)
+        await _take_down(host, name, installed=release is not None)
+        return RemoveResult(note=f"uninstalled {name} and deleted its volumes")
+
+    @activity.defn(name="vcluster.inspect")
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """What is left of our release in our namespace."""
+        host = host_of(self._hosts, input.environment)
+        name, mark = input.environment.derived_name, input.environment.mark
+        if not is_own_namespace(await host.get_namespace(name), mark):
+            return InspectResult()
+        release = await host.get_release(name, name)
+        if release is not None and not mark.is_in(release.labels):
+            return InspectResult()
+        return InspectResult(left=tuple(await host.leftovers(name, name)))
+
+
+async def _usable_release(host: Host, environment: Environment) -> Release | None:
+    """Our release, installed to its end; None when there is none (any more). Conflict if it is not ours."""
+    name = environment.derived_name
+
+    async def pending() -> str:
+        release = await host.get_release(name, name)
+        if release is None or release.status in (ReleaseStatus.DEPLOYED, ReleaseStatus.FAILED):
+            return ""
+        return f"an earlier Helm call on {name} to end ({release.status})"
+
+    release = await host.get_release(name, name)
+    if release is None:
+        return None
+    require_own_release(release, environment.mark)
+    if release.status is ReleaseStatus.DEPLOYED:
+        return release
+    await progress.until(pending, limit=PENDING_GRACE)
+    release = await host.get_release(name, name)
+    if release is not None and release.status is ReleaseStatus.DEPLOYED:
+        return release
+    # What a killed Helm leaves blocks every later install.
+    await _take_down(host, name, installed=release is not None)
+    return None
+
+
+async def _install(host: Host, environment: Environment) -> None:
+    name, chart = environment.derived_name, environment.template.chart
+    try:
+        await progress.cancellable(
+            host.install_release(
+                name,
+                name,
+                Chart(repository=chart.repository, name=chart.name, version=chart.version),
+                compose(environment),
+                environment.mark.labels,
+            )
+        )
+    except AlreadyExists:
+        # Somebody was quicker: perhaps an earlier try of ours whose answer was lost.
+        release = await host.get_release(name, name)
+        if release is not None:
+            require_own_release(release, environment.mark)
+        raise NotYet(
+            System.HOST_CLUSTER,
+            f"Helm release {name} appeared on host {host.name} while it was being installed",
+            "Nothing: the next try takes it over",
+        ) from None
+
+
+async def _start_of(host: Host, name: str) -> str:
+    """What the start waits for; "" once it is done. NeverReady with the cause when it has failed."""
+    startup = await host.startup(name, name)
+    if startup.failed is not None:
+        raise NeverReady(
+            System.HOST_CLUSTER,
+            f"The vCluster on host {host.name} will not start: {startup.failed}",
+            "See to the cause on the host or in the template, then ask again",
+        )
+    return "" if startup.ready else startup.waiting_for or "the vCluster to start"
+
+
+async def _take_down(host: Host, name: str, *, installed: bool) -> None:
+    """Uninstall, delete the volumes, and return when nothing is left. NotYet names what stays."""
+    if installed:
+        with contextlib.suppress(NotFound):
+            await host.uninstall_release(name, name)
+
+    async def left() -> str:
+        things = await host.leftovers(name, name)
+        if things:
+            for volume in await host.volumes(name, name):
+                with contextlib.suppress(NotFound):
+                    await host.delete_volume(name, volume)
+        more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
+        return f"{', '.join(things[:MAX_NAMED])}{more} to go" if things else ""
+
+    if waiting_for := await progress.until(left):
+        raise NotYet(
+            System.HOST_CLUSTER,
+            f"Of release {name} on host {host.name} something stays: waiting for {waiting_for}",
+            "See what holds it, as finalizers or pods that do not end",
+        )
