@@ -1,0 +1,164 @@
+"""The embedded directory itself: who gets in, what outlives it, what it keeps apart."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from scim2_models import ScimProvider
+from scim2_server.testing import ScimStorageContract
+from scim2_server.utils import load_default_provider
+
+from embedded.directory.application import PEOPLE, provider
+from embedded.directory.storage import SqliteStorage
+from tests.support.stand_ins import running_process, start_process, stop_process
+
+TOKEN = "a-token-of-the-directory"
+ENVIRONMENT = {"DIRECTORY_TOKEN": TOKEN}
+GROUP = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "moor-a"}
+USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "zoe@example.com"}
+
+
+def client(url: str, token: str = TOKEN) -> httpx.Client:
+    return httpx.Client(base_url=f"{url}/v2", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+
+
+def names(url: str, kind: str) -> set[str]:
+    with client(url) as http:
+        resources = http.get(f"/{kind}").raise_for_status().json().get("Resources", [])
+    return {each.get("userName") or each["displayName"] for each in resources}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "directory.sqlite"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    database = tmp_path_factory.mktemp("directory") / "directory.sqlite"
+    with running_process("embedded.directory", ["--database", str(database)], ENVIRONMENT) as url:
+        yield url
+
+
+class TestWhoGetsIn:
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("GET", "/Users", None),
+            ("GET", "/Groups", None),
+            ("POST", "/Groups", GROUP),
+            ("PATCH", "/Groups/any", {}),
+            ("DELETE", "/Groups/any", None),
+            ("GET", "/Schemas", None),
+            ("POST", "/Bulk", {}),
+        ],
+    )
+    def test_nobody_without_the_token(self, url: str, method: str, path: str, body: Any) -> None:
+        wrong = ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer ü"]
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            for headers in [{}, *({"Authorization": each.encode()} for each in wrong)]:
+                for prefix in ("/v2", ""):
+                    answer = http.request(method, f"{prefix}{path}", json=body, headers=headers)
+                    assert answer.status_code == 401, f"{method} {prefix}{path} was let in by {headers}"
+
+    def test_whoever_has_the_token(self, url: str) -> None:
+        assert names(url, "Users") == set(PEOPLE)
+
+    def test_no_password_is_kept(self, url: str) -> None:
+        with client(url) as http:
+            http.post("/Users", json={**USER, "password": "secret-of-zoe"})
+            assert "secret-of-zoe" not in http.get("/Users").text
+
+
+def test_it_does_not_start_without_a_token(database: Path) -> None:
+    with pytest.raises(AssertionError, match="exit code"):
+        start_process("embedded.directory", ["--database", str(database)], {"DIRECTORY_TOKEN": ""})
+
+
+def test_what_was_answered_outlives_a_kill(database: Path) -> None:
+    arguments = ["--database", str(database)]
+    url, process = start_process("embedded.directory", arguments, ENVIRONMENT)
+    with client(url) as http:
+        http.post("/Users", json=USER).raise_for_status()
+        group = http.post("/Groups", json={**GROUP, "externalId": "mark"}).raise_for_status()
+        path = f"/Groups/{group.json()['id']}"
+        change = {"op": "add", "path": "members", "value": [{"value": "zoe"}]}
+        schema = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+        http.patch(path, json={"schemas": [schema], "Operations": [change]}).raise_for_status()
+        gone = http.post("/Groups", json={**GROUP, "displayName": "moor-b"}).raise_for_status()
+        http.delete(f"/Groups/{gone.json()['id']}").raise_for_status()
+        version = http.get(path).json()["meta"]["version"]
+    process.kill()
+    stop_process(process)
+
+    with running_process("embedded.directory", arguments, ENVIRONMENT) as url:
+        assert names(url, "Users") == {*PEOPLE, "zoe@example.com"}, "people were lost, or seeded twice"
+        assert names(url, "Groups") == {"moor-a"}
+        with client(url) as http:
+            kept = http.get(path).json()
+            assert (kept["externalId"], [each["value"] for each in kept["members"]]) == ("mark", ["zoe"])
+            assert kept["meta"]["version"] == version
+            assert http.post("/Groups", json=GROUP).status_code == 409, "uniqueness was forgotten"
+
+
+def test_other_people_may_be_seeded(database: Path, tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    people.write_text("mary@example.org\npeter@example.org\n")
+    arguments = ["--database", str(database), "--people", str(people)]
+    with running_process("embedded.directory", arguments, ENVIRONMENT) as url:
+        assert names(url, "Users") == {"mary@example.org", "peter@example.org"}
+
+
+@pytest.mark.parametrize(("mode", "made"), [([], 1), (["--allow-duplicate-groups"], 10)])
+async def test_ten_creates_of_one_name_at_once_make_one_group_or_ten(
+    database: Path, mode: list[str], made: int
+) -> None:
+    with running_process("embedded.directory", ["--database", str(database), *mode], ENVIRONMENT) as url:
+        async with httpx.AsyncClient(
+            base_url=f"{url}/v2", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
+        ) as http:
+            answers = await asyncio.gather(*(http.post("/Groups", json=GROUP) for _ in range(10)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [201] * made + [409] * (10 - made)
+    with sqlite3.connect(database) as rows:
+        [(count,)] = rows.execute("SELECT count(*) FROM resources WHERE type = 'Group' AND name = 'moor-a'")
+    rows.close()
+    assert count == made
+
+
+#: Made once: it takes half a second, and the suite asks for it in each of its hundred tests.
+default_provider = cache(load_default_provider)
+
+
+class TestStorageContract(ScimStorageContract):
+    """What the library asks of a storage, by its own suite."""
+
+    @pytest.fixture
+    def provider(self) -> ScimProvider:
+        return default_provider()
+
+    @pytest.fixture
+    def storage(self, database: Path, provider: ScimProvider) -> Iterator[SqliteStorage]:
+        storage = SqliteStorage(database, provider)
+        yield storage
+        storage.close()
+
+
+def test_a_row_that_cannot_be_written_leaves_nothing_in_memory(database: Path) -> None:
+    offered = provider(unique_groups=True)
+    [kind] = [kind for kind in offered.resource_types if kind.name == "Group"]
+    storage = SqliteStorage(database, offered)
+    model: Any = offered.model_for(kind)
+    storage._rows.execute("PRAGMA query_only = 1")
+    with pytest.raises(sqlite3.Error):
+        storage.create(kind, model(display_name="moor-a"))
+    assert storage.resources == []
+    storage._rows.execute("PRAGMA query_only = 0")
+    storage.create(kind, model(display_name="moor-a"))
+    assert len(storage.resources) == 1
+    storage.close()
