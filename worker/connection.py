@@ -7,9 +7,7 @@ Read by `temporalio.envconfig`: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPO
 import asyncio
 import time
 from datetime import timedelta
-from typing import SupportsInt
 
-from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
@@ -92,16 +90,12 @@ async def _missing(client: Client) -> str:
     lacking = [key for key in search.ALL if there.get(key.name) != int(key.indexed_value_type)]
     if not lacking:
         return ""
-    flags = " ".join(f"--name {key.name} --type {_type_name(key.indexed_value_type)}" for key in lacking)
+    types = {key.name: key.indexed_value_type.name.title().replace("_", "") for key in lacking}
+    flags = " ".join(f"--name {name} --type {type_name}" for name, type_name in types.items())
     return (
         f'namespace "{client.namespace}" lacks search attributes: register them with: '
         f"temporal operator search-attribute create --namespace {client.namespace} {flags}"
     )
-
-
-def _type_name(indexed_value_type: SupportsInt) -> str:
-    name = IndexedValueType.Name(IndexedValueType.ValueType(int(indexed_value_type)))
-    return "".join(part.capitalize() for part in name.removeprefix("INDEXED_VALUE_TYPE_").split("_"))
 
 
 def _load() -> ClientConnectConfig:

@@ -26,7 +26,8 @@ from pydantic import (
 from contracts.durations import Duration, format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
-from worker.sources import SettingsError, explain, read_sources
+from worker.sources import SettingsError as SettingsError
+from worker.sources import explain, read_sources
 
 #: How much longer than the longest client timeout a life settles: a lost call may have been sent at the
 #: timeout's very end, and the system needs a while to show what it did.

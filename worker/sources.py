@@ -23,6 +23,7 @@ PREFIX = "MOORAGE_"
 OTHER_VARIABLES: Mapping[str, str] = {
     "MOORAGE_CONFIG": "TOML file with settings; variables win over it",
     "MOORAGE_STATE": "folder in which `moorage up` keeps its state (default: `.moorage` in the current one)",
+    "MOORAGE_READY_FILE": "file that is there while the worker takes work, for health checks",
     "MOORAGE_URL": "where the CLI finds the API",
     "MOORAGE_TOKEN": "the bearer token that the CLI shows to the API",
 }

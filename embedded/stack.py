@@ -1,0 +1,237 @@
+"""The whole product on a machine that has Python and nothing else: `Stack` for programs, `up` for a terminal.
+
+Everything is on 127.0.0.1, each part a process of its own. Worker and API are started as anybody would
+start them: from the environment.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from embedded.stack_children import ChildFailed, Children
+from embedded.stack_folder import AlreadyRunning, StackError, StackFolder
+from embedded.stack_options import LOCAL_PERSON, Options, Part, Person
+from embedded.stack_recipes import HOST, UI, Recipes
+
+__all__ = [
+    "DEFAULT_FOLDER", "HOST", "LOCAL_PERSON", "AlreadyRunning", "ChildFailed", "Options", "Part", "Person",
+    "Stack", "StackError", "up",
+]  # fmt: skip
+
+#: Where the state is when nobody says otherwise.
+DEFAULT_FOLDER = Path(".moorage")
+#: What ends a stack in a terminal: Ctrl-C, a service manager, the terminal's own end.
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stack:
+    """A running stack, from entering the context to leaving it; its state stays in `folder`.
+
+    Entering raises StackError, with nothing left running, when a part does not start.
+    """
+
+    def __init__(self, folder: Path = DEFAULT_FOLDER, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self._folder = StackFolder(folder)
+        self._open: tuple[Recipes, Children] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._folder.open(fresh=self.options.fresh)
+        try:
+            await self._begin()
+        except BaseExceptionGroup as group:
+            await self._end()
+            # Several may have failed, one for want of another: the first one is the cause.
+            failed = group.subgroup(StackError)
+            raise (group if failed is None else _first(failed)) from None
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    @property
+    def folder(self) -> Path:
+        """Where the state is."""
+        return self._folder.path
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the HTTP API."""
+        return self.url(Part.API)
+
+    @property
+    def ui_url(self) -> str:
+        """Base URL of Temporal's Web UI."""
+        return self._recipes.url(UI)
+
+    @property
+    def temporal_address(self) -> str:
+        """Host and port of the Temporal server."""
+        return self._recipes.temporal_address
+
+    @property
+    def installation(self) -> str:
+        """The installation's name, in every owner mark."""
+        return self._folder.installation
+
+    @property
+    def token(self) -> str:
+        """The bearer token of the local person."""
+        return self.token_of(self.options.people[0].email)
+
+    def token_of(self, email: str) -> str:
+        """The bearer token of one of the people of the options."""
+        if email not in {person.email for person in self.options.people}:
+            raise KeyError(email)
+        return self._folder.secret(f"token of {email}")
+
+    def url(self, part: Part) -> str:
+        """Base URL of a part that speaks HTTP. Faults of a stand-in are set there: see `embedded.faults`."""
+        return self._recipes.url(part)
+
+    def log(self, part: Part) -> Path:
+        """The file with what the part has written."""
+        return self._children[part].log
+
+    def pid(self, part: Part) -> int:
+        """Its process id. RuntimeError while it does not run."""
+        return self._children[part].pid
+
+    @property
+    def databases(self) -> Mapping[Part, Path]:
+        """The SQLite files of the stand-ins, for those who look past Moorage."""
+        return self._recipes.databases
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
+        return self._recipes.settings()
+
+    async def start(self, part: Part) -> None:
+        """Start the part, on the port that it always has, and return when it is ready. Raises ChildFailed."""
+        if part is Part.WORKER:
+            self._recipes.ready_file.unlink(missing_ok=True)
+        await self._children.start(self._recipes.recipe(part))
+
+    async def stop(self, part: Part) -> None:
+        """Stop the part in good order. Fine if it does not run."""
+        await self._children.stop(part)
+
+    async def kill(self, part: Part) -> None:
+        """Kill the part with SIGKILL, as a crash would; `start` brings it back."""
+        await self._children.stop(part, signal.SIGKILL)
+
+    async def restart(self, part: Part) -> None:
+        """Stop the part in good order if it runs, and start it again."""
+        await self.stop(part)
+        await self.start(part)
+
+    async def failed(self) -> None:
+        """Wait until a part ends that nobody stopped, and raise ChildFailed."""
+        await self._children.first_to_end()
+
+    @property
+    def _recipes(self) -> Recipes:
+        return self._running()[0]
+
+    @property
+    def _children(self) -> Children:
+        return self._running()[1]
+
+    def _running(self) -> tuple[Recipes, Children]:
+        if self._open is None:
+            raise RuntimeError("the stack does not run: it does within its context")
+        return self._open
+
+    async def _begin(self) -> None:
+        people = self.options.people
+        self._folder.write_tokens(
+            [
+                {
+                    "person": each.email.partition("@")[0].capitalize(),
+                    "email": each.email,
+                    "teams": list(each.teams),
+                    "role": each.role,
+                }
+                for each in people
+            ]
+        )
+        children = Children(self.folder / "logs", keep_open=[self._folder.lock_descriptor])
+        self._open = Recipes(self._folder, self.options), children
+        await children.open()
+        async with asyncio.TaskGroup() as starting:
+            # The Temporal server is asked for last and ready first: what describes it has to be imported
+            # here, while the others are at their own imports already.
+            for part in reversed(Part):
+                if part in self.options.parts:
+                    starting.create_task(self.start(part))
+                    await asyncio.sleep(0)
+        self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
+        connection = {"url": self.api_url, "token": self.token, "person": people[0].email}
+        self._folder.write("connection.json", json.dumps(connection, indent=2))
+
+    async def _end(self) -> None:
+        if self._open is not None:
+            # The two that call the others first, so that they do not see them vanish.
+            await self._children.close(Part.API, Part.WORKER)
+            self._open = None
+        self._folder.close()
+
+
+async def up(folder: Path, options: Options, say: Callable[[str], None]) -> None:
+    """Run a stack until Ctrl-C, SIGTERM or SIGHUP; `say` tells the person what there is and where.
+
+    Raises StackError when it cannot start, or when one of its parts ends by itself; it stops the others.
+    """
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in _ENDING_SIGNALS:
+        loop.add_signal_handler(number, told.set)
+    try:
+        running = asyncio.create_task(_run(folder, options, say))
+        waiting = asyncio.create_task(told.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not running.done():
+            say("Stopping.")
+            running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if not running.cancelled():
+            running.result()
+    finally:
+        for number in _ENDING_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _run(folder: Path, options: Options, say: Callable[[str], None]) -> None:
+    async with Stack(folder, options) as stack:
+        say(where(stack))
+        await stack.failed()
+
+
+def where(stack: Stack) -> str:
+    """What there is and where, a line each."""
+    rows = {
+        "API": stack.api_url,
+        "API's docs": f"{stack.api_url}/docs",
+        "Temporal Web UI": stack.ui_url,
+        "Temporal": stack.temporal_address,
+        "you are": stack.options.people[0].email,
+        "state and logs": f"{stack.folder}{os.sep}",
+    }
+    return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+
+
+def _first(group: BaseExceptionGroup[StackError]) -> StackError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

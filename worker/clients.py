@@ -1,0 +1,66 @@
+"""The clients of all outside systems that the settings name, for the length of a with-block."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from activities.registry import Clients
+from clients.host import Host
+from clients.rafay import Rafay
+from clients.scim import Scim
+from clients.simulated_host import SimulatedHost
+from worker.settings import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """Clients of what the settings name, closed at the end. Nothing is called yet.
+
+    Raises SettingsError for files and systems that cannot be used.
+    """
+    async with AsyncExitStack() as closing:
+        control_plane = settings.control_plane
+        rafay = Rafay(
+            control_plane.url,
+            control_plane.api_key.get_secret_value(),
+            timeout=control_plane.timeout,
+            verify=_authority(control_plane.ca_file),
+        )
+        closing.push_async_callback(rafay.close)
+        scim = None
+        if (identity := settings.identity) is not None:
+            scim = Scim(
+                identity.url,
+                identity.token.get_secret_value(),
+                timeout=identity.timeout,
+                verify=_authority(identity.ca_file),
+            )
+            closing.push_async_callback(scim.close)
+        hosts: dict[str, Host] = {}
+        for name, cluster in settings.hosts.items():
+            hosts[name] = _host(name, cluster)
+            closing.push_async_callback(hosts[name].close)
+        yield Clients(rafay, scim, hosts)
+
+
+def _host(name: str, cluster: SimulatedHostCluster | KubernetesHostCluster) -> Host:
+    if isinstance(cluster, KubernetesHostCluster):
+        raise SettingsError([f"MOORAGE_HOSTS__{name.upper()}__KIND: kubernetes is not supported yet"])
+    return SimulatedHost(
+        name,
+        cluster.url,
+        cluster.token.get_secret_value(),
+        timeout=cluster.timeout,
+        verify=_authority(cluster.ca_file),
+    )
+
+
+def _authority(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """What a server's certificate is checked against: the file's authority, or the usual ones."""
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # also what ssl raises for a file that holds no certificate
+        raise SettingsError([f"ca_file {ca_file} cannot be used: {error.strerror or error}"]) from None

@@ -1,0 +1,105 @@
+"""Runs a worker: registration, its limits, and a clean end."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.edge import ActivityEdge
+from activities.registry import Clients, all_activities
+from contracts.messages import TASK_QUEUE
+from worker.clients import open_clients
+from worker.connection import check_namespace, connect
+from worker.settings import Settings
+from worker.telemetry import telemetry_runtime
+from workflows.environment import WORKFLOWS
+
+#: A cancellation reaches an activity with the answer to its next heartbeat: this is how late it can be.
+#: The SDK holds heartbeats back for up to a minute, to spare servers of thousands of activities.
+HEARTBEAT_THROTTLE = timedelta(seconds=2)
+
+#: The vocabulary has no state and reads no clock: loading it anew for each workflow would only cost.
+_PASSED_THROUGH = ("contracts",)
+
+log = structlog.stdlib.get_logger("moorage.worker")
+
+
+def make_worker(
+    client: Client, clients: Clients, settings: Settings, *, task_queue: str = TASK_QUEUE
+) -> Worker:
+    """A worker with all workflows and activities, which runs once it is entered or its `run` is awaited."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH)
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=all_activities(clients),
+        interceptors=[ActivityEdge()],
+        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        max_concurrent_activities=settings.worker.max_concurrent_activities,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=settings.worker.graceful_shutdown,
+    )
+
+
+async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
+    """Take work until SIGTERM or SIGINT, then let running steps finish or hand them back.
+
+    `ready` is called once work is taken. Raises SettingsError, NotConnected, or ValueError when it cannot
+    begin, and what the SDK gives as fatal when it cannot go on.
+    """
+    with _told_to_stop() as stop:
+        runtime = telemetry_runtime(settings.worker.metrics)
+        async with open_clients(settings) as clients:
+            client = await connect(runtime=runtime)
+            await check_namespace(client)
+            worker = make_worker(client, clients, settings)
+            running = asyncio.create_task(worker.run())
+            stopping = asyncio.create_task(stop.wait())
+            log.info("taking work", task_queue=worker.task_queue, installation=settings.installation)
+            with _ready_file():
+                if ready is not None:
+                    ready()
+                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not running.done():
+                log.info("stopping", grace=settings.worker.graceful_shutdown.total_seconds())
+                await worker.shutdown()
+            await running
+            log.info("stopped")
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM or SIGINT sets, from the first moment on."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    try:
+        yield told
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _ready_file() -> Iterator[None]:
+    """While it takes work the file that `MOORAGE_READY_FILE` names is there: a worker has no port to ask."""
+    name = os.environ.get("MOORAGE_READY_FILE")
+    file = Path(name) if name else None
+    if file is not None:
+        file.write_text(f"{os.getpid()}\n")
+    try:
+        yield
+    finally:
+        if file is not None:
+            file.unlink(missing_ok=True)
