@@ -15,6 +15,8 @@ WAIT_SECONDS = 50.0
 #: How much longer than that an answer may take before the connection counts as dead.
 READ_SLACK_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
+#: Pools of connections in a shared client: with 500 agents, a handful of connections in each.
+POOLS = 64
 #: The first pause after a failure, doubled with each further one up to the last.
 FIRST_PAUSE_SECONDS = 0.2
 LAST_PAUSE_SECONDS = 10.0
@@ -27,13 +29,27 @@ class AgentEnd(StrEnum):
     REFUSED = "refused"  #: its token is not valid any more
 
 
+class _ManyPools(httpx.AsyncBaseTransport):
+    """Spreads calls over pools by their URL: httpx walks through a whole pool at each call."""
+
+    def __init__(self, verify: ssl.SSLContext | bool) -> None:
+        context = httpx.create_ssl_context(verify)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        self._pools = [httpx.AsyncHTTPTransport(verify=context, limits=limits) for _ in range(POOLS)]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        cluster = request.url.raw_path.rpartition(b"/")[0]
+        return await self._pools[hash(cluster) % POOLS].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
+
+
 def agent_client(verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:
     """A client for any number of agents at once: each of them holds a connection nearly all the time."""
-    return httpx.AsyncClient(
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-        timeout=httpx.Timeout(READ_SLACK_SECONDS, connect=CONNECT_SECONDS, pool=None),
-        verify=verify,
-    )
+    timeout = httpx.Timeout(READ_SLACK_SECONDS, connect=CONNECT_SECONDS, pool=None)
+    return httpx.AsyncClient(transport=_ManyPools(verify), timeout=timeout)
 
 
 async def run_agent(
