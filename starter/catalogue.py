@@ -1,4 +1,4 @@
-"""The catalogue: a folder of YAML files, one template a file, named like the file; read strictly or not at all."""
+"""The catalogue: a folder of YAML files, one template a file, named like the file; read strictly or not."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from contracts.naming import is_name
 from contracts.template import Template
-from starter.located import Document, FileProblem, FilesUnusable, did_you_mean
+from starter.located import Document, FileProblem, FilesUnusable
+from starter.sentences import did_you_mean
 
 #: The catalogue that Moorage brings along.
 STARTER_TEMPLATES = Path(__file__).parent / "templates"

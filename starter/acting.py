@@ -1,0 +1,202 @@
+"""What the API has Temporal do: start a life with its first update, and hand on what people decide."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import search
+from contracts.durations import format_duration
+from contracts.environment import EnvironmentStatus, Phase
+from contracts.errors import ErrorType, Refusal
+from contracts.messages import (
+    MEMO_REQUEST_ID,
+    TASK_QUEUE,
+    Answer,
+    AnswerKind,
+    ByPerson,
+    EnvironmentStart,
+    RequestInput,
+)
+from contracts.naming import workflow_id
+from starter.reading import MEMO_COLLABORATORS, Latest, Reader, Standing
+from starter.temporal import NO_WORKER, UPDATE_PATIENCE, NoWorker, told
+from workflows.environment import EnvironmentWorkflow
+
+#: The type of the error that an update gets whose run closed before it was answered.
+_RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
+#: A run that is just closing is met again at most so often: then the next one has been started, or none.
+_TRIES = 2
+
+
+class Refused(Exception):
+    """The environment does not accept it, and says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(refusal.message)
+
+
+class JustClosed(Exception):
+    """The run closed while it was being asked."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The very request was carried out before; its life is over."""
+
+    standing: Standing
+
+
+class Actor:
+    """Starts and changes environments. What it repeats is answered, never done twice."""
+
+    def __init__(self, client: Client, reader: Reader) -> None:
+        self._client = client
+        self._reader = reader
+
+    async def request(self, start: EnvironmentStart) -> Answer | Finished:
+        """Have the environment made, or join it if it is there as asked for; `Refused` if it is another.
+
+        A repeat of the same request never starts a second life: not while the first is there, and not
+        after it has ended.
+        """
+        name = start.environment.name
+        for attempt in range(_TRIES):
+            latest = await self._reader.latest(name)
+            if latest == Latest(start.request_id, ended=True) and (end := await self._reader.read(name)):
+                return Finished(end)
+            try:
+                return await self._update_with_start(start)
+            except JustClosed:
+                if attempt + 1 == _TRIES:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _update_with_start(self, start: EnvironmentStart) -> Answer:
+        environment = start.environment
+        ask = RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
+        # The SDK's types of an update do not admit an `async def` with a validator to mypy.
+        update: Any = EnvironmentWorkflow.request
+        try:
+            async with _answered():
+                answer: Answer = await self._client.execute_update_with_start_workflow(
+                    update,
+                    ask,
+                    start_workflow_operation=_start_operation(start),
+                    id=start.request_id,
+                )
+                return answer
+        except NoWorker:
+            # The start may have been taken although nobody was there to accept the update.
+            if await self._reader.latest(environment.name) == Latest(start.request_id, ended=False):
+                return Answer(
+                    kind=AnswerKind.CREATED,
+                    message=f"{environment.name} is asked for. {NO_WORKER} yet: it begins when one is back.",
+                    life=environment.mark.life,
+                )
+            raise
+
+    async def delete(self, standing: Standing, who: str, key: str | None) -> Answer:
+        """Have it torn down, whatever phase it is in."""
+        return await self._change(EnvironmentWorkflow.delete, "delete", standing, who, key or "")
+
+    async def cancel(self, standing: Standing, who: str, key: str | None) -> Answer:
+        """Have its provisioning stopped and undone."""
+        return await self._change(EnvironmentWorkflow.cancel, "cancel", standing, who, key or "")
+
+    async def resume_teardown(self, standing: Standing, who: str, key: str | None) -> Answer:
+        """Have a teardown that has given up tried again. Without a key each call is a new one."""
+        key = key or secrets.token_hex(8)
+        return await self._change(EnvironmentWorkflow.resume_teardown, "resume-teardown", standing, who, key)
+
+    async def _change(self, update: Any, verb: str, standing: Standing, who: str, key: str) -> Answer:
+        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(standing.name))
+        async with _answered():
+            answer: Answer = await handle.execute_update(
+                update,
+                ByPerson(who=who),
+                # Of the life, so that the same words about a later life are not taken for a repeat.
+                id="/".join(filter(None, (standing.life, verb, key))),
+            )
+            return answer
+
+
+def _start_operation(start: EnvironmentStart) -> WithStartWorkflowOperation[Any, EnvironmentStatus]:
+    environment = start.environment
+    template = environment.template
+    return WithStartWorkflowOperation(
+        EnvironmentWorkflow.run,
+        start,
+        id=workflow_id(environment.name),
+        task_queue=TASK_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        memo={
+            MEMO_REQUEST_ID: start.request_id,
+            MEMO_COLLABORATORS: list(environment.spec.collaborators),
+        },
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(search.OWNER, environment.owner),
+                SearchAttributePair(search.TEAM, environment.spec.team),
+                SearchAttributePair(search.PHASE, Phase.PROVISIONING.value),
+                SearchAttributePair(search.TEMPLATE, template.name),
+                SearchAttributePair(search.HOST, environment.host),
+            ]
+        ),
+        static_summary=f"{environment.name}: {template.name} of {environment.owner}"[:200],
+        static_details=(
+            f"- owner: {environment.owner} ({environment.spec.team})\n"
+            f"- template: {template.name}, version {template.version}\n"
+            f"- host cluster: {environment.host}\n"
+            f"- everything of it is named: {environment.derived_name}\n"
+            f"- owner mark: {environment.mark.text}\n"
+            f"- time to live: {format_duration(environment.ttl)}\n\n"
+            "To end it: `moorage delete`, or Cancel here. Never Terminate: nothing would be taken down."
+        ),
+    )
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Updates in it are answered or end as `Refused`, `JustClosed`, `NoWorker` or `TemporalUnavailable`."""
+    try:
+        with told():
+            async with asyncio.timeout(UPDATE_PATIENCE.total_seconds()):
+                yield
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        raise NoWorker from error
+    except WorkflowUpdateFailedError as error:
+        raise _meaning(error) from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise JustClosed from error
+        raise
+
+
+def _meaning(error: WorkflowUpdateFailedError) -> Exception:
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        if cause.type == _RUN_CLOSED:
+            return JustClosed()
+        if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
+            return Refused(Refusal.model_validate(cause.details[0]))
+    return error

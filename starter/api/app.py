@@ -1,0 +1,107 @@
+"""Builds the API from its settings and the clients that it is given; runs nothing."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from temporalio.client import Client
+
+from clients.host import Host
+from starter.acting import Actor
+from starter.api import environments, events, health, kubeconfig, templates
+from starter.api.parts import Parts
+from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
+from starter.asking import House
+from starter.catalogue import load_catalogue
+from starter.people import PeopleDirectory
+from starter.reading import Reader
+from starter.reloading import Reloaded
+from starter.tokens import load_tokens
+from starter.watching import Watches
+from worker.settings import Settings
+
+API_ROOT = "/api/v1"
+#: The largest request that makes sense names twenty people; all else is a mistake or an attack.
+MAX_BODY_BYTES = 64 * 1024
+
+_DESCRIPTION = """
+A Kubernetes cluster of your own, whole and usable, or gone without a trace.
+
+Ask for an environment, follow its events until it is ready, fetch its kubeconfig, and delete it.
+Every error is a problem detail (RFC 9457) with one sentence a field.
+"""
+
+
+def create_app(
+    settings: Settings,
+    client: Client,
+    *,
+    tokens_file: Path,
+    people: PeopleDirectory,
+    hosts: Mapping[str, Host],
+) -> FastAPI:
+    """The API. Raises `FilesUnusable` for a catalogue or a file of tokens with problems.
+
+    The clients stay the caller's: they are used, and not closed.
+    """
+    reader = Reader(client)
+    parts = Parts(
+        client=client,
+        house=House(
+            installation=settings.installation,
+            prefix=settings.prefix,
+            hosts=tuple(settings.hosts),
+            default_host=settings.host,
+            has_identity_provider=settings.identity is not None,
+            pace=settings.new_pace,
+        ),
+        catalogue=Reloaded(settings.templates, load_catalogue),
+        tokens=Reloaded(tokens_file, load_tokens),
+        people=people,
+        hosts=hosts,
+        reader=reader,
+        actor=Actor(client, reader),
+        watches=Watches(reader),
+    )
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        parts.watches.stop()
+
+    app = FastAPI(
+        title="Moorage",
+        description=_DESCRIPTION,
+        version=_version(),
+        lifespan=life,
+        max_body_size=MAX_BODY_BYTES,
+        redoc_url=None,
+        docs_url="/docs",
+        openapi_url=f"{API_ROOT}/openapi.json",
+    )
+    app.state.parts = parts
+    handle_problems(app)
+    api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 422, 503))
+    for module in (templates, environments, events, kubeconfig):
+        api.include_router(module.router)
+    app.include_router(api)
+    app.include_router(health.router, responses=_problems(503))
+    return app
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {
+        status: {"model": ProblemDetails, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("moorage")
+    except PackageNotFoundError:
+        return "0"

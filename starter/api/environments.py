@@ -1,0 +1,191 @@
+"""Environments: asked for, listed, shown, and ended."""
+
+import secrets
+from http import HTTPStatus
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Header, Query, Response
+
+from contracts.environment import Phase
+from contracts.messages import AnswerKind, EnvironmentStart
+from contracts.naming import request_id
+from starter.access import Principal, Verb
+from starter.acting import Finished
+from starter.api.models import EnvironmentRequest
+from starter.api.parts import Asking, Parts, TheParts
+from starter.api.problems import ApiProblem
+from starter.asking import NotValid, Wish, people_problems, plan, status_at_start
+from starter.listing import Filters, list_environments
+from starter.people import check_people
+from starter.reading import Standing
+from starter.views import Done, DoneKind, EnvironmentPage, EnvironmentView, view_of_status
+
+router = APIRouter(tags=["environments"])
+_log = structlog.get_logger(__name__)
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="repeats with the same key are answered, never done twice",
+    ),
+]
+
+
+@router.post(
+    "/environments",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={200: {"model": Done, "description": "It is there already, or nothing was to be started"}},
+)
+async def request_environment(
+    body: EnvironmentRequest,
+    response: Response,
+    parts: TheParts,
+    principal: Asking,
+    idempotency_key: IdempotencyKey = None,
+    dry_run: Annotated[bool, Query(description="say what would be made, and start nothing")] = False,
+) -> Done:
+    """Ask for an environment. 202: it is being made; follow its events. 200: it was asked for before."""
+    wish = body.wish()
+    key = idempotency_key or secrets.token_hex(16)
+    id = request_id(principal.email, wish.name, key)
+    start = plan(wish, principal, id, parts.catalogue.current(), parts.house)
+    start = await _with_people_checked(parts, start, wish)
+    if dry_run:
+        response.status_code = HTTPStatus.OK
+        return await _dry_run(parts, principal, start)
+    answer = await parts.actor.request(start)
+    name, life = wish.name, start.environment.mark.life
+    if isinstance(answer, Finished):
+        response.status_code = HTTPStatus.OK
+        outcome = answer.standing.view.outcome or "ended"
+        message = (
+            f"{name} was made for this very request before and is gone ({outcome}): nothing was started."
+        )
+        return Done(
+            kind=DoneKind.FINISHED, message=message, name=name, life=life, environment=answer.standing.view
+        )
+    _log.info("requested", environment=name, life=answer.life, who=principal.email, answer=answer.kind)
+    if answer.kind is AnswerKind.CREATED:
+        view: EnvironmentView | None = view_of_status(status_at_start(start))
+    else:
+        response.status_code = HTTPStatus.OK
+        standing = await parts.reader.read(name)
+        view = standing.view if standing else None
+    response.headers["Location"] = f"environments/{name}"
+    return Done(
+        kind=DoneKind(answer.kind), message=answer.message, name=name, life=answer.life, environment=view
+    )
+
+
+@router.get("/environments")
+async def list_of_environments(
+    parts: TheParts,
+    principal: Asking,
+    owner: Annotated[str | None, Query(max_length=254, description="an e-mail address")] = None,
+    team: Annotated[str | None, Query(max_length=100)] = None,
+    template: Annotated[str | None, Query(max_length=100)] = None,
+    phase: Phase | None = None,
+    ended: Annotated[bool, Query(description="the past instead of the present")] = False,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=4000, description="`next` of the page before")] = None,
+) -> EnvironmentPage:
+    """Your environments and those of your teams; all of them for the platform team."""
+    filters = Filters(
+        owner=owner.lower() if owner else owner, team=team, template=template, phase=phase, ended=ended
+    )
+    return await list_environments(parts.client, parts.reader, principal, filters, limit=limit, cursor=cursor)
+
+
+@router.get("/environments/{name}")
+async def show_environment(name: str, parts: TheParts, principal: Asking) -> EnvironmentView:
+    """How an environment stands, or how its last life ended."""
+    return (await parts.environment(name, principal, Verb.SHOW)).view
+
+
+@router.delete("/environments/{name}", status_code=HTTPStatus.ACCEPTED)
+async def delete_environment(
+    name: str, parts: TheParts, principal: Asking, idempotency_key: IdempotencyKey = None
+) -> Done:
+    """Have it torn down, whatever phase it is in. Follow its events for the certificate."""
+    return await _change(parts, principal, name, Verb.DELETE, idempotency_key)
+
+
+@router.post("/environments/{name}/cancel", status_code=HTTPStatus.ACCEPTED)
+async def cancel_environment(
+    name: str, parts: TheParts, principal: Asking, idempotency_key: IdempotencyKey = None
+) -> Done:
+    """Stop making it and take down what was made. Refused once it is ready."""
+    return await _change(parts, principal, name, Verb.CANCEL, idempotency_key)
+
+
+@router.post("/environments/{name}/resume-teardown", status_code=HTTPStatus.ACCEPTED)
+async def resume_teardown(
+    name: str, parts: TheParts, principal: Asking, idempotency_key: IdempotencyKey = None
+) -> Done:
+    """Try again to undo what a teardown has given up on. For the platform team."""
+    return await _change(parts, principal, name, Verb.RESUME_TEARDOWN, idempotency_key)
+
+
+async def _with_people_checked(parts: Parts, start: EnvironmentStart, wish: Wish) -> EnvironmentStart:
+    checked = await check_people(parts.people, start.environment.people)
+    if problems := people_problems(start, wish, checked.problems):
+        raise NotValid(problems)
+    return start.model_copy(update={"people_are_checked": checked.complete})
+
+
+async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart) -> Done:
+    environment = start.environment
+    message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
+    latest = await parts.reader.latest(environment.name)
+    if latest and not latest.ended:
+        message = f"All is well but the name: {environment.name} is in use now. "
+        message += "The same request by its owner joins it; any other is refused."
+    if not start.people_are_checked:
+        message += " Nobody could be asked whether all people are known; that is checked first."
+    _log.info("dry run", environment=environment.name, who=principal.email)
+    return Done(
+        kind=DoneKind.DRY_RUN,
+        message=f"{message} Nothing was started.",
+        name=environment.name,
+        environment=view_of_status(status_at_start(start)),
+    )
+
+
+async def _change(parts: Parts, principal: Principal, name: str, verb: Verb, key: str | None) -> Done:
+    standing = await parts.environment(name, principal, verb)
+    if standing.ended:
+        return _over(standing, verb)
+    act = {
+        Verb.DELETE: parts.actor.delete,
+        Verb.CANCEL: parts.actor.cancel,
+        Verb.RESUME_TEARDOWN: parts.actor.resume_teardown,
+    }[verb]
+    answer = await act(standing, principal.email, key)
+    _log.info(
+        "changed", environment=name, life=answer.life, who=principal.email, verb=verb, answer=answer.kind
+    )
+    return Done(
+        kind=DoneKind(answer.kind),
+        message=answer.message,
+        name=name,
+        life=answer.life,
+        environment=standing.view,
+    )
+
+
+def _over(standing: Standing, verb: Verb) -> Done:
+    if verb is Verb.RESUME_TEARDOWN:
+        raise ApiProblem(
+            HTTPStatus.CONFLICT, "refused", f"{standing.name} is gone: nothing to resume", reason="not_now"
+        )
+    return Done(
+        kind=DoneKind.NOTHING_TO_DO,
+        message=f"{standing.name} is gone already.",
+        name=standing.name,
+        life=standing.life,
+        environment=standing.view,
+    )

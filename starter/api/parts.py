@@ -1,0 +1,89 @@
+"""What the API is built from, and who is asking: the dependencies of its routes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from temporalio.client import Client
+
+from clients.host import Host
+from contracts.naming import is_name
+from starter.access import Principal, Verb, may, relations, who_may
+from starter.acting import Actor
+from starter.api.problems import ApiProblem, no_environment
+from starter.asking import House
+from starter.catalogue import Catalogue
+from starter.people import PeopleDirectory
+from starter.reading import Reader, Standing
+from starter.reloading import Reloaded
+from starter.tokens import Tokens
+from starter.watching import Watches
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that the routes need; made once, when the app is."""
+
+    client: Client
+    house: House
+    catalogue: Reloaded[Catalogue]
+    tokens: Reloaded[Tokens]
+    people: PeopleDirectory
+    hosts: Mapping[str, Host]
+    reader: Reader
+    actor: Actor
+    watches: Watches
+
+    async def environment(self, name: str, principal: Principal, verb: Verb) -> Standing:
+        """The latest life of the name, if the principal may do `verb` with it.
+
+        404 for what they may not even see, whether it is there or not; 403 for what they see and may not do.
+        """
+        standing = await self.reader.read(name) if is_name(name) else None
+        if standing is None:
+            raise no_environment(name)
+        held = relations(
+            principal, owner=standing.owner, team=standing.team, collaborators=standing.collaborators
+        )
+        if not may(Verb.SHOW, held):
+            raise no_environment(name)
+        if not may(verb, held):
+            raise ApiProblem(
+                HTTPStatus.FORBIDDEN,
+                "not-allowed",
+                f"{verb} of {name} is for {who_may(verb)}, and you are its {' and '.join(sorted(held))}",
+            )
+        return standing
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the app that serves the request."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+_bearer = HTTPBearer(auto_error=False, description="A token from the installation's file of tokens.")
+
+
+async def principal_of(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Principal:
+    """Who is asking; 401 without a token that is known."""
+    principal = parts_of(request).tokens.current().who(given.credentials) if given else None
+    if principal is None:
+        raise ApiProblem(
+            HTTPStatus.UNAUTHORIZED,
+            "who-are-you",
+            "the token is not known: ask the platform team for one"
+            if given
+            else 'a token is needed, as the header "Authorization: Bearer …"',
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return principal
+
+
+TheParts = Annotated[Parts, Depends(parts_of)]
+Asking = Annotated[Principal, Depends(principal_of)]

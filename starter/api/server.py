@@ -1,0 +1,40 @@
+"""Runs the API until it is told to stop; open streams do not hold it up."""
+
+import logging
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from starter.api.parts import Parts
+
+#: How long open requests may finish when told to stop: an update has its answer within seconds.
+GRACE_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams at once when told to stop: they would last as long as their environments."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._parts.watches.stop()
+        super().handle_exit(sig, frame)
+
+
+async def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serve the app until SIGTERM or SIGINT. Raises SystemExit if the port is taken."""
+    # Logs go where the process sends its own; uvicorn's line a request would tell who watches what.
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    await _Server(config, app.state.parts).serve()

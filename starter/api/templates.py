@@ -1,0 +1,34 @@
+"""The catalogue, as far as it is offered to who asks."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from contracts.template import Template
+from starter.access import Principal, Role
+from starter.api.parts import Asking, Parts, TheParts
+from starter.api.problems import ApiProblem
+from starter.catalogue import unknown_template
+from starter.views import TemplateList, TemplateView, view_of_template
+
+router = APIRouter(tags=["templates"])
+
+
+@router.get("/templates")
+async def list_templates(parts: TheParts, principal: Asking) -> TemplateList:
+    """The templates that you may ask for."""
+    return TemplateList(templates=tuple(map(view_of_template, _offered(parts, principal))))
+
+
+@router.get("/templates/{name}")
+async def show_template(name: str, parts: TheParts, principal: Asking) -> TemplateView:
+    """One template."""
+    offered = _offered(parts, principal)
+    for template in offered:
+        if template.name == name:
+            return view_of_template(template)
+    raise ApiProblem(HTTPStatus.NOT_FOUND, "not-found", unknown_template(name[:80], offered))
+
+
+def _offered(parts: Parts, principal: Principal) -> list[Template]:
+    return parts.catalogue.current().offered_to(principal.teams, everything=principal.role is Role.PLATFORM)

@@ -1,0 +1,272 @@
+"""How one environment stands: what Temporal knows of its latest run, and what its workflow says itself."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import SearchAttributeKey
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import search
+from contracts.activities import Waiting
+from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
+from contracts.errors import ErrorType
+from contracts.messages import MEMO_REQUEST_ID
+from contracts.naming import life_of, name_of_workflow, workflow_id
+from starter.temporal import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
+from starter.views import EnvironmentView, Progress, view_of_status
+from workflows.environment import EnvironmentWorkflow
+
+#: The memo field that tells who may use it when no worker does. The memo is encrypted as payloads are.
+MEMO_COLLABORATORS = "collaborators"
+#: Results of closed runs that are remembered: they never change, and lists of the past ask for pages of them.
+REMEMBERED_ENDS = 1000
+#: Longest piece of a failed attempt's message that is shown beside a step.
+FAILURE_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The latest run of a name. `status` is None when only Temporal could tell; `view.remark` says why.
+
+    `history_length` is how long the run's history was when the status was read from it.
+    """
+
+    name: str
+    run_id: str
+    history_length: int
+    ended: bool
+    request_id: str
+    owner: str
+    team: str
+    collaborators: tuple[str, ...]
+    status: EnvironmentStatus | None
+    view: EnvironmentView
+
+    @property
+    def life(self) -> str:
+        """The life that this run is, or is a part of."""
+        return self.view.life
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Which request the latest run of a name is the life of, and whether that is over."""
+
+    request_id: str
+    ended: bool
+
+
+class Reader:
+    """Reads environments. Cheap to ask again: a closed run is read once, an unchanged one not queried."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
+
+    async def latest(self, name: str) -> Latest | None:
+        """The latest run of the name, without a word from it; None if there is and was none."""
+        run = await self._describe(name)
+        if run is None:
+            return None
+        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        return Latest(request_id, run.status is not WorkflowExecutionStatus.RUNNING)
+
+    async def read(self, name: str, last: Standing | None = None) -> Standing | None:
+        """How the environment stands, or None if there is and was none of this name.
+
+        `last` is an earlier answer: its status is good as long as the run's history has not grown.
+        """
+        run = await self._describe(name)
+        if run is None:
+            return None
+        if run.status is not WorkflowExecutionStatus.RUNNING:
+            status = await self.end_of(run)
+            return await self._standing(run, status, {}, "" if status else _ended_remark(run))
+        status, remark, known_at = None, "", run.history_length
+        if last and last.status and (last.run_id, last.history_length) == (run.run_id, run.history_length):
+            status = last.status
+        else:
+            status, remark = await self._ask(run)
+        if status is None and last and last.run_id == run.run_id:
+            status, known_at = last.status, last.history_length
+        progress = await self._progress(run)
+        if status is None and (unnamed := progress.get(None)):
+            remark = f"{remark} It waits for: {unnamed.waiting_for or unnamed.last_failure}."
+        return await self._standing(run, status, progress, remark, known_at)
+
+    async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
+        """The status with which a closed run ended; None if it did not end by itself."""
+        if run.run_id in self._ends:
+            self._ends.move_to_end(run.run_id)
+            return self._ends[run.run_id]
+        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+        status = None
+        try:
+            with told():
+                status = await handle.result(follow_runs=False, rpc_timeout=CALL_PATIENCE)
+        except WorkflowFailureError as error:
+            status = _status_in(error.cause)
+        except RPCError:
+            return None  # its retention has just ended
+        self._ends[run.run_id] = status
+        if len(self._ends) > REMEMBERED_ENDS:
+            self._ends.popitem(last=False)
+        return status
+
+    async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
+        try:
+            with told():
+                handle = self._client.get_workflow_handle(workflow_id(name))
+                return await handle.describe(rpc_timeout=CALL_PATIENCE)
+        except RPCError:
+            return None
+
+    async def _ask(self, run: WorkflowExecution) -> tuple[EnvironmentStatus | None, str]:
+        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+        try:
+            return await handle.query(EnvironmentWorkflow.status, rpc_timeout=QUERY_PATIENCE), ""
+        except WorkflowQueryFailedError:
+            return None, "Its workflow cannot say how it stands: tell the platform team."
+        except RPCError as error:
+            if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.NOT_FOUND):
+                return None, "Temporal has just stopped answering."
+            # Deadline, cancelled, or Temporal's own word that nobody polls: all mean the same to who asks.
+            return (
+                None,
+                f"{NO_WORKER}, so this is only what Temporal knows; the work goes on when one is back.",
+            )
+
+    async def _progress(self, run: WorkflowExecutionDescription) -> dict[StepName | None, Progress]:
+        """What is known of each running activity, by step; that of an activity of no step is under None."""
+        found: dict[StepName | None, Progress] = {}
+        for pending in run.raw_description.pending_activities:
+            name = pending.activity_type.name.partition(".")[0]
+            step = StepName(name) if name in set(StepName) else None
+            found[step] = await progress_of(self._client.data_converter, pending)
+        return found
+
+    async def _standing(
+        self,
+        run: WorkflowExecutionDescription,
+        status: EnvironmentStatus | None,
+        progress: Mapping[StepName | None, Progress],
+        remark: str,
+        known_at: int = 0,
+    ) -> Standing:
+        ended = run.status is not WorkflowExecutionStatus.RUNNING
+        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        if status:
+            collaborators = status.environment.spec.collaborators
+            steps = {step: how for step, how in progress.items() if step}
+            view = view_of_status(status, progress=steps, ended=ended, remark=remark)
+        else:
+            remembered: list[str] = await run.memo_value(MEMO_COLLABORATORS, [], type_hint=list[str])
+            collaborators = tuple(remembered)
+            view = view_of_run(run, request_id, collaborators, remark)
+        return Standing(
+            name=name_of_workflow(run.id),
+            run_id=run.run_id,
+            history_length=known_at,
+            ended=ended,
+            request_id=request_id,
+            owner=view.owner,
+            team=view.team,
+            collaborators=collaborators,
+            status=status,
+            view=view,
+        )
+
+
+def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str = "") -> str:
+    """The value of a search attribute of a run, or the default where it has none."""
+    return run.typed_search_attributes.get(key) or default
+
+
+def phase_of(run: WorkflowExecution) -> Phase:
+    """The phase that a run has made known; one that ended by itself is gone."""
+    if run.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
+        return Phase.GONE
+    known = attribute(run, search.PHASE, Phase.PROVISIONING.value)
+    return Phase(known) if known in set(Phase) else Phase.PROVISIONING
+
+
+def view_of_run(
+    run: WorkflowExecution, request_id: str, collaborators: tuple[str, ...], remark: str
+) -> EnvironmentView:
+    """What Temporal alone knows of an environment."""
+    return EnvironmentView(
+        name=name_of_workflow(run.id),
+        life=life_of(request_id) if request_id else "",
+        owner=attribute(run, search.OWNER),
+        team=attribute(run, search.TEAM),
+        template=attribute(run, search.TEMPLATE),
+        host=attribute(run, search.HOST),
+        collaborators=collaborators,
+        phase=phase_of(run),
+        outcome=Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None,
+        ended=run.status is not WorkflowExecutionStatus.RUNNING,
+        requested_at=run.start_time,
+        ended_at=run.close_time,
+        expires_at=run.typed_search_attributes.get(search.EXPIRES_AT),
+        remark=remark,
+    )
+
+
+async def progress_of(converter: DataConverter, pending: PendingActivityInfo) -> Progress:
+    """What a pending activity waits for, in its own words, and how its attempts went."""
+    waiting_for, failure = "", ""
+    if pending.heartbeat_details.payloads:
+        try:
+            [details] = await converter.decode(pending.heartbeat_details.payloads, [Waiting])
+            waiting_for = details.waiting_for
+        except (ValueError, RuntimeError, TypeError, AttributeError):
+            waiting_for = ""  # of another version of the worker: the step itself goes on
+    if pending.HasField("last_failure"):
+        error = await converter.decode_failure(pending.last_failure)
+        message = error.message if isinstance(error, FailureError) else str(error)
+        failure = message[:FAILURE_LENGTH]
+    next_attempt = None
+    if pending.HasField("next_attempt_schedule_time"):
+        next_attempt = pending.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
+        if next_attempt <= datetime.now(UTC):
+            next_attempt = None
+    return Progress(
+        waiting_for=waiting_for,
+        attempt=max(1, pending.attempt),
+        next_attempt_at=next_attempt,
+        last_failure=failure,
+    )
+
+
+def _status_in(cause: BaseException) -> EnvironmentStatus | None:
+    """The status that a failure carries, however its details came through the converter."""
+    if not isinstance(cause, ApplicationError) or cause.type != ErrorType.PROVISIONING_FAILED:
+        return None
+    details: Any = cause.details[0] if cause.details else None
+    try:
+        return EnvironmentStatus.model_validate(details)
+    except ValidationError:
+        return None
+
+
+def _ended_remark(run: WorkflowExecution) -> str:
+    how = (run.status.name if run.status else "unknown").lower().replace("_", " ")
+    return (
+        f"Its workflow was ended from outside ({how}), so nothing says that it was taken down: "
+        "the platform team has to look for what it left."
+    )

@@ -1,0 +1,49 @@
+"""What can go wrong between the API and Temporal, in the two ways that differ for who asks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from temporalio.service import RPCError, RPCStatusCode
+
+#: One call to Temporal that needs no worker: it answers in milliseconds, or something is wrong with it.
+CALL_PATIENCE = timedelta(seconds=5)
+#: A question to a worker. It answers in milliseconds; a person who looks should not wait longer to learn
+#: that none does.
+QUERY_PATIENCE = timedelta(seconds=2)
+#: A change that a worker has to take. A burst of requests is worked off within this.
+UPDATE_PATIENCE = timedelta(seconds=15)
+
+NO_WORKER = "No worker is answering"
+
+
+class TemporalUnavailable(Exception):
+    """Temporal does not answer, or refuses this API; the text is a sentence for people."""
+
+
+class NoWorker(Exception):
+    """Temporal answers and no worker does, so a change may or may not still be taken."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors of calls in it become `TemporalUnavailable`, but for a workflow that is not found."""
+    try:
+        yield
+    except RPCError as error:
+        # No such workflow is an answer; no such namespace is a wrong setting.
+        if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in error.message.lower():
+            raise
+        raise TemporalUnavailable(_SENTENCES.get(error.status, _FAILS.format(error.status.name))) from error
+
+
+_FAILS = "Temporal fails ({}): ask again in a while; if it lasts, tell the platform team."
+_SENTENCES = {
+    RPCStatusCode.NOT_FOUND: "Temporal does not have the namespace of this API: tell the platform team.",
+    RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached: ask again in a while.",
+    RPCStatusCode.DEADLINE_EXCEEDED: "Temporal gave no answer in time: ask again in a while.",
+    RPCStatusCode.CANCELLED: "Temporal gave no answer in time: ask again in a while.",
+    RPCStatusCode.RESOURCE_EXHAUSTED: "Temporal has more to do than it can: ask again in a moment.",
+    RPCStatusCode.UNAUTHENTICATED: "Temporal refuses the credentials of this API: tell the platform team.",
+    RPCStatusCode.PERMISSION_DENIED: "Temporal refuses the credentials of this API: tell the platform team.",
+}

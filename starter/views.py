@@ -1,0 +1,224 @@
+"""What the API says of environments and templates, and the CLI shows: JSON with the words of the contracts.
+
+Nothing here holds a secret. Fields that only a worker can tell are empty while none answers; then
+`remark` says so.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from contracts.base import Frozen
+from contracts.durations import Duration
+from contracts.environment import (
+    Certificate,
+    EnvironmentStatus,
+    Outcome,
+    Phase,
+    Problem,
+    StepName,
+    StepState,
+    TrailEntry,
+)
+from contracts.template import Size, Template, TimeToLive
+
+#: Phases in which an environment can be used.
+USABLE_PHASES = frozenset({Phase.USABLE, Phase.READY})
+
+
+class Progress(Frozen):
+    """What a running step is doing: what it waits for, which attempt it is, and why the last one failed."""
+
+    waiting_for: str = ""
+    attempt: int = 1
+    next_attempt_at: datetime | None = None
+    last_failure: str = ""
+
+
+class StepView(Frozen):
+    """How one step stands; `progress` while it runs."""
+
+    step: StepName
+    system: str
+    state: StepState
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    note: str = ""
+    progress: Progress | None = None
+
+
+class SystemView(Frozen):
+    """What the last inspection found in one system: nothing, or the list."""
+
+    system: str
+    left: tuple[str, ...] = ()
+
+
+class CertificateView(Frozen):
+    """The result of the inspection after a teardown, by system."""
+
+    inspected_at: datetime
+    nothing_left: bool
+    systems: tuple[SystemView, ...]
+
+
+class EnvironmentView(Frozen):
+    """How an environment stands."""
+
+    name: str
+    life: str
+    owner: str
+    team: str
+    template: str
+    template_version: int | None = None
+    kubernetes: str = ""
+    host: str = ""
+    collaborators: tuple[str, ...] = ()
+    ttl: Duration | None = None
+    phase: Phase
+    outcome: Outcome | None = None
+    ended: bool = False
+    requested_at: datetime
+    usable_at: datetime | None = None
+    ready_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    steps: tuple[StepView, ...] = ()
+    problem: Problem | None = Field(default=None, description="why it could not be made")
+    unfinished: tuple[Problem, ...] = Field(default=(), description="what could not be undone so far")
+    certificate: CertificateView | None = None
+    trail: tuple[TrailEntry, ...] = ()
+    remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
+
+
+class EnvironmentRow(Frozen):
+    """An environment as lists show it."""
+
+    name: str
+    life: str
+    owner: str
+    team: str
+    template: str
+    host: str
+    phase: Phase
+    outcome: Outcome | None = None
+    ended: bool = False
+    requested_at: datetime
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class EnvironmentPage(Frozen):
+    """One page of a list. `next` is the cursor of the following page, or None on the last one."""
+
+    environments: tuple[EnvironmentRow, ...]
+    next: str | None = None
+
+
+class TemplateView(Frozen):
+    """What can be asked for by name."""
+
+    name: str
+    version: int
+    description: str
+    kubernetes: str
+    size: Size
+    ttl: TimeToLive
+    teams: tuple[str, ...] = ()
+
+
+class TemplateList(Frozen):
+    """The templates that the person who asks may use."""
+
+    templates: tuple[TemplateView, ...]
+
+
+class DoneKind(StrEnum):
+    """What became of a request to the API."""
+
+    CREATED = "created"  #: it is being made
+    JOINED = "joined"  #: the same was asked for before; this is it
+    FINISHED = "finished"  #: this very request was carried out before, and its life is over
+    ACCEPTED = "accepted"  #: it is under way; follow the environment
+    NOTHING_TO_DO = "nothing_to_do"  #: it is so already, or will be
+    DRY_RUN = "dry_run"  #: all is well, and nothing was started
+
+
+class Done(Frozen):
+    """The answer to what was asked: a sentence, and the environment as it then stands, if that is known."""
+
+    kind: DoneKind
+    message: str
+    name: str
+    life: str = ""
+    environment: EnvironmentView | None = None
+
+
+def view_of_template(template: Template) -> TemplateView:
+    """What a developer needs to know of a template."""
+    return TemplateView.model_validate(template.model_dump())
+
+
+def view_of_status(
+    status: EnvironmentStatus,
+    *,
+    progress: Mapping[StepName, Progress] | None = None,
+    ended: bool = False,
+    remark: str = "",
+) -> EnvironmentView:
+    """An environment whose own word is known."""
+    environment = status.environment
+    progress = progress or {}
+    return EnvironmentView(
+        name=environment.name,
+        life=environment.mark.life,
+        owner=environment.owner,
+        team=environment.spec.team,
+        template=environment.template.name,
+        template_version=environment.template.version,
+        kubernetes=environment.template.kubernetes,
+        host=environment.host,
+        collaborators=environment.spec.collaborators,
+        ttl=environment.ttl,
+        phase=status.phase,
+        outcome=status.outcome,
+        ended=ended,
+        requested_at=status.requested_at,
+        usable_at=status.usable_at,
+        ready_at=status.ready_at,
+        ended_at=status.ended_at,
+        expires_at=status.expires_at,
+        steps=tuple(
+            StepView(
+                step=step.step,
+                system=step.system,
+                state=step.state,
+                started_at=step.started_at,
+                ended_at=step.ended_at,
+                note=step.note,
+                progress=progress.get(step.step) if step.state in _UNDER_WAY else None,
+            )
+            for step in status.steps
+        ),
+        problem=status.problem,
+        unfinished=status.unfinished,
+        certificate=_certificate(status.certificate) if status.certificate else None,
+        trail=status.trail,
+        remark=remark,
+    )
+
+
+_UNDER_WAY = frozenset({StepState.RUNNING, StepState.UNDOING})
+
+
+def _certificate(certificate: Certificate) -> CertificateView:
+    systems: dict[str, tuple[str, ...]] = {}
+    for finding in certificate.findings:
+        systems[finding.system] = systems.get(finding.system, ()) + finding.left
+    return CertificateView(
+        inspected_at=certificate.inspected_at,
+        nothing_left=certificate.nothing_left,
+        systems=tuple(SystemView(system=system, left=left) for system, left in systems.items()),
+    )
