@@ -196,6 +196,10 @@ class PaceSettings(_Group):
         description="pause after an answer that never came, before the last inspection; without it, the "
         f"longest timeout above and {format_duration(SETTLE_BEYOND_TIMEOUT)}",
     )
+    heartbeat_timeout: PositiveDuration = Field(
+        default=Pace().heartbeat_timeout,
+        description="a worker that is silent on a running step for so long is taken for dead",
+    )
     first_retry: PositiveDuration = Field(
         default=Pace().first_retry, description="pause before the first retry of a step; then it doubles"
     )

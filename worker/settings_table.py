@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
@@ -56,13 +56,15 @@ def _describe(model: type[BaseModel]) -> Iterator[Described]:
         name = variable(path)
         yield Described(
             name=name.replace("<NAME>", "<name>"),
-            form=_form(field.annotation),
+            form=_form(path, field.annotation),
             default=needed if field.is_required() else _default(field.default),
             meaning=field.description or "",
         )
 
 
-def _form(annotation: Any) -> str:
+def _form(path: tuple[str, ...], annotation: Any) -> str:
+    if path[-1] == "kind":
+        return "`simulated` or `kubernetes`"  # the field of each kind knows its own only
     parts = set(_parts(annotation))
     if SecretStr in parts:
         return "secret, or its file as `…_FILE`"
@@ -70,14 +72,14 @@ def _form(annotation: Any) -> str:
         if part in parts:
             return form
     choices = [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []
-    choices = choices or [each for each in get_args(annotation) if isinstance(each, str)]
     return " or ".join(f"`{each}`" for each in choices) or "text"
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
     yield annotation
-    if get_origin(annotation) is not Literal:
-        for each in get_args(annotation):
+    for each in get_args(annotation):
+        # The arguments of Annotated are values, and not all of them can be put into a set.
+        if isinstance(each, type) or get_args(each):
             yield from _parts(each)
 
 

@@ -1,0 +1,67 @@
+"""What tests need to run against real servers: a shared Temporal server, and a whole embedded stack.
+
+Fixtures, in `tests/conftest.py`, for the whole session:
+
+- `temporal_server`  the dev server as the product runs it, in memory, for workers in the test's process:
+                     `temporal_server.client`. Tests share it: take `unique("...")` for names, workflow ids
+                     and task queues, and look for nothing but your own.
+- `stack`            all parts as processes, in a hurry (see `hurried`). Tests share it as well. Who breaks
+                     parts of it, or needs other options, runs one of their own:
+
+    async with Stack(tmp_path, hurried(people=(...))) as stack:
+        await stack.kill(Part.WORKER)
+"""
+
+import dataclasses
+import itertools
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from contracts.messages import Pace
+from embedded.stack import Options, Part, Person
+
+#: Everything that takes minutes in earnest takes moments here. `settle` stays above the timeouts below.
+HURRY = Pace(
+    settle=timedelta(seconds=4),
+    heartbeat_timeout=timedelta(seconds=4),
+    first_retry=timedelta(milliseconds=50),
+    longest_retry=timedelta(milliseconds=500),
+    longest_step=timedelta(seconds=30),
+    longest_undo=timedelta(seconds=10),
+    first_pause=timedelta(milliseconds=200),
+    longest_pause=timedelta(seconds=1),
+    give_up_after=timedelta(seconds=60),
+)
+#: Longest wait for one answer of a stand-in: a fault that swallows an answer costs a test this much.
+TIMEOUT = "3s"
+
+#: One of each kind, as the table of who may do what has them. All have a token: `stack.token_of(email)`.
+ALICE = Person("alice@example.com", teams=("blue",), role="platform")
+BOB = Person("bob@example.com", teams=("blue",))
+CAROL = Person("carol@example.com", teams=("blue",))
+DAVE = Person("dave@example.com", teams=("green",))
+
+_numbers = itertools.count(1)
+#: Differs between processes of one test run, which may share a server.
+_run = secrets.token_hex(2)
+
+
+def unique(start: str = "env") -> str:
+    """A name that no other test uses; a valid one for an environment if `start` is."""
+    return f"{start}-{_run}-{next(_numbers)}"
+
+
+def hurried(**changes: Any) -> Options:
+    """Options of a stack for tests: quick hosts, short waits, four people with tokens; with `changes`."""
+    options = Options(
+        people=(ALICE, BOB, CAROL, DAVE),
+        pace=HURRY,
+        environment={
+            "MOORAGE_CONTROL_PLANE__TIMEOUT": TIMEOUT,
+            "MOORAGE_IDENTITY__TIMEOUT": TIMEOUT,
+            "MOORAGE_HOSTS__LOCAL__TIMEOUT": TIMEOUT,
+        },
+        arguments={Part.HOST: ("--start-seconds", "0.3", "--stop-seconds", "0.1")},
+    )
+    return dataclasses.replace(options, **changes)

@@ -1,0 +1,181 @@
+"""Settings: where they come from, which source wins, and that every problem is told at once."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from contracts.messages import Pace
+from worker.settings import PaceSettings, SettingsError, load_settings
+from worker.settings_table import describe_settings, settings_table
+
+#: The least that must be set.
+LEAST = {
+    "MOORAGE_INSTALLATION": "k3x9q0vb",
+    "MOORAGE_CONTROL_PLANE__URL": "https://console.example",
+    "MOORAGE_CONTROL_PLANE__API_KEY": "planted-key",
+    "MOORAGE_HOSTS__MAIN__KIND": "simulated",
+    "MOORAGE_HOSTS__MAIN__URL": "http://127.0.0.1:7003/",
+    "MOORAGE_HOSTS__MAIN__TOKEN": "planted-token",
+}
+
+
+def problems_of(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as error:
+        load_settings(environ)
+    return str(error.value)
+
+
+def test_least() -> None:
+    """Ensures that what has a default need not be set, and that the defaults fit together."""
+    settings = load_settings(LEAST)
+    assert settings.host == "main"
+    assert settings.identity is None
+    assert settings.hosts["main"].url == "http://127.0.0.1:7003"
+    assert settings.new_pace == Pace()
+
+
+def test_every_problem_at_once() -> None:
+    """Ensures that one start tells everything that is wrong, with the variable's name and what is right."""
+    text = problems_of(
+        {
+            "MOORAGE_INSTALLATION": "Too Long For An Installation",
+            "MOORAGE_CONTROL_PLANE__URL": "console.example",
+            "MOORAGE_CONTROL_PLANE__API_KEY_FILE": "/nowhere/key",
+            "MOORAGE_HOSTS__EAST__KIND": "mainframe",
+            "MOORAGE_HOSTS__WEST__URL": "http://west",
+            "MOORAGE_API__PORT": "70000",
+            "MOORAGE_LOG": "debug",
+            "MOORAGE_PACE__FIRST_RETRY": "soon",
+            "MOORAGE_PREFIXX": "x",
+        }
+    )
+    assert text.startswith("the settings have 10 problems:")
+    for expected in (
+        "MOORAGE_INSTALLATION (installation): String should match pattern",
+        "MOORAGE_CONTROL_PLANE__URL (control_plane.url): must be a URL that starts with https://",
+        "MOORAGE_CONTROL_PLANE__API_KEY_FILE: cannot read /nowhere/key: No such file or directory",
+        "MOORAGE_CONTROL_PLANE__API_KEY (control_plane.api_key): is missing",
+        "MOORAGE_HOSTS__EAST__KIND (hosts.east.kind): must be simulated or kubernetes",
+        "MOORAGE_HOSTS__WEST__KIND (hosts.west.kind): must be simulated or kubernetes",
+        "MOORAGE_API__PORT (api.port): Input should be less than or equal to 65535",
+        "MOORAGE_LOG (log): is a group: give its settings one by one",
+        'MOORAGE_PACE__FIRST_RETRY (pace.first_retry): "soon" is not a length of time: write a number',
+        "MOORAGE_PREFIXX (prefixx): is not a setting; did you mean MOORAGE_PREFIX?",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"MOORAGE_PACE__SETTLE": "30s"}, "settle must be longer than the longest timeout"),
+        ({"MOORAGE_DEFAULT_HOST": "other"}, "must be one of the hosts: main"),
+        (
+            {
+                "MOORAGE_HOSTS__B__KIND": "kubernetes",
+                "MOORAGE_CONTROL_PLANE__TIMEOUT": "0s",
+            },
+            "must be one of the hosts: b, main",
+        ),
+        ({"MOORAGE_API": "x", "MOORAGE_API__PORT": "1"}, "as if it were a single setting"),
+        ({"MOORAGE_CONTROL_PLANE__API_KEY_FILE": "/x"}, "MOORAGE_CONTROL_PLANE__API_KEY is set as well"),
+        ({"MOORAGE_CONTROL_PLANE__API_KEY": " "}, "MOORAGE_CONTROL_PLANE__API_KEY (control_plane.api_key)"),
+        ({"MOORAGE_CONFIG": "/nowhere.toml"}, "MOORAGE_CONFIG: cannot read /nowhere.toml"),
+    ],
+)
+def test_what_does_not_fit(more: dict[str, str], expected: str) -> None:
+    """Ensures that settings which are right by themselves and wrong together are refused."""
+    assert expected in problems_of(LEAST | more)
+
+
+def test_settings_that_hang_together_are_checked_beside_others() -> None:
+    """Ensures that a wrong field elsewhere does not hide what does not fit together."""
+    text = problems_of(LEAST | {"MOORAGE_DEFAULT_HOST": "other", "MOORAGE_INSTALLATION": "?"})
+    assert "MOORAGE_DEFAULT_HOST" in text
+    assert "MOORAGE_INSTALLATION" in text
+
+
+def test_no_secret_is_echoed(tmp_path: Path) -> None:
+    """Ensures that no problem, and no settings printed, quote a secret."""
+    secret = "planted" * 3
+    file = tmp_path / "settings.toml"
+    file.write_text(f'[control_plane]\napi_key = ["{secret}"]\ntokken = "{secret}"\n')
+    text = problems_of({"MOORAGE_CONFIG": str(file), "MOORAGE_IDENTITY__TOKEN__X": secret})
+    assert "control_plane.api_key" in text
+    assert secret not in text
+    assert "planted" not in repr(load_settings(LEAST))
+    assert "planted" not in load_settings(LEAST).model_dump_json()
+
+
+def test_variables_win_over_the_file(tmp_path: Path) -> None:
+    """Ensures that a variable overrides one setting of the file and leaves its neighbours."""
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        """
+        installation = "fromfile1"
+        [control_plane]
+        url = "https://file.example"
+        api_key_file = "key"
+        timeout = "7s"
+        [hosts.east-1]
+        kind = "kubernetes"
+        context = "east"
+        """.replace('"key"', f'"{tmp_path / "key"}"')
+    )
+    (tmp_path / "key").write_text("from the file of the key\n")
+    settings = load_settings(
+        {"MOORAGE_CONFIG": str(file), "MOORAGE_CONTROL_PLANE__URL": "https://variable.example"}
+    )
+    assert settings.installation == "fromfile1"
+    assert settings.control_plane.url == "https://variable.example"
+    assert settings.control_plane.timeout == timedelta(seconds=7)
+    assert settings.control_plane.api_key.get_secret_value() == "from the file of the key"
+    assert settings.host == "east-1"
+
+    overridden = load_settings(
+        {"MOORAGE_CONFIG": str(file), "MOORAGE_CONTROL_PLANE__API_KEY": "from a variable"}
+    )
+    assert overridden.control_plane.api_key.get_secret_value() == "from a variable"
+
+
+def test_file_that_is_not_toml(tmp_path: Path) -> None:
+    """Ensures that a broken file is one problem among the others."""
+    file = tmp_path / "settings.toml"
+    file.write_text("[control_plane\n")
+    text = problems_of({"MOORAGE_CONFIG": str(file)})
+    assert f"{file} is not TOML" in text
+    assert "MOORAGE_INSTALLATION (installation): is missing" in text
+
+
+def test_empty_variable_is_not_set() -> None:
+    """Ensures that a compose file may pass on a variable that nobody has set."""
+    assert load_settings(LEAST | {"MOORAGE_PREFIX": ""}).prefix == "mrg"
+
+
+def test_settle_follows_the_timeouts() -> None:
+    """Ensures that what had no answer has come into being, or not, before the last inspection."""
+    settings = load_settings(LEAST | {"MOORAGE_CONTROL_PLANE__TIMEOUT": "2m"})
+    assert settings.new_pace.settle == timedelta(minutes=2, seconds=15)
+
+
+def test_pace_can_be_set_completely() -> None:
+    """Ensures that every part of the contracts' pace is a setting, and nothing else."""
+    assert set(PaceSettings.model_fields) == set(Pace.model_fields)
+    assert load_settings(LEAST | {"MOORAGE_PACE__SETTLE": "PT30.5S"}).new_pace.settle.total_seconds() == 30.5
+
+
+def test_table_has_every_setting() -> None:
+    """Ensures that the table for the README is whole, and is what the command prints."""
+    described = {each.name: each for each in describe_settings()}
+    assert set(LEAST) <= {name.replace("<name>", "MAIN") for name in described}
+    assert all(each.meaning for each in described.values())
+    assert described["MOORAGE_INSTALLATION"].default == "required"
+    assert described["MOORAGE_CONTROL_PLANE__TIMEOUT"].default == "30s"
+    assert described["MOORAGE_HOSTS__<name>__KIND"].form == "`simulated` or `kubernetes`"
+    printed = subprocess.run(
+        [sys.executable, "-m", "worker.settings"], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == settings_table()
