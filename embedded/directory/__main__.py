@@ -43,4 +43,5 @@ def main() -> None:
         storage.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ servers are on a TLS socket of its own, whose port is kept with the data.
 """
 
 import argparse
-import asyncio
 import base64
 import logging
 import os
@@ -14,21 +13,18 @@ from pathlib import Path
 
 from embedded.host.agents import Agents
 from embedded.host.authority import authority, server_certificate
-from embedded.host.cluster import Cluster, Timing
+from embedded.host.clock import Clock, Timing
 from embedded.host.control import control_api
 from embedded.host.doors import Doors, remembered_socket
 from embedded.host.inner import InnerObjects
+from embedded.host.namespaces import Namespaces
+from embedded.host.releases import Releases
 from embedded.host.store import open_store
 from embedded.host.virtual import virtual_servers
-from embedded.rafay.manifest import AgentIdentity
 from embedded.serve import serve, stop_with_parent
 
 #: Where the bearer token is given: arguments are seen by everybody on the machine, this is not.
 TOKEN_VARIABLE = "HOST_TOKEN"  # noqa: S105 - the name of it
-
-
-async def run_agent(_identity: AgentIdentity) -> None:
-    await asyncio.Event().wait()
 
 
 def main() -> None:
@@ -59,15 +55,29 @@ def main() -> None:
     rows = open_store(folder / "host.sqlite")
     tls_socket = remembered_socket(folder / "port")
     try:
-        cluster = Cluster(rows, Timing(start=options.start_seconds, stop=options.stop_seconds))
+        clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
+        namespaces = Namespaces(rows, clock)
+        releases = Releases(rows, clock, namespaces)
         inner = InnerObjects(rows)
-        agents = Agents(cluster, inner, run_agent)
+        agents = Agents(releases, inner)
+
+        def begin() -> None:
+            namespaces.begin()
+            releases.begin()
+            agents.begin()
+
+        async def end() -> None:
+            await agents.end()
+            clock.end()
+
         virtual_url = f"https://127.0.0.1:{tls_socket.getsockname()[1]}"
         doors = Doors(
-            cluster,
-            agents,
-            api=control_api(cluster, agents, token=token, virtual_url=virtual_url, authority=certificate),
-            virtual=virtual_servers(cluster, inner, agents),
+            begin,
+            end,
+            api=control_api(
+                namespaces, releases, agents, token=token, virtual_url=virtual_url, authority=certificate
+            ),
+            virtual=virtual_servers(releases, inner, agents),
             tls_socket=tls_socket,
             tls=server_certificate(folder),
         )
@@ -78,4 +88,5 @@ def main() -> None:
         rows.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

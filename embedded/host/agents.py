@@ -5,16 +5,16 @@ An agent runs while its vCluster does, and is taken up again when the simulated 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from embedded.host.cluster import Cluster
+import httpx
+
 from embedded.host.inner import InnerObjects
+from embedded.host.releases import Releases
+from embedded.rafay.agent import agent_client, run_agent
 from embedded.rafay.manifest import AgentIdentity
 
 _log = logging.getLogger(__name__)
-
-RunAgent = Callable[[AgentIdentity], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,16 @@ class _Running:
 class Agents:
     """One task for each vCluster that an agent was applied to; `refresh` after whatever may change that."""
 
-    def __init__(self, cluster: Cluster, inner: InnerObjects, run: RunAgent) -> None:
-        self._cluster = cluster
+    def __init__(self, releases: Releases, inner: InnerObjects) -> None:
+        self._releases = releases
         self._inner = inner
-        self._run = run
+        self._http: httpx.AsyncClient | None = None
         self._running: dict[tuple[str, str], _Running] = {}
 
     def begin(self) -> None:
-        """Take up all agents of the vClusters that run."""
-        for where in self._cluster.running():
+        """Take up all agents of the vClusters that run; from inside the event loop, before any `refresh`."""
+        self._http = agent_client()
+        for where in self._releases.running():
             self.refresh(where)
 
     async def end(self) -> None:
@@ -44,14 +45,16 @@ class Agents:
         for each in running:
             each.task.cancel()
         await asyncio.gather(*(each.task for each in running), return_exceptions=True)
+        if self._http:
+            await self._http.aclose()
 
     def refresh(self, where: tuple[str, str]) -> None:
         """Start, stop or exchange the agent of this vCluster, so that it is the one that should run."""
-        alive = self._cluster.token(*where) is not None
+        alive = self._releases.token(*where) is not None
         wanted = self._inner.agent(where) if alive else None
         running = self._running.get(where)
-        if running and running.identity == wanted and not running.task.done():
-            return
+        if running and running.identity == wanted:
+            return  # also when it has ended: whom the control plane has dismissed does not come back
         if running:
             running.task.cancel()
             del self._running[where]
@@ -64,9 +67,14 @@ class Agents:
             self.refresh(where)
 
     async def _life(self, where: tuple[str, str], identity: AgentIdentity) -> None:
-        await asyncio.sleep(self._cluster.seconds_to_ready(*where) or 0)
+        await asyncio.sleep(self._releases.seconds_to_ready(*where) or 0)
         try:
-            await self._run(identity)
+            version = self._releases.kubernetes_version(*where)
+            end = await run_agent(
+                identity.endpoint, identity.cluster_id, identity.token, version, http=self._http
+            )
         except Exception as error:
             # As a pod that crashes: its control plane hears no more of it. The text may hold the token.
             _log.warning("the simulated agent in %s/%s ended with %s", *where, type(error).__name__)
+        else:
+            _log.info("the simulated agent in %s/%s ended: %s", *where, end)

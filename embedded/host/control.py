@@ -16,9 +16,10 @@ from starlette.routing import Route
 
 from embedded.faults import App
 from embedded.host.agents import Agents
-from embedded.host.cluster import VERSION, Cluster, Refused
+from embedded.host.namespaces import Namespaces
+from embedded.host.releases import VERSION, Releases
 from embedded.host.virtual import PREFIX
-from embedded.host.wire import OBJECTS, RELEASE_NAME, STATUS, NewNamespace, NewRelease, Trouble
+from embedded.host.wire import OBJECTS, RELEASE_NAME, STATUS, NewNamespace, NewRelease, Refused, Trouble
 
 _FINALIZERS = TypeAdapter(list[str])
 
@@ -75,58 +76,66 @@ def kubeconfig(namespace: str, release: str, server: str, authority: str, token:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def control_api(cluster: Cluster, agents: Agents, *, token: str, virtual_url: str, authority: str) -> App:
+def control_api(
+    namespaces: Namespaces,
+    releases: Releases,
+    agents: Agents,
+    *,
+    token: str,
+    virtual_url: str,
+    authority: str,
+) -> App:
     """The API as an application. `virtual_url` is where the virtual API servers are."""
 
     async def version(_: Request) -> Any:
         return VERSION
 
     async def create_namespace(request: Request) -> Any:
-        return cluster.create_namespace(NewNamespace.model_validate_json(await request.body()))
+        return namespaces.create(NewNamespace.model_validate_json(await request.body()))
 
     async def get_namespace(request: Request) -> Any:
-        return cluster.get_namespace(request.path_params["namespace"])
+        return namespaces.get(request.path_params["namespace"])
 
     async def delete_namespace(request: Request) -> Any:
         namespace = request.path_params["namespace"]
-        cluster.delete_namespace(namespace, request.query_params.get("uid", ""))
+        namespaces.delete(namespace, request.query_params.get("uid", ""))
         agents.refresh_namespace(namespace)
 
     async def blockers(request: Request) -> Any:
-        return cluster.blockers(request.path_params["namespace"])
+        return namespaces.blockers(request.path_params["namespace"])
 
     async def apply(request: Request) -> Any:
-        cluster.apply(request.path_params["namespace"], OBJECTS.validate_json(await request.body()))
+        namespaces.apply(request.path_params["namespace"], OBJECTS.validate_json(await request.body()))
 
     async def get_release(request: Request) -> Any:
-        return cluster.get_release(*_where(request))
+        return releases.get(*_where(request))
 
     async def install(request: Request) -> Any:
         namespace, release = _where(request)
         wanted = NewRelease.model_validate_json(await request.body())
-        cluster.install(namespace, RELEASE_NAME.validate_python(release), wanted)
+        releases.install(namespace, RELEASE_NAME.validate_python(release), wanted)
         agents.refresh((namespace, release))
 
     async def uninstall(request: Request) -> Any:
-        cluster.uninstall(*_where(request))
+        releases.uninstall(*_where(request))
         agents.refresh(_where(request))
 
     async def startup(request: Request) -> Any:
-        return cluster.startup(*_where(request))
+        return releases.startup(*_where(request))
 
     async def volumes(request: Request) -> Any:
-        return cluster.volumes(*_where(request))
+        return releases.volumes(*_where(request))
 
     async def delete_volume(request: Request) -> Any:
-        cluster.delete_volume(request.path_params["namespace"], request.path_params["volume"])
+        releases.delete_volume(request.path_params["namespace"], request.path_params["volume"])
 
     async def leftovers(request: Request) -> Any:
-        return cluster.leftovers(*_where(request))
+        return releases.leftovers(*_where(request))
 
     async def get_kubeconfig(request: Request) -> Any:
         namespace, release = _where(request)
-        opens = cluster.token(namespace, release)
-        if opens is None or not cluster.exported(namespace, release):
+        opens = releases.token(namespace, release)
+        if opens is None or not releases.exported(namespace, release):
             raise Refused(404, f'secrets "vc-{release}" not found')
         server = f"{virtual_url}{PREFIX}{namespace}/{release}"
         return {
@@ -135,16 +144,16 @@ def control_api(cluster: Cluster, agents: Agents, *, token: str, virtual_url: st
         }
 
     async def finalizers(request: Request) -> Any:
-        cluster.set_finalizers(
+        namespaces.set_finalizers(
             request.path_params["namespace"], _FINALIZERS.validate_json(await request.body())
         )
 
     async def release_status(request: Request) -> Any:
-        cluster.set_release_status(*_where(request), STATUS.validate_json(await request.body()))
+        releases.set_status(*_where(request), STATUS.validate_json(await request.body()))
 
     async def trouble(request: Request) -> Any:
         wanted = request.method == "PUT"
-        cluster.trouble = Trouble.model_validate_json(await request.body()) if wanted else None
+        releases.trouble = Trouble.model_validate_json(await request.body()) if wanted else None
 
     def answers(handler: Callable[[Request], Awaitable[Any]], *, is_open: bool = False) -> Any:
         async def endpoint(request: Request) -> Response:

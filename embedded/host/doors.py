@@ -3,15 +3,13 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
 from embedded.faults import App, FaultInjector, Receive, Scope, Send
-from embedded.host.agents import Agents
-from embedded.host.cluster import Cluster
 from embedded.host.control import operation_of
 from embedded.serve import GRACE_SECONDS, listening_socket
 
@@ -19,21 +17,22 @@ from embedded.serve import GRACE_SECONDS, listening_socket
 class Doors:
     """An ASGI application, to be served on the socket of the API; it serves the other one by itself.
 
+    `begin` and `end` are what else its life consists of, called inside the event loop.
     One set of faults, at `/-/faults` of the API, strikes both.
     """
 
     def __init__(
         self,
-        cluster: Cluster,
-        agents: Agents,
+        begin: Callable[[], None],
+        end: Callable[[], Awaitable[None]],
         *,
         api: App,
         virtual: App,
         tls_socket: socket.socket,
         tls: tuple[str, str],
     ) -> None:
-        self._cluster = cluster
-        self._agents = agents
+        self._begin = begin
+        self._end = end
         self._tls_socket = tls_socket
         self._tls = tls
 
@@ -62,14 +61,12 @@ class Doors:
         )
         server = _SecondServer(config)
         serving = asyncio.create_task(server.serve(sockets=[self._tls_socket]))
-        self._cluster.begin()
-        self._agents.begin()
+        self._begin()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         server.should_exit = True
         await serving
-        await self._agents.end()
-        self._cluster.end()
+        await self._end()
         await send({"type": "lifespan.shutdown.complete"})
 
 

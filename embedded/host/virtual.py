@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from embedded.faults import App, Receive, Scope, Send
 from embedded.host.agents import Agents
-from embedded.host.cluster import Cluster
 from embedded.host.inner import RESOURCES, InnerObjects, Resource
+from embedded.host.releases import Releases
 from embedded.host.wire import Object
 
 PREFIX = "/vclusters/"
@@ -32,7 +32,7 @@ _SHORT_NAMES = {
 _PROBES = frozenset({"readyz", "livez", "healthz"})
 
 
-def virtual_servers(cluster: Cluster, inner: InnerObjects, agents: Agents) -> App:
+def virtual_servers(releases: Releases, inner: InnerObjects, agents: Agents) -> App:
     """All of them, as one ASGI application."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,17 +47,17 @@ def virtual_servers(cluster: Cluster, inner: InnerObjects, agents: Agents) -> Ap
         if not request.url.path.startswith(PREFIX) or len(parts) < 2:
             return _status(404, "NotFound", "there is no simulated vCluster at this path")
         where, rest = (parts[0], parts[1]), [unquote(part) for part in parts[2:]]
-        token = cluster.token(*where)
+        token = releases.token(*where)
         given = request.headers.get("Authorization", "").encode()
         if token is None or not secrets.compare_digest(given, f"Bearer {token}".encode()):
             return _status(401, "Unauthorized", "Unauthorized")
-        if cluster.seconds_to_ready(*where) != 0:
+        if releases.seconds_to_ready(*where) != 0:
             return _status(503, "ServiceUnavailable", "the simulated vCluster is still starting")
         match rest:
             case [probe] if probe in _PROBES:
                 return PlainTextResponse("ok")
             case ["version"]:
-                return JSONResponse(_version(cluster.kubernetes_version(*where)))
+                return JSONResponse(_version(releases.kubernetes_version(*where)))
             case ["api"]:
                 return JSONResponse({"kind": "APIVersions", "versions": ["v1"]})
             case ["apis"]:

@@ -17,6 +17,14 @@ LabelKey = Annotated[
 Labels = dict[LabelKey, Annotated[str, StringConstraints(pattern=_LABEL_VALUE, max_length=63)]]
 
 
+class Refused(Exception):
+    """The host will not do it; `status` is the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
 def _none_of_helm(labels: Labels) -> Labels:
     if taken := sorted(_HELM_LABELS & labels.keys()):
         raise ValueError(f"Helm keeps these labels for itself: {', '.join(taken)}")

@@ -1,0 +1,113 @@
+"""The namespaces of the simulated host: how they come, what is in them, what keeps them from going."""
+
+import json
+import sqlite3
+import uuid
+from typing import Any
+
+from embedded.host.clock import Clock
+from embedded.host.wire import NewNamespace, Object, Refused
+
+#: What goes with a namespace.
+_CONTENT = ("objects", "releases", "pods", "volumes", "virtual_objects")
+
+
+class Namespaces:
+    """What a call has done is committed when it returns. `begin` takes up what the last run left."""
+
+    def __init__(self, rows: sqlite3.Connection, clock: Clock) -> None:
+        self._rows = rows
+        self._clock = clock
+
+    def begin(self) -> None:
+        """Go on with the ends that were under way; from inside the event loop."""
+        for row in self._rows.execute("SELECT name, gone_at FROM namespaces WHERE gone_at IS NOT NULL"):
+            self._clock.at(row["gone_at"], self._finish, row["name"])
+
+    def create(self, wanted: NewNamespace) -> dict[str, Any]:
+        if self._find(wanted.name):
+            raise Refused(409, f'namespaces "{wanted.name}" already exists')
+        with self._rows:
+            self._rows.execute(
+                "INSERT INTO namespaces (name, uid, labels, annotations) VALUES (?, ?, ?, ?)",
+                (wanted.name, str(uuid.uuid4()), json.dumps(wanted.labels), json.dumps(wanted.annotations)),
+            )
+        return self.get(wanted.name)
+
+    def get(self, name: str) -> dict[str, Any]:
+        row = self._existing(name)
+        return {
+            "name": row["name"],
+            "uid": row["uid"],
+            "labels": json.loads(row["labels"]),
+            "annotations": json.loads(row["annotations"]),
+            "terminating": row["gone_at"] is not None,
+        }
+
+    def delete(self, name: str, uid: str) -> None:
+        row = self._existing(name)
+        if row["uid"] != uid:
+            raise Refused(412, f'namespaces "{name}" has another UID than the precondition says')
+        if row["gone_at"] is None:
+            gone_at = self._clock.stopped()
+            with self._rows:
+                self._rows.execute("UPDATE namespaces SET gone_at = ? WHERE name = ?", (gone_at, name))
+            self._clock.at(gone_at, self._finish, name)
+
+    def blockers(self, name: str) -> list[str]:
+        row = self._existing(name)
+        if row["gone_at"] is None:
+            return []
+        held = [f"finalizer {finalizer}" for finalizer in json.loads(row["finalizers"])]
+        left = [
+            f"{table.rstrip('s')} {number} left"
+            for table in _CONTENT
+            if table != "virtual_objects" and (number := self._count(table, name))
+        ]
+        return held + left
+
+    def set_finalizers(self, name: str, finalizers: list[str]) -> None:
+        """What keeps the namespace from going, from now on; none lets it go."""
+        row = self._existing(name)
+        with self._rows:
+            self._rows.execute(
+                "UPDATE namespaces SET finalizers = ? WHERE name = ?", (json.dumps(finalizers), name)
+            )
+        if row["gone_at"] is not None:
+            self._clock.at(row["gone_at"], self._finish, name)
+
+    def apply(self, name: str, objects: list[Object]) -> None:
+        self.require_writable(name)
+        with self._rows:
+            self._rows.executemany(
+                "INSERT OR REPLACE INTO objects (namespace, kind, name, document) VALUES (?, ?, ?, ?)",
+                [(name, each.kind, each.metadata.name, each.model_dump_json()) for each in objects],
+            )
+
+    def _finish(self, name: str) -> None:
+        row = self._find(name)
+        if row is None or row["gone_at"] is None:
+            return
+        with self._rows:
+            for table in _CONTENT:
+                self._rows.execute(f"DELETE FROM {table} WHERE namespace = ?", (name,))  # noqa: S608 - our own
+            # Content goes first, and whatever holds the namespace itself holds only that.
+            self._rows.execute("DELETE FROM namespaces WHERE name = ? AND finalizers = '[]'", (name,))
+
+    def _find(self, name: str) -> Any:
+        return self._rows.execute("SELECT * FROM namespaces WHERE name = ?", (name,)).fetchone()
+
+    def _existing(self, name: str) -> Any:
+        row = self._find(name)
+        if row is None:
+            raise Refused(404, f'namespaces "{name}" not found')
+        return row
+
+    def require_writable(self, name: str) -> None:
+        """Refuse if something new cannot be made in it."""
+        if self._existing(name)["gone_at"] is not None:
+            raise Refused(422, f'namespace "{name}" is being terminated: nothing new can be made in it')
+
+    def _count(self, table: str, namespace: str) -> int:
+        row = self._rows.execute(f"SELECT count(*) FROM {table} WHERE namespace = ?", (namespace,))  # noqa: S608
+        return int(row.fetchone()[0])
