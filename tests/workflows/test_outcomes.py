@@ -1,6 +1,7 @@
 """Ensures that every life ends as the design's table of outcomes says, with everything undone in reverse."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
@@ -158,7 +159,12 @@ async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: 
     else:
         bench.script.before["group.ensure"] = fails(1, in_doubt=True)
         begun = bench.script.started["project.inspect"]
-    life = await bench.begin()
+    life = await bench.begin(
+        a_start(
+            f"rollback-{how}-{len(when)}",
+            pace=HURRY.model_copy(update={"settle": timedelta(seconds=2)}),
+        )
+    )
     await begun.wait()
     await asyncio.sleep(0.3)
     if how == "temporal":
