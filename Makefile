@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock clean
+.PHONY: help demo test lint check bench venv lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,23 @@ $(VENV)/.run: requirements.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
+
+demo: $(VENV)/.run  ## Ask for an environment, use it and delete it, on a stack of its own (KEEP=1 leaves it up)
+	@$(BIN)/python -m embedded.demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.dev  ## All tests that need nothing but this machine
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## Style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+check: lint test  ## Both
+
+bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for choices)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 venv: $(VENV)/.dev  ## Make .venv with everything for development
 
