@@ -4,17 +4,22 @@
 """
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
+from clients.rafay import Rafay
 from embedded.faults import CONTROL_PATH, Fault
+from embedded.rafay.app import CALLS_PATH, CLUSTERS_PATH, USERS_PATH
+from embedded.rafay.switches import SWITCHES_PATH
 from embedded.serve import listening_socket
 
 #: Where `python -m` finds the packages of the checkout, whatever directory pytest was started in.
@@ -88,6 +93,86 @@ def control(base_url: str, method: str, path: str, body: Any = None) -> Any:
         answer = http.request(method, path, json=body)
     assert answer.is_success, f"{method} {path} on the stand-in: {answer.status_code} {answer.text}"
     return answer.json() if answer.content else None
+
+
+class RafayStandIn:
+    """A stand-in for a Rafay controller in a process of its own, with its database open for reading.
+
+    `options` are its command line's ("--missing-status", "500"). State lives in `folder` and survives
+    `stop` and `start`, which keep the port. A context manager; `faults` and `switch` hold until `reset`.
+    """
+
+    KEY = "ra2.tests.all-rights-4c1f"
+    READ_ONLY_KEY = "ra2.tests.read-only-9d7e"
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.database = folder / "rafay.sqlite"
+        self.base_url = ""
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._switches: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running process."""
+        assert self._process, "the stand-in is not running"
+        return self._process
+
+    def start(self) -> None:
+        """Start it, on the port that it had before."""
+        port = int(self.base_url.rpartition(":")[2] or 0)
+        args = ["--database", str(self.database), *self._options]
+        env = {"RAFAY_STAND_IN_KEY": self.KEY, "RAFAY_STAND_IN_READ_ONLY_KEY": self.READ_ONLY_KEY}
+        self.base_url, self._process = start_process("embedded.rafay", args, env, port)
+        self._switches = control(self.base_url, "GET", SWITCHES_PATH)
+
+    def stop(self) -> None:
+        """Stop it in order, if it runs."""
+        if self._process:
+            stop_process(self._process)
+            self._process = None
+
+    def client(self, key: str = KEY, *, timeout: timedelta = timedelta(seconds=20)) -> Rafay:
+        """A client of it, to be closed by the caller."""
+        return Rafay(self.base_url, key, timeout=timeout)
+
+    def faults(self, *faults: Fault) -> None:
+        """Replace all faults by these; none clears them."""
+        set_faults(self.base_url, *faults)
+
+    def switch(self, **switches: Any) -> None:
+        """Change some of `embedded.rafay.switches.Switches`."""
+        control(self.base_url, "PUT", SWITCHES_PATH, switches)
+
+    def reset(self) -> None:
+        """No faults, switches as at the start; what has been made stays."""
+        self.faults()
+        self.switch(**self._switches)
+
+    def calls(self) -> dict[str, int]:
+        """How often each operation was called since the start."""
+        counts: dict[str, int] = control(self.base_url, "GET", CALLS_PATH)
+        return counts
+
+    def add_user(self, email: str) -> None:
+        """Make sure of a local user."""
+        control(self.base_url, "POST", USERS_PATH, {"email": email})
+
+    def fail_cluster(self, name: str, stage: str | None, reason: str = "failed on purpose") -> None:
+        """Make the registration of the cluster fail at a stage ("ClusterCheckIn"); None takes it back."""
+        control(self.base_url, "PUT", CLUSTERS_PATH + name, {"stage": stage, "reason": reason})
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a query finds in its database, past its API and our client."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as database:
+            return database.execute(sql, values).fetchall()
 
 
 def _wait_for_answer(base_url: str, module: str, process: subprocess.Popen[bytes]) -> None:
