@@ -1,0 +1,35 @@
+"""A simulated host as a process of its own, for tests that need one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from clients.simulated_host import SimulatedHost
+from tests.support.stand_ins import running_process
+
+HOST_TOKEN = "a-token-of-the-host"
+
+
+@dataclass(frozen=True)
+class RunningHost:
+    """Where it is. Its database may be read while it runs."""
+
+    url: str
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "host.sqlite"
+
+    def client(self, token: str = HOST_TOKEN, seconds: float = 10) -> SimulatedHost:
+        return SimulatedHost("harbour", self.url, token, timeout=timedelta(seconds=seconds))
+
+
+@contextmanager
+def running_host(folder: Path, *, start: float = 0.0, stop: float = 0.0) -> Iterator[RunningHost]:
+    """Run it with these times for starts and ends, in seconds."""
+    arguments = ["--folder", str(folder), "--start-seconds", str(start), "--stop-seconds", str(stop)]
+    with running_process("embedded.host", arguments, {"HOST_TOKEN": HOST_TOKEN}) as url:
+        yield RunningHost(url, folder)
