@@ -5,6 +5,7 @@
 
 import os
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 #: Longest wait for an ordered end; past it the process is killed and the test fails.
 STOP_SECONDS = 10.0
+#: Shared by all clients: everything here is plain HTTP, and reading the machine's certificates takes long.
+TLS = ssl.create_default_context()
 
 
 def start_process(
@@ -89,7 +92,7 @@ def set_faults(base_url: str, *faults: Fault) -> None:
 
 def control(base_url: str, method: str, path: str, body: Any = None) -> Any:
     """Call one of a stand-in's own endpoints (`/-/…`) and return its JSON answer, past any proxy."""
-    with httpx.Client(base_url=base_url, trust_env=False, timeout=10) as http:
+    with httpx.Client(base_url=base_url, trust_env=False, timeout=10, verify=TLS) as http:
         answer = http.request(method, path, json=body)
     assert answer.is_success, f"{method} {path} on the stand-in: {answer.status_code} {answer.text}"
     return answer.json() if answer.content else None
@@ -141,7 +144,7 @@ class RafayStandIn:
 
     def client(self, key: str = KEY, *, timeout: timedelta = timedelta(seconds=20)) -> Rafay:
         """A client of it, to be closed by the caller."""
-        return Rafay(self.base_url, key, timeout=timeout)
+        return Rafay(self.base_url, key, timeout=timeout, verify=TLS)
 
     def faults(self, *faults: Fault) -> None:
         """Replace all faults by these; none clears them."""
@@ -177,7 +180,7 @@ class RafayStandIn:
 
 def _wait_for_answer(base_url: str, module: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(trust_env=False, timeout=START_SECONDS) as http:
+    with httpx.Client(trust_env=False, timeout=START_SECONDS, verify=TLS) as http:
         while True:
             if process.poll() is not None:
                 raise AssertionError(f"{module} ended at its start with exit code {process.returncode}")

@@ -13,7 +13,7 @@ from clients.errors import AlreadyExists, NotFound, NotYet, Rejected
 from clients.rafay import READY, Cluster, Project, Rafay
 from embedded.rafay.agent import AgentEnd, agent_client, run_agent
 from embedded.rafay.manifest import AgentIdentity, agent_identity
-from tests.support.stand_ins import RafayStandIn
+from tests.support.stand_ins import TLS, RafayStandIn
 
 MARK = {"moorage.dev/installation": "abcdefgh12", "moorage.dev/name": "demo", "moorage.dev/life": "0123"}
 #: Far more than the stand-in needs, so that only what never happens fails.
@@ -32,7 +32,7 @@ async def cluster(rafay: Rafay, project: Project, name: str) -> Cluster:
 
 @pytest.fixture
 async def agents() -> AsyncIterator[httpx.AsyncClient]:
-    async with agent_client() as client:
+    async with agent_client(TLS) as client:
         yield client
 
 
