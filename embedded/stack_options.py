@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 from contracts.messages import Pace
+
+#: All is on one machine: an answer that takes longer than this will not come.
+TIMEOUT = timedelta(seconds=10)
 
 
 class Part(StrEnum):
@@ -37,9 +41,9 @@ KNOWN_PEOPLE = tuple(f"{name}@example.com" for name in ("bob", "carol", "dave", 
 class Options:
     """How a stack is to be. Ports that are None are those of the last run, or free ones.
 
-    `people` all get a token; the first of them is the local person. `environment` is added to that of the
-    worker and the API: any setting. `arguments` are added to the command of a stand-in. `pace` None is that
-    of the settings' defaults.
+    `people` all get a token; the first of them is the local person. `timeout` is the longest wait for one
+    answer of any system. `environment` is added to that of the worker and the API: any setting. `arguments`
+    are added to the command of a stand-in. `pace` None is that of the settings' defaults.
     """
 
     fresh: bool = False
@@ -48,6 +52,7 @@ class Options:
     temporal_port: int | None = None
     parts: frozenset[Part] = frozenset(Part)
     people: tuple[Person, ...] = (LOCAL_PERSON,)
+    timeout: timedelta = TIMEOUT
     pace: Pace | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)

@@ -19,8 +19,6 @@ _TEMPORAL_METRICS = "Temporal metrics"
 
 #: Where the API says that it can serve.
 _API_READY_PATH = "/readyz"
-#: All is on this machine: an answer that takes longer than this will not come.
-_TIMEOUT = timedelta(seconds=10)
 #: How long the worker's steps may finish when it is told to stop: what is interrupted is taken up again.
 _WORKER_GRACE = timedelta(seconds=3)
 
@@ -71,7 +69,7 @@ class Recipes:
     def settings(self) -> dict[str, str]:
         """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
         secret = self._folder.secret
-        timeout = _seconds(_TIMEOUT)
+        timeout = _seconds(self._options.timeout)
         host = f"MOORAGE_HOSTS__{HOST.upper()}__"
         values = {
             "TEMPORAL_ADDRESS": self.temporal_address,

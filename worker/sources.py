@@ -26,6 +26,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "MOORAGE_READY_FILE": "file that is there while the worker takes work, for health checks",
     "MOORAGE_URL": "where the CLI finds the API",
     "MOORAGE_TOKEN": "the bearer token that the CLI shows to the API",
+    "MOORAGE_TOKEN_FILE": "file with that token",
 }
 _BY_PATH = "_file"
 #: Secrets are short; a longer file is the wrong one.

@@ -34,7 +34,7 @@ HURRY = Pace(
     give_up_after=timedelta(seconds=60),
 )
 #: Longest wait for one answer of a stand-in: a fault that swallows an answer costs a test this much.
-TIMEOUT = "3s"
+TIMEOUT = timedelta(seconds=3)
 
 #: One of each kind, as the table of who may do what has them. All have a token: `stack.token_of(email)`.
 ALICE = Person("alice@example.com", teams=("blue",), role="platform")
@@ -57,11 +57,7 @@ def hurried(**changes: Any) -> Options:
     options = Options(
         people=(ALICE, BOB, CAROL, DAVE),
         pace=HURRY,
-        environment={
-            "MOORAGE_CONTROL_PLANE__TIMEOUT": TIMEOUT,
-            "MOORAGE_IDENTITY__TIMEOUT": TIMEOUT,
-            "MOORAGE_HOSTS__LOCAL__TIMEOUT": TIMEOUT,
-        },
+        timeout=TIMEOUT,
         arguments={Part.HOST: ("--start-seconds", "0.3", "--stop-seconds", "0.1")},
     )
     return dataclasses.replace(options, **changes)

@@ -1,0 +1,214 @@
+"""The embedded stack: one at a time, its state kept, and no process left however it ends."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embedded.serve import listening_socket
+from embedded.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
+from embedded.stack_children import get
+from tests.support.stack import hurried
+from tests.support.stand_ins import CHECKOUT
+
+#: Longest wait for what should take a second or two.
+PATIENCE = 30.0
+#: One that ends with its parent by itself, and one that knows nothing of parents.
+MIXED = (Part.CONTROL_PLANE, Part.TEMPORAL)
+
+
+def small(**changes: object) -> Options:
+    """The part that starts quickest and needs no other one; what holds for it holds for all."""
+    return hurried(parts=frozenset({Part.CONTROL_PLANE}), **changes)
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """All living processes whose command or environment names the folder, or that hold its lock."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            texts = (*process.cmdline(), *process.environ().values())
+            files = [file.path for file in process.open_files()]
+            living = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            if living and any(str(folder) in text for text in (*texts, *files)):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A stack in `tmp_path / "state"` that is up, as a process of its own."""
+    with a_stack(tmp_path / "state", MIXED) as process:
+        yield process
+
+
+@contextmanager
+def a_stack(folder: Path, parts: Sequence[Part]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.run_stack", str(folder), *parts],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=CHECKOUT,
+    )
+    assert process.stdout is not None
+    try:
+        if "API" not in process.stdout.readline():
+            _, err = process.communicate(timeout=PATIENCE)
+            pytest.fail(f"it did not start: {err}")
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop(running: subprocess.Popen[str], tmp_path: Path, how: signal.Signals) -> None:
+    """Ensures that a stack that is told to stop ends all its processes before it ends itself, with 0."""
+    assert len(processes_of(tmp_path / "state")) == len(MIXED) + 2
+    running.send_signal(how)
+    out, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, err) == (0, "")
+    assert out.endswith("Stopping.\n")
+    assert processes_of(tmp_path / "state") == []
+    assert not (tmp_path / "state" / "connection.json").exists()
+
+
+@pytest.mark.slow
+def test_killed(tmp_path: Path) -> None:
+    """Ensures that nothing outlives a stack that is killed, and that the next one starts from its state."""
+    folder = tmp_path / "state"
+    with a_stack(folder, [*MIXED, Part.HOST, Part.WORKER]) as process:
+        process.kill()
+        process.wait()
+        # At once: the lock tells that the first one's processes are still on their way out.
+        with a_stack(folder, [Part.CONTROL_PLANE]):
+            arguments = {text for process in processes_of(folder) for text in process.cmdline()}
+            assert not arguments & {"start-dev", "worker", "embedded.host"}
+    assert processes_of(folder) == []
+
+
+@pytest.mark.slow
+def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Ensures that when one part ends the rest is stopped, and the person is told which it was."""
+    [server] = [process for process in processes_of(tmp_path / "state") if "start-dev" in process.cmdline()]
+    server.kill()
+    _, err = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 1
+    assert "the Temporal server ended by itself; its log is " in err
+    assert processes_of(tmp_path / "state") == []
+
+
+async def test_second_one_is_refused(tmp_path: Path) -> None:
+    """Ensures that a second stack in the same folder says that one is running, and where."""
+    async with Stack(tmp_path, small()) as stack:
+        with pytest.raises(AlreadyRunning) as error:
+            async with Stack(tmp_path, small(fresh=True)):
+                pass
+        assert stack.api_url in str(error.value)
+        assert stack.ui_url in str(error.value)
+        assert str(os.getpid()) in str(error.value)
+        assert (await get(port_of(stack, Part.CONTROL_PLANE), "/"))[0] != 0
+
+
+async def test_state_is_kept(tmp_path: Path) -> None:
+    """Ensures that names, secrets and ports are those of the last run, so that kubeconfigs go on working."""
+    async with Stack(tmp_path, small()) as stack:
+        first = stack.env
+        connection = json.loads((tmp_path / "connection.json").read_text())
+        assert connection == {"url": stack.api_url, "token": stack.token, "person": "alice@example.com"}
+        kept = (tmp_path / "control-plane.sqlite").stat().st_ino
+    assert not (tmp_path / "connection.json").exists()
+    async with Stack(tmp_path, small()) as stack:
+        assert stack.env == first
+        assert (tmp_path / "control-plane.sqlite").stat().st_ino == kept
+
+
+async def test_fresh(tmp_path: Path) -> None:
+    """Ensures that --fresh removes what the stack has made, and nothing else."""
+    (tmp_path / "mine.txt").write_text("not the stack's")
+    async with Stack(tmp_path, small()) as stack:
+        first = stack.env
+    async with Stack(tmp_path, small(fresh=True)) as stack:
+        assert stack.installation != first["MOORAGE_INSTALLATION"]
+        assert stack.env["MOORAGE_CONTROL_PLANE__API_KEY"] != first["MOORAGE_CONTROL_PLANE__API_KEY"]
+    assert (tmp_path / "mine.txt").read_text() == "not the stack's"
+
+
+async def test_secrets_are_their_owners_only(tmp_path: Path) -> None:
+    """Ensures that no file of the stack can be read by anybody else."""
+    async with Stack(tmp_path / "state", small()) as stack:
+        modes = modes_in(stack.folder)
+    names = {"state.json", "tokens.yaml", "connection.json", "control-plane.log", "control-plane.sqlite"}
+    assert names <= set(modes)
+    assert {name for name, mode in modes.items() if mode & 0o077} == set()
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_given_ports(tmp_path: Path) -> None:
+    """Ensures that given ports are used, and a taken one is told with what to do."""
+    with listening_socket() as sock:
+        taken = sock.getsockname()[1]
+        with pytest.raises(StackError, match=f"port {taken} for the API is taken"):
+            async with Stack(tmp_path, small(api_port=taken)):
+                pass
+    async with Stack(tmp_path, small(api_port=taken)) as stack:
+        assert stack.api_url == f"http://127.0.0.1:{taken}"
+
+
+async def test_settings_of_others_do_not_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a stack never talks to the real systems that its caller has set up."""
+    monkeypatch.setenv("MOORAGE_IDENTITY__URL", "https://real.example")
+    monkeypatch.setenv("TEMPORAL_API_KEY", "real")
+    async with Stack(tmp_path, small()) as stack:
+        assert "MOORAGE_IDENTITY__URL" not in stack.env
+        assert "TEMPORAL_API_KEY" not in stack.env
+
+
+async def test_a_part_does_not_start(tmp_path: Path) -> None:
+    """Ensures that a failed start names the part, its log and the reason, and leaves nothing running."""
+    options = hurried(
+        parts=frozenset({Part.HOST, Part.CONTROL_PLANE}),
+        arguments={Part.HOST: ("--start-seconds", "never")},
+    )
+    with pytest.raises(ChildFailed, match=r"the host ended at its start; its log is .*host\.log") as error:
+        async with Stack(tmp_path / "state", options):
+            pass
+    assert "invalid float value: 'never'" in str(error.value)
+    assert processes_of(tmp_path / "state") == []
+
+
+async def test_parts_come_and_go(tmp_path: Path) -> None:
+    """Ensures that a part can be killed and started again on the same port, and that this is no failure."""
+    async with Stack(tmp_path, small()) as stack:
+        failed = asyncio.create_task(stack.failed())
+        port, first = port_of(stack, Part.CONTROL_PLANE), stack.pid(Part.CONTROL_PLANE)
+        await stack.kill(Part.CONTROL_PLANE)
+        assert await get(port, "/") == (0, b"")
+        await stack.start(Part.CONTROL_PLANE)
+        await stack.restart(Part.CONTROL_PLANE)
+        assert (await get(port, "/"))[0] != 0
+        assert stack.pid(Part.CONTROL_PLANE) != first
+        assert not failed.done()
+
+        os.kill(stack.pid(Part.CONTROL_PLANE), signal.SIGKILL)
+        with pytest.raises(ChildFailed, match="the control plane ended by itself"):
+            await asyncio.wait_for(failed, PATIENCE)
+
+
+def port_of(stack: Stack, part: Part) -> int:
+    return int(stack.url(part).rpartition(":")[2])
