@@ -1,6 +1,7 @@
 """Runs the API until it is told to stop; open streams do not hold it up."""
 
 import logging
+import socket
 from types import FrameType
 
 import uvicorn
@@ -10,6 +11,8 @@ from starter.api.parts import Parts
 
 #: How long open requests may finish when told to stop: an update has its answer within seconds.
 GRACE_SECONDS = 5
+#: Connections that may wait to be accepted: hundreds ask at once when a class or a pipeline begins.
+BACKLOG = 1024
 
 
 class _Server(uvicorn.Server):
@@ -25,16 +28,21 @@ class _Server(uvicorn.Server):
 
 
 async def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serve the app until SIGTERM or SIGINT. Raises SystemExit if the port is taken."""
+    """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=BACKLOG) as listening:
+        await serve_on(app, listening)
+
+
+async def serve_on(app: FastAPI, listening: socket.socket) -> None:
+    """Serve the app on a listening socket until SIGTERM or SIGINT."""
     # Logs go where the process sends its own; uvicorn's line a request would tell who watches what.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    await _Server(config, app.state.parts).serve()
+    await _Server(config, app.state.parts).serve(sockets=[listening])

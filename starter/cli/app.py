@@ -1,0 +1,96 @@
+"""The `moorage` command: puts the commands together, and is its single way out."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli import changing, kubeconfig, looking
+from starter.cli.connection import Options
+from starter.cli.operator import OperatorVerbs, add_operator_verbs
+
+_EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 not allowed, 5 unreachable, 130 interrupted."
+)
+
+
+def build(verbs: OperatorVerbs) -> typer.Typer:
+    """The command with all its verbs."""
+    app = typer.Typer(
+        name="moorage",
+        help="A Kubernetes cluster of your own: whole and usable, or gone without a trace.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        ctx: typer.Context,
+        url: Annotated[
+            str | None,
+            typer.Option(help="Where the API is; else MOORAGE_URL, or a stack that runs here."),
+        ] = None,
+        token_file: Annotated[
+            Path | None,
+            typer.Option(help="File with your token; else MOORAGE_TOKEN or MOORAGE_TOKEN_FILE."),
+        ] = None,
+        _version: Annotated[
+            bool,
+            typer.Option("--version", is_eager=True, callback=_tell_version, help="Say its version."),
+        ] = False,
+    ) -> None:
+        ctx.obj = Options(url, token_file)
+
+    panel = "For developers"
+    app.command("templates", rich_help_panel=panel)(looking.templates)
+    app.command("request", rich_help_panel=panel)(changing.request)
+    app.command("list", rich_help_panel=panel)(looking.list_environments)
+    app.command("show", rich_help_panel=panel)(looking.show)
+    app.command("watch", rich_help_panel=panel)(changing.watch)
+    app.command("kubeconfig", rich_help_panel=panel)(kubeconfig.kubeconfig)
+    app.command("delete", rich_help_panel=panel)(changing.delete)
+    app.command("cancel", rich_help_panel=panel)(changing.cancel)
+    add_operator_verbs(app, verbs)
+    return app
+
+
+def run(verbs: OperatorVerbs) -> None:
+    """Run the command that the arguments name, and exit with its code."""
+    code: object = 0
+    try:
+        build(verbs)()
+    except SystemExit as end:
+        code = end.code
+    except BrokenPipeError:
+        # Whoever read our output has had enough: that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    leave(code if isinstance(code, int) else int(code is not None))
+
+
+def leave(code: int) -> None:
+    """End the process with this code, whatever its libraries do at the end.
+
+    A short process that has loaded Temporal's SDK can abort while Python finalizes, after all its work:
+    github.com/temporalio/sdk-python/issues/300. There the interpreter's own end is left out.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "temporalio" in sys.modules:
+        os._exit(code)
+    sys.exit(code)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"moorage {version('moorage')}")
+        except PackageNotFoundError:
+            print("moorage, from a checkout that is not installed")
+        raise typer.Exit

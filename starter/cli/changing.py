@@ -1,0 +1,160 @@
+"""The commands that begin and end environments, and the one that watches them."""
+
+import secrets
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from starter.cli.failing import CliError, Code, Output
+from starter.cli.session import EnvironmentArgument, OutputOption, complete_template, session
+
+if TYPE_CHECKING:
+    from starter.cli.client import Api
+
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait: say that it is under way, and end.")]
+
+
+def request(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and hyphens.")],
+    template: Annotated[
+        str, typer.Argument(help="One of `moorage templates`.", autocompletion=complete_template)
+    ],
+    team: Annotated[str | None, typer.Option(help="One of your teams; your first without it.")] = None,
+    ttl: Annotated[str | None, typer.Option(help='How long it shall live: "8h", "1d 12h".')] = None,
+    collaborator: Annotated[
+        list[str] | None, typer.Option("--with", help="E-mail of who else may use it. Repeatable.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Host cluster.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and end.")] = False,
+    no_wait: NoWait = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Ask for an environment, and wait until it is ready.
+
+    Ctrl-C stops the watching, not the request. Asking for the same again joins it.
+
+    \b
+    Examples: moorage request demo small
+              moorage request pr-512 medium --ttl 2d --with grace@example.com
+              moorage request pr-512 medium --dry-run
+    """
+    body = {
+        "name": name,
+        "template": template,
+        "team": team,
+        "ttl": ttl,
+        "collaborators": collaborator or [],
+        "host": host,
+    }
+    with session(ctx, output) as api:
+        from contracts.environment import Phase
+        from starter.cli.render import print_json, say
+        from starter.cli.waiting import follow_until, is_ready, not_made, tell_next
+
+        # One key for all tries: an answer that was lost must not lead to a second life.
+        key = secrets.token_hex(16)
+        done = api.call("POST", "environments", query={"dry_run": dry_run}, body=body, key=key)
+        if dry_run or no_wait:
+            _tell_at_once(api, done, output)
+            return
+        if output is Output.TABLE:
+            say(done["message"])
+        view = follow_until(api, name, done["life"], is_ready, output)
+        if output is Output.JSON:
+            print_json(view.model_dump(mode="json"))
+        if view.ended or view.phase is not Phase.READY:
+            raise not_made(view)
+        if output is Output.TABLE:
+            tell_next(view)
+
+
+def watch(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
+    """Watch an environment until it is ready or, if it is on its way out, gone.
+
+    With --output json: one JSON document a line, one for every change.
+
+    \b
+    Example: moorage watch demo
+    """
+    with session(ctx, output) as api:
+        from contracts.environment import Outcome
+        from starter.cli.render import print_certificate
+        from starter.cli.waiting import follow_until, is_over, is_ready, not_made
+
+        view = api.environment(name)
+        done = is_over if view.outcome else is_ready
+        view = follow_until(api, name, view.life, done, output, to_stdout=True)
+        if view.outcome is Outcome.FAILED or (is_over(view) and not view.certificate):
+            raise not_made(view)
+        if view.certificate and output is Output.TABLE:
+            print_certificate(view.certificate)
+
+
+def delete(
+    ctx: typer.Context,
+    name: EnvironmentArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_wait: NoWait = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Delete an environment, and show the certificate that nothing is left.
+
+    \b
+    Example: moorage delete demo --yes
+    """
+    with session(ctx, output) as api:
+        if not yes and sys.stdin.isatty():
+            view = api.environment(name)
+            question = f"Delete {name} of {view.owner} ({view.phase}) and all that runs in it?"
+            if not view.ended and not typer.confirm(question, err=True):
+                raise CliError(Code.FAILED, "nothing was deleted")
+        _end(api, "DELETE", "", name, no_wait, output)
+
+
+def cancel(
+    ctx: typer.Context,
+    name: EnvironmentArgument,
+    no_wait: NoWait = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Stop making an environment, and take down what was made. Once it is ready: delete.
+
+    \b
+    Example: moorage cancel demo
+    """
+    with session(ctx, output) as api:
+        _end(api, "POST", "/cancel", name, no_wait, output)
+
+
+def _end(api: "Api", method: str, verb: str, name: str, no_wait: bool, output: Output) -> None:
+    from starter.cli.client import environment_path
+    from starter.cli.render import print_json, say
+    from starter.cli.waiting import follow_until, is_over, tell_gone
+
+    done = api.call(method, environment_path(name) + verb)
+    if no_wait:
+        _tell_at_once(api, done, output)
+        return
+    if output is Output.TABLE:
+        say(done["message"])
+    view = follow_until(api, name, done["life"], is_over, output)
+    if output is Output.JSON:
+        print_json(view.model_dump(mode="json"))
+    tell_gone(view, quiet=output is Output.JSON)
+
+
+def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
+    """Say what became of a call that is not waited for."""
+    from starter.cli.render import print_environment, print_json, say
+
+    if output is Output.JSON:
+        print_json(done)
+        return
+    print(done["message"])
+    if done["kind"] == "dry_run":
+        print()
+        print_environment(api.view(done["environment"]))
+    else:
+        say(f"Watch it with:  moorage watch {done['name']}")

@@ -1,0 +1,77 @@
+"""Where the API is and with which token: from options, the environment, or a stack that runs here."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from starter.cli.failing import CliError, Code
+
+#: What `moorage up` writes into its folder while it runs.
+CONNECTION_FILE = "connection.json"
+DEFAULT_STATE = ".moorage"
+
+_HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a stack of your own: moorage up"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the API is, and the token that it is shown."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Connection(url={self.url!r}, token hidden)"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says about it."""
+
+    url: str | None = None
+    token_file: Path | None = None
+
+
+def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -> Connection:
+    """The connection that options, variables and a running stack give, in that order.
+
+    The token of a stack is shown to that stack only.
+    """
+    url = options.url or environ.get("MOORAGE_URL") or ""
+    token = _read(options.token_file) if options.token_file else ""
+    token = token or environ.get("MOORAGE_TOKEN", "").strip()
+    if not token and (file := environ.get("MOORAGE_TOKEN_FILE")):
+        token = _read(Path(file))
+    if not url or not token:
+        stack = _running_stack(environ)
+        if stack and url in ("", stack.url):
+            url, token = stack.url, token or stack.token
+    if not url:
+        raise CliError(Code.BAD_INPUT, "it is not known where the API is", next_steps=[_HOW])
+    if not url.startswith(("http://", "https://")):
+        raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: begin it with https://')
+    if not token:
+        raise CliError(Code.BAD_INPUT, f"there is no token to show to {url}", next_steps=[_HOW])
+    if not token.isascii() or not token.isprintable():
+        raise CliError(Code.BAD_INPUT, "the token has characters that no token has")
+    return Connection(url.rstrip("/"), token)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise CliError(Code.BAD_INPUT, f"the token file {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CliError(Code.BAD_INPUT, f"the token file {file} is not text") from None
+
+
+def _running_stack(environ: Mapping[str, str]) -> Connection | None:
+    folder = Path(environ.get("MOORAGE_STATE") or DEFAULT_STATE)
+    try:
+        content = json.loads((folder / CONNECTION_FILE).read_text(encoding="utf-8"))
+        return Connection(str(content["url"]), str(content["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

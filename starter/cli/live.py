@@ -1,0 +1,145 @@
+"""Progress while a command waits: a table that moves on a terminal, else one line a change."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from contracts.durations import format_duration
+from contracts.environment import StepState
+from starter.cli.failing import Output
+from starter.cli.render import MARKS, elapsed, what_it_waits_for
+from starter.views import EnvironmentView, StepView
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: How often the clocks of running steps move.
+REFRESHES_PER_SECOND = 4
+_STYLES = {
+    StepState.DONE: "green",
+    StepState.RUNNING: "bold cyan",
+    StepState.UNDOING: "bold yellow",
+    StepState.UNDONE: "yellow",
+    StepState.FAILED: "bold red",
+    StepState.UNDO_FAILED: "bold red",
+    StepState.WAITING: "dim",
+}
+
+
+class Show(Protocol):
+    """Shows how an environment stands, each time that it changes."""
+
+    def update(self, view: EnvironmentView) -> None: ...
+
+
+class Silent:
+    """Shows nothing: for programs, which want the end only."""
+
+    def update(self, view: EnvironmentView) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """One line for every change, with the time: for logs."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._phase = ""
+        self._remark = ""
+        self._steps: dict[str, str] = {}
+
+    def update(self, view: EnvironmentView) -> None:
+        """Say what has changed since the last time."""
+        for step in view.steps:
+            text = _in_words(step)
+            if self._steps.get(step.step, "waiting") != text:
+                self._line(f"{step.step}: {text}")
+            self._steps[step.step] = text
+        phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
+        if phase != self._phase:
+            self._line(f"{view.name} is {phase}")
+        if view.remark and view.remark != self._remark:
+            self._line(view.remark)
+        self._phase, self._remark = phase, view.remark
+
+    def _line(self, text: str) -> None:
+        print(f"{datetime.now():%H:%M:%S}  {text}", file=self._out, flush=True)  # noqa: DTZ005 (a wall clock)
+
+
+class Table:
+    """The steps as a table that is drawn anew in its place, with clocks that move."""
+
+    def __init__(self) -> None:
+        self._view: EnvironmentView | None = None
+
+    def update(self, view: EnvironmentView) -> None:
+        """Take over the new state; it is drawn with the next refresh."""
+        self._view = view
+
+    def __rich__(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        view = self._view
+        if view is None:
+            return Text("…")
+        since = datetime.now(UTC) - view.requested_at
+        head = Text.assemble(
+            (view.name, "bold"),
+            f"  {view.template}  ",
+            (view.phase + (f" ({view.outcome})" if view.outcome else ""), "bold"),
+            f"  {format_duration(since)}",
+        )
+        table = RichTable.grid(padding=(0, 1))
+        table.add_column(width=2, justify="right")
+        table.add_column(min_width=13)
+        table.add_column()
+        table.add_column(justify="right", min_width=7)
+        table.add_column(overflow="fold")
+        for step in view.steps:
+            style = _STYLES[step.state]
+            table.add_row(
+                Text(MARKS[step.state], style=style),
+                Text(step.step, style=style),
+                Text(step.system, style="dim"),
+                Text(elapsed(step)),
+                Text(what_it_waits_for(step), style="" if step.progress else "dim"),
+            )
+        return Group(head, table, *([Text(view.remark, style="yellow")] if view.remark else []))
+
+
+class Documents:
+    """One JSON document a line for every change: for programs that follow."""
+
+    def update(self, view: EnvironmentView) -> None:
+        """Print it."""
+        print(view.model_dump_json(), flush=True)
+
+
+@contextmanager
+def showing(out: TextIO, output: Output) -> Iterator[Show]:
+    """The show that fits to where it is seen. What it drew last stays there.
+
+    For programs, nothing on standard error, and documents on standard output.
+    """
+    if output is Output.JSON:
+        yield Documents() if out is sys.stdout else Silent()
+    elif not out.isatty():
+        yield Lines(out)
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        table = Table()
+        with Live(table, console=Console(file=out), refresh_per_second=REFRESHES_PER_SECOND):
+            yield table
+        sys.stdout.flush()
+
+
+def _in_words(step: StepView) -> str:
+    took = elapsed(step) if step.ended_at else ""
+    details = "; ".join(filter(None, (took, what_it_waits_for(step))))
+    return f"{step.state} ({details})" if details else step.state.value

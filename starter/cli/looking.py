@@ -1,0 +1,98 @@
+"""The commands that only look: templates, list, show."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from starter.cli.failing import Output
+from starter.cli.session import EnvironmentArgument, OutputOption, complete_template, session
+
+if TYPE_CHECKING:
+    from starter.cli.client import Api
+
+#: Environments that are asked for at once.
+PAGE_SIZE = 100
+
+
+def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """List what you may ask for.
+
+    \b
+    Example: moorage templates
+    """
+    with session(ctx, output) as api:
+        answer = api.call("GET", "templates")
+        from starter.cli.render import print_json, print_table, template_row
+        from starter.views import TemplateList
+
+        if output is Output.JSON:
+            print_json(answer["templates"])
+            return
+        found = TemplateList.model_validate(answer).templates
+        columns = ("name", "kubernetes", "size", "time to live", "description")
+        print_table(columns, map(template_row, found), empty="There is no template that you may ask for.")
+
+
+def list_environments(
+    ctx: typer.Context,
+    owner: Annotated[str | None, typer.Option(help="Only this person's: an e-mail address.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Only of this template.", autocompletion=complete_template)
+    ] = None,
+    phase: Annotated[str | None, typer.Option(help="Only in this phase: provisioning, ready, …")] = None,
+    ended: Annotated[bool, typer.Option("--ended", help="The past instead of the present.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 200,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List your environments and those of your teams.
+
+    \b
+    Examples: moorage list
+              moorage list --team payments --phase ready
+              moorage list --ended --output json
+    """
+    with session(ctx, output) as api:
+        from starter.cli.render import environment_row, print_json, print_table, say
+        from starter.views import EnvironmentRow
+
+        query = {"owner": owner, "team": team, "template": template, "phase": phase, "ended": ended}
+        found, cut = _pages(api, query, limit)
+        if output is Output.JSON:
+            print_json(found)
+            return
+        columns = ("name", "state", "template", "owner", "team", "host", "ended" if ended else "ends")
+        rows = (environment_row(EnvironmentRow.model_validate(row)) for row in found)
+        print_table(columns, rows, empty="There are none. Ask for one with:  moorage request NAME TEMPLATE")
+        if cut:
+            say(f"… and more: raise --limit above {limit}")
+
+
+def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
+    """Show how an environment stands, or how its last life ended.
+
+    \b
+    Example: moorage show demo
+    """
+    with session(ctx, output) as api:
+        from starter.cli.render import print_environment, print_json
+
+        view = api.environment(name)
+        if output is Output.JSON:
+            print_json(view.model_dump(mode="json"))
+        else:
+            print_environment(view)
+
+
+def _pages(api: "Api", query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
+    """At most `limit` entries of a list, and whether there are more."""
+    found: list[Any] = []
+    cursor = None
+    while len(found) < limit:
+        size = min(PAGE_SIZE, limit - len(found))
+        page = api.call("GET", "environments", query={**query, "limit": size, "cursor": cursor})
+        found += page["environments"]
+        cursor = page["next"]
+        if not cursor:
+            return found, False
+    return found, True

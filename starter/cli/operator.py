@@ -1,0 +1,107 @@
+"""The operator's verbs: what they are called and take. What they do is given by the entry module."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.failing import Output
+from starter.cli.session import OutputOption, failures
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What `moorage up` was told. Ports that are None are those of the last run, or free ones."""
+
+    folder: Path
+    fresh: bool
+    api_port: int | None
+    ui_port: int | None
+    temporal_port: int | None
+
+
+@dataclass(frozen=True)
+class ApiOptions:
+    """What `moorage api` was told; None leaves it to the settings."""
+
+    bind: str | None
+    port: int | None
+
+
+@dataclass(frozen=True)
+class OperatorVerbs:
+    """What the verbs do. Each returns when it is over, or raises CliError."""
+
+    up: Callable[[UpOptions], None]
+    worker: Callable[[], None]
+    api: Callable[[ApiOptions], None]
+    doctor: Callable[[Output], None]
+
+
+def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
+    """Add `up`, `worker`, `api` and `doctor` to the commands."""
+    panel = "For the operator"
+
+    @app.command(rich_help_panel=panel)
+    def up(
+        state: Annotated[
+            Path, typer.Option(envvar="MOORAGE_STATE", help="Folder in which the state is kept.")
+        ] = Path(".moorage"),
+        fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove the state first.")] = False,
+        api_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API.")] = None,
+        ui_port: Annotated[
+            int | None, typer.Option(min=1, max=65535, help="Port of Temporal's Web UI.")
+        ] = None,
+        temporal_port: Annotated[
+            int | None, typer.Option(min=1, max=65535, help="Port of the Temporal server.")
+        ] = None,
+    ) -> None:
+        """Run all of Moorage on this machine, with stand-ins for the outside systems, until Ctrl-C.
+
+        Without ports: those of the last run, or free ones.
+
+        \b
+        Examples: moorage up
+                  moorage up --fresh --api-port 7400
+        """
+        with failures(Output.TABLE):
+            verbs.up(UpOptions(state, fresh, api_port, ui_port, temporal_port))
+
+    @app.command(rich_help_panel=panel)
+    def worker() -> None:
+        """Run a worker, with the settings of the environment, until SIGTERM.
+
+        \b
+        Example: MOORAGE_CONFIG=moorage.toml moorage worker
+        """
+        with failures(Output.TABLE):
+            verbs.worker()
+
+    @app.command(rich_help_panel=panel)
+    def api(
+        bind: Annotated[str | None, typer.Option(help="Address to listen on, over the settings.")] = None,
+        port: Annotated[
+            int | None, typer.Option(min=1, max=65535, help="Port to listen on, over the settings.")
+        ] = None,
+    ) -> None:
+        """Run the HTTP API, with the settings of the environment, until SIGTERM.
+
+        \b
+        Example: MOORAGE_CONFIG=moorage.toml moorage api --port 7400
+        """
+        with failures(Output.TABLE):
+            verbs.api(ApiOptions(bind, port))
+
+    @app.command(rich_help_panel=panel)
+    def doctor(output: OutputOption = Output.TABLE) -> None:
+        """Say of each outside system whether it is reachable and its credentials work.
+
+        Exit code 0 if all is well, 5 if something is not, 2 if the settings cannot be used.
+
+        \b
+        Example: MOORAGE_CONFIG=moorage.toml moorage doctor
+        """
+        with failures(output):
+            verbs.doctor(output)

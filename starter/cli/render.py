@@ -1,0 +1,160 @@
+"""Tables and lines for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts.durations import format_duration
+from contracts.environment import StepState
+from starter.views import CertificateView, EnvironmentRow, EnvironmentView, StepView, TemplateView
+
+MARKS = {
+    StepState.WAITING: "·",
+    StepState.RUNNING: "●",
+    StepState.DONE: "✓",
+    StepState.FAILED: "✗",
+    StepState.UNDOING: "●",
+    StepState.UNDONE: "↩",
+    StepState.UNDO_FAILED: "✗",
+}
+
+
+def print_json(content: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """A table as wide as it needs to be; `empty` in its place when there are no rows."""
+    found = [list(row) for row in rows]
+    if not found:
+        print(empty)
+        return
+    table = [[column.upper() for column in columns], *found]
+    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def template_row(template: TemplateView) -> list[str]:
+    """A template as a row of the table of templates."""
+    size = template.size
+    return [
+        template.name,
+        template.kubernetes,
+        f"{size.cpu} CPU, {size.memory}, {size.storage} disk",
+        f"{format_duration(template.ttl.default)} (up to {format_duration(template.ttl.maximum)})",
+        template.description,
+    ]
+
+
+def environment_row(row: EnvironmentRow) -> list[str]:
+    """An environment as a row of a list."""
+    state = row.outcome or row.phase if row.ended else row.phase
+    when = row.ended_at if row.ended else row.expires_at
+    return [row.name, state, row.template, row.owner, row.team, row.host, moment(when)]
+
+
+def moment(when: datetime | None) -> str:
+    """How far away a moment is, and in which direction."""
+    if when is None:
+        return ""
+    away = when - datetime.now(UTC)
+    return f"in {format_duration(away)}" if away.total_seconds() > 0 else f"{format_duration(-away)} ago"
+
+
+def elapsed(step: StepView) -> str:
+    """How long a step took, or has been running."""
+    if step.started_at is None:
+        return ""
+    length = (step.ended_at or datetime.now(UTC)) - step.started_at
+    seconds = max(0.0, length.total_seconds())
+    return f"{seconds:.1f}s" if seconds < 10 else format_duration(length)
+
+
+def what_it_waits_for(step: StepView) -> str:
+    """What a running step is at, in one line; the note of one that is over."""
+    progress = step.progress
+    if progress is None:
+        return step.note
+    parts = [progress.waiting_for]
+    if progress.attempt > 1 or progress.next_attempt_at:
+        parts.append(f"attempt {progress.attempt}")
+    if progress.next_attempt_at:
+        parts.append(f"next {moment(progress.next_attempt_at)}")
+    if progress.last_failure:
+        parts.append(f"last failure: {progress.last_failure}")
+    return "; ".join(filter(None, parts))
+
+
+def print_environment(view: EnvironmentView) -> None:
+    """All that a person wants to know of one environment."""
+    ttl = format_duration(view.ttl) if view.ttl else ""
+    version = f" (version {view.template_version})" if view.template_version else ""
+    rows = [
+        ("name", view.name),
+        ("phase", view.phase + (f", {view.outcome}" if view.outcome else "")),
+        ("owner", f"{view.owner} ({view.team})"),
+        ("with", ", ".join(view.collaborators)),
+        ("template", view.template + version),
+        ("host", view.host),
+        ("requested", moment(view.requested_at)),
+        ("ready", moment(view.ready_at)),
+        ("ended" if view.ended else "ends", moment(view.ended_at if view.ended else view.expires_at)),
+        ("time to live", ttl),
+        ("life", view.life),
+        ("note", view.remark),
+    ]
+    for key, value in rows:
+        if value:
+            print(f"{key + ':':<14}{value}")
+    if view.steps:
+        print()
+        for line in step_lines(view):
+            print(line)
+    for line in problem_lines(view):
+        print(line)
+    if view.certificate:
+        print()
+        print_certificate(view.certificate)
+
+
+def step_lines(view: EnvironmentView) -> list[str]:
+    """The steps, a line each."""
+    width = max((len(step.system) for step in view.steps), default=0)
+    return [
+        f"  {MARKS[step.state]} {step.step:<13} {step.system:<{width}}  {elapsed(step):>7}  "
+        f"{step.state if step.state is not StepState.WAITING else '':<11} {what_it_waits_for(step)}".rstrip()
+        for step in view.steps
+    ]
+
+
+def problem_lines(view: EnvironmentView) -> list[str]:
+    """Why it could not be made, and what could not be undone."""
+    lines = []
+    if view.problem:
+        lines.append(f"{view.problem.step} ({view.problem.system}): {view.problem.cause}")
+        if view.problem.remedy:
+            lines.append(view.problem.remedy)
+    for problem in view.unfinished:
+        lines.append(f"not undone: {problem.step} ({problem.system}): {problem.cause}")
+        if problem.remedy:
+            lines.append(problem.remedy)
+    return lines
+
+
+def print_certificate(certificate: CertificateView) -> None:
+    """What the inspection after the teardown found, a line a system."""
+    when = certificate.inspected_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    print(f"Certificate, inspected {when}:")
+    for system in certificate.systems:
+        print(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}")
+    if not certificate.systems:
+        print("  nothing had been made, so nothing is left")
+
+
+def say(line: str = "") -> None:
+    """A line for the person that is not the command's answer."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,67 @@
+"""What every developer's command begins with: its options, the API, and how it fails."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from starter.cli.connection import Options, find_connection
+from starter.cli.failing import CliError, Output
+
+if TYPE_CHECKING:
+    from starter.cli.client import Api
+
+#: A shell waits for the suggestions while a person types: none are better than late ones.
+COMPLETION_SECONDS = 1.5
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="How to answer: for people, or for programs.")
+]
+
+
+@contextmanager
+def failures(output: Output) -> Iterator[None]:
+    """Errors of a command are told in its way of answering, and become its exit code."""
+    try:
+        yield
+    except CliError as error:
+        error.show(output)
+        raise typer.Exit(error.code) from None
+
+
+@contextmanager
+def session(ctx: typer.Context, output: Output) -> Iterator["Api"]:
+    """The API, for the length of a command."""
+    from starter.cli.client import Api
+
+    options = ctx.find_object(Options) or Options()
+    with failures(output), Api(find_connection(options)) as api:
+        yield api
+
+
+def complete_environment(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of environments that begin so; none if the API cannot be asked quickly and quietly."""
+    return _complete(ctx, "environments", {"limit": 200}, incomplete)
+
+
+def complete_template(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of templates that begin so; none if the API cannot be asked quickly and quietly."""
+    return _complete(ctx, "templates", {}, incomplete)
+
+
+def _complete(ctx: typer.Context, what: str, query: dict[str, int], incomplete: str) -> list[str]:
+    from starter.cli.client import Api
+
+    try:
+        options = ctx.find_object(Options) or Options()
+        with Api(find_connection(options), timeout=COMPLETION_SECONDS, tries=1) as api:
+            names = [entry["name"] for entry in api.call("GET", what, query=query)[what]]
+    except (CliError, KeyError, TypeError):
+        return []
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+EnvironmentArgument = Annotated[
+    str, typer.Argument(help="Name of the environment.", autocompletion=complete_environment)
+]

@@ -1,0 +1,131 @@
+"""Waits for an environment to become what was asked for, shows it meanwhile, and tells how it went."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from contracts.environment import Outcome, Phase, StepState
+from starter.cli.failing import CliError, Code, Output
+from starter.cli.live import showing
+from starter.cli.render import print_certificate, problem_lines, say
+from starter.views import EnvironmentView
+
+if TYPE_CHECKING:
+    from starter.cli.client import Api
+
+Done = Callable[[EnvironmentView], bool]
+
+
+def follow_until(
+    api: "Api", name: str, life: str, done: Done, output: Output, *, to_stdout: bool = False
+) -> EnvironmentView:
+    """Follow this life until `done` or its end; the last state. Ctrl-C ends the command, and nothing else."""
+    out = sys.stdout if to_stdout else sys.stderr
+    view: EnvironmentView | None = None
+    try:
+        with showing(out, output) as show:
+            for seen in api.follow(name):
+                if life and seen.life and seen.life != life:
+                    break
+                view = seen
+                show.update(view)
+                if view.ended or done(view):
+                    break
+    except KeyboardInterrupt:
+        _stopped_watching(name, view)
+    if view is None:
+        raise CliError(Code.NOT_FOUND, f"{name} is gone, and its name is in use again")
+    return view
+
+
+def is_ready(view: EnvironmentView) -> bool:
+    """Whether it has become what was asked for, or never will by itself."""
+    return view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
+
+
+def is_over(view: EnvironmentView) -> bool:
+    """Whether its teardown has ended, or waits for a person."""
+    return view.ended or view.phase is Phase.TEARDOWN_INCOMPLETE
+
+
+def tell_next(view: EnvironmentView) -> None:
+    """Say what can be done with it, now that it is ready."""
+    say()
+    say(f"{view.name} is ready. Next:")
+    say(f"  moorage kubeconfig {view.name} --merge    # then: kubectl get namespaces")
+    say(f"  moorage show {view.name}")
+    say(f"  moorage delete {view.name}")
+
+
+def not_made(view: EnvironmentView) -> CliError:
+    """Why there is no environment: what was done, what was undone, and what to do next."""
+    next_steps = []
+    if view.problem:
+        message = f"{view.name} could not be made. {view.problem.step}: {view.problem.cause}"
+        if view.problem.remedy:
+            next_steps.append(view.problem.remedy)
+    elif view.outcome:
+        by = next((entry for entry in reversed(view.trail) if _ends_it(entry.what)), None)
+        message = f"{view.name} was {_PAST[view.outcome]}" + (f" ({by.who} {by.what})" if by else "")
+    else:
+        message = f"{view.name} ended. {view.remark}".strip()
+    lines = []
+    if undone := [str(step.step) for step in view.steps if step.state is StepState.UNDONE]:
+        lines.append(f"undone: {', '.join(undone)}")
+    if view.certificate and view.certificate.nothing_left:
+        lines.append("nothing is left of it, in any system")
+        next_steps.append(f"ask again: moorage request {view.name} {view.template}")
+    if not is_over(view):
+        next_steps.append(f"it is still being taken down: moorage watch {view.name}")
+    if view.phase is Phase.TEARDOWN_INCOMPLETE:
+        lines += [f"not undone: {one.step} ({one.system}): {one.cause}" for one in view.unfinished]
+        next_steps.append("tell the platform team: the teardown waits for them to resume it")
+    problem = _as_problem(message, view)
+    return CliError(Code.FAILED, message, lines=lines, next_steps=next_steps, problem=problem)
+
+
+def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
+    """Show the certificate, unless `quiet`; `CliError` if something may be left."""
+    if not view.ended:
+        message = f"{view.name} could not be taken down completely"
+        raise CliError(
+            Code.FAILED,
+            message,
+            lines=problem_lines(view),
+            next_steps=["tell the platform team: the teardown waits for them to resume it"],
+            problem=_as_problem(message, view),
+        )
+    if view.certificate is None:
+        message = f"{view.name} has ended, and nothing says that nothing is left. {view.remark}".strip()
+        raise CliError(Code.FAILED, message, problem=_as_problem(message, view))
+    if not quiet:
+        print(f"{view.name} is gone ({view.outcome}).")
+        print_certificate(view.certificate)
+
+
+_PAST = {
+    Outcome.DELETED: "deleted",
+    Outcome.EXPIRED: "ended: its time was up",
+    Outcome.FAILED: "not made",
+    Outcome.CANCELLED: "cancelled",
+}
+
+
+def _ends_it(what: str) -> bool:
+    return what.startswith(("asked to delete", "cancelled", "ended"))
+
+
+def _as_problem(message: str, view: EnvironmentView) -> dict[str, object]:
+    return {"detail": message, "environment": view.model_dump(mode="json")}
+
+
+def _stopped_watching(name: str, view: EnvironmentView | None) -> NoReturn:
+    say()
+    goes_on = f"{name} is {view.phase} and goes on by itself" if view else f"{name} goes on by itself"
+    say(f"Stopped watching; {goes_on}.")
+    say(f"Watch it again with:  moorage watch {name}")
+    if view and view.phase in (Phase.PROVISIONING, Phase.USABLE) and view.outcome is None:
+        say(f"Stop making it with:  moorage cancel {name}")
+    raise typer.Exit(Code.INTERRUPTED)
