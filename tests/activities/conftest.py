@@ -1,0 +1,257 @@
+"""The real stand-ins, each a process of its own, and the environments whose steps are tested on them."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from activities.cluster_import import ClusterImport
+from activities.group import Group
+from activities.identity import Identity
+from activities.kubeconfig import KubeconfigOf
+from activities.namespace import Namespace
+from activities.project import Project
+from activities.registry import Clients
+from activities.role_binding import RoleBinding
+from activities.vcluster import VCluster
+from clients.rafay import Rafay
+from clients.scim import Scim
+from clients.simulated_host import SimulatedHost
+from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
+from contracts.environment import Environment, Receipt, Spec, StepName
+from contracts.naming import OwnerMark
+from contracts.template import Chart, Size, Template, TimeToLive
+from embedded.faults import Fault, FaultKind
+from tests.activities.running import Running
+from tests.support.stand_ins import control, running_process, set_faults
+
+HOST = "one"
+KEY, TOKEN = "a-key-of-the-control-plane", "a-token-of-the-others"
+INSTALLATION, OTHER_INSTALLATION = "ours000000", "theirs0000"
+TIMEOUT = timedelta(seconds=10)
+
+
+def an_environment(
+    name: str,
+    *,
+    life: str = "request-1",
+    installation: str = INSTALLATION,
+    identity: bool = True,
+    owner: str = "alice@example.com",
+    collaborators: tuple[str, ...] = ("bob@example.com",),
+    host: str = HOST,
+    values: dict[str, Any] | None = None,
+) -> Environment:
+    """An environment of alice's and bob's. The same name, life and installation give the same one."""
+    return Environment(
+        mark=OwnerMark.of_request(installation, name, life),
+        prefix="moor",
+        owner=owner,
+        spec=Spec(template="small", team="blue", collaborators=collaborators),
+        template=Template(
+            name="small",
+            version=1,
+            description="small",
+            chart=Chart(version="0.30.0"),
+            kubernetes="1.36.0",
+            size=Size(cpu="2", memory="4Gi", storage="10Gi", pods=20),
+            ttl=TimeToLive(default="8h", maximum="3d"),
+            values=values or {},
+        ),
+        ttl=timedelta(hours=8),
+        host=host,
+        has_identity_provider=identity,
+    )
+
+
+@dataclass(frozen=True)
+class Systems:
+    """Where the stand-ins run and keep their data. What is read here is read past the clients."""
+
+    rafay: str
+    directory: str
+    host: str
+    folder: Path
+
+    def faults(self, *faults: Fault) -> None:
+        """These strike from now on, each at the system that has its operation; none clears them all."""
+        for url in (self.rafay, self.directory, self.host):
+            set_faults(url, *faults)
+
+    def lose_the_answer(self, operation: str) -> None:
+        """The next call of it is done, and its answer never comes."""
+        self.faults(Fault(operation=operation, kind=FaultKind.CUT_AFTER, times=1))
+
+    def hold_starts(self, environment: Environment, waiting_for: str, failed: str | None = None) -> None:
+        """The environment's vCluster does not get ready."""
+        trouble = {
+            "namespace": environment.derived_name,
+            "waiting_for": waiting_for,
+            "failed": failed,
+        }
+        control(self.host, "PUT", "/-/trouble", trouble)
+
+    def clear(self) -> None:
+        """Nothing goes wrong any more."""
+        self.faults()
+        control(self.host, "DELETE", "/-/trouble")
+        control(self.rafay, "PUT", "/-/switches", {"bootstrap_misses": 0, "forced_delete": 0.05})
+
+    def rows(self, name: str) -> dict[str, list[Any]]:
+        """All that the systems hold of what has this derived name, by kind."""
+        rafay = self.folder / "rafay.sqlite"
+        directory = self.folder / "directory.sqlite"
+        host = self.folder / "host" / "host.sqlite"
+        in_group = "group_id IN (SELECT id FROM groups WHERE name = :name)"
+        queries = {
+            "project": (rafay, "SELECT id, description FROM projects WHERE name = :name"),
+            "group": (rafay, "SELECT id, description FROM groups WHERE name = :name"),
+            "binding": (rafay, f"SELECT * FROM bindings WHERE {in_group}"),
+            "member": (rafay, f"SELECT * FROM members WHERE {in_group}"),
+            "cluster": (rafay, "SELECT id, labels, deleting FROM clusters WHERE name = :name"),
+            "directory group": (directory, "SELECT id, document FROM resources WHERE name = :name"),
+            "namespace": (host, "SELECT * FROM namespaces WHERE name = :name"),
+            "object": (host, "SELECT * FROM objects WHERE namespace = :name"),
+            "release": (host, "SELECT * FROM releases WHERE namespace = :name"),
+            "pod": (host, "SELECT * FROM pods WHERE namespace = :name"),
+            "volume": (host, "SELECT * FROM volumes WHERE namespace = :name"),
+            "inner object": (host, "SELECT * FROM virtual_objects WHERE namespace = :name"),
+        }
+        return {kind: self._query(file, sql, name) for kind, (file, sql) in queries.items()}
+
+    def counts(self, environment: Environment) -> dict[str, int]:
+        """How many of each kind are there; kinds of which there are none are left out."""
+        rows = self.rows(environment.derived_name)
+        return {kind: len(found) for kind, found in rows.items() if found}
+
+    def query(self, file: str, sql: str, name: str = "") -> list[Any]:
+        """The rows of a query on the database of a stand-in."""
+        return self._query(self.folder / file, sql, name)
+
+    def _query(self, file: Path, sql: str, name: str) -> list[Any]:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            return [list(row) for row in database.execute(sql, {"name": name})]
+
+    def members_of(self, environment: Environment) -> list[str]:
+        """Ids of the people in the directory's groups of that name."""
+        groups = self.rows(environment.derived_name)["directory group"]
+        return [
+            member["value"] for _, document in groups for member in json.loads(document).get("members") or []
+        ]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All steps, made as a worker makes them, on the running systems."""
+
+    systems: Systems
+    clients: Clients
+
+    @property
+    def steps(self) -> dict[StepName, Any]:
+        """The steps by name."""
+        rafay, scim, hosts = self.clients.rafay, self.clients.scim, self.clients.hosts
+        return {
+            StepName.PROJECT: Project(rafay),
+            StepName.GROUP: Group(rafay),
+            StepName.ROLE_BINDING: RoleBinding(rafay),
+            StepName.IDENTITY: Identity(scim),
+            StepName.NAMESPACE: Namespace(hosts),
+            StepName.VCLUSTER: VCluster(hosts),
+            StepName.KUBECONFIG: KubeconfigOf(hosts),
+            StepName.IMPORT: ClusterImport(rafay, hosts),
+        }
+
+    def ensuring(self, step: StepName, environment: Environment, **more: Any) -> Running:
+        """Ensure, on its way."""
+        return Running(self.steps[step].ensure, EnsureInput(environment=environment), **more)
+
+    def removing(
+        self, step: StepName, environment: Environment, *, force: bool = False, **more: Any
+    ) -> Running:
+        """Remove, on its way."""
+        return Running(self.steps[step].remove, RemoveInput(environment=environment, force=force), **more)
+
+    async def ensure(self, step: StepName, environment: Environment, *, attempt: int = 1) -> Receipt:
+        """Do the step."""
+        receipt = await self.ensuring(step, environment, attempt=attempt).result()
+        assert isinstance(receipt, Receipt)
+        return receipt
+
+    async def remove(
+        self, step: StepName, environment: Environment, *, force: bool = False, attempt: int = 1
+    ) -> RemoveResult:
+        """Undo the step."""
+        result = await self.removing(step, environment, force=force, attempt=attempt).result()
+        assert isinstance(result, RemoveResult)
+        return result
+
+    async def inspect(self, step: StepName, environment: Environment) -> tuple[str, ...]:
+        """What the step says is left."""
+        found = await Running(self.steps[step].inspect, InspectInput(environment=environment)).result()
+        assert isinstance(found, InspectResult)
+        return found.left
+
+    async def make(self, environment: Environment, *, before: StepName) -> None:
+        """Do all steps before this one."""
+        for step in StepName:
+            if step is before:
+                return
+            if step is not StepName.IDENTITY or environment.has_identity_provider:
+                await self.ensure(step, environment)
+
+
+@pytest.fixture(scope="session")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
+    folder = tmp_path_factory.mktemp("systems")
+    with (
+        running_process(
+            "embedded.rafay",
+            ["--database", str(folder / "rafay.sqlite"), "--forced-delete", "0.05"],
+            {"RAFAY_STAND_IN_KEY": KEY},
+        ) as rafay,
+        running_process(
+            "embedded.directory",
+            ["--database", str(folder / "directory.sqlite")],
+            {"DIRECTORY_TOKEN": TOKEN},
+        ) as directory,
+        running_process(
+            "embedded.host",
+            ["--folder", str(folder / "host"), "--start-seconds", "0.2", "--stop-seconds", "0.1"],
+            {"HOST_TOKEN": TOKEN},
+        ) as host,
+    ):
+        yield Systems(rafay, directory, host, folder)
+
+
+@pytest.fixture
+async def bench(systems: Systems) -> AsyncIterator[Bench]:
+    """All steps on systems in which nothing goes wrong yet."""
+    async with contextlib.AsyncExitStack() as stack:
+        rafay = Rafay(systems.rafay, KEY, timeout=TIMEOUT)
+        scim = Scim(f"{systems.directory}/v2", TOKEN, timeout=TIMEOUT)
+        host = SimulatedHost(HOST, systems.host, TOKEN, timeout=TIMEOUT)
+        for system in (rafay, scim, host):
+            stack.push_async_callback(system.close)
+        systems.clear()
+        stack.callback(systems.clear)
+        yield Bench(systems, Clients(rafay=rafay, scim=scim, hosts={HOST: host}))
+
+
+@pytest.fixture
+def environment() -> Environment:
+    """One that no other test has, with an identity provider."""
+    return an_environment(fresh())
+
+
+def fresh() -> str:
+    """A name that no other test has."""
+    return f"e{uuid4().hex[:10]}"
