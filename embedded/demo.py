@@ -33,7 +33,7 @@ async def demo(folder: Path, *, keep: bool) -> None:
     _title("Starting the embedded stack: Temporal, control plane, directory, host, worker, API")
     async with Stack(folder, Options(fresh=not keep)) as stack:
         print(where(stack))
-        await _moorage(stack, "request", NAME, "--template", "small")
+        await _moorage(stack, "request", NAME, "small")
         kubeconfig = stack.folder / f"{NAME}.kubeconfig"
         await _moorage(stack, "kubeconfig", NAME, "--file", str(kubeconfig))
         await _first_call(kubeconfig)
@@ -43,7 +43,7 @@ async def demo(folder: Path, *, keep: bool) -> None:
         _title(f"Done in {time.monotonic() - started:.0f} s")
         if keep:
             print("The stack stays up; ask for more from another terminal, for example:")
-            print(f"    {_shown(stack, 'request', 'my-first', '--template', 'small')}")
+            print(f"    {_shown(stack, 'request', 'my-first', 'small')}")
             print("Ctrl-C stops it.")
             await stack.failed()
 
