@@ -125,7 +125,7 @@ def go_environment(layout: Layout) -> dict[str, str]:
     own = {
         "CGO_ENABLED": "0",
         "GOCACHE": str(layout.go / "build"),
-        "GOFLAGS": "-modcacherw -mod=readonly",
+        "GOFLAGS": "-trimpath -modcacherw -mod=readonly",
         "GOMODCACHE": str(layout.go / "mod"),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
@@ -173,16 +173,16 @@ def compile_programs(layout: Layout, environment: dict[str, str], say: Say) -> N
     }
     flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
     go = ["nice", "-n", "10", str(layout.go / "toolchain" / "bin" / "go")]
-    say("fetching modules")
-    run([*go, "mod", "download"], environment, SOURCE / "go")
     say("compiling " + ", ".join(PROGRAMS))
     with tempfile.TemporaryDirectory(dir=layout.built) as folder:
-        build = [*go, "build", "-p", PARALLEL_COMPILES, "-trimpath", "-ldflags", flags, "-o", f"{folder}/"]
+        build = [*go, "build", "-p", PARALLEL_COMPILES, "-ldflags", flags, "-o", f"{folder}/"]
         run([*build, *PROGRAMS.values()], environment, SOURCE / "go")
         for name, package in PROGRAMS.items():
             # Go names a binary after the last part of its package, less a version.
             parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
             (Path(folder) / parts[-1]).rename(layout.bin / name)
+    say("testing what is ours")
+    run([*go, "test", "-p", PARALLEL_COMPILES, "-vet=off", "./addons"], environment, SOURCE / "go")
     for component in COMPONENTS:
         link = layout.bin / component
         link.unlink(missing_ok=True)

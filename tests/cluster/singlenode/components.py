@@ -146,7 +146,7 @@ def _kubelet(network: Network, pki: Path, layout: Layout) -> dict[str, Any]:
         # A machine that still has the first version of cgroups, or swap, will do for a test.
         "failCgroupV1": False,
         "failSwapOn": False,
-        # Images cannot be pulled again: never collect one, nor speak of disk pressure before the disk is full.
+        # Images cannot be pulled again: never collect one, and see no disk pressure before it is full.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

@@ -29,7 +29,8 @@ func (w *world) sort() {
 // table is the whole nftables table that enforces the policies.
 //
 // A packet between pods passes "forward", one from a pod to the node (the API server) "input"; both see addresses after
-// a Service's translation. What the node itself sends is never judged, so probes and clients on the host always pass.
+// a Service's translation. What the node itself sends (probes) is never judged; what comes from beyond it (the host, by
+// a NodePort) is, with its own address.
 // A pod that some policy isolates in a direction has a chain for it: a match returns, the end drops.
 func (w *world) table() string {
 	var chains strings.Builder
@@ -41,7 +42,7 @@ func (w *world) table() string {
 				continue
 			}
 			name := fmt.Sprintf("%s-%s", strings.ToLower(string(direction)), strings.ReplaceAll(pod.Status.PodIP, ".", "-"))
-			fmt.Fprintf(&chains, "\tchain %s {\n\t\tcomment \"%s/%s\"\n", name, pod.Namespace, pod.Name)
+			fmt.Fprintf(&chains, "\tchain %s {\n", name)
 			for _, rule := range rules {
 				fmt.Fprintf(&chains, "\t\t%s return\n", rule)
 			}

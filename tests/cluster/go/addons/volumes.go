@@ -9,7 +9,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 )
 
@@ -20,7 +19,7 @@ const provisionerName = "moorage.dev/folder"
 type folders struct{ root string }
 
 func runProvisioner(ctx context.Context, client kubernetes.Interface, root string) {
-	controller.NewProvisionController(klog.FromContext(ctx), client, provisionerName, &folders{root},
+	controller.NewProvisionController(ctx, client, provisionerName, &folders{root},
 		controller.LeaderElection(false), controller.MetricsPort(0)).Run(ctx)
 }
 
