@@ -33,8 +33,6 @@ _STAND_INS = {
     Part.DIRECTORY: ("embedded.directory", "DIRECTORY_TOKEN"),
     Part.HOST: ("embedded.host", "HOST_TOKEN"),
 }
-#: Worker and API, as modules with their arguments.
-_OURS = {Part.WORKER: ("worker",), Part.API: ("moorage", "api")}
 
 
 class Recipes:
@@ -114,7 +112,7 @@ class Recipes:
             command = [*_PYTHON, module, *self._data(part), *self._options.arguments.get(part, ())]
             return Recipe(part, command, environment, partial(_answers, port), port)
         ready: Ready = partial(_serves, port) if part is Part.API else self._worker_is_ready
-        return Recipe(part, [*_PYTHON, *_OURS[part]], self.settings(), ready)
+        return Recipe(part, [*_PYTHON, "moorage", part.lower()], self.settings(), ready)
 
     def _data(self, part: Part) -> list[str]:
         if part is Part.HOST:
