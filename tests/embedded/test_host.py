@@ -1,0 +1,178 @@
+"""The simulated host itself: who gets in, what outlives it, and the agents that it runs."""
+
+import asyncio
+import sqlite3
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from clients.host import Chart, Host, Kubeconfig
+from clients.rafay import Cluster, Rafay
+from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host
+from tests.support.stand_ins import RafayStandIn, start_process
+
+CHART = Chart(None, "vcluster", "0.30.0")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
+    with running_host(tmp_path_factory.mktemp("host")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RafayStandIn]:
+    with RafayStandIn(tmp_path_factory.mktemp("rafay"), "--agent-silence", "2") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+async def rafay(stand_in: RafayStandIn) -> AsyncIterator[Rafay]:
+    async with stand_in.client() as client:
+        yield client
+
+
+async def new_vcluster(host: Host, namespace: str) -> Kubeconfig:
+    await host.create_namespace(namespace, {}, {})
+    await host.install_release(namespace, "demo", CHART, {}, {})
+    kubeconfig = await host.kubeconfig(namespace, "demo")
+    assert kubeconfig is not None
+    return kubeconfig
+
+
+async def answers(host: Host, kubeconfig: Kubeconfig) -> str:
+    async with host.virtual_cluster(kubeconfig) as virtual:
+        return await virtual.version()
+
+
+def test_it_does_not_start_without_a_token(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="exit code"):
+        start_process("embedded.host", ["--folder", str(tmp_path)], {"HOST_TOKEN": ""})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/version"),
+        ("POST", "/namespaces"),
+        ("GET", "/namespaces/a"),
+        ("DELETE", "/namespaces/a"),
+        ("GET", "/namespaces/a/blockers"),
+        ("POST", "/namespaces/a/objects"),
+        ("DELETE", "/namespaces/a/volumes/data-demo-0"),
+        ("GET", "/namespaces/a/releases/demo"),
+        ("POST", "/namespaces/a/releases/demo"),
+        ("DELETE", "/namespaces/a/releases/demo"),
+        ("GET", "/namespaces/a/releases/demo/startup"),
+        ("GET", "/namespaces/a/releases/demo/volumes"),
+        ("GET", "/namespaces/a/releases/demo/leftovers"),
+        ("GET", "/namespaces/a/releases/demo/kubeconfig"),
+    ],
+)
+def test_nobody_gets_in_without_the_token(running: RunningHost, method: str, path: str) -> None:
+    with httpx.Client(base_url=running.url, trust_env=False) as http:
+        for given in (None, "", "Bearer", "Bearer wrong", f"Bearer {HOST_TOKEN}x", HOST_TOKEN, "Bearer ü"):
+            headers = {} if given is None else {"Authorization": given.encode()}
+            answer = http.request(method, path, headers=headers, json={})
+            assert answer.status_code == 401, f"{method} {path} was let in by {given!r}"
+
+
+async def test_virtual_api_servers_tell_nothing_without_the_token(running: RunningHost) -> None:
+    host = running.client()
+    mine = await new_vcluster(host, "moor-mine")
+    others = await new_vcluster(host, "moor-others")
+    await host.close()
+    foreign = {"Authorization": f"Bearer {others.current()[1]['token']}"}
+    trust = ssl.create_default_context(cafile=running.folder / "ca.pem")
+    async with httpx.AsyncClient(verify=trust, trust_env=False) as http:
+        for path in ("/readyz", "/version", "/api", "/apis", "/api/v1/namespaces", "/anything", "/../demo"):
+            for headers in ({}, foreign, {"Authorization": f"Bearer {HOST_TOKEN}"}):
+                answer = await http.get(f"{mine.server}{path}", headers=headers)
+                assert answer.status_code == 401, f"{path} was answered to {headers or 'a stranger'}"
+
+
+def test_its_keys_are_for_its_owner_only(running: RunningHost) -> None:
+    for name in ("ca.key", "server.key"):
+        assert (running.folder / name).stat().st_mode & 0o077 == 0, f"{name} is open to others"
+
+
+async def test_everything_outlives_a_restart_and_goes_on(tmp_path: Path) -> None:
+    with running_host(tmp_path, stop=1.0) as first:
+        host = first.client()
+        kubeconfig = await new_vcluster(host, "moor-stays")
+        going = await host.create_namespace("moor-goes", {}, {})
+        await host.delete_namespace("moor-goes", going.uid)
+        await host.close()
+    with running_host(tmp_path) as second:
+        host = second.client()
+        again = await host.kubeconfig("moor-stays", "demo")
+        assert again is not None
+        assert again.fingerprint == kubeconfig.fingerprint, (
+            "the kubeconfig that was handed out is another now"
+        )
+        assert await answers(host, kubeconfig) == "v1.36.0+simulated"
+        await until(lambda: host.get_namespace("moor-goes"), lambda found: found is None)
+        await host.close()
+    with closing(sqlite3.connect(first.database)) as rows:
+        assert rows.execute("SELECT name FROM namespaces").fetchall() == [("moor-stays",)]
+
+
+async def until(read: Callable[[], Awaitable[Any]], wanted: Callable[[Any], object]) -> Any:
+    deadline = asyncio.get_running_loop().time() + 10
+    while not wanted(value := await read()):
+        assert asyncio.get_running_loop().time() < deadline, f"after 10 s it is still {value!r}"
+        await asyncio.sleep(0.05)
+    return value
+
+
+class TestAgent:
+    """It is what makes the control plane say that an imported cluster is ready."""
+
+    async def imported(self, rafay: Rafay, name: str) -> tuple[Cluster, list[dict[str, Any]]]:
+        project = await rafay.create_project(name, "")
+        cluster = await rafay.create_cluster(project.id, name, {}, "minimal")
+        return cluster, list(yaml.safe_load_all(await rafay.bootstrap(project.id, name)))
+
+    async def test_runs_with_its_vcluster_and_ends_with_it(self, rafay: Rafay, tmp_path: Path) -> None:
+        cluster, manifests = await self.imported(rafay, "moor-agent")
+
+        async def state() -> Cluster:
+            return await rafay.get_cluster(cluster.project_id, cluster.id)
+
+        with running_host(tmp_path) as first:
+            host = first.client()
+            kubeconfig = await new_vcluster(host, "moor-agent")
+            async with host.virtual_cluster(kubeconfig) as virtual:
+                # All but the Deployment: with nothing to run it, a Secret is only a Secret.
+                await virtual.apply([each for each in manifests if each["kind"] != "Deployment"], {})
+                await asyncio.sleep(0.3)
+                assert not (await state()).ready
+                await virtual.apply(manifests, {"moorage.dev/name": "agent"})
+            await until(state, lambda cluster: cluster.ready and cluster.healthy)
+            await host.close()
+        await until(state, lambda cluster: not cluster.healthy)
+
+        with running_host(tmp_path) as second:
+            await until(state, lambda cluster: cluster.healthy)
+            host = second.client()
+            await host.uninstall_release("moor-agent", "demo")
+            await until(state, lambda cluster: not cluster.healthy)
+            await host.close()
+
+    async def test_goes_when_the_control_plane_lets_it_go(self, running: RunningHost, rafay: Rafay) -> None:
+        cluster, manifests = await self.imported(rafay, "moor-dismissed")
+        host = running.client()
+        async with host.virtual_cluster(await new_vcluster(host, "moor-dismissed")) as virtual:
+            await virtual.apply(manifests, {})
+        await until(lambda: rafay.get_cluster(cluster.project_id, cluster.id), lambda cluster: cluster.ready)
+        await rafay.delete_cluster(cluster.project_id, cluster.id, force=False)
+        await until(
+            lambda: rafay.find_cluster(cluster.project_id, "moor-dismissed"), lambda found: found is None
+        )
+        await host.close()
