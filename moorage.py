@@ -73,8 +73,10 @@ def _api(options: ApiOptions) -> None:
     except FilesUnusable as error:
         lines = list(map(str, error.problems))
         raise CliError(Code.BAD_INPUT, "files that the API needs have problems", lines=lines) from None
-    except (SettingsError, OSError) as error:
+    except SettingsError as error:
         raise CliError(Code.BAD_INPUT, str(error)) from None
+    except OSError as error:
+        raise CliError(Code.FAILED, f"the API cannot listen: {error.strerror}") from None
 
 
 async def _serve(settings: "Settings", options: ApiOptions) -> None:
@@ -142,28 +144,39 @@ def _checks(settings: "Settings", clients: "Clients") -> "list[Check]":
     async def temporal() -> str:
         client = await connect(patience=timedelta(0))
         await check_namespace(client, patience=timedelta(0))
-        return f'namespace "{client.namespace}" has our search attributes'
+        return f'namespace "{client.namespace}"'
 
     async def catalogue() -> str:
         found = await asyncio.to_thread(load_catalogue, settings.templates)
         return ", ".join(template.name for template in found.offered_to([], everything=True))
 
     checks = [
-        Check("Temporal", "", temporal),
+        Check("Temporal", _temporal_address(), temporal, "reachable, search attributes are there"),
         Check("control plane", settings.control_plane.url, clients.rafay.check),
     ]
     if settings.identity and clients.scim:
         checks.append(Check("identity provider", settings.identity.url, clients.scim.check))
     for name, host in clients.hosts.items():
         checks.append(Check("host cluster", name, host.check))
-    checks.append(Check("templates", str(settings.templates), catalogue))
+    checks.append(Check("templates", str(settings.templates), catalogue, "no problem"))
     if file := settings.api.tokens_file:
 
         async def tokens() -> None:
             await asyncio.to_thread(load_tokens, file)
 
-        checks.append(Check("tokens", str(file), tokens))
+        checks.append(Check("tokens", str(file), tokens, "no problem"))
     return checks
+
+
+def _temporal_address() -> str:
+    from temporalio.envconfig import ClientConfig
+
+    from worker.connection import DEFAULT_ADDRESS
+
+    try:
+        return ClientConfig.load_client_connect_config().get("target_host", DEFAULT_ADDRESS)
+    except (RuntimeError, ValueError, OSError):
+        return ""
 
 
 def _settings() -> "Settings":

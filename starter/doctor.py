@@ -17,11 +17,15 @@ PATIENCE = timedelta(seconds=20)
 
 @dataclass(frozen=True)
 class Check:
-    """What is asked: a system by its name and address, and the call that shows that it accepts us."""
+    """What is asked: a system by its name and address, and the call that shows that it accepts us.
+
+    What the call answers, if it is text, follows the words of `well`.
+    """
 
     system: str
     where: str
     ask: Callable[[], Awaitable[object]]
+    well: str = "reachable, credentials accepted"
 
 
 class Finding(Frozen):
@@ -46,7 +50,7 @@ async def _examine(check: Check) -> Finding:
     try:
         async with asyncio.timeout(PATIENCE.total_seconds()):
             said = await check.ask()
-        well, detail = True, said if isinstance(said, str) and said else "reachable, credentials accepted"
+        well, detail = True, f"{check.well}: {said}" if isinstance(said, str) and said else check.well
     except TimeoutError:
         detail = f"no answer within {PATIENCE.total_seconds():g} s"
         remedy = "see that it runs, and that the way to it is open"

@@ -5,10 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import structlog
+
 from starter.located import FilesUnusable
 
 #: Looking at the files costs a few system calls; once in this many seconds is soon enough for people.
 LOOK_EVERY_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -44,6 +48,9 @@ class Reloaded(Generic[_T]):
             self.problems = ()
         except FilesUnusable as unusable:
             self.problems = tuple(map(str, unusable.problems))
+            _log.warning(
+                "a changed file cannot be used, the last good one is in force", problems=self.problems
+            )
 
 
 def _look(path: Path) -> object:

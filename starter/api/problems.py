@@ -117,7 +117,9 @@ def problem_of(error: Exception) -> ApiProblem | None:
             return problem_of(NotValid([problem]))
         case Refused():
             refusal = error.refusal
-            errors = [FieldProblem(field=name, message="is another there") for name in refusal.fields]
+            errors = [
+                FieldProblem(field=name, message="differs from what is there") for name in refusal.fields
+            ]
             return ApiProblem(
                 HTTPStatus.CONFLICT, "refused", refusal.message, errors=errors, reason=refusal.reason
             )

@@ -155,6 +155,6 @@ def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
     print(done["message"])
     if done["kind"] == "dry_run":
         print()
-        print_environment(api.view(done["environment"]))
+        print_environment(api.view(done["environment"]), planned=True)
     else:
         say(f"Watch it with:  moorage watch {done['name']}")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from contracts.durations import format_duration
-from contracts.environment import StepState
+from contracts.environment import Phase, StepState
 from starter.cli.failing import Output
 from starter.cli.render import MARKS, elapsed, what_it_waits_for
 from starter.views import EnvironmentView, StepView
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: How often the clocks of running steps move.
 REFRESHES_PER_SECOND = 4
+_UNDER_WAY = (StepState.RUNNING, StepState.UNDOING)
 _STYLES = {
     StepState.DONE: "green",
     StepState.RUNNING: "bold cyan",
@@ -46,17 +47,21 @@ class Lines:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._begun = False
         self._phase = ""
         self._remark = ""
         self._steps: dict[str, str] = {}
 
     def update(self, view: EnvironmentView) -> None:
-        """Say what has changed since the last time."""
-        for step in view.steps:
+        """Say what has changed since the last time, in the order in which it happened."""
+        for step in sorted(view.steps, key=_last_moment):
             text = _in_words(step)
-            if self._steps.get(step.step, "waiting") != text:
+            # Whoever comes later wants to know what happens now, not all that had happened before.
+            is_news = self._begun or view.phase is Phase.PROVISIONING or step.state in _UNDER_WAY
+            if is_news and self._steps.get(step.step, StepState.WAITING) != text:
                 self._line(f"{step.step}: {text}")
             self._steps[step.step] = text
+        self._begun = True
         phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
         if phase != self._phase:
             self._line(f"{view.name} is {phase}")
@@ -137,6 +142,10 @@ def showing(out: TextIO, output: Output) -> Iterator[Show]:
         with Live(table, console=Console(file=out), refresh_per_second=REFRESHES_PER_SECOND):
             yield table
         sys.stdout.flush()
+
+
+def _last_moment(step: StepView) -> datetime:
+    return step.ended_at or step.started_at or datetime.max.replace(tzinfo=UTC)
 
 
 def _in_words(step: StepView) -> str:

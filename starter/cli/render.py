@@ -89,22 +89,22 @@ def what_it_waits_for(step: StepView) -> str:
     return "; ".join(filter(None, parts))
 
 
-def print_environment(view: EnvironmentView) -> None:
-    """All that a person wants to know of one environment."""
+def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
+    """All that a person wants to know of one environment, or of one that is `planned` only."""
     ttl = format_duration(view.ttl) if view.ttl else ""
     version = f" (version {view.template_version})" if view.template_version else ""
     rows = [
         ("name", view.name),
-        ("phase", view.phase + (f", {view.outcome}" if view.outcome else "")),
+        ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
         ("owner", f"{view.owner} ({view.team})"),
         ("with", ", ".join(view.collaborators)),
         ("template", view.template + version),
         ("host", view.host),
-        ("requested", moment(view.requested_at)),
+        ("requested", "" if planned else moment(view.requested_at)),
         ("ready", moment(view.ready_at)),
         ("ended" if view.ended else "ends", moment(view.ended_at if view.ended else view.expires_at)),
         ("time to live", ttl),
-        ("life", view.life),
+        ("life", "" if planned else view.life),
         ("note", view.remark),
     ]
     for key, value in rows:
