@@ -7,6 +7,7 @@ start them: from the environment.
 import asyncio
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = [
 
 #: Where the state is when nobody says otherwise.
 DEFAULT_FOLDER = Path(".moorage")
+#: What the operator's own commands need to work on a stack: `. .moorage/environment; moorage doctor`.
+_OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_")
 #: What ends a stack in a terminal: Ctrl-C, a service manager, the terminal's own end.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -177,6 +180,9 @@ class Stack:
                     starting.create_task(self.start(part))
                     await asyncio.sleep(0)
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
+        ours = {name: value for name, value in self.env.items() if name.startswith(_OUR_VARIABLES)}
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in ours.items()]
+        self._folder.write("environment", "".join(lines))
         connection = {"url": self.api_url, "token": self.token, "person": people[0].email}
         self._folder.write("connection.json", json.dumps(connection, indent=2))
 
@@ -222,14 +228,23 @@ async def _run(folder: Path, options: Options, say: Callable[[str], None]) -> No
 def where(stack: Stack) -> str:
     """What there is and where, a line each."""
     rows = {
-        "API": stack.api_url,
-        "API's docs": f"{stack.api_url}/docs",
-        "Temporal Web UI": stack.ui_url,
-        "Temporal": stack.temporal_address,
-        "you are": stack.options.people[0].email,
-        "state and logs": f"{stack.folder}{os.sep}",
+        "API": (Part.API, stack.api_url),
+        "API's docs": (Part.API, f"{stack.api_url}/docs"),
+        "Temporal Web UI": (Part.TEMPORAL, stack.ui_url),
+        "Temporal": (Part.TEMPORAL, stack.temporal_address),
+        "control plane": (Part.CONTROL_PLANE, f"{stack.url(Part.CONTROL_PLANE)} (a stand-in)"),
+        "directory": (Part.DIRECTORY, f"{stack.url(Part.DIRECTORY)} (a stand-in)"),
+        "host cluster": (Part.HOST, f"{stack.url(Part.HOST)} (simulated)"),
+        "you are": (Part.API, stack.options.people[0].email),
     }
-    return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+    lines = [f"{name:<16} {text}" for name, (part, text) in rows.items() if part in stack.options.parts]
+    return "\n".join(
+        [
+            *lines,
+            f"{'state and logs':<16} {stack.folder}{os.sep}",
+            f"{'for operators':<16} . {shlex.quote(str(stack.folder / 'environment'))}; moorage doctor",
+        ]
+    )
 
 
 def _first(group: BaseExceptionGroup[StackError]) -> StackError:

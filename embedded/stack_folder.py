@@ -19,7 +19,7 @@ from embedded.serve import listening_socket
 
 #: What a stack makes in its folder: `--fresh` removes these and nothing else.
 _MADE_HERE = (
-    "connection.json", "control-plane.sqlite", "directory.sqlite", "host", "logs", "people",
+    "connection.json", "control-plane.sqlite", "directory.sqlite", "environment", "host", "logs", "people",
     "state.json", "temporal.sqlite", "tokens.yaml", "worker.ready",
 )  # fmt: skip
 _LOCK = "lock"
@@ -78,7 +78,8 @@ class StackFolder:
     def close(self) -> None:
         """Give the lock back; what is in the folder stays for the next run."""
         if self._lock is not None:
-            (self.path / "connection.json").unlink(missing_ok=True)
+            for name in ("connection.json", "environment"):
+                (self.path / name).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 

@@ -39,17 +39,20 @@ KNOWN_PEOPLE = tuple(f"{name}@example.com" for name in ("bob", "carol", "dave", 
 
 @dataclass(frozen=True)
 class Options:
-    """How a stack is to be. Ports that are None are those of the last run, or free ones.
+    """How a stack is to be. Ports and secrets that are not given are those of the last run, or new ones.
 
-    `people` all get a token; the first of them is the local person. `timeout` is the longest wait for one
-    answer of any system. `environment` is added to that of the worker and the API: any setting. `arguments`
-    are added to the command of a stand-in. `pace` None is that of the settings' defaults.
+    `ports` and `secrets` are those of the stand-ins. `people` all get a token; the first of them is the
+    local person. `timeout` is the longest wait for one answer of any system. `environment` is added to that
+    of the worker and the API: any setting. `arguments` are added to the command of a stand-in. `pace` None
+    is that of the settings' defaults.
     """
 
     fresh: bool = False
     api_port: int | None = None
     ui_port: int | None = None
     temporal_port: int | None = None
+    ports: Mapping[Part, int] = field(default_factory=dict)
+    secrets: Mapping[Part, str] = field(default_factory=dict)
     parts: frozenset[Part] = frozenset(Part)
     people: tuple[Person, ...] = (LOCAL_PERSON,)
     timeout: timedelta = TIMEOUT

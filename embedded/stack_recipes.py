@@ -41,7 +41,12 @@ class Recipes:
     def __init__(self, folder: StackFolder, options: Options) -> None:
         self._folder = folder
         self._options = options
-        wanted = {Part.API: options.api_port, Part.TEMPORAL: options.temporal_port, UI: options.ui_port}
+        wanted: dict[str, int | None] = {
+            Part.API: options.api_port,
+            Part.TEMPORAL: options.temporal_port,
+            UI: options.ui_port,
+            **{str(part): port for part, port in options.ports.items()},
+        }
         names = [str(part) for part in Part if part is not Part.WORKER]
         names += [UI, _TEMPORAL_HTTP, _TEMPORAL_METRICS]
         self.ports = {name: folder.port(name, wanted.get(name)) for name in names}
@@ -66,7 +71,7 @@ class Recipes:
 
     def settings(self) -> dict[str, str]:
         """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
-        secret = self._folder.secret
+        secret = self._secret
         timeout = _seconds(self._options.timeout)
         host = f"MOORAGE_HOSTS__{HOST.upper()}__"
         values = {
@@ -108,11 +113,14 @@ class Recipes:
         port = self.ports.get(part, 0)
         if part in _STAND_INS:
             module, variable = _STAND_INS[part]
-            environment = _environment() | {variable: self._folder.secret(part)}
+            environment = _environment() | {variable: self._secret(part)}
             command = [*_PYTHON, module, *self._data(part), *self._options.arguments.get(part, ())]
             return Recipe(part, command, environment, partial(_answers, port), port)
         ready: Ready = partial(_serves, port) if part is Part.API else self._worker_is_ready
         return Recipe(part, [*_PYTHON, "moorage", part.lower()], self.settings(), ready)
+
+    def _secret(self, part: Part) -> str:
+        return self._options.secrets.get(part) or self._folder.secret(part)
 
     def _data(self, part: Part) -> list[str]:
         if part is Part.HOST:

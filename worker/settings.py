@@ -232,7 +232,9 @@ class Settings(_Group):
         examples=["k3x9q0vb"],
     )
     prefix: Prefix = Field(
-        default="mrg", description="first part of every derived name; never change it while environments are"
+        default="mrg",
+        description="first part of every derived name: up to 10 of a-z, 0-9 and hyphen; never change it "
+        "while there are environments",
     )
     templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
     control_plane: ControlPlane = Field(description="the control plane")

@@ -53,9 +53,8 @@ def _describe(model: type[BaseModel]) -> Iterator[Described]:
         group = field_at(model, path[:-1])
         optional = group is not None and group.default is None
         needed = "" if optional else "required"
-        name = variable(path)
         yield Described(
-            name=name.replace("<NAME>", "<name>"),
+            name=variable(path),
             form=_form(path, field.annotation),
             default=needed if field.is_required() else _default(field.default),
             meaning=field.description or "",

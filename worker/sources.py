@@ -47,7 +47,7 @@ class SettingsError(Exception):
 
 def variable(path: Sequence[str]) -> str:
     """The name of the variable of the setting at `path`."""
-    return PREFIX + "__".join(path).upper()
+    return PREFIX + "__".join(path).upper().replace("<NAME>", "<name>")
 
 
 def read_sources(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[Values, list[str]]:
@@ -67,6 +67,11 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
         path = tuple(str(part) for part in problem["loc"] if part not in ("simulated", "kubernetes"))
         field = field_at(model, path)
         what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing" and (inner := _needed(field, path)):
+            # A whole group is missing: what helps is the names of the settings that it needs.
+            for each in inner:
+                yield f"{variable(each)} ({'.'.join(each)}): is missing{_what_it_is(field_at(model, each))}"
+            continue
         if problem["type"] == "missing":
             what = "is missing"
         elif problem["type"] == "extra_forbidden":
@@ -179,6 +184,18 @@ def _overlay(below: Values, above: Values) -> Values:
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _overlay(merged[key], value) if both else value
     return merged
+
+
+def _needed(field: FieldInfo | None, path: Path_) -> list[Path_]:
+    """The settings without a default in a group; none if the field is no group."""
+    if field is None:
+        return []
+    path = (*path, "<name>") if is_mapping(field.annotation) else path
+    models = models_in(field.annotation)
+    needed = [{name for name, inner in model.model_fields.items() if inner.is_required()} for model in models]
+    # Where the kind decides, what every kind needs.
+    common = set.intersection(*needed) if needed else set()
+    return [(*path, name) for name in models[0].model_fields if name in common] if models else []
 
 
 def _did_you_mean(model: type[BaseModel], path: Path_) -> str:

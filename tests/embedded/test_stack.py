@@ -63,7 +63,7 @@ def a_stack(folder: Path, parts: Sequence[Part]) -> Iterator[subprocess.Popen[st
     )
     assert process.stdout is not None
     try:
-        if "API" not in process.stdout.readline():
+        if not process.stdout.readline():
             _, err = process.communicate(timeout=PATIENCE)
             pytest.fail(f"it did not start: {err}")
         yield process
