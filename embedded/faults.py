@@ -106,8 +106,10 @@ class FaultInjector:
                 await self._do(scope, receive)
                 await _answer(send, fault.status, b'{"injected": "fault"}', retry_after=fault.retry_after)
             case FaultKind.DELAY_BEFORE:
+                # Read now: when the caller has gone, the server does not hand out the request any more.
+                request = await _whole_request(receive)
                 await asyncio.sleep(fault.seconds)
-                await self._app(scope, receive, send)
+                await self._app(scope, request, send)
             case FaultKind.DELAY_AFTER:
                 messages = await self._do(scope, receive)
                 await asyncio.sleep(fault.seconds)
@@ -148,6 +150,18 @@ class FaultInjector:
                 await _answer(send, 422, json.dumps({"detail": str(error)}).encode())
                 return
         await _answer(send, 200, _FAULTS.dump_json(self.faults))
+
+
+async def _whole_request(receive: Receive) -> Receive:
+    """What gives the request again, read to its end; after it, what `receive` gives."""
+    messages: list[dict[str, Any]] = []
+    while not messages or messages[-1].get("more_body"):
+        messages.append(await receive())
+
+    async def again() -> dict[str, Any]:
+        return messages.pop(0) if messages else await receive()
+
+    return again
 
 
 async def _answer(

@@ -30,6 +30,8 @@ from contracts.environment import Environment, Receipt, Spec, StepName
 from contracts.naming import OwnerMark
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
+from embedded.rafay.app import CLUSTERS_PATH
+from embedded.rafay.switches import SWITCHES_PATH
 from tests.activities.running import Running
 from tests.support.stand_ins import control, running_process, set_faults
 
@@ -37,6 +39,8 @@ HOST = "one"
 KEY, TOKEN = "a-key-of-the-control-plane", "a-token-of-the-others"
 INSTALLATION, OTHER_INSTALLATION = "ours000000", "theirs0000"
 TIMEOUT = timedelta(seconds=10)
+#: Seconds that the control plane takes over a deregistration by force.
+FORCED_DELETE = 0.05
 
 
 def an_environment(
@@ -72,7 +76,7 @@ def an_environment(
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Systems:
     """Where the stand-ins run and keep their data. What is read here is read past the clients."""
 
@@ -80,11 +84,18 @@ class Systems:
     directory: str
     host: str
     folder: Path
+    _disturbed: bool = False
 
     def faults(self, *faults: Fault) -> None:
         """These strike from now on, each at the system that has its operation; none clears them all."""
+        self._disturbed = True
         for url in (self.rafay, self.directory, self.host):
             set_faults(url, *faults)
+
+    def switch(self, **switches: Any) -> None:
+        """Set switches of the control plane."""
+        self._disturbed = True
+        control(self.rafay, "PUT", SWITCHES_PATH, switches)
 
     def lose_the_answer(self, operation: str) -> None:
         """The next call of it is done, and its answer never comes."""
@@ -92,6 +103,7 @@ class Systems:
 
     def hold_starts(self, environment: Environment, waiting_for: str, failed: str | None = None) -> None:
         """The environment's vCluster does not get ready."""
+        self._disturbed = True
         trouble = {
             "namespace": environment.derived_name,
             "waiting_for": waiting_for,
@@ -99,11 +111,27 @@ class Systems:
         }
         control(self.host, "PUT", "/-/trouble", trouble)
 
+    def leave_release(self, environment: Environment, status: str) -> None:
+        """The environment's release is as a killed Helm leaves it."""
+        name = environment.derived_name
+        control(self.host, "PUT", f"/-/namespaces/{name}/releases/{name}/status", status)
+
+    def hold_namespace(self, environment: Environment, *finalizers: str) -> None:
+        """The environment's namespace does not go before these are taken away."""
+        control(self.host, "PUT", f"/-/namespaces/{environment.derived_name}/finalizers", list(finalizers))
+
+    def fail_import(self, environment: Environment, stage: str, reason: str) -> None:
+        """The registration of the environment's cluster fails at this stage."""
+        failure = {"stage": stage, "reason": reason}
+        control(self.rafay, "PUT", f"{CLUSTERS_PATH}{environment.derived_name}", failure)
+
     def clear(self) -> None:
         """Nothing goes wrong any more."""
-        self.faults()
-        control(self.host, "DELETE", "/-/trouble")
-        control(self.rafay, "PUT", "/-/switches", {"bootstrap_misses": 0, "forced_delete": 0.05})
+        if self._disturbed:
+            self.faults()
+            control(self.host, "DELETE", "/-/trouble")
+            self.switch(bootstrap_misses=0, forced_delete=FORCED_DELETE)
+            self._disturbed = False
 
     def rows(self, name: str) -> dict[str, list[Any]]:
         """All that the systems hold of what has this derived name, by kind."""
@@ -215,7 +243,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
     with (
         running_process(
             "embedded.rafay",
-            ["--database", str(folder / "rafay.sqlite"), "--forced-delete", "0.05"],
+            ["--database", str(folder / "rafay.sqlite"), "--forced-delete", str(FORCED_DELETE)],
             {"RAFAY_STAND_IN_KEY": KEY},
         ) as rafay,
         running_process(
@@ -232,18 +260,22 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
         yield Systems(rafay, directory, host, folder)
 
 
-@pytest.fixture
-async def bench(systems: Systems) -> AsyncIterator[Bench]:
-    """All steps on systems in which nothing goes wrong yet."""
+@pytest.fixture(scope="session")
+async def clients(systems: Systems) -> AsyncIterator[Clients]:
     async with contextlib.AsyncExitStack() as stack:
         rafay = Rafay(systems.rafay, KEY, timeout=TIMEOUT)
         scim = Scim(f"{systems.directory}/v2", TOKEN, timeout=TIMEOUT)
         host = SimulatedHost(HOST, systems.host, TOKEN, timeout=TIMEOUT)
         for system in (rafay, scim, host):
             stack.push_async_callback(system.close)
-        systems.clear()
-        stack.callback(systems.clear)
-        yield Bench(systems, Clients(rafay=rafay, scim=scim, hosts={HOST: host}))
+        yield Clients(rafay=rafay, scim=scim, hosts={HOST: host})
+
+
+@pytest.fixture
+def bench(systems: Systems, clients: Clients) -> Iterator[Bench]:
+    """All steps on systems in which nothing goes wrong yet."""
+    yield Bench(systems, clients)
+    systems.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""Who gets in: people looked up, members kept in the control plane or in the identity provider."""
+
+import pytest
+
+from activities.errors import NotConfigured
+from activities.people import People, configured
+from clients.rafay import Binding
+from contracts.activities import CheckPeopleInput
+from contracts.environment import Environment, StepName
+from contracts.errors import ErrorType
+from tests.activities.conftest import Bench, an_environment, fresh
+from tests.activities.running import Running
+
+WAYS = pytest.mark.parametrize(
+    ("identity", "system"),
+    [(True, "identity provider"), (False, "control plane")],
+    ids=["identity provider", "local users"],
+)
+
+
+def check(bench: Bench, environment: Environment) -> Running:
+    people = People(bench.clients.rafay, bench.clients.scim)
+    return Running(people.check, CheckPeopleInput(environment=environment))
+
+
+@WAYS
+async def test_the_check_passes_when_everybody_is_known(bench: Bench, identity: bool, system: str) -> None:
+    environment = an_environment(fresh(), identity=identity, owner="Alice@Example.com")
+    assert await check(bench, environment).result() is None
+
+
+@WAYS
+async def test_the_check_names_everybody_who_is_unknown_and_where(
+    bench: Bench, identity: bool, system: str
+) -> None:
+    strangers = ("nobody@example.com", "bob@example.com", "noone@example.com")
+    failure = await check(
+        bench, an_environment(fresh(), identity=identity, collaborators=strangers)
+    ).failure()
+    assert (failure.type, failure.non_retryable) == (ErrorType.UNKNOWN_PERSON.value, True)
+    assert failure.message == f"Nobody@example.com, noone@example.com are not known to the {system}."
+
+
+@WAYS
+async def test_a_step_that_meets_an_unknown_person_makes_nothing(
+    bench: Bench, identity: bool, system: str
+) -> None:
+    step = StepName.IDENTITY if identity else StepName.ROLE_BINDING
+    environment = an_environment(fresh(), identity=identity, collaborators=("nobody@example.com",))
+    await bench.make(environment, before=step)
+    before = bench.systems.counts(environment)
+    failure = await bench.ensuring(step, environment).failure()
+    assert failure.type == ErrorType.UNKNOWN_PERSON.value
+    assert bench.systems.counts(environment) == before
+
+
+async def test_with_an_identity_provider_nobody_becomes_a_local_member(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.NAMESPACE)
+    assert "member" not in bench.systems.counts(environment)
+    assert len(bench.systems.members_of(environment)) == 2
+
+
+@WAYS
+async def test_a_missing_member_is_put_back_and_a_stranger_stays(
+    bench: Bench, identity: bool, system: str
+) -> None:
+    step = StepName.IDENTITY if identity else StepName.ROLE_BINDING
+    environment = an_environment(fresh(), identity=identity)
+    await bench.make(environment, before=step)
+    receipt = await bench.ensure(step, environment)
+    members = await _swap_bob_for_carol(bench, environment, receipt.reference)
+    assert members == {"alice", "carol"}
+    await bench.ensure(step, environment)
+    assert await _members(bench, environment, receipt.reference) == {"alice", "bob", "carol"}
+
+
+async def _swap_bob_for_carol(bench: Bench, environment: Environment, group: str) -> set[str]:
+    scim, rafay = bench.clients.scim, bench.clients.rafay
+    assert scim
+    if environment.has_identity_provider:
+        bob, carol = [await scim.find_user(f"{name}@example.com") for name in ("bob", "carol")]
+        assert bob
+        assert carol
+        await scim.remove_member(group, bob.id)
+        await scim.add_members(group, [carol.id])
+    else:
+        local = await rafay.find_group(environment.derived_name)
+        user, other = [await rafay.find_user(f"{name}@example.com") for name in ("bob", "carol")]
+        assert local
+        assert user
+        assert other
+        await rafay.remove_member(local.id, user.id)
+        await rafay.add_member(local.id, other.id)
+    return await _members(bench, environment, group)
+
+
+async def _members(bench: Bench, environment: Environment, group: str) -> set[str]:
+    scim, rafay = bench.clients.scim, bench.clients.rafay
+    assert scim
+    if not environment.has_identity_provider:
+        local = await rafay.find_group(environment.derived_name)
+        assert local
+        return {user.email.partition("@")[0] for user in await rafay.group_members(local.id)}
+    ids = await scim.members(group)
+    people = [await scim.find_user(f"{name}@example.com") for name in ("alice", "bob", "carol", "dave")]
+    return {user.user_name.partition("@")[0] for user in people if user and user.id in ids}
+
+
+async def test_removal_takes_everybody_out_of_our_group_strangers_too(bench: Bench) -> None:
+    environment = an_environment(fresh(), identity=False)
+    await bench.make(environment, before=StepName.NAMESPACE)
+    await _swap_bob_for_carol(bench, environment, "")
+    await bench.remove(StepName.ROLE_BINDING, environment)
+    assert bench.systems.counts(environment) == {"project": 1, "group": 1}
+
+
+async def test_inspection_names_members_and_roles(bench: Bench) -> None:
+    environment = an_environment(fresh(), identity=False, collaborators=())
+    await bench.make(environment, before=StepName.NAMESPACE)
+    name = environment.derived_name
+    assert await bench.inspect(StepName.ROLE_BINDING, environment) == (
+        f"member alice@example.com of group {name}",
+        f"role PROJECT_ADMIN of group {name} on project {name}",
+    )
+
+
+async def test_a_role_that_somebody_has_changed_is_set_right(bench: Bench, environment: Environment) -> None:
+    await bench.make(environment, before=StepName.IDENTITY)
+    rafay, name = bench.clients.rafay, environment.derived_name
+    project, group = await rafay.find_project(name), await rafay.find_group(name)
+    assert project
+    assert group
+    await rafay.unbind(group.id, project.id)
+    await rafay.bind_role(group.id, project.id, "PROJECT_READ_ONLY")
+    await bench.ensure(StepName.ROLE_BINDING, environment)
+    assert await rafay.bindings(group.id) == [Binding(name, ("PROJECT_ADMIN",))]
+
+
+async def test_a_directory_that_is_not_configured_any_more_is_said_so() -> None:
+    with pytest.raises(NotConfigured, match="name none"):
+        configured(None)
