@@ -6,7 +6,8 @@ import socket
 import sys
 from pathlib import Path
 
-from embedded.rafay.app import Keys, RafayStandIn, with_faults
+from embedded.faults import FaultInjector
+from embedded.rafay.app import Keys, RafayStandIn
 from embedded.rafay.store import Store
 from embedded.rafay.switches import Switches
 from embedded.serve import serve, stop_with_parent
@@ -42,7 +43,7 @@ def main() -> None:
         agent_image=options.agent_image,
     )
     stop_with_parent()
-    serve(with_faults(stand_in), options.fd)
+    serve(FaultInjector(stand_in, stand_in.operation_of), options.fd)
 
 
 def _parser() -> argparse.ArgumentParser:

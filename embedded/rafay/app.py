@@ -12,7 +12,7 @@ from types import FrameType
 
 from pydantic import ValidationError
 
-from embedded.faults import App, FaultInjector, Receive, Scope, Send
+from embedded.faults import Receive, Scope, Send
 from embedded.rafay.access import Access
 from embedded.rafay.answers import Family, Refusal, Reply, Trouble, refusal_reply, reply
 from embedded.rafay.clusters import Clusters
@@ -171,32 +171,6 @@ class RafayStandIn:
             inner = signal.getsignal(number)
             if callable(inner):
                 signal.signal(number, letting_go_first(inner))
-
-
-def with_faults(stand_in: RafayStandIn) -> App:
-    """The stand-in with its faults, which strike a call whose body has been read to its end.
-
-    So a delayed call is done although its caller is gone by then: a server forgets the body with the caller.
-    """
-    injector = FaultInjector(stand_in, stand_in.operation_of)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await injector(scope, receive, send)
-            return
-        body: bytes | None = await _whole_body(receive)
-
-        async def read_again() -> dict[str, object]:
-            nonlocal body
-            if body is None:
-                message: dict[str, object] = await receive()
-                return message
-            whole, body = body, None
-            return {"type": "http.request", "body": whole, "more_body": False}
-
-        await injector(scope, read_again, send)
-
-    return app
 
 
 async def _whole_body(receive: Receive) -> bytes:

@@ -214,7 +214,7 @@ def test_forced_deletion_interrupted_by_a_restart_is_finished_after_it(tmp_path:
             time.sleep(0.02)
 
 
-def test_end_does_not_wait_for_agents_on_the_line(tmp_path: Path) -> None:
+def test_end_lets_go_of_agents_on_the_line_first(tmp_path: Path) -> None:
     stand_in = RafayStandIn(tmp_path)
     with stand_in:
         _, id, token = make_cluster(stand_in, "on-the-line")
@@ -231,11 +231,9 @@ def test_end_does_not_wait_for_agents_on_the_line(tmp_path: Path) -> None:
             while not stand_in.calls().get("agent.checkin"):
                 assert time.monotonic() < deadline, "the agent did not check in"
                 time.sleep(0.02)
-            began = time.monotonic()
             stand_in.stop()
-            assert time.monotonic() - began < 1.5, "it waited for the held check-in"
             answer, _ = agent.communicate(timeout=20)
-        assert answer.strip() == b"200"
+        assert answer.strip() == b"200", "the check-in was held until it was cut off"
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
