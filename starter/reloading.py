@@ -48,9 +48,7 @@ class Reloaded(Generic[_T]):
             self.problems = ()
         except FilesUnusable as unusable:
             self.problems = tuple(map(str, unusable.problems))
-            _log.warning(
-                "a changed file cannot be used, the last good one is in force", problems=self.problems
-            )
+            _log.warning("a changed file cannot be used; the last good one is", problems=self.problems)
 
 
 def _look(path: Path) -> object:

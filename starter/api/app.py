@@ -11,6 +11,7 @@ from temporalio.client import Client
 from clients.host import Host
 from starter.acting import Actor
 from starter.api import environments, events, health, kubeconfig, templates
+from starter.api.limits import BodyLimit
 from starter.api.parts import Parts
 from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.asking import House
@@ -23,8 +24,6 @@ from starter.watching import Watches
 from worker.settings import Settings
 
 API_ROOT = "/api/v1"
-#: The largest request that makes sense names twenty people; all else is a mistake or an attack.
-MAX_BODY_BYTES = 64 * 1024
 
 _DESCRIPTION = """
 A Kubernetes cluster of your own, whole and usable, or gone without a trace.
@@ -76,12 +75,12 @@ def create_app(
         description=_DESCRIPTION,
         version=_version(),
         lifespan=life,
-        max_body_size=MAX_BODY_BYTES,
         redoc_url=None,
         docs_url="/docs",
         openapi_url=f"{API_ROOT}/openapi.json",
     )
     app.state.parts = parts
+    app.add_middleware(BodyLimit)
     handle_problems(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 422, 503))
     for module in (templates, environments, events, kubeconfig):

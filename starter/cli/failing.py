@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Code(IntEnum):
-    """Exit codes; docs/cli.md has them too."""
+    """Exit codes; `moorage --help` has them too."""
 
     OK = 0
     FAILED = 1

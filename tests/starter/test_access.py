@@ -1,0 +1,65 @@
+"""The table of who may do what: what people read is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from starter.access import TABLE, Principal, Relation, Role, Verb, may, relations, who_may
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "access.md"
+
+
+def documented() -> dict[Verb, set[Relation]]:
+    """The table in docs/access.md."""
+    rows = [line.strip("| ").split(" | ") for line in DOCUMENT.read_text().splitlines() if "|" in line]
+    header = next(row for row in rows if row[0] == "owner" and len(row) == 5)
+    columns = [Relation(cell) for cell in header]
+    verbs = {str(verb) for verb in Verb}
+    return {
+        Verb(row[0]): {column for column, cell in zip(columns, row[1:], strict=True) if cell == "yes"}
+        for row in rows
+        if row[0] in verbs
+    }
+
+
+def test_the_document_is_the_code() -> None:
+    """Ensures that docs/access.md shows exactly the table that is enforced."""
+    assert documented() == {verb: set(allowed) for verb, allowed in TABLE.items()}
+
+
+def test_strangers() -> None:
+    """Ensures that a stranger may do nothing, and that whoever may do something may also see it."""
+    for verb, allowed in TABLE.items():
+        assert Relation.STRANGER not in allowed
+        assert allowed <= TABLE[Verb.SHOW], verb
+
+
+@pytest.mark.parametrize(
+    ("principal", "expected"),
+    [
+        (Principal(person="", email="o@x.com", teams=("t",)), {Relation.OWNER, Relation.TEAM_MATE}),
+        (Principal(person="", email="o@x.com", teams=("u",)), {Relation.OWNER}),
+        (Principal(person="", email="c@x.com", teams=("u",)), {Relation.COLLABORATOR}),
+        (Principal(person="", email="m@x.com", teams=("u", "t")), {Relation.TEAM_MATE}),
+        (Principal(person="", email="p@x.com", teams=("u",), role=Role.PLATFORM), {Relation.PLATFORM}),
+        (Principal(person="", email="s@x.com", teams=("T", "", "o@x.com")), {Relation.STRANGER}),
+    ],
+)
+def test_what_somebody_is_to_an_environment(principal: Principal, expected: set[Relation]) -> None:
+    """Ensures that somebody is all that they are, whatever the case of addresses, and else a stranger."""
+    found = relations(principal, owner="O@x.com", team="t", collaborators=["C@X.com"])
+    assert found == expected
+
+
+def test_the_most_holds() -> None:
+    """Ensures that of several relations one that may is enough."""
+    assert may(Verb.DELETE, {Relation.COLLABORATOR, Relation.TEAM_MATE})
+    assert not may(Verb.DELETE, {Relation.COLLABORATOR})
+
+
+def test_who_may_in_words() -> None:
+    """Ensures that a refusal can say who it is for."""
+    assert who_may(Verb.DELETE) == "its owner, its team and the platform team"
+    assert who_may(Verb.RESUME_TEARDOWN) == "the platform team"
+    assert not re.search(r"None", "".join(map(who_may, Verb)))

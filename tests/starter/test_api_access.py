@@ -1,0 +1,107 @@
+"""The table of who may do what, walked through the real API: each verb, by each kind of person."""
+
+import httpx
+
+from starter.access import TABLE, Relation, Verb
+from starter.views import EnvironmentView
+from tests.starter.calling import Caller, problem
+from tests.support.stack import BOB, DAVE, unique
+
+#: What is called for each verb, and the statuses with which it is answered to those who may.
+CALLS: dict[Verb, tuple[str, str, set[int]]] = {
+    Verb.SHOW: ("GET", "", {200}),
+    Verb.WATCH: ("GET", "/events", {200}),
+    Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
+    # In `ready` these two are refused to those who may, which leaves the environment for the next one.
+    Verb.CANCEL: ("POST", "/cancel", {409}),
+    Verb.RESUME_TEARDOWN: ("POST", "/resume-teardown", {409}),
+    # Last, because it ends the environment. A repeat is answered.
+    Verb.DELETE: ("DELETE", "", {202}),
+}
+
+
+async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:
+    """Make the verb's call; of a stream, only its beginning."""
+    method, path, _ = CALLS[verb]
+    if verb is not Verb.WATCH:
+        return await caller.http.request(method, f"/environments/{name}{path}")
+    async with caller.http.stream(method, f"/environments/{name}{path}") as answer:
+        if answer.status_code != 200:
+            await answer.aread()
+        return answer
+
+
+async def is_listed(caller: Caller, view: EnvironmentView) -> bool:
+    answer = await caller.http.get("/environments", params={"limit": 200})
+    assert answer.status_code == 200
+    return view.name in {row["name"] for row in answer.json()["environments"]}
+
+
+async def test_every_verb_for_everybody(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
+    """Ensures that each verb is answered, hidden (404) or refused (403) as the table says, for each relation."""
+    blue = await bob.ready(unique("blue"), collaborators=[DAVE.email])
+    green = await dave.ready(unique("green"))
+    alone = await bob.ready(unique("alone"))
+    # (who, whose, what they are to it); Alice is in team blue, so her role alone shows with green.
+    people = [
+        (bob, blue, Relation.OWNER),
+        (dave, blue, Relation.COLLABORATOR),
+        (carol, blue, Relation.TEAM_MATE),
+        (alice, green, Relation.PLATFORM),
+        (bob, green, Relation.STRANGER),
+        (dave, alone, Relation.STRANGER),
+    ]
+    for caller, view, relation in people:
+        assert await is_listed(caller, view) == (relation in TABLE[Verb.LIST]), relation
+    for verb, (_, _, allowed) in CALLS.items():
+        # Strangers first: what they ask for must not have happened when the others come.
+        for caller, view, relation in reversed(people):
+            answer = await call(caller, verb, view.name)
+            expected = allowed
+            if relation not in TABLE[verb]:
+                expected = {403} if relation in TABLE[Verb.SHOW] else {404}
+            assert answer.status_code in expected, (verb, relation, answer.text)
+    assert (await bob.show(alone.name)).phase == "ready"
+    await bob.gone(alone.name)
+
+
+async def test_hidden_is_as_if_it_were_not(bob: Caller, dave: Caller) -> None:
+    """Ensures that what is hidden is answered in the very words of what is not there."""
+    hidden = unique("hidden")
+    await bob.ask(hidden)
+    nothing = unique("hidden")
+    for verb in CALLS:
+        there = problem(await call(dave, verb, hidden), 404)
+        absent = problem(await call(dave, verb, nothing), 404)
+        assert there["detail"].replace(hidden, "") == absent["detail"].replace(nothing, "")
+    await bob.gone(hidden)
+
+
+async def test_without_a_token(nobody: Caller) -> None:
+    """Ensures that whoever shows no token, or one that is not known, is told no more than that."""
+    for path in ("/environments", "/environments/x", "/environments/x/events", "/templates"):
+        content = problem(await nobody.http.get(path), 401)
+        assert content["type"].endswith(":who-are-you")
+        for header in ("Bearer nonsense", "Bearer ", "Basic YTpi", "Bearer \xe9", "nonsense"):
+            answer = await nobody.http.get(path, headers={"Authorization": header.encode("latin-1")})
+            problem(answer, 401)
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_health_needs_no_token(nobody: Caller) -> None:
+    """Ensures that those who run the API can ask after it without being people."""
+    base = str(nobody.http.base_url).removesuffix("/api/v1/")
+    for path in ("/healthz", "/readyz"):
+        answer = await nobody.http.get(f"{base}{path}")
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_lists_hold_what_one_may_see(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
+    """Ensures that a filter never shows more than the whole list would."""
+    mine = await bob.ready(unique("mine"))
+    for query in ({"owner": BOB.email}, {"team": "blue"}, {}):
+        answer = await dave.http.get("/environments", params=query)
+        assert mine.name not in answer.text
+        for caller in (alice, bob, carol):
+            assert mine.name in (await caller.http.get("/environments", params=query)).text
+    await bob.gone(mine.name)

@@ -1,0 +1,145 @@
+"""The catalogue: what is in it can be used, and what is wrong in a file is told with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from starter.catalogue import STARTER_TEMPLATES, load_catalogue, unknown_template
+from starter.located import FilesUnusable
+
+GOOD = """\
+version: 1
+description: For a test.
+chart:
+  version: 0.34.0
+kubernetes: v1.36.0
+size:
+  cpu: "2"
+  memory: 4Gi
+  storage: 10Gi
+  pods: 40
+ttl:
+  default: 8h
+  maximum: 3d
+"""
+
+
+def problems_in(tmp_path: Path, text: str, name: str = "small.yaml") -> list[str]:
+    """What is wrong with one file, each without the path of the folder."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FilesUnusable) as unusable:
+        load_catalogue(tmp_path)
+    return [str(problem).removeprefix(f"{tmp_path}/") for problem in unusable.value.problems]
+
+
+def test_the_starter_templates() -> None:
+    """Ensures that the templates that Moorage brings along can be loaded, and are for everybody."""
+    names = [template.name for template in load_catalogue(STARTER_TEMPLATES).offered_to([])]
+    assert names == ["medium", "small", "throwaway"]
+
+
+def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
+    """Ensures that a template is named like its file, whether it says so itself or not."""
+    (tmp_path / "one.yaml").write_text(GOOD)
+    (tmp_path / "two.yml").write_text(f"name: two\n{GOOD}")
+    catalogue = load_catalogue(tmp_path)
+    assert [template.name for template in catalogue.offered_to([])] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "expected"),
+    [
+        ("memory: 4Gi", "memory: 4GB", 'small.yaml:8: size.memory: "4GB" is not a Kubernetes quantity'),
+        ("  pods: 40\n", "", "small.yaml:6: size.pods: is missing"),
+        ("pods: 40", "pods: many", 'small.yaml:10: size.pods: "many" is not a whole number'),
+        ("pods: 40", "pods: 0", 'small.yaml:10: size.pods: "0" is too small: at least 1'),
+        ('cpu: "2"', "cpu: 2", 'small.yaml:7: size.cpu: "2" is not text: put it in quotes, "…"'),
+        ("v1.36.0", "1.36", 'small.yaml:5: kubernetes: "1.36" is not text: put it in quotes'),
+        (
+            "v1.36.0",
+            "latest",
+            'small.yaml:5: kubernetes: "latest" is not a Kubernetes version',
+        ),
+        ("storage:", "storrage:", 'size.storrage: there is no such field: did you mean "storage"?'),
+        ("chart:", "charts:", 'small.yaml:3: charts: there is no such field: did you mean "chart"?'),
+        ("8h", "eight", 'small.yaml:12: ttl.default: "eight" is not a length of time: write a number'),
+        ("8h", "4d", "small.yaml:11: ttl: the default is longer than the maximum"),
+        ("size:", "version: 2\nsize:", "small.yaml:6: version: stands here twice"),
+        ("description: For a test.", "description: ''", "small.yaml:2: description: is too short"),
+        ("version: 1\n", "version: 1\nname: other\n", "small.yaml:2: name: the file is small.yaml, so"),
+        ("version: 1\n", "version: 1\nteams: blue\n", 'small.yaml:2: teams: "blue" is not a list'),
+        ("version: 1\n", "version: 1\nvalues: 3\n", 'small.yaml:2: values: "3" is not a group of fields'),
+        ("version: 1", "version: [1", "small.yaml:2: is not valid YAML"),
+        (GOOD, "", "small.yaml:1: is not a template"),
+        (GOOD, "- a\n", "small.yaml:1: is not a template"),
+        (GOOD, "1: 2\n", "small.yaml:1: is not a template"),
+        (GOOD, "a: 2001-99-99\n", "small.yaml:1: is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected: str) -> None:
+    """Ensures that each mistake is told with file, line and field, and what would be right."""
+    assert change in GOOD
+    assert any(expected in problem for problem in problems_in(tmp_path, GOOD.replace(change, to, 1))), (
+        problems_in(tmp_path, GOOD.replace(change, to, 1))
+    )
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    """Ensures that every problem of every file is told, not only the first."""
+    (tmp_path / "a.yaml").write_text("oops: [")
+    (tmp_path / "b.yaml").write_text(GOOD.replace("4Gi", "x").replace("10Gi", "y"))
+    with pytest.raises(FilesUnusable) as unusable:
+        load_catalogue(tmp_path)
+    assert [problem.file.name for problem in unusable.value.problems] == ["a.yaml", "b.yaml", "b.yaml"]
+
+
+def test_two_files_of_one_name(tmp_path: Path) -> None:
+    """Ensures that a name that two files claim is refused."""
+    (tmp_path / "small.yaml").write_text(GOOD)
+    assert problems_in(tmp_path, GOOD, "small.yml") == [
+        "small.yml:1: small.yaml is the template small already"
+    ]
+
+
+@pytest.mark.parametrize("name", ["Small.yaml", "1st.yaml", f"{'x' * 31}.yaml", "a_b.yaml", "-.yaml"])
+def test_a_file_whose_name_cannot_be_a_name(tmp_path: Path, name: str) -> None:
+    """Ensures that a file whose name cannot be a template's is refused."""
+    [problem] = problems_in(tmp_path, GOOD, name)
+    assert "cannot be a name" in problem
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    """Ensures that no folder and an empty one are told as such, and that other files are no templates."""
+    with pytest.raises(FilesUnusable, match="cannot be read"):
+        load_catalogue(tmp_path / "nowhere")
+    (tmp_path / "README.md").write_text("not a template")
+    with pytest.raises(FilesUnusable, match="holds no template"):
+        load_catalogue(tmp_path)
+
+
+def test_what_is_not_text(tmp_path: Path) -> None:
+    """Ensures that a file that is not text is told, and not a crash."""
+    (tmp_path / "small.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FilesUnusable, match="not text in UTF-8"):
+        load_catalogue(tmp_path)
+
+
+def test_who_is_offered_what(tmp_path: Path) -> None:
+    """Ensures that a template for some teams is offered to these, and to whoever may see everything."""
+    (tmp_path / "all.yaml").write_text(GOOD)
+    (tmp_path / "some.yaml").write_text(f"{GOOD}teams: [blue, red]\n")
+    catalogue = load_catalogue(tmp_path)
+
+    def offered(*teams: str, everything: bool = False) -> list[str]:
+        return [template.name for template in catalogue.offered_to(teams, everything=everything)]
+
+    assert offered("green") == ["all"]
+    assert offered("green", "red") == ["all", "some"]
+    assert offered(everything=True) == ["all", "some"]
+
+
+def test_an_unknown_template_has_a_suggestion() -> None:
+    """Ensures that a mistyped name is answered with the one that was meant, a strange one with all."""
+    offered = load_catalogue(STARTER_TEMPLATES).offered_to([])
+    assert unknown_template("smal", offered) == 'there is no template "smal": did you mean "small"?'
+    assert unknown_template("qqq", offered).endswith("there is medium, small, throwaway")

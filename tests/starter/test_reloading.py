@@ -1,0 +1,62 @@
+"""Files that change while Moorage runs: a good change is taken over, a bad one changes nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from starter import reloading
+from starter.access import Principal
+from starter.catalogue import load_catalogue
+from starter.located import FilesUnusable
+from starter.reloading import Reloaded
+from starter.tokens import load_tokens, write_tokens
+from tests.starter.test_catalogue import GOOD
+
+ADA = Principal(person="Ada", email="ada@example.com", teams=("payments",))
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0.0)
+
+
+def test_a_token_that_is_taken_out(tmp_path: Path) -> None:
+    """Ensures that a token that is taken out of the file lets nobody in any more."""
+    file = tmp_path / "tokens.yaml"
+    write_tokens(file, [("one", ADA), ("two", ADA)])
+    tokens = Reloaded(file, load_tokens)
+    assert tokens.current().who("two") == ADA
+    write_tokens(file, [("one", ADA)])
+    assert tokens.current().who("two") is None
+    assert tokens.current().who("one") == ADA
+
+
+def test_a_file_that_breaks(tmp_path: Path) -> None:
+    """Ensures that a broken change leaves the last good value and is told, until it is mended."""
+    file = tmp_path / "small.yaml"
+    file.write_text(GOOD)
+    catalogue = Reloaded(tmp_path, load_catalogue)
+    file.write_text("oops")
+    assert catalogue.current().get("small")
+    assert "is not a template" in catalogue.problems[0]
+    file.write_text(GOOD.replace("For a test", "Mended"))
+    mended = catalogue.current().get("small")
+    assert mended is not None
+    assert mended.description == "Mended."
+    assert catalogue.problems == ()
+
+
+def test_a_file_that_vanishes(tmp_path: Path) -> None:
+    """Ensures that a file that vanishes is a problem, and the last good value stays."""
+    file = tmp_path / "tokens.yaml"
+    write_tokens(file, [("one", ADA)])
+    tokens = Reloaded(file, load_tokens)
+    file.unlink()
+    assert tokens.current().who("one") == ADA
+    assert "cannot be read" in tokens.problems[0]
+
+
+def test_a_bad_start(tmp_path: Path) -> None:
+    """Ensures that what is bad from the start is not begun with."""
+    with pytest.raises(FilesUnusable):
+        Reloaded(tmp_path, load_catalogue)
