@@ -1,0 +1,36 @@
+"""A stack with an identity provider and one without, each emptied of faults after every test."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from embedded.stack import Part, Stack
+from tests.environment.asking import Asking
+from tests.environment.systems import Systems
+from tests.support.stack import hurried
+from tests.support.stand_ins import set_faults
+
+STAND_INS = (Part.CONTROL_PLANE, Part.DIRECTORY, Part.HOST)
+
+
+@pytest.fixture(scope="session")
+async def plain_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A whole stack without an identity provider."""
+    options = hurried(parts=frozenset(Part) - {Part.DIRECTORY})
+    async with Stack(tmp_path_factory.mktemp("plain-stack"), options) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def asking(stack: Stack) -> AsyncIterator[Asking]:
+    """Alice, at the API of the shared stack; afterwards no stand-in has faults."""
+    async with Asking(stack) as asking:
+        yield asking
+    for part in STAND_INS:
+        set_faults(stack.url(part))
+
+
+@pytest.fixture
+def systems(stack: Stack) -> Systems:
+    """What the shared stack's systems really hold."""
+    return Systems(stack)
