@@ -1,0 +1,59 @@
+"""Makes what `docker-compose.yml` needs before its first start: secrets, and `.env`. Never replaces anything.
+
+`python3 deploy/prepare.py`, with any Python from 3.11 on; needs nothing installed.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import string
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+SECRETS = CHECKOUT / "deploy" / "secrets"
+#: For the stand-ins any random text will do; for real systems, theirs goes into these files.
+RANDOM = ("temporal-db-password", "control-plane-api-key", "identity-token", "host-token")
+FIRST_PERSON = {
+    "person": "Alice",
+    "email": "alice@example.com",
+    "teams": ["platform"],
+    "role": "platform",
+}
+#: Who the image runs as when the files belong to root, as whom nothing of ours shall run.
+NOBODY = 10001
+_LETTERS = string.ascii_lowercase + string.digits
+
+
+def main() -> None:
+    """Make what is missing, and say so."""
+    os.umask(0o077)
+    SECRETS.mkdir(exist_ok=True)
+    make(SECRETS / ".gitignore", "*\n")
+    for name in RANDOM:
+        make(SECRETS / name, secrets.token_urlsafe(32) + "\n")
+    token = secrets.token_urlsafe(32)
+    tokens = {"tokens": [{"sha256": hashlib.sha256(token.encode()).hexdigest(), **FIRST_PERSON}]}
+    if make(SECRETS / "api-tokens", json.dumps(tokens, indent=2) + "\n"):
+        print(f"  the first token, {FIRST_PERSON['email']}'s, shown this once: {token}")
+    installation = "".join(secrets.choice(_LETTERS) for _ in range(12))
+    user, group = os.getuid() or NOBODY, os.getgid() or NOBODY
+    make(CHECKOUT / ".env", f"MOORAGE_INSTALLATION={installation}\nRUN_AS={user}:{group}\n")
+    if os.getuid() == 0:
+        for path in (SECRETS, *SECRETS.iterdir()):
+            os.chown(path, user, group)
+    print("for real systems: their URLs in .env, their keys in deploy/secrets, the people in api-tokens")
+
+
+def make(path: Path, content: str) -> bool:
+    """Write the file unless it is there; whether it was made."""
+    if path.exists():
+        print(f"kept {path.relative_to(CHECKOUT)}")
+        return False
+    path.write_text(content, encoding="utf-8")
+    print(f"made {path.relative_to(CHECKOUT)}")
+    return True
+
+
+if __name__ == "__main__":
+    main()
