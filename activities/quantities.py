@@ -1,6 +1,7 @@
 """Sums of Kubernetes quantities: "500m" of a CPU, "4Gi" of memory."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 
 from activities.errors import NotAccepted
 
@@ -16,20 +17,19 @@ _FACTORS = {
     "Gi": Decimal(2**30),
     "Ti": Decimal(2**40),
 }
+_FORM = re.compile(rf"(?P<number>[0-9]+(\.[0-9]+)?)(?P<suffix>{'|'.join(_FACTORS)})")
 
 
 def parse(quantity: str) -> Decimal:
     """How much `quantity` is, in CPUs or bytes. NotAccepted if it is none."""
-    number = quantity.rstrip("".join({letter for suffix in _FACTORS for letter in suffix}))
-    suffix = quantity[len(number) :]
-    try:
-        return Decimal(number) * _FACTORS[suffix]
-    except (InvalidOperation, KeyError):
+    match = _FORM.fullmatch(quantity)
+    if match is None:
         raise NotAccepted(
             "template",
             f'"{quantity}" in the template\'s values is not a quantity of CPU, memory or storage',
             'Write it as Kubernetes does, such as "500m" or "4Gi"',
-        ) from None
+        )
+    return Decimal(match["number"]) * _FACTORS[match["suffix"]]
 
 
 def cpus(*quantities: str) -> str:

@@ -31,6 +31,7 @@ from contracts.activities import (
     VClusterStep,
 )
 from contracts.environment import Environment, Receipt, System
+from contracts.naming import OwnerMark
 
 #: How long a pending release may be the work of a Helm that still runs, in a worker that was taken for dead:
 #: an install without waiting takes a second or two. After that nobody works on it.
@@ -68,28 +69,32 @@ class VCluster(VClusterStep):
         environment = input.environment
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
-        if not is_own_namespace(await host.get_namespace(name), mark):
-            # It was only ever made in a namespace of ours: there is none, so neither is the release.
-            return RemoveResult(note=NOTHING_THERE)
         release = await host.get_release(name, name)
         if release is not None and not mark.is_in(release.labels):
             return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
-        if release is None and not await host.leftovers(name, name):
+        if release is None and not await _left_without_release(host, name, mark):
             return RemoveResult(note=NOTHING_THERE)
         await _take_down(host, name, installed=release is not None)
         return RemoveResult(note=f"uninstalled {name} and deleted its volumes")
 
     @activity.defn(name="vcluster.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """What is left of our release in our namespace."""
+        """What is left of our release."""
         host = host_of(self._hosts, input.environment)
         name, mark = input.environment.derived_name, input.environment.mark
-        if not is_own_namespace(await host.get_namespace(name), mark):
-            return InspectResult()
         release = await host.get_release(name, name)
-        if release is not None and not mark.is_in(release.labels):
+        if release is None:
+            return InspectResult(left=tuple(await _left_without_release(host, name, mark)))
+        if not mark.is_in(release.labels):
             return InspectResult()
         return InspectResult(left=tuple(await host.leftovers(name, name)))
+
+
+async def _left_without_release(host: Host, name: str, mark: OwnerMark) -> list[str]:
+    """What an uninstalled release has left. Without its labels, it is ours if its namespace is."""
+    if not is_own_namespace(await host.get_namespace(name), mark):
+        return []
+    return await host.leftovers(name, name)
 
 
 async def _usable_release(host: Host, environment: Environment) -> Release | None:

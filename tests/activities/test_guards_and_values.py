@@ -1,0 +1,190 @@
+"""The pure parts: quotas and policies, chart values, quantities, and whose a mark is."""
+
+import json
+from typing import Any
+
+import pytest
+
+from activities.errors import Conflict, NotAccepted
+from activities.guards import guards
+from activities.marks import mark_text, require_ours, whose
+from activities.quantities import cpus, least, octets
+from activities.values import compose, overlay
+from contracts.environment import Environment
+from tests.activities.conftest import OTHER_INSTALLATION, an_environment
+
+ENVIRONMENT = an_environment("demo")
+
+
+def guard(environment: Environment, kind: str, name: str = "moorage") -> dict[str, Any]:
+    [found] = [
+        each
+        for each in guards(environment, compose(environment))
+        if (each["kind"], each["metadata"]["name"]) == (kind, name)
+    ]
+    spec = found["spec"]
+    assert isinstance(spec, dict)
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("quantities", "total"),
+    [(("2", "500m"), "2500m"), (("0.5", "0.5"), "1000m"), (("100m",), "100m"), (("1k",), "1000000m")],
+)
+def test_cpus_add_up(quantities: tuple[str, ...], total: str) -> None:
+    assert cpus(*quantities) == total
+
+
+@pytest.mark.parametrize(
+    ("quantities", "total"),
+    [
+        (("4Gi", "512Mi"), "4608Mi"),
+        (("1G",), "1000000000"),
+        (("1.5Gi",), "1536Mi"),
+        (("1048576",), "1Mi"),
+    ],
+)
+def test_octets_add_up(quantities: tuple[str, ...], total: str) -> None:
+    assert octets(*quantities) == total
+
+
+@pytest.mark.parametrize("text", ["", "plenty", "4GiB", "Gi", "1 Gi", "--1", "None"])
+def test_what_is_no_quantity_is_told(text: str) -> None:
+    with pytest.raises(NotAccepted, match=f'"{text}"'):
+        octets(text)
+
+
+def test_the_least_quantity_is_the_smallest_and_not_the_shortest() -> None:
+    assert least("1Gi", "512Mi", "2G") == "512Mi"
+
+
+def test_the_quota_is_the_size_and_what_the_vcluster_itself_needs() -> None:
+    hard = guard(ENVIRONMENT, "ResourceQuota")["hard"]
+    assert hard["limits.cpu"] == "5000m", "2 of the template, 2 of the control plane, 1 of its DNS"
+    assert hard["limits.memory"] == "6314Mi", "4 Gi, 2 Gi and 170 Mi"
+    assert hard["requests.storage"] == "15360Mi", "10 Gi, and 5 Gi of the control plane's volume"
+    assert hard["pods"] == "24"
+
+
+def test_the_quota_follows_what_a_template_gives_its_control_plane() -> None:
+    more = {"controlPlane": {"statefulSet": {"resources": {"limits": {"cpu": "4", "memory": "4Gi"}}}}}
+    hard = guard(an_environment("demo", values=more), "ResourceQuota")["hard"]
+    assert (hard["limits.cpu"], hard["limits.memory"]) == ("7000m", "8362Mi")
+
+
+@pytest.mark.parametrize(
+    ("kind", "load_balancers", "node_ports"),
+    [(None, "0", "0"), ("ClusterIP", "0", "0"), ("NodePort", "0", "2"), ("LoadBalancer", "1", "2")],
+)
+def test_only_the_way_in_gets_ports_of_the_nodes(
+    kind: str | None, load_balancers: str, node_ports: str
+) -> None:
+    values = {"controlPlane": {"service": {"spec": {"type": kind}}}} if kind else {}
+    hard = guard(an_environment("demo", values=values), "ResourceQuota")["hard"]
+    assert (hard["services.loadbalancers"], hard["services.nodeports"]) == (load_balancers, node_ports)
+
+
+def test_a_container_that_names_no_limits_never_gets_more_than_the_environment_has() -> None:
+    [limits] = guard(ENVIRONMENT, "LimitRange")["limits"]
+    assert limits["default"] == {"cpu": "500m", "memory": "512Mi"}
+
+
+def test_nothing_goes_in_or_out_but_for_the_exceptions() -> None:
+    deny = guard(ENVIRONMENT, "NetworkPolicy", "moorage-deny")
+    assert deny == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [],
+        "egress": [],
+    }
+
+
+def test_what_may_leave_for_anywhere_leaves_from_the_vcluster_itself_or_is_dns() -> None:
+    anywhere = {}
+    for each in guards(ENVIRONMENT, compose(ENVIRONMENT)):
+        for rule in each["spec"].get("egress", []):
+            if "to" not in rule:
+                anywhere[each["metadata"]["name"]] = each["spec"]["podSelector"]
+    assert anywhere == {
+        "moorage-dns": {},
+        "moorage-host-api": {"matchLabels": {"app": "vcluster", "release": "moor-demo"}},
+    }
+
+
+def test_pods_reach_the_internet_and_no_private_address() -> None:
+    [rule] = guard(ENVIRONMENT, "NetworkPolicy", "moorage-internet")["egress"]
+    blocks = {block["ipBlock"]["cidr"]: block["ipBlock"]["except"] for block in rule["to"]}
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(blocks["0.0.0.0/0"])
+
+
+def test_every_guard_bears_the_mark_and_is_in_the_namespace() -> None:
+    for each in guards(ENVIRONMENT, compose(ENVIRONMENT)):
+        assert each["metadata"]["labels"] == ENVIRONMENT.mark.labels
+        assert each["metadata"]["namespace"] == "moor-demo"
+
+
+def test_guards_and_values_are_the_same_each_time_and_plain_json() -> None:
+    values = compose(ENVIRONMENT)
+    assert values == compose(ENVIRONMENT)
+    assert json.loads(json.dumps(values)) == values
+    objects = guards(ENVIRONMENT, values)
+    assert json.loads(json.dumps(objects)) == objects
+
+
+def test_a_template_lies_over_our_values_and_a_host_over_both() -> None:
+    environment = an_environment("demo", values={"telemetry": {"enabled": True}, "sync": {"a": 1, "b": 1}})
+    values = compose(environment, {"sync": {"b": 2}})
+    assert values["telemetry"] == {"enabled": True}
+    assert values["sync"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("policy", ["resourceQuota", "limitRange", "networkPolicy"])
+def test_no_template_turns_on_the_charts_own_policies(policy: str) -> None:
+    environment = an_environment("demo", values={"policies": {policy: {"enabled": True}}})
+    assert compose(environment)["policies"][policy]["enabled"] is False
+
+
+def test_the_kubernetes_version_is_written_as_the_chart_has_it() -> None:
+    assert compose(ENVIRONMENT)["controlPlane"]["distro"]["k8s"]["version"] == "v1.36.0"
+
+
+def test_an_overlay_changes_neither_layer() -> None:
+    below, above = {"a": {"b": 1}}, {"a": {"c": 2}}
+    assert overlay(below, above) == {"a": {"b": 1, "c": 2}}
+    assert (below, above) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+MARK = ENVIRONMENT.mark
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "was not made by Moorage"),
+        ("", "was not made by Moorage"),
+        ("made by hand", "was not made by Moorage"),
+        ("a//b", "was not made by Moorage"),
+        (an_environment("demo", life="later").mark.text, "belongs to another life of the environment demo"),
+        (an_environment("other").mark.text, "belongs to the environment other"),
+        (
+            an_environment("demo", installation=OTHER_INSTALLATION).mark.text,
+            f"belongs to another installation of Moorage, {OTHER_INSTALLATION}",
+        ),
+    ],
+)
+def test_a_conflict_says_whose_it_is(found: str | None, words: str) -> None:
+    assert whose(found, MARK) == words
+    with pytest.raises(Conflict, match=words):
+        require_ours("control plane", "Project moor-demo", found, MARK)
+
+
+@pytest.mark.parametrize("found", [MARK.text + " ", MARK.text.upper(), MARK.text[:-1], f"{MARK.text}/x"])
+def test_nearly_our_mark_is_not_our_mark(found: str) -> None:
+    with pytest.raises(Conflict):
+        require_ours("control plane", "Project moor-demo", found, MARK)
+
+
+def test_our_mark_is_ours_as_text_and_as_labels() -> None:
+    require_ours("control plane", "Project moor-demo", MARK.text, MARK)
+    assert mark_text(MARK.labels) == MARK.text
+    assert mark_text({"app": "vcluster"}) is None
