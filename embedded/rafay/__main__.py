@@ -6,6 +6,8 @@ import socket
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from embedded.faults import FaultInjector
 from embedded.rafay.app import Keys, RafayStandIn
 from embedded.rafay.store import Store
@@ -19,22 +21,19 @@ READ_ONLY_KEY_VARIABLE = "RAFAY_STAND_IN_READ_ONLY_KEY"
 
 def main() -> None:
     """Read the arguments and serve."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     key = os.environ.get(KEY_VARIABLE)
     if not key:
         sys.exit(f"{KEY_VARIABLE} must be set: the API key that the stand-in accepts")
+    try:
+        switches = Switches(**{name: getattr(options, name) for name in Switches.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        parser.error(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
     store = Store(options.database)
     for email in options.user:
         store.add_user(email)
-    switches = Switches(
-        missing_status=options.missing_status,
-        bootstrap_form=options.bootstrap_form,
-        bootstrap_misses=options.bootstrap_misses,
-        latency=options.latency,
-        forced_delete=options.forced_delete,
-        agent_silence=options.agent_silence,
-        page_limit=options.page_limit,
-    )
     stand_in = RafayStandIn(
         store,
         Keys(key, os.environ.get(READ_ONLY_KEY_VARIABLE) or None),

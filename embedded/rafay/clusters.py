@@ -10,14 +10,13 @@ import hmac
 import json
 import secrets
 import sqlite3
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from embedded.rafay.answers import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.lines import Lines
 from embedded.rafay.listing import check_name, existing, page
 from embedded.rafay.manifest import AgentIdentity, bootstrap_manifest
 from embedded.rafay.requests import Request, Route
@@ -61,15 +60,6 @@ class _Failure(BaseModel):
     reason: str = "failed on purpose"
 
 
-@dataclass
-class _Line:
-    """The line to the agent of one cluster: set `news` when there is something to tell it."""
-
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    held: int = 0
-    last_seen: float = field(default_factory=time.monotonic)
-
-
 class Clusters:
     """Handlers of clusters and of their agents, which find the stand-in at `endpoint`.
 
@@ -83,9 +73,7 @@ class Clusters:
         self._switches = switches
         self._endpoint = endpoint
         self._agent_image = agent_image
-        self._lines: dict[str, _Line] = {}
-        self._started = time.monotonic()
-        self._stopping = False
+        self._lines = Lines()
 
     def routes(self) -> list[Route]:
         """All paths that are handled here."""
@@ -110,9 +98,7 @@ class Clusters:
 
     def stop(self) -> None:
         """Let go of all held check-ins."""
-        self._stopping = True
-        for line in self._lines.values():
-            line.news.set()
+        self._lines.end()
 
     def fail(self, name: str, body: bytes) -> None:
         """Make the registration of the named cluster fail at a stage, or take that back."""
@@ -156,7 +142,7 @@ class Clusters:
         if cluster["deleting"] != "forced":
             how = "forced" if forced else "asked"
             self._store.run("UPDATE clusters SET deleting = ? WHERE id = ?", how, cluster["id"])
-            self._tell(cluster["id"])
+            self._lines.tell(cluster["id"])
             if forced:
                 self._forget_soon(cluster["id"])
         return reply({})
@@ -189,7 +175,7 @@ class Clusters:
             version = "UPDATE clusters SET kubernetes_version = ? WHERE id = ?"
             self._store.run(version, checked.kubernetes_version, id)
         if not cluster["deleting"]:
-            await self._hold(id, request, min(checked.wait, MAX_WAIT_SECONDS))
+            await self._lines.hold(id, min(checked.wait, MAX_WAIT_SECONDS), request.disconnected)
             cluster = self._of_agent(request)
         return reply({"action": "deregister" if cluster["deleting"] else "none"})
 
@@ -200,38 +186,12 @@ class Clusters:
         self._forget(cluster["id"])
         return reply({})
 
-    async def _hold(self, id: str, request: Request, seconds: float) -> None:
-        """Return after `seconds`, when there is news for the agent, or when it has gone away."""
-        line = self._lines.setdefault(id, _Line())
-        line.held += 1
-        try:
-            if seconds and not self._stopping:
-                waits = [
-                    asyncio.ensure_future(line.news.wait()),
-                    asyncio.ensure_future(request.disconnected()),
-                ]
-                try:
-                    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for wait in waits:
-                        wait.cancel()
-        finally:
-            line.held -= 1
-            line.last_seen = time.monotonic()
-
-    def _tell(self, id: str) -> None:
-        line = self._lines.get(id)
-        if line:
-            line.news.set()
-            line.news = asyncio.Event()  # for the next check-ins, which have read the record themselves
-
     def _forget_soon(self, id: str) -> None:
         asyncio.get_running_loop().call_later(self._switches().forced_delete, self._forget, id)
 
     def _forget(self, id: str) -> None:
         self._store.run("DELETE FROM clusters WHERE id = ?", id)
-        self._tell(id)
-        self._lines.pop(id, None)
+        self._lines.forget(id)
 
     # Rows
 
@@ -275,10 +235,7 @@ class Clusters:
         }
 
     def _health(self, id: str) -> int:
-        line = self._lines.get(id)
-        last_seen = line.last_seen if line else self._started
-        heard = line is not None and line.held > 0
-        heard = heard or time.monotonic() - last_seen < self._switches().agent_silence
+        heard = self._lines.silent_for(id) < self._switches().agent_silence
         return _HEALTHY if heard else _UNHEALTHY
 
 
