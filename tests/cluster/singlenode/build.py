@@ -24,6 +24,7 @@ PROGRAMS = {
     "addons": "./addons",
     "coredns": "./coredns",
     "pause": "./pause",
+    "fetch": "./fetch",
     "etcd": "go.etcd.io/etcd/server/v3",
     "kine": "github.com/k3s-io/kine",
     "vcluster": "github.com/loft-sh/vcluster/cmd/vcluster",

@@ -35,7 +35,7 @@ SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 IMAGES = [
     Image(PAUSE, {"/pause": "pause"}, ["/pause"]),
-    Image(TOOLBOX, {}, ["/bin/sh"], shell=True),
+    Image(TOOLBOX, {"/bin/fetch": "fetch"}, ["/bin/sh"], shell=True),
     Image(COREDNS, {"/coredns": "coredns"}, ["/coredns"]),
     # The chart's first container copies /kubernetes/ with `cp` into a volume, from which the second runs it.
     Image(
@@ -110,7 +110,8 @@ def _tools(busybox: Path) -> list[str]:
     listed = subprocess.run(
         [str(busybox), "--list"], capture_output=True, text=True, check=True
     ).stdout.split()
-    return [tool for tool in listed if tool != "busybox"]
+    # A static glibc crashes when it looks up a name: `fetch` stands in for wget.
+    return [tool for tool in listed if tool not in ("busybox", "wget")]
 
 
 def _folders(paths: list[str]) -> list[str]:

@@ -124,7 +124,7 @@ def wait_ready(layout: Layout, say: Say) -> None:
     """The API answers, the node is Ready, images are in, volumes and DNS work."""
     deadline = time.monotonic() + READY_WITHIN
     stages: list[tuple[str, Callable[[], bool]]] = [
-        ("API server", lambda: kubectl(layout, "get", "--raw", "/readyz").returncode == 0),
+        ("API server", lambda: api_ready(layout)),
         ("system objects", lambda: apply_system(layout)),
         ("images", lambda: layout.imported.exists()),
         ("node", lambda: node_ready(layout)),
@@ -141,6 +141,10 @@ def wait_ready(layout: Layout, say: Say) -> None:
             if time.monotonic() > deadline:
                 raise ClusterError(f"No {name} within {READY_WITHIN:.0f} s; see {layout.logs}.")
             time.sleep(POLL)
+
+
+def api_ready(layout: Layout) -> bool:
+    return kubectl(layout, "get", "--raw", "/readyz").returncode == 0
 
 
 def apply_system(layout: Layout) -> bool:
@@ -232,10 +236,7 @@ def pause(layout: Layout, component: str, *, paused: bool) -> None:
         mark.unlink(missing_ok=True)
         until(lambda: component in process_names(state), f"{component} does not start.")
         if component == "kube-apiserver":
-            until(
-                lambda: kubectl(layout, "get", "--raw", "/readyz").returncode == 0,
-                "The API server is not ready.",
-            )
+            until(lambda: api_ready(layout), "The API server is not ready.", READY_WITHIN)
 
 
 def process_names(state: State) -> set[str]:
@@ -329,8 +330,8 @@ def kubectl(layout: Layout, *arguments: str, text: str | None = None) -> subproc
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
 
 
-def until(reached: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + GONE_WITHIN
+def until(reached: Callable[[], bool], otherwise: str, within: float = GONE_WITHIN) -> None:
+    deadline = time.monotonic() + within
     while not reached():
         if time.monotonic() > deadline:
             raise ClusterError(otherwise)
