@@ -1,0 +1,82 @@
+"""What is shipped for deploying says what the code says: settings, search attributes, the server's limits."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT, search_attributes
+from starter.tokens import load_tokens
+from tests.support.stand_ins import CHECKOUT
+from worker.settings import Settings, load_settings
+
+COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
+
+
+def settings_of(service: str, folder: Path, env: dict[str, str]) -> Settings:
+    """The settings of a service of the compose file, with the secrets of `folder`, under `env`."""
+
+    def value_of(match: re.Match[str]) -> str:
+        name, operator, default = match.groups()
+        given = env.get(name)
+        return default if given is None or (operator == ":-" and not given) else given
+
+    environment = {
+        name: re.sub(r"\$\{(\w+)(:?-)([^}]*)\}", value_of, str(text)).replace("/run/secrets", str(folder))
+        for name, text in COMPOSE["services"][service]["environment"].items()
+    }
+    return load_settings(environment)
+
+
+def prepared(tmp_path: Path) -> Path:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(CHECKOUT / "deploy" / "prepare.py", tmp_path / "deploy")
+    script = [sys.executable, str(tmp_path / "deploy" / "prepare.py")]
+    first = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    again = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    assert "made .env" in first
+    assert "made" not in again
+    return tmp_path / "deploy" / "secrets"
+
+
+def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
+    """Ensures that what deploy/prepare.py makes is all that is needed, and that nobody else can read it."""
+    secrets = prepared(tmp_path)
+    env = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    for service in ("worker", "api"):
+        settings = settings_of(service, secrets, env)
+        assert settings.installation == env["MOORAGE_INSTALLATION"]
+        assert settings.identity is not None
+    assert settings.api.tokens_file is not None
+    assert load_tokens(settings.api.tokens_file).who("nobody's") is None
+    assert [path for path in secrets.iterdir() if path.stat().st_mode & 0o077] == []
+
+    without = env | {"MOORAGE_IDENTITY__URL": "", "MOORAGE_IDENTITY__TOKEN_FILE": ""}
+    assert settings_of("worker", secrets, without).identity is None
+
+
+def test_compose_declares_each_secret_that_it_uses() -> None:
+    """Ensures that every secret that a service reads is there for it."""
+    for name, service in COMPOSE["services"].items():
+        used = set(re.findall(r"/run/secrets/([a-z-]+)", json.dumps(service)))
+        assert used <= set(service.get("secrets", [])), name
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"]), name
+
+
+def test_search_attributes_are_those_of_the_contracts() -> None:
+    """Ensures that a namespace made for the compose file has what the worker looks for."""
+    script = (CHECKOUT / "deploy" / "temporal" / "prepare-namespace.sh").read_text()
+    assert dict(re.findall(r"--name (\w+) --type (\w+)", script)) == dict(search_attributes())
+
+
+def test_server_is_as_fast_as_the_embedded_one() -> None:
+    """Ensures that the limits that are raised for `moorage up` are raised here too."""
+    config = yaml.safe_load((CHECKOUT / "deploy" / "temporal" / "dynamic-config.yaml").read_text())
+    values = {name: entries[0]["value"] for name, entries in config.items()}
+    queues = ("transfer", "timer", "visibility")
+    limits = {f"history.{queue}ProcessorMaxPollRPS": QUEUE_TASKS_PER_SECOND for queue in queues}
+    assert values == limits | {"history.timerProcessorMaxTimeShift": TIMER_SHIFT}

@@ -1,0 +1,105 @@
+"""The worker as a process: it says when it takes work, what it measures, and ends when it is told to."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from temporalio.testing import WorkflowEnvironment
+
+from embedded.serve import listening_socket
+from tests.support.stand_ins import CHECKOUT
+from tests.worker.test_settings import LEAST
+
+#: Longest wait for what takes seconds when the cores are busy.
+PATIENCE = 40.0
+
+
+@contextmanager
+def a_worker(address: str, folder: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """`moorage worker` with systems that are not there: it calls them when it has steps to do."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MOORAGE", "TEMPORAL"))}
+    ours = {"TEMPORAL_ADDRESS": address, "MOORAGE_READY_FILE": str(folder / "ready"), **more}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moorage", "worker"],
+        env=kept | LEAST | ours,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=CHECKOUT,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it was never ready"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with listening_socket() as sock:
+        return int(sock.getsockname()[1])
+
+
+def test_from_ready_to_stopped(temporal_server: WorkflowEnvironment, tmp_path: Path) -> None:
+    """Ensures that its file is there while it takes work, its metrics are in seconds, and SIGTERM ends it."""
+    address, port = temporal_server.client.service_client.config.target_host, free_port()
+    with a_worker(address, tmp_path, MOORAGE_WORKER__METRICS=f"127.0.0.1:{port}") as worker:
+        wait_for(tmp_path / "ready", worker)
+        assert (tmp_path / "ready").read_text().strip() == str(worker.pid)
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        assert "temporal_worker_start" in metrics
+        # A bucket of fifty milliseconds.
+        assert re.search(r'temporal_request_latency_bucket\{[^}]*le="0.05"', metrics)
+        worker.send_signal(signal.SIGTERM)
+        _, err = worker.communicate(timeout=PATIENCE)
+    assert worker.returncode == 0, err
+    assert '"event": "stopped"' in err
+    assert not (tmp_path / "ready").exists()
+    assert "planted" not in err
+
+
+def test_told_to_stop_while_it_waits(tmp_path: Path) -> None:
+    """Ensures that a worker that waits for its Temporal server can be stopped at once."""
+    with a_worker(f"127.0.0.1:{free_port()}", tmp_path) as worker:
+        time.sleep(4)  # long enough to be waiting, far shorter than its patience
+        begin = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        _, err = worker.communicate(timeout=PATIENCE)
+        assert time.monotonic() - begin < 5
+    assert worker.returncode in (0, -signal.SIGTERM), err
+
+
+def test_port_of_metrics_is_taken(temporal_server: WorkflowEnvironment, tmp_path: Path) -> None:
+    """Ensures that a taken port is told in a sentence and ends the start."""
+    address = temporal_server.client.service_client.config.target_host
+    with (
+        listening_socket() as sock,
+        a_worker(address, tmp_path, MOORAGE_WORKER__METRICS=f"127.0.0.1:{sock.getsockname()[1]}") as worker,
+    ):
+        _, err = worker.communicate(timeout=PATIENCE)
+    assert worker.returncode == 2
+    assert "metrics cannot be offered at 127.0.0.1" in err
+    assert "Traceback" not in err
+
+
+def test_settings_that_are_missing(tmp_path: Path) -> None:
+    """Ensures that a worker does not begin with settings that cannot be used, and tells all of them."""
+    missing = {"MOORAGE_INSTALLATION": "", "MOORAGE_CONTROL_PLANE__API_KEY": ""}
+    with a_worker("127.0.0.1:1", tmp_path, **missing) as worker:
+        _, err = worker.communicate(timeout=PATIENCE)
+    assert worker.returncode == 2
+    assert all(name in err for name in missing)
+    assert "planted" not in err
