@@ -3,6 +3,7 @@
 It never retries: retries are Temporal's, where they can be seen.
 """
 
+import asyncio
 import email.utils
 import json
 import ssl
@@ -28,8 +29,14 @@ from clients.errors import (
 
 #: Time to get a connection: a system that does not even accept one within this is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
-#: Kept-open connections; beyond it calls share or wait, so that a burst does not become a flood.
-MAX_CONNECTIONS = 64
+#: Calls under way at once; more of them wait, so that a burst does not become a flood. They wait before
+#: the pool of connections, not in it: its work for a call grows with the calls that wait in it.
+MAX_CALLS = 32
+#: Idle connections are closed before the other side does it (nginx after 75 s, most balancers after 60 s):
+#: a call that meets a closing connection is in doubt.
+KEEP_ALIVE = timedelta(seconds=30)
+#: Longest delay that is obeyed: a wrong clock or number must not stop an environment for days.
+LONGEST_RETRY_AFTER = timedelta(hours=1)
 #: Longest answer that is read: the largest legitimate ones are pages of lists and bootstrap manifests.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
@@ -73,6 +80,7 @@ class HttpSystem:
         self.timeout = timeout
         self._explain = explain
         self._classify = classify
+        self._turn = asyncio.Semaphore(MAX_CALLS)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers=dict(headers),
@@ -80,7 +88,11 @@ class HttpSystem:
                 timeout.total_seconds(),
                 connect=min(CONNECT_TIMEOUT, timeout).total_seconds(),
             ),
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            limits=httpx.Limits(
+                max_connections=MAX_CALLS,
+                max_keepalive_connections=MAX_CALLS,
+                keepalive_expiry=KEEP_ALIVE.total_seconds(),
+            ),
             verify=verify,
             follow_redirects=False,
             trust_env=True,
@@ -113,7 +125,10 @@ class HttpSystem:
         `operation` says in a few words what is being done ("create project demo"); it appears in errors.
         """
         try:
-            async with self._http.stream(method, path, params=query, json=body, headers=headers) as response:
+            async with (
+                self._turn,
+                self._http.stream(method, path, params=query, json=body, headers=headers) as response,
+            ):
                 answer = Answer(response.status_code, response.headers, await self._read(response, operation))
         except httpx.HTTPError as error:
             raise self._unreachable(method, operation, error) from error
@@ -196,12 +211,13 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     """The delay that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if value.isdigit():
-        return timedelta(seconds=int(value))
+    longest = LONGEST_RETRY_AFTER
+    if value.isascii() and value.isdigit():
+        return timedelta(seconds=min(int(value), longest.total_seconds()))
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(timedelta(0), moment - datetime.now(UTC))
+    if moment.tzinfo is None:  # "-0000": UTC, from a place that does not say where it is (RFC 5322, 3.3)
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(timedelta(0), moment - datetime.now(UTC)), longest)

@@ -14,6 +14,8 @@ import uvicorn
 
 #: How long open requests may finish when told to stop; clients of the embedded stack retry anyway.
 GRACE_SECONDS = 2
+#: Longer than any client keeps an idle connection, so that it is never we who cut one in use.
+KEEP_ALIVE_SECONDS = 75
 
 
 def listening_socket(port: int = 0) -> socket.socket:
@@ -62,6 +64,7 @@ def serve(
         log_level=logging.CRITICAL,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,
     )

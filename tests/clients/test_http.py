@@ -43,7 +43,6 @@ def test_delay_until_a_moment_is_counted_from_now() -> None:
     assert timedelta(seconds=85) < delay <= timedelta(seconds=90)
 
 
-@pytest.mark.xfail(strict=True, reason="clients.http.retry_after raises TypeError, ValueError, OverflowError")
 @pytest.mark.parametrize(
     "value",
     [
