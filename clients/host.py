@@ -14,6 +14,9 @@ from typing import Any, NoReturn, Protocol
 
 import yaml
 
+#: The one in C where PyYAML was built with it: ten times faster, and as safe.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 #: A Kubernetes object as it stands in a manifest: `apiVersion`, `kind`, `metadata` and the rest.
 Manifest = Mapping[str, Any]
 
@@ -43,12 +46,15 @@ class ReleaseStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Release:
-    """A Helm release as the host has it, with the labels that were given at its install."""
+    """A Helm release as the host has it, with the labels that were given at its install.
+
+    `chart_version` is empty where telling it would mean to read the whole record.
+    """
 
     name: str
     namespace: str
     status: ReleaseStatus
-    chart_version: str
+    chart_version: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,7 +85,7 @@ class Kubeconfig:
     Raises ValueError, without a word of the content, for what is no kubeconfig.
     """
 
-    __slots__ = ("__text", "fingerprint", "secret_name", "server")
+    __slots__ = ("__cluster", "__text", "__user", "fingerprint", "secret_name", "server")
 
     #: SHA-256 of the text, in hex: tells whether it is still the same one, and nothing else.
     fingerprint: str
@@ -89,10 +95,15 @@ class Kubeconfig:
     server: str
 
     def __init__(self, text: str, *, secret_name: str) -> None:
+        current = _current(text)
+        if current is None:
+            # Raised here and not where it was found: the parser's own error quotes what it could not read.
+            raise ValueError(f"what Secret {secret_name} holds is not a kubeconfig with a current context")
         self.__text = text
+        self.__cluster, self.__user = current
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         self.secret_name = secret_name
-        self.server = str(self.current()[0]["server"])
+        self.server = str(self.__cluster["server"])
 
     def text(self) -> str:
         """The YAML itself: a credential."""
@@ -100,27 +111,29 @@ class Kubeconfig:
 
     def current(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The cluster and the user of the current context, as the kubeconfig's YAML has them: credentials."""
-        try:
-            document = yaml.safe_load(self.__text)
-            wanted = document["current-context"]
-            context = next(entry["context"] for entry in document["contexts"] if entry["name"] == wanted)
-            cluster = next(
-                entry["cluster"] for entry in document["clusters"] if entry["name"] == context["cluster"]
-            )
-            user = next(entry["user"] for entry in document["users"] if entry["name"] == context["user"])
-            cluster["server"]
-        except (yaml.YAMLError, KeyError, TypeError, StopIteration):
-            pass
-        else:
-            return cluster, user
-        # Raised outside of the handler: the parser's own error quotes the lines that it could not read.
-        raise ValueError(f"what Secret {self.secret_name} holds is not a kubeconfig with a current context")
+        return self.__cluster, self.__user
 
     def __repr__(self) -> str:
         return f"Kubeconfig(server={self.server!r}, fingerprint={self.fingerprint[:12]!r}, text hidden)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a kubeconfig is not serialized")
+
+
+def _current(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    try:
+        document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - either of them is a safe one
+        wanted = document["current-context"]
+        context = next(entry["context"] for entry in document["contexts"] if entry["name"] == wanted)
+        cluster = next(
+            entry["cluster"] for entry in document["clusters"] if entry["name"] == context["cluster"]
+        )
+        user = next(entry["user"] for entry in document["users"] if entry["name"] == context["user"])
+        cluster["server"]
+        dict(user)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, StopIteration):
+        return None
+    return cluster, user
 
 
 class VirtualCluster(Protocol):
@@ -163,6 +176,10 @@ class Host(Protocol):
         """Its version, which shows that it is reachable and that the credentials are good."""
         ...
 
+    async def missing_rights(self) -> Sequence[str]:
+        """The rights in the whole cluster that our account lacks, in words."""
+        ...
+
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:
@@ -182,6 +199,16 @@ class Host(Protocol):
         """What keeps a terminating namespace from going, in words; empty if nothing does or it is gone."""
         ...
 
+    async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:
+        """What this host itself needs in the namespace, to be applied before all else: our rights there, and
+        the way in to the vCluster. They bear no labels yet."""
+        ...
+
+    async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        """What this host lays over the chart's values: the way in, once the fittings are applied, and where
+        images and volumes come from. NotYet while the way in is not settled."""
+        ...
+
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
         """Make all of them be in the namespace, which the caller has read as its own.
 
@@ -190,6 +217,10 @@ class Host(Protocol):
         ...
 
     async def get_release(self, namespace: str, name: str) -> Release | None: ...
+
+    async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Whether the chart is to be had and takes the values; Rejected says why not. Nothing is made."""
+        ...
 
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]

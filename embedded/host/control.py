@@ -21,6 +21,8 @@ from embedded.host.releases import VERSION, Releases
 from embedded.host.virtual import PREFIX
 from embedded.host.wire import OBJECTS, RELEASE_NAME, STATUS, NewNamespace, NewRelease, Refused, Trouble
 
+#: The one in C where PyYAML was built with it: a kubeconfig is made for each call that reads it.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _FINALIZERS = TypeAdapter(list[str])
 
 _IN_NAMESPACE = {
@@ -73,7 +75,7 @@ def kubeconfig(namespace: str, release: str, server: str, authority: str, token:
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         "current-context": name,
     }
-    return yaml.safe_dump(document, sort_keys=False)
+    return yaml.dump(document, Dumper=_DUMPER, sort_keys=False)
 
 
 def control_api(

@@ -8,8 +8,9 @@ from typing import Any
 from embedded.host.clock import Clock
 from embedded.host.wire import NewNamespace, Object, Refused
 
-#: What goes with a namespace.
-_CONTENT = ("objects", "releases", "pods", "volumes", "virtual_objects")
+#: What goes with a namespace: by table, what people call it; and what only shows inside a vCluster.
+_SHOWN_CONTENT = {"objects": "objects", "releases": "Helm releases", "pods": "pods", "volumes": "volumes"}
+_CONTENT = (*_SHOWN_CONTENT, "virtual_objects")
 
 
 class Namespaces:
@@ -60,9 +61,9 @@ class Namespaces:
             return []
         held = [f"finalizer {finalizer}" for finalizer in json.loads(row["finalizers"])]
         left = [
-            f"{table.rstrip('s')} {number} left"
-            for table in _CONTENT
-            if table != "virtual_objects" and (number := self._count(table, name))
+            f"{number} {what} left"
+            for table, what in _SHOWN_CONTENT.items()
+            if (number := self._count(table, name))
         ]
         return held + left
 
