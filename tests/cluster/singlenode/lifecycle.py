@@ -126,10 +126,10 @@ def wait_ready(layout: Layout, say: Say) -> None:
     stages: list[tuple[str, Callable[[], bool]]] = [
         ("API server", lambda: api_ready(layout)),
         ("system objects", lambda: apply_system(layout)),
-        ("images", lambda: layout.imported.exists()),
         ("node", lambda: node_ready(layout)),
         ("DNS", lambda: dns_ready(layout)),
         ("default service account", lambda: has_default_account(layout)),
+        ("images", lambda: layout.imported.exists()),
     ]
     for name, reached in stages:
         while not reached():

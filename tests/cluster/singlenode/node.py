@@ -60,18 +60,18 @@ class Node:
 
         unshare made all mounts private to us; among ourselves they are shared, for pods to see the kubelet's.
         """
-        run("mount", "--make-rshared", "/")
-        run("mount", "--bind", str(self.layout.cache), str(INSIDE))
+        run("mount", "--no-mtab", "--make-rshared", "/")
+        run("mount", "--no-mtab", "--bind", str(self.layout.cache), str(INSIDE))
         inside = self.layout.inside(self.layout.run)
         for target, name in OWN_FOLDERS.items():
             (inside / name).mkdir()
-            run("mount", "--bind", str(inside / name), target)
+            run("mount", "--no-mtab", "--bind", str(inside / name), target)
         shown = inside / "kernel"
         for setting, value in KERNEL_SETTINGS.items():
             file = shown / setting
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(value + "\n")
-            run("mount", "--bind", str(file), f"/proc/sys/{setting}")
+            run("mount", "--no-mtab", "--bind", str(file), f"/proc/sys/{setting}")
 
     def connect(self) -> None:
         """Brings up the cable from the host, which lays it once it knows our process id."""
@@ -126,7 +126,8 @@ class Node:
     def _import_images(self) -> int:
         folder = self.layout.inside(self.layout.images)
         done = self.layout.inside(self.layout.imported)
-        script = f"for f in {folder}/*.tar; do ctr -n k8s.io images import $f; done; touch {done}"
+        # Small ones first: with them DNS comes up while the large ones are read.
+        script = f"for f in $(ls -Sr {folder}/*.tar); do ctr -n k8s.io images import $f; done; touch {done}"
         return self._start("images", ["sh", "-ec", script])
 
     def _reap(self) -> None:
