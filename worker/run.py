@@ -3,13 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -28,6 +30,8 @@ HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
 #: The vocabulary has no state and reads no clock: loading it anew for each workflow would only cost.
 _PASSED_THROUGH = ("contracts",)
+
+_Result = TypeVar("_Result")
 
 log = structlog.stdlib.get_logger("moorage.worker")
 
@@ -60,8 +64,9 @@ async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = N
     with _told_to_stop() as stop:
         runtime = telemetry_runtime(settings.worker.metrics)
         async with open_clients(settings) as clients:
-            client = await connect(runtime=runtime)
-            await check_namespace(client)
+            client = await _unless(stop, _connected(runtime))
+            if client is None:
+                return
             worker = make_worker(client, clients, settings)
             running = asyncio.create_task(worker.run())
             stopping = asyncio.create_task(stop.wait())
@@ -76,6 +81,23 @@ async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = N
                 await worker.shutdown()
             await running
             log.info("stopped")
+
+
+async def _connected(runtime: Runtime) -> Client:
+    client = await connect(runtime=runtime)
+    await check_namespace(client)
+    return client
+
+
+async def _unless(stop: asyncio.Event, coming: Coroutine[Any, Any, _Result]) -> _Result | None:
+    """What `coming` gives, or None as soon as `stop` is set: waiting for a server can take a while."""
+    task, stopping = asyncio.create_task(coming), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
 
 
 @contextmanager
