@@ -14,7 +14,6 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities import progress
 from activities.errors import translate
 from activities.progress import Progress
-from contracts.activities import RemoveResult
 from contracts.environment import Receipt
 
 #: Heartbeats within one heartbeat timeout: two may get lost or late.
@@ -47,7 +46,7 @@ class _Edge(ActivityInboundInterceptor):
             raise translate(error, again=again) from None
         finally:
             current.close()
-        if again and isinstance(result, Receipt | RemoveResult):
+        if again and isinstance(result, Receipt):
             return result.model_copy(update={"in_doubt": True})
         return result
 

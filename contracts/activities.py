@@ -29,10 +29,9 @@ class RemoveInput(Frozen):
 
 
 class RemoveResult(Frozen):
-    """What remove did, in a few words, and whether an earlier try of it had no answer."""
+    """What remove did, in a few words. A lost answer leaves no doubt here: a late delete makes nothing."""
 
     note: str = ""
-    in_doubt: bool = False
 
 
 class InspectInput(Frozen):

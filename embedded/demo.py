@@ -36,7 +36,7 @@ async def demo(folder: Path, *, keep: bool) -> None:
         await _moorage(stack, "request", NAME, "small")
         kubeconfig = stack.folder / f"{NAME}.kubeconfig"
         await _moorage(stack, "kubeconfig", NAME, "--file", str(kubeconfig))
-        await _first_call(kubeconfig)
+        await _first_call(Kubeconfig(await asyncio.to_thread(kubeconfig.read_text), secret_name=NAME))
         await _moorage(stack, "list")
         await _moorage(stack, "delete", NAME, "--yes")
         kubeconfig.unlink()
@@ -57,8 +57,7 @@ async def _moorage(stack: Stack, *arguments: str) -> None:
         raise CommandFailed(f"moorage {arguments[0]} ended with exit code {code}")
 
 
-async def _first_call(path: Path) -> None:
-    kubeconfig = Kubeconfig(path.read_text(), secret_name=path.name)
+async def _first_call(kubeconfig: Kubeconfig) -> None:
     _title(f"GET {kubeconfig.server}/version, with the kubeconfig as it was written")
     async with VirtualClusterApi(kubeconfig, timeout=FIRST_CALL_TIMEOUT) as cluster:
         print(f"Kubernetes {await cluster.version()}")

@@ -1,13 +1,15 @@
 """Faults and latency on purpose, for a server of the embedded stack, set while it runs.
 
 `FaultInjector` wraps an ASGI application. The faults are read and set over HTTP at `/-/faults`:
-GET lists them, PUT replaces them all (a JSON list of `Fault`), DELETE clears them.
+GET lists them, PUT replaces them all (a JSON list of `Fault`), DELETE clears them. It counts the calls of
+each operation as well: GET `/-/calls`.
 """
 
 import asyncio
 import fnmatch
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -20,6 +22,7 @@ Send = Callable[[dict[str, Any]], Any]
 App = Callable[[Scope, Receive, Send], Any]
 
 CONTROL_PATH = "/-/faults"
+CALLS_PATH = "/-/calls"
 
 
 class FaultKind(StrEnum):
@@ -68,6 +71,7 @@ class FaultInjector:
         self._operation_of = operation_of
         self.faults: list[Fault] = []
         self.struck = 0
+        self._calls: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,7 +80,12 @@ class FaultInjector:
         if scope["path"] == CONTROL_PATH:
             await self._control(scope, receive, send)
             return
+        if scope["path"] == CALLS_PATH:
+            await _answer(send, 200, json.dumps(self._calls).encode())
+            return
         operation = self._operation_of(scope["method"], scope["path"])
+        if operation:
+            self._calls[operation] += 1
         fault = self._next_fault(operation) if operation else None
         if fault is None:
             await self._app(scope, receive, send)

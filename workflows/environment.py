@@ -60,6 +60,7 @@ class EnvironmentWorkflow:
         await self._undisturbed(lambda: forward.done() or self._is_to_end())
         self._notice_cancellation()
         if self._ending:
+            self._saga.stop()
             forward.cancel()
             await self._undisturbed(forward.done)
             if not forward.cancelled():

@@ -42,6 +42,7 @@ class Saga:
         self._steps = steps_of(start.environment)
         self._begun = [step for step in self._steps if record.state_of(step.name) is not StepState.WAITING]
         self._settled_at: datetime | None = None
+        self._stopped = False
         self._resumed = False
 
     async def forward(self) -> Problem | None:
@@ -54,11 +55,21 @@ class Saga:
             if not self._people_are_checked and (problem := await self._check_people()):
                 return problem
             for step in self._steps:
+                if self._stopped:
+                    return None
                 if problem := await self._ensure(step):
                     return problem
         except asyncio.CancelledError:
             pass
         return None
+
+    def stop(self) -> None:
+        """Let `forward` begin no further step. To be said together with the cancellation of its task.
+
+        The cancellation alone is not enough: a step that is in the middle of a call sees it through and
+        succeeds, and then nothing of the cancellation reaches `forward`.
+        """
+        self._stopped = True
 
     async def unwind(self) -> None:
         """Undo every step that may have happened, in reverse, until an inspection finds nothing left.
@@ -147,10 +158,10 @@ class Saga:
         return tuple(problems)
 
     async def _remove(self, step: Step) -> Problem | None:
-        if step.remove is None:
-            self._record.step(step.name, StepState.UNDONE)
-            return None
         self._record.step(step.name, StepState.UNDOING)
+        if step.remove is None:
+            self._record.step(step.name, StepState.UNDONE, "nothing of its own")
+            return None
         # The virtual cluster can speak for itself only as long as it is there.
         force = StepName.VCLUSTER not in {other.name for other in self._begun}
         try:

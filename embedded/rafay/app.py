@@ -5,7 +5,6 @@ import json
 import signal
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
@@ -24,7 +23,6 @@ from embedded.rafay.switches import SWITCHES_PATH, Switches
 SignalHandler = Callable[[int, FrameType | None], None]
 
 USERS_PATH = "/-/users"
-CALLS_PATH = "/-/calls"
 CLUSTERS_PATH = "/-/clusters/"
 
 
@@ -41,7 +39,7 @@ class Keys:
 
 
 class RafayStandIn:
-    """The API, without faults. Counts the calls of each operation."""
+    """The API, without faults."""
 
     def __init__(
         self, store: Store, keys: Keys, switches: Switches, *, endpoint: str, agent_image: str
@@ -49,7 +47,6 @@ class RafayStandIn:
         self._store = store
         self._keys = keys
         self._switches = switches
-        self._calls: Counter[str] = Counter()
         self._clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
         projects = Projects(store, lambda: self._switches)
         access = Access(store, lambda: self._switches)
@@ -90,7 +87,6 @@ class RafayStandIn:
                 raise Refusal(Trouble.NO_SUCH_PATH)
             route, parts = found
             family = route.family
-            self._calls[route.operation] += 1
             headers = dict(scope["headers"])
             username = self._authenticate(route, headers)
             body = await _whole_body(receive)
@@ -130,10 +126,6 @@ class RafayStandIn:
                 if method != "GET":
                     self._store.add_user(str(json.loads(body)["email"]))
                 return reply([row["username"] for row in self._store.all("SELECT username FROM users")])
-            if path == CALLS_PATH:
-                if method == "DELETE":
-                    self._calls.clear()
-                return reply(dict(self._calls))
             if path.startswith(CLUSTERS_PATH) and method != "GET":
                 self._clusters.fail(path.removeprefix(CLUSTERS_PATH), body)
                 return reply({})

@@ -18,8 +18,8 @@ from typing import Any, Self
 import httpx
 
 from clients.rafay import Rafay
-from embedded.faults import CONTROL_PATH, Fault
-from embedded.rafay.app import CALLS_PATH, CLUSTERS_PATH, USERS_PATH
+from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
+from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
 from embedded.rafay.switches import SWITCHES_PATH
 from embedded.serve import listening_socket
 

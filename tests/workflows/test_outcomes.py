@@ -115,6 +115,8 @@ async def test_the_undo_does_not_overtake_a_do_that_is_deaf_to_cancellation(
     await bench.script.started[f"{step}.ensure"].wait()
     await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
     assert_gone(life, await life.handle.result())
+    later = [f"{other}.ensure" for other in STEPS[STEPS.index(step) + 1 :]]
+    assert not set(later) & set(bench.script.calls), f"steps were begun after the cancellation: {later}"
 
 
 async def test_deleting_while_it_is_made_ends_as_deleted(bench: Bench) -> None:

@@ -1,0 +1,1 @@
+"""What is measured, against what, in one run. Never a timed test: numbers are for people to judge."""

@@ -1,0 +1,131 @@
+"""Many at once: environments per second against the floor, and whether none is lost and none twice."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
+from benchmarks.ground import Ground, cpu_seconds, floor_worker, ground, memory_mb
+from contracts.environment import StepName
+from embedded.faults import CALLS_PATH
+from embedded.stack import Part
+from tests.environment.systems import Systems
+from tests.support.stand_ins import control
+
+THROUGHPUT_TARGET = 0.7
+MEMORY_TARGET_MB = 250
+#: A cheap read of each stand-in, as plain as a call can be.
+_PLAIN = {
+    Part.CONTROL_PLANE: "/auth/v1/projects/?limit=1&offset=0",
+    Part.DIRECTORY: "/v2/Groups?filter=displayName%20eq%20%22x%22",
+    Part.HOST: "/namespaces/x",
+}
+#: Operations that are not a step's: the API's look-up of people, and the simulated agents' own calls.
+_NOT_STEPS = ("agent.",)
+
+
+async def measure_throughput(folder: Path, count: int = 200) -> dict[str, Any]:
+    """`count` environments requested at once, then as many bare workflows with the same number of calls."""
+    async with ground(folder) as here, floor_worker(here):
+        calls = await _calls_of_one(here)
+        parts = (Part.WORKER, Part.API, Part.TEMPORAL, Part.CONTROL_PLANE, Part.HOST, Part.DIRECTORY)
+        before = {part: cpu_seconds(here.stack.pid(part)) for part in parts}
+        names = [f"many-{number}" for number in range(count)]
+        started = time.monotonic()
+        await asyncio.gather(*(here.request(name) for name in names))
+        requested = time.monotonic() - started
+        await here.until("EnvPhase = 'ready'", count)
+        ours = count / (time.monotonic() - started)
+        spent = {part.value: round(cpu_seconds(here.stack.pid(part)) - before[part], 1) for part in parts}
+        await here.gone(names)
+
+        steps = _spread(here, calls)
+        started = time.monotonic()
+        handles = await asyncio.gather(
+            *(
+                here.client.start_workflow(
+                    BareWorkflow.run, steps, id=f"floor-{number}", task_queue=TASK_QUEUE
+                )
+                for number in range(count)
+            )
+        )
+        await asyncio.gather(*(handle.result() for handle in handles))
+        floor = count / (time.monotonic() - started)
+    ratio = ours / floor
+    return {
+        "what": f"environments per second, {count} at once",
+        "ours_per_s": round(ours, 2),
+        "floor_per_s": round(floor, 2),
+        "requests_accepted_in_s": round(requested, 1),
+        "calls_per_environment": sum(calls.values()),
+        "cpu_seconds": spent,
+        "ratio": round(ratio, 2),
+        "target": f">= {THROUGHPUT_TARGET}",
+        "reached": ratio >= THROUGHPUT_TARGET,
+    }
+
+
+async def measure_burst(folder: Path, count: int = 500) -> dict[str, Any]:
+    """`count` environments requested at once from one worker: all ready, each once, in how much memory."""
+    async with ground(folder) as here:
+        names = [f"burst-{number}" for number in range(count)]
+        idle = memory_mb(here.stack.pid(Part.WORKER))
+        started = time.monotonic()
+        await asyncio.gather(*(here.request(name) for name in names))
+        await here.until("EnvPhase = 'ready'", count)
+        seconds = time.monotonic() - started
+        peak = memory_mb(here.stack.pid(Part.WORKER))
+        systems = Systems(here.stack)
+        held = [systems.holds(name) for name in names]
+        once = ("project", "group", "binding", "IdP group", "namespace", "release", "cluster")
+        lost = sum(any(found.get(kind, 0) < 1 for kind in once) for found in held)
+        twice = sum(any(found.get(kind, 0) > 1 for kind in once) for found in held)
+        await here.gone(names)
+        left = sum(bool(systems.holds(name)) for name in names)
+        after = memory_mb(here.stack.pid(Part.WORKER))
+    return {
+        "what": f"{count} at once, one worker",
+        "ready": count - lost,
+        "lost": lost,
+        "twice": twice,
+        "left_after_delete": left,
+        "seconds": round(seconds, 1),
+        "worker_idle_mb": round(idle),
+        "worker_peak_mb": round(peak),
+        "worker_peak_with_deletes_mb": round(after),
+        "target": f"all ready, none twice, none lost; worker < {MEMORY_TARGET_MB} MB",
+        "reached": not (lost or twice or left) and after < MEMORY_TARGET_MB,
+    }
+
+
+async def _calls_of_one(here: Ground) -> dict[Part, int]:
+    """How many calls the steps of one environment make to each stand-in."""
+    before = await _counts(here)
+    await here.request("calibration")
+    await here.until("EnvPhase = 'ready'", 1)
+    after = await _counts(here)
+    await here.gone(["calibration"])
+    return {part: after[part] - before[part] for part in before}
+
+
+async def _counts(here: Ground) -> dict[Part, int]:
+    counts = {}
+    for part in (Part.CONTROL_PLANE, Part.DIRECTORY, Part.HOST):
+        calls = await asyncio.to_thread(control, here.stack.url(part), "GET", CALLS_PATH)
+        counts[part] = sum(
+            count for operation, count in calls.items() if not operation.startswith(_NOT_STEPS)
+        )
+    return counts
+
+
+def _spread(here: Ground, calls: dict[Part, int]) -> list[Calls]:
+    """The same number of calls as one environment's, on as many activities as it has steps."""
+    steps = len(StepName)
+    spread: list[Calls] = []
+    for part, count in calls.items():
+        url = f"{here.stack.url(part)}{_PLAIN[part]}"
+        share = max(1, round(steps * count / sum(calls.values())))
+        extra = count % share
+        spread += [Calls(url, count // share + (number < extra), part) for number in range(share)]
+    return spread

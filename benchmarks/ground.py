@@ -1,0 +1,114 @@
+"""What all benchmarks stand on: a stack, the floor's worker beside it, and ways to ask, wait and count."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio.client import Client
+
+from benchmarks.floor import HEADERS
+from contracts.naming import workflow_id
+from embedded.stack import Options, Part, Stack
+from tests.support.stand_ins import TLS
+from worker.converter import data_converter
+
+#: A host that is ready at once: what is measured is Moorage, not how long a cluster pretends to take.
+AT_ONCE = {Part.HOST: ("--start-seconds", "0", "--stop-seconds", "0")}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A running stack, with a client of its Temporal server, and one of its API."""
+
+    stack: Stack
+    client: Client
+    api: httpx.AsyncClient
+
+    async def request(self, name: str) -> None:
+        """Ask for an environment, as a developer's program would."""
+        answer = await self.api.post("/environments", json={"name": name, "template": "small"})
+        answer.raise_for_status()
+
+    async def delete(self, name: str) -> None:
+        """Ask for its end."""
+        answer = await self.api.delete(f"/environments/{name}")
+        answer.raise_for_status()
+
+    async def until(self, query: str, count: int, seconds: float = 600) -> None:
+        """Wait until so many workflows match the query of visibility."""
+        ends = time.monotonic() + seconds
+        while (found := (await self.client.count_workflows(query)).count) < count:
+            if time.monotonic() > ends:
+                raise TimeoutError(f"{found} of {count} are so after {seconds:g} s: {query}")
+            await asyncio.sleep(0.2)
+
+    async def gone(self, names: Sequence[str]) -> None:
+        """Delete them all and wait until they are gone."""
+        await asyncio.gather(*(self.delete(name) for name in names))
+        for name in names:
+            await self.client.get_workflow_handle(workflow_id(name)).result()
+
+
+@asynccontextmanager
+async def ground(folder: Path, **options: Any) -> AsyncIterator[Ground]:
+    """A fresh stack in `folder`, whose host is ready at once."""
+    async with Stack(folder, Options(fresh=True, arguments=AT_ONCE, **options)) as stack:
+        client = await Client.connect(stack.temporal_address, data_converter=data_converter())
+        headers = {"Authorization": f"Bearer {stack.token}"}
+        limits = httpx.Limits(max_connections=20)
+        async with httpx.AsyncClient(
+            base_url=f"{stack.api_url}/api/v1",
+            headers=headers,
+            timeout=300,
+            trust_env=False,
+            verify=TLS,
+            limits=limits,
+        ) as api:
+            yield Ground(stack, client, api)
+
+
+@asynccontextmanager
+async def floor_worker(ground: Ground) -> AsyncIterator[None]:
+    """The floor's worker, a process beside the stack's own, with the credentials of the stack's worker."""
+    settings = ground.stack.env
+    headers = {
+        Part.CONTROL_PLANE: {"X-RAFAY-API-KEYID": settings["MOORAGE_CONTROL_PLANE__API_KEY"]},
+        Part.DIRECTORY: {"Authorization": f"Bearer {settings['MOORAGE_IDENTITY__TOKEN']}"},
+        Part.HOST: {"Authorization": f"Bearer {settings['MOORAGE_HOSTS__LOCAL__TOKEN']}"},
+    }
+    environment = os.environ | {HEADERS: json.dumps(headers)}
+    ready = ground.stack.folder / "floor.ready"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.floor", ground.stack.temporal_address, str(ready), env=environment
+    )
+    try:
+        while not ready.exists():
+            if process.returncode is not None:
+                raise RuntimeError("the floor's worker ended at its start")
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def memory_mb(pid: int, what: str = "VmHWM") -> float:
+    """Resident memory of a process in MB: the most it ever had, or (`VmRSS`) what it has now. Linux only."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"/proc/{pid}/status has no {what}")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far, in seconds. Linux only."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
