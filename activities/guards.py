@@ -3,12 +3,13 @@
 Every object bears the mark. Names start with `moorage`, so that they never meet the chart's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from activities.quantities import cpus, least, octets
 from activities.values import DNS_LIMITS, value_at
 from contracts.environment import Environment
+from contracts.naming import OwnerMark
 
 #: Labels of the namespace. Restricted rejects the vCluster's own pod; baseline admits it.
 POD_SECURITY = {
@@ -36,13 +37,21 @@ _PRIVATE_V6 = ("fc00::/7", "fe80::/10")
 Object = dict[str, Any]
 
 
-def guards(environment: Environment, values: Mapping[str, Any]) -> list[Object]:
-    """All objects that guard the environment's namespace, given the values of its vCluster."""
+def guards(
+    environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]] = ()
+) -> list[Object]:
+    """All objects that guard the namespace, given the values of its vCluster and the fittings of its host."""
     return [
-        _resource_quota(environment, values),
+        _resource_quota(environment, values, fittings),
         _limit_range(environment),
         *_network_policies(environment),
     ]
+
+
+def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
+    """The object with the mark among its labels."""
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **mark.labels}}}
 
 
 def _object(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
@@ -54,7 +63,9 @@ def _object(environment: Environment, version: str, kind: str, name: str, spec: 
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _resource_quota(environment: Environment, values: Mapping[str, Any]) -> Object:
+def _resource_quota(
+    environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]]
+) -> Object:
     """The template's size for what the developer runs, and on top what the vCluster itself needs."""
     size = environment.template.size
     stateful = ("controlPlane", "statefulSet")
@@ -72,10 +83,17 @@ def _resource_quota(environment: Environment, values: Mapping[str, Any]) -> Obje
         "requests.storage": octets(size.storage, volume),
         "pods": str(size.pods + OWN_PODS),
         "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
-        # Its two ports: the API server's, and the one of the kubelets that it stands in for.
-        "services.nodeports": "2" if exposure in ("NodePort", "LoadBalancer") else "0",
+        "services.nodeports": str(_node_ports(exposure, fittings)),
     }
     return _object(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
+
+
+def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
+    """The ports of the nodes that the way in takes: by the host's own Service, or by the chart's."""
+    specs = [each["spec"] for each in fittings if each.get("kind") == "Service"]
+    own = sum(len(spec["ports"]) for spec in specs if spec.get("type") == "NodePort")
+    # The chart's has two: the API server's, and the one of the kubelets that it stands in for.
+    return own or (2 if exposure in ("NodePort", "LoadBalancer") else 0)
 
 
 def _limit_range(environment: Environment) -> Object:

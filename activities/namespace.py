@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities import progress
 from activities.errors import NotYet
-from activities.guards import POD_SECURITY, guards
+from activities.guards import POD_SECURITY, guards, marked
 from activities.hosts import (
     Hosts,
     host_of,
@@ -19,7 +19,7 @@ from activities.hosts import (
     require_own_namespace,
 )
 from activities.marks import NOTHING_THERE, left_alone
-from activities.values import compose
+from activities.values import chart_of, compose
 from clients.errors import AlreadyExists, NotFound
 from clients.host import Host
 from contracts.activities import (
@@ -49,8 +49,11 @@ class Namespace(NamespaceStep):
         environment = input.environment
         host = host_of(self._hosts, environment)
         mark, name = environment.mark, environment.derived_name
-        # Before anything is made: a template may hold what cannot be composed.
-        objects = guards(environment, compose(environment))
+        # Before anything is made: a template may hold what cannot be composed, or what its chart refuses.
+        values = compose(environment)
+        await host.check_release(chart_of(environment), values)
+        fittings = [marked(each, environment.mark) for each in await host.fittings(name, name)]
+        objects = [*fittings, *guards(environment, values, fittings)]
         try:
             namespace = await host.create_namespace(
                 name, {**mark.labels, **POD_SECURITY}, {ANNOTATION_OWNER: mark.text}

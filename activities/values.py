@@ -7,6 +7,7 @@ server is reached from outside is the host's own affair, and comes as a further 
 from collections.abc import Mapping
 from typing import Any
 
+from clients.host import Chart
 from contracts.environment import Environment
 
 #: Of the vCluster's control plane. The chart asks for 4 Gi and no CPU: the one would eat a quota whole, and
@@ -50,6 +51,12 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
     for layer in (wanted, template.values, host_overlay or {}, settled):
         values = overlay(values, layer)
     return values
+
+
+def chart_of(environment: Environment) -> Chart:
+    """The chart to install: the template's."""
+    chart = environment.template.chart
+    return Chart(repository=chart.repository or None, name=chart.name, version=chart.version)
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

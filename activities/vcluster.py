@@ -19,9 +19,9 @@ from activities.hosts import (
     require_own_release,
 )
 from activities.marks import NOTHING_THERE, left_alone, mark_text
-from activities.values import compose
+from activities.values import chart_of, compose
 from clients.errors import AlreadyExists, NotFound
-from clients.host import Chart, Host, Release, ReleaseStatus
+from clients.host import Host, Release, ReleaseStatus
 from contracts.activities import (
     EnsureInput,
     InspectInput,
@@ -123,14 +123,15 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
 
 
 async def _install(host: Host, environment: Environment) -> None:
-    name, chart = environment.derived_name, environment.template.chart
+    name = environment.derived_name
+    values = compose(environment, await host.overlay(name, name))
     try:
         await progress.cancellable(
             host.install_release(
                 name,
                 name,
-                Chart(repository=chart.repository, name=chart.name, version=chart.version),
-                compose(environment),
+                chart_of(environment),
+                values,
                 environment.mark.labels,
             )
         )

@@ -63,6 +63,10 @@ class SimulatedHost:
         """Its version, which shows that it is reachable and that the token is good."""
         return await self._ask(_TEXT, "GET", "/version", "read version")
 
+    async def missing_rights(self) -> Sequence[str]:
+        """None: whoever has the token may do all."""
+        return ()
+
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:
@@ -85,6 +89,14 @@ class SimulatedHost:
         except NotFound:
             return []
 
+    async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
+        """None: there are no rights here, and the way in is its own."""
+        return ()
+
+    async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Nothing: no value makes a difference here."""
+        return {}
+
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
         operation = f"apply {len(objects)} objects in namespace {namespace}"
         await self._http.call(
@@ -98,6 +110,9 @@ class SimulatedHost:
             )
         except NotFound:
             return None
+
+    async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Fine: there is no chart here that could refuse."""
 
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]

@@ -2,15 +2,18 @@
 
 import ssl
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from activities.registry import Clients
+from clients.charts import THREADS, Charts
 from clients.host import Host
 from clients.rafay import Rafay
 from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
 from worker.settings import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
+from worker.sources import variable
 
 
 @asynccontextmanager
@@ -38,15 +41,24 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             )
             closing.push_async_callback(scim.close)
         hosts: dict[str, Host] = {}
+        # What is costly about Helm is shared by all hosts. Neither takes anything before its first use.
+        charts, threads = Charts(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
+        closing.callback(charts.close)
+        closing.callback(threads.shutdown)
         for name, cluster in settings.hosts.items():
-            hosts[name] = _host(name, cluster)
+            hosts[name] = _host(name, cluster, charts, threads)
             closing.push_async_callback(hosts[name].close)
         yield Clients(rafay, scim, hosts)
 
 
-def _host(name: str, cluster: SimulatedHostCluster | KubernetesHostCluster) -> Host:
+def _host(
+    name: str,
+    cluster: SimulatedHostCluster | KubernetesHostCluster,
+    charts: Charts,
+    threads: ThreadPoolExecutor,
+) -> Host:
     if isinstance(cluster, KubernetesHostCluster):
-        raise SettingsError([f"MOORAGE_HOSTS__{name.upper()}__KIND: kubernetes is not supported yet"])
+        return _kubernetes(name, cluster, charts, threads)
     return SimulatedHost(
         name,
         cluster.url,
@@ -54,6 +66,22 @@ def _host(name: str, cluster: SimulatedHostCluster | KubernetesHostCluster) -> H
         timeout=cluster.timeout,
         verify=_authority(cluster.ca_file),
     )
+
+
+def _kubernetes(
+    name: str, cluster: KubernetesHostCluster, charts: Charts, threads: ThreadPoolExecutor
+) -> Host:
+    # The official client's import is 50 MB: a process without such a host does without.
+    from clients.helm import HelmSdk
+    from clients.kubernetes.access import Access, Unusable
+    from clients.kubernetes.host import KubernetesHost
+
+    try:
+        access = Access(cluster.kubeconfig, cluster.context)
+    except Unusable as error:
+        raise SettingsError([f"{variable(('hosts', name, 'kubeconfig'))}: {error}"]) from None
+    helm = HelmSdk(f"host cluster {name}", access, charts, threads)
+    return KubernetesHost(name, access, helm, cluster.options, timeout=cluster.timeout)
 
 
 def _authority(ca_file: Path | None) -> ssl.SSLContext | bool:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     StringConstraints,
     ValidationError,
@@ -23,6 +25,7 @@ from pydantic import (
     field_validator,
 )
 
+from clients.kubernetes.wayin import Exposure, HostOptions
 from contracts.durations import Duration, format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
@@ -53,6 +56,11 @@ def _is_positive(length: timedelta) -> timedelta:
     if length <= timedelta(0):
         raise ValueError('must be longer than nothing, such as "30s"')
     return length
+
+
+def _split(value: object) -> object:
+    # A variable holds a list as people write one.
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 Url = Annotated[str, AfterValidator(_is_url)]
@@ -125,6 +133,68 @@ class KubernetesHostCluster(_Group):
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer of its API server"
     )
+    exposure: Exposure = Field(
+        default=Exposure.IN_CLUSTER,
+        description="how vClusters are reached: node-port, at a port of the nodes; or in-cluster, from "
+        "within the host cluster only",
+    )
+    address: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="name or address at which the ports of its nodes are reached; needed for node-port",
+        examples=["nodes.example.com"],
+    )
+    image_registry: str | None = Field(
+        default=None,
+        description="registry that all images of vClusters come from; without it, the chart's",
+        examples=["registry.example.com"],
+    )
+    image_repository: str | None = Field(
+        default=None,
+        description="name of the vCluster's own image there; without it, the chart's",
+        examples=["loft-sh/vcluster-oss"],
+    )
+    storage_class: str | None = Field(
+        default=None, description="storage class of the vClusters' volumes; without it, the host's default"
+    )
+    chart_repository: str | None = Field(
+        default=None,
+        description="where charts come from on this host (https, oci, or a folder), whatever templates say",
+        examples=["oci://registry.example.com/charts"],
+    )
+    api_account: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$")] | None = Field(
+        default=None,
+        description="service account, as namespace/name, under which the API reads kubeconfigs; see "
+        "deploy/rbac.yaml",
+        examples=["moorage/moorage-api"],
+    )
+    reachable: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)] = Field(
+        default=(),
+        description="networks beyond the internet that environments may reach, as the control plane's when "
+        "that is private",
+        examples=["10.20.0.0/16"],
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _is_there_for_node_ports(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("exposure") is Exposure.NODE_PORT and not address:
+            raise ValueError("is needed for the exposure node-port")
+        return address
+
+    @property
+    def options(self) -> HostOptions:
+        """All of these that its client knows how to use."""
+        return HostOptions(
+            exposure=self.exposure,
+            address=self.address or "",
+            image_registry=self.image_registry or "",
+            image_repository=self.image_repository or "",
+            storage_class=self.storage_class or "",
+            chart_repository=self.chart_repository or "",
+            api_account=self.api_account or "",
+            reachable=tuple(str(network) for network in self.reachable),
+        )
 
 
 HostCluster = Annotated[SimulatedHostCluster | KubernetesHostCluster, Field(discriminator="kind")]

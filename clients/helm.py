@@ -1,0 +1,181 @@
+"""Helm, as far as a host cluster needs it, behind an interface small enough to swap.
+
+Behind it is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of their own. No
+call waits for what it makes to start: Helm's own wait hides why something does not.
+"""
+
+import asyncio
+import functools
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from clients.charts import Charts, sdk
+from clients.errors import (
+    AlreadyExists,
+    ClientError,
+    Denied,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Unreachable,
+)
+from clients.host import Chart
+from clients.kubernetes.access import Access, Unusable
+from clients.kubernetes.api import missing_right
+
+_T = TypeVar("_T")
+
+
+class Helm(Protocol):
+    """Releases of one host cluster. Every failure is a `clients.errors.ClientError`."""
+
+    async def install(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Install, without waiting for the start. Cancelled, it cancels Helm and returns when that has ended.
+
+        AlreadyExists if there is a release of that name in any status. Rejected for a chart that is not to be
+        had, or that will not take the values.
+        """
+        ...
+
+    async def uninstall(self, namespace: str, name: str) -> None:
+        """Uninstall, without waiting for the end of what it ran. NotFound if there is none."""
+        ...
+
+    async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Whether the chart is to be had and takes the values: Rejected says why not. Nothing is made."""
+        ...
+
+    async def render(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """The manifests that an install would make, by the files of the chart that make them."""
+        ...
+
+
+class HelmSdk:
+    """A `Helm` through Helm's Go SDK. The charts may be shared by several hosts; so may the threads."""
+
+    def __init__(self, system: str, access: Access, charts: Charts, threads: ThreadPoolExecutor) -> None:
+        self._system = system
+        self._access = access
+        self._charts = charts
+        self._threads = threads
+
+    async def install(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        operation = f"install release {name}"
+        await self._run(operation, functools.partial(self._charts.load, self._system, chart))
+        cancelling = await self._run(operation, lambda: sdk().HelmContext())
+
+        def install() -> None:
+            # Loaded within the same thread: kept in memory, so this is a look-up.
+            loaded = self._charts.load(self._system, chart)
+            with sdk().Config(namespace=namespace, **self._access.helm()) as config:
+                config.install(
+                    loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
+                )
+
+        try:
+            await self._run(operation, install, cancel=cancelling.cancel)
+        finally:
+            cancelling.close()
+
+    async def uninstall(self, namespace: str, name: str) -> None:
+        def uninstall() -> None:
+            with sdk().Config(namespace=namespace, **self._access.helm()) as config:
+                config.uninstall(name)
+
+        await self._run(f"uninstall release {name}", uninstall)
+
+    async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        def check() -> None:
+            self._charts.load(self._system, chart).validate_schema(dict(values))
+
+        await self._run(f"check the values of chart {chart.name} {chart.version}", check)
+
+    async def render(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        def render() -> dict[str, str]:
+            loaded = self._charts.load(self._system, chart)
+            manifests: dict[str, str] = loaded.render(dict(values), name=name, namespace=namespace)
+            return manifests
+
+        return await self._run(f"render chart {chart.name} {chart.version}", render)
+
+    async def _run(
+        self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
+    ) -> _T:
+        """Make the call in a thread. When cancelled, see it to its end: a thread cannot be left behind."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        cancelled = False
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError:
+                cancelled = True
+                if cancel is not None:
+                    cancel()
+        error = running.exception()
+        if cancelled:
+            raise asyncio.CancelledError
+        if error is None:
+            return running.result()
+        if isinstance(error, ClientError):
+            raise error
+        if isinstance(error, Unusable):
+            raise Denied(self._system, operation, str(error))
+        # From None: what the SDK raises may quote values.
+        raise understood(self._system, operation, error) from None
+
+
+#: What Helm says when a release of that name is there, in any status.
+_TAKEN = re.compile(r"cannot re-?use a name|already exists")
+_REFUSED = re.compile(r"is forbidden|denied the request|is invalid|Invalid value|cannot be imported into")
+#: The connection was never made, so nothing was asked for.
+_NOT_CONNECTED = re.compile(r"connection refused|no such host|no route to host|i/o timeout.*dial|dial tcp")
+_CUT = re.compile(r"EOF|connection reset|broken pipe|timeout|deadline exceeded|http2: |TLS handshake")
+_UNAUTHORIZED = re.compile(r"Unauthorized|provide credentials|certificate signed by unknown authority")
+
+
+def understood(system: str, operation: str, error: BaseException) -> ClientError:
+    """An error of Helm as one of `clients.errors`; Helm tells most of them apart in its text alone."""
+    helm = sdk()
+    text = " ".join(str(error).split())
+    if isinstance(error, helm.HelmNotFoundError):
+        return NotFound(system, operation, text)
+    if (
+        isinstance(error, helm.HelmValuesError | helm.HelmRenderError)
+        or "specifications of the schema" in text
+    ):
+        return Rejected(system, operation, schema_problem(str(error)))
+    if missing := missing_right(text):
+        return Denied(system, operation, missing, ambiguous=True)
+    if _UNAUTHORIZED.search(text):
+        return Denied(system, operation, text)
+    if 'namespaces "' in text and "not found" in text:
+        return NotFound(system, operation, text)
+    if "cannot reuse a name" in text or _TAKEN.search(text):
+        return AlreadyExists(system, operation, text)
+    if _REFUSED.search(text):
+        return Rejected(system, operation, text, ambiguous=True)
+    if isinstance(error, helm.HelmKubeError) and _NOT_CONNECTED.search(text):
+        return Unreachable(system, operation, text)
+    if _NOT_CONNECTED.search(text) or _CUT.search(text):
+        return Unreachable(system, operation, text, ambiguous=True)
+    if isinstance(error, helm.HelmChartLoadError | helm.HelmChartInvalidError):
+        return Rejected(system, operation, text)
+    return ServerFailed(system, operation, text, status=500)
+
+
+def schema_problem(text: str) -> str:
+    """Of what a chart's schema refuses, the places and the reasons; any other text as it is."""
+    found = re.findall(r"- at '([^']*)': (?!validation failed)([^\n]+)", text)
+    if not found:
+        return text.removeprefix("execution error at ")
+    return "; ".join(f"{path.strip('/').replace('/', '.') or 'the values'}: {why}" for path, why in found)

@@ -1,0 +1,248 @@
+"""Calls to the API server of a host cluster, and its answers and refusals as `clients.errors` has them.
+
+Plain JSON over the official client's connections and credentials: its models of every kind would cost memory
+and buy nothing here. It never retries, but for a credential that has run out.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+
+from clients.errors import (
+    AlreadyExists,
+    ClientError,
+    Denied,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Throttled,
+    Unintelligible,
+    Unreachable,
+)
+from clients.http import retry_after
+from clients.kubernetes.access import Access, Unusable
+
+#: Time to get a connection: an API server that does not even accept one within this is down.
+CONNECT_TIMEOUT = timedelta(seconds=5)
+#: Credentials that are younger are not loaded again when they are refused: it would not help.
+RELOAD_AFTER = timedelta(seconds=20)
+#: Answers that hold names, labels and owners only, and none of the content of Secrets.
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+APPLY = "application/apply-patch+yaml"
+#: Objects of a list in one answer: namespaces of environments hold fewer.
+PAGE = 500
+
+_SAFE_METHODS = frozenset({"GET"})
+_FORBIDDEN = re.compile(
+    r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)"'
+    r' in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]*)")?'
+)
+
+Object = Mapping[str, Any]
+
+
+class Api:
+    """One API server. Every failure is a `clients.errors.ClientError` that names it `system`."""
+
+    def __init__(self, system: str, access: Access, *, timeout: timedelta) -> None:
+        self.system = system
+        self._access = access
+        self._timeout = timeout
+        self._client: ApiClient | None = None
+        self._loaded_at = 0.0
+        self._loading = asyncio.Lock()
+        self._ahead = timedelta(0)
+        self._closing: asyncio.Task[None] | None = None
+
+    def now(self) -> datetime:
+        """The API server's clock, as of its last answer: ages are told by it, whatever ours shows."""
+        return datetime.now(UTC) + self._ahead
+
+    async def close(self) -> None:
+        """Close all connections; it cannot be called afterwards."""
+        if self._closing is not None:
+            self._closing.cancel()
+        if self._client is not None:
+            await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        accept: str = "application/json",
+        content: str = "application/json",
+    ) -> dict[str, Any]:
+        """Make one call and return the object of a 2xx; raise a `ClientError` for all else."""
+        status, headers, text = await self._send(method, path, operation, query, body, accept, content)
+        if status == 401 and await self._reload(operation):
+            status, headers, text = await self._send(method, path, operation, query, body, accept, content)
+        try:
+            document = json.loads(text) if text.strip() else {}
+        except ValueError:
+            document = None
+        if not 200 <= status < 300:
+            raise self._failure(method, operation, status, headers, document)
+        if not isinstance(document, dict):
+            detail = f"the answer ({status}) is not JSON"
+            raise Unintelligible(self.system, operation, detail, ambiguous=method not in _SAFE_METHODS)
+        with contextlib.suppress(ValueError):
+            self._ahead = parsedate_to_datetime(headers.get("Date", "")) - datetime.now(UTC)
+        return document
+
+    async def get(self, path: str, operation: str) -> dict[str, Any] | None:
+        """The object at `path`, or None."""
+        try:
+            return await self.call("GET", path, operation)
+        except NotFound:
+            return None
+
+    async def list(
+        self, path: str, operation: str, *, labels: str = "", metadata_only: bool = False
+    ) -> Sequence[Object]:
+        """All objects at `path`; with `metadata_only` nothing but their metadata."""
+        items: list[Object] = []
+        query = {"limit": str(PAGE), **({"labelSelector": labels} if labels else {})}
+        while True:
+            accept = METADATA_ONLY if metadata_only else "application/json"
+            body = await self.call("GET", path, operation, query=query, accept=accept)
+            items += body.get("items") or []
+            following = (body.get("metadata") or {}).get("continue")
+            if not following:
+                return items
+            query["continue"] = following
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        query: Mapping[str, str] | None,
+        body: Object | None,
+        accept: str,
+        content: str,
+    ) -> tuple[int, Mapping[str, str], str]:
+        client = self._client or await self._connect(operation)
+        headers = {"Accept": accept, "Content-Type": content}
+        try:
+            _, url, headers, sent, _ = await client.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            timeout = aiohttp.ClientTimeout(
+                total=self._timeout.total_seconds(),
+                sock_connect=min(CONNECT_TIMEOUT, self._timeout).total_seconds(),
+            )
+            response = await client.call_api(method, url, headers, sent, _request_timeout=timeout)
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(method, operation, error) from None
+        return response.status, response.headers, data.decode(errors="replace")
+
+    async def _connect(self, operation: str) -> ApiClient:
+        async with self._loading:
+            if self._client is None:
+                self._client = ApiClient(await self._load(operation))
+            return self._client
+
+    async def _load(self, operation: str) -> Configuration:
+        try:
+            configuration = await self._access.load()
+        except Unusable as error:
+            raise Denied(self.system, operation, str(error)) from None
+        self._loaded_at = time.monotonic()
+        return configuration
+
+    async def _reload(self, operation: str) -> bool:
+        """Take credentials anew if the present ones are of some age: tokens of plugins run out."""
+        async with self._loading:
+            if time.monotonic() - self._loaded_at < RELOAD_AFTER.total_seconds():
+                return False
+            old, self._client = self._client, ApiClient(await self._load(operation))
+        if old is not None:
+            # Calls of others may be under way on it: they end within the timeout.
+            self._closing = asyncio.create_task(_close_later(old, self._timeout))
+        return True
+
+    def _unreachable(self, method: str, operation: str, error: Exception) -> Unreachable:
+        never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+            detail = "its certificate is not one that the kubeconfig trusts"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            detail = f"cannot connect to {error.host}:{error.port}"
+        elif isinstance(error, TimeoutError):
+            detail = f"no answer within {self._timeout.total_seconds():g} s"
+        else:
+            detail = f"the connection was cut ({type(error).__name__})"
+        ambiguous = not never_sent and method not in _SAFE_METHODS
+        return Unreachable(self.system, operation, detail, ambiguous=ambiguous)
+
+    def _failure(
+        self, method: str, operation: str, status: int, headers: Mapping[str, str], document: Any
+    ) -> ClientError:
+        answer = document if isinstance(document, dict) else {}
+        message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
+        detail = f"{status} {message}".strip()
+        if status == 429:
+            return Throttled(self.system, operation, detail, retry_after=retry_after(headers))
+        if status >= 500 or status == 408:
+            ambiguous = method not in _SAFE_METHODS
+            return ServerFailed(self.system, operation, detail, status=status, ambiguous=ambiguous)
+        if status == 401:
+            return Denied(self.system, operation, "401 it does not accept our credentials")
+        if status == 403:
+            if missing := missing_right(message):
+                return Denied(self.system, operation, missing)
+            # Quotas, policies and namespaces that end refuse with 403 too, whoever asks.
+            kind = Rejected if _is_admission(message) else Denied
+            return kind(self.system, operation, detail)
+        if status == 404:
+            return NotFound(self.system, operation, detail)
+        if status == 409 and reason == "AlreadyExists":
+            return AlreadyExists(self.system, operation, detail)
+        return Rejected(self.system, operation, detail)
+
+
+async def _close_later(client: ApiClient, patience: timedelta) -> None:
+    await asyncio.sleep(patience.total_seconds())
+    await client.close()  # type: ignore[no-untyped-call]
+
+
+def missing_right(message: str) -> str:
+    """Which right is missing, in words, from the API server's own; "" if it is not about rights."""
+    found = _FORBIDDEN.search(message)
+    if found is None:
+        return ""
+    resource = ".".join(part for part in (found["resource"], found["group"]) if part)
+    where = f"in the namespace {found['namespace']}" if found["namespace"] else "in the whole cluster"
+    return f"the account {found['user']} lacks the right to {found['verb']} {resource} {where}"
+
+
+def _is_admission(message: str) -> bool:
+    return any(
+        words in message
+        for words in (
+            "exceeded quota",
+            "failed quota",
+            "PodSecurity",
+            "being terminated",
+            "ValidatingAdmission",
+        )
+    )
