@@ -83,7 +83,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def _default(value: Any) -> str:
-    if value is None or value is PydanticUndefined:
+    if value is None or value == () or value is PydanticUndefined:
         return ""
     if isinstance(value, timedelta):
         return format_duration(value)

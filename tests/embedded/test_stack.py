@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -108,6 +109,28 @@ def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -
     assert running.returncode == 1
     assert "the Temporal server ended by itself; its log is " in err
     assert processes_of(tmp_path / "state") == []
+
+
+@pytest.mark.slow
+async def test_whole(stack: Stack) -> None:
+    """Ensures that all parts work together: the API serves those who have a token, and nobody else."""
+    port = port_of(stack, Part.API)
+    assert (await get(port, "/readyz"))[0] == 200
+    assert (await get(port, "/docs"))[0] == 200
+    assert (await get(port, "/api/v1/templates"))[0] == 401
+    async with httpx.AsyncClient(base_url=stack.api_url, trust_env=False) as http:
+        bobs = {"Authorization": f"Bearer {stack.token_of('bob@example.com')}"}
+        answer = await http.get("/api/v1/templates", headers=bobs)
+    assert "small" in {template["name"] for template in answer.json()["templates"]}
+
+
+@pytest.mark.slow
+async def test_operators_commands_find_it(stack: Stack) -> None:
+    """Ensures that the file of variables is all that `moorage doctor` needs to find every system well."""
+    command = f". {stack.folder / 'environment'} && {sys.executable} -m moorage doctor"
+    doctor = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE, cwd=CHECKOUT)
+    out, _ = await doctor.communicate()
+    assert doctor.returncode == 0, out.decode()
 
 
 async def test_second_one_is_refused(tmp_path: Path) -> None:
