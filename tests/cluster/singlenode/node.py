@@ -66,6 +66,10 @@ class Node:
         for target, name in OWN_FOLDERS.items():
             (inside / name).mkdir()
             run("mount", "--no-mtab", "--bind", str(inside / name), target)
+        resolver = Path("/etc/resolv.conf")
+        if resolver.exists():
+            # Without one (a link into the machine's /run, say) a look-up fails at once, which does as well.
+            run("mount", "--no-mtab", "--bind", str(inside / "resolv.conf"), str(resolver.resolve()))
         shown = inside / "kernel"
         for setting, value in KERNEL_SETTINGS.items():
             file = shown / setting
@@ -83,13 +87,11 @@ class Node:
         run("ip", "link", "set", "lo", "up")
         run("ip", "address", "add", f"{self.network.node}/30", "dev", "eth0")
         run("ip", "link", "set", "eth0", "up")
-        run("ip", "route", "add", "default", "via", self.network.host)
+        # Programs on the node that call a service need a route there before its address is translated.
+        run("ip", "route", "add", self.network.services, "via", self.network.host)
+        # Beyond the host there is nothing, and whoever tries is told at once.
+        run("ip", "route", "add", "unreachable", "default")
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        # The host knows pods by their own addresses (lifecycle.py adds the route); nothing beyond it does.
-        beyond = f'oifname "eth0" ip saddr {self.network.pods} ip daddr != {self.network.host}'
-        hook = "type nat hook postrouting priority srcnat + 10;"
-        rules = f"table ip node {{\n chain postrouting {{\n {hook}\n {beyond} masquerade\n }}\n}}\n"
-        subprocess.run(["nft", "-f", "-"], input=rules.encode(), check=True)
 
     def supervise(self) -> None:
         """Keeps every component running that is not paused, until told to end."""
