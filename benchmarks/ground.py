@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from benchmarks.floor import HEADERS
+from benchmarks.floor_worker import HEADERS
 from contracts.naming import workflow_id
 from embedded.stack import Options, Part, Stack
 from tests.support.stand_ins import TLS
@@ -85,15 +85,12 @@ async def floor_worker(ground: Ground) -> AsyncIterator[None]:
         Part.HOST: {"Authorization": f"Bearer {settings['MOORAGE_HOSTS__LOCAL__TOKEN']}"},
     }
     environment = os.environ | {HEADERS: json.dumps(headers)}
-    ready = ground.stack.folder / "floor.ready"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.floor", ground.stack.temporal_address, str(ready), env=environment
-    )
+    command = [sys.executable, "-m", "benchmarks.floor_worker", ground.stack.temporal_address]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    if not await process.stdout.readline():
+        raise RuntimeError("the floor's worker ended at its start")
     try:
-        while not ready.exists():
-            if process.returncode is not None:
-                raise RuntimeError("the floor's worker ended at its start")
-            await asyncio.sleep(0.05)
         yield
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""Orchestration time per step: from one activity's completion to the next one's start, ours against the floor."""
+"""Orchestration time per step: from an activity's completion to the next one's start, against the floor."""
 
 import statistics
 from pathlib import Path
