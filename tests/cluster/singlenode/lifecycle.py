@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from . import build, components, pki
-from .layout import CGROUP, COREDNS, INTERFACE, NODE_NAME, SOURCE, ClusterError, Layout, Network
+from .layout import CGROUP, COREDNS, INTERFACE, NODE_NAME, SOURCE, ClusterError, Layout, Network, key
 
 READY_WITHIN = 180.0
 """Seconds from start to a Ready node with DNS. Seen: 15; the rest is for a busy machine."""
@@ -36,6 +36,8 @@ class State:
     pid: int
     started: int
     network: str
+    key: str = ""
+    """Which build it runs from."""
 
 
 def up(layout: Layout, network: Network, say: Say) -> bool:
@@ -44,6 +46,7 @@ def up(layout: Layout, network: Network, say: Say) -> bool:
     with locked(layout):
         state = read_state(layout)
         if state and alive(state):
+            running(layout)
             wait_ready(layout, say)
             return False
         build.ensure(layout, say)
@@ -77,8 +80,10 @@ def down(layout: Layout, say: Say) -> bool:
 def prune(layout: Layout, say: Say) -> None:
     """Earlier versions go; this one's build and the compiler's cache stay."""
     with locked(layout):
+        state = read_state(layout)
+        in_use = layout.cache / (state.key if state and alive(state) else key())
         for folder in layout.cache.iterdir():
-            if folder.is_dir() and folder not in (layout.built, layout.go, layout.run):
+            if folder.is_dir() and folder not in (in_use, layout.built, layout.go, layout.run):
                 say(f"removing {folder}")
                 shutil.rmtree(folder)
 
@@ -111,7 +116,7 @@ def start(layout: Layout, network: Network) -> None:
     pid = first_child(outer.pid)
     if pid is None:
         raise ClusterError(f"The node did not start: {tail(layout.logs / 'node.log')}")
-    state = State(pid, start_time(pid) or 0, str(network.block))
+    state = State(pid, start_time(pid) or 0, str(network.block), key())
     layout.state.write_text(json.dumps(asdict(state)))
     ip("link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     ip("address", "add", f"{network.host}/30", "dev", INTERFACE)
@@ -254,6 +259,8 @@ def running(layout: Layout) -> State:
     state = read_state(layout)
     if state is None or not alive(state):
         raise ClusterError("The cluster is not up; `python3 tests/cluster up` starts it.")
+    if state.key != key():
+        raise ClusterError("The cluster that runs was built from another version; take it down and up again.")
     return state
 
 
