@@ -220,6 +220,7 @@ async def up(folder: Path, options: Options, say: Callable[[str], None]) -> None
 
 
 async def _run(folder: Path, options: Options, say: Callable[[str], None]) -> None:
+    say(f"Starting; the state is kept in {folder.absolute()}")
     async with Stack(folder, options) as stack:
         say(where(stack))
         await stack.failed()
@@ -241,7 +242,7 @@ def where(stack: Stack) -> str:
     return "\n".join(
         [
             *lines,
-            f"{'state and logs':<16} {stack.folder}{os.sep}",
+            f"{'logs':<16} {stack.folder / 'logs'}{os.sep}",
             f"{'for operators':<16} . {shlex.quote(str(stack.folder / 'environment'))}; moorage doctor",
         ]
     )

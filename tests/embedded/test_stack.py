@@ -64,7 +64,7 @@ def a_stack(folder: Path, parts: Sequence[Part]) -> Iterator[subprocess.Popen[st
     )
     assert process.stdout is not None
     try:
-        if not process.stdout.readline():
+        if not any(line.startswith("logs ") for line in iter(process.stdout.readline, "")):
             _, err = process.communicate(timeout=PATIENCE)
             pytest.fail(f"it did not start: {err}")
         yield process
