@@ -25,6 +25,7 @@ PROGRAMS = {
     "coredns": "./coredns",
     "pause": "./pause",
     "fetch": "./fetch",
+    "agent": "./agent",
     "etcd": "go.etcd.io/etcd/server/v3",
     "kine": "github.com/k3s-io/kine",
     "vcluster": "github.com/loft-sh/vcluster/cmd/vcluster",
@@ -58,7 +59,6 @@ PROGRAM_PACKAGES = {
 """Program the node needs to the Debian package that brings it."""
 
 PLUGIN_FOLDERS = [Path("/usr/lib/cni"), Path("/opt/cni/bin")]
-PARALLEL_COMPILES = "2"
 
 Say = Callable[[str], None]
 
@@ -176,14 +176,14 @@ def compile_programs(layout: Layout, environment: dict[str, str], say: Say) -> N
     go = ["nice", "-n", "10", str(layout.go / "toolchain" / "bin" / "go")]
     say("compiling " + ", ".join(PROGRAMS))
     with tempfile.TemporaryDirectory(dir=layout.built) as folder:
-        build = [*go, "build", "-p", PARALLEL_COMPILES, "-ldflags", flags, "-o", f"{folder}/"]
+        build = [*go, "build", "-ldflags", flags, "-o", f"{folder}/"]
         run([*build, *PROGRAMS.values()], environment, SOURCE / "go")
         for name, package in PROGRAMS.items():
             # Go names a binary after the last part of its package, less a version.
             parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
             (Path(folder) / parts[-1]).rename(layout.bin / name)
     say("testing what is ours")
-    run([*go, "test", "-p", PARALLEL_COMPILES, "-vet=off", "./addons"], environment, SOURCE / "go")
+    run([*go, "test", "-vet=off", "./addons"], environment, SOURCE / "go")
     for component in COMPONENTS:
         link = layout.bin / component
         link.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import sys
 
 from . import build, check, lifecycle, node
 from .layout import (
+    AGENT,
     COREDNS,
     DEFAULT_NETWORK,
     KUBERNETES,
@@ -101,6 +102,7 @@ def show(layout: Layout) -> None:
                 "registry": REGISTRY,
                 "images": {
                     "toolbox": TOOLBOX,
+                    "agent": AGENT,
                     "coredns": COREDNS,
                     "kubernetes": KUBERNETES,
                     "vcluster": VCLUSTER,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .layout import COREDNS, KUBERNETES, PAUSE, TOOLBOX, VCLUSTER
+from .layout import AGENT, COREDNS, KUBERNETES, PAUSE, TOOLBOX, VCLUSTER
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -36,6 +36,7 @@ SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 IMAGES = [
     Image(PAUSE, {"/pause": "pause"}, ["/pause"]),
     Image(TOOLBOX, {"/bin/fetch": "fetch"}, ["/bin/sh"], shell=True),
+    Image(AGENT, {"/agent": "agent"}, ["/agent"]),
     Image(COREDNS, {"/coredns": "coredns"}, ["/coredns"]),
     # The chart's first container copies /kubernetes/ with `cp` into a volume, from which the second runs it.
     Image(

@@ -160,6 +160,7 @@ def image(repository: str, tag: str) -> str:
 
 PAUSE = image("pause", "1")
 TOOLBOX = image("toolbox", "1")
+AGENT = image("agent", "1")
 COREDNS = image("coredns/coredns", COREDNS_VERSION)
 KUBERNETES = image("loft-sh/kubernetes", KUBERNETES_VERSION)
 VCLUSTER = image("loft-sh/vcluster-oss", VCLUSTER_VERSION)
