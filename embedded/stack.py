@@ -220,8 +220,9 @@ async def up(folder: Path, options: Options, say: Callable[[str], None]) -> None
 
 
 async def _run(folder: Path, options: Options, say: Callable[[str], None]) -> None:
-    say(f"Starting; the state is kept in {folder.absolute()}")
-    async with Stack(folder, options) as stack:
+    stack = Stack(folder, options)
+    say(f"Starting; the state is kept in {stack.folder}")
+    async with stack:
         say(where(stack))
         await stack.failed()
 

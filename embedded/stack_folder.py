@@ -27,6 +27,10 @@ _SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
 #: How long a new stack waits for the children of one that was killed; see `embedded.stack_tether`.
 TAKEOVER_SECONDS = 8.0
 
+#: Where free ports are looked for: below those that systems give to outgoing connections, so that nothing
+#: takes one by chance between two runs, or before the part that it is for has started.
+_PORTS = range(20000, 32000)
+
 _LETTERS = string.ascii_lowercase + string.digits
 #: As long as an installation's name may be: nobody else's is the same by chance.
 _INSTALLATION_LENGTH = 12
@@ -215,7 +219,6 @@ def _is_free(port: int) -> bool:
 
 def _free_port(taken: Iterable[int]) -> int:
     while True:
-        with listening_socket() as sock:
-            port: int = sock.getsockname()[1]
-        if port not in taken:
+        port = secrets.choice(_PORTS)
+        if port not in taken and _is_free(port):
             return port
