@@ -1,5 +1,6 @@
 """Where everything lies: the cache, what is built and what runs there, names and addresses."""
 
+import functools
 import hashlib
 import ipaddress
 import os
@@ -145,6 +146,7 @@ class Layout:
         return INSIDE / path.relative_to(self.cache)
 
 
+@functools.cache
 def key() -> str:
     """Names what the build makes: pinned versions, our Go sources, and the recipe."""
     digest = hashlib.sha256(platform.machine().encode())
