@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from temporalio.client import (
@@ -37,7 +38,7 @@ from contracts.messages import (
 )
 from contracts.naming import workflow_id
 from starter.reading import MEMO_COLLABORATORS, Latest, Reader, Standing
-from starter.temporal import NO_WORKER, UPDATE_PATIENCE, NoWorker, told
+from starter.temporal import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, told
 from workflows.environment import EnvironmentWorkflow
 
 #: The type of the error that an update gets whose run closed before it was answered.
@@ -96,7 +97,7 @@ class Actor:
         # The SDK's types of an update do not admit an `async def` with a validator to mypy.
         update: Any = EnvironmentWorkflow.request
         try:
-            async with _answered():
+            async with _answered(UPDATE_PATIENCE):
                 answer: Answer = await self._client.execute_update_with_start_workflow(
                     update,
                     ask,
@@ -128,8 +129,14 @@ class Actor:
         return await self._change(EnvironmentWorkflow.resume_teardown, "resume-teardown", standing, who, key)
 
     async def _change(self, update: Any, verb: str, standing: Standing, who: str, key: str) -> Answer:
-        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(standing.name))
-        async with _answered():
+        # Of this life only: the name may be in its next one by now, which may be somebody else's.
+        handle = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run,
+            workflow_id(standing.name),
+            first_execution_run_id=standing.first_run_id,
+        )
+        patience = UPDATE_PATIENCE if standing.status else SHORT_PATIENCE
+        async with _answered(patience):
             answer: Answer = await handle.execute_update(
                 update,
                 ByPerson(who=who),
@@ -176,11 +183,11 @@ def _start_operation(start: EnvironmentStart) -> WithStartWorkflowOperation[Any,
 
 
 @asynccontextmanager
-async def _answered() -> AsyncIterator[None]:
+async def _answered(patience: timedelta) -> AsyncIterator[None]:
     """Updates in it are answered or end as `Refused`, `JustClosed`, `NoWorker` or `TemporalUnavailable`."""
     try:
         with told():
-            async with asyncio.timeout(UPDATE_PATIENCE.total_seconds()):
+            async with asyncio.timeout(patience.total_seconds()):
                 yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
         raise NoWorker from error

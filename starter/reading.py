@@ -48,6 +48,7 @@ class Standing:
 
     name: str
     run_id: str
+    first_run_id: str
     history_length: int
     ended: bool
     request_id: str
@@ -181,6 +182,7 @@ class Reader:
         return Standing(
             name=name_of_workflow(run.id),
             run_id=run.run_id,
+            first_run_id=run.raw_description.workflow_execution_info.first_run_id,
             history_length=known_at,
             ended=ended,
             request_id=request_id,

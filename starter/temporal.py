@@ -11,8 +11,11 @@ CALL_PATIENCE = timedelta(seconds=5)
 #: A question to a worker. It answers in milliseconds; a person who looks should not wait longer to learn
 #: that none does.
 QUERY_PATIENCE = timedelta(seconds=2)
-#: A change that a worker has to take. A burst of requests is worked off within this.
-UPDATE_PATIENCE = timedelta(seconds=15)
+#: A change that a worker has to take. Longer than the 10 s after which the server hands a task that a worker
+#: has lost to the next one; shorter than the patience of who asks.
+UPDATE_PATIENCE = timedelta(seconds=20)
+#: The same, when the worker has just not answered a question.
+SHORT_PATIENCE = timedelta(seconds=5)
 
 NO_WORKER = "No worker is answering"
 

@@ -11,7 +11,7 @@ from contracts.environment import Phase
 from contracts.messages import AnswerKind, EnvironmentStart
 from contracts.naming import request_id
 from starter.access import Principal, Verb
-from starter.acting import Finished
+from starter.acting import Finished, JustClosed
 from starter.api.models import EnvironmentRequest
 from starter.api.parts import Asking, Parts, TheParts
 from starter.api.problems import ApiProblem
@@ -164,7 +164,14 @@ async def _change(parts: Parts, principal: Principal, name: str, verb: Verb, key
         Verb.CANCEL: parts.actor.cancel,
         Verb.RESUME_TEARDOWN: parts.actor.resume_teardown,
     }[verb]
-    answer = await act(standing, principal.email, key)
+    try:
+        answer = await act(standing, principal.email, key)
+    except JustClosed:
+        # It ended meanwhile; whatever has its name now is another life, which nobody spoke of.
+        standing = await parts.environment(name, principal, verb)
+        if not standing.ended:
+            raise
+        return _over(standing, verb)
     _log.info(
         "changed", environment=name, life=answer.life, who=principal.email, verb=verb, answer=answer.kind
     )

@@ -14,7 +14,7 @@ from starter.cli.failing import CliError, Code
 from starter.views import EnvironmentView
 
 #: Longer than the API's own patience with Temporal, so that it is the API that says what is wrong.
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 40.0
 CONNECT_SECONDS = 5.0
 #: A stream is cut when even its comments, one in 15 s, stay away.
 SILENCE_SECONDS = 45.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,12 @@ from tests.starter.calling import PATIENCE, Caller, fields_of, problem
 from tests.support.stack import CAROL, unique
 
 
-async def names(caller: Caller, **query: object) -> list[str]:
+async def names(caller: Caller, **query: Any) -> list[str]:
     """The names on all pages of a list."""
     found: list[str] = []
     cursor = None
     while True:
-        page = {"limit": 200, **query} | ({"cursor": cursor} if cursor else {})
+        page: dict[str, Any] = {"limit": 200, **query} | ({"cursor": cursor} if cursor else {})
         answer = await caller.http.get("/environments", params=page)
         assert answer.status_code == 200, answer.text
         found += [row["name"] for row in answer.json()["environments"]]
@@ -25,7 +26,7 @@ async def names(caller: Caller, **query: object) -> list[str]:
             return found
 
 
-async def until_listed(caller: Caller, wanted: set[str], **query: object) -> None:
+async def until_listed(caller: Caller, wanted: set[str], **query: Any) -> None:
     """Visibility lags behind: wait until the list has them."""
     deadline = time.monotonic() + PATIENCE
     while not wanted <= set(await names(caller, **query)):

@@ -1,0 +1,142 @@
+"""When the worker or Temporal is away: answers come soon, say what is known, and nothing is lost."""
+
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from embedded.stack import Part, Stack
+from starter.temporal import NO_WORKER
+from tests.starter.calling import Caller, calling, problem
+from tests.support.stack import BOB, DAVE, hurried, unique
+
+pytestmark = pytest.mark.slow
+
+#: A question is answered within the API's patience with a worker, and something for a loaded machine.
+SOON_SECONDS = 8.0
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack whose parts these tests stop and start."""
+    async with Stack(tmp_path_factory.mktemp("outages"), hurried()) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def bob(own_stack: Stack) -> AsyncIterator[Caller]:
+    """The owner."""
+    async with calling(own_stack, BOB.email) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def dave(own_stack: Stack) -> AsyncIterator[Caller]:
+    """A collaborator, of another team."""
+    async with calling(own_stack, DAVE.email) as caller:
+        yield caller
+
+
+async def test_without_a_worker(own_stack: Stack, bob: Caller, dave: Caller) -> None:
+    """Ensures that without a worker what Temporal knows is told, and a request is carried out later."""
+    name, later = unique(), unique()
+    await bob.ready(name, collaborators=[DAVE.email])
+    await own_stack.kill(Part.WORKER)
+    try:
+        for caller in (bob, dave):
+            begun = time.monotonic()
+            view = await caller.show(name)
+            assert time.monotonic() - begun < SOON_SECONDS
+            assert (view.name, view.owner, view.team) == (name, BOB.email, "blue")
+            assert (view.phase, view.template) == ("ready", "small")
+            assert NO_WORKER in view.remark
+            assert view.steps == ()
+        listed = await bob.http.get("/environments")
+        assert name in listed.text
+        async for event, view in bob.events(name):
+            assert (event, view.phase) == ("status", "ready")
+            break
+        content = problem(await bob.http.get(f"/environments/{name}/kubeconfig"), 409)
+        assert NO_WORKER in content["detail"]
+        content = problem(await bob.http.delete(f"/environments/{name}"), 503)
+        assert content["system"] == "Moorage worker"
+        answer = await bob.ask(later, key="k")
+        assert answer.status_code == 202, answer.text
+        assert NO_WORKER in answer.json()["message"]
+        assert (await bob.show(later)).phase == "provisioning"
+    finally:
+        await own_stack.start(Part.WORKER)
+    view = await bob.until(later, lambda view: view.phase == "ready")
+    assert view.life == answer.json()["life"]
+    assert (await bob.ask(later, key="k")).json()["kind"] == "created"
+    for each in (name, later):
+        await bob.http.delete(f"/environments/{each}")
+        await bob.until(each, lambda view: view.ended)
+
+
+async def test_without_temporal(own_stack: Stack, bob: Caller) -> None:
+    """Ensures that every call is answered with 503 and Temporal's name, and all is well when it is back."""
+    name = unique()
+    await bob.ready(name)
+    await own_stack.kill(Part.TEMPORAL)
+    try:
+        for method, path in (
+            ("GET", "/environments"),
+            ("GET", f"/environments/{name}"),
+            ("GET", f"/environments/{name}/events"),
+            ("GET", f"/environments/{name}/kubeconfig"),
+            ("DELETE", f"/environments/{name}"),
+        ):
+            content = problem(await bob.http.request(method, path), 503)
+            assert content["system"] == "Temporal"
+        problem(await bob.ask(unique()), 503)
+        assert (await bob.http.get("/templates")).status_code == 200
+        ready = await bob.http.get(f"{own_stack.api_url}/readyz")
+        assert "Temporal" in problem(ready, 503)["detail"]
+        assert (await bob.http.get(f"{own_stack.api_url}/healthz")).status_code == 200
+    finally:
+        await own_stack.start(Part.TEMPORAL)
+    await bob.until(name, lambda view: view.phase == "ready" and not view.remark)
+    await bob.gone(name)
+
+
+async def test_told_to_stop_while_it_is_watched(own_stack: Stack, bob: Caller) -> None:
+    """Ensures that the API stops at once although somebody watches, and serves the next watcher again."""
+    name = unique()
+    await bob.ready(name)
+    seen = []
+    begun = time.monotonic()
+    try:
+        async for event, _ in bob.events(name):
+            seen.append(event)
+            begun = time.monotonic()
+            await own_stack.stop(Part.API)
+    except httpx.TransportError:
+        pytest.fail("the stream was cut instead of ended")
+    finally:
+        took = time.monotonic() - begun
+        await own_stack.start(Part.API)
+    assert seen == ["status"]
+    assert took < 4.0
+    async for event, view in bob.events(name):
+        assert (event, view.phase) == ("status", "ready")
+        break
+    await bob.gone(name)
+
+
+def test_a_bad_file_stops_the_start(own_stack: Stack, tmp_path: Path) -> None:
+    """Ensures that the API does not start with a file of tokens that it cannot trust, and says why."""
+
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text("tokens: []")
+    tokens.chmod(0o666)
+    env = own_stack.env | {"MOORAGE_API__TOKENS_FILE": str(tokens), "MOORAGE_API__PORT": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "moorage", "api"], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert f"{tokens}:1: others may write it (mode 0666)" in ended.stderr

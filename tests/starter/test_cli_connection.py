@@ -1,0 +1,59 @@
+"""Where the CLI finds the API and a token, and that a token is shown only where it belongs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from starter.cli.connection import Connection, Options, find_connection
+from starter.cli.failing import CliError
+
+
+@pytest.fixture
+def stack_runs(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody beside whose shell a stack runs."""
+    connection = {"url": "http://127.0.0.1:1", "token": "stack-token", "person": "alice@example.com"}
+    (tmp_path / "connection.json").write_text(json.dumps(connection))
+    return {"MOORAGE_STATE": str(tmp_path)}
+
+
+def test_a_stack_that_runs(stack_runs: dict[str, str]) -> None:
+    """Ensures that beside a running stack nothing needs to be set."""
+    found = find_connection(Options(), stack_runs)
+    assert found == Connection("http://127.0.0.1:1", "stack-token")
+    assert "stack-token" not in repr(found)
+
+
+def test_variables_win_over_a_stack(stack_runs: dict[str, str], tmp_path: Path) -> None:
+    """Ensures that options win over variables, and both over a stack."""
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    variables = stack_runs | {"MOORAGE_URL": "https://moorage.example/", "MOORAGE_TOKEN": "from-variable"}
+    assert find_connection(Options(), variables) == Connection("https://moorage.example", "from-variable")
+    options = Options("https://other.example", file)
+    assert find_connection(options, variables) == Connection("https://other.example", "from-file")
+    by_file = stack_runs | {"MOORAGE_URL": "https://moorage.example", "MOORAGE_TOKEN_FILE": str(file)}
+    assert find_connection(Options(), by_file).token == "from-file"
+
+
+def test_the_token_of_a_stack_stays_with_it(stack_runs: dict[str, str]) -> None:
+    """Ensures that the token of the local stack is never shown to another API."""
+    with pytest.raises(CliError, match="no token to show to"):
+        find_connection(Options("https://other.example"), stack_runs)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "not known where the API is"),
+        ({"MOORAGE_URL": "moorage.example", "MOORAGE_TOKEN": "t"}, "is not a URL"),
+        ({"MOORAGE_URL": "http://x"}, "there is no token"),
+        ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN": "a\nb"}, "characters that no token has"),
+        ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN_FILE": "/nowhere"}, "cannot be read"),
+    ],
+)
+def test_what_is_missing(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
+    """Ensures that what is missing or wrong is said, with exit code 2."""
+    with pytest.raises(CliError, match=expected) as failed:
+        find_connection(Options(), {"MOORAGE_STATE": str(tmp_path), **variables})
+    assert failed.value.code == 2
