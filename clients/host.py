@@ -173,11 +173,10 @@ class Host(Protocol):
         ...
 
     async def check(self) -> str:
-        """Its version, which shows that it is reachable and that the credentials are good."""
-        ...
+        """Its version, which shows that it is reachable and that the credentials are good.
 
-    async def missing_rights(self) -> Sequence[str]:
-        """The rights in the whole cluster that our account lacks, in words."""
+        Denied names the rights that they lack.
+        """
         ...
 
     async def create_namespace(

@@ -63,10 +63,6 @@ class SimulatedHost:
         """Its version, which shows that it is reachable and that the token is good."""
         return await self._ask(_TEXT, "GET", "/version", "read version")
 
-    async def missing_rights(self) -> Sequence[str]:
-        """None: whoever has the token may do all."""
-        return ()
-
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:

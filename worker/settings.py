@@ -9,26 +9,23 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    IPvAnyNetwork,
-    SecretStr,
     StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-from clients.kubernetes.wayin import Exposure, HostOptions
-from contracts.durations import Duration, format_duration
+from contracts.durations import format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
+from worker.host_settings import HostCluster
+from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
+from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
+from worker.setting_types import Group, HostName, PositiveDuration, Secret, Url
 from worker.sources import SettingsError as SettingsError
 from worker.sources import explain, read_sources
 
@@ -40,42 +37,7 @@ SETTLE_BEYOND_TIMEOUT = timedelta(seconds=15)
 SHIPPED_TEMPLATES = Path(__file__).resolve().parents[1] / "starter" / "templates"
 
 
-def _is_url(text: str) -> str:
-    if not text.startswith(("http://", "https://")) or len(text.split("://", 1)[1]) == 0:
-        raise ValueError("must be a URL that starts with https:// (or http://)")
-    return text.rstrip("/")
-
-
-def _is_not_empty(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value().strip():
-        raise ValueError("is empty")
-    return secret
-
-
-def _is_positive(length: timedelta) -> timedelta:
-    if length <= timedelta(0):
-        raise ValueError('must be longer than nothing, such as "30s"')
-    return length
-
-
-def _split(value: object) -> object:
-    # A variable holds a list as people write one.
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-
-Url = Annotated[str, AfterValidator(_is_url)]
-Secret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
-PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
-HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,28}[a-z0-9])?$")]
-
-
-class _Group(BaseModel):
-    """Settings that belong together. Immutable; an unknown name in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class ControlPlane(_Group):
+class ControlPlane(Group):
     """The system that manages clusters and who may use them: Rafay."""
 
     url: Url = Field(
@@ -91,7 +53,7 @@ class ControlPlane(_Group):
     )
 
 
-class IdentityProvider(_Group):
+class IdentityProvider(Group):
     """A SCIM 2.0 directory. Without this group, members are local users of the control plane."""
 
     url: Url = Field(
@@ -106,101 +68,7 @@ class IdentityProvider(_Group):
     )
 
 
-class SimulatedHostCluster(_Group):
-    """A host cluster of the embedded stack, which runs nothing."""
-
-    kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
-    url: Url = Field(description="base URL of the simulated host", examples=["http://127.0.0.1:7003"])
-    token: Secret = Field(description="bearer token of the simulated host")
-    timeout: PositiveDuration = Field(
-        default=timedelta(seconds=30), description="longest wait for one answer"
-    )
-    ca_file: Path | None = Field(
-        default=None, description="PEM file of the authority that signed its certificate, if a private one"
-    )
-
-
-class KubernetesHostCluster(_Group):
-    """A host cluster that is a Kubernetes cluster."""
-
-    kind: Literal["kubernetes"] = Field(description="which kind of host cluster this is")
-    kubeconfig: Path | None = Field(
-        default=None, description="kubeconfig file; without one, the service account of the pod is used"
-    )
-    context: str | None = Field(
-        default=None, description="context in the kubeconfig; without one, its current one"
-    )
-    timeout: PositiveDuration = Field(
-        default=timedelta(seconds=30), description="longest wait for one answer of its API server"
-    )
-    exposure: Exposure = Field(
-        default=Exposure.IN_CLUSTER,
-        description="how vClusters are reached: node-port, at a port of the nodes; or in-cluster, from "
-        "within the host cluster only",
-    )
-    address: str | None = Field(
-        default=None,
-        validate_default=True,
-        description="name or address at which the ports of its nodes are reached; needed for node-port",
-        examples=["nodes.example.com"],
-    )
-    image_registry: str | None = Field(
-        default=None,
-        description="registry that all images of vClusters come from; without it, the chart's",
-        examples=["registry.example.com"],
-    )
-    image_repository: str | None = Field(
-        default=None,
-        description="name of the vCluster's own image there; without it, the chart's",
-        examples=["loft-sh/vcluster-oss"],
-    )
-    storage_class: str | None = Field(
-        default=None, description="storage class of the vClusters' volumes; without it, the host's default"
-    )
-    chart_repository: str | None = Field(
-        default=None,
-        description="where charts come from on this host (https, oci, or a folder), whatever templates say",
-        examples=["oci://registry.example.com/charts"],
-    )
-    api_account: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$")] | None = Field(
-        default=None,
-        description="service account, as namespace/name, under which the API reads kubeconfigs; see "
-        "deploy/rbac.yaml",
-        examples=["moorage/moorage-api"],
-    )
-    reachable: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)] = Field(
-        default=(),
-        description="networks beyond the internet that environments may reach, as the control plane's when "
-        "that is private",
-        examples=["10.20.0.0/16"],
-    )
-
-    @field_validator("address")
-    @classmethod
-    def _is_there_for_node_ports(cls, address: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("exposure") is Exposure.NODE_PORT and not address:
-            raise ValueError("is needed for the exposure node-port")
-        return address
-
-    @property
-    def options(self) -> HostOptions:
-        """All of these that its client knows how to use."""
-        return HostOptions(
-            exposure=self.exposure,
-            address=self.address or "",
-            image_registry=self.image_registry or "",
-            image_repository=self.image_repository or "",
-            storage_class=self.storage_class or "",
-            chart_repository=self.chart_repository or "",
-            api_account=self.api_account or "",
-            reachable=tuple(str(network) for network in self.reachable),
-        )
-
-
-HostCluster = Annotated[SimulatedHostCluster | KubernetesHostCluster, Field(discriminator="kind")]
-
-
-class Api(_Group):
+class Api(Group):
     """The HTTP API, the one door."""
 
     bind: str = Field(default="127.0.0.1", description="address to listen on; in a container 0.0.0.0")
@@ -210,7 +78,7 @@ class Api(_Group):
     )
 
 
-class WorkerProcess(_Group):
+class WorkerProcess(Group):
     """The process that runs workflows and activities."""
 
     max_concurrent_activities: int = Field(
@@ -249,7 +117,7 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-class Log(_Group):
+class Log(Group):
     """Logs of the worker and the API, on standard error."""
 
     level: LogLevel = Field(default=LogLevel.INFO, description="the least that is logged")
@@ -258,7 +126,7 @@ class Log(_Group):
     )
 
 
-class PaceSettings(_Group):
+class PaceSettings(Group):
     """How patient a life is; see `contracts.messages.Pace`. An environment keeps the one it began with."""
 
     settle: PositiveDuration | None = Field(
@@ -293,7 +161,7 @@ class PaceSettings(_Group):
     )
 
 
-class Settings(_Group):
+class Settings(Group):
     """Everything that is set. Build it with `load_settings`."""
 
     installation: Installation = Field(

@@ -62,7 +62,7 @@ class Api:
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
         self._ahead = timedelta(0)
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def now(self) -> datetime:
         """The API server's clock, as of its last answer: ages are told by it, whatever ours shows."""
@@ -70,8 +70,9 @@ class Api:
 
     async def close(self) -> None:
         """Close all connections; it cannot be called afterwards."""
-        if self._closing is not None:
-            self._closing.cancel()
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]
 
@@ -178,7 +179,8 @@ class Api:
             old, self._client = self._client, ApiClient(await self._load(operation))
         if old is not None:
             # Calls of others may be under way on it: they end within the timeout.
-            self._closing = asyncio.create_task(_close_later(old, self._timeout))
+            self._closing.add(closing := asyncio.create_task(_close_later(old, self._timeout)))
+            closing.add_done_callback(self._closing.discard)
         return True
 
     def _unreachable(self, method: str, operation: str, error: Exception) -> Unreachable:
@@ -221,8 +223,10 @@ class Api:
 
 
 async def _close_later(client: ApiClient, patience: timedelta) -> None:
-    await asyncio.sleep(patience.total_seconds())
-    await client.close()  # type: ignore[no-untyped-call]
+    try:
+        await asyncio.sleep(patience.total_seconds())
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
 
 
 def missing_right(message: str) -> str:

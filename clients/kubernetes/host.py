@@ -1,46 +1,35 @@
-"""A host cluster that is a real Kubernetes: namespaces, what is applied in them, and what a release shows.
+"""A host cluster that is a real Kubernetes: namespaces, what is applied in them, and kubeconfigs.
 
-Installing and uninstalling is Helm's; reading is done here, without Helm, because it is done often.
+What is about releases is in `releases`.
 """
 
 import asyncio
 import base64
 import contextlib
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import AlreadyExists, Denied, NotFound, NotYet, Rejected, Unintelligible
+from clients.errors import AlreadyExists, Denied, NotYet, Rejected, Unintelligible
 from clients.helm import Helm
-from clients.host import (
-    Chart,
-    Kubeconfig,
-    Manifest,
-    Namespace,
-    Release,
-    ReleaseStatus,
-    Startup,
-)
+from clients.host import Kubeconfig, Manifest, Namespace
 from clients.kubernetes import remains, wayin
 from clients.kubernetes.access import Access
 from clients.kubernetes.api import APPLY, Api
-from clients.kubernetes.remains import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, SERVICE, STATEFUL_SET, Kind
+from clients.kubernetes.releases import Releases
+from clients.kubernetes.remains import SECRET, SERVICE, Kind
 from clients.kubernetes.rights import missing
-from clients.kubernetes.startup import Seen, startup_of
 from clients.kubernetes.wayin import ACCESS_SERVICE, Exposure, HostOptions
 from clients.virtual_cluster import FIELD_MANAGER, VirtualClusterApi
 
 #: How long an authorizer may take to learn of a binding that was just made: it watches, so it is moments.
 BINDING_DELAY = timedelta(seconds=5)
 BINDING_PAUSE = timedelta(milliseconds=50)
-#: Labels that Helm itself puts on the record of a release; all others were given at its install.
-_HELM_LABELS = frozenset({"createdAt", "modifiedAt", "name", "owner", "status", "version"})
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
-class KubernetesHost:
+class KubernetesHost(Releases):
     """A `clients.host.Host`. It is not connected before the first call."""
 
     def __init__(
@@ -64,14 +53,20 @@ class KubernetesHost:
         await self._api.close()
 
     async def check(self) -> str:
-        """Its version, which shows that it is reachable and that the credentials are good."""
+        """Its version, which shows that it is reachable and that the credentials are good.
+
+        Denied names the rights in the whole cluster that our account lacks.
+        """
         operation = "read version"
-        # The version is shown to anybody: who we are is not.
-        await self._who_am_i()
+        # The version is shown to anybody: who we are, and what we may, is not.
+        account = await self._who_am_i()
         answer = await self._api.call("GET", "/version", operation)
         version = answer.get("gitVersion")
         if not isinstance(version, str):
             raise Unintelligible(self._system, operation, "the answer holds no gitVersion")
+        if lacking := await self.missing_rights():
+            detail = f"the account {account['name']} lacks the rights to {', '.join(lacking)}"
+            raise Denied(self._system, "make environments", f"{detail}: apply deploy/rbac.yaml")
         return f"Kubernetes {version}"
 
     async def missing_rights(self) -> list[str]:
@@ -173,72 +168,6 @@ class KubernetesHost:
             else:
                 return
 
-    async def get_release(self, namespace: str, name: str) -> Release | None:
-        operation = f"read release {name}"
-        selector = f"owner=helm,name={name}"
-        records = await self._list(SECRET, namespace, operation, labels=selector, metadata_only=True)
-        labelled = [each["metadata"].get("labels") or {} for each in records]
-        if not labelled:
-            return None
-        labels = max(labelled, key=lambda each: int(each.get("version", "0")))
-        given = {key: value for key, value in labels.items() if key not in _HELM_LABELS}
-        return Release(name, namespace, _status(str(labels.get("status"))), labels=given)
-
-    async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
-        await self._helm.check(self._chart(chart), values)
-
-    async def install_release(
-        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
-    ) -> None:
-        await self._helm.install(namespace, name, self._chart(chart), values, labels)
-
-    async def uninstall_release(self, namespace: str, name: str) -> None:
-        await self._helm.uninstall(namespace, name)
-
-    async def startup(self, namespace: str, release: str) -> Startup:
-        operation = f"read the start of release {release}"
-        selector = f"app=vcluster,release={release}"
-        kinds = (STATEFUL_SET, DEPLOYMENT, POD)
-        sets, deployments, pods = await asyncio.gather(
-            *(self._list(kind, namespace, operation, labels=selector) for kind in kinds)
-        )
-        controllers = [*sets, *deployments]
-        if not controllers and await self.get_release(namespace, release) is None:
-            raise NotFound(self._system, operation, "there is no such release")
-        now = self._api.now()
-        if (first := startup_of(Seen(now, controllers, pods))).ready:
-            return first
-        # Why it is not is only asked then.
-        claims, events = await asyncio.gather(
-            self._list(CLAIM, namespace, operation), self._list(EVENT, namespace, operation)
-        )
-        own = [each for each in claims if remains.belongs(CLAIM, each["metadata"], release)]
-        return startup_of(Seen(now, controllers, pods, own, events))
-
-    async def volumes(self, namespace: str, release: str) -> list[str]:
-        operation = f"list volumes of release {release}"
-        claims = await self._list(CLAIM, namespace, operation, metadata_only=True)
-        return sorted(
-            str(each["metadata"]["name"])
-            for each in claims
-            if remains.belongs(CLAIM, each["metadata"], release)
-        )
-
-    async def delete_volume(self, namespace: str, name: str) -> None:
-        await self._api.call("DELETE", CLAIM.path(namespace, name), f"delete volume {name}")
-
-    async def leftovers(self, namespace: str, release: str) -> list[str]:
-        operation = f"list what is left of release {release}"
-        lists = await asyncio.gather(
-            *(self._list(kind, namespace, operation, metadata_only=True) for kind in remains.OF_A_RELEASE)
-        )
-        return [
-            remains.named(kind, str(each["metadata"]["name"]))
-            for kind, found in zip(remains.OF_A_RELEASE, lists, strict=True)
-            for each in found
-            if remains.belongs(kind, each["metadata"], release)
-        ]
-
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
         operation = f"read the kubeconfig of release {release}"
         # By name: of all Secrets the API may read this one alone.
@@ -256,17 +185,6 @@ class KubernetesHost:
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
         """The API server that the kubeconfig leads to; leaving the context closes its connections."""
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
-
-    def _chart(self, chart: Chart) -> Chart:
-        repository = self._options.chart_repository
-        return dataclasses.replace(chart, repository=repository) if repository else chart
-
-    async def _list(
-        self, kind: Kind, namespace: str, operation: str, *, labels: str = "", metadata_only: bool = False
-    ) -> Sequence[Mapping[str, Any]]:
-        return await self._api.list(
-            kind.path(namespace), operation, labels=labels, metadata_only=metadata_only
-        )
 
     async def _who_am_i(self) -> Mapping[str, Any]:
         """Our account, as the subject of a binding."""
@@ -297,13 +215,3 @@ def _namespace(body: Mapping[str, Any]) -> Namespace:
 
 def _namespace_path(name: str) -> str:
     return f"/api/v1/namespaces/{quote(name, safe='')}"
-
-
-def _status(helm: str) -> ReleaseStatus:
-    """Helm's word for it. `unknown` and `superseded` without a successor are what interrupted calls leave."""
-    if helm.startswith("pending-"):
-        return ReleaseStatus.PENDING
-    try:
-        return ReleaseStatus(helm)
-    except ValueError:
-        return ReleaseStatus.FAILED

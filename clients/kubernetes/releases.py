@@ -1,0 +1,117 @@
+"""The releases on a host cluster: Helm installs and uninstalls them; what there is of them is read here.
+
+Read without Helm, because it is done often: a look at labels costs milliseconds, a call of Helm a second.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clients.errors import NotFound
+from clients.helm import Helm
+from clients.host import Chart, Release, ReleaseStatus, Startup
+from clients.kubernetes import remains
+from clients.kubernetes.api import Api
+from clients.kubernetes.remains import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
+from clients.kubernetes.startup import Seen, startup_of
+from clients.kubernetes.wayin import HostOptions
+
+#: Labels that Helm itself puts on the record of a release; all others were given at its install.
+_HELM_LABELS = frozenset({"createdAt", "modifiedAt", "name", "owner", "status", "version"})
+
+
+class Releases:
+    """The part of `clients.host.Host` that is about releases, their volumes and what is left of them."""
+
+    _system: str
+    _api: Api
+    _helm: Helm
+    _options: HostOptions
+
+    async def get_release(self, namespace: str, name: str) -> Release | None:
+        operation = f"read release {name}"
+        selector = f"owner=helm,name={name}"
+        records = await self._list(SECRET, namespace, operation, labels=selector, metadata_only=True)
+        labelled = [each["metadata"].get("labels") or {} for each in records]
+        if not labelled:
+            return None
+        labels = max(labelled, key=lambda each: int(each.get("version", "0")))
+        given = {key: value for key, value in labels.items() if key not in _HELM_LABELS}
+        return Release(name, namespace, _status(str(labels.get("status"))), labels=given)
+
+    async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        await self._helm.check(self._chart(chart), values)
+
+    async def install_release(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        await self._helm.install(namespace, name, self._chart(chart), values, labels)
+
+    async def uninstall_release(self, namespace: str, name: str) -> None:
+        await self._helm.uninstall(namespace, name)
+
+    async def startup(self, namespace: str, release: str) -> Startup:
+        operation = f"read the start of release {release}"
+        selector = f"app=vcluster,release={release}"
+        kinds = (STATEFUL_SET, DEPLOYMENT, POD)
+        sets, deployments, pods = await asyncio.gather(
+            *(self._list(kind, namespace, operation, labels=selector) for kind in kinds)
+        )
+        controllers = [*sets, *deployments]
+        if not controllers and await self.get_release(namespace, release) is None:
+            raise NotFound(self._system, operation, "there is no such release")
+        now = self._api.now()
+        if (first := startup_of(Seen(now, controllers, pods))).ready:
+            return first
+        # Why it is not is only asked then.
+        claims, events = await asyncio.gather(
+            self._list(CLAIM, namespace, operation), self._list(EVENT, namespace, operation)
+        )
+        own = [each for each in claims if remains.belongs(CLAIM, each["metadata"], release)]
+        return startup_of(Seen(now, controllers, pods, own, events))
+
+    async def volumes(self, namespace: str, release: str) -> list[str]:
+        operation = f"list volumes of release {release}"
+        claims = await self._list(CLAIM, namespace, operation, metadata_only=True)
+        return sorted(
+            str(each["metadata"]["name"])
+            for each in claims
+            if remains.belongs(CLAIM, each["metadata"], release)
+        )
+
+    async def delete_volume(self, namespace: str, name: str) -> None:
+        await self._api.call("DELETE", CLAIM.path(namespace, name), f"delete volume {name}")
+
+    async def leftovers(self, namespace: str, release: str) -> list[str]:
+        operation = f"list what is left of release {release}"
+        lists = await asyncio.gather(
+            *(self._list(kind, namespace, operation, metadata_only=True) for kind in remains.OF_A_RELEASE)
+        )
+        return [
+            remains.named(kind, str(each["metadata"]["name"]))
+            for kind, found in zip(remains.OF_A_RELEASE, lists, strict=True)
+            for each in found
+            if remains.belongs(kind, each["metadata"], release)
+        ]
+
+    def _chart(self, chart: Chart) -> Chart:
+        repository = self._options.chart_repository
+        return dataclasses.replace(chart, repository=repository) if repository else chart
+
+    async def _list(
+        self, kind: Kind, namespace: str, operation: str, *, labels: str = "", metadata_only: bool = False
+    ) -> Sequence[Mapping[str, Any]]:
+        return await self._api.list(
+            kind.path(namespace), operation, labels=labels, metadata_only=metadata_only
+        )
+
+
+def _status(helm: str) -> ReleaseStatus:
+    """Helm's word for it. `unknown` and `superseded` without a successor are what interrupted calls leave."""
+    if helm.startswith("pending-"):
+        return ReleaseStatus.PENDING
+    try:
+        return ReleaseStatus(helm)
+    except ValueError:
+        return ReleaseStatus.FAILED

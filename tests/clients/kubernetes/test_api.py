@@ -1,0 +1,204 @@
+"""Answers and refusals of an API server, as the errors of our clients; over real connections."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from clients.errors import (
+    AlreadyExists,
+    ClientError,
+    Denied,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Throttled,
+    Unintelligible,
+    Unreachable,
+)
+from clients.kubernetes.access import Access
+from clients.kubernetes.api import APPLY, Api, missing_right
+
+FORBIDDEN = (
+    'namespaces "x" is forbidden: User "system:serviceaccount:moorage:moorage-worker" cannot delete resource '
+    '"namespaces" in API group "" in the namespace "x"'
+)
+QUOTA = (
+    'services "x" is forbidden: exceeded quota: moorage, requested: services.nodeports=1, used: 1, limited: 1'
+)
+ENDING = "unable to create new content in namespace x because it is being terminated"
+
+Answer = Callable[[web.Request], web.StreamResponse]
+
+
+class Server:
+    """An API server that answers what a test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda _: web.json_response({})
+        self.asked: list[web.Request] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        self.asked.append(request)
+        return self.answer(request)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[Server, int]]:
+    server = Server()
+    runner = web.ServerRunner(web.Server(server.handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    yield server, site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    await runner.cleanup()
+
+
+def api_at(port: int, folder: Path, *, seconds: float = 5) -> Api:
+    path = folder / "kubeconfig"
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "c", "user": {"token": "planted-token"}}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return Api("host cluster h", Access(path), timeout=timedelta(seconds=seconds))
+
+
+@pytest.fixture
+async def api(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Api]:
+    api = api_at(server[1], tmp_path)
+    yield api
+    await api.close()
+
+
+def status(code: int, message: str, reason: str = "", **headers: str) -> Answer:
+    body = {"kind": "Status", "message": message, "reason": reason}
+    return lambda _: web.json_response(body, status=code, headers=headers)
+
+
+async def test_call(api: Api, server: tuple[Server, int]) -> None:
+    """Ensures that the credentials, the query and the body arrive as they should."""
+    server[0].answer = lambda _: web.json_response({"kind": "Thing"})
+    body = {"kind": "Thing", "metadata": {"name": "x"}}
+    got = await api.call("PATCH", "/things/x", "apply", query={"fieldManager": "m"}, body=body, content=APPLY)
+    asked = server[0].asked[0]
+    assert got == {"kind": "Thing"}
+    assert asked.headers["Authorization"] == "Bearer planted-token"
+    assert asked.headers["Content-Type"] == "application/apply-patch+yaml"
+    assert asked.query["fieldManager"] == "m"
+    assert json.loads(await asked.text()) == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words", "ambiguous"),
+    [
+        (status(409, "exists", "AlreadyExists"), AlreadyExists, "exists", False),
+        (status(409, "the UID is another", "Conflict"), Rejected, "UID", False),
+        (status(404, "not found", "NotFound"), NotFound, "not found", False),
+        (
+            status(403, FORBIDDEN, "Forbidden"),
+            Denied,
+            "lacks the right to delete namespaces",
+            False,
+        ),
+        (status(403, QUOTA, "Forbidden"), Rejected, "exceeded quota", False),
+        (status(403, ENDING, "Forbidden"), Rejected, "being terminated", False),
+        (status(422, "invalid", "Invalid"), Rejected, "invalid", False),
+        (status(500, "etcd is gone"), ServerFailed, "etcd is gone", True),
+        (lambda _: web.Response(text="<html>proxy</html>"), Unintelligible, "not JSON", True),
+        (lambda _: web.Response(text="<html>proxy</html>", status=502), ServerFailed, "502", True),
+    ],
+)
+async def test_refusals(
+    api: Api, server: tuple[Server, int], answer: Answer, kind: type[ClientError], words: str, ambiguous: bool
+) -> None:
+    """Ensures that each refusal has its class, its words, and says whether something may have been done."""
+    server[0].answer = answer
+    with pytest.raises(kind) as error:
+        await api.call("POST", "/things", "make a thing", body={})
+    assert type(error.value) is kind
+    assert words in error.value.detail
+    assert error.value.ambiguous is ambiguous
+    with pytest.raises(kind) as error:
+        await api.call("GET", "/things", "read things")
+    assert not error.value.ambiguous
+
+
+async def test_throttled(api: Api, server: tuple[Server, int]) -> None:
+    """Ensures that the delay that is asked for is carried along."""
+    server[0].answer = status(429, "slow down", **{"Retry-After": "7"})
+    with pytest.raises(Throttled) as error:
+        await api.call("GET", "/things", "read things")
+    assert error.value.retry_after == timedelta(seconds=7)
+
+
+async def test_credentials_that_ran_out(
+    api: Api, server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that a refused credential is loaded anew once, and that young ones are not."""
+    server[0].answer = status(401, "Unauthorized")
+    with pytest.raises(Denied):
+        await api.call("GET", "/things", "read things")
+    assert len(server[0].asked) == 1
+    monkeypatch.setattr("clients.kubernetes.api.RELOAD_AFTER", timedelta(0))
+    refused = iter([True])
+    server[0].answer = lambda request: (
+        status(401, "Unauthorized")(request) if next(refused, False) else web.json_response({"kind": "Thing"})
+    )
+    assert await api.call("POST", "/things", "make a thing", body={}) == {"kind": "Thing"}
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    """Ensures that a connection that was never made leaves nothing in doubt."""
+    api = api_at(1, tmp_path)
+    with pytest.raises(Unreachable, match=r"cannot connect to 127\.0\.0\.1:1") as error:
+        await api.call("POST", "/things", "make a thing", body={})
+    assert not error.value.ambiguous
+    await api.close()
+
+
+@pytest.mark.parametrize(("method", "ambiguous"), [("POST", True), ("GET", False)])
+async def test_no_answer(method: str, ambiguous: bool, tmp_path: Path) -> None:
+    """Ensures that a call whose answer never came is in doubt if it changes something."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    api = api_at(server.sockets[0].getsockname()[1], tmp_path, seconds=0.2)
+    with pytest.raises(Unreachable, match=r"no answer within 0\.2 s") as error:
+        await api.call(method, "/things", "make a thing")
+    assert error.value.ambiguous is ambiguous
+    await api.close()
+    server.close()
+
+
+async def test_lists_are_read_to_their_end(api: Api, server: tuple[Server, int]) -> None:
+    """Ensures that a list in several pages is whole."""
+    pages: dict[str, dict[str, Any]] = {
+        "": {"items": [1, 2], "metadata": {"continue": "more"}},
+        "more": {"items": [3], "metadata": {}},
+    }
+    server[0].answer = lambda request: web.json_response(pages[request.query.get("continue", "")])
+    assert await api.list("/things", "list things", labels="a=b") == [1, 2, 3]
+    assert {asked.query["labelSelector"] for asked in server[0].asked} == {"a=b"}
+
+
+def test_missing_right() -> None:
+    """Ensures that verb, resource, group and place of a missing right are named, also when Helm quotes it."""
+    text = 'create: failed: User "a" cannot create resource "roles" in API group "rbac.authorization.k8s.io"'
+    assert missing_right(text) == (
+        "the account a lacks the right to create roles.rbac.authorization.k8s.io in the whole cluster"
+    )
+    assert missing_right("exceeded quota") == ""

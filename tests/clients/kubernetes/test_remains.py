@@ -1,0 +1,64 @@
+"""What belongs to a release, and what holds a namespace."""
+
+from typing import Any
+
+import pytest
+
+from clients.kubernetes.remains import CLAIM, POD, SECRET, Kind, belongs, named, what_holds
+
+
+@pytest.mark.parametrize(
+    ("kind", "metadata", "ours"),
+    [
+        (POD, {"name": "mrg-a-0", "labels": {"app": "vcluster", "release": "mrg-a"}}, True),
+        (POD, {"name": "x-x-default-x-mrg-a", "labels": {"vcluster.loft.sh/managed-by": "mrg-a"}}, True),
+        (POD, {"name": "x", "labels": {"vcluster.loft.sh/managed-by": "mrg-b"}}, False),
+        (POD, {"name": "mrg-a-debug"}, False),
+        (SECRET, {"name": "sh.helm.release.v1.mrg-a.v1", "labels": {"owner": "helm", "name": "mrg-a"}}, True),
+        (SECRET, {"name": "vc-mrg-a", "labels": {"app": "vcluster", "vcluster-name": "mrg-a"}}, True),
+        (SECRET, {"name": "mrg-a-certs"}, True),
+        (SECRET, {"name": "default-token"}, False),
+        (CLAIM, {"name": "data-mrg-a-0"}, True),
+        (CLAIM, {"name": "data-mrg-a-2"}, True),
+        (CLAIM, {"name": "data-mrg-ab-0"}, False),
+        (CLAIM, {"name": "data-mrg-a-0-copy"}, False),
+    ],
+)
+def test_belongs(kind: Kind, metadata: dict[str, Any], ours: bool) -> None:
+    """Ensures that all of a release is recognised, and nothing of its neighbours."""
+    assert belongs(kind, metadata, "mrg-a") is ours
+
+
+def test_names() -> None:
+    """Ensures that Helm's record is told as what it is."""
+    assert named(SECRET, "sh.helm.release.v1.mrg-a.v1") == "Helm release record"
+    assert named(POD, "mrg-a-0") == "Pod mrg-a-0"
+
+
+def test_what_holds() -> None:
+    """Ensures that conditions and finalizers of a terminating namespace are told, and false ones are not."""
+    namespace = {
+        "metadata": {"deletionTimestamp": "2026-11-22T12:00:00Z"},
+        "spec": {"finalizers": ["kubernetes", "example.com/hold"]},
+        "status": {
+            "conditions": [
+                {"type": "NamespaceDeletionContentFailure", "status": "False", "message": "all deleted"},
+                {
+                    "type": "NamespaceFinalizersRemaining",
+                    "status": "True",
+                    "message": "Some content in the namespace has finalizers remaining: example.com/x in 1 "
+                    "resource instances",
+                },
+            ]
+        },
+    }
+    assert what_holds(namespace, ["ConfigMap held with finalizer example.com/x"]) == [
+        "Some content in the namespace has finalizers remaining: example.com/x in 1 resource instances",
+        "finalizer example.com/hold",
+        "ConfigMap held with finalizer example.com/x",
+    ]
+
+
+def test_a_namespace_that_stays_is_not_held() -> None:
+    """Ensures that one that nobody deletes has no blockers."""
+    assert what_holds({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}}, []) == []

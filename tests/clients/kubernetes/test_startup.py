@@ -1,0 +1,199 @@
+"""How a start is told: from object shapes as Kubernetes 1.36 was seen to give them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from clients.kubernetes.startup import MAX_CRASHES, PULL_PATIENCE, REFUSAL_PATIENCE, Seen, startup_of
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NO_SUCH_IMAGE = (
+    'Back-off pulling image "moorage.test/vcluster:9": ErrImagePull: rpc error: code = NotFound desc = '
+    'failed to pull and unpack image "moorage.test/vcluster:9": moorage.test/vcluster:9: not found'
+)
+NO_SUCH_HOST = (
+    'Back-off pulling image "moorage.test/vcluster:9": ErrImagePull: failed to do request: Head '
+    '"https://moorage.test/v2/vcluster/manifests/9": dial tcp: lookup moorage.test: no such host'
+)
+NO_ROOM = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available"
+QUOTA = (
+    'create Pod mrg-a-0 in StatefulSet mrg-a failed error: pods "mrg-a-0" is forbidden: exceeded quota: '
+    "moorage, requested: limits.memory=2Gi, used: limits.memory=0, limited: limits.memory=1Gi"
+)
+
+
+def stamp(age: timedelta) -> str:
+    return (NOW - age).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def controller(age: timedelta = timedelta(seconds=30)) -> dict[str, Any]:
+    return {"kind": "StatefulSet", "metadata": {"name": "mrg-a", "creationTimestamp": stamp(age)}}
+
+
+def pod(age: timedelta = timedelta(seconds=30), **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "mrg-a-0", "creationTimestamp": stamp(age)}, "status": status}
+
+
+def condition(kind: str, status: str, **more: str) -> dict[str, str]:
+    return {"type": kind, "status": status, **more}
+
+
+def container(**state: Any) -> dict[str, Any]:
+    return {"name": "syncer", "image": "moorage.test/vcluster:9", "restartCount": 0, **state}
+
+
+def event(name: str, reason: str, message: str, kind: str = "Warning") -> dict[str, Any]:
+    return {
+        "involvedObject": {"name": name},
+        "reason": reason,
+        "message": message,
+        "type": kind,
+        "lastTimestamp": stamp(timedelta(seconds=1)),
+    }
+
+
+UNSCHEDULED = pod(conditions=[condition("PodScheduled", "False", message=NO_ROOM)])
+SCHEDULED = [condition("PodScheduled", "True")]
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return container(state={"waiting": {"reason": reason, "message": message}})
+
+
+def claim(storage_class: str | None = None) -> dict[str, Any]:
+    spec = {"storageClassName": storage_class} if storage_class else {}
+    return {"metadata": {"name": "data-mrg-a-0"}, "spec": spec, "status": {"phase": "Pending"}}
+
+
+def test_ready() -> None:
+    """Ensures that it is ready when a pod of it is, and says nothing more."""
+    ready = pod(conditions=[condition("Ready", "True")])
+    startup = startup_of(Seen(NOW, [controller()], [ready]))
+    assert (startup.ready, startup.waiting_for, startup.failed) == (True, "", None)
+
+
+def test_a_pod_that_ends_is_not_taken_for_the_new_one() -> None:
+    """Ensures that a restart waits for the new pod."""
+    old = pod(conditions=[condition("Ready", "True")])
+    old["metadata"]["deletionTimestamp"] = stamp(timedelta(0))
+    assert not startup_of(Seen(NOW, [controller()], [old])).ready
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (Seen(NOW), "controller"),
+        (Seen(NOW, [controller()]), "pod to be made"),
+        (Seen(NOW, [controller()], [pod(conditions=SCHEDULED)]), "images and files"),
+        (
+            Seen(NOW, [controller()], [pod(conditions=[*SCHEDULED, condition("Initialized", "True")])]),
+            "virtual API server",
+        ),
+        (
+            Seen(
+                NOW, [controller()], [pod(conditions=[condition("PodScheduled", "False", message=NO_ROOM)])]
+            ),
+            "pod pending: 0/1 nodes are available: 1 Insufficient cpu",
+        ),
+        (
+            Seen(
+                NOW,
+                [controller()],
+                [pod(conditions=SCHEDULED)],
+                events=[event("mrg-a-0", "FailedMount", 'secret "vc-config-mrg-a" not found')],
+            ),
+            'pod held up: secret "vc-config-mrg-a" not found',
+        ),
+    ],
+)
+def test_slow(seen: Seen, words: str) -> None:
+    """Ensures that what time may change is told, and never taken for a failure."""
+    startup = startup_of(seen)
+    assert not startup.ready
+    assert words in startup.waiting_for
+    assert startup.failed is None
+
+
+@pytest.mark.parametrize(
+    ("status", "age", "for_good"),
+    [
+        (waiting("ImagePullBackOff", NO_SUCH_IMAGE), timedelta(seconds=5), True),
+        (waiting("InvalidImageName"), timedelta(seconds=1), True),
+        (waiting("ErrImagePull", NO_SUCH_HOST), timedelta(seconds=5), False),
+        (waiting("ImagePullBackOff", NO_SUCH_HOST), PULL_PATIENCE, True),
+    ],
+)
+def test_images(status: dict[str, Any], age: timedelta, for_good: bool) -> None:
+    """Ensures that a missing image fails at once, and a registry that cannot be reached only in time."""
+    seen = Seen(NOW, [controller()], [pod(age, conditions=SCHEDULED, initContainerStatuses=[status])])
+    startup = startup_of(seen)
+    assert "moorage.test/vcluster:9" in startup.waiting_for
+    assert (startup.failed is not None) is for_good
+
+
+def test_image_pull_back_off_in_words() -> None:
+    """Ensures that the sentence begins with what it is and ends with what the registry said."""
+    seen = Seen(
+        NOW,
+        [controller()],
+        [pod(conditions=SCHEDULED, containerStatuses=[waiting("ImagePullBackOff", NO_SUCH_IMAGE)])],
+    )
+    failed = startup_of(seen).failed
+    assert failed is not None
+    assert failed.startswith("image pull back-off: moorage.test/vcluster:9")
+    assert failed.endswith("not found")
+
+
+@pytest.mark.parametrize(("crashes", "for_good"), [(1, False), (MAX_CRASHES, True)])
+def test_crashes(crashes: int, for_good: bool) -> None:
+    """Ensures that a crash is told at once, and taken for good when it repeats."""
+    crashed = container(
+        restartCount=crashes,
+        state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}},
+        lastState={"terminated": {"exitCode": 1, "reason": "Error", "message": "no objects passed to apply"}},
+    )
+    startup = startup_of(Seen(NOW, [controller()], [pod(conditions=SCHEDULED, containerStatuses=[crashed])]))
+    assert "no objects passed to apply" in startup.waiting_for
+    assert (startup.failed is not None) is for_good
+
+
+@pytest.mark.parametrize(("age", "for_good"), [(timedelta(seconds=1), False), (REFUSAL_PATIENCE, True)])
+def test_refused_pod(age: timedelta, for_good: bool) -> None:
+    """Ensures that a quota's refusal is told in its own words, and is for good after a moment."""
+    seen = Seen(NOW, [controller(age)], events=[event("mrg-a", "FailedCreate", QUOTA)])
+    startup = startup_of(seen)
+    assert startup.waiting_for.startswith("pod not admitted: exceeded quota: moorage, requested")
+    assert (startup.failed is not None) is for_good
+
+
+@pytest.mark.parametrize(
+    ("storage_class", "reason", "message", "words"),
+    [
+        (
+            None,
+            "FailedBinding",
+            "no persistent volumes available for this claim and no storage class is set",
+            "PVC data-mrg-a-0 pending: no storage class",
+        ),
+        (
+            "fast",
+            "ProvisioningFailed",
+            'storageclass.storage.k8s.io "fast" not found',
+            "PVC data-mrg-a-0 pending: no storage class fast",
+        ),
+    ],
+)
+def test_no_storage_class(storage_class: str | None, reason: str, message: str, words: str) -> None:
+    """Ensures that a claim that nobody will ever fill fails by its own name, not in the scheduler's words."""
+    pending = pod(conditions=[condition("PodScheduled", "False", message="unbound PersistentVolumeClaims")])
+    told = event("data-mrg-a-0", reason, message, kind="Normal" if reason == "FailedBinding" else "Warning")
+    startup = startup_of(Seen(NOW, [controller()], [pending], [claim(storage_class)], [told]))
+    assert startup.failed == words
+
+
+def test_a_claim_that_waits_for_its_pod_is_no_trouble() -> None:
+    """Ensures that late binding is not blamed for what is the scheduler's."""
+    pending = pod(conditions=[condition("PodScheduled", "False", message=NO_ROOM)])
+    startup = startup_of(Seen(NOW, [controller()], [pending], [claim("folder")]))
+    assert "Insufficient cpu" in startup.waiting_for

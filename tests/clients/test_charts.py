@@ -1,0 +1,140 @@
+"""Charts from a folder, a path and an HTTP repository, and values that they refuse; through Helm."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import helm_python
+import pytest
+
+from clients.charts import Charts
+from clients.errors import Denied, NotFound, Rejected, ServerFailed, Unreachable
+from clients.helm import schema_problem, understood
+from clients.host import Chart
+
+FORBIDDEN = 'pods is forbidden: User "a" cannot create resource "pods" in API group ""'
+SCHEMA = '{"type":"object","properties":{"size":{"type":"string"}},"additionalProperties":false}'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with chart `dock` 1.2.3 as an archive, as a folder, and an index."""
+    folder = tmp_path_factory.mktemp("charts")
+    chart = folder / "source" / "dock"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: dock\nversion: 1.2.3\n")
+    (chart / "values.yaml").write_text('size: "1"\n')
+    (chart / "values.schema.json").write_text(SCHEMA)
+    (chart / "templates" / "map.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\n"
+    )
+    with helm_python.Chart.load(chart) as loaded:
+        loaded.save(folder)
+    return folder
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: tests look at `asked`."""
+
+
+@pytest.fixture
+def repository(folder: Path) -> Iterator[str]:
+    """The folder as an HTTP repository."""
+    handler = functools.partial(_Files, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        helm_python.repo_index_generate(folder, base_url=url)
+        _Files.asked.clear()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield url
+        server.shutdown()
+
+
+@pytest.fixture
+def charts() -> Iterator[Charts]:
+    charts = Charts()
+    yield charts
+    charts.close()
+
+
+def test_from_a_folder_and_a_path(charts: Charts, folder: Path) -> None:
+    """Ensures that a folder serves as a repository, and that a path alone will do."""
+    assert charts.load("h", Chart(str(folder), "dock", "1.2.3")).name == "dock"
+    assert charts.load("h", Chart(None, str(folder / "source" / "dock"), "v1.2.3")).name == "dock"
+
+
+def test_fetched_once(charts: Charts, repository: str) -> None:
+    """Ensures that five at once download it once."""
+    with ThreadPoolExecutor(5) as threads:
+        loaded = list(threads.map(lambda _: charts.load("h", Chart(repository, "dock", "1.2.3")), range(5)))
+    assert len({id(each) for each in loaded}) == 1
+    assert [path for path in _Files.asked if path.endswith(".tgz")] == ["/dock-1.2.3.tgz"]
+
+
+def test_no_such_version(charts: Charts, repository: str, folder: Path) -> None:
+    """Ensures that a version that is not there is told in one sentence, wherever it is looked for."""
+    with pytest.raises(Rejected, match=r"has no version 9\.9\.9 of the chart dock"):
+        charts.load("h", Chart(repository, "dock", "9.9.9"))
+    with pytest.raises(Rejected, match="there is no chart at"):
+        charts.load("h", Chart(str(folder), "dock", "9.9.9"))
+    with pytest.raises(Rejected, match=r"is of version 1\.2\.3, not 9\.9\.9"):
+        charts.load("h", Chart(None, str(folder / "source" / "dock"), "9.9.9"))
+
+
+def test_no_such_repository(charts: Charts) -> None:
+    """Ensures that a repository that does not answer is worth another try."""
+    with pytest.raises(Unreachable, match="chart repository http://127"):
+        charts.load("h", Chart("http://127.0.0.1:1", "dock", "1.2.3"))
+
+
+def test_values_that_the_schema_refuses(charts: Charts, folder: Path) -> None:
+    """Ensures that path and reason of each are told."""
+    chart = charts.load("h", Chart(str(folder), "dock", "1.2.3"))
+    with pytest.raises(helm_python.HelmValuesError) as error:
+        chart.validate_schema({"size": 5, "depth": 1})
+    found = understood("h", "check", error.value)
+    assert isinstance(found, Rejected)
+    assert "size: got number, want string" in found.detail
+    assert "additional properties 'depth' not allowed" in found.detail
+
+
+def test_schema_problem_of_any_other_text() -> None:
+    """Ensures that a template's own refusal stays as it is."""
+    assert schema_problem("execution error at (x:2:4): removed") == "(x:2:4): removed"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "ambiguous"),
+    [
+        (helm_python.HelmNotFoundError("release: not found"), NotFound, False),
+        (helm_python.HelmReleaseError('create: failed to create: namespaces "x" not found'), NotFound, False),
+        (
+            helm_python.HelmKubeError("unreachable: dial tcp: connection refused"),
+            Unreachable,
+            False,
+        ),
+        (helm_python.HelmReleaseError('Post "https://h": EOF'), Unreachable, True),
+        (
+            helm_python.HelmReleaseError(FORBIDDEN),
+            Denied,
+            True,
+        ),
+        (helm_python.HelmReleaseError("services is forbidden: exceeded quota: moorage"), Rejected, True),
+        (helm_python.HelmReleaseError("something new"), ServerFailed, True),
+    ],
+)
+def test_errors_of_helm(error: Exception, kind: type[Exception], ambiguous: bool) -> None:
+    """Ensures that Helm's texts are understood, and in doubt whenever something may have been made."""
+    found = understood("h", "install release x", error)
+    assert type(found) is kind
+    assert found.ambiguous is ambiguous
