@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def create_app(
         yield
         parts.watches.stop()
 
-    app = FastAPI(
+    app = _Api(
         title="Moorage",
         description=_DESCRIPTION,
         version=_version(),
@@ -82,7 +84,7 @@ def create_app(
     app.state.parts = parts
     app.add_middleware(BodyLimit)
     handle_problems(app)
-    api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 422, 503))
+    api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 503))
     for module in (templates, environments, events, kubeconfig):
         api.include_router(module.router)
     app.include_router(api)
@@ -90,16 +92,34 @@ def create_app(
     return app
 
 
+class _Api(FastAPI):
+    """Describes its errors as what they are: problem details, and nothing else."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    if int(status) >= HTTPStatus.BAD_REQUEST and MEDIA_TYPE in response["content"]:
+                        # FastAPI adds its default media type to the one that is said.
+                        response["content"] = {MEDIA_TYPE: response["content"][MEDIA_TYPE]}
+        return document
+
+
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {
-        status: {"model": ProblemDetails, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+        status: {
+            "model": ProblemDetails,
+            "content": {MEDIA_TYPE: {"schema": schema}},
+            "description": HTTPStatus(status).phrase,
+        }
+        for status in statuses
     }
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version("moorage")
     except PackageNotFoundError:

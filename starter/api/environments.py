@@ -191,7 +191,7 @@ def _over(standing: Standing, verb: Verb) -> Done:
         )
     return Done(
         kind=DoneKind.NOTHING_TO_DO,
-        message=f"{standing.name} is gone already.",
+        message=f"{standing.name} is gone already. {standing.view.remark}".strip(),
         name=standing.name,
         life=standing.life,
         environment=standing.view,

@@ -1,0 +1,46 @@
+"""The OpenAPI document: whole, with examples, and true about errors."""
+
+import httpx
+
+from embedded.stack import Stack
+from starter.views import Done, EnvironmentView
+
+
+async def test_the_document(stack: Stack) -> None:
+    """Ensures that every operation is described, needs the token, and that its errors are problem details."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        document = (await http.get(f"{stack.api_url}/api/v1/openapi.json")).json()
+        assert (await http.get(f"{stack.api_url}/docs")).status_code == 200
+    operations = {
+        (method.upper(), path.removeprefix("/api/v1")): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert set(operations) == {
+        ("GET", "/templates"),
+        ("GET", "/templates/{name}"),
+        ("POST", "/environments"),
+        ("GET", "/environments"),
+        ("GET", "/environments/{name}"),
+        ("GET", "/environments/{name}/events"),
+        ("GET", "/environments/{name}/kubeconfig"),
+        ("DELETE", "/environments/{name}"),
+        ("POST", "/environments/{name}/cancel"),
+        ("POST", "/environments/{name}/resume-teardown"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+    }
+    for (_, path), operation in operations.items():
+        assert operation["description"]
+        assert bool(operation.get("security")) == path.startswith(("/templates", "/environments"))
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"]
+    media = operations["GET", "/environments/{name}/events"]["responses"]["200"]["content"]
+    assert list(media) == ["text/event-stream"]
+    media = operations["GET", "/environments/{name}/kubeconfig"]["responses"]["200"]["content"]
+    assert list(media) == ["application/yaml"]
+    schemas = document["components"]["schemas"]
+    assert len(schemas["EnvironmentRequest"]["examples"]) == 2
+    for model in (Done, EnvironmentView):
+        assert set(schemas[model.__name__]["properties"]) == set(model.model_fields)

@@ -1,0 +1,69 @@
+"""Lives of one name, seen past the API: what is said of one never reaches another, however it ended."""
+
+import pytest
+from temporalio.client import Client
+
+from contracts.naming import workflow_id
+from embedded.stack import Stack
+from starter.acting import Actor, JustClosed
+from starter.reading import Reader
+from tests.starter.calling import Caller, problem
+from tests.support.stack import BOB, unique
+from worker.converter import data_converter
+
+
+@pytest.fixture
+async def client(stack: Stack) -> Client:
+    """A way to the stack's Temporal server past its API."""
+    return await Client.connect(stack.temporal_address, data_converter=data_converter())
+
+
+async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) -> None:
+    """Ensures that what was decided about one life does nothing to the next one of the same name."""
+    name = unique()
+    await bob.ask(name)
+    reader = Reader(client)
+    earlier = await reader.read(name)
+    assert earlier is not None
+    await bob.gone(name)
+    later = (await bob.ask(name)).json()["life"]
+    with pytest.raises(JustClosed):
+        await Actor(client, reader).delete(earlier, BOB.email, None)
+    view = await bob.until(name, lambda view: view.phase == "ready")
+    assert (view.life, view.outcome) == (later, None)
+    await bob.gone(name)
+
+
+async def test_ended_from_outside(client: Client, bob: Caller) -> None:
+    """Ensures that one that was terminated in Temporal is shown as such, and does not block its name."""
+    name = unique()
+    await bob.ready(name)
+    await client.get_workflow_handle(workflow_id(name)).terminate()
+    view = await bob.show(name)
+    assert (view.ended, view.phase, view.certificate) == (True, "ready", None)
+    assert "ended from outside (terminated)" in view.remark
+    assert "is gone" in problem(await bob.http.get(f"/environments/{name}/kubeconfig"), 409)["detail"]
+    answer = await bob.http.delete(f"/environments/{name}")
+    assert answer.json()["kind"] == "nothing_to_do"
+    assert "has to look" in answer.json()["message"]
+    listed = await bob.http.get("/environments", params={"ended": True, "owner": BOB.email, "limit": 200})
+    assert name in listed.text
+
+
+async def test_an_unchanged_one_is_not_asked_again(client: Client, bob: Caller) -> None:
+    """Ensures that looking again at what has not changed costs no query, and an ended one no second look."""
+    name = unique()
+    await bob.ready(name)
+    reader = Reader(client)
+    first = await reader.read(name)
+    second = await reader.read(name, first)
+    assert first is not None
+    assert second is not None
+    assert second.status is first.status
+    await bob.gone(name)
+    ended = await reader.read(name, second)
+    again = await reader.read(name)
+    assert ended is not None
+    assert again is not None
+    assert ended.status is again.status
+    assert ended.view == again.view
