@@ -155,7 +155,9 @@ def _field_problem(detail: Any) -> FieldProblem:
 
 def _of_http(error: HTTPException) -> ApiProblem:
     status = HTTPStatus(error.status_code)
-    kind = {404: "not-found", 400: "unreadable"}.get(status, status.phrase.lower().replace(" ", "-"))
+    if status is HTTPStatus.NOT_FOUND:
+        return ApiProblem(status, "not-found", "there is nothing at this address")
+    kind = "unreadable" if status is HTTPStatus.BAD_REQUEST else status.phrase.lower().replace(" ", "-")
     return ApiProblem(status, kind, str(error.detail), headers=error.headers)
 
 

@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
+from contracts.naming import is_name
 from starter.cli.connection import Connection
 from starter.cli.failing import CliError, Code
 from starter.views import EnvironmentView
@@ -181,6 +182,7 @@ class Api:
 
 
 def environment_path(name: str) -> str:
-    """The path of an environment; any text stays one part of it."""
-    # An empty name or a dot would be the path of something else: such a name there never is.
-    return f"environments/{quote(name, safe='') if name.strip('.') else '-'}"
+    """The path of an environment. What no environment can be named is not found without asking."""
+    if not is_name(name):
+        raise CliError(Code.NOT_FOUND, f'there is no environment "{name}": that cannot be a name')
+    return f"environments/{name}"

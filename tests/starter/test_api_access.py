@@ -1,5 +1,7 @@
 """The table of who may do what, walked through the real API: each verb, by each kind of person."""
 
+import asyncio
+
 import httpx
 
 from starter.access import TABLE, Relation, Verb
@@ -39,9 +41,11 @@ async def is_listed(caller: Caller, view: EnvironmentView) -> bool:
 
 async def test_every_verb_for_everybody(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
     """Ensures that each verb is answered, hidden (404) or refused (403) for each relation, as documented."""
-    blue = await bob.ready(unique("blue"), collaborators=[DAVE.email])
-    green = await dave.ready(unique("green"))
-    alone = await bob.ready(unique("alone"))
+    blue, green, alone = await asyncio.gather(
+        bob.ready(unique("blue"), collaborators=[DAVE.email]),
+        dave.ready(unique("green")),
+        bob.ready(unique("alone")),
+    )
     # (who, whose, what they are to it); Alice is in team blue, so her role alone shows with green.
     people = [
         (bob, blue, Relation.OWNER),

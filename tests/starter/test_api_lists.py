@@ -36,8 +36,10 @@ async def until_listed(caller: Caller, wanted: set[str], **query: Any) -> None:
 
 async def test_filters_and_pages(carol: Caller) -> None:
     """Ensures that each filter narrows, that pages put together are the list, and that the past is apart."""
-    small = [(await carol.ready(unique("page"))).name for _ in range(3)]
-    other = (await carol.ready(unique("page"), template="throwaway")).name
+    *made, last = await asyncio.gather(
+        *(carol.ready(unique("page")) for _ in range(3)), carol.ready(unique("page"), template="throwaway")
+    )
+    small, other = [view.name for view in made], last.name
     mine = {"owner": CAROL.email.upper()}
     await until_listed(carol, {*small, other}, **mine, phase="ready")
     assert other not in await names(carol, template="small", **mine)

@@ -350,7 +350,7 @@ async def test_what_is_imported(moorage: Cli) -> None:
         "sys.argv = ['moorage', *sys.argv[1:]]\n"
         "try: moorage.main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'temporalio', 'fastapi', 'uvicorn', 'httpx', 'rich', 'pydantic'}\n"
+        "heavy = {'temporalio', 'fastapi', 'uvicorn', 'httpx', 'pydantic'}\n"
         "print(*sorted(heavy & set(sys.modules)))\n"
     )
     for arguments, allowed in ((["--help"], ""), (["list", "-o", "json"], "httpx pydantic")):

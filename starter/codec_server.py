@@ -1,0 +1,195 @@
+"""Temporal's remote codec protocol over HTTP: keeps the Web UI and the `temporal` command readable.
+
+POST /decode, POST /encode, as github.com/temporalio/samples-go/tree/main/codec-server has them. For the
+platform team only, who are shown all that is in Temporal anyway:
+
+- with a token of the API, as `Authorization: Bearer …` (the `temporal` command's `--codec-auth`)
+- in a browser, once signed in at `/` with such a token; the Web UI has to be told to send cookies along
+- without one on a stack of one's own, if the settings say so: see `starter.local_peer`
+"""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from html import escape
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import structlog
+import uvicorn
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from temporalio.api.common.v1 import Payload, Payloads
+
+from starter.access import Role
+from starter.api.limits import BodyLimit
+from starter.local_peer import is_same_user
+from starter.reloading import Reloaded
+from starter.tokens import Tokens, load_tokens
+from worker.codec import CannotDecode, EncryptionCodec, Keyring
+
+#: The payloads of one event; Temporal takes no more than 4 MB at once, which base64 makes longer.
+MAX_BODY_BYTES = 8 * 1024 * 1024
+COOKIE = "moorage-codec"
+#: A working day: who looks into the Web UI signs in once a day.
+SESSION_SECONDS = 10 * 3600
+#: A platform team is a dozen people; the oldest session makes way for a newer one.
+MAX_SESSIONS = 500
+
+_log = structlog.get_logger(__name__)
+
+_Code = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
+
+
+class _Guard:
+    """Who may have payloads decoded. Forgets a session with its token: what is taken out of the file is out."""
+
+    def __init__(self, tokens_file: Path | None, ui: Sequence[str], *, trust_same_user: bool) -> None:
+        self._tokens = Reloaded(tokens_file, load_tokens) if tokens_file else None
+        self._ui = frozenset(ui)
+        self._trust_same_user = trust_same_user
+        self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def who(self, token: str) -> str:
+        """The e-mail of the person of the platform team whose token it is; "" if it is not one."""
+        principal = (self._tokens.current() if self._tokens else Tokens([])).who(token)
+        return principal.email if principal and principal.role is Role.PLATFORM else ""
+
+    def begin_session(self, token: str) -> str:
+        """A new session's id, which is no use for anything but this server."""
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = token, time.monotonic() + SESSION_SECONDS
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def check(self, request: Request) -> None:
+        """Return if whoever asks may; HTTPException if not."""
+        # CORS keeps a strange page from reading the answer; this keeps it from asking.
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in self._ui:
+            raise HTTPException(HTTPStatus.FORBIDDEN, "this page is not the Web UI of MOORAGE_CODEC_SERVER__UI")
+        if not self._is_known(request):
+            raise HTTPException(
+                HTTPStatus.UNAUTHORIZED,
+                f"for the platform team: sign in at {request.base_url}, or show a token",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    def _is_known(self, request: Request) -> bool:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if token:
+            return kind.lower() == "bearer" and bool(self.who(token.strip()))
+        token, ends = self._sessions.get(request.cookies.get(COOKIE, ""), ("", 0.0))
+        if token and time.monotonic() < ends and self.who(token):
+            return True
+        client, server = request.client, request.scope.get("server")
+        return bool(
+            self._trust_same_user and client and server and is_same_user((client.host, client.port), tuple(server))
+        )
+
+
+def create_codec_server(
+    keys: Keyring, *, tokens_file: Path | None, ui: Sequence[str], trust_same_user: bool = False
+) -> Starlette:
+    """The server's application. Raises `FilesUnusable` for a file of tokens with problems."""
+    codec = EncryptionCodec(keys)
+    guard = _Guard(tokens_file, ui, trust_same_user=trust_same_user)
+    # A browser that shows the Web UI over TLS does not talk to a server without.
+    over_tls = bool(ui) and all(url.startswith("https://") for url in ui)
+
+    def code(apply: _Code) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            guard.check(request)
+            try:
+                payloads = json_format.Parse(await request.body(), Payloads(), ignore_unknown_fields=True)
+            except (json_format.ParseError, UnicodeDecodeError):
+                raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not payloads as JSON") from None
+            try:
+                done = await apply(payloads.payloads)
+            except CannotDecode as error:
+                raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+            return Response(
+                json_format.MessageToJson(Payloads(payloads=done), indent=None), media_type="application/json"
+            )
+
+        return answer
+
+    async def page(_: Request) -> Response:
+        return _page("Sign in with your token of Moorage's API, to read in Temporal's Web UI.")
+
+    async def sign_in(request: Request) -> Response:
+        form = parse_qs((await request.body()).decode(errors="replace"))
+        token = form.get("token", [""])[0].strip()
+        if not (email := guard.who(token)):
+            return _page("That is not a token of the platform team.", HTTPStatus.FORBIDDEN)
+        _log.info("signed in to read in the Web UI", who=email)
+        response = RedirectResponse("/signed-in", HTTPStatus.SEE_OTHER)
+        response.set_cookie(
+            COOKIE, guard.begin_session(token), SESSION_SECONDS, httponly=True, samesite="strict", secure=over_tls
+        )
+        return response
+
+    async def signed_in(_: Request) -> Response:
+        return _page("Signed in. Now load the Web UI again.", form=False)
+
+    async def healthy(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+    return Starlette(
+        routes=[
+            Route("/decode", code(codec.decode), methods=["POST"]),
+            Route("/encode", code(codec.encode), methods=["POST"]),
+            Route("/", page),
+            Route("/sign-in", sign_in, methods=["POST"]),
+            Route("/signed-in", signed_in),
+            Route("/healthz", healthy),
+        ],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(ui),
+                allow_methods=["POST"],
+                allow_headers=["Authorization", "Content-Type", "X-Namespace"],
+                allow_credentials=True,
+            ),
+            Middleware(BodyLimit, limit=MAX_BODY_BYTES),
+        ],
+        exception_handlers={HTTPException: problem},
+    )
+
+
+async def serve_codec(app: Starlette, host: str, port: int) -> None:
+    """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
+    # No word of a proxy about who asks is believed: the address of the connection itself decides.
+    config = uvicorn.Config(
+        app, host, port, log_config=None, access_log=False, server_header=False, proxy_headers=False
+    )
+    with config.bind_socket() as listening:
+        await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def _page(message: str, status: HTTPStatus = HTTPStatus.OK, *, form: bool = True) -> Response:
+    fields = (
+        '<form method="post" action="/sign-in">'
+        '<label>Token <input type="password" name="token" autocomplete="off" required autofocus></label> '
+        "<button>Sign in</button></form>"
+    )
+    text = f"<!doctype html><title>Moorage codec server</title><p>{escape(message)}</p>{fields if form else ''}"
+    headers = {
+        "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+        "Cache-Control": "no-store",
+    }
+    return HTMLResponse(text, status, headers)
