@@ -103,8 +103,9 @@ async def test_a_failure_that_is_not_the_first_try_is_in_doubt(error: Exception)
     assert details(await fail(body, attempt=2)).in_doubt
 
 
-@pytest.mark.parametrize("result", [Receipt(name="moor-demo"), RemoveResult(note="deleted")])
-async def test_a_success_that_is_not_the_first_try_is_in_doubt(result: Receipt | RemoveResult) -> None:
+async def test_a_success_that_is_not_the_first_try_is_in_doubt() -> None:
+    result = Receipt(name="moor-demo")
+
     async def body() -> object:
         return result
 
@@ -112,8 +113,8 @@ async def test_a_success_that_is_not_the_first_try_is_in_doubt(result: Receipt |
     assert (await succeed(body, attempt=2)).in_doubt
 
 
-async def test_a_result_without_doubt_passes_as_it_is() -> None:
-    result = InspectResult(left=("project moor-demo",))
+@pytest.mark.parametrize("result", [InspectResult(left=("project moor-demo",)), RemoveResult(note="deleted")])
+async def test_a_result_without_doubt_passes_as_it_is(result: InspectResult | RemoveResult) -> None:
 
     async def body() -> object:
         return result
