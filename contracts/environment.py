@@ -7,6 +7,7 @@ from pydantic import Field
 
 from contracts.base import Frozen
 from contracts.durations import Duration
+from contracts.expiry import Extended, Term, Warned
 from contracts.naming import OwnerMark, Prefix
 from contracts.template import Template
 
@@ -149,12 +150,13 @@ class Certificate(Frozen):
 
 
 class TrailEntry(Frozen):
-    """One line of the audit trail."""
+    """One line of the audit trail. `ends_at` is the end as it was from then on, if that line moved it."""
 
     at: datetime
     who: str
     what: str
     result: str = ""
+    ends_at: datetime | None = None
 
 
 class StepStatus(Frozen):
@@ -179,9 +181,27 @@ class EnvironmentStatus(Frozen):
     ready_at: datetime | None = None
     ended_at: datetime | None = None
     expires_at: datetime
+    warned: tuple[Warned, ...] = ()
+    extended: tuple[Extended, ...] = ()
     steps: tuple[StepStatus, ...]
     receipts: dict[StepName, Receipt] = {}
     problem: Problem | None = None
     unfinished: tuple[Problem, ...] = ()
     certificate: Certificate | None = None
     trail: tuple[TrailEntry, ...] = ()
+
+    @property
+    def term(self) -> Term:
+        """What the rules of time need to know of it."""
+        return Term(
+            policy=self.environment.template.ttl,
+            ttl=self.environment.ttl,
+            ends_at=self.expires_at,
+            warned=self.warned,
+            extended=self.extended,
+        )
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody may be using it, so that it must not end without a warning."""
+        return self.phase in (Phase.USABLE, Phase.READY)

@@ -4,6 +4,7 @@ The catalogue's loader reads these strictly (an unknown field there is a typing 
 so that workers of two versions can work side by side.
 """
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
@@ -13,6 +14,9 @@ from contracts.durations import Duration
 from contracts.naming import NAME_PATTERN
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+
+#: Long enough to finish what one is at, and a last word; a template says otherwise where it knows better.
+DEFAULT_WARNINGS = (timedelta(hours=1), timedelta(minutes=15))
 
 
 class Chart(Frozen):
@@ -32,11 +36,25 @@ class Size(Frozen):
     pods: int = Field(ge=1, le=1000)
 
 
+class Extension(Frozen):
+    """How often the end may be moved by those who use it, and how far in all. None is allowed unless said."""
+
+    times: int = Field(default=0, ge=0, le=100)
+    total: Duration = timedelta(0)
+
+
 class TimeToLive(Frozen):
-    """How long an environment lives when nothing is said, and how long one may ask for."""
+    """How long an environment lives when nothing is said, how long one may ask for, and how it ends.
+
+    `warnings` are lengths of time before the end. `grace` is how long after its end it is kept all the same,
+    so that it can still be extended. What follows from them is in `contracts.expiry`.
+    """
 
     default: Duration
     maximum: Duration
+    extension: Extension = Extension()
+    warnings: tuple[Duration, ...] = Field(default=DEFAULT_WARNINGS, max_length=10)
+    grace: Duration = timedelta(0)
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> "TimeToLive":
@@ -44,6 +62,8 @@ class TimeToLive(Frozen):
             raise ValueError("the default must be longer than nothing")
         if self.default > self.maximum:
             raise ValueError("the default is longer than the maximum")
+        if any(lead <= timedelta(0) for lead in self.warnings):
+            raise ValueError("a warning must be some time before the end")
         return self
 
 
