@@ -92,28 +92,29 @@ class Actor:
         raise AssertionError("unreachable")
 
     async def _update_with_start(self, start: EnvironmentStart) -> Answer:
+        name, life = start.environment.name, start.environment.mark.life
+        try:
+            return await self._ask(start, SHORT_PATIENCE)
+        except NoWorker:
+            # The start is taken by the server, so this life may be begun although nobody has said so.
+            if await self._reader.latest(name) == Latest(start.request_id, ended=False):
+                message = f"{name} is asked for. {NO_WORKER} yet: it begins when one does."
+                return Answer(kind=AnswerKind.CREATED, message=message, life=life)
+            return await self._ask(start, UPDATE_PATIENCE)
+
+    async def _ask(self, start: EnvironmentStart, patience: timedelta) -> Answer:
         environment = start.environment
         ask = RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
         # The SDK's types of an update do not admit an `async def` with a validator to mypy.
         update: Any = EnvironmentWorkflow.request
-        try:
-            async with _answered(UPDATE_PATIENCE):
-                answer: Answer = await self._client.execute_update_with_start_workflow(
-                    update,
-                    ask,
-                    start_workflow_operation=_start_operation(start),
-                    id=start.request_id,
-                )
-                return answer
-        except NoWorker:
-            # The start may have been taken although nobody was there to accept the update.
-            if await self._reader.latest(environment.name) == Latest(start.request_id, ended=False):
-                return Answer(
-                    kind=AnswerKind.CREATED,
-                    message=f"{environment.name} is asked for. {NO_WORKER} yet: it begins when one is back.",
-                    life=environment.mark.life,
-                )
-            raise
+        async with _answered(patience):
+            answer: Answer = await self._client.execute_update_with_start_workflow(
+                update,
+                ask,
+                start_workflow_operation=_start_operation(start),
+                id=start.request_id,
+            )
+            return answer
 
     async def delete(self, standing: Standing, who: str, key: str | None) -> Answer:
         """Have it torn down, whatever phase it is in."""

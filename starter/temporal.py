@@ -14,7 +14,7 @@ QUERY_PATIENCE = timedelta(seconds=2)
 #: A change that a worker has to take. Longer than the 10 s after which the server hands a task that a worker
 #: has lost to the next one; shorter than the patience of who asks.
 UPDATE_PATIENCE = timedelta(seconds=20)
-#: The same, when the worker has just not answered a question.
+#: The same, when the worker has just not answered a question, or when there is another way to know.
 SHORT_PATIENCE = timedelta(seconds=5)
 
 NO_WORKER = "No worker is answering"
