@@ -43,8 +43,8 @@ class Options:
 
     `ports` and `secrets` are those of the stand-ins. `people` all get a token; the first of them is the
     local person. `timeout` is the longest wait for one answer of any system. `environment` is added to that
-    of the worker and the API: any setting. `arguments` are added to the command of a stand-in. `pace` None
-    is that of the settings' defaults.
+    of the worker and the API: any setting. `environment_of` is added to that of one of the two. `arguments`
+    are added to the command of a stand-in. `pace` None is that of the settings' defaults.
     """
 
     fresh: bool = False
@@ -58,4 +58,5 @@ class Options:
     timeout: timedelta = TIMEOUT
     pace: Pace | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    environment_of: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)
     arguments: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)

@@ -117,7 +117,8 @@ class Recipes:
             command = [*_PYTHON, module, *self._data(part), *self._options.arguments.get(part, ())]
             return Recipe(part, command, environment, partial(_answers, port), port)
         ready: Ready = partial(_serves, port) if part is Part.API else self._worker_is_ready
-        return Recipe(part, [*_PYTHON, "moorage", part.lower()], self.settings(), ready)
+        environment = self.settings() | dict(self._options.environment_of.get(part, {}))
+        return Recipe(part, [*_PYTHON, "moorage", part.lower()], environment, ready)
 
     def _secret(self, part: Part) -> str:
         return self._options.secrets.get(part) or self._folder.secret(part)

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clients.errors import NotFound
+from clients.errors import Denied, NotFound, NotYet
 from clients.helm import Helm
 from clients.host import Chart, Release, ReleaseStatus, Startup
 from clients.kubernetes import remains
@@ -32,7 +32,7 @@ class Releases:
     async def get_release(self, namespace: str, name: str) -> Release | None:
         operation = f"read release {name}"
         selector = f"owner=helm,name={name}"
-        records = await self._list(SECRET, namespace, operation, labels=selector, metadata_only=True)
+        records = await self._list_if_there(SECRET, namespace, operation, labels=selector)
         labelled = [each["metadata"].get("labels") or {} for each in records]
         if not labelled:
             return None
@@ -73,7 +73,7 @@ class Releases:
 
     async def volumes(self, namespace: str, release: str) -> list[str]:
         operation = f"list volumes of release {release}"
-        claims = await self._list(CLAIM, namespace, operation, metadata_only=True)
+        claims = await self._list_if_there(CLAIM, namespace, operation)
         return sorted(
             str(each["metadata"]["name"])
             for each in claims
@@ -86,7 +86,7 @@ class Releases:
     async def leftovers(self, namespace: str, release: str) -> list[str]:
         operation = f"list what is left of release {release}"
         lists = await asyncio.gather(
-            *(self._list(kind, namespace, operation, metadata_only=True) for kind in remains.OF_A_RELEASE)
+            *(self._list_if_there(kind, namespace, operation) for kind in remains.OF_A_RELEASE)
         )
         return [
             remains.named(kind, str(each["metadata"]["name"]))
@@ -98,6 +98,25 @@ class Releases:
     def _chart(self, chart: Chart) -> Chart:
         repository = self._options.chart_repository
         return dataclasses.replace(chart, repository=repository) if repository else chart
+
+    async def _list_if_there(
+        self, kind: Kind, namespace: str, operation: str, *, labels: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Metadata of all in the namespace; nothing when there is no namespace.
+
+        Our rights come and go with it, so that the answer for one that is gone is no list but a refusal.
+        NotYet while it ends: it may take our rights before it takes the last of its objects.
+        """
+        try:
+            return await self._list(kind, namespace, operation, labels=labels, metadata_only=True)
+        except Denied:
+            found = await self._api.get(f"/api/v1/namespaces/{namespace}", operation)
+            if found is None:
+                return ()
+            if not found["metadata"].get("deletionTimestamp"):
+                raise
+        detail = f"namespace {namespace} is being deleted, and our rights in it went first"
+        raise NotYet(self._system, operation, detail)
 
     async def _list(
         self, kind: Kind, namespace: str, operation: str, *, labels: str = "", metadata_only: bool = False

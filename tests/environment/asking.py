@@ -18,7 +18,8 @@ PATIENCE = 60.0
 class Asking:
     """One person's way to the API of a stack."""
 
-    def __init__(self, stack: Stack, person: Person = ALICE) -> None:
+    def __init__(self, stack: Stack, person: Person = ALICE, *, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._http = httpx.AsyncClient(
             base_url=f"{stack.api_url}/api/v1",
             headers={"Authorization": f"Bearer {stack.token_of(person.email)}"},
@@ -63,16 +64,15 @@ class Asking:
         self, name: str, condition: Callable[[dict[str, Any]], bool], what: str
     ) -> dict[str, Any]:
         """Wait until what is shown of it is as `condition` says; fail if `what` does not happen."""
-        ends = asyncio.get_running_loop().time() + PATIENCE
+        ends = asyncio.get_running_loop().time() + self._patience
         while True:
             shown = await self.show(name)
             if condition(shown):
                 return shown
             if asyncio.get_running_loop().time() > ends:
                 steps = [f"{row['step']}: {row['state']} {row.get('note')}" for row in shown["steps"]]
-                pytest.fail(
-                    f"{name}: not {what} in {PATIENCE} s but {shown['phase']}: {steps}, {shown['unfinished']}"
-                )
+                stands = f"{shown['phase']}: {steps}, {shown['unfinished']}"
+                pytest.fail(f"{name}: not {what} in {self._patience} s but {stands}")
             await asyncio.sleep(0.1)
 
     async def until_phase(self, name: str, phase: str) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""The real cluster of the suite: where it is, what its administrator sees, the accounts that Moorage gets.
+
+A cluster of one's own is named by `MOORAGE_E2E_KUBECONFIG`. It needs images that it can pull, and a way from
+its pods to this machine for the agents; `MOORAGE_E2E_<NAME>` sets what is not right by itself:
+
+    NODE_ADDRESS     where ports of its nodes are reached (default: the first node's internal address)
+    HOST_ADDRESS     where its pods reach this machine (default: the address that it has towards the node)
+    AGENT_IMAGE      the stand-in's agent, of tests/cluster/go/agent
+    TOOLBOX_IMAGE    anything with a shell and sleep (default: busybox)
+    CHART_VERSION    of the vCluster chart (default: that of tests/cluster)
+"""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+RBAC = ROOT / "deploy" / "rbac.yaml"
+CHART_VERSION = "0.36.0"
+#: Longer than the suite takes.
+TOKEN_LIFE = "6h"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the suite has to know of it. `is_ours`: its components may be stopped."""
+
+    kubeconfig: Path
+    kubectl: str
+    node_address: str
+    host_address: str
+    agent_image: str
+    toolbox_image: str
+    chart_version: str
+    is_ours: bool
+    registry: str = ""
+    image_repository: str = ""
+    chart_repository: str = ""
+    programs: Path | None = None
+
+    def run(self, *arguments: str, kubeconfig: Path | None = None, text: str = "") -> str:
+        """What kubectl says, as an administrator unless another kubeconfig is given. Fails if it does."""
+        done = self.attempt(*arguments, kubeconfig=kubeconfig, text=text)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def attempt(
+        self, *arguments: str, kubeconfig: Path | None = None, text: str = "", seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, and it may fail."""
+        command = [self.kubectl, "--kubeconfig", str(kubeconfig or self.kubeconfig), *arguments]
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=seconds, check=False
+        )
+
+    def get(self, *arguments: str) -> Any:
+        """An object or a list of them."""
+        return json.loads(self.run("get", *arguments, "-o", "json"))
+
+    def node(self, *arguments: str) -> None:
+        """A command of tests/cluster, as `pause` and `resume`."""
+        subprocess.run([sys.executable, str(ROOT / "tests" / "cluster"), *arguments], check=True)
+
+    def holds(self, name: str) -> list[str]:
+        """What there is of an environment: its namespace, volumes bound from it, releases in it."""
+        found = [
+            f"namespace {each['metadata']['name']}"
+            for each in self.get("namespaces")["items"]
+            if each["metadata"]["name"] == name
+        ]
+        found += [
+            f"persistent volume {each['metadata']['name']}"
+            for each in self.get("persistentvolumes")["items"]
+            if (each["spec"].get("claimRef") or {}).get("namespace") == name
+        ]
+        records = self.get("secrets", "-A", "-l", f"owner=helm,name={name}")["items"]
+        return [*found, *(f"release record {each['metadata']['name']}" for each in records)]
+
+    def grant(self, installation: str) -> None:
+        """Apply the rights that Moorage ships, for one installation."""
+        self.run("apply", "-f", "-", text=RBAC.read_text().replace("INSTALLATION", installation))
+
+    def revoke(self) -> None:
+        """Take the rights away again."""
+        self.run("delete", "--ignore-not-found", "--wait=false", "-f", str(RBAC))
+
+    def kubeconfig_of(self, account: str, folder: Path) -> Path:
+        """A kubeconfig of one of Moorage's accounts."""
+        token = self.run("create", "token", account, "-n", "moorage", f"--duration={TOKEN_LIFE}").strip()
+        raw = self.run("config", "view", "--raw", "--minify", "-o", "json")
+        document = json.loads(raw)
+        for user in document["users"]:
+            user["user"] = {"token": token}
+        path = folder / f"{account}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+
+def find_cluster() -> Cluster:
+    """The cluster of the settings, or the one of tests/cluster, which is started if it is not up."""
+    if given := os.environ.get("MOORAGE_E2E_KUBECONFIG"):
+        return _given(Path(given))
+    command = [sys.executable, str(ROOT / "tests" / "cluster"), "up"]
+    facts = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    chart = Path(facts["chart"])
+    return Cluster(
+        kubeconfig=Path(facts["kubeconfig"]),
+        kubectl=facts["kubectl"],
+        node_address=facts["node_address"],
+        host_address=facts["host_address"],
+        agent_image=facts["images"]["agent"],
+        toolbox_image=facts["images"]["toolbox"],
+        chart_version=chart.name.removeprefix("vcluster-").removesuffix(".tgz"),
+        is_ours=True,
+        registry=facts["registry"],
+        image_repository=facts["values"]["controlPlane"]["statefulSet"]["image"]["repository"],
+        chart_repository=str(chart.parent),
+        programs=Path(facts["kubectl"]).parent,
+    )
+
+
+def _given(kubeconfig: Path) -> Cluster:
+    def setting(name: str, default: str = "") -> str:
+        return os.environ.get(f"MOORAGE_E2E_{name}") or default
+
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "-o", "json"]
+    nodes = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    addresses = nodes["items"][0]["status"]["addresses"]
+    internal = next(each["address"] for each in addresses if each["type"] == "InternalIP")
+    node = setting("NODE_ADDRESS", internal)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((node, 1))
+        own = str(probe.getsockname()[0])
+    return Cluster(
+        kubeconfig=kubeconfig,
+        kubectl="kubectl",
+        node_address=node,
+        host_address=setting("HOST_ADDRESS", own),
+        agent_image=setting("AGENT_IMAGE"),
+        toolbox_image=setting("TOOLBOX_IMAGE", "busybox"),
+        chart_version=setting("CHART_VERSION", CHART_VERSION),
+        is_ours=False,
+    )
+
+
+def secret_text(secret: dict[str, Any], key: str) -> str:
+    """What a Secret holds under a key."""
+    return base64.b64decode(secret["data"][key]).decode()

@@ -1,0 +1,146 @@
+"""Moorage on the real cluster: the embedded Temporal and stand-ins, and two hosts that are the real thing."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contracts.messages import Pace
+from embedded.stack import Part, Stack
+from tests.e2e.cluster import Cluster
+from tests.support.stack import ALICE, BOB, hurried
+
+#: Real vClusters take their time, and what is undone is looked for again well after the longest call.
+PACE = Pace(
+    settle=timedelta(seconds=14),
+    heartbeat_timeout=timedelta(seconds=10),
+    first_retry=timedelta(milliseconds=200),
+    longest_retry=timedelta(seconds=2),
+    longest_step=timedelta(minutes=6),
+    longest_undo=timedelta(minutes=2),
+    first_pause=timedelta(seconds=1),
+    longest_pause=timedelta(seconds=5),
+    give_up_after=timedelta(minutes=15),
+)
+TIMEOUT = timedelta(seconds=10)
+#: What the settings call the two hosts: two kubeconfigs of one cluster, told apart as two clusters would be.
+HOSTS = ("local", "second")
+SIZE = {"cpu": "1", "memory": "1Gi", "storage": "2Gi", "pods": 10}
+CONTROL_PLANE = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "1536Mi"}}
+
+
+def write_templates(folder: Path, cluster: Cluster) -> None:
+    """The catalogue of the suite: a template that works, and one for each failure that one can cause."""
+
+    def write(name: str, *, version: str = cluster.chart_version, stateful: Any = None, **more: Any) -> None:
+        values = {"controlPlane": {"statefulSet": {"resources": CONTROL_PLANE, **(stateful or {})}}}
+        template: dict[str, Any] = {
+            "version": 1,
+            "description": "for the end-to-end suite",
+            "chart": {"version": version},
+            "kubernetes": "v1.36.0",
+            "size": SIZE,
+            "ttl": {"default": "1h", "maximum": "2h"},
+            "values": values,
+        }
+        for key, value in more.items():
+            if key == "values":
+                template["values"]["controlPlane"].update(value)
+            else:
+                template[key] = value
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(template))
+
+    write("small")
+    write("no-image", stateful={"image": {"tag": "0.0.0-none"}})
+    # More for the container that runs first than the quota holds for all.
+    write("quota", values={"distro": {"k8s": {"resources": {"limits": {"cpu": "64"}}}}})
+    write(
+        "no-class", stateful={"persistence": {"volumeClaim": {"enabled": True, "storageClass": "none-such"}}}
+    )
+    write("no-chart", version="9.9.9")
+    write("no-values", values={"distro": {"k8s": {"none-such": True}}})
+
+
+@contextlib.asynccontextmanager
+async def door_for_pods(address: str) -> AsyncIterator[tuple[int, dict[str, int]]]:
+    """Where pods reach the stand-in, which listens on this machine alone: a port, and where to put its."""
+    target: dict[str, int] = {}
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            there, out = await asyncio.open_connection("127.0.0.1", target["port"])
+            await asyncio.gather(_copy(reader, out), _copy(there, writer))
+
+    server = await asyncio.start_server(pass_on, address, 0)
+    try:
+        yield server.sockets[0].getsockname()[1], target
+    finally:
+        server.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    writer.close()
+
+
+def host_settings(cluster: Cluster, kubeconfig: Path) -> dict[str, str]:
+    """The settings of the two hosts, and of what the suite's cluster has other than usual ones."""
+    values = {
+        "KIND": "kubernetes",
+        "KUBECONFIG": str(kubeconfig),
+        "TIMEOUT": f"{TIMEOUT.total_seconds():g}s",
+        "EXPOSURE": "node-port",
+        "ADDRESS": cluster.node_address,
+        "IMAGE_REGISTRY": cluster.registry,
+        "IMAGE_REPOSITORY": cluster.image_repository,
+        "CHART_REPOSITORY": cluster.chart_repository,
+        "API_ACCOUNT": "moorage/moorage-api",
+        "REACHABLE": f"{cluster.host_address}/32",
+        # The simulated host's, which the stack sets for its own.
+        "URL": "",
+        "TOKEN": "",
+    }
+    return {f"MOORAGE_HOSTS__{host.upper()}__{key}": value for host in HOSTS for key, value in values.items()}
+
+
+def kubeconfigs(path: Path) -> dict[str, str]:
+    """The settings that put another account's kubeconfig in place."""
+    return {f"MOORAGE_HOSTS__{host.upper()}__KUBECONFIG": str(path) for host in HOSTS}
+
+
+@contextlib.asynccontextmanager
+async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
+    """A stack whose hosts are the cluster, under the rights that Moorage ships."""
+    # The accounts first, for their tokens; whose installation it is shows once the stack has made one up.
+    cluster.grant("not-yet-known")
+    templates = folder / "templates"
+    templates.mkdir()
+    write_templates(templates, cluster)
+    worker, api = (cluster.kubeconfig_of(f"moorage-{part}", folder) for part in ("worker", "api"))
+    async with door_for_pods(cluster.host_address) as (port, target):
+        endpoint = f"http://{cluster.host_address}:{port}"
+        options = hurried(
+            people=(ALICE, BOB),
+            parts=frozenset(Part) - {Part.HOST},
+            pace=PACE,
+            timeout=TIMEOUT,
+            environment={
+                **host_settings(cluster, worker),
+                "MOORAGE_DEFAULT_HOST": HOSTS[0],
+                "MOORAGE_TEMPLATES": str(templates),
+            },
+            environment_of={Part.API: kubeconfigs(api)},
+            arguments={Part.CONTROL_PLANE: ("--endpoint", endpoint, "--agent-image", cluster.agent_image)},
+        )
+        async with Stack(folder / "stack", options) as stack:
+            target["port"] = int(stack.url(Part.CONTROL_PLANE).rpartition(":")[2])
+            cluster.grant(stack.installation)
+            yield stack
+    cluster.revoke()
