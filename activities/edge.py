@@ -8,12 +8,14 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities import progress
 from activities.errors import translate
 from activities.progress import Progress
+from contracts.activities import Waiting
 from contracts.environment import Receipt
 
 #: Heartbeats within one heartbeat timeout: two may get lost or late.
@@ -34,7 +36,7 @@ class _Edge(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
         again = info.attempt > 1
-        current = Progress(time_left=_time_left(info))
+        current = Progress(time_left=_time_left(info), kept=_kept(info))
         progress.enter(current)
         # A task of its own: the worker cancels the one that awaits here, and so never the step itself.
         body = asyncio.create_task(self.next.execute_activity(input))
@@ -71,6 +73,14 @@ def _beat_interval(info: activity.Info) -> float:
     if info.heartbeat_timeout is None:
         return BEAT_BY_DEFAULT.total_seconds()
     return info.heartbeat_timeout.total_seconds() / BEATS_PER_TIMEOUT
+
+
+def _kept(info: activity.Info) -> str:
+    """What the heartbeats of an earlier try have kept."""
+    try:
+        return Waiting.model_validate(info.heartbeat_details[0]).kept if info.heartbeat_details else ""
+    except ValidationError:
+        return ""  # of another version of the worker: the work begins afresh
 
 
 def _time_left(info: activity.Info) -> timedelta | None:

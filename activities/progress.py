@@ -34,8 +34,9 @@ _T = TypeVar("_T")
 class Progress:
     """How one running activity stands: what it waits for, whether it was told to stop, when it must end."""
 
-    def __init__(self, *, time_left: timedelta | None) -> None:
+    def __init__(self, *, time_left: timedelta | None, kept: str = "") -> None:
         self.waiting_for = ""
+        self.kept = kept
         self.final = False
         self._deadline: float | None = None
         if time_left is not None:
@@ -47,7 +48,7 @@ class Progress:
 
     def beat(self) -> None:
         """Tell Temporal that the activity is alive, and what it waits for."""
-        activity.heartbeat(Waiting(waiting_for=self.waiting_for))
+        activity.heartbeat(Waiting(waiting_for=self.waiting_for, kept=self.kept))
 
     def stop(self, *, final: bool) -> None:
         """Stop at the next wait. `final`: the workflow has asked for it, so that nobody tries again."""
@@ -66,6 +67,16 @@ class Progress:
         if text != self.waiting_for:
             self.waiting_for = text
             self.beat()
+
+    def keep(self, kept: str) -> None:
+        """Have the next try, if there must be one, begin with this."""
+        self.kept = kept
+        self.beat()
+
+    @property
+    def is_told_to_stop(self) -> bool:
+        """Whether it was cancelled, or its worker begins to stop."""
+        return self._stop_calling.is_set() or activity.is_worker_shutdown()
 
     def is_over(self) -> bool:
         """Whether the activity's time is up but for its last words."""
@@ -114,6 +125,28 @@ def enter(progress: Progress) -> None:
 def say(waiting_for: str) -> None:
     """Make it known at once, in the activity's heartbeat, what the step waits for."""
     _current.get().say(waiting_for)
+
+
+def keep(kept: str) -> None:
+    """Have the next try of the activity begin with this, if this one is cut off: see `kept`."""
+    _current.get().keep(kept)
+
+
+def kept() -> str:
+    """What an earlier try of the activity has kept for this one; "" if there was none."""
+    return _current.get().kept
+
+
+def is_told_to_stop() -> bool:
+    """Whether the activity was cancelled, or its worker begins to stop."""
+    return _current.get().is_told_to_stop
+
+
+def check() -> None:
+    """Interrupted if the activity was told to stop. For those that work through a list and do not wait."""
+    progress = _current.get()
+    if progress.is_told_to_stop:
+        raise Interrupted(waiting_for=progress.waiting_for, final=progress.final)
 
 
 async def pause(seconds: float) -> None:

@@ -1,17 +1,22 @@
 """All activities, made with the clients that they need: what a worker registers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from temporalio.client import Client
 
 from activities.cluster_import import ClusterImport
 from activities.group import Group
 from activities.identity import Identity
 from activities.kubeconfig import KubeconfigOf
 from activities.namespace import Namespace
+from activities.notices import Channels, Notices
 from activities.people import People
 from activities.project import Project
 from activities.role_binding import RoleBinding
+from activities.sweep import Sweep
+from activities.trail import Sinks, Trail
 from activities.vcluster import VCluster
 from clients.host import Host
 from clients.rafay import Rafay
@@ -25,10 +30,12 @@ class Clients:
     rafay: Rafay
     scim: Scim | None
     hosts: Mapping[str, Host]
+    channels: Channels = field(default_factory=Channels)
+    sinks: Sinks = field(default_factory=Sinks)
 
 
-def all_activities(clients: Clients) -> list[Callable[..., Any]]:
-    """Every activity of every step, whatever is configured.
+def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any]]:
+    """Every activity of every step, whatever is configured; `temporal` is for the one that asks environments.
 
     An environment that needs what is not configured (any more) is told so, instead of waiting for a worker
     that knows its activities.
@@ -44,7 +51,14 @@ def all_activities(clients: Clients) -> list[Callable[..., Any]]:
         VCluster(hosts),
         ClusterImport(rafay, hosts),
     )
-    activities: list[Callable[..., Any]] = [people.check, kubeconfig.ensure]
+    notices, trail, sweep = Notices(clients.channels), Trail(clients.sinks), Sweep(temporal)
+    activities: list[Callable[..., Any]] = [
+        people.check,
+        kubeconfig.ensure,
+        notices.send,
+        trail.keep,
+        sweep.sweep,
+    ]
     for step in steps:
         activities += [step.ensure, step.remove, step.inspect]
     return activities

@@ -118,16 +118,20 @@ class HttpSystem:
         *,
         query: Mapping[str, str | int] | None = None,
         body: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make one call and return its answer if that is a 2xx; raise a `ClientError` for all else.
 
+        `body` is sent as JSON; `content` as it is, for who has to know the very bytes.
         `operation` says in a few words what is being done ("create project demo"); it appears in errors.
         """
         try:
             async with (
                 self._turn,
-                self._http.stream(method, path, params=query, json=body, headers=headers) as response,
+                self._http.stream(
+                    method, path, params=query, json=body, content=content, headers=headers
+                ) as response,
             ):
                 answer = Answer(response.status_code, response.headers, await self._read(response, operation))
         except httpx.HTTPError as error:

@@ -13,6 +13,8 @@ from temporalio import activity
 
 from contracts.base import Frozen
 from contracts.environment import Environment, Receipt
+from contracts.notices import Account, Notice
+from contracts.sweeping import SweepPassInput, SweepResult
 
 
 class EnsureInput(Frozen):
@@ -46,10 +48,26 @@ class InspectResult(Frozen):
     left: tuple[str, ...] = ()
 
 
+class NoticeResult(Frozen):
+    """By which channels people were told; none when none is set."""
+
+    told_by: tuple[str, ...] = ()
+
+
+class TrailResult(Frozen):
+    """Which sinks have it; none when none is set."""
+
+    kept_in: tuple[str, ...] = ()
+
+
 class Waiting(Frozen):
-    """Heartbeat details: what a running activity waits for, in words."""
+    """Heartbeat details: what a running activity waits for, in words.
+
+    `kept` is what the next try takes up, if this one is cut off.
+    """
 
     waiting_for: str
+    kept: str = ""
 
 
 class CheckPeopleInput(Frozen):
@@ -185,3 +203,30 @@ class ImportStep(ABC):
     @activity.defn(name="import.inspect")
     @abstractmethod
     async def inspect(self, input: InspectInput) -> InspectResult: ...
+
+
+class SweepActivities(ABC):
+    """The work of the expiry sweep: looks for those whose time has come, and asks each before it acts."""
+
+    @activity.defn(name="sweep.pass")
+    @abstractmethod
+    async def sweep(self, input: SweepPassInput) -> SweepResult:
+        """Go through all pages of the list; a further try goes on with the page at which this one was."""
+
+
+class NoticeActivities(ABC):
+    """Tells people, by every channel that is set."""
+
+    @activity.defn(name="notice.send")
+    @abstractmethod
+    async def send(self, input: Notice) -> NoticeResult:
+        """Afterwards every channel has taken it. What one has taken is not sent to it again."""
+
+
+class TrailActivities(ABC):
+    """Keeps the account of a life beyond Temporal's retention."""
+
+    @activity.defn(name="trail.keep")
+    @abstractmethod
+    async def keep(self, input: Account) -> TrailResult:
+        """Afterwards every sink that is set has it. Twice is possible; readers take one a life."""

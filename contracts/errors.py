@@ -18,6 +18,7 @@
 Types stay in clear in a history even under an encrypting codec, so they never hold a name.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
 from contracts.base import Frozen
@@ -65,11 +66,17 @@ class RefusalReason(StrEnum):
     OTHER_SPEC = "other_spec"
     BEING_TORN_DOWN = "being_torn_down"
     NOT_NOW = "not_now"
+    BEYOND_POLICY = "beyond_policy"
+    NOT_DUE = "not_due"
 
 
 class Refusal(Frozen):
-    """The details of a `RequestRefused`: the reason, and the fields that differ, if that is the reason."""
+    """The details of a `RequestRefused`: the reason, and the fields that differ, if that is the reason.
+
+    `latest` is the latest end that an extension could have.
+    """
 
     reason: RefusalReason
     message: str
     fields: tuple[str, ...] = ()
+    latest: datetime | None = None

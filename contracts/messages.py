@@ -1,6 +1,6 @@
 """What goes into the environment's workflow and what comes back: its argument, its updates, its result."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.base import Frozen
@@ -72,6 +72,52 @@ class ByPerson(Frozen):
     """An update that needs nothing but the person who asks, for the audit trail."""
 
     who: str
+
+
+class ExtendInput(Frozen):
+    """Somebody wants to keep it longer: `by` a length of time, or `until` a moment; one of the two.
+
+    `override`: beyond the policy, which needs a `reason`; whoever sends it has seen to it that they may.
+    """
+
+    who: str
+    by: timedelta | None = None
+    until: datetime | None = None
+    override: bool = False
+    reason: str = ""
+
+
+class DueInput(Frozen):
+    """The expiry sweep asks what is due. `now` is Temporal's time; `ahead` as in `contracts.expiry.due`."""
+
+    now: datetime
+    ahead: timedelta = timedelta(0)
+
+
+class SweptInput(Frozen):
+    """The expiry sweep has it warned or ended, if that is due by Temporal's time when it is taken.
+
+    After `good_until` it is refused: what was asked before a freeze must not come about after it.
+    """
+
+    who: str
+    good_until: datetime
+    ahead: timedelta = timedelta(0)
+
+
+class SweptAnswer(Frozen):
+    """What an environment did when it was warned or ended, in words."""
+
+    what: str
+    ends_at: datetime
+
+
+#: The names of the environment's workflow, and of what activities ask of it: they may not import it. A test
+#: compares them.
+ENVIRONMENT_WORKFLOW = "EnvironmentWorkflow"
+QUERY_DUE = "due"
+UPDATE_WARN = "warn"
+UPDATE_EXPIRE = "expire"
 
 
 class Carried(Frozen):

@@ -10,5 +10,7 @@ PHASE = SearchAttributeKey.for_keyword("EnvPhase")
 TEMPLATE = SearchAttributeKey.for_keyword("EnvTemplate")
 HOST = SearchAttributeKey.for_keyword("EnvHost")
 EXPIRES_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvExpiresAt")
+#: When the expiry sweep has to look at it next: its next warning, or its end and grace.
+DUE_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvDueAt")
 
-ALL = (OWNER, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT)
+ALL = (OWNER, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)

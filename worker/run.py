@@ -22,7 +22,7 @@ from worker.clients import open_clients
 from worker.connection import check_namespace, connect
 from worker.settings import Settings
 from worker.telemetry import telemetry_runtime
-from workflows.environment import WORKFLOWS
+from workflows.registry import WORKFLOWS
 
 #: A cancellation reaches an activity with the answer to its next heartbeat: this is how late it can be.
 #: The SDK holds heartbeats back for up to a minute, to spare servers of thousands of activities.
@@ -45,7 +45,7 @@ def make_worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(clients),
+        activities=all_activities(clients, client),
         interceptors=[ActivityEdge()],
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
         max_concurrent_activities=settings.worker.max_concurrent_activities,

@@ -4,19 +4,38 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts import search
+    from contracts import expiry
+    from contracts.durations import format_duration
     from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
     from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, RequestInput
+    from contracts.expiry import Due, DueKind, NotExtended, Term, said
+    from contracts.messages import (
+        Answer,
+        AnswerKind,
+        ByPerson,
+        DueInput,
+        EnvironmentStart,
+        ExtendInput,
+        RequestInput,
+        SweptAnswer,
+        SweptInput,
+    )
+    from contracts.notices import NoticeKind
     from workflows.record import ITSELF, TEMPORAL, Record
     from workflows.saga import Saga
+    from workflows.telling import Teller
+
+#: The change by which accounts are handed over at the end. Runs that closed before it have none.
+ACCOUNT = "account-to-sinks"
 
 
 @dataclass(frozen=True)
@@ -42,13 +61,14 @@ class EnvironmentWorkflow:
         self._start = start
         self._record = Record(start)
         self._saga = Saga(start, self._record)
+        self._teller = Teller(self._record, start.pace)
         self._ending: Ending | None = None
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
         """Live one life."""
         if not start.carried:
-            workflow.upsert_search_attributes([search.EXPIRES_AT.value_set(self._record.status.expires_at)])
+            workflow.upsert_search_attributes(self._record.times)
             await self._provision()
         if not self._ending:
             await self._stay_ready()
@@ -75,7 +95,7 @@ class EnvironmentWorkflow:
         await self._undisturbed(lambda: self._is_to_end() or workflow.info().is_continue_as_new_suggested())
         self._notice_cancellation()
         if not self._ending:
-            await self._undisturbed(workflow.all_handlers_finished)
+            await self._undisturbed(lambda: self._is_to_end() or self._nothing_is_under_way())
             self._notice_cancellation()
         if not self._ending:
             # Nothing is under way in `ready`, so all that the next run needs is the record.
@@ -86,6 +106,8 @@ class EnvironmentWorkflow:
         assert self._ending  # noqa: S101  (nothing else leads here)
         self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem)
         self._record.enter(Phase.TEARING_DOWN)
+        if self._ending.outcome is Outcome.EXPIRED:
+            self._teller.tell(NoticeKind.ENDED)
         unwinding = asyncio.create_task(self._saga.unwind())
         await self._undisturbed(unwinding.done)
         unwinding.result()
@@ -94,6 +116,9 @@ class EnvironmentWorkflow:
         await self._undisturbed(workflow.all_handlers_finished)
         self._record.note(ITSELF, "gone", "nothing left")
         self._record.enter(Phase.GONE)
+        if workflow.patched(ACCOUNT):
+            await self._see_through(self._teller.hand_over())
+        await self._see_through(self._teller.last_words())
         status = self._record.status
         if status.outcome is Outcome.FAILED and status.problem:
             raise ApplicationError(
@@ -120,6 +145,14 @@ class EnvironmentWorkflow:
                 if task := asyncio.current_task():
                     task.uncancel()
                 self._notice_cancellation()
+
+    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        await self._undisturbed(task.done)
+        task.result()
+
+    def _nothing_is_under_way(self) -> bool:
+        return workflow.all_handlers_finished() and not self._teller.is_busy
 
     def _is_to_end(self) -> bool:
         # The reason as well as the exception: a cancellation that arrives together with an activity's
@@ -199,6 +232,92 @@ class EnvironmentWorkflow:
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
             )
 
+    @workflow.update(description="Move its end")
+    async def extend(self, ask: ExtendInput) -> Answer:
+        """Move its end, as far as its policy allows, or further if that is an override."""
+        if answer := self._record.remembered():
+            return answer
+        self._record.extend(ask.who, self._extended(ask), ask.reason)
+        ends_at = self._record.status.expires_at
+        return self._answer(AnswerKind.ACCEPTED, f"{self._name} is extended: it ends {said(ends_at)}.")
+
+    @extend.validator
+    def _check_extend(self, ask: ExtendInput) -> None:
+        if not self._record.remembered():
+            self._extended(ask)
+
+    def _extended(self, ask: ExtendInput) -> Term:
+        if self._is_ending():
+            message = f"{self._name} is being torn down: it cannot be extended any more."
+            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if ask.override and not ask.reason.strip():
+            raise _refused(RefusalReason.BEYOND_POLICY, "An extension beyond the policy needs a reason.")
+        try:
+            return expiry.extended(
+                self._record.status.term,
+                workflow.now(),
+                by=ask.by,
+                until=ask.until,
+                override=ask.override,
+            )
+        except NotExtended as error:
+            raise _refused(
+                RefusalReason.BEYOND_POLICY,
+                f"{self._name} cannot be extended so: {error.why}.",
+                latest=error.latest,
+            ) from None
+
+    # --- what the expiry sweep asks and says ----------------------------------------------------------
+
+    @workflow.query(description="What the expiry sweep would have it do")
+    def due(self, ask: DueInput) -> Due:
+        """What is due at a moment. A query knows no time of its own, so it is told."""
+        return self._due(ask.now, ask.ahead)
+
+    @workflow.update(description="Record that a warning is given, and tell its people")
+    async def warn(self, ask: SweptInput) -> SweptAnswer:
+        """Give the warning that is due."""
+        due = self._due_now(ask, DueKind.WARN)
+        moved = self._record.warn(ask.who, due.lead or timedelta(0))
+        self._teller.tell(NoticeKind.WARNING, moved)
+        ends_at = self._record.status.expires_at
+        what = f"warned: it ends {said(ends_at)}"
+        if moved:
+            what += f", {format_duration(moved)} later than it was to, because the warning is late"
+        return SweptAnswer(what=what, ends_at=ends_at)
+
+    @warn.validator
+    def _check_warn(self, ask: SweptInput) -> None:
+        self._due_now(ask, DueKind.WARN)
+
+    @workflow.update(description="End it because its time is up")
+    async def expire(self, ask: SweptInput) -> SweptAnswer:
+        """Begin the teardown, if its time is up by Temporal's time at this very moment."""
+        due = self._due_now(ask, DueKind.END)
+        self._ending = Ending(Outcome.EXPIRED, ask.who)
+        return SweptAnswer(what=f"ended: {due.why}", ends_at=self._record.status.expires_at)
+
+    @expire.validator
+    def _check_expire(self, ask: SweptInput) -> None:
+        self._due_now(ask, DueKind.END)
+
+    def _due_now(self, ask: SweptInput, kind: DueKind) -> Due:
+        """What is due, if that is `kind`: an extension that was taken before this has moved the end."""
+        if workflow.now() > ask.good_until:
+            raise _refused(
+                RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks anew."
+            )
+        due = self._due(workflow.now(), ask.ahead)
+        if due.kind is not kind:
+            raise _refused(RefusalReason.NOT_DUE, due.why)
+        return due
+
+    def _due(self, now: datetime, ahead: timedelta) -> Due:
+        if self._is_ending():
+            return Due(kind=DueKind.KEEP, why="it is being torn down already")
+        status = self._record.status
+        return expiry.due(status.term, now, in_use=status.in_use, ahead=ahead)
+
     @workflow.update(description="Try again to undo what could not be undone")
     async def resume_teardown(self, by: ByPerson) -> Answer:
         """Take up a teardown that has given up."""
@@ -228,9 +347,8 @@ class EnvironmentWorkflow:
         return self._record.remember(Answer(kind=kind, message=message, life=life))
 
 
-def _refused(reason: RefusalReason, message: str, fields: tuple[str, ...] = ()) -> ApplicationError:
-    refusal = Refusal(reason=reason, message=message, fields=fields)
+def _refused(
+    reason: RefusalReason, message: str, fields: tuple[str, ...] = (), latest: datetime | None = None
+) -> ApplicationError:
+    refusal = Refusal(reason=reason, message=message, fields=fields, latest=latest)
     return ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
-
-
-WORKFLOWS = [EnvironmentWorkflow]

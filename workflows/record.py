@@ -1,11 +1,13 @@
 """The record of one environment: what its workflow knows of it, and how that is shown."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
-    from contracts import search
+    from contracts import expiry, search
+    from contracts.durations import format_duration
     from contracts.environment import (
         Certificate,
         EnvironmentStatus,
@@ -18,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         StepStatus,
         TrailEntry,
     )
+    from contracts.expiry import Term, said
     from contracts.messages import Answer, Carried, EnvironmentStart
     from workflows.steps import steps_of
 
@@ -85,6 +88,41 @@ class Record:
         }
         self.note(who, what[outcome], problem.cause if problem else "")
 
+    def warn(self, who: str, lead: timedelta) -> timedelta:
+        """Keep that the warning `lead` before the end is given now; how far that moves the end."""
+        before = self.status.term
+        after = expiry.warned(before, workflow.now(), lead)
+        moved = after.ends_at - before.ends_at
+        result = f"ends {said(after.ends_at)}"
+        if moved:
+            result += (
+                f"; moved by {format_duration(moved)}, because the warning could not be recorded in time"
+            )
+        self._change(warned=after.warned)
+        self._retime(after.ends_at, who, f"warned {format_duration(lead)} before the end", result)
+        return moved
+
+    def extend(self, who: str, after: Term, reason: str) -> None:
+        """Keep that the end has been moved."""
+        last = after.extended[-1]
+        beyond = ", beyond what its template allows" if last.override else ""
+        result = f"ends {said(after.ends_at)}" + (f"; reason: {reason}" if reason else "")
+        self._change(warned=after.warned, extended=after.extended)
+        self._retime(after.ends_at, who, f"extended it by {format_duration(last.by)}{beyond}", result)
+
+    def _retime(self, ends_at: datetime, who: str, what: str, result: str) -> None:
+        self._change(expires_at=ends_at)
+        self.note(who, what, result, ends_at)
+        workflow.upsert_search_attributes(self.times)
+
+    @property
+    def times(self) -> list[SearchAttributeUpdate[datetime]]:
+        """The search attributes by which its end, and what is due before, are found."""
+        return [
+            search.EXPIRES_AT.value_set(self.status.expires_at),
+            search.DUE_AT.value_set(self.status.term.due_at),
+        ]
+
     def step(self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None) -> None:
         """Keep that a step is now in `state`."""
         now = workflow.now()
@@ -121,9 +159,10 @@ class Record:
         """Keep the result of the last inspection."""
         self._change(certificate=certificate)
 
-    def note(self, who: str, what: str, result: str = "") -> None:
+    def note(self, who: str, what: str, result: str = "", ends_at: datetime | None = None) -> None:
         """Add a line to the audit trail."""
-        trail = (*self.status.trail, TrailEntry(at=workflow.now(), who=who, what=what, result=result))
+        entry = TrailEntry(at=workflow.now(), who=who, what=what, result=result, ends_at=ends_at)
+        trail = (*self.status.trail, entry)
         if len(trail) > TRAIL_LENGTH:
             trail = trail[:TRAIL_HEAD] + trail[len(trail) - TRAIL_LENGTH + TRAIL_HEAD :]
         self._change(trail=trail)
@@ -149,7 +188,8 @@ class Record:
     def _page(self) -> str:
         status = self.status
         lines = [
-            f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**",
+            f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**, "
+            f"ends {said(status.expires_at)}",
             "",
             "| step | system | state | since | |",
             "| --- | --- | --- | --- | --- |",

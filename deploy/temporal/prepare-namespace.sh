@@ -18,7 +18,8 @@ for attempt in 1 2 3 4 5 6 7 8 9 10; do
         --name EnvPhase --type Keyword \
         --name EnvTemplate --type Keyword \
         --name EnvHost --type Keyword \
-        --name EnvExpiresAt --type Datetime; then
+        --name EnvExpiresAt --type Datetime \
+        --name EnvDueAt --type Datetime; then
         exit 0
     fi
     echo "attempt $attempt failed"

@@ -20,7 +20,7 @@ def test_every_signature_has_its_activity_and_no_other() -> None:
         if hasattr(method, "__temporal_activity_definition")
     }
     clients = Clients(rafay=None, scim=None, hosts={})  # type: ignore[arg-type]
-    given = all_activities(clients)
+    given = all_activities(clients, None)  # type: ignore[arg-type]
     assert _names(promised), "the contracts promise nothing"
     assert _names(given) == _names(promised)
     assert len(given) == len(_names(given)), "one of them is registered twice"
@@ -28,7 +28,7 @@ def test_every_signature_has_its_activity_and_no_other() -> None:
 
 def test_implementations_take_and_return_what_the_contracts_say() -> None:
     clients = Clients(rafay=None, scim=None, hosts={})  # type: ignore[arg-type]
-    for given in all_activities(clients):
+    for given in all_activities(clients, None):  # type: ignore[arg-type]
         definition = activity._Definition.must_from_callable(given)
         kind = next(base for base in type(given.__self__).__mro__ if base.__module__ == signatures.__name__)  # type: ignore[attr-defined]
         promised = activity._Definition.must_from_callable(getattr(kind, given.__name__))

@@ -10,7 +10,7 @@ from temporalio.workflow import NondeterminismError
 
 from tests.replay.record import HISTORIES, PATHS
 from workflows import saga, steps
-from workflows.environment import WORKFLOWS
+from workflows.registry import WORKFLOWS
 
 
 def history_at(path: Path) -> WorkflowHistory:

@@ -20,7 +20,8 @@ from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.temporal_server import extra_arguments, find_server
 from tests.workflows.scripted import Script
-from workflows.environment import WORKFLOWS, EnvironmentWorkflow
+from workflows.environment import EnvironmentWorkflow
+from workflows.registry import WORKFLOWS
 
 #: Everything that takes minutes in earnest takes fractions of a second here.
 HURRY = Pace(

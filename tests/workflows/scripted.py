@@ -18,11 +18,14 @@ from contracts.activities import (
     EnsureInput,
     InspectInput,
     InspectResult,
+    NoticeResult,
     RemoveInput,
     RemoveResult,
+    TrailResult,
 )
 from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
+from contracts.notices import Account, Notice
 
 Deed = Callable[[], Awaitable[None]]
 
@@ -38,6 +41,8 @@ class Script:
     after: dict[str, Deed] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     forced: dict[str, bool] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
     world: set[str] = field(default_factory=set)
     started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
@@ -45,6 +50,8 @@ class Script:
         """All activities of the contracts, following this script."""
         return [
             self._people(),
+            self._notice(),
+            self._trail(),
             *(make(step) for step in StepName for make in (self._ensure, self._remove, self._inspect)),
         ]
 
@@ -52,8 +59,9 @@ class Script:
         """The steps whose remove was called, in order, each once."""
         return list(dict.fromkeys(call.split(".")[0] for call in self.calls if call.endswith(".remove")))
 
-    async def _play(self, name: str, effect: Callable[[], None]) -> None:
-        self.calls.append(name)
+    async def _play(self, name: str, effect: Callable[[], None], *, is_step: bool = True) -> None:
+        if is_step:
+            self.calls.append(name)
         self.started[name].set()
         if name in self.before:
             await self.before[name]()
@@ -67,6 +75,23 @@ class Script:
             await self._play("people.check", lambda: None)
 
         return check
+
+    def _notice(self) -> Callable[..., Any]:
+        @activity.defn(name="notice.send")
+        async def send(input: Notice) -> NoticeResult:
+            self.notices.append(input)
+            await self._play("notice.send", lambda: None, is_step=False)
+            return NoticeResult(told_by=("script",))
+
+        return send
+
+    def _trail(self) -> Callable[..., Any]:
+        @activity.defn(name="trail.keep")
+        async def keep(input: Account) -> TrailResult:
+            await self._play("trail.keep", lambda: self.accounts.append(input), is_step=False)
+            return TrailResult()
+
+        return keep
 
     def _ensure(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.ensure")

@@ -9,7 +9,8 @@ from contracts.environment import Outcome, Phase
 from contracts.messages import AnswerKind, ByPerson, RequestInput
 from tests.workflows.conftest import Bench, a_start, until
 from tests.workflows.scripted import Script
-from workflows.environment import WORKFLOWS, EnvironmentWorkflow
+from workflows.environment import EnvironmentWorkflow
+from workflows.registry import WORKFLOWS
 
 
 @pytest.mark.slow
