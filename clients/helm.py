@@ -93,10 +93,15 @@ class HelmSdk:
         await self._run(f"uninstall release {name}", uninstall)
 
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
-        def check() -> None:
-            self._charts.load(self._system, chart).validate_schema(dict(values))
+        operation = f"check the values of chart {chart.name} {chart.version}"
 
-        await self._run(f"check the values of chart {chart.name} {chart.version}", check)
+        def check() -> None:
+            loaded = self._charts.load(self._system, chart)
+            loaded.validate_schema(dict(values))
+            if problem := unknown_kubernetes(values, loaded.values):
+                raise Rejected(self._system, operation, problem)
+
+        await self._run(operation, check)
 
     async def render(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
@@ -171,6 +176,26 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
     if isinstance(error, helm.HelmChartLoadError | helm.HelmChartInvalidError):
         return Rejected(system, operation, text)
     return ServerFailed(system, operation, text, status=500)
+
+
+def unknown_kubernetes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """What is wrong with the Kubernetes version in a vCluster's values; "" if nothing is, or nobody can tell.
+
+    The chart's default is the newest that its release knows; newer ones have APIs that its syncer does not.
+    """
+    wanted, newest = _version_at(values, "version"), _version_at(defaults, "image", "tag")
+    if wanted is None or newest is None or wanted <= newest:
+        return ""
+    return f"it knows Kubernetes up to 1.{newest}, and 1.{wanted} is asked for"
+
+
+def _version_at(values: Mapping[str, Any], *path: str) -> int | None:
+    """The minor number of the version of Kubernetes 1 that stands there."""
+    found: Any = values
+    for key in ("controlPlane", "distro", "k8s", *path):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    match = re.match(r"v?1\.(\d+)", str(found or ""))
+    return int(match[1]) if match else None
 
 
 def schema_problem(text: str) -> str:

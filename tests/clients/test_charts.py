@@ -12,7 +12,7 @@ import pytest
 
 from clients.charts import Charts
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Unreachable
-from clients.helm import schema_problem, understood
+from clients.helm import schema_problem, understood, unknown_kubernetes
 from clients.host import Chart
 
 FORBIDDEN = 'pods is forbidden: User "a" cannot create resource "pods" in API group ""'
@@ -106,6 +106,24 @@ def test_values_that_the_schema_refuses(charts: Charts, folder: Path) -> None:
     assert isinstance(found, Rejected)
     assert "size: got number, want string" in found.detail
     assert "additional properties 'depth' not allowed" in found.detail
+
+
+def at(**k8s: object) -> dict[str, object]:
+    return {"controlPlane": {"distro": {"k8s": k8s}}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ("v1.36.2", ""),
+        ("1.34.0", ""),
+        ("v1.37.0", "it knows Kubernetes up to 1.36, and 1.37 is asked for"),
+    ],
+)
+def test_a_kubernetes_version_that_the_chart_does_not_know(wanted: str, problem: str) -> None:
+    """Ensures that a version newer than the chart's own is refused, and one that nobody can judge is not."""
+    assert unknown_kubernetes(at(version=wanted), at(image={"tag": "v1.36.0"})) == problem
+    assert unknown_kubernetes(at(version=wanted), {}) == ""
 
 
 def test_schema_problem_of_any_other_text() -> None:

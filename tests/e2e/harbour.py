@@ -62,6 +62,7 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
         "no-class", stateful={"persistence": {"volumeClaim": {"enabled": True, "storageClass": "none-such"}}}
     )
     write("no-chart", version="9.9.9")
+    write("no-version", kubernetes="v1.99.0")
     write("no-values", values={"distro": {"k8s": {"none-such": True}}})
 
 
