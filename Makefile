@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check bench venv lock clean
+.PHONY: help demo cluster cluster-down e2e bench-host test lint check bench venv lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,11 +21,23 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-demo: $(VENV)/.run  ## Ask for an environment, use it and delete it, on a stack of its own (KEEP=1 leaves it up)
-	@$(BIN)/python -m embedded.demo $(if $(KEEP),--keep)
+demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leaves it up; HOST=cluster: a real one)
+	@$(BIN)/python -m $(if $(filter cluster,$(HOST)),tests.e2e.demo,embedded.demo $(if $(KEEP),--keep))
 
 test: $(VENV)/.dev  ## All tests that need nothing but this machine
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
+	@$(PYTHON) tests/cluster up
+
+cluster-down:  ## End it; what was built stays in the cache
+	@$(PYTHON) tests/cluster down
+
+e2e: $(VENV)/.dev  ## Environments on a real cluster: that of MOORAGE_E2E_KUBECONFIG, or the one of `make cluster`
+	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+bench-host: $(VENV)/.dev  ## Request to usable on a real cluster, beside `vcluster create`, alternating
+	@$(BIN)/python -m benchmarks.host $(ARGS)
 
 lint: $(VENV)/.dev  ## Style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from benchmarks.floor_worker import HEADERS
 from contracts.naming import workflow_id
 from embedded.stack import Options, Part, Stack
 from tests.support.stand_ins import TLS
+from worker.codec import Keyring
 from worker.converter import data_converter
 
 #: A host that is ready at once: what is measured is Moorage, not how long a cluster pretends to take.
@@ -70,7 +71,8 @@ class Ground:
 async def ground(folder: Path, **options: Any) -> AsyncIterator[Ground]:
     """A fresh stack in `folder`, whose host is ready at once."""
     async with Stack(folder, Options(fresh=True, arguments=AT_ONCE, **options)) as stack:
-        client = await Client.connect(stack.temporal_address, data_converter=data_converter())
+        keys = Keyring.parse(stack.env["MOORAGE_ENCRYPTION__KEYS"])
+        client = await Client.connect(stack.temporal_address, data_converter=data_converter(keys))
         headers = {"Authorization": f"Bearer {stack.token}"}
         limits = httpx.Limits(max_connections=20)
         async with httpx.AsyncClient(
@@ -85,8 +87,8 @@ async def ground(folder: Path, **options: Any) -> AsyncIterator[Ground]:
 
 
 @asynccontextmanager
-async def floor_worker(ground: Ground) -> AsyncIterator[None]:
-    """The floor's worker, a process beside the stack's own, with the credentials of the stack's worker."""
+async def floor_worker(ground: Ground) -> AsyncIterator[int]:
+    """The floor's worker, a process beside the stack's own, with the same credentials; gives its id."""
     settings = ground.stack.env
     headers = {
         Part.CONTROL_PLANE: {"X-RAFAY-API-KEYID": settings["MOORAGE_CONTROL_PLANE__API_KEY"]},
@@ -100,7 +102,7 @@ async def floor_worker(ground: Ground) -> AsyncIterator[None]:
     if not await process.stdout.readline():
         raise RuntimeError("the floor's worker ended at its start")
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         await process.wait()
