@@ -1,78 +1,14 @@
-"""The values of the vCluster chart for one environment, composed in layers: a pure function.
-
-First what Moorage wants, over it the template's overlay, over that what no template may change. How the API
-server is reached from outside is the host's own affair, and comes as a further overlay from there.
-"""
-
-from collections.abc import Mapping
-from typing import Any
+"""What a vCluster is installed from: the template's chart, and what `contracts.values` composes."""
 
 from clients.host import Chart
 from contracts.environment import Environment
-
-#: Of the vCluster's control plane. The chart asks for 4 Gi and no CPU: the one would eat a quota whole, and
-#: the other leaves it to a LimitRange to throttle its start. It was seen to use 500 MB.
-CONTROL_PLANE_REQUESTS = {"cpu": "200m", "memory": "512Mi", "ephemeral-storage": "400Mi"}
-CONTROL_PLANE_LIMITS = {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "8Gi"}
-#: Of the CoreDNS that runs inside, as the chart has it; it becomes a pod of the host.
-DNS_LIMITS = {"cpu": "1", "memory": "170Mi"}
-#: Of the volume with the virtual cluster's state.
-CONTROL_PLANE_STORAGE = "5Gi"
-
-
-def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values to install with. The same environment always gives the same."""
-    template = environment.template
-    wanted: dict[str, Any] = {
-        "controlPlane": {
-            "distro": {"k8s": {"version": f"v{template.kubernetes.removeprefix('v')}"}},
-            "coredns": {"deployment": {"resources": {"limits": dict(DNS_LIMITS)}}},
-            "statefulSet": {
-                "resources": {
-                    "requests": dict(CONTROL_PLANE_REQUESTS),
-                    "limits": dict(CONTROL_PLANE_LIMITS),
-                },
-                "persistence": {"volumeClaim": {"size": CONTROL_PLANE_STORAGE, "retentionPolicy": "Delete"}},
-            },
-        },
-        # Clusters of developers often reach nothing outside, and then wait for it.
-        "telemetry": {"enabled": False},
-    }
-    settled: dict[str, Any] = {
-        # The namespace step makes all of these, with our mark: the chart's own would come on top, and its
-        # quota forbids some of the ways in.
-        "policies": {
-            "resourceQuota": {"enabled": False},
-            "limitRange": {"enabled": False},
-            "networkPolicy": {"enabled": False},
-        },
-    }
-    values: dict[str, Any] = {}
-    for layer in (wanted, template.values, host_overlay or {}, settled):
-        values = overlay(values, layer)
-    return values
+from contracts.values import DNS_LIMITS as DNS_LIMITS
+from contracts.values import compose as compose
+from contracts.values import overlay as overlay
+from contracts.values import value_at as value_at
 
 
 def chart_of(environment: Environment) -> Chart:
     """The chart to install: the template's."""
     chart = environment.template.chart
     return Chart(repository=chart.repository or None, name=chart.name, version=chart.version)
-
-
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`, key by key as Helm does it: mappings merge, all else replaces."""
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = (
-            overlay(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-        )
-    return merged
-
-
-def value_at(values: Mapping[str, Any], *path: str) -> Any:
-    """What stands at `path`, or None."""
-    found: Any = values
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found

@@ -203,6 +203,10 @@ class Host(Protocol):
         the way in to the vCluster. They bear no labels yet."""
         ...
 
+    def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        """The same as `overlay` before anything is there; what is not settled yet is said in words."""
+        ...
+
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
         """What this host lays over the chart's values: the way in, once the fittings are applied, and where
         images and volumes come from. NotYet while the way in is not settled."""

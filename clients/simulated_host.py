@@ -89,6 +89,10 @@ class SimulatedHost:
         """None: there are no rights here, and the way in is its own."""
         return ()
 
+    def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Nothing: no value makes a difference here."""
+        return {}
+
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:  # noqa: ARG002
         """Nothing: no value makes a difference here."""
         return {}

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from contracts.base import Frozen
 from contracts.durations import Duration
 from contracts.naming import NAME_PATTERN
+from contracts.quantities import parse_quantity
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 
@@ -41,6 +42,23 @@ class Extension(Frozen):
 
     times: int = Field(default=0, ge=0, le=100)
     total: Duration = timedelta(0)
+
+
+#: Below it nothing fits beside the vCluster itself, which its host counts on top: the control plane's agent
+#: (200m, 128Mi), the vCluster's DNS of its own pods, and one small pod of the developer's.
+SMALLEST = Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)
+
+
+def too_small(size: Size) -> dict[str, str]:
+    """The fields of a size that are below the floor, each with a sentence."""
+    problems = {
+        field: f"{getattr(size, field)} is too little for an environment: at least {getattr(SMALLEST, field)}"
+        for field in ("cpu", "memory", "storage")
+        if parse_quantity(getattr(size, field)) < parse_quantity(getattr(SMALLEST, field))
+    }
+    if size.pods < SMALLEST.pods:
+        problems["pods"] = f"{size.pods} are too few for an environment: at least {SMALLEST.pods}"
+    return problems
 
 
 class TimeToLive(Frozen):

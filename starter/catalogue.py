@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contracts.naming import is_name
-from contracts.template import Template
+from contracts.template import Template, too_small
 from starter.located import Document, FileProblem, FilesUnusable
 from starter.sentences import did_you_mean
 
@@ -91,9 +91,12 @@ def _load_template(file: Path) -> Template:
             [document.problem(("name",), f"the file is {file.name}, so the name is {name}: leave it out")]
         )
     try:
-        return Template.model_validate({**content, "name": name}, extra="forbid")
+        template = Template.model_validate({**content, "name": name}, extra="forbid")
     except ValidationError as error:
         raise FilesUnusable(document.problems_of(error, Template)) from None
+    if small := too_small(template.size):
+        raise FilesUnusable([document.problem(("size", field), words) for field, words in small.items()])
+    return template
 
 
 def unknown_template(name: str, offered: Iterable[Template]) -> str:

@@ -7,6 +7,7 @@ Nothing here holds a secret. Fields that only a worker can tell are empty while 
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -154,6 +155,9 @@ class Done(Frozen):
     name: str
     life: str = ""
     environment: EnvironmentView | None = None
+    values: dict[str, Any] | None = Field(
+        default=None, description="of a dry run: the values that the vCluster's chart would be installed with"
+    )
 
 
 def view_of_template(template: Template) -> TemplateView:

@@ -114,6 +114,10 @@ class KubernetesHost(Releases):
     async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
         return wayin.objects(self._options, release, await self._who_am_i())
 
+    def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        port = "<a port>" if self._options.exposure is Exposure.NODE_PORT else None
+        return wayin.overlay(self._options, namespace, release, port)
+
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
         port = None
         if self._options.exposure is Exposure.NODE_PORT:

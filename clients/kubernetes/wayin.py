@@ -83,7 +83,7 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
     return made
 
 
-def overlay(options: HostOptions, namespace: str, release: str, port: int | None) -> Object:
+def overlay(options: HostOptions, namespace: str, release: str, port: int | str | None) -> Object:
     """What the host lays over the chart's values; `port` is the one that the access Service was given."""
     if port is not None:
         host, server = options.address, f"https://{_bracketed(options.address)}:{port}"

@@ -18,6 +18,7 @@ from starter.api.parts import Parts
 from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.asking import House
 from starter.catalogue import load_catalogue
+from starter.fitting import Fitting
 from starter.people import PeopleDirectory
 from starter.reading import Reader
 from starter.reloading import Reloaded
@@ -62,6 +63,7 @@ def create_app(
         tokens=Reloaded(tokens_file, load_tokens),
         people=people,
         hosts=hosts,
+        fitting=Fitting(hosts),
         reader=reader,
         actor=Actor(client, reader),
         watches=Watches(reader),

@@ -2,7 +2,7 @@
 
 import secrets
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Header, Query, Response
@@ -54,9 +54,10 @@ async def request_environment(
     id = request_id(principal.email, wish.name, key)
     start = plan(wish, principal, id, parts.catalogue.current(), parts.house)
     start = await _with_people_checked(parts, start, wish)
+    values = await parts.fitting.values(start.environment)
     if dry_run:
         response.status_code = HTTPStatus.OK
-        return await _dry_run(parts, principal, start)
+        return await _dry_run(parts, principal, start, values)
     answer = await parts.actor.request(start)
     name, life = wish.name, start.environment.mark.life
     if isinstance(answer, Finished):
@@ -137,7 +138,9 @@ async def _with_people_checked(parts: Parts, start: EnvironmentStart, wish: Wish
     return start.model_copy(update={"people_are_checked": checked.complete})
 
 
-async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart) -> Done:
+async def _dry_run(
+    parts: Parts, principal: Principal, start: EnvironmentStart, values: dict[str, Any]
+) -> Done:
     environment = start.environment
     message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
     latest = await parts.reader.latest(environment.name)
@@ -152,6 +155,7 @@ async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart) 
         message=f"{message} Nothing was started.",
         name=environment.name,
         environment=view_of_status(status_at_start(start)),
+        values=values,
     )
 
 

@@ -16,6 +16,7 @@ from starter.acting import Actor
 from starter.api.problems import ApiProblem, no_environment
 from starter.asking import House
 from starter.catalogue import Catalogue
+from starter.fitting import Fitting
 from starter.people import PeopleDirectory
 from starter.reading import Reader, Standing
 from starter.reloading import Reloaded
@@ -33,6 +34,7 @@ class Parts:
     tokens: Reloaded[Tokens]
     people: PeopleDirectory
     hosts: Mapping[str, Host]
+    fitting: Fitting
     reader: Reader
     actor: Actor
     watches: Watches

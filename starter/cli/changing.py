@@ -147,6 +147,8 @@ def _end(api: "Api", method: str, verb: str, name: str, no_wait: bool, output: O
 
 def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
     """Say what became of a call that is not waited for."""
+    import yaml
+
     from starter.cli.render import print_environment, print_json, say
 
     if output is Output.JSON:
@@ -156,5 +158,7 @@ def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
     if done["kind"] == "dry_run":
         print()
         print_environment(api.view(done["environment"]), planned=True)
+        if done.get("values"):
+            print(f"\nvalues of the vCluster:\n{yaml.safe_dump(done['values'], sort_keys=False)}", end="")
     else:
         say(f"Watch it with:  moorage watch {done['name']}")

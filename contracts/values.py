@@ -1,0 +1,71 @@
+"""The values of the vCluster chart for one environment, composed in layers: pure functions.
+
+First what Moorage wants, over it the template's overlay, then the host's, and over that what none may change.
+Here, because what will be installed is shown before anything is started as well.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts.environment import Environment
+
+#: Of the vCluster's control plane. The chart asks for 4 Gi and no CPU: the one would eat a quota whole, and
+#: the other leaves it to a LimitRange to throttle its start. It was seen to use 500 MB.
+CONTROL_PLANE_REQUESTS = {"cpu": "200m", "memory": "512Mi", "ephemeral-storage": "400Mi"}
+CONTROL_PLANE_LIMITS = {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "8Gi"}
+#: Of the CoreDNS that runs inside, as the chart has it; it becomes a pod of the host.
+DNS_LIMITS = {"cpu": "1", "memory": "170Mi"}
+#: Of the volume with the virtual cluster's state.
+CONTROL_PLANE_STORAGE = "5Gi"
+
+
+def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values to install with. The same environment always gives the same."""
+    template = environment.template
+    wanted: dict[str, Any] = {
+        "controlPlane": {
+            "distro": {"k8s": {"version": f"v{template.kubernetes.removeprefix('v')}"}},
+            "coredns": {"deployment": {"resources": {"limits": dict(DNS_LIMITS)}}},
+            "statefulSet": {
+                "resources": {
+                    "requests": dict(CONTROL_PLANE_REQUESTS),
+                    "limits": dict(CONTROL_PLANE_LIMITS),
+                },
+                "persistence": {"volumeClaim": {"size": CONTROL_PLANE_STORAGE, "retentionPolicy": "Delete"}},
+            },
+        },
+        # Clusters of developers often reach nothing outside, and then wait for it.
+        "telemetry": {"enabled": False},
+    }
+    settled: dict[str, Any] = {
+        # The namespace step makes all of these, with our mark: the chart's own would come on top, and its
+        # quota forbids some of the ways in.
+        "policies": {
+            "resourceQuota": {"enabled": False},
+            "limitRange": {"enabled": False},
+            "networkPolicy": {"enabled": False},
+        },
+    }
+    values: dict[str, Any] = {}
+    for layer in (wanted, template.values, host_overlay or {}, settled):
+        values = overlay(values, layer)
+    return values
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, key by key as Helm does it: mappings merge, all else replaces."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (
+            overlay(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged
+
+
+def value_at(values: Mapping[str, Any], *path: str) -> Any:
+    """What stands at `path`, or None."""
+    found: Any = values
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found

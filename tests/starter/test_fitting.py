@@ -1,0 +1,93 @@
+"""Ensures that what a chart refuses is told at the door, and that a door does not close for a repository."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from clients.errors import Rejected, Unreachable
+from clients.host import Chart
+from contracts.environment import Environment, Spec
+from contracts.naming import OwnerMark
+from contracts.template import Size, Template, too_small
+from starter.asking import NotValid
+from starter.fitting import Fitting
+
+
+class Asked:
+    """A host that answers a check as told, and counts."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.asked: list[Mapping[str, Any]] = []
+
+    def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        return {"exportKubeConfig": {"server": f"https://{release}.{namespace}.svc"}}
+
+    async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        self.asked.append(values)
+        if self.error is not None:
+            raise self.error
+
+
+def environment() -> Environment:
+    template = Template.model_validate(
+        {
+            "name": "small",
+            "version": 1,
+            "description": "for a test",
+            "chart": {"version": "0.36.0"},
+            "kubernetes": "v1.36.0",
+            "size": {"cpu": "1", "memory": "1Gi", "storage": "1Gi", "pods": 5},
+            "ttl": {"default": "1h", "maximum": "2h"},
+        }
+    )
+    return Environment(
+        mark=OwnerMark.of_request("k3x9q0vb", "demo", "r"),
+        prefix="mrg",
+        owner="a@example.com",
+        spec=Spec(template="small", team="blue"),
+        template=template,
+        ttl=timedelta(hours=1),
+        host="main",
+        has_identity_provider=False,
+    )
+
+
+async def test_what_fits_is_asked_once() -> None:
+    """Ensures that the values are those of template and host, and that a second request costs nothing."""
+    host = Asked()
+    fitting = Fitting({"main": host})  # type: ignore[dict-item]
+    values = await fitting.values(environment())
+    assert values["exportKubeConfig"]["server"] == "https://mrg-demo.mrg-demo.svc"
+    assert values["policies"]["resourceQuota"] == {"enabled": False}
+    assert await fitting.values(environment()) == values
+    assert host.asked == [values]
+
+
+async def test_what_the_chart_refuses() -> None:
+    """Ensures that the field, the template and the chart's own words are told."""
+    fitting = Fitting({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
+    with pytest.raises(NotValid) as error:
+        await fitting.values(environment())
+    assert [(one.field, one.message) for one in error.value.problems] == [
+        ("template", '"small" cannot be made on main: size: got number')
+    ]
+
+
+async def test_a_repository_that_cannot_be_asked() -> None:
+    """Ensures that it stops nobody: the worker asks again before it makes the namespace."""
+    fitting = Fitting({"main": Asked(Unreachable("host", "check", "away"))})  # type: ignore[dict-item]
+    assert (await fitting.values(environment()))["telemetry"] == {"enabled": False}
+
+
+def test_the_floor() -> None:
+    """Ensures that each field below the floor is named, and nothing at it or above."""
+    assert too_small(Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)) == {}
+    assert set(too_small(Size(cpu="0.2", memory="100Mi", storage="1G", pods=2))) == {
+        "cpu",
+        "memory",
+        "storage",
+        "pods",
+    }
