@@ -1,6 +1,6 @@
-"""Records one history for every path a life can take: `python -m tests.replay.record` writes them anew.
+"""Records one history for every path a life can take: `python -m tests.replay.record` adds what is missing.
 
-Do that when a path is new. When the replay test fails on histories that are there already, the workflow has
+When the replay test fails on histories that are there already, the workflow has
 changed in a way that running environments cannot follow: guard the change with `workflow.patched`, do not
 record over it.
 """
@@ -8,6 +8,7 @@ record over it.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import Phase, StepName
-from contracts.messages import ByPerson
+from contracts.messages import ByPerson, EnvironmentStart, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
 from tests.workflows.scripted import fails, fails_for_good, waits
+from tests.workflows.sweeping import SWEPT, lives_by
 from workflows.environment import EnvironmentWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -101,12 +103,54 @@ async def _resumed(bench: Bench, name: str) -> Life:
     return life
 
 
+async def _extended(bench: Bench, name: str) -> Life:
+    life = await bench.begin(_living(name, timedelta(hours=8)))
+    await _ready(life)
+    for hours in (1, 2):
+        await life.handle.execute_update(
+            EnvironmentWorkflow.extend, ExtendInput(who=BY_ALICE.who, by=timedelta(hours=hours))
+        )
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
+async def _warned_and_expired(bench: Bench, name: str) -> Life:
+    life = await bench.begin(
+        _living(
+            name, timedelta(seconds=1), warnings=[timedelta(milliseconds=500), timedelta(milliseconds=200)]
+        )
+    )
+    await _ready(life)
+    await asyncio.sleep(1)
+    await life.handle.execute_update(EnvironmentWorkflow.warn, SWEPT)
+    await asyncio.sleep(0.5)
+    await life.handle.execute_update(EnvironmentWorkflow.expire, SWEPT)
+    return life
+
+
+async def _expired_while_provisioning(bench: Bench, name: str) -> Life:
+    bench.script.before["vcluster.ensure"] = waits
+    life = await bench.begin(_living(name, timedelta(milliseconds=1)))
+    await bench.script.started["vcluster.ensure"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.expire, SWEPT)
+    return life
+
+
+def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
+    return lives_by(name, ttl, extension={"times": 3, "total": "3d"}, **policy)
+
+
 PATHS: dict[str, LifePath] = {
+    "deleted-with-account": _deleted,
+    "extended": _extended,
+    "warned-and-expired": _warned_and_expired,
+    "expired-while-provisioning": _expired_while_provisioning,
     "deleted": _deleted,
     "without-identity-provider": _without_identity_provider,
     "cancelled-in-temporal-when-ready": _cancelled_in_temporal_when_ready,
     "torn-down-in-passes": _torn_down_in_passes,
     "resumed": _resumed,
+    "failed-import-with-account": _failed(StepName.IMPORT),
     **{f"failed-{step}": _failed(step) for step in StepName},
     **{
         f"cancelled-{step}": _cancelled(step)
@@ -127,7 +171,7 @@ def _without_machine(history: str) -> str:
 
 
 async def record() -> None:
-    """Live every path on a real server and write down its history."""
+    """Live every path of which there is no history yet on a real server, and write it down."""
     HISTORIES.mkdir(exist_ok=True)
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=find_server(),
@@ -135,6 +179,8 @@ async def record() -> None:
         dev_server_extra_args=extra_arguments(),
     ) as server:
         for name, path in PATHS.items():
+            if (HISTORIES / f"{name}.json").exists():
+                continue
             async with a_bench(server) as bench:
                 life = await path(bench, f"r-{name}"[:30].rstrip("-"))
                 try:

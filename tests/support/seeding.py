@@ -1,0 +1,64 @@
+"""Environments that are ready without having been provisioned: started with a record of an earlier run."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from contracts import search
+from contracts.environment import EnvironmentStatus, Phase, StepStatus
+from contracts.messages import Carried, EnvironmentStart
+from contracts.naming import workflow_id
+from workflows.environment import EnvironmentWorkflow
+from workflows.steps import steps_of
+
+
+def ready_status(start: EnvironmentStart, ends_at: datetime, **more: Any) -> EnvironmentStatus:
+    """The status of an environment that is ready; none of its steps has left anything to undo."""
+    environment = start.environment
+    began = ends_at - environment.ttl
+    return EnvironmentStatus(
+        **{
+            "environment": environment,
+            "phase": Phase.READY,
+            "requested_at": began,
+            "usable_at": began,
+            "ready_at": began,
+            "expires_at": ends_at,
+            "steps": tuple(StepStatus(step=step.name, system=step.system) for step in steps_of(environment)),
+            **more,
+        }
+    )
+
+
+async def seed(
+    client: Client,
+    start: EnvironmentStart,
+    status: EnvironmentStatus,
+    *,
+    task_queue: str,
+    attributes: Mapping[Any, Any] | None = None,
+) -> WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]:
+    """Start its workflow in that state, findable as it would be; `attributes` are found instead."""
+    environment = start.environment
+    found: dict[Any, Any] = {
+        search.OWNER: environment.owner,
+        search.TEAM: environment.spec.team,
+        search.PHASE: status.phase.value,
+        search.TEMPLATE: environment.template.name,
+        search.HOST: environment.host,
+        search.EXPIRES_AT: status.expires_at,
+        search.DUE_AT: status.term.due_at,
+        **(attributes or {}),
+    }
+    return await client.start_workflow(
+        EnvironmentWorkflow.run,
+        start.model_copy(update={"carried": Carried(status=status)}),
+        id=workflow_id(environment.name),
+        task_queue=task_queue,
+        search_attributes=TypedSearchAttributes(
+            [SearchAttributePair(key, value) for key, value in found.items() if value is not None]
+        ),
+    )

@@ -1,0 +1,298 @@
+"""Ensures that a sweep warns and ends those whose time has come, and nobody else, whatever happens to it."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleSpec, ScheduleState
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.testing import WorkflowEnvironment
+
+from contracts import search
+from contracts.environment import Outcome, Phase
+from contracts.messages import ByPerson, ExtendInput
+from contracts.sweeping import SWEEP_SCHEDULE, SweepResult, Tally
+from tests.support.stand_ins import CHECKOUT
+from tests.workflows.conftest import Bench, until
+from tests.workflows.scripted import fails_for_good, waits
+from tests.workflows.sweeping import (
+    Handle,
+    Sweeper,
+    fresh_name,
+    is_listed,
+    line_of,
+    lives_by,
+    seeded,
+    sweep_worker,
+    sweeper,
+)
+from workflows.environment import EnvironmentWorkflow
+
+#: More than any sweep here takes.
+SOON = 60.0
+
+
+async def many(bench: Bench, count: int, ends_in: float, **policy: object) -> list[Handle]:
+    found = await asyncio.gather(
+        *(seeded(bench.client, bench.task_queue, ends_in, **policy) for _ in range(count))
+    )
+    await is_listed(bench.client, *found)
+    return list(found)
+
+
+def names(tally: Tally) -> set[str]:
+    return {f"environment/{line.name}" for line in tally.lines}
+
+
+async def test_it_warns_ends_and_keeps_and_says_so(bench: Bench) -> None:
+    """Ensures that each gets what is due, and the result says how many, which, and why."""
+    [over] = await many(bench, 1, -5)
+    [soon] = await many(bench, 1, 60, warnings=["5m"])
+    [late] = await many(bench, 1, -3600, warnings=["5m"])
+    [graced] = await many(bench, 1, -5, grace="1h")
+    [later] = await many(bench, 1, 3600)
+    async with sweeper(bench.client) as sweep:
+        result = await sweep()
+        assert line_of(result.ended, over)
+        assert {soon.id, late.id} <= names(result.warned)
+        moved = line_of(result.warned, late)
+        assert moved
+        assert "later than it was to" in moved.why
+        assert not {graced.id, later.id} & (names(result.ended) | names(result.warned))
+        assert result.looked_at == sum(
+            tally.count for tally in (result.warned, result.ended, result.kept, result.failed)
+        )
+        assert (await over.result()).outcome is Outcome.EXPIRED
+        again = await sweep()
+        everybody = names(again.warned) | names(again.ended)
+        assert not {over.id, soon.id, late.id, graced.id, later.id} & everybody, "it did something twice"
+    for handle in (soon, late, graced, later):
+        assert (await handle.query(EnvironmentWorkflow.status)).phase is Phase.READY
+        await handle.terminate()
+
+
+async def test_a_dry_run_says_the_same_and_does_nothing(bench: Bench) -> None:
+    """Ensures that one can look before one leaps."""
+    [over] = await many(bench, 1, -5)
+    [soon] = await many(bench, 1, 60, warnings=["5m"])
+    async with sweeper(bench.client) as sweep:
+        dry = await sweep(dry_run=True)
+        assert line_of(dry.ended, over)
+        assert line_of(dry.warned, soon)
+        for handle in (over, soon):
+            status = await handle.query(EnvironmentWorkflow.status)
+            assert (status.phase, status.trail) == (Phase.READY, ())
+        real = await sweep()
+        assert line_of(real.ended, over)
+        assert line_of(real.warned, soon)
+    await soon.terminate()
+
+
+async def test_one_that_ends_or_has_ended_is_never_touched(bench: Bench) -> None:
+    """Ensures that what was deleted or has failed, or waits for a person, is left to itself."""
+    bench.script.before["identity.remove"] = fails_for_good()
+    start = lives_by(fresh_name(), timedelta(seconds=1))
+    pace = start.pace.model_copy(update={"give_up_after": start.pace.first_pause * 3})
+    stuck = await bench.begin(start.model_copy(update={"pace": pace}))
+
+    async def ready() -> bool:
+        return (await stuck.status()).phase is Phase.READY
+
+    async def given_up() -> bool:
+        return (await stuck.status()).phase is Phase.TEARDOWN_INCOMPLETE
+
+    await until(ready, "it became ready")
+    await stuck.handle.execute_update(EnvironmentWorkflow.delete, ByPerson(who="alice@example.com"))
+    await until(given_up, "it gave up")
+    before = await stuck.status()
+    async with sweeper(bench.client) as sweep:
+        for _ in range(3):
+            result = await sweep()
+            tallies = (result.warned, result.ended, result.failed)
+            assert not any(line_of(tally, stuck.handle) for tally in tallies)
+    assert (await stuck.status()).trail == before.trail
+    await stuck.handle.terminate()
+
+
+async def test_one_in_provisioning_past_its_end_is_found_and_ended(bench: Bench) -> None:
+    """Ensures that what never becomes ready does not stay."""
+    bench.script.before["vcluster.ensure"] = waits
+    start = lives_by(fresh_name(), timedelta(milliseconds=500), warnings=["5m"])
+    handle = await bench.client.start_workflow(
+        EnvironmentWorkflow.run,
+        start,
+        id=f"environment/{start.environment.name}",
+        task_queue=bench.task_queue,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(search.PHASE, "provisioning")]),
+    )
+    await bench.script.started["vcluster.ensure"].wait()
+    async with sweeper(bench.client) as sweep:
+
+        async def ended() -> bool:
+            return line_of((await sweep()).ended, handle) is not None
+
+        await until(ended, "the sweep ended it")
+    assert (await handle.result()).outcome is Outcome.EXPIRED
+    assert not bench.script.world
+
+
+async def test_visibility_that_lags_behind_decides_nothing(bench: Bench) -> None:
+    """Ensures that the environment has the last word: what is listed wrongly is kept, and says why."""
+    past, future = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
+    task_queue = bench.task_queue
+    extended = await seeded(bench.client, task_queue, 3600, attributes={search.DUE_AT: past})
+    unknown = await seeded(bench.client, task_queue, -5, attributes={search.DUE_AT: None})
+    behind = await seeded(bench.client, task_queue, -5, attributes={search.DUE_AT: future})
+    await is_listed(bench.client, extended, unknown, behind)
+    async with sweeper(bench.client) as sweep:
+        result = await sweep()
+    kept = line_of(result.kept, extended)
+    assert kept
+    assert "it ends" in kept.why
+    assert line_of(result.ended, unknown), "one that began before there was this attribute is not found"
+    assert behind.id not in names(result.ended), "that one is for the next sweep"
+    await extended.terminate()
+    await behind.terminate()
+
+
+async def test_one_that_is_extended_while_the_sweep_goes_through_the_list_is_kept(bench: Bench) -> None:
+    """Ensures that what was listed as over, and is extended before it is asked, is kept."""
+    handles = await many(bench, 30, -1, extension={"times": 1, "total": "1d"}, grace="3s")
+    await asyncio.sleep(2.2)
+    async with sweeper(bench.client) as sweep:
+        running = await sweep.begin(at_once=1, page_size=1000)
+        ask = ExtendInput(who="alice@example.com", by=timedelta(hours=1))
+        told = await asyncio.gather(
+            *(handle.execute_update(EnvironmentWorkflow.extend, ask) for handle in reversed(handles)),
+            return_exceptions=True,
+        )
+        result = await running.result()
+    for handle, answer in zip(reversed(handles), told, strict=True):
+        if isinstance(answer, BaseException):
+            assert (await handle.result()).outcome is Outcome.EXPIRED
+        else:
+            assert handle.id not in names(result.ended)
+            assert (await handle.query(EnvironmentWorkflow.status)).phase is Phase.READY
+            await handle.terminate()
+
+
+async def test_two_sweeps_at_once_do_everything_once(bench: Bench) -> None:
+    """Ensures that each environment is ended by one of them, and by one only."""
+    handles = {handle.id for handle in await many(bench, 40, -5)}
+    async with sweeper(bench.client) as sweep:
+        results: list[SweepResult] = await asyncio.gather(
+            sweep(page_size=7), sweep(page_size=11), sweep(page_size=7)
+        )
+    ended = [id for result in results for id in names(result.ended) & handles]
+    assert sorted(ended) == sorted(handles), "some were ended by two sweeps, or by none"
+    for id in handles:
+        status = await bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, id).result()
+        assert [line.what for line in status.trail].count("ended it: its time was up") == 1
+
+
+@pytest.mark.slow
+async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
+    server: WorkflowEnvironment, bench: Bench
+) -> None:
+    """Ensures that all are ended, each once, though the worker is killed; and by Temporal's time, for the
+    clock of the one that is killed is ten minutes fast."""
+    handles = {handle.id for handle in await many(bench, 150, -5)}
+    [not_yet] = await many(bench, 1, 300)
+    queue = fresh_name("killed")
+    address = server.client.service_client.config.target_host
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.workflows.sweep_worker", address, queue, cwd=CHECKOUT
+    )
+    try:
+        sweep = await Sweeper(bench.client, queue).begin(page_size=10, at_once=1, ahead=timedelta(0))
+
+        for _ in range(2000):
+            pending = (await sweep.describe()).raw_description.pending_activities
+            if pending and b"page 4" in pending[0].heartbeat_details.SerializeToString():
+                break
+            await asyncio.sleep(0.005)
+        else:
+            pytest.fail("it never came to its fourth page")
+    finally:
+        process.kill()
+        await process.wait()
+    ended_by_then = await _count_over(bench.client, handles)
+    assert ended_by_then < len(handles), "it was over before it could be killed"
+    async with sweep_worker(bench.client, queue):
+        result = await asyncio.wait_for(sweep.result(), SOON)
+    assert result.pages >= 15, "it did not go on from where the first one was"
+    for id in handles:
+        status = await bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, id).result()
+        assert [line.what for line in status.trail].count("ended it: its time was up") == 1
+    assert (await not_yet.query(EnvironmentWorkflow.status)).phase is Phase.READY, "the wrong clock ended it"
+    await not_yet.terminate()
+
+
+async def _count_over(client: Client, handles: set[str]) -> int:
+    phases = await asyncio.gather(
+        *(
+            client.get_workflow_handle_for(EnvironmentWorkflow.run, id).query(EnvironmentWorkflow.status)
+            for id in handles
+        )
+    )
+    return sum(status.outcome is not None for status in phases)
+
+
+async def test_what_cannot_be_asked_is_told_and_holds_up_nobody(bench: Bench) -> None:
+    """Ensures that one environment that does not answer is in the result, and the others are seen to."""
+    [well] = await many(bench, 1, -5)
+    mute = await bench.client.start_workflow(
+        "EnvironmentWorkflow",
+        id=f"environment/{fresh_name('mute')}",
+        task_queue=fresh_name("nobody"),
+        search_attributes=_due_attributes(),
+    )
+    await is_listed(bench.client, mute)
+    async with sweeper(bench.client) as sweep:
+        result = await sweep()
+    assert line_of(result.ended, well)
+    assert line_of(result.failed, mute)
+    await mute.terminate()
+
+
+async def test_when_ends_are_frozen_nothing_ends_and_after_it_everything_does(bench: Bench) -> None:
+    """Ensures that a paused schedule is a freeze for every sweep, and nobody loses notice by it."""
+    [over] = await many(bench, 1, -5)
+    [soon] = await many(bench, 1, -5, warnings=["5m"])
+    action = ScheduleActionStartWorkflow("none", id="none", task_queue="none")
+    schedule = await bench.client.create_schedule(
+        SWEEP_SCHEDULE,
+        Schedule(
+            action=action,
+            spec=ScheduleSpec(),
+            state=ScheduleState(paused=True, note="Frozen by alice@example.com: a fair"),
+        ),
+    )
+    try:
+        async with sweeper(bench.client) as sweep:
+            frozen = await sweep()
+            assert "a fair" in frozen.frozen
+            kept = line_of(frozen.kept, over)
+            assert kept
+            assert "a fair" in kept.why
+            assert line_of(frozen.kept, soon)
+            assert (await over.query(EnvironmentWorkflow.status)).phase is Phase.READY
+            await schedule.unpause()
+            thawed = await sweep()
+            assert line_of(thawed.ended, over)
+            assert line_of(thawed.warned, soon), "it ended without the notice that it could not have before"
+            status = await soon.query(EnvironmentWorkflow.status)
+            assert status.expires_at > datetime.now(UTC) + timedelta(minutes=4)
+    finally:
+        await schedule.delete()
+    await soon.terminate()
+
+
+def _due_attributes() -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(search.PHASE, "ready"),
+            SearchAttributePair(search.DUE_AT, datetime.now(UTC) - timedelta(hours=1)),
+        ]
+    )
