@@ -1,0 +1,74 @@
+"""Settings of real host clusters, and what is wrong with them, told before anything is called."""
+
+from pathlib import Path
+
+import pytest
+
+from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.wayin import Exposure
+from tests.worker.test_settings import LEAST
+from worker.clients import open_clients
+from worker.settings import KubernetesHostCluster, SettingsError, load_settings
+
+REAL = {
+    **{name: value for name, value in LEAST.items() if "HOSTS__MAIN" not in name},
+    "MOORAGE_HOSTS__MAIN__KIND": "kubernetes",
+}
+KUBECONFIG = """
+current-context: main
+contexts: [{name: main, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: planted-token}}]
+"""
+
+
+def test_all_of_them() -> None:
+    """Ensures that variables reach the client's options, lists as people write them included."""
+    settings = load_settings(
+        REAL
+        | {
+            "MOORAGE_HOSTS__MAIN__EXPOSURE": "node-port",
+            "MOORAGE_HOSTS__MAIN__ADDRESS": "192.0.2.7",
+            "MOORAGE_HOSTS__MAIN__REACHABLE": "10.20.0.0/16, 10.30.0.1",
+            "MOORAGE_HOSTS__MAIN__API_ACCOUNT": "moorage/moorage-api",
+        }
+    )
+    host = settings.hosts["main"]
+    assert isinstance(host, KubernetesHostCluster)
+    assert host.options.exposure is Exposure.NODE_PORT
+    assert host.options.address == "192.0.2.7"
+    assert host.options.reachable == ("10.20.0.0/16", "10.30.0.1/32")
+    assert host.options.api_account == "moorage/moorage-api"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("EXPOSURE", "node-port", "is needed for the exposure node-port"),
+        ("EXPOSURE", "carrier-pigeon", "'in-cluster'"),
+        ("REACHABLE", "everywhere", "REACHABLE"),
+        ("API_ACCOUNT", "moorage-api", "API_ACCOUNT"),
+    ],
+)
+def test_what_cannot_be(setting: str, value: str, words: str) -> None:
+    """Ensures that each is told by its name."""
+    with pytest.raises(SettingsError) as error:
+        load_settings(REAL | {f"MOORAGE_HOSTS__MAIN__{setting}": value})
+    assert words in str(error.value)
+
+
+async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
+    """Ensures that the setting and the file are named, before anything is called."""
+    settings = load_settings(REAL | {"MOORAGE_HOSTS__MAIN__KUBECONFIG": str(tmp_path / "none")})
+    with pytest.raises(SettingsError, match="MOORAGE_HOSTS__MAIN__KUBECONFIG: there is no kubeconfig"):
+        async with open_clients(settings):
+            pass
+
+
+async def test_a_real_host_is_opened_and_closed(tmp_path: Path) -> None:
+    """Ensures that opening one calls nothing: this one leads nowhere."""
+    file = tmp_path / "kubeconfig"
+    file.write_text(KUBECONFIG)
+    settings = load_settings(REAL | {"MOORAGE_HOSTS__MAIN__KUBECONFIG": str(file)})
+    async with open_clients(settings) as clients:
+        assert isinstance(clients.hosts["main"], KubernetesHost)
