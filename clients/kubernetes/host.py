@@ -26,6 +26,7 @@ from clients.virtual_cluster import FIELD_MANAGER, VirtualClusterApi
 #: How long an authorizer may take to learn of a binding that was just made: it watches, so it is moments.
 BINDING_DELAY = timedelta(seconds=5)
 BINDING_PAUSE = timedelta(milliseconds=50)
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
@@ -65,9 +66,36 @@ class KubernetesHost(Releases):
         if not isinstance(version, str):
             raise Unintelligible(self._system, operation, "the answer holds no gitVersion")
         if lacking := await self.missing_rights():
-            detail = f"the account {account['name']} lacks the rights to {', '.join(lacking)}"
-            raise Denied(self._system, "make environments", f"{detail}: apply deploy/rbac.yaml")
-        return f"Kubernetes {version}"
+            detail = f"deploy/rbac.yaml is not applied for the account {account['name']}: it may not"
+            raise Denied(self._system, "make environments", f"{detail} {', '.join(lacking)}")
+        nodes, volumes = await self._ready_nodes(), await self._storage_class()
+        return f"Kubernetes {version}, {nodes} ready, {volumes}"
+
+    async def _ready_nodes(self) -> str:
+        operation = "list nodes"
+        nodes = await self._api.list("/api/v1/nodes", operation)
+        ready = [
+            node
+            for node in nodes
+            for condition in (node.get("status") or {}).get("conditions") or []
+            if condition.get("type") == "Ready" and condition.get("status") == "True"
+        ]
+        if not ready:
+            raise Rejected(self._system, operation, f"none of its {len(nodes)} nodes is ready")
+        return "1 node" if len(ready) == 1 else f"{len(ready)} nodes"
+
+    async def _storage_class(self) -> str:
+        """Which one volumes will get, in words; that there is none is a remark: vClusters can do without."""
+        classes = await self._api.list("/apis/storage.k8s.io/v1/storageclasses", "list storage classes")
+        names = {str(each["metadata"]["name"]): each["metadata"].get("annotations") or {} for each in classes}
+        wanted = self._options.storage_class
+        if wanted and wanted not in names:
+            known = ", ".join(sorted(names)) or "none"
+            detail = f"there is no storage class {wanted}; it has {known}"
+            raise Rejected(self._system, "find the storage class of the settings", detail)
+        default = next((name for name, marks in names.items() if marks.get(_DEFAULT_CLASS) == "true"), None)
+        found = wanted or default
+        return f"volumes of class {found}" if found else "no default storage class"
 
     async def missing_rights(self) -> list[str]:
         """The cluster-wide rights that our account lacks, in words."""

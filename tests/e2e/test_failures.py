@@ -6,12 +6,13 @@ import json
 import pytest
 
 from embedded.faults import Fault, FaultKind
+from embedded.rafay.switches import SWITCHES_PATH
 from embedded.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.stack import unique
-from tests.support.stand_ins import set_faults
+from tests.support.stand_ins import control, set_faults
 
 #: Templates that cannot become an environment, and what the cause has to say.
 CAUSES = {
@@ -43,15 +44,18 @@ async def test_a_template_that_cannot_be(
 
 
 async def test_invalid_bootstrap(real: Stack, alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
-    name = unique("bootstrap")
-    fault = Fault(operation="bootstrap.get", kind=FaultKind.TRUNCATE)
-    set_faults(real.url(Part.CONTROL_PLANE), fault)
+    name, rafay = unique("bootstrap"), real.url(Part.CONTROL_PLANE)
+    # Half of it: of the right kinds, and with a Deployment that no API server accepts.
+    control(rafay, "PUT", SWITCHES_PATH, {"bootstrap_form": "yaml"})
+    set_faults(rafay, Fault(operation="bootstrap.get", kind=FaultKind.TRUNCATE))
     try:
         await alice.request(name)
         gone = await alice.until_phase(name, "gone")
     finally:
-        set_faults(real.url(Part.CONTROL_PLANE))
+        set_faults(rafay)
+        control(rafay, "PUT", SWITCHES_PATH, {"bootstrap_form": "json"})
     assert (gone["outcome"], gone["problem"]["step"]) == ("failed", "import")
+    assert "bootstrap" in gone["problem"]["cause"] + gone["problem"]["remedy"], gone["problem"]
     assert cluster.holds(f"mrg-{name}") == []
     assert stand_ins.holds(name) == {}
 

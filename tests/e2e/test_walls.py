@@ -44,11 +44,7 @@ async def test_isolation(alice: Asking, cluster: Cluster, stand_ins: Systems, tm
 
 
 def _addresses(cluster: Cluster, namespace: str) -> dict[str, str]:
-    pod = (
-        cluster.get("pod", f"{namespace}-0", "-n", namespace)
-        if _stateful(cluster, namespace)
-        else (cluster.get("pods", "-n", namespace, "-l", "app=vcluster")["items"][0])
-    )
+    pod = cluster.get("pods", "-n", namespace, "-l", "app=vcluster")["items"][0]
     service = cluster.get("service", namespace, "-n", namespace)
     access = cluster.get("service", "moorage-access", "-n", namespace)
     return {
@@ -56,10 +52,6 @@ def _addresses(cluster: Cluster, namespace: str) -> dict[str, str]:
         "service": f"{service['spec']['clusterIP']}:443",
         "way in": f"{cluster.node_address}:{access['spec']['ports'][0]['nodePort']}",
     }
-
-
-def _stateful(cluster: Cluster, namespace: str) -> bool:
-    return bool(cluster.get("statefulsets", "-n", namespace)["items"])
 
 
 async def _beyond_the_quota(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
