@@ -4,21 +4,24 @@ Everything is imported when a verb needs it: the developer's commands need none 
 """
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from starter.cli.app import run
 from starter.cli.failing import CliError, Code, Output
-from starter.cli.operator import ApiOptions, OperatorVerbs, UpOptions
+from starter.cli.operator import OperatorVerbs, ServerOptions, UpOptions
 
 if TYPE_CHECKING:
     from activities.registry import Clients
     from starter.doctor import Check
-    from worker.settings import Settings
+    from worker.settings import CodecServerSettings, Settings
+
+    _Settings = TypeVar("_Settings", Settings, CodecServerSettings)
 
 
 def main() -> None:
     """Run the command that the arguments name; never returns."""
-    run(OperatorVerbs(up=_up, worker=_worker, api=_api, doctor=_doctor))
+    run(OperatorVerbs(up=_up, worker=_worker, api=_api, codec_server=_codec_server, doctor=_doctor))
 
 
 def _up(options: UpOptions) -> None:
@@ -47,9 +50,9 @@ def _worker() -> None:
 
     from worker.connection import NotConnected
     from worker.run import run_worker
-    from worker.settings import SettingsError
+    from worker.settings import SettingsError, load_settings
 
-    settings = _settings()
+    settings = _settings(load_settings)
     try:
         asyncio.run(run_worker(settings))
     except NotConnected as error:
@@ -58,14 +61,14 @@ def _worker() -> None:
         raise CliError(Code.BAD_INPUT, str(error)) from None
 
 
-def _api(options: ApiOptions) -> None:
+def _api(options: ServerOptions) -> None:
     import asyncio
 
     from starter.located import FilesUnusable
     from worker.connection import NotConnected
-    from worker.settings import SettingsError
+    from worker.settings import SettingsError, load_settings
 
-    settings = _settings()
+    settings = _settings(load_settings)
     try:
         asyncio.run(_serve(settings, options))
     except NotConnected as error:
@@ -79,18 +82,20 @@ def _api(options: ApiOptions) -> None:
         raise CliError(Code.FAILED, f"the API cannot listen: {error.strerror}") from None
 
 
-async def _serve(settings: "Settings", options: ApiOptions) -> None:
+async def _serve(settings: "Settings", options: ServerOptions) -> None:
     from starter.api.app import create_app
     from starter.api.server import serve
     from worker.clients import open_clients
     from worker.connection import check_namespace, connect
+    from worker.converter import data_converter
     from worker.settings import SettingsError
     from worker.telemetry import telemetry_runtime
 
     if settings.api.tokens_file is None:
         raise SettingsError(["MOORAGE_API__TOKENS_FILE: the API needs it; see docs/access.md"])
     async with open_clients(settings) as clients:
-        client = await connect(runtime=telemetry_runtime(None))
+        converter = data_converter(settings.encryption.keyring)
+        client = await connect(converter, runtime=telemetry_runtime(None))
         await check_namespace(client)
         app = create_app(
             settings,
@@ -102,14 +107,44 @@ async def _serve(settings: "Settings", options: ApiOptions) -> None:
         await serve(app, options.bind or settings.api.bind, options.port or settings.api.port)
 
 
+def _codec_server(options: ServerOptions) -> None:
+    import asyncio
+
+    from starter.codec_server import create_codec_server, serve_codec
+    from starter.located import FilesUnusable
+    from worker.settings import load_codec_server_settings
+
+    settings = _settings(load_codec_server_settings)
+    ours = settings.codec_server
+    if settings.api.tokens_file is None and not ours.trust_same_user:
+        raise CliError(
+            Code.BAD_INPUT,
+            "MOORAGE_API__TOKENS_FILE: the codec server needs it: it tells who the platform team is",
+        )
+    try:
+        app = create_codec_server(
+            settings.encryption.keyring,
+            tokens_file=settings.api.tokens_file,
+            ui=ours.ui,
+            trust_same_user=ours.trust_same_user,
+        )
+        asyncio.run(serve_codec(app, options.bind or ours.bind, options.port or ours.port))
+    except FilesUnusable as error:
+        lines = list(map(str, error.problems))
+        raise CliError(Code.BAD_INPUT, "the file of tokens has problems", lines=lines) from None
+    except OSError as error:
+        raise CliError(Code.FAILED, f"the codec server cannot listen: {error.strerror}") from None
+
+
 def _doctor(output: Output) -> None:
     import asyncio
 
     from starter.cli.render import print_json, print_table
     from starter.doctor import Finding, examine
     from worker.clients import open_clients
+    from worker.settings import load_settings
 
-    settings = _settings()
+    settings = _settings(load_settings)
 
     async def ask() -> list[Finding]:
         async with open_clients(settings) as clients:
@@ -140,9 +175,10 @@ def _checks(settings: "Settings", clients: "Clients") -> "list[Check]":
     from starter.doctor import Check
     from starter.tokens import load_tokens
     from worker.connection import check_namespace, connect
+    from worker.converter import data_converter
 
     async def temporal() -> str:
-        client = await connect(patience=timedelta(0))
+        client = await connect(data_converter(settings.encryption.keyring), patience=timedelta(0))
         await check_namespace(client, patience=timedelta(0))
         return f'namespace "{client.namespace}"'
 
@@ -179,13 +215,13 @@ def _temporal_address() -> str:
         return ""
 
 
-def _settings() -> "Settings":
+def _settings(load: "Callable[[], _Settings]") -> "_Settings":
     """The settings, all their problems told at once, and logs set up as they say."""
-    from worker.settings import SettingsError, load_settings
+    from worker.settings import SettingsError
     from worker.telemetry import configure_logging
 
     try:
-        settings = load_settings()
+        settings = load()
     except SettingsError as error:
         raise CliError(
             Code.BAD_INPUT,

@@ -13,7 +13,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 SECRETS = CHECKOUT / "deploy" / "secrets"
 #: For the stand-ins any random text will do; for real systems, theirs goes into these files.
-RANDOM = ("temporal-db-password", "control-plane-api-key", "identity-token", "host-token")
+RANDOM = ("temporal-db-password", "encryption-keys", "control-plane-api-key", "identity-token", "host-token")
 FIRST_PERSON = {
     "person": "Alice",
     "email": "alice@example.com",

@@ -233,6 +233,7 @@ def where(stack: Stack) -> str:
         "API": (Part.API, stack.api_url),
         "API's docs": (Part.API, f"{stack.api_url}/docs"),
         "Temporal Web UI": (Part.TEMPORAL, stack.ui_url),
+        "its codec server": (Part.CODEC_SERVER, f"{stack.url(Part.CODEC_SERVER)} (for you, on this machine)"),
         "Temporal": (Part.TEMPORAL, stack.temporal_address),
         "control plane": (Part.CONTROL_PLANE, f"{stack.url(Part.CONTROL_PLANE)} (a stand-in)"),
         "directory": (Part.DIRECTORY, f"{stack.url(Part.DIRECTORY)} (a stand-in)"),

@@ -12,7 +12,10 @@ TIMEOUT = timedelta(seconds=10)
 
 
 class Part(StrEnum):
-    """The processes of a stack. The directory may be left out: then there is no identity provider."""
+    """The processes of a stack. The directory may be left out: then there is no identity provider.
+
+    So may the codec server: then the Web UI shows what is encrypted as it is.
+    """
 
     TEMPORAL = "Temporal server"
     CONTROL_PLANE = "control plane"
@@ -20,6 +23,7 @@ class Part(StrEnum):
     HOST = "host"
     WORKER = "worker"
     API = "API"
+    CODEC_SERVER = "codec server"
 
 
 @dataclass(frozen=True)

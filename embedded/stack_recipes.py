@@ -16,6 +16,7 @@ HOST = "local"
 UI = "Web UI"
 _TEMPORAL_HTTP = "Temporal HTTP API"
 _TEMPORAL_METRICS = "Temporal metrics"
+_ENCRYPTION_KEY = "encryption key"
 
 #: Where the API says that it can serve.
 _API_READY_PATH = "/readyz"
@@ -78,6 +79,7 @@ class Recipes:
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": "default",
             "MOORAGE_INSTALLATION": self._folder.installation,
+            "MOORAGE_ENCRYPTION__KEYS": self._folder.secret(_ENCRYPTION_KEY),
             "MOORAGE_CONTROL_PLANE__URL": self.url(Part.CONTROL_PLANE),
             "MOORAGE_CONTROL_PLANE__API_KEY": secret(Part.CONTROL_PLANE),
             "MOORAGE_CONTROL_PLANE__TIMEOUT": timeout,
@@ -87,6 +89,10 @@ class Recipes:
             f"{host}TIMEOUT": timeout,
             "MOORAGE_API__PORT": str(self.ports[Part.API]),
             "MOORAGE_API__TOKENS_FILE": str(self._folder.path / "tokens.yaml"),
+            "MOORAGE_CODEC_SERVER__PORT": str(self.ports[Part.CODEC_SERVER]),
+            "MOORAGE_CODEC_SERVER__UI": f"{self.url(UI)} http://localhost:{self.ports[UI]}",
+            # The dev server's Web UI has no sign-in of its own, and cannot be told to send cookies along.
+            "MOORAGE_CODEC_SERVER__TRUST_SAME_USER": "true",
             "MOORAGE_WORKER__GRACEFUL_SHUTDOWN": _seconds(_WORKER_GRACE),
             "MOORAGE_READY_FILE": str(self.ready_file),
         }
@@ -116,9 +122,12 @@ class Recipes:
             environment = _environment() | {variable: self._secret(part)}
             command = [*_PYTHON, module, *self._data(part), *self._options.arguments.get(part, ())]
             return Recipe(part, command, environment, partial(_answers, port), port)
-        ready: Ready = partial(_serves, port) if part is Part.API else self._worker_is_ready
+        ready: Ready = {
+            Part.API: partial(_serves, port),
+            Part.CODEC_SERVER: partial(_answers, port),
+        }.get(part, self._worker_is_ready)
         environment = self.settings() | dict(self._options.environment_of.get(part, {}))
-        return Recipe(part, [*_PYTHON, "moorage", part.lower()], environment, ready)
+        return Recipe(part, [*_PYTHON, "moorage", part.lower().replace(" ", "-")], environment, ready)
 
     def _secret(self, part: Part) -> str:
         return self._options.secrets.get(part) or self._folder.secret(part)
@@ -144,6 +153,7 @@ class Recipes:
             metrics_port=self.ports[_TEMPORAL_METRICS],
             ui_port=self.ports[UI],
             database=self._folder.path / "temporal.sqlite",
+            codec=self.url(Part.CODEC_SERVER) if Part.CODEC_SERVER in self._options.parts else None,
         )
 
         async def ready() -> bool:

@@ -41,15 +41,23 @@ def find_server() -> str:
 
 
 def server_command(
-    *, port: int, http_port: int, metrics_port: int, ui_port: int | None, database: Path | None
+    *,
+    port: int,
+    http_port: int,
+    metrics_port: int,
+    ui_port: int | None,
+    database: Path | None,
+    codec: str | None = None,
 ) -> list[str]:
     """The command that serves on 127.0.0.1. Without `database` all is in memory, without `ui_port` no Web UI.
 
+    `codec` is the base URL of the codec server that the Web UI has payloads decrypted by.
     Flags: `temporal server start-dev --help`.
     """
     command = [find_server(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"]
     command += ["--port", str(port), "--http-port", str(http_port), "--metrics-port", str(metrics_port)]
     command += ["--headless"] if ui_port is None else ["--ui-port", str(ui_port), "--ui-disable-news-fetch"]
+    command += ["--ui-codec-endpoint", codec] if codec and ui_port is not None else []
     return command + extra_arguments(database)
 
 

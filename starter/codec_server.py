@@ -9,6 +9,7 @@ platform team only, who are shown all that is in Temporal anyway:
 """
 
 import secrets
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,7 +51,7 @@ _Code = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 
 
 class _Guard:
-    """Who may have payloads decoded. Forgets a session with its token: what is taken out of the file is out."""
+    """Who may have payloads decoded. A session ends with its token: who is taken out of the file is out."""
 
     def __init__(self, tokens_file: Path | None, ui: Sequence[str], *, trust_same_user: bool) -> None:
         self._tokens = Reloaded(tokens_file, load_tokens) if tokens_file else None
@@ -76,7 +77,9 @@ class _Guard:
         # CORS keeps a strange page from reading the answer; this keeps it from asking.
         origin = request.headers.get("origin")
         if origin is not None and origin not in self._ui:
-            raise HTTPException(HTTPStatus.FORBIDDEN, "this page is not the Web UI of MOORAGE_CODEC_SERVER__UI")
+            raise HTTPException(
+                HTTPStatus.FORBIDDEN, "this page is not the Web UI of MOORAGE_CODEC_SERVER__UI"
+            )
         if not self._is_known(request):
             raise HTTPException(
                 HTTPStatus.UNAUTHORIZED,
@@ -93,7 +96,10 @@ class _Guard:
             return True
         client, server = request.client, request.scope.get("server")
         return bool(
-            self._trust_same_user and client and server and is_same_user((client.host, client.port), tuple(server))
+            self._trust_same_user
+            and client
+            and server
+            and is_same_user((client.host, client.port), tuple(server))
         )
 
 
@@ -134,7 +140,12 @@ def create_codec_server(
         _log.info("signed in to read in the Web UI", who=email)
         response = RedirectResponse("/signed-in", HTTPStatus.SEE_OTHER)
         response.set_cookie(
-            COOKIE, guard.begin_session(token), SESSION_SECONDS, httponly=True, samesite="strict", secure=over_tls
+            COOKIE,
+            guard.begin_session(token),
+            SESSION_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=over_tls,
         )
         return response
 
@@ -174,10 +185,9 @@ def create_codec_server(
 async def serve_codec(app: Starlette, host: str, port: int) -> None:
     """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
     # No word of a proxy about who asks is believed: the address of the connection itself decides.
-    config = uvicorn.Config(
-        app, host, port, log_config=None, access_log=False, server_header=False, proxy_headers=False
-    )
-    with config.bind_socket() as listening:
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, proxy_headers=False)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
         await uvicorn.Server(config).serve(sockets=[listening])
 
 
@@ -187,7 +197,9 @@ def _page(message: str, status: HTTPStatus = HTTPStatus.OK, *, form: bool = True
         '<label>Token <input type="password" name="token" autocomplete="off" required autofocus></label> '
         "<button>Sign in</button></form>"
     )
-    text = f"<!doctype html><title>Moorage codec server</title><p>{escape(message)}</p>{fields if form else ''}"
+    text = (
+        f"<!doctype html><title>Moorage codec server</title><p>{escape(message)}</p>{fields if form else ''}"
+    )
     headers = {
         "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
         "Cache-Control": "no-store",

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
@@ -16,6 +17,7 @@ from starter.access import Principal, Role
 from starter.reading import Reader, attribute, phase_of
 from starter.temporal import CALL_PATIENCE, told
 from starter.views import EnvironmentPage, EnvironmentRow
+from worker.codec import CannotDecode
 
 WORKFLOW_TYPE = "EnvironmentWorkflow"
 #: Ends that are read at once for a page of the past: enough to be quick, too few to be felt by others.
@@ -91,14 +93,15 @@ def quoted(value: str) -> str:
 
 
 async def _row(reader: Reader, run: WorkflowExecution) -> EnvironmentRow:
-    request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
     ended = run.status is not WorkflowExecutionStatus.RUNNING
-    outcome = None
-    if run.status is WorkflowExecutionStatus.FAILED:
-        outcome = Outcome.FAILED
-    elif run.status is WorkflowExecutionStatus.COMPLETED:
-        status = await reader.end_of(run)
-        outcome = status.outcome if status else None
+    outcome = Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None
+    request_id = ""
+    # One whose key is gone is listed with what is in clear: it must not take the whole list with it.
+    with suppress(CannotDecode):
+        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        if run.status is WorkflowExecutionStatus.COMPLETED:
+            status = await reader.end_of(run)
+            outcome = status.outcome if status else None
     return EnvironmentRow(
         name=name_of_workflow(run.id),
         life=life_of(request_id) if request_id else "",

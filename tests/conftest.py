@@ -8,7 +8,7 @@ from temporalio.testing import WorkflowEnvironment
 from embedded.stack import Stack
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import hurried
-from worker.converter import data_converter
+from worker.converter import PLAIN
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ async def temporal_server() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=find_server(),
         dev_server_extra_args=extra_arguments(),
-        data_converter=data_converter(),
+        data_converter=PLAIN,
     ) as environment:
         yield environment
 

@@ -28,8 +28,8 @@ def test_every_command_in_the_readme_is_one() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "moorage", "--help"], capture_output=True, text=True, check=True
     )
-    known = set(re.findall(r"^  ([a-z]+) {2,}[A-Z]", told.stdout, re.MULTILINE))
-    used = set(re.findall(r"(?:`|\$ )moorage ([a-z]+)", text_of("README.md")))
+    known = set(re.findall(r"^  ([a-z-]+) {2,}[A-Z]", told.stdout, re.MULTILINE))
+    used = set(re.findall(r"(?:`|\$ )moorage ([a-z-]+)", text_of("README.md")))
     assert used <= known, f"the README uses commands that there are not: {used - known}"
 
 

@@ -10,12 +10,12 @@ from datetime import timedelta
 
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import search
-from worker.converter import data_converter
 
 DEFAULT_ADDRESS = "localhost:7233"
 #: How long a process that has just been started waits for Temporal: in a compose file, on a machine
@@ -34,10 +34,13 @@ class NotConnected(Exception):
     """Temporal cannot be used; the text is a sentence that names the address and what to do."""
 
 
-async def connect(*, patience: timedelta = PATIENCE, runtime: Runtime | None = None) -> Client:
+async def connect(
+    converter: DataConverter, *, patience: timedelta = PATIENCE, runtime: Runtime | None = None
+) -> Client:
     """A client of the Temporal server and namespace that the environment names.
 
-    Tries for as long as `patience` while nothing answers. Raises NotConnected.
+    `converter` comes from `worker.converter`. Tries for as long as `patience` while nothing answers.
+    Raises NotConnected.
     """
     config = _load()
     address = config["target_host"]
@@ -46,7 +49,7 @@ async def connect(*, patience: timedelta = PATIENCE, runtime: Runtime | None = N
         try:
             return await Client.connect(
                 **config,
-                data_converter=data_converter(),
+                data_converter=converter,
                 connect_timeout=CONNECT_TIMEOUT,
                 runtime=runtime,
             )

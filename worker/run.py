@@ -20,6 +20,7 @@ from activities.registry import Clients, all_activities
 from contracts.messages import TASK_QUEUE
 from worker.clients import open_clients
 from worker.connection import check_namespace, connect
+from worker.converter import data_converter
 from worker.settings import Settings
 from worker.telemetry import telemetry_runtime
 from workflows.registry import WORKFLOWS
@@ -64,7 +65,7 @@ async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = N
     with _told_to_stop() as stop:
         runtime = telemetry_runtime(settings.worker.metrics)
         async with open_clients(settings) as clients:
-            client = await _unless(stop, _connected(runtime))
+            client = await _unless(stop, _connected(settings, runtime))
             if client is None:
                 return
             worker = make_worker(client, clients, settings)
@@ -83,8 +84,8 @@ async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = N
             log.info("stopped")
 
 
-async def _connected(runtime: Runtime) -> Client:
-    client = await connect(runtime=runtime)
+async def _connected(settings: Settings, runtime: Runtime) -> Client:
+    client = await connect(data_converter(settings.encryption.keyring), runtime=runtime)
     await check_namespace(client)
     return client
 

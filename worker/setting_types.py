@@ -34,15 +34,15 @@ def _is_positive(length: timedelta) -> timedelta:
     return length
 
 
-def _split(value: object) -> object:
-    # A variable holds a list as people write one.
+def split_words(value: object) -> object:
+    """A list, of how people write one in a variable: with blanks or commas."""
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 Url = Annotated[str, AfterValidator(_is_url)]
 Secret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
-Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,28}[a-z0-9])?$")]
 
 

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    BaseModel,
+    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -22,6 +24,7 @@ from pydantic import (
 from contracts.durations import format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
+from worker.codec_settings import CodecServer, Encryption
 from worker.host_settings import HostCluster
 from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
 from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
@@ -174,6 +177,7 @@ class Settings(Group):
         description="first part of every derived name: up to 10 of a-z, 0-9 and hyphen; never change it "
         "while there are environments",
     )
+    encryption: Encryption = Field(description="how what Temporal keeps is encrypted")
     templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
     control_plane: ControlPlane = Field(description="the control plane")
     identity: IdentityProvider | None = Field(default=None, description="the identity provider, if any")
@@ -184,6 +188,7 @@ class Settings(Group):
         description="host cluster when none is asked for; needed when there are several",
     )
     api: Api = Api()
+    codec_server: CodecServer = CodecServer()
     worker: WorkerProcess = WorkerProcess()
     log: Log = Log()
     pace: PaceSettings = PaceSettings()
@@ -228,16 +233,39 @@ def _longest_timeout(values: Mapping[str, Any]) -> timedelta:
     return max((system.timeout for system in systems if system is not None), default=timedelta(0))
 
 
+class CodecServerSettings(BaseModel):
+    """The part of the settings that the codec server needs: it is given no credentials of any system."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    encryption: Encryption = Field(description="how what Temporal keeps is encrypted")
+    api: Api = Api()
+    codec_server: CodecServer = CodecServer()
+    log: Log = Log()
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of the `MOORAGE_*` variables over those of the file that `MOORAGE_CONFIG` names.
 
     Raises SettingsError with all problems at once; it never quotes a secret.
     """
-    values, problems = read_sources(Settings, os.environ if environ is None else environ)
+    return _load(Settings, environ)
+
+
+def load_codec_server_settings(environ: Mapping[str, str] | None = None) -> CodecServerSettings:
+    """The same for the codec server; settings that it has no use for are not looked at."""
+    return _load(CodecServerSettings, environ)
+
+
+def _load(model: type[_Model], environ: Mapping[str, str] | None) -> _Model:
+    values, problems = read_sources(model, os.environ if environ is None else environ)
     try:
-        settings = Settings.model_validate(values)
+        settings = model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError([*problems, *explain(Settings, error)]) from None
+        raise SettingsError([*problems, *explain(model, error)]) from None
     if problems:
         raise SettingsError(problems)
     return settings

@@ -67,7 +67,7 @@ def _form(path: tuple[str, ...], annotation: Any) -> str:
     parts = set(_parts(annotation))
     if SecretStr in parts:
         return "secret, or its file as `…_FILE`"
-    for part, form in ((timedelta, "duration"), (Path, "path"), (int, "number")):
+    for part, form in ((timedelta, "duration"), (Path, "path"), (int, "number"), (bool, "`true` or `false`")):
         if part in parts:
             return form
     choices = [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []
@@ -91,4 +91,6 @@ def _default(value: Any) -> str:
         return "starter/templates"  # its path on this machine would be nobody else's
     if isinstance(value, Path):
         return value.as_posix()
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value.value if isinstance(value, Enum) else value)

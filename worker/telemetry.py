@@ -23,7 +23,7 @@ HIDDEN = "(hidden)"
 #: What a key contains whose value is never written, whatever it is.
 _SECRET_WORDS = (
     "api_key", "apikey", "authorization", "bootstrap", "certificate_data", "cookie", "credential",
-    "kubeconfig", "password", "private_key", "secret", "token",
+    "encryption", "kubeconfig", "password", "private_key", "secret", "token",
 )  # fmt: skip
 #: Libraries that tell of every call they make: their warnings are enough.
 _CHATTY = ("httpx", "httpcore", "kubernetes", "urllib3")

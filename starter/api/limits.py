@@ -14,8 +14,9 @@ class BodyLimit:
     FastAPI's own limit answers in plain text, past the handlers of an application.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, with its body counted."""
@@ -27,8 +28,8 @@ class BodyLimit:
 
         async def counted() -> Message:
             nonlocal size
-            if size > MAX_BODY_BYTES:
-                raise HTTPException(413, f"the request is too large: at most {MAX_BODY_BYTES // 1024} KiB")
+            if size > self._limit:
+                raise HTTPException(413, f"the request is too large: at most {self._limit // 1024} KiB")
             message = await receive()
             if not announced:
                 size += len(message.get("body", b""))

@@ -23,6 +23,7 @@ from starter.asking import FieldProblem, NotValid
 from starter.listing import BadCursor
 from starter.sentences import sentence
 from starter.temporal import NO_WORKER, NoWorker, TemporalUnavailable
+from worker.codec import CannotDecode
 
 MEDIA_TYPE = "application/problem+json"
 #: When to ask again after a 503, in seconds: systems come back within minutes, and clients are many.
@@ -128,6 +129,11 @@ def problem_of(error: Exception) -> ApiProblem | None:
             return ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="being_torn_down")
         case TemporalUnavailable():
             return _unavailable(str(error), "Temporal")
+        case CannotDecode():
+            _log.error("what Temporal keeps cannot be read", cause=str(error))
+            return _unavailable(
+                "What Temporal keeps of it cannot be decrypted: tell the platform team.", "Temporal"
+            )
         case NoWorker():
             detail = f"{NO_WORKER}: what you asked for may still be taken up. Look, and ask again in a while."
             return _unavailable(detail, "Moorage worker")
@@ -179,6 +185,7 @@ def handle_problems(app: FastAPI) -> None:
         Refused,
         JustClosed,
         TemporalUnavailable,
+        CannotDecode,
         NoWorker,
         ClientError,
         RequestValidationError,

@@ -23,8 +23,8 @@ class UpOptions:
 
 
 @dataclass(frozen=True)
-class ApiOptions:
-    """What `moorage api` was told; None leaves it to the settings."""
+class ServerOptions:
+    """What `moorage api` or `moorage codec-server` was told; None leaves it to the settings."""
 
     bind: str | None
     port: int | None
@@ -36,12 +36,13 @@ class OperatorVerbs:
 
     up: Callable[[UpOptions], None]
     worker: Callable[[], None]
-    api: Callable[[ApiOptions], None]
+    api: Callable[[ServerOptions], None]
+    codec_server: Callable[[ServerOptions], None]
     doctor: Callable[[Output], None]
 
 
 def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
-    """Add `up`, `worker`, `api` and `doctor` to the commands."""
+    """Add `up`, `worker`, `api`, `codec-server` and `doctor` to the commands."""
     panel = "For the operator"
 
     @app.command(rich_help_panel=panel)
@@ -92,7 +93,24 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         Example: MOORAGE_CONFIG=moorage.toml moorage api --port 7400
         """
         with failures(Output.TABLE):
-            verbs.api(ApiOptions(bind, port))
+            verbs.api(ServerOptions(bind, port))
+
+    @app.command("codec-server", rich_help_panel=panel)
+    def codec_server(
+        bind: Annotated[str | None, typer.Option(help="Address to listen on, over the settings.")] = None,
+        port: Annotated[
+            int | None, typer.Option(min=1, max=65535, help="Port to listen on, over the settings.")
+        ] = None,
+    ) -> None:
+        """Decrypt for Temporal's Web UI, for the platform team, until SIGTERM.
+
+        It needs the settings ENCRYPTION, CODEC_SERVER and API__TOKENS_FILE, and no others.
+
+        \b
+        Example: MOORAGE_CONFIG=moorage.toml moorage codec-server --port 7401
+        """
+        with failures(Output.TABLE):
+            verbs.codec_server(ServerOptions(bind, port))
 
     @app.command(rich_help_panel=panel)
     def doctor(output: OutputOption = Output.TABLE) -> None:

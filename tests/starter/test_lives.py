@@ -8,14 +8,13 @@ from embedded.stack import Stack
 from starter.acting import Actor, JustClosed
 from starter.reading import Reader
 from tests.starter.calling import Caller, problem
-from tests.support.stack import BOB, unique
-from worker.converter import data_converter
+from tests.support.stack import BOB, client_of, unique
 
 
 @pytest.fixture
 async def client(stack: Stack) -> Client:
     """A way to the stack's Temporal server past its API."""
-    return await Client.connect(stack.temporal_address, data_converter=data_converter())
+    return await client_of(stack)
 
 
 async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) -> None:

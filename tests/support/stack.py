@@ -18,8 +18,13 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+
 from contracts.messages import Pace
-from embedded.stack import Options, Part, Person
+from embedded.stack import Options, Part, Person, Stack
+from worker.codec import Keyring
+from worker.converter import data_converter
 
 #: Everything that takes minutes in earnest takes moments here. `settle` stays above the timeouts below.
 HURRY = Pace(
@@ -52,9 +57,21 @@ def unique(start: str = "env") -> str:
     return f"{start}-{_run}-{next(_numbers)}"
 
 
+def converter_of(stack: Stack) -> DataConverter:
+    """What reads and writes the payloads of a stack, as its own worker and API do."""
+    return data_converter(Keyring.parse(stack.env["MOORAGE_ENCRYPTION__KEYS"]))
+
+
+async def client_of(stack: Stack) -> Client:
+    """A client of a stack's Temporal server that reads what is encrypted."""
+    return await Client.connect(stack.temporal_address, data_converter=converter_of(stack))
+
+
 def hurried(**changes: Any) -> Options:
     """Options of a stack for tests: quick hosts, short waits, four people with tokens; with `changes`."""
     options = Options(
+        # The Web UI that it is for is not looked at: a process less for every stack.
+        parts=frozenset(Part) - {Part.CODEC_SERVER},
         people=(ALICE, BOB, CAROL, DAVE),
         pace=HURRY,
         timeout=TIMEOUT,

@@ -8,6 +8,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from embedded.serve import listening_socket
 from worker.connection import NotConnected, check_namespace, connect
+from worker.converter import PLAIN
 
 SOON = timedelta(seconds=0.3)
 
@@ -25,7 +26,7 @@ async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
     with pytest.raises(NotConnected, match=f"no Temporal server answers at {address}") as error:
-        await connect(patience=SOON)
+        await connect(PLAIN, patience=SOON)
     assert "moorage up" in str(error.value)
     assert "TEMPORAL_ADDRESS" in str(error.value)
 
@@ -34,7 +35,7 @@ async def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp
     """Ensures that a broken file of Temporal's settings is told as that."""
     (tmp_path / "temporal.toml").write_text("[profile\n")
     with pytest.raises(NotConnected, match=r"TEMPORAL_\* settings"):
-        await connect(patience=SOON)
+        await connect(PLAIN, patience=SOON)
 
 
 async def test_prepared_namespace(
@@ -42,7 +43,7 @@ async def test_prepared_namespace(
 ) -> None:
     """Ensures that a server with our search attributes is taken as it is."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
-    await check_namespace(await connect(patience=SOON), patience=SOON)
+    await check_namespace(await connect(PLAIN, patience=SOON), patience=SOON)
 
 
 async def test_namespace_that_is_not_there(
@@ -51,7 +52,7 @@ async def test_namespace_that_is_not_there(
     """Ensures that a wrong namespace is told with the command that would make it."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "elsewhere")
-    client = await connect(patience=SOON)
+    client = await connect(PLAIN, patience=SOON)
     with pytest.raises(NotConnected, match="temporal operator namespace create --namespace elsewhere"):
         await check_namespace(client, patience=SOON)
 
@@ -63,6 +64,6 @@ async def test_search_attributes_that_are_missing(
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     # The server's own namespace: it is always there, and never has ours.
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "temporal-system")
-    client = await connect(patience=SOON)
+    client = await connect(PLAIN, patience=SOON)
     with pytest.raises(NotConnected, match="--name EnvExpiresAt --type Datetime"):
         await check_namespace(client, patience=SOON)

@@ -12,24 +12,28 @@ import yaml
 from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT, search_attributes
 from starter.tokens import load_tokens
 from tests.support.stand_ins import CHECKOUT
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, load_codec_server_settings, load_settings
 
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 
 
 def settings_of(service: str, folder: Path, env: dict[str, str]) -> Settings:
     """The settings of a service of the compose file, with the secrets of `folder`, under `env`."""
+    return load_settings(environment_of(service, folder, env))
+
+
+def environment_of(service: str, folder: Path, env: dict[str, str]) -> dict[str, str]:
+    """The environment of a service of the compose file, with the secrets of `folder`, under `env`."""
 
     def value_of(match: re.Match[str]) -> str:
         name, operator, default = match.groups()
         given = env.get(name)
         return default if given is None or (operator == ":-" and not given) else given
 
-    environment = {
+    return {
         name: re.sub(r"\$\{(\w+)(:?-)([^}]*)\}", value_of, str(text)).replace("/run/secrets", str(folder))
         for name, text in COMPOSE["services"][service]["environment"].items()
     }
-    return load_settings(environment)
 
 
 def prepared(tmp_path: Path) -> Path:
@@ -54,6 +58,10 @@ def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
     assert settings.api.tokens_file is not None
     assert load_tokens(settings.api.tokens_file).who("nobody's") is None
     assert [path for path in secrets.iterdir() if path.stat().st_mode & 0o077] == []
+
+    codec_server = load_codec_server_settings(environment_of("codec-server", secrets, env))
+    assert codec_server.encryption.keyring.ids == settings.encryption.keyring.ids
+    assert codec_server.codec_server.ui == ("http://127.0.0.1:8233",)
 
     without = env | {"MOORAGE_IDENTITY__URL": "", "MOORAGE_IDENTITY__TOKEN_FILE": ""}
     assert settings_of("worker", secrets, without).identity is None

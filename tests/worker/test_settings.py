@@ -1,5 +1,6 @@
 """Settings: where they come from, which source wins, and that every problem is told at once."""
 
+import base64
 import subprocess
 import sys
 from datetime import timedelta
@@ -14,6 +15,7 @@ from worker.settings_table import describe_settings, settings_table
 #: The least that must be set.
 LEAST = {
     "MOORAGE_INSTALLATION": "k3x9q0vb",
+    "MOORAGE_ENCRYPTION__KEYS": base64.b64encode(b"planted-key-of-thirty-two-bytes!").decode(),
     "MOORAGE_CONTROL_PLANE__URL": "https://console.example",
     "MOORAGE_CONTROL_PLANE__API_KEY": "planted-key",
     "MOORAGE_HOSTS__MAIN__KIND": "simulated",
@@ -52,9 +54,10 @@ def test_every_problem_at_once() -> None:
             "MOORAGE_PREFIXX": "x",
         }
     )
-    assert text.startswith("the settings have 10 problems:")
+    assert text.startswith("the settings have 11 problems:")
     for expected in (
         "MOORAGE_INSTALLATION (installation): String should match pattern",
+        "MOORAGE_ENCRYPTION__KEYS (encryption.keys): is missing [encrypts all that Temporal keeps",
         "MOORAGE_CONTROL_PLANE__URL (control_plane.url): must be a URL that starts with https://",
         "MOORAGE_CONTROL_PLANE__API_KEY_FILE: cannot read /nowhere/key: No such file or directory",
         "MOORAGE_CONTROL_PLANE__API_KEY (control_plane.api_key): is missing",
@@ -83,6 +86,12 @@ def test_every_problem_at_once() -> None:
         ({"MOORAGE_API": "x", "MOORAGE_API__PORT": "1"}, "as if it were a single setting"),
         ({"MOORAGE_CONTROL_PLANE__API_KEY_FILE": "/x"}, "MOORAGE_CONTROL_PLANE__API_KEY is set as well"),
         ({"MOORAGE_CONTROL_PLANE__API_KEY": " "}, "MOORAGE_CONTROL_PLANE__API_KEY (control_plane.api_key)"),
+        ({"MOORAGE_ENCRYPTION__KEYS": "dG9vLXNob3J0"}, "key 1 has 9 bytes and not 32: make one with"),
+        (
+            {"MOORAGE_ENCRYPTION__KEYS": "!"},
+            "MOORAGE_ENCRYPTION__KEYS (encryption.keys): key 1 is not base64",
+        ),
+        ({"MOORAGE_CODEC_SERVER__UI": "https://a b"}, "MOORAGE_CODEC_SERVER__UI"),
         ({"MOORAGE_CONFIG": "/nowhere.toml"}, "MOORAGE_CONFIG: cannot read /nowhere.toml"),
     ],
 )
@@ -116,6 +125,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     file.write_text(
         """
         installation = "fromfile1"
+        encryption.keys_file = "key"
         [control_plane]
         url = "https://file.example"
         api_key_file = "key"
@@ -125,14 +135,14 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         context = "east"
         """.replace('"key"', f'"{tmp_path / "key"}"')
     )
-    (tmp_path / "key").write_text("from the file of the key\n")
+    (tmp_path / "key").write_text("from-the-file-of-keys-32-bytes-in-base64-ab\n")
     settings = load_settings(
         {"MOORAGE_CONFIG": str(file), "MOORAGE_CONTROL_PLANE__URL": "https://variable.example"}
     )
     assert settings.installation == "fromfile1"
     assert settings.control_plane.url == "https://variable.example"
     assert settings.control_plane.timeout == timedelta(seconds=7)
-    assert settings.control_plane.api_key.get_secret_value() == "from the file of the key"
+    assert settings.control_plane.api_key.get_secret_value() == "from-the-file-of-keys-32-bytes-in-base64-ab"
     assert settings.host == "east-1"
 
     overridden = load_settings(

@@ -1,0 +1,187 @@
+"""Ensures that the codec server decrypts for the platform team, in the Web UI, and for nobody else."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from temporalio.api.common.v1 import Payload, Payloads
+
+from embedded.serve import listening_socket
+from starter import local_peer
+from starter.access import Principal, Role
+from starter.codec_server import MAX_BODY_BYTES, create_codec_server
+from starter.tokens import write_tokens
+from tests.support.stand_ins import TLS
+from worker.codec import EncryptionCodec, Keyring
+
+UI = "http://127.0.0.1:8233"
+KEYS = Keyring.parse(base64.b64encode(os.urandom(32)).decode())
+PLATFORM, DEVELOPER = "token-of-the-platform", "token-of-a-developer"
+
+
+def a_person(email: str, role: Role) -> Principal:
+    return Principal(person=email, email=email, teams=("t",), role=role)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    file = tmp_path / "tokens.yaml"
+    write_tokens(
+        file,
+        [
+            (PLATFORM, a_person("ops@example.com", Role.PLATFORM)),
+            (DEVELOPER, a_person("dev@example.com", Role.DEVELOPER)),
+        ],
+    )
+    return file
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    """The app on a socket of its own, with a client of it."""
+    with listening_socket() as sock:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, proxy_headers=False))
+        running = asyncio.create_task(server.serve(sockets=[sock]))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=TLS) as http:
+            yield http
+        server.should_exit = True
+        await running
+
+
+@pytest.fixture
+async def http(tokens: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with served(create_codec_server(KEYS, tokens_file=tokens, ui=[UI])) as http:
+        yield http
+
+
+async def encrypted(text: str) -> dict[str, Any]:
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(text).encode())
+    body = json_format.MessageToDict(Payloads(payloads=await EncryptionCodec(KEYS).encode([payload])))
+    assert text not in json.dumps(body)
+    return body
+
+
+def texts(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [json.loads(base64.b64decode(each["data"])) for each in answer.json()["payloads"]]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_it_decrypts_and_encrypts_for_the_platform_team(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/decode", json=await encrypted("hello"), headers=bearer(PLATFORM))
+    assert texts(answer) == ["hello"]
+    again = await http.post("/encode", content=answer.content, headers=bearer(PLATFORM))
+    assert "hello" not in again.text
+    assert texts(await http.post("/decode", content=again.content, headers=bearer(PLATFORM))) == ["hello"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer(DEVELOPER),
+        bearer("guessed"),
+        {"Authorization": PLATFORM},
+        {"Cookie": "moorage-codec=guessed"},
+    ],
+    ids=["nothing", "a developer's token", "a guess", "not a bearer", "a guessed session"],
+)
+async def test_it_decrypts_for_nobody_else(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    for path in ("/decode", "/encode"):
+        answer = await http.post(path, json=await encrypted("hello"), headers=headers)
+        assert answer.status_code == 401
+        assert "sign in" in answer.json()["detail"]
+
+
+async def test_a_browser_signs_in_once(http: httpx.AsyncClient, tokens: Path) -> None:
+    assert (await http.post("/sign-in", data={"token": DEVELOPER})).status_code == 403
+    answer = await http.post("/sign-in", data={"token": f" {PLATFORM} "})
+    assert answer.status_code == 303
+    cookie = answer.headers["set-cookie"]
+    assert PLATFORM not in cookie
+    assert all(part in cookie for part in ("HttpOnly", "SameSite=strict"))
+    body = await encrypted("hello")
+    answer = await http.post("/decode", json=body, headers={"Origin": UI, "X-Namespace": "default"})
+    assert texts(answer) == ["hello"]
+    assert answer.headers["access-control-allow-origin"] == UI
+    assert answer.headers["access-control-allow-credentials"] == "true"
+
+    write_tokens(tokens, [(DEVELOPER, a_person("dev@example.com", Role.DEVELOPER))])
+    await asyncio.sleep(1.2)  # how often it looks at the file
+    assert (await http.post("/decode", json=body)).status_code == 401, "a session outlives its token"
+
+
+async def test_only_the_web_ui_s_pages_are_answered(http: httpx.AsyncClient) -> None:
+    ask = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-namespace",
+    }
+    told = await http.options("/decode", headers={"Origin": UI, **ask})
+    assert told.status_code == 200
+    assert told.headers["access-control-allow-origin"] == UI
+    for origin in ("https://evil.example", "http://127.0.0.1:8234", "null", str(http.base_url)):
+        told = await http.options("/decode", headers={"Origin": origin, **ask})
+        assert "access-control-allow-origin" not in told.headers
+        answer = await http.post(
+            "/decode", json=await encrypted("hello"), headers={"Origin": origin, **bearer(PLATFORM)}
+        )
+        assert answer.status_code == 403, f"a page from {origin} had it decrypted"
+
+
+async def test_what_cannot_be_decrypted_is_one_sentence(http: httpx.AsyncClient) -> None:
+    other = EncryptionCodec(Keyring.parse(base64.b64encode(os.urandom(32)).decode()))
+    body = json_format.MessageToDict(Payloads(payloads=await other.encode([Payload(data=b"x")])))
+    answer = await http.post("/decode", json=body, headers=bearer(PLATFORM))
+    assert answer.status_code == 422
+    assert "MOORAGE_ENCRYPTION__KEYS" in answer.json()["detail"]
+    for content in (b"", b"nonsense", b"\xff", b'{"payloads": 7}'):
+        answer = await http.post("/decode", content=content, headers=bearer(PLATFORM))
+        assert answer.status_code == 400, f"{content!r}: {answer.status_code}"
+    answer = await http.post("/decode", content=b" " * (MAX_BODY_BYTES + 1), headers=bearer(PLATFORM))
+    assert answer.status_code == 413
+
+
+@pytest.fixture
+def by_another_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the kernel's table say that all connections of this machine are somebody else's."""
+    table = tmp_path / "tcp"
+
+    class Table:
+        def read_text(self, encoding: str) -> str:
+            lines = Path("/proc/net/tcp").read_text(encoding=encoding).splitlines()
+            rows = [line.split() for line in lines[1:]]
+            table.write_text("\n".join(" ".join([*row[:7], str(os.getuid() + 1), *row[8:]]) for row in rows))
+            return "header\n" + table.read_text()
+
+    monkeypatch.setattr(local_peer, "_CONNECTIONS", Table())
+
+
+async def test_on_a_stack_of_one_s_own_the_same_user_needs_no_token() -> None:
+    app = create_codec_server(KEYS, tokens_file=None, ui=[UI], trust_same_user=True)
+    async with served(app) as http:
+        answer = await http.post("/decode", json=await encrypted("hello"), headers={"Origin": UI})
+        assert texts(answer) == ["hello"]
+        assert (await http.post("/decode", json={}, headers={"Origin": "http://evil"})).status_code == 403
+
+
+async def test_another_user_of_the_machine_does(by_another_user: None) -> None:
+    app = create_codec_server(KEYS, tokens_file=None, ui=[UI], trust_same_user=True)
+    async with served(app) as http:
+        answer = await http.post(
+            "/decode", json=await encrypted("hello"), headers={"X-Forwarded-For": "127.0.0.1"}
+        )
+        assert answer.status_code == 401

@@ -1,0 +1,45 @@
+"""Ensures that what no key of the API decrypts is told as that, and takes nothing else with it."""
+
+import asyncio
+import base64
+import os
+import time
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from contracts import search
+from contracts.messages import MEMO_REQUEST_ID
+from contracts.naming import workflow_id
+from embedded.stack import Stack
+from tests.starter.calling import PATIENCE, Caller, problem
+from tests.support.stack import ALICE, unique
+from worker.codec import Keyring
+from worker.converter import data_converter
+
+
+async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> None:
+    """Ensures that it is listed with what is in clear, and that asking for it is one sentence."""
+    lost, name = Keyring.parse(base64.b64encode(os.urandom(32)).decode()), unique("lost")
+    client = await Client.connect(stack.temporal_address, data_converter=data_converter(lost))
+    run = await client.start_workflow(
+        "EnvironmentWorkflow",
+        id=workflow_id(name),
+        task_queue="nobody",
+        memo={MEMO_REQUEST_ID: "encrypted"},
+        search_attributes=TypedSearchAttributes([SearchAttributePair(search.OWNER, ALICE.email)]),
+    )
+    details = problem(await alice.http.get(f"/environments/{name}"), 503)
+    assert details["detail"] == "What Temporal keeps of it cannot be decrypted: tell the platform team."
+
+    async def listed() -> dict[str, str]:
+        answer = await alice.http.get("/environments", params={"owner": ALICE.email, "limit": 100})
+        assert answer.status_code == 200, f"the list is gone with it: {answer.text}"
+        return {row["name"]: row["life"] for row in answer.json()["environments"]}
+
+    ends = time.monotonic() + PATIENCE
+    while name not in (rows := await listed()):  # visibility lags behind by moments
+        assert time.monotonic() < ends, f"it is not listed: {rows}"
+        await asyncio.sleep(0.1)
+    assert rows[name] == ""
+    await run.terminate()
