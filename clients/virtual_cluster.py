@@ -11,12 +11,22 @@ import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from clients.errors import Denied, NotFound, Rejected, ServerFailed, Throttled, Unintelligible, Unreachable
+from clients.errors import (
+    ClientError,
+    Denied,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Throttled,
+    Unintelligible,
+    Unreachable,
+)
 from clients.host import Kubeconfig, Manifest
 from clients.http import Answer, HttpSystem
 
@@ -27,6 +37,8 @@ DEFAULT_NAMESPACE = "default"
 #: How soon a new kind is worth asking for again: an API server serves a definition within a second or two.
 KIND_DELAY = timedelta(seconds=1)
 
+#: What API servers say of an object that cannot be one of its kind.
+MISSHAPEN = "failed to create typed patch object"
 _DEFINITION = "CustomResourceDefinition"
 #: What others need to be there before them.
 _FIRST = ("Namespace", _DEFINITION)
@@ -45,6 +57,7 @@ class VirtualClusterApi:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=timeout,
             explain=_explain,
+            classify=_classify,
             verify=_tls(cluster, user),
         )
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
@@ -175,6 +188,11 @@ def _explain(answer: Answer) -> str:
     except ValueError:
         return ""
     return str(status.get("message", "")) if isinstance(status, dict) else ""
+
+
+def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
+    """An apply of what is not of its kind's form is answered with a 500, and always will be."""
+    return Rejected if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and MISSHAPEN in detail else None
 
 
 def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
