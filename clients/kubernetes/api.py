@@ -88,9 +88,14 @@ class Api:
         content: str = "application/json",
     ) -> dict[str, Any]:
         """Make one call and return the object of a 2xx; raise a `ClientError` for all else."""
-        status, headers, text = await self._send(method, path, operation, query, body, accept, content)
+        sent = (method, path, operation, query, body, accept, content)
+        status, headers, text = await self._send(*sent)
         if status == 401 and await self._reload(operation):
-            status, headers, text = await self._send(method, path, operation, query, body, accept, content)
+            status, headers, text = await self._send(*sent)
+        if status == 401 or (status == 403 and missing_right(text.replace('\\"', '"'))):
+            await self.require_started(operation)
+            # It may have become ready in between, and nothing was done yet.
+            status, headers, text = await self._send(*sent)
         try:
             document = json.loads(text) if text.strip() else {}
         except ValueError:
@@ -103,6 +108,13 @@ class Api:
         with contextlib.suppress(ValueError):
             self._ahead = parsedate_to_datetime(headers.get("Date", "")) - datetime.now(UTC)
         return document
+
+    async def require_started(self, operation: str) -> None:
+        """Return if it is ready. One that has only just started refuses everybody: it knows nobody yet."""
+        status, _, _ = await self._send("GET", "/readyz", operation, None, None, "*/*", "application/json")
+        if status != 200:
+            detail = "it is starting, and knows nobody's rights yet"
+            raise ServerFailed(self.system, operation, detail, status=503, ambiguous=False)
 
     async def get(self, path: str, operation: str) -> dict[str, Any] | None:
         """The object at `path`, or None."""

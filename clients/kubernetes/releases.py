@@ -46,10 +46,18 @@ class Releases:
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
-        await self._helm.install(namespace, name, self._chart(chart), values, labels)
+        try:
+            await self._helm.install(namespace, name, self._chart(chart), values, labels)
+        except Denied as error:
+            await self._api.require_started(error.operation)
+            raise
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
-        await self._helm.uninstall(namespace, name)
+        try:
+            await self._helm.uninstall(namespace, name)
+        except Denied as error:
+            await self._api.require_started(error.operation)
+            raise
 
     async def startup(self, namespace: str, release: str) -> Startup:
         operation = f"read the start of release {release}"

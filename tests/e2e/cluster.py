@@ -90,7 +90,8 @@ class Cluster:
 
     def revoke(self) -> None:
         """Take the rights away again."""
-        self.run("delete", "--ignore-not-found", "--wait=false", "-f", str(RBAC))
+        # Waited for: the next one to grant them must not meet a namespace that ends.
+        self.run("delete", "--ignore-not-found", "--timeout=50s", "-f", str(RBAC))
 
     def kubeconfig_of(self, account: str, folder: Path) -> Path:
         """A kubeconfig of one of Moorage's accounts."""

@@ -86,6 +86,11 @@ def status(code: int, message: str, reason: str = "", **headers: str) -> Answer:
     return lambda _: web.json_response(body, status=code, headers=headers)
 
 
+def but_ready(answer: Answer) -> Answer:
+    """The answer, from an API server that says of itself that it is ready."""
+    return lambda request: web.Response(text="ok") if request.path == "/readyz" else answer(request)
+
+
 async def test_call(api: Api, server: tuple[Server, int]) -> None:
     """Ensures that the credentials, the query and the body arrive as they should."""
     server[0].answer = lambda _: web.json_response({"kind": "Thing"})
@@ -123,7 +128,7 @@ async def test_refusals(
     api: Api, server: tuple[Server, int], answer: Answer, kind: type[ClientError], words: str, ambiguous: bool
 ) -> None:
     """Ensures that each refusal has its class, its words, and says whether something may have been done."""
-    server[0].answer = answer
+    server[0].answer = but_ready(answer)
     with pytest.raises(kind) as error:
         await api.call("POST", "/things", "make a thing", body={})
     assert type(error.value) is kind
@@ -146,16 +151,26 @@ async def test_credentials_that_ran_out(
     api: Api, server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a refused credential is loaded anew once, and that young ones are not."""
-    server[0].answer = status(401, "Unauthorized")
+    server[0].answer = but_ready(status(401, "Unauthorized"))
     with pytest.raises(Denied):
         await api.call("GET", "/things", "read things")
-    assert len(server[0].asked) == 1
+    assert [asked.path for asked in server[0].asked] == ["/things", "/readyz", "/things"]
     monkeypatch.setattr("clients.kubernetes.api.RELOAD_AFTER", timedelta(0))
     refused = iter([True])
     server[0].answer = lambda request: (
         status(401, "Unauthorized")(request) if next(refused, False) else web.json_response({"kind": "Thing"})
     )
     assert await api.call("POST", "/things", "make a thing", body={}) == {"kind": "Thing"}
+
+
+async def test_an_api_server_that_is_starting_refuses_nobody_for_good(
+    api: Api, server: tuple[Server, int]
+) -> None:
+    """Ensures that a refusal counts only from an API server that is ready: before, it knows no rights."""
+    server[0].answer = status(403, FORBIDDEN, "Forbidden")
+    with pytest.raises(ServerFailed, match="it is starting") as error:
+        await api.call("DELETE", "/things/x", "delete a thing")
+    assert not error.value.ambiguous
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
