@@ -48,13 +48,25 @@ def _up(options: UpOptions) -> None:
 def _worker() -> None:
     import asyncio
 
+    from temporalio.client import Client
+    from temporalio.service import RPCError
+
+    from starter.schedules import reconcile
     from worker.connection import NotConnected
     from worker.run import run_worker
     from worker.settings import SettingsError, load_settings
 
     settings = _settings(load_settings)
+
+    async def schedules(client: Client) -> None:
+        try:
+            await reconcile(client, settings.sweep)
+        except RPCError as error:
+            # Without its schedule no environment would ever end: better no worker than that.
+            raise NotConnected(f"the schedules cannot be brought in line: {error.message}") from error
+
     try:
-        asyncio.run(run_worker(settings))
+        asyncio.run(run_worker(settings, prepare=schedules))
     except NotConnected as error:
         raise CliError(Code.UNREACHABLE, str(error)) from None
     except (SettingsError, ValueError) as error:
@@ -171,8 +183,10 @@ def _checks(settings: "Settings", clients: "Clients") -> "list[Check]":
     import asyncio
     from datetime import timedelta
 
+    from contracts.sweeping import SWEEP_SCHEDULE
     from starter.catalogue import load_catalogue
     from starter.doctor import Check
+    from starter.freezing import state_of_sweep
     from starter.tokens import load_tokens
     from worker.connection import check_namespace, connect
     from worker.converter import data_converter
@@ -186,8 +200,13 @@ def _checks(settings: "Settings", clients: "Clients") -> "list[Check]":
         found = await asyncio.to_thread(load_catalogue, settings.templates)
         return ", ".join(template.name for template in found.offered_to([], everything=True))
 
+    async def ends() -> str:
+        client = await connect(data_converter(settings.encryption.keyring), patience=timedelta(0))
+        return await state_of_sweep(client, settings.sweep)
+
     checks = [
         Check("Temporal", _temporal_address(), temporal, "reachable, search attributes are there"),
+        Check("expiry sweep", SWEEP_SCHEDULE, ends, "scheduled"),
         Check("control plane", settings.control_plane.url, clients.rafay.check),
     ]
     if settings.identity and clients.scim:

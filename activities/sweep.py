@@ -166,6 +166,9 @@ class _Page:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return name, Deed.KEPT, "it has ended meanwhile"
                 return name, Deed.FAILED, f"Temporal: {error.status.name}"
+            except (RuntimeError, ValueError) as error:
+                # Of another version, or encrypted with a key that is gone: the others are seen to.
+                return name, Deed.FAILED, f"its answer cannot be read ({type(error).__name__})"
 
     async def _ask(self, id: str) -> tuple[Deed, str]:
         # By its id alone: whatever life has the name now knows best what is due for it.

@@ -9,7 +9,8 @@ SWEEP_WORKFLOW = "ExpirySweepWorkflow"
 #: Every schedule of ours begins so, and only what begins so is ever changed or removed.
 SCHEDULE_PREFIX = "moorage/"
 SWEEP_SCHEDULE = SCHEDULE_PREFIX + "expiry-sweep"
-#: The workflow ids of sweeps that somebody asked for.
+#: The workflow id of scheduled sweeps, which Temporal adds the time to; and of those that somebody asked for.
+SWEEP_SCHEDULED = "moorage-sweep/scheduled"
 SWEEP_BY_HAND = "moorage-sweep/by-hand"
 SWEEP_DRY_RUN = "moorage-sweep/dry-run"
 

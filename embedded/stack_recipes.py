@@ -95,6 +95,7 @@ class Recipes:
             "MOORAGE_CODEC_SERVER__TRUST_SAME_USER": "true",
             "MOORAGE_WORKER__GRACEFUL_SHUTDOWN": _seconds(_WORKER_GRACE),
             "MOORAGE_READY_FILE": str(self.ready_file),
+            "MOORAGE_TRAIL__FILE": str(self._folder.path / "trail.jsonl"),
         }
         if Part.DIRECTORY in self._options.parts:
             values |= {

@@ -32,6 +32,17 @@ class Verb(StrEnum):
     DELETE = "delete"
     CANCEL = "cancel"
     RESUME_TEARDOWN = "resume-teardown"
+    EXTEND = "extend"
+    EXTEND_BEYOND = "extend --override"
+    HISTORY = "history"
+
+
+class HouseVerb(StrEnum):
+    """What can be done with the installation as a whole through the API."""
+
+    FREEZE = "freeze"
+    THAW = "thaw"
+    SWEEP = "sweep"
 
 
 class Relation(StrEnum):
@@ -58,7 +69,19 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.CANCEL: _DECIDE,
     # It goes on removing things that were given up on: whoever asks must have looked at them.
     Verb.RESUME_TEARDOWN: frozenset({Relation.PLATFORM}),
+    Verb.EXTEND: _DECIDE,
+    # Beyond what the template allows: the platform team answers for what its host holds.
+    Verb.EXTEND_BEYOND: frozenset({Relation.PLATFORM}),
+    Verb.HISTORY: _DECIDE | _USE,
 }
+
+#: These concern everybody's environments at once.
+HOUSE: Mapping[HouseVerb, frozenset[Role]] = {verb: frozenset({Role.PLATFORM}) for verb in HouseVerb}
+
+
+def house_may(verb: HouseVerb, role: Role) -> bool:
+    """Whether somebody of this role may do it with the installation."""
+    return role in HOUSE[verb]
 
 
 def relations(

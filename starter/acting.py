@@ -34,6 +34,7 @@ from contracts.messages import (
     AnswerKind,
     ByPerson,
     EnvironmentStart,
+    ExtendInput,
     RequestInput,
 )
 from contracts.naming import workflow_id
@@ -129,7 +130,16 @@ class Actor:
         key = key or secrets.token_hex(8)
         return await self._change(EnvironmentWorkflow.resume_teardown, "resume-teardown", standing, who, key)
 
+    async def extend(self, standing: Standing, ask: ExtendInput, key: str) -> Answer:
+        """Have its end moved."""
+        return await self._update(EnvironmentWorkflow.extend, "extend", standing, ask, key)
+
     async def _change(self, update: Any, verb: str, standing: Standing, who: str, key: str) -> Answer:
+        return await self._update(update, verb, standing, ByPerson(who=who), key)
+
+    async def _update(
+        self, update: Any, verb: str, standing: Standing, ask: ByPerson | ExtendInput, key: str
+    ) -> Answer:
         # Of this life only: the name may be in its next one by now, which may be somebody else's.
         handle = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run,
@@ -140,7 +150,7 @@ class Actor:
         async with _answered(patience):
             answer: Answer = await handle.execute_update(
                 update,
-                ByPerson(who=who),
+                ask,
                 # Of the life, so that the same words about a later life are not taken for a repeat.
                 id="/".join(filter(None, (standing.life, verb, key))),
             )

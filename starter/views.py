@@ -111,11 +111,27 @@ class EnvironmentRow(Frozen):
     ended_at: datetime | None = None
 
 
+class FreezeView(Frozen):
+    """Since when all ends are frozen, by whom, and why. One that was paused in Temporal knows only a note."""
+
+    by: str = ""
+    since: datetime | None = None
+    reason: str
+
+
+class FreezeAnswer(Frozen):
+    """How ends are frozen, if they are, and that as a sentence."""
+
+    frozen: FreezeView | None
+    message: str
+
+
 class EnvironmentPage(Frozen):
     """One page of a list. `next` is the cursor of the following page, or None on the last one."""
 
     environments: tuple[EnvironmentRow, ...]
     next: str | None = None
+    frozen: FreezeView | None = Field(default=None, description="set while no environment ends")
 
 
 class TemplateView(Frozen):
@@ -208,7 +224,7 @@ def view_of_status(
         ),
         problem=status.problem,
         unfinished=status.unfinished,
-        certificate=_certificate(status.certificate) if status.certificate else None,
+        certificate=certificate_view(status.certificate) if status.certificate else None,
         trail=status.trail,
         remark=remark,
     )
@@ -217,7 +233,8 @@ def view_of_status(
 _UNDER_WAY = frozenset({StepState.RUNNING, StepState.UNDOING})
 
 
-def _certificate(certificate: Certificate) -> CertificateView:
+def certificate_view(certificate: Certificate) -> CertificateView:
+    """What an inspection found, by system."""
     systems: dict[str, tuple[str, ...]] = {}
     for finding in certificate.findings:
         systems[finding.system] = systems.get(finding.system, ()) + finding.left

@@ -12,6 +12,7 @@ from clients.host import Host
 from clients.rafay import Rafay
 from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
+from worker.channels import open_channels, open_sinks
 from worker.settings import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
 from worker.sources import variable
 
@@ -48,7 +49,13 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         for name, cluster in settings.hosts.items():
             hosts[name] = _host(name, cluster, charts, threads)
             closing.push_async_callback(hosts[name].close)
-        yield Clients(rafay, scim, hosts)
+        yield Clients(
+            rafay,
+            scim,
+            hosts,
+            open_channels(settings.notices, closing),
+            open_sinks(settings.trail, closing),
+        )
 
 
 def _host(

@@ -56,11 +56,16 @@ def make_worker(
     )
 
 
-async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
+async def run_worker(
+    settings: Settings,
+    *,
+    prepare: Callable[[Client], Coroutine[Any, Any, None]] | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
     """Take work until SIGTERM or SIGINT, then let running steps finish or hand them back.
 
-    `ready` is called once work is taken. Raises SettingsError, NotConnected, or ValueError when it cannot
-    begin, and what the SDK gives as fatal when it cannot go on.
+    `prepare` is awaited before any is taken, `ready` is called once it is. Raises SettingsError,
+    NotConnected, or ValueError when it cannot begin, and what the SDK gives as fatal when it cannot go on.
     """
     with _told_to_stop() as stop:
         runtime = telemetry_runtime(settings.worker.metrics)
@@ -68,6 +73,8 @@ async def run_worker(settings: Settings, *, ready: Callable[[], None] | None = N
             client = await _unless(stop, _connected(settings, runtime))
             if client is None:
                 return
+            if prepare is not None:
+                await _unless(stop, prepare(client))
             worker = make_worker(client, clients, settings)
             running = asyncio.create_task(worker.run())
             stopping = asyncio.create_task(stop.wait())

@@ -25,6 +25,7 @@ from contracts.durations import format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
 from worker.codec_settings import CodecServer, Encryption
+from worker.expiry_settings import Notices, Sweep, Trail
 from worker.host_settings import HostCluster
 from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
 from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
@@ -190,6 +191,9 @@ class Settings(Group):
     api: Api = Api()
     codec_server: CodecServer = CodecServer()
     worker: WorkerProcess = WorkerProcess()
+    sweep: Sweep = Sweep()
+    notices: Notices = Notices()
+    trail: Trail = Trail()
     log: Log = Log()
     pace: PaceSettings = PaceSettings()
 

@@ -12,13 +12,14 @@ from temporalio.client import Client
 
 from clients.host import Host
 from starter.acting import Actor
-from starter.api import environments, events, health, kubeconfig, templates
+from starter.api import environments, events, expiry, health, kubeconfig, templates
 from starter.api.limits import BodyLimit
 from starter.api.parts import Parts
 from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.asking import House
 from starter.catalogue import load_catalogue
 from starter.fitting import Fitting
+from starter.freezing import Freezer
 from starter.people import PeopleDirectory
 from starter.reading import Reader
 from starter.reloading import Reloaded
@@ -67,6 +68,9 @@ def create_app(
         reader=reader,
         actor=Actor(client, reader),
         watches=Watches(reader),
+        freezer=Freezer(client, settings.sweep),
+        sweep=settings.sweep,
+        trail_file=settings.trail.file,
     )
 
     @asynccontextmanager
@@ -87,7 +91,7 @@ def create_app(
     app.add_middleware(BodyLimit)
     handle_problems(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 503))
-    for module in (templates, environments, events, kubeconfig):
+    for module in (templates, environments, events, kubeconfig, expiry):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))

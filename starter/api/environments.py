@@ -98,7 +98,8 @@ async def list_of_environments(
     filters = Filters(
         owner=owner.lower() if owner else owner, team=team, template=template, phase=phase, ended=ended
     )
-    return await list_environments(parts.client, parts.reader, principal, filters, limit=limit, cursor=cursor)
+    page = await list_environments(parts.client, parts.reader, principal, filters, limit=limit, cursor=cursor)
+    return page.model_copy(update={"frozen": await parts.freezer.state()})
 
 
 @router.get("/environments/{name}")

@@ -1,6 +1,6 @@
 """What people send to the API."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from starter.asking import Wish
 
@@ -45,3 +45,25 @@ class EnvironmentRequest(BaseModel):
             collaborators=tuple(self.collaborators),
             host=self.host,
         )
+
+
+class ExtensionRequest(BaseModel):
+    """How far the end shall be moved: `by` a length of time, counted from the end, or `until` a moment."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"by": "1d"}, {"until": "2030-01-31T18:00:00+01:00"}]},
+    )
+
+    by: str | None = Field(default=None, description='such as "1d" or "4h"')
+    until: AwareDatetime | None = Field(default=None, description="with its zone (ISO 8601)")
+    override: bool = Field(default=False, description="beyond the template's policy; for the platform team")
+    reason: str = Field(default="", max_length=500, description="is in the trail; an override needs one")
+
+
+class FreezeRequest(BaseModel):
+    """Why nothing shall end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=500, description="shown to everybody; not encrypted")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -17,11 +18,13 @@ from starter.api.problems import ApiProblem, no_environment
 from starter.asking import House
 from starter.catalogue import Catalogue
 from starter.fitting import Fitting
+from starter.freezing import Freezer
 from starter.people import PeopleDirectory
 from starter.reading import Reader, Standing
 from starter.reloading import Reloaded
 from starter.tokens import Tokens
 from starter.watching import Watches
+from worker.expiry_settings import Sweep
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Parts:
     reader: Reader
     actor: Actor
     watches: Watches
+    freezer: Freezer
+    sweep: Sweep
+    trail_file: Path | None
 
     async def environment(self, name: str, principal: Principal, verb: Verb) -> Standing:
         """The latest life of the name, if the principal may do `verb` with it.

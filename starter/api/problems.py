@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -33,7 +34,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ProblemDetails(BaseModel):
-    """What is wrong, as RFC 9457 has it. `reason` tells refusals apart; `system` says who is unavailable."""
+    """What is wrong, as RFC 9457 has it. `reason` tells refusals apart; `system` says who is unavailable.
+
+    `latest` is the latest end that an extension could have.
+    """
 
     type: str = Field(examples=["urn:moorage:problem:not-valid"])
     title: str = Field(examples=["The request cannot be granted as it is"])
@@ -42,6 +46,7 @@ class ProblemDetails(BaseModel):
     errors: list[FieldProblem] = []
     reason: str | None = None
     system: str | None = None
+    latest: datetime | None = None
 
 
 _TITLES = {
@@ -69,6 +74,7 @@ class ApiProblem(Exception):
         errors: Sequence[FieldProblem] = (),
         reason: str | None = None,
         system: str | None = None,
+        latest: datetime | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.headers = dict(headers or {})
@@ -80,6 +86,7 @@ class ApiProblem(Exception):
             errors=list(errors),
             reason=reason,
             system=system,
+            latest=latest,
         )
         super().__init__(detail)
 
@@ -122,7 +129,12 @@ def problem_of(error: Exception) -> ApiProblem | None:
                 FieldProblem(field=name, message="differs from what is there") for name in refusal.fields
             ]
             return ApiProblem(
-                HTTPStatus.CONFLICT, "refused", refusal.message, errors=errors, reason=refusal.reason
+                HTTPStatus.CONFLICT,
+                "refused",
+                refusal.message,
+                errors=errors,
+                reason=refusal.reason,
+                latest=refusal.latest,
             )
         case JustClosed():
             detail = "It has just ended: ask again."

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from starter.cli import changing, kubeconfig, looking
+from starter.cli import changing, ends, kubeconfig, looking
 from starter.cli.connection import Options
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
 
@@ -53,8 +53,14 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
     app.command("show", rich_help_panel=panel)(looking.show)
     app.command("watch", rich_help_panel=panel)(changing.watch)
     app.command("kubeconfig", rich_help_panel=panel)(kubeconfig.kubeconfig)
+    app.command("extend", rich_help_panel=panel)(ends.extend)
+    app.command("history", rich_help_panel=panel)(ends.history)
     app.command("delete", rich_help_panel=panel)(changing.delete)
     app.command("cancel", rich_help_panel=panel)(changing.cancel)
+    panel = "For the platform team"
+    app.command("freeze", rich_help_panel=panel)(ends.freeze)
+    app.command("thaw", rich_help_panel=panel)(ends.thaw)
+    app.command("sweep", rich_help_panel=panel)(ends.sweep)
     add_operator_verbs(app, verbs)
     return app
 

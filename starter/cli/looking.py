@@ -57,7 +57,7 @@ def list_environments(
         from starter.views import EnvironmentRow
 
         query = {"owner": owner, "team": team, "template": template, "phase": phase, "ended": ended}
-        found, cut = _pages(api, query, limit)
+        found, cut, frozen = _pages(api, query, limit)
         if output is Output.JSON:
             print_json(found)
             return
@@ -66,6 +66,9 @@ def list_environments(
         print_table(columns, rows, empty="There are none. Ask for one with:  moorage request NAME TEMPLATE")
         if cut:
             say(f"… and more: raise --limit above {limit}")
+        if frozen:
+            by = f" by {frozen['by']}" if frozen["by"] else ""
+            say(f"All ends are frozen{by}: {frozen['reason']}")
 
 
 def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
@@ -84,15 +87,15 @@ def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = O
             print_environment(view)
 
 
-def _pages(api: "Api", query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
-    """At most `limit` entries of a list, and whether there are more."""
+def _pages(api: "Api", query: dict[str, Any], limit: int) -> tuple[list[Any], bool, Any]:
+    """At most `limit` entries of a list, whether there are more, and how ends are frozen, if they are."""
     found: list[Any] = []
-    cursor = None
+    cursor = frozen = None
     while len(found) < limit:
         size = min(PAGE_SIZE, limit - len(found))
         page = api.call("GET", "environments", query={**query, "limit": size, "cursor": cursor})
         found += page["environments"]
-        cursor = page["next"]
+        cursor, frozen = page["next"], page["frozen"]
         if not cursor:
-            return found, False
-    return found, True
+            return found, False, frozen
+    return found, True, frozen

@@ -4,11 +4,16 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contracts.durations import format_duration
 from contracts.environment import StepState
+from contracts.sweeping import Tally
 from starter.views import CertificateView, EnvironmentRow, EnvironmentView, StepView, TemplateView
+
+if TYPE_CHECKING:
+    from starter.histories import HistoryView
+    from starter.sweeps import SweepView
 
 MARKS = {
     StepState.WAITING: "·",
@@ -65,6 +70,11 @@ def moment(when: datetime | None) -> str:
     return f"in {format_duration(away)}" if away.total_seconds() > 0 else f"{format_duration(-away)} ago"
 
 
+def clock(when: datetime | None) -> str:
+    """A moment in the zone of whoever reads it: "Thu 2030-01-31 18:00 CET"."""
+    return when.astimezone().strftime("%a %Y-%m-%d %H:%M %Z") if when else ""
+
+
 def elapsed(step: StepView) -> str:
     """How long a step took, or has been running."""
     if step.started_at is None:
@@ -102,7 +112,8 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("host", view.host),
         ("requested", "" if planned else moment(view.requested_at)),
         ("ready", moment(view.ready_at)),
-        ("ended" if view.ended else "ends", moment(view.ended_at if view.ended else view.expires_at)),
+        ("ended", _both(view.ended_at) if view.ended else ""),
+        ("ends", "" if view.ended else _both(view.expires_at)),
         ("time to live", ttl),
         ("life", "" if planned else view.life),
         ("note", view.remark),
@@ -119,6 +130,48 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     if view.certificate:
         print()
         print_certificate(view.certificate)
+
+
+def print_history(history: "HistoryView") -> None:
+    """The lives of a name, as people read them: the latest one last."""
+    for life in reversed(history.lives):
+        end = f"{life.outcome}, {clock(life.ended_at)}" if life.ended_at else life.phase
+        print(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
+        for entry in life.trail:
+            when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            # Sentences have their moments in UTC; the one that matters is told in the reader's zone.
+            result = entry.result
+            if entry.ends_at:
+                _, _, more = entry.result.partition("; ")
+                result = "; ".join(filter(None, (f"ends {clock(entry.ends_at)}", more)))
+            print(f"  {when}  {entry.who} {entry.what}" + (f": {result}" if result else ""))
+        if life.ends_at:
+            print(f"  ends {clock(life.ends_at)}, {moment(life.ends_at)}")
+        if life.certificate:
+            left = ", ".join(one for system in life.certificate.systems for one in system.left)
+            print(f"  certificate: {left or 'nothing left'}")
+        if life.remark:
+            print(f"  {life.remark}")
+
+
+def print_sweep(view: "SweepView") -> None:
+    """What a sweep did, or would do."""
+    result = view.result
+    print(view.message)
+    if result is None:
+        return
+    if result.frozen:
+        print(f"Ends are frozen: {result.frozen}")
+    for name in ("warned", "ended", "kept", "failed"):
+        tally: Tally = getattr(result, name)
+        for line in tally.lines:
+            print(f"  {name:<7} {line.name:<30}  {line.why}")
+        if tally.count > len(tally.lines):
+            print(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
+
+
+def _both(when: datetime | None) -> str:
+    return f"{moment(when)} ({clock(when)})" if when else ""
 
 
 def step_lines(view: EnvironmentView) -> list[str]:

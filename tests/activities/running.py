@@ -35,6 +35,7 @@ class Running:
         attempt: int = 1,
         limit: float = 30,
         heartbeat_timeout: float = 3,
+        kept: str = "",
     ) -> None:
         self.beats: list[Waiting] = []
         self._environment = ActivityEnvironment()
@@ -45,6 +46,7 @@ class Running:
             start_to_close_timeout=timedelta(seconds=limit),
             schedule_to_close_timeout=timedelta(seconds=limit),
             heartbeat_timeout=timedelta(seconds=heartbeat_timeout),
+            heartbeat_details=[Waiting(waiting_for="", kept=kept)] if kept else [],
         )
         edge = ActivityEdge().intercept_activity(_Innermost())
         call = ExecuteActivityInput(fn=activity, args=arguments, executor=None, headers={})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from starter.access import TABLE, Principal, Relation, Role, Verb, may, relations, who_may
+from starter.access import HOUSE, TABLE, HouseVerb, Principal, Relation, Role, Verb, may, relations, who_may
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "access.md"
 
@@ -26,6 +26,19 @@ def documented() -> dict[Verb, set[Relation]]:
 def test_the_document_is_the_code() -> None:
     """Ensures that docs/access.md shows exactly the table that is enforced."""
     assert documented() == {verb: set(allowed) for verb, allowed in TABLE.items()}
+
+
+def test_the_document_is_the_code_for_the_installation_too() -> None:
+    """Ensures that docs/access.md shows who may freeze, thaw and sweep."""
+    rows = [line.strip("| ").split(" | ") for line in DOCUMENT.read_text().splitlines() if "|" in line]
+    header = next(row for row in rows if row[0] == "of the installation")
+    roles = [Role(cell) for cell in header[1:]]
+    shown = {
+        HouseVerb(row[0]): {role for role, cell in zip(roles, row[1:], strict=True) if cell == "yes"}
+        for row in rows
+        if row[0] in {str(verb) for verb in HouseVerb}
+    }
+    assert shown == {verb: set(allowed) for verb, allowed in HOUSE.items()}
 
 
 def test_strangers() -> None:

@@ -11,6 +11,10 @@ from tests.support.stack import BOB, DAVE, unique
 
 #: What is called for each verb, and the statuses with which it is answered to those who may.
 CALLS: dict[Verb, tuple[str, str, set[int]]] = {
+    Verb.HISTORY: ("GET", "/history", {200}),
+    # Both with an end that is too early, which is refused to those who may.
+    Verb.EXTEND: ("POST", "/extend", {409}),
+    Verb.EXTEND_BEYOND: ("POST", "/extend", {409}),
     Verb.SHOW: ("GET", "", {200}),
     Verb.WATCH: ("GET", "/events", {200}),
     Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
@@ -21,12 +25,18 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.DELETE: ("DELETE", "", {202}),
 }
 
+PAST = "2020-01-01T00:00:00Z"
+BODIES = {
+    Verb.EXTEND: {"until": PAST},
+    Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},
+}
+
 
 async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:
     """Make the verb's call; of a stream, only its beginning."""
     method, path, _ = CALLS[verb]
     if verb is not Verb.WATCH:
-        return await caller.http.request(method, f"/environments/{name}{path}")
+        return await caller.http.request(method, f"/environments/{name}{path}", json=BODIES.get(verb))
     async with caller.http.stream(method, f"/environments/{name}{path}") as answer:
         if answer.status_code != 200:
             await answer.aread()

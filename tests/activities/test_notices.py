@@ -1,0 +1,211 @@
+"""Ensures that people are told once by every channel that is set, whatever becomes of the others."""
+
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from activities.notices import Channels, Notices, text
+from activities.trail import Sinks, Trail
+from clients.lines import LinesFile
+from clients.mail import Mail, Security
+from clients.webhook import DELIVERY, SIGNATURE, Webhook
+from contracts.environment import Outcome, TrailEntry
+from contracts.errors import ErrorType
+from contracts.notices import Account, Notice, NoticeKind
+from starter.histories import accounts_of
+from tests.activities.receivers import Mailbox, mail_server, webhook_receiver
+from tests.activities.running import Running, fail, succeed
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+TIMEOUT = timedelta(seconds=5)
+SECRET = "a-shared-secret"
+NOTICE = Notice(
+    id="0123-warning-1",
+    kind=NoticeKind.WARNING,
+    at=NOW,
+    name="demo",
+    life="0" * 20,
+    owner="alice@example.com",
+    team="blue",
+    people=("alice@example.com", "bob@example.com"),
+    template="small",
+    host="one",
+    ends_at=NOW + timedelta(minutes=15),
+    kept_until=NOW + timedelta(minutes=25),
+    latest_end=NOW + timedelta(minutes=15, hours=4),
+)
+ACCOUNT = Account(
+    name="demo",
+    life="0" * 20,
+    owner="alice@example.com",
+    team="blue",
+    collaborators=(),
+    template="small",
+    host="one",
+    outcome=Outcome.EXPIRED,
+    requested_at=NOW,
+    ended_at=NOW,
+    trail=(TrailEntry(at=NOW, who="alice@example.com", what="asked for it"),),
+)
+
+
+def hook(url: str, secret: str | None = SECRET) -> Webhook:
+    return Webhook("webhook of notices", url, secret=secret, timeout=TIMEOUT)
+
+
+def mail(mailbox: Mailbox, login: tuple[str, str] | None = None) -> Mail:
+    return Mail(
+        "127.0.0.1",
+        mailbox.port,
+        security=Security.NONE,
+        sender="moorage@example.com",
+        login=login,
+        timeout=TIMEOUT,
+    )
+
+
+async def test_a_webhook_is_json_and_signed() -> None:
+    """Ensures that the receiver can tell that it is ours, when it was sent, and whether it is a repeat."""
+    with webhook_receiver() as receiver:
+        async with hook(receiver.url) as webhook:
+            result = await succeed(Notices(Channels(webhook=webhook)).send, NOTICE)
+        [(headers, body)] = receiver.got
+    assert result.told_by == ("webhook",)
+    assert headers[DELIVERY] == NOTICE.id
+    at, digest = (part.partition("=")[2] for part in headers[SIGNATURE].split(","))
+    expected = hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    assert hmac.compare_digest(digest, expected)
+    content = json.loads(body)
+    assert (content["kind"], content["name"], content["ends_at"]) == (
+        "warning",
+        "demo",
+        "2030-01-01T12:15:00Z",
+    )
+    assert "moorage extend demo" in content["message"]
+
+
+async def test_a_webhook_of_slacks_form_has_the_moment_in_the_readers_zone() -> None:
+    """Ensures that Slack's form is kept, and nothing is signed with a secret that it does not know."""
+    with webhook_receiver() as receiver:
+        async with hook(receiver.url, None) as slack:
+            await succeed(Notices(Channels(slack=slack)).send, NOTICE)
+        [(headers, body)] = receiver.got
+    assert SIGNATURE not in headers
+    content = json.loads(body)
+    assert set(content) == {"text"}
+    assert f"<!date^{int(NOTICE.ends_at.timestamp())}^" in content["text"]
+
+
+async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_tried() -> None:
+    """Ensures that owner and collaborators are told, and a mail program shows a repeat as one."""
+    async with mail_server() as mailbox:
+        mailbox.replies = ["451 try again later"]
+        notices = Notices(Channels(mail=mail(mailbox)))
+        error = await fail(notices.send, NOTICE)
+        assert error.type == ErrorType.UNAVAILABLE
+        assert not error.non_retryable
+        await succeed(notices.send, NOTICE)
+    [(recipients, message)] = mailbox.mails
+    assert recipients == list(NOTICE.people)
+    assert message["Message-ID"] == f"<{NOTICE.id}@moorage>"
+    assert message["Subject"] == "demo ends in 15m"
+    content = message.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    assert b"2030-01-01 12:15:00 UTC" in content
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+async def test_the_login_at_the_mail_server() -> None:
+    """Ensures that a wrong password is told without it, and the right one lets in."""
+    async with mail_server(password="right-horse") as mailbox:
+        wrong = Notices(Channels(mail=mail(mailbox, ("moorage", "wrong-horse"))))
+        error = await fail(wrong.send, NOTICE)
+        assert error.type == ErrorType.ACCESS_DENIED
+        assert "horse" not in str(error)
+        await succeed(Notices(Channels(mail=mail(mailbox, ("moorage", "right-horse")))).send, NOTICE)
+    assert len(mailbox.mails) == 1
+
+
+async def test_what_one_channel_has_taken_is_not_sent_to_it_again() -> None:
+    """Ensures that a dead mail server neither keeps the webhook from being told, nor has it told twice."""
+    with webhook_receiver() as receiver:
+        async with mail_server() as mailbox, hook(receiver.url) as webhook:
+            mailbox.replies = ["451 later"] * 2
+            notices = Notices(Channels(webhook=webhook, mail=mail(mailbox)))
+            kept = ""
+            for _ in range(2):
+                running = Running(notices.send, NOTICE, kept=kept)
+                await running.failure()
+                kept = next((beat.kept for beat in reversed(running.beats) if beat.kept), kept)
+            result = await Running(notices.send, NOTICE, kept=kept).result()
+    assert (len(receiver.got), len(mailbox.mails)) == (1, 1)
+    assert set(result.told_by) == {"webhook", "e-mail"}
+
+
+@pytest.mark.parametrize("status", [404, 410, 401, 302])
+async def test_an_address_that_refuses_is_told_without_the_address(status: int) -> None:
+    """Ensures that no error quotes an address: that of Slack is a secret."""
+    with webhook_receiver() as receiver:
+        receiver.statuses = [status]
+        async with hook(receiver.url, None) as slack:
+            error = await fail(Notices(Channels(slack=slack)).send, NOTICE)
+    assert str(status) in str(error)
+    assert "hooks" not in str(error)
+
+
+async def test_without_channels_nobody_is_told() -> None:
+    """Ensures that notices are optional."""
+    assert (await succeed(Notices(Channels()).send, NOTICE)).told_by == ()
+
+
+def test_the_words() -> None:
+    """Ensures that a notice says what happens, when, why it is late, and what can be done."""
+    late = text(NOTICE.model_copy(update={"moved": timedelta(hours=2)}))
+    assert "2h later than it was to be, because this warning comes late" in late
+    assert "kept for 10m after that" in late
+    assert "by up to 4h:  moorage extend demo --by 1h" in late
+    spent = text(NOTICE.model_copy(update={"latest_end": NOTICE.ends_at}))
+    assert "cannot be extended any more" in spent
+    assert "has ended" in text(NOTICE.model_copy(update={"kind": NoticeKind.ENDED}))
+
+
+async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> None:
+    """Ensures that an account is one line, found by its name, and one however often it was kept."""
+    file = LinesFile(tmp_path / "new" / "trail.jsonl")
+    assert await accounts_of(file, "demo") == []
+    trail = Trail(Sinks(file=file))
+    other = ACCOUNT.model_copy(update={"name": "demolition"})
+    for account in (ACCOUNT, other, ACCOUNT, ACCOUNT.model_copy(update={"life": "1" * 20})):
+        assert (await succeed(trail.keep, account)).kept_in == ("file",)
+    await file.add('{"name":"demo", and no more of it')
+    found = await accounts_of(file, "demo")
+    assert [account.life for account in found] == ["0" * 20, "1" * 20]
+    assert found[0] == ACCOUNT
+
+
+async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(tmp_path: Path) -> None:
+    """Ensures that a dead webhook does not fill the file."""
+    file = LinesFile(tmp_path / "trail.jsonl")
+    with webhook_receiver() as receiver:
+        receiver.statuses = [503]
+        async with hook(receiver.url) as webhook:
+            trail = Trail(Sinks(file, webhook))
+            first = Running(trail.keep, ACCOUNT)
+            await first.failure()
+            kept = first.beats[-1].kept
+            result = await Running(trail.keep, ACCOUNT, kept=kept).result()
+    assert result.kept_in == ("file", "webhook")
+    assert len(await file.find("demo")) == 1
+    assert json.loads(receiver.got[0][1])["outcome"] == "expired"
+
+
+async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path) -> None:
+    """Ensures that a full disk or a missing right is told with the file's name."""
+    (tmp_path / "trail").write_text("")
+    error = await fail(Trail(Sinks(file=LinesFile(tmp_path / "trail" / "x.jsonl"))).keep, ACCOUNT)
+    assert not error.non_retryable
+    assert "x.jsonl" in str(error)
