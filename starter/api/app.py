@@ -13,6 +13,7 @@ from temporalio.client import Client
 from clients.host import Host
 from starter.acting import Actor
 from starter.api import environments, events, expiry, health, kubeconfig, templates
+from starter.api.docs import add_docs
 from starter.api.limits import BodyLimit
 from starter.api.parts import Parts
 from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
@@ -84,12 +85,13 @@ def create_app(
         version=_version(),
         lifespan=life,
         redoc_url=None,
-        docs_url="/docs",
+        docs_url=None,
         openapi_url=f"{API_ROOT}/openapi.json",
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit)
     handle_problems(app)
+    add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 503))
     for module in (templates, environments, events, kubeconfig, expiry):
         api.include_router(module.router)

@@ -1,5 +1,7 @@
 """The OpenAPI document: whole, with examples, and true about errors."""
 
+import re
+
 import httpx
 
 from embedded.stack import Stack
@@ -44,3 +46,15 @@ async def test_the_document(stack: Stack) -> None:
     assert len(schemas["EnvironmentRequest"]["examples"]) == 2
     for model in (Done, EnvironmentView):
         assert set(schemas[model.__name__]["properties"]) == set(model.model_fields)
+
+
+async def test_the_docs_load_nothing_from_elsewhere(stack: Stack) -> None:
+    """Ensures that the page works where nothing else is reached, and that no stranger's script runs in it."""
+    async with httpx.AsyncClient(base_url=stack.api_url, trust_env=False) as http:
+        page = await http.get("/docs")
+        addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert addresses, f"the page has neither script nor style: {page.status_code}"
+        foreign = [address for address in addresses if not address.startswith("/")]
+        assert not foreign, f"it loads {foreign}"
+        for address in addresses:
+            assert (await http.get(address)).status_code == 200, f"{address} is not served"

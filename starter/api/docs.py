@@ -1,0 +1,26 @@
+"""The API's page for people, from files that are installed with us: no script comes from anywhere else."""
+
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse
+
+DOCS_PATH = "/docs"
+_FILES_PATH = f"{DOCS_PATH}/files"
+
+
+def add_docs(app: FastAPI) -> None:
+    """Serve Swagger UI at `/docs`. The package fastapi-offline carries its files."""
+    app.mount(_FILES_PATH, StaticFiles(directory=str(files("fastapi_offline") / "static")))
+
+    @app.get(DOCS_PATH, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url=str(app.openapi_url),
+            title=f"{app.title} API",
+            swagger_js_url=f"{_FILES_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_FILES_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{_FILES_PATH}/favicon.png",
+        )
