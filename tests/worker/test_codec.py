@@ -14,7 +14,6 @@ from contracts.activities import Waiting
 from worker.codec import CannotDecode, EncryptionCodec, Keyring
 from worker.converter import PLAIN, data_converter
 
-
 # The same in every process of a test run, which all have to name the cases alike.
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 
