@@ -70,17 +70,25 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
 async def door_for_pods(address: str) -> AsyncIterator[tuple[int, dict[str, int]]]:
     """Where pods reach the stand-in, which listens on this machine alone: a port, and where to put its."""
     target: dict[str, int] = {}
+    open_now: set[asyncio.Task[None]] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        if task := asyncio.current_task():
+            open_now.add(task)
+            task.add_done_callback(open_now.discard)
+        with contextlib.suppress(OSError), contextlib.closing(writer):
             there, out = await asyncio.open_connection("127.0.0.1", target["port"])
-            await asyncio.gather(_copy(reader, out), _copy(there, writer))
+            with contextlib.closing(out):
+                await asyncio.gather(_copy(reader, out), _copy(there, writer))
 
     server = await asyncio.start_server(pass_on, address, 0)
     try:
         yield server.sockets[0].getsockname()[1], target
     finally:
         server.close()
+        for task in open_now:
+            task.cancel()
+        await asyncio.gather(*open_now, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

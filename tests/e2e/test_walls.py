@@ -76,8 +76,10 @@ async def _beyond_the_quota(cluster: Cluster, kubeconfig: Path, namespace: str) 
         "metadata": {"name": "opened"},
         "spec": {"type": "NodePort", "ports": [{"port": 80}], "selector": {"a": "b"}},
     }
-    for each in (greedy, service):
-        await retried(cluster, "apply", "-f", "-", kubeconfig=kubeconfig, text=json.dumps(each))
+    await retried(cluster, "apply", "-f", "-", kubeconfig=kubeconfig, text=json.dumps(greedy))
+    # Services are made on the host first: this one is refused at once.
+    refused = cluster.attempt("apply", "-f", "-", kubeconfig=kubeconfig, text=json.dumps(service))
+    assert "exceeded quota" in refused.stderr, refused.stderr
     for _ in range(60):
         events = cluster.run("get", "events", "-A", "-o", "json", kubeconfig=kubeconfig)
         if "exceeded quota" in events:
