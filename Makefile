@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down e2e bench-host test lint check bench venv lock clean
+.PHONY: help demo cluster cluster-down e2e bench-host test chaos lint check bench venv lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leav
 
 test: $(VENV)/.dev  ## All tests that need nothing but this machine
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write what held to docs/guarantees.md
+	$(BIN)/pytest -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/guarantees.md tests/chaos tests/environment $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
 	@$(PYTHON) tests/cluster up

@@ -45,6 +45,15 @@ class Systems:
                     found[kind] = count
         return found
 
+    def all(self) -> dict[str, int]:
+        """How many things of each kind there are, whosever they are."""
+        counts = {
+            kind: len(_rows(path, query))
+            for part, path in self._databases.items()
+            for kind, query in _QUERIES[part].items()
+        }
+        return {kind: count for kind, count in counts.items() if count}
+
 
 def _rows(path: Path, query: str) -> list[tuple[str]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:

@@ -25,6 +25,7 @@ DEEDS = {
 REFUSALS = {"refused": FaultKind.STATUS, "done, then refused": FaultKind.STATUS_AFTER}
 
 
+@pytest.mark.guarantee("2. Fails anywhere")
 @pytest.mark.parametrize("how", REFUSALS)
 @pytest.mark.parametrize("step", DEEDS)
 async def test_a_step_that_fails_for_good(
@@ -41,6 +42,7 @@ async def test_a_step_that_fails_for_good(
     assert systems.holds(name) == {}
 
 
+@pytest.mark.guarantee("3. Cancelled anywhere")
 @pytest.mark.parametrize("step", DEEDS)
 async def test_a_step_cancelled_while_its_deed_is_on_the_way(
     stack: Stack, asking: Asking, systems: Systems, step: str
@@ -56,6 +58,7 @@ async def test_a_step_cancelled_while_its_deed_is_on_the_way(
     assert systems.holds(name) == {}
 
 
+@pytest.mark.guarantee("3. Cancelled anywhere")
 async def test_cancelled_before_the_first_step(asking: Asking, systems: Systems) -> None:
     name = unique("at-once")
     await asking.request(name)
@@ -74,6 +77,7 @@ AMBIGUITIES = {
 }
 
 
+@pytest.mark.guarantee("4. Ambiguous answers")
 async def test_no_throttling_stops_it(stack: Stack, asking: Asking) -> None:
     name = unique("throttled")
     everywhere(stack, Fault(kind=FaultKind.STATUS, status=429, retry_after=1, times=1))
@@ -84,6 +88,7 @@ async def test_no_throttling_stops_it(stack: Stack, asking: Asking) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.guarantee("4. Ambiguous answers")
 @pytest.mark.parametrize("what", AMBIGUITIES)
 async def test_answers_lost_in_every_step_lead_neither_to_two_nor_to_a_conflict(
     stack: Stack, asking: Asking, systems: Systems, what: str

@@ -60,6 +60,7 @@ async def test_a_worker_killed_in_the_middle(own_stack: Stack, step: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.guarantee("1. Killed anywhere")
 async def test_a_worker_that_is_stopped_hands_over(tmp_path: Path) -> None:
     slow_host = {Part.HOST: ("--start-seconds", "6", "--stop-seconds", "0.1")}
     async with Stack(tmp_path, hurried(arguments=slow_host)) as stack, Asking(stack) as asking:

@@ -1,0 +1,34 @@
+"""The shared stack of the chaos tests; no stand-in of it has faults after a test."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from embedded.stack import Stack
+from tests.environment.asking import Asking
+from tests.environment.conftest import STAND_INS
+from tests.environment.systems import Systems
+from tests.support.stack import hurried
+from tests.support.stand_ins import set_faults
+
+
+@pytest.fixture(scope="session")
+async def battered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack of its own: what is done to it must not be felt by other tests."""
+    async with Stack(tmp_path_factory.mktemp("battered"), hurried()) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def asking(battered: Stack) -> AsyncIterator[Asking]:
+    """Alice, at the API of the stack."""
+    async with Asking(battered) as asking:
+        yield asking
+    for part in STAND_INS:
+        set_faults(battered.url(part))
+
+
+@pytest.fixture
+def systems(battered: Stack) -> Systems:
+    """What the systems really hold."""
+    return Systems(battered)

@@ -1,0 +1,97 @@
+"""A plugin of pytest that writes the page of guarantees: `-p tests.chaos.report --guarantees PATH`.
+
+It has a table for each promise, with a row for each step (or case) and a column for each way in which it was
+attacked. Only what ran in this very run is in it.
+"""
+
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+COMMAND = "make chaos"
+#: What a step is called in the parameters of tests: it makes the rows of a table.
+ROW = "step"
+_ABOUT = """# What holds
+
+Every cell is an environment that was made or unmade on the embedded stack while something was done to it,
+and then looked for in the databases of the outside systems themselves. *held* means: it ended as asked,
+there was one of everything or nothing, and nothing was left. The promises are in the README; how each
+attack is made is in `tests/chaos` and `tests/environment`.
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option."""
+    parser.addoption("--guarantees", type=Path, help="write the page of guarantees to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begins to collect, if a page is wanted."""
+    if path := config.getoption("--guarantees"):
+        config.pluginmanager.register(_Page(path), "page of guarantees")
+
+
+class _Page:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._began = time.monotonic()
+        # Promise, then what was done; then row and column.
+        self._cells: dict[str, dict[str, dict[tuple[str, str], str]]] = defaultdict(lambda: defaultdict(dict))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        marker = item.get_closest_marker("guarantee")
+        if marker and isinstance(item, pytest.Function) and (report.when == "call" or not report.passed):
+            parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+            row = str(parameters.pop(ROW, ""))
+            column = ", ".join(map(str, parameters.values()))
+            verdict = "held" if report.passed else "skipped" if report.skipped else "**BROKEN**"
+            what = item.originalname.removeprefix("test_").replace("_", " ")
+            numbers = "; ".join(f"{name} {value}" for name, value in report.user_properties)
+            cell = f"{verdict} ({report.duration:.0f} s{'; ' + numbers if numbers else ''})"
+            self._cells[marker.args[0]][what][row, column] = cell
+        return report
+
+    def pytest_sessionfinish(self) -> None:
+        """Writes the page."""
+        cells = [
+            cell for promise in self._cells.values() for table in promise.values() for cell in table.values()
+        ]
+        broken = sum("BROKEN" in cell for cell in cells)
+        minutes = (time.monotonic() - self._began) / 60
+        lines = [
+            _ABOUT,
+            f"Made by `{COMMAND}` in {minutes:.0f} minutes on {os.cpu_count()} cores, Python "
+            f"{platform.python_version()}: {len(cells)} attacks, {broken} broken.",
+        ]
+        for promise in sorted(self._cells):
+            lines += ["", f"## {promise}"]
+            for what, table in self._cells[promise].items():
+                lines += ["", *_table(what, table)]
+        self._path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _table(what: str, cells: dict[tuple[str, str], str]) -> list[str]:
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = list(dict.fromkeys(column for _, column in cells))
+    if rows == [""]:  # no steps: one line a case
+        return [
+            f"| {what} | |",
+            "| --- | --- |",
+            *(f"| {column or 'once'} | {cells['', column]} |" for column in columns),
+        ]
+    head = [
+        f"| {what} | {' | '.join(column or 'result' for column in columns)} |",
+        "| --- |" + " --- |" * len(columns),
+    ]
+    return head + [
+        f"| {row} | {' | '.join(cells.get((row, column), '') for column in columns)} |" for row in rows
+    ]

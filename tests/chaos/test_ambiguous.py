@@ -1,0 +1,56 @@
+"""Ensures that an answer that is lost, late or garbled leads to no second thing and to no late orphan."""
+
+import asyncio
+
+import pytest
+
+from embedded.faults import Fault, FaultKind
+from embedded.stack import Stack
+from tests.chaos.deeds import MAKING, UNMAKING
+from tests.environment.asking import Asking
+from tests.environment.conftest import STAND_INS
+from tests.environment.systems import Systems
+from tests.environment.test_failing import AMBIGUITIES
+from tests.support.stack import HURRY, TIMEOUT, unique
+from tests.support.stand_ins import set_faults
+
+pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("4. Ambiguous answers")]
+
+#: The client gives up, the undo looks and finds nothing, and only then it comes into being.
+LATE = TIMEOUT.total_seconds() + 1.5
+assert HURRY.settle.total_seconds() > LATE - TIMEOUT.total_seconds()
+
+
+@pytest.mark.parametrize("step", MAKING)
+async def test_done_after_the_undo_has_looked(
+    battered: Stack, asking: Asking, systems: Systems, step: str
+) -> None:
+    name, (part, operation) = unique("late"), MAKING[step]
+    set_faults(
+        battered.url(part), Fault(operation=operation, kind=FaultKind.DELAY_BEFORE, seconds=LATE, times=1)
+    )
+    await asking.request(name)
+    await asking.until_step(name, step, "running")
+    await asking.cancel(name)
+    gone = await asking.until_phase(name, "gone")
+    assert gone["outcome"] == "cancelled"
+    await asyncio.sleep(LATE)
+    assert systems.holds(name) == {}, "it came into being after the certificate had said that nothing is left"
+
+
+@pytest.mark.parametrize("what", AMBIGUITIES)
+async def test_answers_lost_in_every_undo(
+    battered: Stack, asking: Asking, systems: Systems, what: str
+) -> None:
+    name = unique("undo")
+    await asking.request(name)
+    await asking.until_phase(name, "ready")
+    for part in STAND_INS:
+        operations = [operation for where, operation in UNMAKING.values() if where is part]
+        set_faults(
+            battered.url(part),
+            *(AMBIGUITIES[what].model_copy(update={"operation": each}) for each in operations),
+        )
+    await asking.delete(name)
+    assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"] is True
+    assert systems.holds(name) == {}

@@ -1,0 +1,83 @@
+"""Ensures that a cancellation, whoever it comes from and whenever, leaves nothing, and says what it was."""
+
+import pytest
+
+from contracts.naming import workflow_id
+from embedded.faults import Fault, FaultKind
+from embedded.stack import Part, Stack
+from tests.chaos.deeds import MAKING
+from tests.environment.asking import Asking
+from tests.environment.systems import Systems
+from tests.support.stack import client_of, unique
+from tests.support.stand_ins import set_faults
+
+pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("3. Cancelled anywhere")]
+
+
+@pytest.mark.parametrize("step", MAKING)
+async def test_from_the_web_ui_in_a_step(
+    battered: Stack, asking: Asking, systems: Systems, step: str
+) -> None:
+    name, (part, operation) = unique("webui"), MAKING[step]
+    set_faults(
+        battered.url(part), Fault(operation=operation, kind=FaultKind.DELAY_BEFORE, seconds=1.0, times=1)
+    )
+    await asking.request(name)
+    await asking.until_step(name, step, "running")
+    # What the button sends is this very request.
+    await (await client_of(battered)).get_workflow_handle(workflow_id(name)).cancel()
+    assert (await asking.until_phase(name, "gone"))["outcome"] == "cancelled"
+    assert systems.holds(name) == {}
+
+
+@pytest.mark.parametrize("step", MAKING)
+async def test_between_steps(asking: Asking, systems: Systems, step: str) -> None:
+    name = unique("between")
+    await asking.request(name)
+    await asking.until_step(name, step, "done")
+    answer = await asking.cancel(name)
+    # The last step's end is the environment's readiness: then there is nothing to cancel, and it says so.
+    if answer.status_code == 409:
+        assert "use delete" in answer.text
+        await asking.delete(name)
+    await asking.until_phase(name, "gone")
+    assert systems.holds(name) == {}
+
+
+async def test_twice(battered: Stack, asking: Asking, systems: Systems) -> None:
+    name = unique("twice")
+    fault = Fault(operation="namespace.create", kind=FaultKind.DELAY_BEFORE, seconds=1.0, times=1)
+    set_faults(battered.url(Part.HOST), fault)
+    await asking.request(name)
+    await asking.until_step(name, "namespace", "running")
+    handle = (await client_of(battered)).get_workflow_handle(workflow_id(name))
+    assert (await asking.cancel(name)).status_code == 202
+    assert (await asking.cancel(name)).status_code < 300
+    await handle.cancel()
+    await handle.cancel()
+    assert (await asking.until_phase(name, "gone"))["outcome"] == "cancelled"
+    assert systems.holds(name) == {}
+
+
+@pytest.mark.parametrize("who", ["API", "Web UI"])
+async def test_during_the_rollback_of_a_failure(
+    battered: Stack, asking: Asking, systems: Systems, who: str
+) -> None:
+    name = unique("rollback")
+    set_faults(
+        battered.url(Part.CONTROL_PLANE), Fault(operation="cluster.create", kind=FaultKind.STATUS, status=403)
+    )
+    set_faults(
+        battered.url(Part.HOST),
+        Fault(operation="release.uninstall", kind=FaultKind.DELAY_BEFORE, seconds=1.5, times=1),
+    )
+    await asking.request(name)
+    await asking.until_step(name, "vcluster", "undoing")
+    if who == "API":
+        assert (await asking.cancel(name)).status_code < 300
+    else:
+        await (await client_of(battered)).get_workflow_handle(workflow_id(name)).cancel()
+    gone = await asking.until_phase(name, "gone")
+    assert gone["outcome"] == "failed", "the first cause decides"
+    assert gone["certificate"]["nothing_left"] is True
+    assert systems.holds(name) == {}
