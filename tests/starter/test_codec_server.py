@@ -17,10 +17,12 @@ from starlette.applications import Starlette
 from temporalio.api.common.v1 import Payload, Payloads
 
 from embedded.serve import listening_socket
+from embedded.stack import Part, Stack
 from starter import local_peer
 from starter.access import Principal, Role
 from starter.codec_server import MAX_BODY_BYTES, create_codec_server
 from starter.tokens import write_tokens
+from tests.support.stack import converter_of, hurried
 from tests.support.stand_ins import TLS
 from worker.codec import EncryptionCodec, Keyring
 
@@ -185,3 +187,21 @@ async def test_another_user_of_the_machine_does(by_another_user: None) -> None:
             "/decode", json=await encrypted("hello"), headers={"X-Forwarded-For": "127.0.0.1"}
         )
         assert answer.status_code == 401
+
+
+async def test_the_embedded_stack_tells_its_web_ui(tmp_path: Path) -> None:
+    parts = frozenset({Part.TEMPORAL, Part.CODEC_SERVER})
+    async with (
+        Stack(tmp_path, hurried(parts=parts)) as stack,
+        httpx.AsyncClient(trust_env=False, verify=TLS) as http,
+    ):
+        told = (await http.get(f"{stack.ui_url}/api/v1/settings")).json()
+        assert told["Codec"]["Endpoint"] == stack.url(Part.CODEC_SERVER)
+        [payload] = await converter_of(stack).encode(["hello"])
+        body = json_format.MessageToDict(Payloads(payloads=[payload]))
+        for origin in (stack.ui_url, stack.ui_url.replace("127.0.0.1", "localhost")):
+            answer = await http.post(
+                f"{told['Codec']['Endpoint']}/decode", json=body, headers={"Origin": origin}
+            )
+            assert texts(answer) == ["hello"]
+            assert answer.headers["access-control-allow-origin"] == origin
