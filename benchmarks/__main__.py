@@ -16,12 +16,14 @@ from rich.table import Table
 
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.orchestration import measure
+from benchmarks.sweep import measure_sweep
 
 Measure = Callable[[Path], Awaitable[dict[str, Any]]]
 ALL: dict[str, Measure] = {
     "orchestration": measure,
     "throughput": measure_throughput,
     "burst": measure_burst,
+    "sweep": measure_sweep,
 }
 
 

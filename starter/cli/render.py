@@ -161,7 +161,7 @@ def print_sweep(view: "SweepView") -> None:
     if result is None:
         return
     if result.frozen:
-        print(f"Ends are frozen: {result.frozen}")
+        print(f"Nothing ends now. {result.frozen}")
     for name in ("warned", "ended", "kept", "failed"):
         tally: Tally = getattr(result, name)
         for line in tally.lines:
