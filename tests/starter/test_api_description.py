@@ -29,12 +29,19 @@ async def test_the_document(stack: Stack) -> None:
         ("DELETE", "/environments/{name}"),
         ("POST", "/environments/{name}/cancel"),
         ("POST", "/environments/{name}/resume-teardown"),
+        ("POST", "/environments/{name}/extend"),
+        ("GET", "/environments/{name}/history"),
+        ("GET", "/freeze"),
+        ("PUT", "/freeze"),
+        ("DELETE", "/freeze"),
+        ("POST", "/sweeps"),
+        ("GET", "/sweeps/{run_id}"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }
     for (_, path), operation in operations.items():
         assert operation["description"]
-        assert bool(operation.get("security")) == path.startswith(("/templates", "/environments"))
+        assert bool(operation.get("security")) == (path not in ("/healthz", "/readyz"))
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"]
