@@ -29,7 +29,8 @@ from worker.converter import data_converter
 #: Everything that takes minutes in earnest takes moments here. `settle` stays above the timeouts below.
 HURRY = Pace(
     settle=timedelta(seconds=4),
-    heartbeat_timeout=timedelta(seconds=4),
+    # Twice what a worker on a busy machine was seen to be silent for.
+    heartbeat_timeout=timedelta(seconds=6),
     first_retry=timedelta(milliseconds=50),
     longest_retry=timedelta(milliseconds=500),
     longest_step=timedelta(seconds=30),
