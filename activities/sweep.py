@@ -178,8 +178,8 @@ class _Page:
         environment = self._temporal.get_workflow_handle(run.id)
         guess = None
         if not self._sweep.dry_run and not self._frozen:
-            # It is told at once what seems to be due, and looks itself before it does that: a question of its
-            # own would cost each of thousands as much again. A refusal leaves nothing in its history.
+            # It is told at once what seems to be due, and looks itself before it does that, which spares a
+            # question to each of thousands. A refusal leaves nothing in its history.
             ends_at = run.typed_search_attributes.get(search.EXPIRES_AT)
             guess = DueKind.END if ends_at and ends_at <= self._clock.now() else DueKind.WARN
             try:
