@@ -335,8 +335,8 @@ async def test_help_and_version(moorage: Cli) -> None:
     overview = await moorage("--help")
     commands = re.findall(r"^  (\w[\w-]*)  ", overview.out.partition("Commands:")[2], re.MULTILINE)
     assert set(commands) == {
-        "templates", "request", "list", "show", "watch", "kubeconfig", "delete", "cancel",
-        "up", "worker", "api", "doctor",
+        "templates", "request", "list", "show", "watch", "kubeconfig", "extend", "history", "delete",
+        "cancel", "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server", "doctor",
     }  # fmt: skip
     for result in await asyncio.gather(*(moorage(command, "--help") for command in commands)):
         assert result.code == 0
@@ -369,7 +369,15 @@ async def test_doctor(stack: Stack, tmp_path: Path) -> None:
     del settings["MOORAGE_READY_FILE"]
     well = await Cli(tmp_path, **settings)("doctor", "-o", "json")
     assert (well.code, well.err) == (0, "")
-    systems = ["Temporal", "control plane", "identity provider", "host cluster", "templates", "tokens"]
+    systems = [
+        "Temporal",
+        "expiry sweep",
+        "control plane",
+        "identity provider",
+        "host cluster",
+        "templates",
+        "tokens",
+    ]
     assert [finding["system"] for finding in well.json] == systems
     wrong = {"MOORAGE_CONTROL_PLANE__API_KEY": "wrong", "MOORAGE_IDENTITY__URL": "http://127.0.0.1:1"}
     unwell = await Cli(tmp_path, **(settings | wrong))("doctor")
@@ -377,7 +385,7 @@ async def test_doctor(stack: Stack, tmp_path: Path) -> None:
     assert re.search(r"^NOT WELL\s+control plane.*refuses our credentials", unwell.out, re.MULTILINE)
     assert re.search(r"^NOT WELL\s+identity provider.*cannot connect", unwell.out, re.MULTILINE)
     assert re.search(r"^well\s+host cluster", unwell.out, re.MULTILINE)
-    assert "2 of 6 are not well" in unwell.err
+    assert "2 of 7 are not well" in unwell.err
     assert "next: control plane: correct its credentials" in unwell.err
     nothing = await Cli(tmp_path)("doctor")
     assert (nothing.code, nothing.out) == (2, "")

@@ -230,10 +230,15 @@ async def race(bench: Bench, ends_in: float) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
-async def test_a_thousand_extensions_at_the_very_instant_of_the_end(bench: Bench) -> None:
-    """Ensures that whoever is told "extended" keeps it, and whoever is not has been told the truth too."""
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.chaos)])
+async def test_twenty_extensions_a_round_at_the_very_instant_of_the_end(bench: Bench, rounds: int) -> None:
+    """Ensures that whoever is told "extended" keeps it, and whoever is not has been told the truth too.
+
+    A thousand times, when the worst is done to it; fewer in the everyday run.
+    """
     extended = 0
-    for ends_in in (0.5, *[-1.0] * 49):
+    for ends_in in (0.5, *[-1.0] * (rounds - 1)):
         extended += sum(await asyncio.gather(*(race(bench, ends_in) for _ in range(20))))
-    assert 50 < extended < 950, f"it was no race: {extended} of 1000 were extended"
+    races = 20 * rounds
+    assert races / 20 < extended < races * 19 / 20, f"it was no race: {extended} of {races} were extended"
