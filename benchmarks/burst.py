@@ -48,9 +48,7 @@ async def measure_throughput(folder: Path, count: int = 200) -> dict[str, Any]:
         started = time.monotonic()
         handles = await asyncio.gather(
             *(
-                here.client.start_workflow(
-                    BareWorkflow.run, steps, id=f"floor-{number}", task_queue=TASK_QUEUE
-                )
+                here.bare.start_workflow(BareWorkflow.run, steps, id=f"floor-{number}", task_queue=TASK_QUEUE)
                 for number in range(count)
             )
         )

@@ -29,10 +29,11 @@ AT_ONCE = {Part.HOST: ("--start-seconds", "0", "--stop-seconds", "0")}
 
 @dataclass(frozen=True)
 class Ground:
-    """A running stack, with a client of its Temporal server, and one of its API."""
+    """A running stack, with a client of its Temporal server, a bare one for the floor, and one of its API."""
 
     stack: Stack
     client: Client
+    bare: Client
     api: httpx.AsyncClient
 
     async def request(self, name: str) -> None:
@@ -83,7 +84,7 @@ async def ground(folder: Path, **options: Any) -> AsyncIterator[Ground]:
             verify=TLS,
             limits=limits,
         ) as api:
-            yield Ground(stack, client, api)
+            yield Ground(stack, client, await Client.connect(stack.temporal_address), api)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ async def measure(folder: Path, runs: int = 20) -> dict[str, Any]:
             await here.until(f"WorkflowId = '{workflow_id(name)}' AND EnvPhase = 'ready'", 1)
             own = await _gaps(here.client.get_workflow_handle(workflow_id(name)))
             await here.gone([name])
-            handle = await here.client.start_workflow(
+            handle = await here.bare.start_workflow(
                 BareWorkflow.run, [Calls()] * STEPS, id=f"bare-{number}", task_queue=TASK_QUEUE
             )
             await handle.result()
