@@ -16,6 +16,9 @@ from contracts.quantities import parse_quantity
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 
+#: A name or a value of a host's label, as the settings give it.
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
+
 #: Long enough to finish what one is at, and a last word; a template says otherwise where it knows better.
 DEFAULT_WARNINGS = (timedelta(hours=1), timedelta(minutes=15))
 
@@ -85,6 +88,13 @@ class TimeToLive(Frozen):
         return self
 
 
+class TemplateQuota(Frozen):
+    """How many environments of one template may be open at a time. Without a number, as many as fit."""
+
+    per_person: int | None = Field(default=None, ge=1, le=10_000)
+    per_team: int | None = Field(default=None, ge=1, le=10_000)
+
+
 class Template(Frozen):
     """What a developer may ask for by name."""
 
@@ -102,4 +112,10 @@ class Template(Frozen):
         default="minimal", description="the control plane's blueprint of the imported cluster"
     )
     teams: tuple[str, ...] = Field(default=(), description="who may ask; empty: everybody")
+    quota: TemplateQuota = Field(default=TemplateQuota(), description="how many of it may be open at a time")
+    hosts: dict[Label, Label] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="labels that a host cluster must bear to be chosen; empty: any host",
+    )
     values: dict[str, Any] = Field(default_factory=dict, description="overlay on the chart's values")
