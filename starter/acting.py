@@ -46,6 +46,8 @@ from workflows.environment import EnvironmentWorkflow
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
 #: A run that is just closing is met again at most so often: then the next one has been started, or none.
 _TRIES = 2
+#: The SDK's types of an update do not admit an `async def` with a validator to mypy.
+_REQUEST: Any = EnvironmentWorkflow.request
 
 
 class Refused(Exception):
@@ -80,38 +82,47 @@ class Actor:
         A repeat of the same request never starts a second life: not while the first is there, and not
         after it has ended.
         """
-        name = start.environment.name
         for attempt in range(_TRIES):
-            latest = await self._reader.latest(name)
-            if latest == Latest(start.request_id, ended=True) and (end := await self._reader.read(name)):
+            latest = await self._reader.latest(start.environment.name)
+            again = latest if latest and latest.request_id == start.request_id else None
+            if again and again.ended and (end := await self._reader.read(start.environment.name)):
                 return Finished(end)
             try:
-                return await self._update_with_start(start)
+                # A repeat only asks: the life may end at this very moment, and a start would begin another.
+                return await self._ask_again(start, again) if again else await self._update_with_start(start)
             except JustClosed:
                 if attempt + 1 == _TRIES:
                     raise
         raise AssertionError("unreachable")
 
-    async def _update_with_start(self, start: EnvironmentStart) -> Answer:
-        name, life = start.environment.name, start.environment.mark.life
+    async def _ask_again(self, start: EnvironmentStart, again: Latest) -> Answer:
+        handle = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run,
+            workflow_id(start.environment.name),
+            first_execution_run_id=again.first_run_id,
+        )
         try:
-            return await self._ask(start, SHORT_PATIENCE)
+            async with _answered(SHORT_PATIENCE):
+                answer: Answer = await handle.execute_update(_REQUEST, _request(start), id=start.request_id)
+                return answer
+        except NoWorker:
+            return _not_begun(start)
+
+    async def _update_with_start(self, start: EnvironmentStart) -> Answer:
+        try:
+            return await self._start(start, SHORT_PATIENCE)
         except NoWorker:
             # The start is taken by the server, so this life may be begun although nobody has said so.
-            if await self._reader.latest(name) == Latest(start.request_id, ended=False):
-                message = f"{name} is asked for. {NO_WORKER} yet: it begins when one does."
-                return Answer(kind=AnswerKind.CREATED, message=message, life=life)
-            return await self._ask(start, UPDATE_PATIENCE)
+            latest = await self._reader.latest(start.environment.name)
+            if latest and latest.request_id == start.request_id and not latest.ended:
+                return _not_begun(start)
+            return await self._start(start, UPDATE_PATIENCE)
 
-    async def _ask(self, start: EnvironmentStart, patience: timedelta) -> Answer:
-        environment = start.environment
-        ask = RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
-        # The SDK's types of an update do not admit an `async def` with a validator to mypy.
-        update: Any = EnvironmentWorkflow.request
+    async def _start(self, start: EnvironmentStart, patience: timedelta) -> Answer:
         async with _answered(patience):
             answer: Answer = await self._client.execute_update_with_start_workflow(
-                update,
-                ask,
+                _REQUEST,
+                _request(start),
                 start_workflow_operation=_start_operation(start),
                 id=start.request_id,
             )
@@ -155,6 +166,17 @@ class Actor:
                 id="/".join(filter(None, (standing.life, verb, key))),
             )
             return answer
+
+
+def _request(start: EnvironmentStart) -> RequestInput:
+    environment = start.environment
+    return RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
+
+
+def _not_begun(start: EnvironmentStart) -> Answer:
+    name, life = start.environment.name, start.environment.mark.life
+    message = f"{name} is asked for. {NO_WORKER} yet: it begins when one does."
+    return Answer(kind=AnswerKind.CREATED, message=message, life=life)
 
 
 def _start_operation(start: EnvironmentStart) -> WithStartWorkflowOperation[Any, EnvironmentStatus]:

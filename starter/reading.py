@@ -66,9 +66,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Latest:
-    """Which request the latest run of a name is the life of, and whether that is over."""
+    """Which request the latest run of a name is the life of, its first run, and whether that is over."""
 
     request_id: str
+    first_run_id: str
     ended: bool
 
 
@@ -85,7 +86,8 @@ class Reader:
         if run is None:
             return None
         request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
-        return Latest(request_id, run.status is not WorkflowExecutionStatus.RUNNING)
+        first_run_id = run.raw_description.workflow_execution_info.first_run_id
+        return Latest(request_id, first_run_id, run.status is not WorkflowExecutionStatus.RUNNING)
 
     async def read(self, name: str, last: Standing | None = None) -> Standing | None:
         """How the environment stands, or None if there is and was none of this name.

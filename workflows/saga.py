@@ -29,6 +29,8 @@ with workflow.unsafe.imports_passed_through():
 PEOPLE_LIMIT = timedelta(minutes=1)
 #: One look at one system; what it cannot answer in this time is looked at in the next pass.
 INSPECT_LIMIT = timedelta(minutes=2)
+#: The change by which a pass that could not undo everything looks at the rest all the same.
+LOOK_EACH_TIME = "look-in-every-pass"
 
 
 class Saga:
@@ -80,7 +82,7 @@ class Saga:
         patience_ends = workflow.now() + self._pace.give_up_after
         pause = self._pace.first_pause
         while True:
-            problems = await self._undo() or await self._inspect()
+            problems = await self._pass()
             self._record.unfinished(problems)
             if not problems:
                 if self._is_settled():
@@ -143,6 +145,18 @@ class Saga:
             self._record.enter(Phase.USABLE)
         return None
 
+    async def _pass(self) -> tuple[Problem, ...]:
+        undone = await self._undo()
+        if undone and not workflow.patched(LOOK_EACH_TIME):
+            return undone
+        # Also when something could not be undone: what holds it may be a late answer's work in a step
+        # that is undone already, and nobody but the inspection finds that.
+        left, unknown = await self._inspect()
+        if undone:
+            # What could not be looked at is looked at in the next pass: there is one anyway.
+            return (*undone, *left)
+        return (*left, *unknown)
+
     async def _undo(self) -> tuple[Problem, ...]:
         problems: list[Problem] = []
         for step in reversed(self._begun.copy()):
@@ -182,27 +196,33 @@ class Saga:
         self._record.step(step.name, StepState.UNDONE, result.note)
         return None
 
-    async def _inspect(self) -> tuple[Problem, ...]:
-        """Look for what is left, and return what stands against saying that there is nothing."""
-        touched = [step for step in self._steps if self._was_begun(step) and step.inspect]
+    async def _inspect(self) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+        """Look at all that is undone: what is there again or still, and what could not be looked at.
+
+        What is there is to be undone in the next pass. When all is undone and nothing is left, certify it.
+        """
+        touched = [
+            step for step in self._steps if self._was_begun(step) and step.inspect and step not in self._begun
+        ]
         looks = [asyncio.ensure_future(self._look(step)) for step in touched]
         if looks:
             await workflow.wait(looks)
         findings: list[Finding] = []
-        problems: list[Problem] = []
+        left: list[Problem] = []
+        unknown: list[Problem] = []
         for step, look in zip(touched, looks, strict=True):
             result = look.result()
             if isinstance(result, Problem):
-                problems.append(result)
+                unknown.append(result)
                 continue
             findings.append(result)
             if result.left:
                 self._begun.append(step)
-                problems.append(_still_there(step, result))
+                left.append(_still_there(step, result))
         self._begun.sort(key=self._steps.index)
-        if not problems:
+        if not self._begun and not unknown:
             self._record.certify(Certificate(inspected_at=workflow.now(), findings=tuple(findings)))
-        return tuple(problems)
+        return tuple(left), tuple(unknown)
 
     async def _look(self, step: Step) -> Finding | Problem:
         assert step.inspect  # noqa: S101  (the caller chose those that have one)

@@ -16,7 +16,7 @@ async def test_the_same_key_again_is_the_same_request(asking: Asking) -> None:
     assert first.json()["life"] == again.json()["life"]
     await asking.until_phase(name, "ready")
     await asking.delete(name)
-    await asking.until_phase(name, "gone")
+    await asking.until(name, lambda now: now["ended"], "ended")
 
     late = await asking.request(name, key="k-1")
     assert late.status_code == 200, f"a late retry is answered with the outcome: {late.text}"

@@ -42,8 +42,8 @@ async def test_the_replay_finds_two_steps_that_changed_places(monkeypatch: pytes
 
 
 async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_look(self: saga.Saga) -> tuple[()]:
-        return ()
+    async def no_look(self: saga.Saga) -> tuple[tuple[()], tuple[()]]:
+        return (), ()
 
     monkeypatch.setattr(saga.Saga, "_inspect", no_look)
     with pytest.raises(NondeterminismError):

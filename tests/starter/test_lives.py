@@ -3,10 +3,11 @@
 import pytest
 from temporalio.client import Client
 
+from contracts.messages import EnvironmentStart
 from contracts.naming import workflow_id
 from embedded.stack import Stack
-from starter.acting import Actor, JustClosed
-from starter.reading import Reader
+from starter.acting import Actor, Finished, JustClosed
+from starter.reading import Latest, Reader
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, client_of, unique
 
@@ -31,6 +32,41 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     view = await bob.until(name, lambda view: view.phase == "ready")
     assert (view.life, view.outcome) == (later, None)
     await bob.gone(name)
+
+
+async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
+    """Ensures that a repeat whose life closes just after somebody has looked begins no second life."""
+    name = unique()
+    life = (await bob.ask(name)).json()["life"]
+    start = await _start_of(client, name)
+
+    class OutOfDate(Reader):
+        """What it says of the first look is out of date before anybody acts on it."""
+
+        looks = 0
+
+        async def latest(self, name: str) -> Latest | None:
+            latest = await super().latest(name)
+            self.looks += 1
+            if self.looks == 1:
+                await bob.gone(name)
+            return latest
+
+    handle = client.get_workflow_handle(workflow_id(name))
+    run_id = (await handle.describe()).run_id
+    answer = await Actor(client, OutOfDate(client)).request(start)
+    assert (await handle.describe()).run_id == run_id, "the repeat has begun a second life"
+    # Temporal still knows what the first one was answered; when it does not, the outcome is the answer.
+    assert (answer.standing.life if isinstance(answer, Finished) else answer.life) == life
+
+
+async def _start_of(client: Client, name: str) -> EnvironmentStart:
+    """What the latest run of the name was started with."""
+    history = await client.get_workflow_handle(workflow_id(name)).fetch_history()
+    payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
+    [start] = await client.data_converter.decode(payloads, [EnvironmentStart])
+    assert isinstance(start, EnvironmentStart)
+    return start
 
 
 async def test_ended_from_outside(client: Client, bob: Caller) -> None:

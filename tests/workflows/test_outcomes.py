@@ -229,6 +229,30 @@ async def test_what_comes_into_being_after_the_undo_looked_is_found_and_removed(
     assert script.calls.count("project.inspect") >= 2, "it did not look again after the settle time"
 
 
+async def test_what_comes_into_being_after_its_undo_and_holds_another_is_found_and_removed(
+    bench: Bench,
+) -> None:
+    script = bench.script
+
+    async def late_answer() -> None:
+        del script.after["vcluster.remove"]
+        script.world.add(StepName.IMPORT)
+
+    async def held_by_a_cluster() -> None:
+        if StepName.IMPORT in script.world:
+            await fails(1)()
+
+    script.after["vcluster.remove"] = late_answer
+    script.before["project.remove"] = held_by_a_cluster
+    life = await bench.begin(
+        a_start("late-cluster", pace=HURRY.model_copy(update={"longest_undo": HURRY.first_retry * 3}))
+    )
+    await reaches(life, Phase.READY)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    async with asyncio.timeout(20):
+        assert_gone(life, await life.handle.result())
+
+
 async def test_an_unknown_person_stops_it_before_the_first_step(bench: Bench) -> None:
     bench.script.before["people.check"] = fails_for_good(ErrorType.UNKNOWN_PERSON)
     start = a_start("stranger").model_copy(update={"people_are_checked": False})
