@@ -58,6 +58,7 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
     app.command("delete", rich_help_panel=panel)(changing.delete)
     app.command("cancel", rich_help_panel=panel)(changing.cancel)
     panel = "For the platform team"
+    app.command("teardown", rich_help_panel=panel)(changing.teardown)
     app.command("freeze", rich_help_panel=panel)(ends.freeze)
     app.command("thaw", rich_help_panel=panel)(ends.thaw)
     app.command("sweep", rich_help_panel=panel)(ends.sweep)

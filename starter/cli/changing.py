@@ -128,6 +128,47 @@ def cancel(
         _end(api, "POST", "/cancel", name, no_wait, output)
 
 
+def teardown(
+    ctx: typer.Context,
+    name: EnvironmentArgument,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Have one that has given up try again. For the platform team."),
+    ] = False,
+    no_wait: NoWait = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Tell what a teardown could not undo; with --resume, have it try again what it has given up.
+
+    \b
+    Examples: moorage teardown demo
+              moorage teardown demo --resume
+    """
+    with session(ctx, output) as api:
+        from starter.cli.client import environment_path
+        from starter.cli.render import print_json, say
+        from starter.cli.waiting import follow_until, gave_up_again, tell_gone, tell_teardown
+
+        if not resume:
+            view = api.environment(name)
+            if output is Output.JSON:
+                print_json(view.model_dump(mode="json"))
+            tell_teardown(view, quiet=output is Output.JSON)
+            return
+        # One key for all tries: a repeat must not resume a teardown that has given up a second time.
+        done = api.call("POST", f"{environment_path(name)}/resume-teardown", key=secrets.token_hex(16))
+        if no_wait:
+            _tell_at_once(api, done, output)
+            return
+        if output is Output.TABLE:
+            say(done["message"])
+        before = api.view(done["environment"])
+        view = follow_until(api, name, done["life"], gave_up_again(before), output)
+        if output is Output.JSON:
+            print_json(view.model_dump(mode="json"))
+        tell_gone(view, quiet=output is Output.JSON)
+
+
 def _end(api: "Api", method: str, verb: str, name: str, no_wait: bool, output: Output) -> None:
     from starter.cli.client import environment_path
     from starter.cli.render import print_json, say

@@ -50,6 +50,16 @@ def is_over(view: EnvironmentView) -> bool:
     return view.ended or view.phase is Phase.TEARDOWN_INCOMPLETE
 
 
+def gave_up_again(before: EnvironmentView) -> Done:
+    """Whether a teardown that was resumed waits for a person once more; `before` is how it stood then."""
+
+    def again(view: EnvironmentView) -> bool:
+        # Whoever watches may be shown first how it stood before: the trail has the resumption since.
+        return view.phase is Phase.TEARDOWN_INCOMPLETE and view.trail[-1:] != before.trail[-1:]
+
+    return again
+
+
 def tell_next(view: EnvironmentView) -> None:
     """Say what can be done with it, now that it is ready."""
     say()
@@ -81,7 +91,7 @@ def not_made(view: EnvironmentView) -> CliError:
         next_steps.append(f"it is still being taken down: moorage watch {view.name}")
     if view.phase is Phase.TEARDOWN_INCOMPLETE:
         lines += [f"not undone: {one.step} ({one.system}): {one.cause}" for one in view.unfinished]
-        next_steps.append("tell the platform team: the teardown waits for them to resume it")
+        next_steps.append(_resume(view))
     problem = _as_problem(message, view)
     return CliError(Code.FAILED, message, lines=lines, next_steps=next_steps, problem=problem)
 
@@ -94,7 +104,7 @@ def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
             Code.FAILED,
             message,
             lines=problem_lines(view),
-            next_steps=["tell the platform team: the teardown waits for them to resume it"],
+            next_steps=[_resume(view)],
             problem=_as_problem(message, view),
         )
     if view.certificate is None:
@@ -103,6 +113,29 @@ def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
     if not quiet:
         print(f"{view.name} is gone ({view.outcome}).")
         print_certificate(view.certificate)
+
+
+def tell_teardown(view: EnvironmentView, *, quiet: bool) -> None:
+    """Say how its teardown stands; `CliError` if it waits for a person, or if there is none."""
+    if is_over(view):
+        tell_gone(view, quiet=quiet)
+    elif view.outcome is None:
+        message = f"{view.name} is {view.phase}: it is not being torn down"
+        raise CliError(
+            Code.FAILED,
+            message,
+            next_steps=[f"moorage delete {view.name}"],
+            problem=_as_problem(message, view),
+        )
+    elif not quiet:
+        print(f"{view.name} is being torn down by itself.")
+        for line in problem_lines(view):
+            print(f"  {line}")
+        say(f"Watch it with:  moorage watch {view.name}")
+
+
+def _resume(view: EnvironmentView) -> str:
+    return f"mend the cause; then the platform team resumes it: moorage teardown {view.name} --resume"
 
 
 _PAST = {

@@ -5,6 +5,7 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -16,7 +17,8 @@ from tests.chaos.deeds import UNMAKING
 from tests.environment.asking import Asking
 from tests.environment.conftest import STAND_INS
 from tests.environment.systems import Systems
-from tests.support.stack import HURRY, client_of, hurried, unique
+from tests.starter.test_cli import cli_of
+from tests.support.stack import ALICE, HURRY, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("2. Fails anywhere")]
@@ -59,7 +61,7 @@ async def client(impatient: Stack) -> Client:
 
 @pytest.mark.parametrize("step", MAY_BE_LEFT)
 async def test_an_undo_that_fails_for_good(
-    impatient: Stack, asking: Asking, client: Client, step: str
+    impatient: Stack, asking: Asking, client: Client, tmp_path: Path, step: str
 ) -> None:
     name, (part, operation), systems = unique("stuck"), UNMAKING[step], Systems(impatient)
     await asking.request(name)
@@ -82,9 +84,9 @@ async def test_an_undo_that_fails_for_good(
         await asyncio.sleep(0.1)
 
     set_faults(impatient.url(part))
-    assert (await asking.call("POST", f"/environments/{name}/resume-teardown")).status_code == 202
-    gone = await asking.until_phase(name, "gone")
-    assert gone["certificate"]["nothing_left"] is True
+    resumed = await cli_of(impatient, tmp_path, ALICE.email)("teardown", name, "--resume", "-o", "json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["certificate"]["nothing_left"] is True
     assert systems.holds(name) == {}
 
 

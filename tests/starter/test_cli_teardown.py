@@ -1,0 +1,64 @@
+"""A teardown that could not undo everything, as the platform team meets it on the command line."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from embedded.faults import Fault, FaultKind
+from embedded.stack import Part, Stack
+from tests.starter.test_cli import cli_of
+from tests.support.stack import ALICE, BOB, HURRY, hurried, unique
+from tests.support.stand_ins import set_faults
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack that gives a teardown up within seconds."""
+    pace = HURRY.model_copy(
+        update={"longest_undo": timedelta(seconds=1), "give_up_after": timedelta(seconds=1)}
+    )
+    folder = tmp_path_factory.mktemp("gives-up")
+    async with Stack(folder, dataclasses.replace(hurried(), pace=pace)) as stack:
+        yield stack
+
+
+async def test_it_is_told_and_resumed(impatient: Stack, tmp_path: Path) -> None:
+    """Ensures that what is left is told to all who ask, and that the platform team has it tried again."""
+    alice, bob = (cli_of(impatient, tmp_path, person.email) for person in (ALICE, BOB))
+    name = unique()
+    assert (await bob("request", name, "small")).code == 0
+    early = await bob("teardown", name)
+    assert (early.code, f"{name} is ready: it is not being torn down" in early.err) == (1, True)
+    early = await alice("teardown", name, "--resume")
+    assert (early.code, "only a teardown that has given up can be resumed" in early.err) == (1, True)
+
+    broken = Fault(operation="group.delete", kind=FaultKind.STATUS, status=500)
+    set_faults(impatient.url(Part.CONTROL_PLANE), broken)
+    deleted = await bob("delete", name, "--yes")
+    assert deleted.code == 1
+    for what in (deleted, await bob("teardown", name)):
+        assert what.code == 1
+        assert "not undone: group (Rafay): " in what.err
+        assert (
+            f"next: mend the cause; then the platform team resumes it: moorage teardown {name} --resume"
+            in (what.err)
+        )
+    assert (await bob("teardown", name, "--resume")).code == 4, "developers may not resume it"
+    again = await alice("teardown", name, "--resume")
+    assert (again.code, "not undone: group (Rafay): " in again.err) == (1, True)
+    assert f"The teardown of {name} goes on." in again.err
+
+    set_faults(impatient.url(Part.CONTROL_PLANE))
+    resumed = await alice("teardown", name, "--resume", "--output", "json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["certificate"]["nothing_left"] is True
+    assert (resumed.json["outcome"], resumed.err) == ("deleted", "")
+    told = await bob("teardown", name)
+    assert (told.code, f"{name} is gone (deleted)." in told.out) == (0, True)
+    late = await alice("teardown", name, "--resume")
+    assert (late.code, "nothing to resume" in late.err) == (1, True)
