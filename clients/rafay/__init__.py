@@ -2,17 +2,24 @@
 
 from clients.rafay.access import AssociationPaths, UserPaths
 from clients.rafay.client import Rafay
-from clients.rafay.results import READY, Binding, Cluster, Condition, Group, Project, User
+from clients.rafay.offers import BlueprintPaths, RepositoryPaths, SignInPaths, same_repository
+from clients.rafay.results import (
+    READY,
+    Account,
+    Binding,
+    Blueprint,
+    Cluster,
+    Condition,
+    Group,
+    Project,
+    Repository,
+    Role,
+    SignIn,
+    User,
+)
 
 __all__ = [
-    "READY",
-    "AssociationPaths",
-    "Binding",
-    "Cluster",
-    "Condition",
-    "Group",
-    "Project",
-    "Rafay",
-    "User",
-    "UserPaths",
-]
+    "READY", "Account", "AssociationPaths", "Binding", "Blueprint", "BlueprintPaths", "Cluster", "Condition",
+    "Group", "Project", "Rafay", "Repository", "RepositoryPaths", "Role", "SignIn", "SignInPaths", "User",
+    "UserPaths", "same_repository",
+]  # fmt: skip

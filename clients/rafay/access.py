@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import AliasPath, Field, model_validator
 
 from clients.errors import AlreadyExists, NotFound, Rejected
-from clients.rafay.results import Binding, User
+from clients.rafay.results import Binding, Role, User
 from clients.rafay.wire import Wire, WireModel, filled
 
 
@@ -35,6 +35,7 @@ class UserPaths:
 class _Role(WireModel):
     id: str
     name: str
+    scope: str | None = None
 
 
 class _HeldRole(WireModel):
@@ -77,11 +78,15 @@ class Associations:
         """
         operation = f"find role {role_name}"
         if role_name not in self._role_ids:
-            roles = await self._wire.entries(self._paths.roles, operation, _Role)
-            self._role_ids = {role.name: role.id for role in roles}
+            self._role_ids = {role.name: role.id for role in await self.roles(operation)}
         if role_name not in self._role_ids:
             raise Rejected(self._wire.system, operation, f"there is no role named {role_name}")
         return self._role_ids[role_name]
+
+    async def roles(self, operation: str = "list roles") -> list[Role]:
+        """All roles that there are."""
+        roles = await self._wire.entries(self._paths.roles, operation, _Role)
+        return [Role(role.id, role.name, role.scope or "") for role in roles]
 
     async def bind(self, group_id: str, project_id: str, role_name: str) -> None:
         """Give the group the role on the project; AlreadyExists if it has any role there."""

@@ -15,7 +15,26 @@ from pydantic import AliasPath, Field, model_validator
 from clients.errors import Unintelligible
 from clients.rafay.access import AssociationPaths, Associations, LocalUsers, UserPaths
 from clients.rafay.clusters import Clusters
-from clients.rafay.results import Binding, Cluster, Group, Project, User
+from clients.rafay.offers import (
+    BlueprintPaths,
+    Blueprints,
+    Repositories,
+    RepositoryPaths,
+    SignInPaths,
+    SignIns,
+)
+from clients.rafay.results import (
+    Account,
+    Binding,
+    Blueprint,
+    Cluster,
+    Group,
+    Project,
+    Repository,
+    Role,
+    SignIn,
+    User,
+)
 from clients.rafay.wire import Wire, WireModel, filled
 
 _PROJECTS = "/auth/v1/projects/"
@@ -45,10 +64,15 @@ class _Created(WireModel):
         return {} if answer is None else answer
 
 
+class _HeldRole(WireModel):
+    name: str = Field(default="", validation_alias=AliasPath("role", "name"))
+
+
 class _Profile(WireModel):
-    """Whose key it is."""
+    """Whose key it is. One published client decodes its roles as one object; a list is more likely."""
 
     username: str = Field(validation_alias=AliasPath("account", "username"))
+    roles: list[_HeldRole] | _HeldRole | None = None
 
 
 class Rafay:
@@ -67,11 +91,17 @@ class Rafay:
         system: str = "Rafay",
         association_paths: AssociationPaths = AssociationPaths(),  # noqa: B008 - frozen
         user_paths: UserPaths = UserPaths(),  # noqa: B008 - frozen
+        blueprint_paths: BlueprintPaths = BlueprintPaths(),  # noqa: B008 - frozen
+        repository_paths: RepositoryPaths = RepositoryPaths(),  # noqa: B008 - frozen
+        sign_in_paths: SignInPaths = SignInPaths(),  # noqa: B008 - frozen
     ) -> None:
         self._wire = Wire(system, base_url, api_key, timeout=timeout, verify=verify)
         self._associations = Associations(self._wire, association_paths)
         self._users = LocalUsers(self._wire, user_paths)
         self._clusters = Clusters(self._wire)
+        self._blueprints = Blueprints(self._wire, blueprint_paths)
+        self._repositories = Repositories(self._wire, repository_paths)
+        self._sign_ins = SignIns(self._wire, sign_in_paths)
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,6 +122,12 @@ class Rafay:
         if project and project.organization_id:
             return project.organization_id
         return (await self._wire.get(_PROFILE, operation, _Profile)).username
+
+    async def account(self) -> Account:
+        """Whose key it is, and which roles that user has, so far as the control plane tells."""
+        found = await self._wire.get(_PROFILE, "read whose API key it is", _Profile)
+        held = found.roles if isinstance(found.roles, list) else [found.roles] if found.roles else []
+        return Account(found.username, tuple(dict.fromkeys(role.name for role in held if role.name)))
 
     # Projects. By the v1 API: its create refuses a duplicate, which v3's would update.
 
@@ -142,6 +178,10 @@ class Rafay:
         return next((entry for entry in entries if entry.name == name), None)
 
     # Roles of groups on projects
+
+    async def roles(self) -> list[Role]:
+        """All roles that there are."""
+        return await self._associations.roles()
 
     async def role_id(self, role_name: str) -> str:
         """The id of the role of exactly this name; Rejected, naming it, if there is none."""
@@ -206,3 +246,25 @@ class Rafay:
         Without `force` the control plane waits for the agent inside to answer.
         """
         await self._clusters.delete(project_id, cluster_id, force=force)
+
+    # What is offered beside
+
+    async def system_blueprints(self, project_id: str) -> list[Blueprint]:
+        """Blueprints that every project has; asked in any project. NotFound if there is none such."""
+        return await self._blueprints.of_system(project_id)
+
+    async def project_blueprints(self, project_id: str) -> list[Blueprint]:
+        """Blueprints that the project has of its own, or shared with it."""
+        return await self._blueprints.of_project(project_id)
+
+    async def find_repository(self, project_name: str, name: str) -> Repository | None:
+        """The chart repository of this name in the project."""
+        return await self._repositories.find(project_name, name)
+
+    async def apply_repository(self, project_name: str, repository: Repository) -> None:
+        """Make the chart repository so, whatever is there under its name: read before whose it is."""
+        await self._repositories.apply(project_name, repository)
+
+    async def sign_ins(self) -> list[SignIn] | None:
+        """The integrated identity providers; None where the control plane does not tell."""
+        return await self._sign_ins.all()

@@ -40,6 +40,58 @@ class User:
 
 
 @dataclass(frozen=True)
+class Account:
+    """Whose API key it is. `roles` are the names of the roles that the controller tells of; perhaps none."""
+
+    username: str
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role. `scope` is the controller's own word: ORGANIZATION, PROJECT or NAMESPACE."""
+
+    id: str
+    name: str
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a cluster is imported with, by name. One that is not published cannot be used."""
+
+    name: str
+    published: bool
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where a project's charts come from. `kind` is "Helm" for charts; `endpoint` is a URL."""
+
+    name: str
+    kind: str
+    endpoint: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """An identity provider as the controller knows it: people of `domain` are sent to it to sign in.
+
+    `acs_url`, `entity_id` and `name_id_format` are what the provider has to be told of the controller;
+    `knows_provider` is whether the controller has been told of the provider. Empty is what it does not tell.
+    """
+
+    name: str
+    domain: str
+    group_attribute: str = ""
+    acs_url: str = ""
+    entity_id: str = ""
+    name_id_format: str = ""
+    knows_provider: bool = False
+
+
+@dataclass(frozen=True)
 class Condition:
     """One stage of a cluster's registration; `status` is Pending, InProgress, Success or Failed."""
 

@@ -5,7 +5,7 @@ The facts come from Rafay's published clients; where none of them shows a fact, 
 
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -82,14 +82,25 @@ class Wire(HttpSystem):
         except (Rejected, AlreadyExists) as refusal:
             raise InUse(self.system, operation, refusal.detail) from refusal
 
-    async def entries(self, path: str, operation: str, shape: type[_Shape], *, q: str = "") -> list[_Shape]:
+    async def entries(
+        self,
+        path: str,
+        operation: str,
+        shape: type[_Shape],
+        *,
+        q: str = "",
+        query: Mapping[str, str] | None = None,
+        paging: str = "",
+    ) -> list[_Shape]:
         """All entries of the list at `path`, to its end. `q` narrows it down; it is no exact match.
+
+        `query` is added to what is asked, and `paging` is put before the names of limit and offset.
 
         A list whose length changes between its pages is read anew: an entry may have slipped from one to
         the other unseen. Unintelligible if it keeps changing or has no end.
         """
         for _ in range(LIST_ATTEMPTS):
-            pages = await self._pages(path, operation, q)
+            pages = await self._pages(path, operation, {**(query or {}), **({"q": q} if q else {})}, paging)
             if len({page.count for page in pages}) == 1:
                 found = [raw for page in pages for raw in page.found]
                 return self.parse(list[shape], found, operation)  # type: ignore[valid-type]
@@ -103,14 +114,14 @@ class Wire(HttpSystem):
     async def _page(self, path: str, operation: str, query: dict[str, str | int]) -> "_Page":
         return self.parse(_Page, await self.call_json("GET", path, operation, query=query), operation)
 
-    async def _pages(self, path: str, operation: str, q: str) -> list["_Page"]:
+    async def _pages(
+        self, path: str, operation: str, narrowed: Mapping[str, str], paging: str
+    ) -> list["_Page"]:
         pages: list[_Page] = []
         offset = 0
         while len(pages) < MAX_PAGES:
-            query: dict[str, str | int] = {"limit": PAGE_SIZE, "offset": offset}
-            if q:
-                query["q"] = q
-            page = await self._page(path, operation, query)
+            window = {f"{paging}limit": PAGE_SIZE, f"{paging}offset": offset}
+            page = await self._page(path, operation, {**narrowed, **window})
             if pages and page.found and page.found == pages[-1].found:
                 raise Unintelligible(self.system, operation, "the list gives the same page again and again")
             pages.append(page)

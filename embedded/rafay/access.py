@@ -114,7 +114,10 @@ class Access:
 
     async def _profile(self, request: Request) -> Reply:
         account = {"id": "-", "username": request.username, "user_type": "CONSOLE", "is_sso": False}
-        return reply({"account": account, "roles": [], "organization": {"id": self._store.organization_id}})
+        roles = [{"name": name, "is_global": True, "scope": "ORGANIZATION"} for name in request.roles]
+        held = [{"role": role} for role in roles]
+        organization = {"id": self._store.organization_id}
+        return reply({"account": account, "roles": held, "organization": organization})
 
     async def _list_users(self, request: Request) -> Reply:
         return page(

@@ -15,6 +15,7 @@ from embedded.faults import Receive, Scope, Send
 from embedded.rafay.access import Access
 from embedded.rafay.answers import Family, Refusal, Reply, Trouble, refusal_reply, reply
 from embedded.rafay.clusters import Clusters
+from embedded.rafay.offers import Offers
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Request, Route
 from embedded.rafay.store import Store
@@ -24,6 +25,10 @@ SignalHandler = Callable[[int, FrameType | None], None]
 
 USERS_PATH = "/-/users"
 CLUSTERS_PATH = "/-/clusters/"
+#: The identity providers that people have integrated in the console: a JSON list, PUT as a whole.
+SIGN_INS_PATH = "/-/sign-ins"
+
+_ADMIN, _AUDITOR = "admin@example.com", "auditor@example.com"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,11 @@ class Keys:
 
     def username(self, key: str) -> str | None:
         """Whose key it is; None if it is none of them."""
-        return {self.full: "admin@example.com", self.read_only: "auditor@example.com"}.get(key)
+        return {self.full: _ADMIN, self.read_only: _AUDITOR}.get(key)
+
+    def roles(self, username: str) -> tuple[str, ...]:
+        """Names of the roles of whoever's key it is."""
+        return {_ADMIN: ("ADMIN",), _AUDITOR: ("ADMINISTRATOR_READ_ONLY",)}.get(username, ())
 
 
 class RafayStandIn:
@@ -50,7 +59,13 @@ class RafayStandIn:
         self._clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
         projects = Projects(store, lambda: self._switches)
         access = Access(store, lambda: self._switches)
-        self._routes = [*projects.routes(), *access.routes(), *self._clusters.routes()]
+        self._offers = Offers(store, lambda: self._switches)
+        self._routes = [
+            *projects.routes(),
+            *access.routes(),
+            *self._offers.routes(),
+            *self._clusters.routes(),
+        ]
 
     def operation_of(self, method: str, path: str) -> str | None:
         """The name of a call's operation, by which faults find it."""
@@ -92,7 +107,8 @@ class RafayStandIn:
             body = await _whole_body(receive)
             if self._switches.latency and family is not Family.AGENT:
                 await asyncio.sleep(self._switches.latency)
-            request = Request(parts, headers, scope["query_string"], body, username, receive)
+            roles = self._keys.roles(username)
+            request = Request(parts, headers, scope["query_string"], body, username, receive, roles)
             return await route.handler(request)
         except Refusal as refusal:
             return refusal_reply(refusal, family, self._switches.missing_status)
@@ -126,6 +142,8 @@ class RafayStandIn:
                 if method != "GET":
                     self._store.add_user(str(json.loads(body)["email"]))
                 return reply([row["username"] for row in self._store.all("SELECT username FROM users")])
+            if path == SIGN_INS_PATH and method != "GET":
+                return reply(self._offers.integrate(body))
             if path.startswith(CLUSTERS_PATH) and method != "GET":
                 self._clusters.fail(path.removeprefix(CLUSTERS_PATH), body)
                 return reply({})

@@ -67,7 +67,12 @@ class Projects:
             raise Refusal(
                 Trouble.NOT_EMPTY, f"project {project['name']} has {clusters} clusters: delete them first"
             )
-        self._store.run("DELETE FROM projects WHERE id = ?", project["id"])
+        self._store.run_all(
+            [
+                ("DELETE FROM repositories WHERE project_id = ?", (project["id"],)),
+                ("DELETE FROM projects WHERE id = ?", (project["id"],)),
+            ]
+        )
         return reply({})
 
     async def _list_projects_v3(self, request: Request) -> Reply:

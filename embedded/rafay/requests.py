@@ -25,6 +25,7 @@ class Request:
     body: bytes
     username: str
     receive: Receive
+    roles: tuple[str, ...] = ()
 
     def query(self, name: str, default: str = "") -> str:
         """The value of a query parameter."""

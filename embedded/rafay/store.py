@@ -39,6 +39,14 @@ CREATE TABLE IF NOT EXISTS clusters (
     deleting TEXT,                      -- 'asked' or 'forced'; NULL while it is not being deleted
     failed_stage TEXT, failed_reason TEXT,
     created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS blueprints (name TEXT NOT NULL, project_id TEXT, published INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS repositories (
+    project_id TEXT NOT NULL REFERENCES projects, name TEXT NOT NULL, description TEXT NOT NULL,
+    type TEXT NOT NULL, endpoint TEXT NOT NULL, created_at TEXT NOT NULL,
+    PRIMARY KEY (project_id, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sign_ins (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, domain TEXT NOT NULL, group_attribute TEXT NOT NULL,
+    metadata_url TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS clusters_of_project ON clusters (project_id);
 """
 
@@ -59,6 +67,9 @@ _ROLES = {
     "NAMESPACE_ADMIN": "NAMESPACE",
     "NAMESPACE_READ_ONLY": "NAMESPACE",
 }
+
+#: The blueprints that every project has.
+_BLUEPRINTS = ("default", "default-aks", "default-gke", "default-openshift", "default-upstream", "minimal")
 
 #: Local users that are there from the start.
 SEED_USERS = tuple(
@@ -83,6 +94,10 @@ class Store:
         self._db.executescript(_SCHEMA)
         if not self.one("SELECT id FROM organization"):
             self._seed()
+        if not self.one("SELECT 1 FROM blueprints"):
+            # Apart from the rest: a state of an earlier version has the rest already.
+            added = "INSERT INTO blueprints VALUES (?, NULL, 1)"
+            self.run_all([(added, (name,)) for name in _BLUEPRINTS])
         self.organization_id: str = self.one("SELECT id FROM organization")["id"]
 
     def close(self) -> None:

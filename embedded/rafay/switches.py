@@ -26,6 +26,9 @@ class Switches(BaseModel):
     agent_silence: float = Field(
         default=90.0, gt=0, description="seconds without its agent after which a cluster is unhealthy"
     )
+    sign_ins: Literal["told", "untold"] = Field(
+        default="told", description="whether the list of identity providers is served at all"
+    )
     page_limit: int = Field(default=1000, ge=1, description="most entries in one page, whatever is asked for")
 
 
