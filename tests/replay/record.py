@@ -8,26 +8,28 @@ record over it.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import Phase, StepName
-from contracts.messages import ByPerson, EnvironmentStart, ExtendInput
+from contracts.errors import ErrorType
+from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
+from tests.support.seeding import ready_status, seed
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
-from tests.workflows.scripted import fails, fails_for_good, waits
-from tests.workflows.sweeping import SWEPT, lives_by
+from tests.workflows.scripted import Deed, deaf, fails, fails_for_good, waits
+from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.environment import EnvironmentWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ByPerson(who="alice@example.com")
 
-LifePath = Callable[[Bench, str], Awaitable[Life]]
+LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
 
 
 async def _ready(life: Life) -> None:
@@ -87,7 +89,7 @@ async def _torn_down_in_passes(bench: Bench, name: str) -> Life:
     return life
 
 
-async def _resumed(bench: Bench, name: str) -> Life:
+async def _resumed(bench: Bench, name: str, *, cancelled: bool = False) -> Life:
     bench.script.before["identity.remove"] = fails_for_good()
     pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 5})
     life = await bench.begin(a_start(name, pace=pace))
@@ -98,9 +100,15 @@ async def _resumed(bench: Bench, name: str) -> Life:
         return (await life.status()).phase is Phase.TEARDOWN_INCOMPLETE
 
     await until(stuck, "it gave up the teardown")
+    if cancelled:
+        await life.handle.cancel()
     del bench.script.before["identity.remove"]
     await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
     return life
+
+
+async def _cancelled_while_incomplete(bench: Bench, name: str) -> Life:
+    return await _resumed(bench, name, cancelled=True)
 
 
 async def _extended(bench: Bench, name: str) -> Life:
@@ -136,6 +144,77 @@ async def _expired_while_provisioning(bench: Bench, name: str) -> Life:
     return life
 
 
+def _ends_without_steps(unknown: bool) -> LifePath:
+    async def path(bench: Bench, name: str) -> Life:
+        bench.script.before["people.check"] = fails_for_good(ErrorType.UNKNOWN_PERSON) if unknown else waits
+        life = await bench.begin(a_start(name).model_copy(update={"people_are_checked": False}))
+        if not unknown:
+            await bench.script.started["people.check"].wait()
+            await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
+        return life
+
+    return path
+
+
+def _cancelled_in_temporal(activity: str, cause: Deed | None = None) -> LifePath:
+    """Cancelled while that activity runs: in `cause`'s rollback, or else in the teardown after a deletion."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        bench.script.before[activity] = deaf(0.5)
+        if cause:
+            bench.script.after["import.ensure"] = cause
+        life = await bench.begin(a_start(name))
+        if not cause:
+            await _ready(life)
+            await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        await bench.script.started[activity].wait()
+        await life.handle.cancel()
+        return life
+
+    return path
+
+
+async def _cancelled_in_temporal_in_a_step(bench: Bench, name: str) -> Life:
+    bench.script.before["vcluster.ensure"] = waits
+    life = await bench.begin(a_start(name))
+    await bench.script.started["vcluster.ensure"].wait()
+    await life.handle.cancel()
+    return life
+
+
+async def _looked_at_again(bench: Bench, name: str) -> Life:
+    """Something had no answer: it looks once more when no late answer can come, and finds something."""
+    bench.script.before["group.ensure"] = fails(1, in_doubt=True)
+    bench.script.after["namespace.ensure"] = fails_for_good()
+
+    async def late_answer() -> None:
+        del bench.script.after["project.inspect"]
+        bench.script.world.add(StepName.GROUP)
+
+    bench.script.after["project.inspect"] = late_answer
+    return await bench.begin(a_start(name))
+
+
+async def _carried(bench: Bench, name: str) -> Life:
+    """The run after one that has continued as new."""
+    start = a_start(name)
+    status = ready_status(start, datetime.now(UTC) + timedelta(hours=1))
+    handle = await seed(bench.client, start, status, task_queue=bench.task_queue)
+    await handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    answer = Answer(kind=AnswerKind.CREATED, message="", life=start.environment.mark.life)
+    return Life(start, bench.script, handle, answer)
+
+
+async def _swept(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+    async with sweeper(bench.client) as sweep:
+        over = await seeded(bench.client, bench.task_queue, -5, name=f"{name}-1")
+        await is_listed(bench.client, over)
+        handle = await sweep.begin()
+        await handle.result()
+        await over.result()
+    return handle
+
+
 def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
     return lives_by(name, ttl, extension={"times": 3, "total": "3d"}, **policy)
 
@@ -144,6 +223,17 @@ PATHS: dict[str, LifePath] = {
     "deleted-with-account": _deleted,
     "extended": _extended,
     "warned-and-expired": _warned_and_expired,
+    "unknown-person": _ends_without_steps(unknown=True),
+    "cancelled-before-the-first-step": _ends_without_steps(unknown=False),
+    "cancelled-in-temporal-in-a-step": _cancelled_in_temporal_in_a_step,
+    "cancelled-in-temporal-in-a-rollback": _cancelled_in_temporal("vcluster.remove", fails_for_good()),
+    "cancelled-in-temporal-in-a-teardown": _cancelled_in_temporal("vcluster.remove"),
+    "cancelled-in-temporal-while-incomplete": _cancelled_while_incomplete,
+    "torn-down-in-passes-looking": _torn_down_in_passes,
+    "resumed-looking": _resumed,
+    "looked-at-again": _looked_at_again,
+    "carried": _carried,
+    "swept": _swept,
     "expired-while-provisioning": _expired_while_provisioning,
     "deleted": _deleted,
     "without-identity-provider": _without_identity_provider,
@@ -152,11 +242,12 @@ PATHS: dict[str, LifePath] = {
     "resumed": _resumed,
     "failed-import-with-account": _failed(StepName.IMPORT),
     **{f"failed-{step}": _failed(step) for step in StepName},
-    **{
-        f"cancelled-{step}": _cancelled(step)
-        for step in (StepName.PROJECT, StepName.VCLUSTER, StepName.IMPORT)
-    },
+    **{f"cancelled-{step}": _cancelled(step) for step in StepName},
 }
+
+
+#: Paths that end with a failure, besides those that are named so.
+_FAILING = ("unknown-person", "cancelled-in-temporal-in-a-rollback", "looked-at-again")
 
 
 def _without_machine(history: str) -> str:
@@ -182,12 +273,13 @@ async def record() -> None:
             if (HISTORIES / f"{name}.json").exists():
                 continue
             async with a_bench(server) as bench:
-                life = await path(bench, f"r-{name}"[:30].rstrip("-"))
+                lived = await path(bench, f"r-{name}"[:28].rstrip("-"))
+                handle = lived.handle if isinstance(lived, Life) else lived
                 try:
-                    await life.handle.result()
+                    await handle.result()
                 except WorkflowFailureError:
-                    assert name.startswith("failed-"), f"{name} failed"
-                history = await life.handle.fetch_history()
+                    assert name in _FAILING or name.startswith("failed-"), f"{name} failed"
+                history = await handle.fetch_history()
                 (HISTORIES / f"{name}.json").write_text(_without_machine(history.to_json()))
 
 

@@ -19,7 +19,14 @@ def history_at(path: Path) -> WorkflowHistory:
 
 async def replay(path: Path) -> None:
     history = history_at(path)
-    await Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter).replay_workflow(history)
+    try:
+        await Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter).replay_workflow(history)
+    except NondeterminismError as error:
+        error.add_note(
+            f"An environment that went the way of {path.stem} could not go on with this code: "
+            "tests/replay/test_commands.py says how to guard a change."
+        )
+        raise
 
 
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)

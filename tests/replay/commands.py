@@ -1,0 +1,113 @@
+"""The commands that the workflows' code gives, function by function, in the order of the source.
+
+`python -m tests.replay.commands` writes them to `commands.txt`, with which `test_commands.py` compares. It
+sees what no recorded history goes through: a command that was added, removed or moved anywhere. Arguments
+that may change freely (timeouts, retries, summaries, payloads) are not in it.
+"""
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from temporalio import activity
+
+from workflows import steps
+from workflows.registry import WORKFLOWS
+
+SOURCES = Path(steps.__file__).parent
+COMMANDS = Path(__file__).parent / "commands.txt"
+#: What of `workflow.` leaves a trace in a history, or waits for something that does.
+_COMMANDS = frozenset(
+    {
+        "continue_as_new", "deprecate_patch", "execute_activity", "execute_activity_method",
+        "execute_child_workflow", "execute_local_activity", "execute_local_activity_method", "patched",
+        "sleep", "start_activity", "start_activity_method", "start_child_workflow", "start_local_activity",
+        "start_local_activity_method", "upsert_memo", "upsert_search_attributes", "wait", "wait_condition",
+    }
+)  # fmt: skip
+
+
+def sources() -> dict[str, str]:
+    """The source of each module of the workflows, by its name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.py"))}
+
+
+def commands_of(texts: Mapping[str, str], table: tuple[steps.Step, ...] = steps.STEPS) -> str:
+    """A page: for each workflow, the functions that it may run, and what each of them does in order."""
+    modules = {name: ast.parse(text) for name, text in texts.items()}
+    functions = {name: dict(_functions(tree)) for name, tree in modules.items()}
+    lines: list[str] = []
+    for workflow in WORKFLOWS:
+        lines += [f"# {workflow.__name__}"]
+        reached = sorted(_reached(workflow.__module__.rpartition(".")[2], modules))
+        bodies = {f"{module}.{name}": body for module in reached for name, body in functions[module].items()}
+        commanding = _commanding(bodies)
+        for name, body in bodies.items():
+            if done := list(_done(body, commanding)):
+                lines += ["", name, *(f"    {one}" for one in done)]
+        lines += [""]
+    return "\n".join([*lines, "# The table of steps", "", *map(_row, table)]) + "\n"
+
+
+def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from _functions(node, f"{prefix}{node.name}.")
+
+
+def _reached(module: str, modules: Mapping[str, ast.Module]) -> set[str]:
+    """The module, and all of the workflows' that it imports, however indirectly."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        name = left.pop()
+        if name in found or name not in modules:
+            continue
+        found.add(name)
+        for node in ast.walk(modules[name]):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workflows"):
+                left += [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
+    return found
+
+
+def _commanding(bodies: Mapping[str, ast.AST]) -> frozenset[str]:
+    """The names of the functions that give commands, themselves or through others."""
+    names: frozenset[str] = frozenset()
+    while True:
+        now = frozenset(
+            name.rpartition(".")[2]
+            for name, body in bodies.items()
+            if next(_done(body, names), None) is not None
+        )
+        if now == names:
+            return names
+        names = now
+
+
+def _done(body: ast.AST, commanding: frozenset[str]) -> Iterator[str]:
+    """What a function does in order: commands of Temporal's, and calls of functions that give some."""
+    calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
+    for call in sorted(calls, key=lambda call: (call.end_lineno or 0, call.end_col_offset or 0)):
+        name = ast.unparse(call.func)
+        first, _, last = name.rpartition(".")
+        if first == "workflow" and last in _COMMANDS:
+            arguments = call.args[:1] if "activity" in last or last == "patched" else []
+            yield f"{name}({', '.join(map(ast.unparse, arguments))})"
+        elif first != "workflow" and last in commanding:
+            yield f"{name}()"
+
+
+def _row(step: steps.Step) -> str:
+    parts = [_activity(each) if each else "nothing" for each in (step.ensure, step.remove, step.inspect)]
+    after = f"; undone after {', '.join(sorted(step.undo_after))}" if step.undo_after else ""
+    return f"{step.name}: {', '.join(parts)}{after}{'' if step.wanted is steps._always else '; if wanted'}"
+
+
+def _activity(signature: Callable[..., object]) -> str:
+    return str(activity._Definition.must_from_callable(signature).name)
+
+
+if __name__ == "__main__":
+    COMMANDS.write_text(commands_of(sources()), encoding="utf-8")
