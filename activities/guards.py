@@ -10,12 +10,7 @@ from activities.quantities import cpus, least, octets
 from activities.values import DNS_LIMITS, value_at
 from contracts.environment import Environment
 from contracts.naming import OwnerMark
-
-#: Labels of the namespace. Restricted rejects the vCluster's own pod; baseline admits it.
-POD_SECURITY = {
-    "pod-security.kubernetes.io/enforce": "baseline",
-    "pod-security.kubernetes.io/warn": "restricted",
-}
+from contracts.template import PodSecurity
 
 #: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.
 OWN_PODS = 4
@@ -46,6 +41,14 @@ def guards(
         _limit_range(environment),
         *_network_policies(environment),
     ]
+
+
+def pod_security(environment: Environment) -> dict[str, str]:
+    """Labels of the namespace: what its template says is enforced, and people hear what would be better."""
+    return {
+        "pod-security.kubernetes.io/enforce": environment.template.pod_security.value,
+        "pod-security.kubernetes.io/warn": PodSecurity.RESTRICTED.value,
+    }
 
 
 def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
@@ -110,7 +113,7 @@ def _limit_range(environment: Environment) -> Object:
 
 
 def _network_policies(environment: Environment) -> list[Object]:
-    """Nothing in or out, but for what a vCluster and the control plane's agent in it cannot do without.
+    """Nothing in or out, but for what a vCluster cannot do without, and the internet if its template says so.
 
     Environments are kept apart by what may go out: nothing leaves for a private address but DNS, and the
     vCluster's own way to the host's API server.
@@ -128,16 +131,20 @@ def _network_policies(environment: Environment) -> list[Object]:
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_PRIVATE_V4)}},
         {"ipBlock": {"cidr": "::/0", "except": list(_PRIVATE_V6)}},
     ]
-    return [
+    policies = [
         policy("deny", everybody, ingress=[], egress=[]),
         policy("within", everybody, ingress=[{"from": neighbours}], egress=[{"to": neighbours}]),
         # Wherever the host's DNS is: a node-local cache has an address of the node.
         policy("dns", everybody, egress=[{"ports": _ports(_DNS_PORTS, "UDP", "TCP")}]),
-        # The control plane's agent reports over it, and images' registries and packages are there.
-        policy("internet", everybody, egress=[{"to": internet, "ports": _ports((443,), "TCP")}]),
         policy("host-api", control_plane, egress=[{"ports": _ports(_HOST_API_SERVER_PORTS, "TCP")}]),
         policy("exposure", control_plane, ingress=[{"ports": _ports((_API_SERVER_PORT,), "TCP")}]),
     ]
+    if environment.template.network.internet:
+        # The control plane's agent reports over it, and images' registries and packages are there.
+        policies.append(
+            policy("internet", everybody, egress=[{"to": internet, "ports": _ports((443,), "TCP")}])
+        )
+    return policies
 
 
 def _ports(ports: tuple[int, ...], *protocols: str) -> list[Object]:

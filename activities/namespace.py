@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities import progress
 from activities.errors import NotYet
-from activities.guards import POD_SECURITY, guards, marked
+from activities.guards import guards, marked, pod_security
 from activities.hosts import (
     Hosts,
     host_of,
@@ -56,7 +56,7 @@ class Namespace(NamespaceStep):
         objects = [*fittings, *guards(environment, values, fittings)]
         try:
             namespace = await host.create_namespace(
-                name, {**mark.labels, **POD_SECURITY}, {ANNOTATION_OWNER: mark.text}
+                name, {**mark.labels, **pod_security(environment)}, {ANNOTATION_OWNER: mark.text}
             )
         except AlreadyExists:
             namespace = await require_own_namespace(host, environment)

@@ -88,6 +88,19 @@ class TimeToLive(Frozen):
         return self
 
 
+class PodSecurity(StrEnum):
+    """The Pod Security Standard that the host enforces in an environment's namespace. None is weaker."""
+
+    BASELINE = "baseline"  #: no way to the node; most images run as they are
+    RESTRICTED = "restricted"  #: and nothing runs as root: images have to be made for that
+
+
+class Network(Frozen):
+    """Where an environment's pods may go, beside each other, DNS, and what their host's setting names."""
+
+    internet: bool = Field(default=True, description="port 443 of public addresses")
+
+
 class TemplateQuota(Frozen):
     """How many environments of one template may be open at a time. Without a number, as many as fit."""
 
@@ -112,6 +125,10 @@ class Template(Frozen):
         default="minimal", description="the control plane's blueprint of the imported cluster"
     )
     teams: tuple[str, ...] = Field(default=(), description="who may ask; empty: everybody")
+    network: Network = Field(default=Network(), description="where its pods may go")
+    pod_security: PodSecurity = Field(
+        default=PodSecurity.BASELINE, description="what pods are kept from: baseline or restricted"
+    )
     quota: TemplateQuota = Field(default=TemplateQuota(), description="how many of it may be open at a time")
     hosts: dict[Label, Label] = Field(
         default_factory=dict,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.environment import Environment
+from contracts.template import PodSecurity
 
 #: Of the vCluster's control plane. The chart asks for 4 Gi and no CPU: the one would eat a quota whole, and
 #: the other leaves it to a LimitRange to throttle its start. It was seen to use 500 MB.
@@ -17,6 +18,8 @@ CONTROL_PLANE_LIMITS = {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "8Gi"}
 DNS_LIMITS = {"cpu": "1", "memory": "170Mi"}
 #: Of the volume with the virtual cluster's state.
 CONTROL_PLANE_STORAGE = "5Gi"
+#: Whom the vCluster runs as where nothing may run as root. Any but 0 will do: its volume is the group's.
+UNPRIVILEGED = 12345
 
 
 def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
         # Clusters of developers often reach nothing outside, and then wait for it.
         "telemetry": {"enabled": False},
     }
+    unprivileged = _UNPRIVILEGED if template.pod_security is PodSecurity.RESTRICTED else {}
     settled: dict[str, Any] = {
         # The namespace step makes all of these, with our mark: the chart's own would come on top, and its
         # quota forbids some of the ways in.
@@ -47,9 +51,36 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
         },
     }
     values: dict[str, Any] = {}
-    for layer in (wanted, template.values, host_overlay or {}, settled):
+    for layer in (wanted, unprivileged, template.values, host_overlay or {}, settled):
         values = overlay(values, layer)
     return values
+
+
+_NO_PRIVILEGE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+_NO_ROOT = {
+    "runAsNonRoot": True,
+    "runAsUser": UNPRIVILEGED,
+    "runAsGroup": UNPRIVILEGED,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+#: What `restricted` wants of every pod, said for those of the vCluster itself: the chart runs it as root.
+_UNPRIVILEGED: dict[str, Any] = {
+    "controlPlane": {
+        "statefulSet": {
+            "security": {
+                "podSecurityContext": {**_NO_ROOT, "fsGroup": UNPRIVILEGED},
+                "containerSecurityContext": {
+                    **_NO_PRIVILEGE,
+                    "runAsUser": UNPRIVILEGED,
+                    "runAsGroup": UNPRIVILEGED,
+                },
+            }
+        },
+        # The first container of the same pod, which brings Kubernetes' own binaries.
+        "distro": {"k8s": {"securityContext": _NO_PRIVILEGE}},
+        "coredns": {"security": {"podSecurityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}},
+    }
+}
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

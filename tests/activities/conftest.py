@@ -53,6 +53,7 @@ def an_environment(
     collaborators: tuple[str, ...] = ("bob@example.com",),
     host: str = HOST,
     values: dict[str, Any] | None = None,
+    **template: Any,
 ) -> Environment:
     """An environment of alice's and bob's. The same name, life and installation give the same one."""
     return Environment(
@@ -69,6 +70,7 @@ def an_environment(
             size=Size(cpu="2", memory="4Gi", storage="10Gi", pods=20),
             ttl=TimeToLive(default="8h", maximum="3d"),
             values=values or {},
+            **template,
         ),
         ttl=timedelta(hours=8),
         host=host,

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from activities.errors import Conflict, NotAccepted
-from activities.guards import guards
+from activities.guards import guards, pod_security
 from activities.marks import mark_text, require_ours, whose
 from activities.quantities import cpus, least, octets
 from activities.values import compose, overlay
 from contracts.environment import Environment
+from contracts.template import Network, PodSecurity, Template
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 
 ENVIRONMENT = an_environment("demo")
@@ -115,6 +116,47 @@ def test_pods_reach_the_internet_and_no_private_address() -> None:
     [rule] = guard(ENVIRONMENT, "NetworkPolicy", "moorage-internet")["egress"]
     blocks = {block["ipBlock"]["cidr"]: block["ipBlock"]["except"] for block in rule["to"]}
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(blocks["0.0.0.0/0"])
+
+
+def test_a_template_keeps_its_pods_from_the_internet() -> None:
+    closed = an_environment("demo", network=Network(internet=False))
+    assert _policies(ENVIRONMENT) - _policies(closed) == {"moorage-internet"}
+    assert _policies(closed) == {
+        f"moorage-{name}" for name in ("deny", "within", "dns", "host-api", "exposure")
+    }
+
+
+def _policies(environment: Environment) -> set[str]:
+    objects = guards(environment, compose(environment))
+    return {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
+
+
+@pytest.mark.parametrize("level", PodSecurity)
+def test_a_template_says_what_its_host_enforces_on_pods(level: PodSecurity) -> None:
+    labels = pod_security(an_environment("demo", pod_security=level))
+    assert labels["pod-security.kubernetes.io/enforce"] == level
+    assert pod_security(ENVIRONMENT)["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_where_nothing_runs_as_root_the_vcluster_does_not_either() -> None:
+    values = compose(an_environment("demo", pod_security=PodSecurity.RESTRICTED))
+    own = values["controlPlane"]["statefulSet"]["security"]
+    assert own["podSecurityContext"]["runAsNonRoot"] is True
+    assert own["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (
+        own["containerSecurityContext"],
+        values["controlPlane"]["distro"]["k8s"]["securityContext"],
+    ):
+        assert container["capabilities"] == {"drop": ["ALL"]}
+        assert container["allowPrivilegeEscalation"] is False
+    assert "security" not in compose(ENVIRONMENT)["controlPlane"]["statefulSet"]
+
+
+@pytest.mark.parametrize("level", ["privileged", "none", ""])
+def test_no_template_is_weaker_than_the_platform(level: str) -> None:
+    template = ENVIRONMENT.template.model_dump() | {"pod_security": level}
+    with pytest.raises(ValueError, match="pod_security"):
+        Template.model_validate(template)
 
 
 def test_every_guard_bears_the_mark_and_is_in_the_namespace() -> None:
