@@ -5,6 +5,7 @@ so that workers of two versions can work side by side.
 """
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
