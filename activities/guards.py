@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from activities.quantities import cpus, least, octets
-from activities.values import DNS_LIMITS, value_at
+from activities.values import value_at
+from contracts.capacity import parts_of_size
 from contracts.environment import Environment
 from contracts.naming import OwnerMark
 from contracts.template import PodSecurity
@@ -71,11 +72,10 @@ def _resource_quota(
 ) -> Object:
     """The template's size for what the developer runs, and on top what the vCluster itself needs."""
     size = environment.template.size
-    stateful = ("controlPlane", "statefulSet")
-    own = {key: str(value_at(values, *stateful, "resources", "limits", key)) for key in ("cpu", "memory")}
-    volume = str(value_at(values, *stateful, "persistence", "volumeClaim", "size"))
-    cpu = cpus(size.cpu, own["cpu"], DNS_LIMITS["cpu"])
-    memory = octets(size.memory, own["memory"], DNS_LIMITS["memory"])
+    volume = str(value_at(values, "controlPlane", "statefulSet", "persistence", "volumeClaim", "size"))
+    # The very sums that are reserved for it: it was promised no more, and gets no less.
+    parts = parts_of_size(size, values)
+    cpu, memory = cpus(*parts["cpu"]), octets(*parts["memory"])
     # A way in that needs a port of the nodes or a load balancer gets just that; a tenant gets none.
     exposure = value_at(values, "controlPlane", "service", "spec", "type")
     hard = {

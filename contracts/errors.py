@@ -60,7 +60,7 @@ class StepErrorDetails(Frozen):
 
 
 class RefusalReason(StrEnum):
-    """Why an environment does not accept an update."""
+    """Why an environment does not accept an update, or is not begun."""
 
     OTHER_OWNER = "other_owner"
     OTHER_SPEC = "other_spec"
@@ -68,6 +68,8 @@ class RefusalReason(StrEnum):
     NOT_NOW = "not_now"
     BEYOND_POLICY = "beyond_policy"
     NOT_DUE = "not_due"
+    OVER_QUOTA = "over_quota"
+    NO_ROOM = "no_room"
 
 
 class Refusal(Frozen):
@@ -80,3 +82,17 @@ class Refusal(Frozen):
     message: str
     fields: tuple[str, ...] = ()
     latest: datetime | None = None
+
+    @classmethod
+    def taken(cls, name: str) -> "Refusal":
+        """Somebody else has the name."""
+        return cls(reason=RefusalReason.OTHER_OWNER, message=f"The name {name} is taken: choose another.")
+
+    @classmethod
+    def other_spec(cls, name: str, differing: tuple[str, ...]) -> "Refusal":
+        """The same person has it, and it is not what they ask for now."""
+        message = (
+            f"{name} is there already with another {', '.join(differing)}: "
+            "ask for the same, choose another name, or delete it first."
+        )
+        return cls(reason=RefusalReason.OTHER_SPEC, message=message, fields=differing)
