@@ -28,6 +28,12 @@ _SECRET_WORDS = (
 #: Libraries that tell of every call they make: their warnings are enough.
 _CHATTY = ("httpx", "httpcore", "kubernetes", "urllib3")
 
+#: Where an error came about, without the values that were there: structlog's own forms, as JSON and for
+#: people, show all local variables, and those of a call in clients/ are credentials and manifests.
+_TRACES = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logging(log: Log) -> None:
     """Send all logs of this process to standard error: one form, with what a line belongs to, no secret."""
@@ -48,9 +54,13 @@ def configure_logging(log: Log) -> None:
     ]
     last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:
-        last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        last += [_TRACES, structlog.processors.JSONRenderer()]
     else:
-        last.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        last.append(
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

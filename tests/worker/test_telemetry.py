@@ -57,6 +57,24 @@ def test_lines_of_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str
     assert error["exception"][0]["exc_value"] == "broken"
 
 
+@pytest.mark.parametrize("form", [LogFormat.JSON, LogFormat.CONSOLE])
+def test_a_trace_shows_no_values(capsys: pytest.CaptureFixture[str], form: LogFormat) -> None:
+    """Ensures that an error is written with its place, and without what the variables there held."""
+    configure_logging(Log(format=form))
+
+    def call(manifest: str) -> None:
+        raise ValueError("broken")
+
+    try:
+        call("".join(["plan", "ted"]))
+    except ValueError:
+        structlog.stdlib.get_logger("test").exception("gone")
+    text = capsys.readouterr().err
+    assert "broken" in text
+    assert "test_a_trace_shows_no_values" in text, "it does not say where"
+    assert "planted" not in text
+
+
 def test_level(capsys: pytest.CaptureFixture[str]) -> None:
     """Ensures that less than the level is not written, and that a client's line a call never is."""
     configure_logging(Log(format=LogFormat.JSON, level=LogLevel.INFO))
