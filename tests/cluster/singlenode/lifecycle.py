@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from . import build, components, pki
+from . import build, components, machine, pki
 from .layout import CGROUP, COREDNS, INTERFACE, NODE_NAME, SOURCE, ClusterError, Layout, Network, key
 
 READY_WITHIN = 180.0
@@ -49,6 +49,9 @@ def up(layout: Layout, network: Network, say: Say) -> bool:
             running(layout)
             wait_ready(layout, say)
             return False
+        build.install_debian_packages(say)
+        # Before the build: it takes long, and would be for nothing.
+        machine.require_capable(layout.cache, cgroup_parents(), SYSTEM_PATH)
         build.ensure(layout, say)
         plugins = build.cni_plugins()
         if plugins is None:
@@ -356,7 +359,9 @@ def locked(layout: Layout) -> Iterator[IO[str]]:
 
 def need_root(what: str) -> None:
     if os.geteuid() != 0:
-        raise ClusterError(f"`{what}` needs root: a node is made of namespaces, mounts and cgroups.")
+        raise ClusterError(
+            f"`{what}` needs root, a node is made of namespaces, mounts and cgroups: {machine.ELSEWHERE}."
+        )
 
 
 def tail(log: Path) -> str:
