@@ -32,6 +32,7 @@ from contracts.activities import (
 )
 from contracts.environment import Receipt, System
 from contracts.naming import ANNOTATION_OWNER
+from contracts.template import RetainedVolumes
 
 #: Things named in one sentence as holding a namespace; there may be hundreds.
 MAX_BLOCKERS = 5
@@ -52,6 +53,8 @@ class Namespace(NamespaceStep):
         # Before anything is made: a template may hold what cannot be composed, or what its chart refuses.
         values = compose(environment)
         await host.check_release(chart_of(environment), values)
+        if environment.template.retained_volumes is RetainedVolumes.DELETE:
+            await host.require_right_to_volumes()
         fittings = [marked(each, environment.mark) for each in await host.fittings(name, name)]
         objects = [*fittings, *guards(environment, values, fittings)]
         try:

@@ -2,6 +2,7 @@
 
 Helm never waits here: the start is watched, so that what it waits for can be told while it does. Volumes go
 with the release: on an old one a new vCluster would come up with the old state and the old credentials.
+Volumes whose storage class retains them go or stay as the template says; see `activities/volumes.py`.
 """
 
 import contextlib
@@ -17,9 +18,11 @@ from activities.hosts import (
     is_own_namespace,
     require_own_namespace,
     require_own_release,
+    take_rights,
 )
 from activities.marks import NOTHING_THERE, left_alone, mark_text
 from activities.values import chart_of, compose
+from activities.volumes import give_up, volumes_of
 from clients.errors import AlreadyExists, NotFound
 from clients.host import Host, Release, ReleaseStatus
 from contracts.activities import (
@@ -31,7 +34,6 @@ from contracts.activities import (
     VClusterStep,
 )
 from contracts.environment import Environment, Receipt, System
-from contracts.naming import OwnerMark
 
 #: How long a pending release may be the work of a Helm that still runs, in a worker that was taken for dead:
 #: an install without waiting takes a second or two. After that nobody works on it.
@@ -69,32 +71,41 @@ class VCluster(VClusterStep):
         environment = input.environment
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
+        await take_rights(host, environment)
         release = await host.get_release(name, name)
         if release is not None and not mark.is_in(release.labels):
             return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
-        if release is None and not await _left_without_release(host, name, mark):
+        if release is None and not await _left_without_release(host, environment):
             return RemoveResult(note=NOTHING_THERE)
-        await _take_down(host, name, installed=release is not None)
-        return RemoveResult(note=f"uninstalled {name} and deleted its volumes")
+        await _take_down(host, environment, installed=release is not None)
+        kept = (await volumes_of(host, environment)).names_kept
+        more = f"; kept, as the template says: {', '.join(kept)}" if kept else ""
+        return RemoveResult(note=f"uninstalled {name} and deleted its volumes{more}")
 
     @activity.defn(name="vcluster.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """What is left of our release."""
-        host = host_of(self._hosts, input.environment)
-        name, mark = input.environment.derived_name, input.environment.mark
+        """What is left of our release, and which volumes are kept as the template says."""
+        environment = input.environment
+        host = host_of(self._hosts, environment)
+        name, mark = environment.derived_name, environment.mark
         release = await host.get_release(name, name)
         if release is None:
-            return InspectResult(left=tuple(await _left_without_release(host, name, mark)))
-        if not mark.is_in(release.labels):
+            left = await _left_without_release(host, environment)
+        elif mark.is_in(release.labels):
+            left = await host.leftovers(name, name)
+        else:
             return InspectResult()
-        return InspectResult(left=tuple(await host.leftovers(name, name)))
+        kept = (await volumes_of(host, environment)).names_kept
+        return InspectResult(left=tuple(left), kept=kept)
 
 
-async def _left_without_release(host: Host, name: str, mark: OwnerMark) -> list[str]:
+async def _left_without_release(host: Host, environment: Environment) -> list[str]:
     """What an uninstalled release has left. Without its labels, it is ours if its namespace is."""
-    if not is_own_namespace(await host.get_namespace(name), mark):
-        return []
-    return await host.leftovers(name, name)
+    name = environment.derived_name
+    left = []
+    if is_own_namespace(await host.get_namespace(name), environment.mark):
+        left = await host.leftovers(name, name)
+    return left or (await volumes_of(host, environment)).names_going
 
 
 async def _usable_release(host: Host, environment: Environment) -> Release | None:
@@ -118,7 +129,7 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
     if release is not None and release.status is ReleaseStatus.DEPLOYED:
         return release
     # What a killed Helm leaves blocks every later install.
-    await _take_down(host, name, installed=release is not None)
+    await _take_down(host, environment, installed=release is not None)
     return None
 
 
@@ -159,8 +170,9 @@ async def _start_of(host: Host, name: str) -> str:
     return "" if startup.ready else startup.waiting_for or "the vCluster to start"
 
 
-async def _take_down(host: Host, name: str, *, installed: bool) -> None:
+async def _take_down(host: Host, environment: Environment, *, installed: bool) -> None:
     """Uninstall, delete the volumes, and return when nothing is left. NotYet names what stays."""
+    name = environment.derived_name
     if installed:
         with contextlib.suppress(NotFound):
             await host.uninstall_release(name, name)
@@ -171,6 +183,10 @@ async def _take_down(host: Host, name: str, *, installed: bool) -> None:
             for volume in await host.volumes(name, name):
                 with contextlib.suppress(NotFound):
                     await host.delete_volume(name, volume)
+        else:
+            volumes = await volumes_of(host, environment)
+            await give_up(host, volumes)
+            things = volumes.names_going
         more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
         return f"{', '.join(things[:MAX_NAMED])}{more} to go" if things else ""
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NoReturn, Protocol
 
@@ -23,13 +24,31 @@ Manifest = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Namespace:
-    """A namespace as the host has it. `uid` tells it from an earlier or later one of the same name."""
+    """A namespace as the host has it. `uid` tells it from an earlier or later one of the same name.
+
+    `made_at` is by the host's clock.
+    """
 
     name: str
     uid: str
+    made_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     terminating: bool = False
+
+
+@dataclass(frozen=True)
+class PersistentVolume:
+    """A volume that a claim in a namespace of this name has bound; what is stored may outlive the claim.
+
+    `retained`: it stays when its claim goes. `released`: its claim is gone. `made_at` is by the host's clock.
+    """
+
+    name: str
+    uid: str
+    retained: bool
+    released: bool
+    made_at: datetime | None
 
 
 class ReleaseStatus(StrEnum):
@@ -249,6 +268,23 @@ class Host(Protocol):
 
     async def delete_volume(self, namespace: str, name: str) -> None:
         """Delete the volume claim. NotFound if it is gone."""
+        ...
+
+    async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:
+        """Those that claims in a namespace of this name have bound, this one or an earlier one."""
+        ...
+
+    async def give_up_volume(self, volume: PersistentVolume) -> None:
+        """Ask for the end of a released one and of what is stored on it: its policy becomes Delete, so that
+        whoever made it removes both. NotFound if it is gone."""
+        ...
+
+    async def require_right_to_volumes(self) -> None:
+        """Return if `give_up_volume` is allowed to us; else Denied."""
+        ...
+
+    async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
+        """Have our rights in a namespace of ours again, should somebody have taken them away."""
         ...
 
     async def leftovers(self, namespace: str, release: str) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import NotFound, Unintelligible
-from clients.host import Chart, Kubeconfig, Manifest, Namespace, Release, Startup
+from clients.host import Chart, Kubeconfig, Manifest, Namespace, PersistentVolume, Release, Startup
 from clients.http import Answer, HttpSystem
 from clients.virtual_cluster import VirtualClusterApi
 
@@ -139,6 +139,20 @@ class SimulatedHost:
 
     async def delete_volume(self, namespace: str, name: str) -> None:
         await self._http.call("DELETE", _path(namespace, "volumes", name), f"delete volume {name}")
+
+    async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:  # noqa: ARG002
+        """None: what is stored here goes with its claim."""
+        return []
+
+    async def give_up_volume(self, volume: PersistentVolume) -> None:
+        """There are none."""
+        raise NotFound(self._system, f"give up volume {volume.name}", "there are none")
+
+    async def require_right_to_volumes(self) -> None:
+        """Fine: there are none."""
+
+    async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
+        """Fine: there are no rights here."""
 
     async def leftovers(self, namespace: str, release: str) -> list[str]:
         path = _path(namespace, "releases", release, "leftovers")

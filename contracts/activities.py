@@ -43,9 +43,10 @@ class InspectInput(Frozen):
 
 
 class InspectResult(Frozen):
-    """What is there, one line a thing; empty when nothing is left."""
+    """What is there, one line a thing; empty when nothing is left. `kept` is there as the template says."""
 
     left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class NoticeResult(Frozen):

@@ -130,11 +130,12 @@ class Problem(Frozen):
 
 
 class Finding(Frozen):
-    """What an inspection found of one step: nothing, or the list."""
+    """What an inspection found of one step: nothing, or the list. `kept` is there as the template says."""
 
     step: StepName
     system: str
     left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class Certificate(Frozen):
@@ -145,7 +146,7 @@ class Certificate(Frozen):
 
     @property
     def nothing_left(self) -> bool:
-        """Whether every system was found empty of this environment."""
+        """Whether every system was found empty of this environment, but for what its template keeps."""
         return not any(finding.left for finding in self.findings)
 
 

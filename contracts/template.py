@@ -89,6 +89,13 @@ class TimeToLive(Frozen):
         return self
 
 
+class RetainedVolumes(StrEnum):
+    """What becomes of volumes whose storage class says Retain, once their claims are gone."""
+
+    KEEP = "keep"  #: they stay, for a person to look after, and the certificate names them
+    DELETE = "delete"  #: they go with what is stored on them; the host must have allowed that
+
+
 class PodSecurity(StrEnum):
     """The Pod Security Standard that the host enforces in an environment's namespace. None is weaker."""
 
@@ -135,5 +142,9 @@ class Template(Frozen):
         default_factory=dict,
         max_length=20,
         description="labels that a host cluster must bear to be chosen; empty: any host",
+    )
+    retained_volumes: RetainedVolumes = Field(
+        default=RetainedVolumes.KEEP,
+        description="volumes that their storage class retains: keep (the certificate names them) or delete",
     )
     values: dict[str, Any] = Field(default_factory=dict, description="overlay on the chart's values")

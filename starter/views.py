@@ -51,10 +51,11 @@ class StepView(Frozen):
 
 
 class SystemView(Frozen):
-    """What the last inspection found in one system: nothing, or the list."""
+    """What the last inspection found in one system: nothing, or the list. `kept` is as the template says."""
 
     system: str
     left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class CertificateView(Frozen):
@@ -235,11 +236,14 @@ _UNDER_WAY = frozenset({StepState.RUNNING, StepState.UNDOING})
 
 def certificate_view(certificate: Certificate) -> CertificateView:
     """What an inspection found, by system."""
-    systems: dict[str, tuple[str, ...]] = {}
+    systems: dict[str, SystemView] = {}
     for finding in certificate.findings:
-        systems[finding.system] = systems.get(finding.system, ()) + finding.left
+        seen = systems.get(finding.system, SystemView(system=finding.system))
+        systems[finding.system] = SystemView(
+            system=seen.system, left=seen.left + finding.left, kept=seen.kept + finding.kept
+        )
     return CertificateView(
         inspected_at=certificate.inspected_at,
         nothing_left=certificate.nothing_left,
-        systems=tuple(SystemView(system=system, left=left) for system, left in systems.items()),
+        systems=tuple(systems.values()),
     )

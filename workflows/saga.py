@@ -238,7 +238,7 @@ class Saga:
             )
         except ActivityError as error:
             return problem_of(error, step.name, step.system)
-        return Finding(step=step.name, system=step.system, left=result.left)
+        return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept)
 
     def _was_begun(self, step: Step) -> bool:
         return self._record.state_of(step.name) is not StepState.WAITING

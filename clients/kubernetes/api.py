@@ -38,6 +38,7 @@ RELOAD_AFTER = timedelta(seconds=20)
 #: Answers that hold names, labels and owners only, and none of the content of Secrets.
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 #: Objects of a list in one answer: namespaces of environments hold fewer.
 PAGE = 500
 

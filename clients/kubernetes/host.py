@@ -1,9 +1,8 @@
-"""A host cluster that is a real Kubernetes: namespaces, what is applied in them, and kubeconfigs.
+"""A host cluster that is a real Kubernetes: namespaces and kubeconfigs.
 
-What is about releases is in `releases`.
+Releases are in `releases`, what is applied is in `applying`, PersistentVolumes are in `volumes`.
 """
 
-import asyncio
 import base64
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -11,26 +10,25 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import AlreadyExists, Denied, NotYet, Rejected, Unintelligible
+from clients.errors import Denied, NotYet, Rejected, Unintelligible
 from clients.helm import Helm
 from clients.host import Kubeconfig, Manifest, Namespace
 from clients.kubernetes import remains, wayin
 from clients.kubernetes.access import Access
-from clients.kubernetes.api import APPLY, Api
+from clients.kubernetes.api import Api
+from clients.kubernetes.applying import Applying
 from clients.kubernetes.releases import Releases
-from clients.kubernetes.remains import SECRET, SERVICE, Kind
+from clients.kubernetes.remains import SECRET, SERVICE
 from clients.kubernetes.rights import missing
+from clients.kubernetes.times import time_of
+from clients.kubernetes.volumes import Volumes
 from clients.kubernetes.wayin import ACCESS_SERVICE, Exposure, HostOptions
-from clients.virtual_cluster import FIELD_MANAGER, VirtualClusterApi
+from clients.virtual_cluster import VirtualClusterApi
 
-#: How long an authorizer may take to learn of a binding that was just made: it watches, so it is moments.
-BINDING_DELAY = timedelta(seconds=5)
-BINDING_PAUSE = timedelta(milliseconds=50)
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
-class KubernetesHost(Releases):
+class KubernetesHost(Releases, Applying, Volumes):
     """A `clients.host.Host`. It is not connected before the first call."""
 
     def __init__(
@@ -157,49 +155,6 @@ class KubernetesHost(Releases):
                 raise NotYet(self._system, operation, "it has not been given a port of the nodes")
         return wayin.overlay(self._options, namespace, release, port)
 
-    async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
-        newly_bound = False
-        for each in objects:
-            kind, name = remains.APPLIED.get(str(each.get("kind"))), str(each["metadata"]["name"])
-            if kind is None:
-                raise Rejected(self._system, f"apply {name}", f"kind {each.get('kind')} is not foreseen")
-            body = {**each, "metadata": {**each["metadata"], "namespace": namespace}}
-            if kind is remains.ROLE_BINDING and not newly_bound:
-                newly_bound = await self._bind(kind, namespace, body)
-                continue
-            await self._apply(kind, namespace, name, body, patience=BINDING_DELAY if newly_bound else None)
-
-    async def _bind(self, kind: Kind, namespace: str, body: Manifest) -> bool:
-        """Make a binding by the one right that is held everywhere: create. False if it is there already."""
-        name = body["metadata"]["name"]
-        try:
-            await self._api.call("POST", kind.path(namespace), f"create role binding {name}", body=body)
-        except AlreadyExists:
-            return False
-        return True
-
-    async def _apply(
-        self, kind: Kind, namespace: str, name: str, body: Manifest, *, patience: timedelta | None
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + (patience.total_seconds() if patience else 0)
-        while True:
-            try:
-                await self._api.call(
-                    "PATCH",
-                    kind.path(namespace, name),
-                    f"apply {kind.name} {name} in namespace {namespace}",
-                    query={"fieldManager": FIELD_MANAGER, "force": "true"},
-                    body=body,
-                    content=APPLY,
-                )
-            except Denied:
-                if loop.time() >= until:
-                    raise
-                await asyncio.sleep(BINDING_PAUSE.total_seconds())
-            else:
-                return
-
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
         operation = f"read the kubeconfig of release {release}"
         # By name: of all Secrets the API may read this one alone.
@@ -218,27 +173,13 @@ class KubernetesHost(Releases):
         """The API server that the kubeconfig leads to; leaving the context closes its connections."""
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
 
-    async def _who_am_i(self) -> Mapping[str, Any]:
-        """Our account, as the subject of a binding."""
-        if self._account is None:
-            body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-            operation = "read who we are"
-            answer = await self._api.call("POST", _SELF, operation, body=body)
-            user = str(((answer.get("status") or {}).get("userInfo") or {}).get("username", ""))
-            parts = user.split(":")
-            self._account = (
-                {"kind": "ServiceAccount", "namespace": parts[2], "name": parts[3]}
-                if user.startswith("system:serviceaccount:") and len(parts) == 4
-                else {"kind": "User", "name": user}
-            )
-        return self._account
-
 
 def _namespace(body: Mapping[str, Any]) -> Namespace:
     metadata = body["metadata"]
     return Namespace(
         name=metadata["name"],
         uid=metadata["uid"],
+        made_at=time_of(metadata.get("creationTimestamp")),
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         terminating=bool(metadata.get("deletionTimestamp")),

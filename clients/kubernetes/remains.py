@@ -88,6 +88,11 @@ def belongs(kind: Kind, metadata: Object, release: str) -> bool:
     return kind is CLAIM and re.fullmatch(rf"data-{re.escape(release)}-\d+", name) is not None
 
 
+def bound_from(volume: Object, namespace: str) -> bool:
+    """Whether a claim in a namespace of this name has bound the PersistentVolume."""
+    return bool(((volume.get("spec") or {}).get("claimRef") or {}).get("namespace") == namespace)
+
+
 def named(kind: Kind, name: str) -> str:
     """An object for people; Helm's own record by what it is."""
     return "Helm release record" if name.startswith("sh.helm.release.") else f"{kind.name} {name}"

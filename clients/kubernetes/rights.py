@@ -36,6 +36,10 @@ CLUSTER_WIDE = (
 )
 
 
+#: Of the role `moorage-volumes`, which is for templates that have retained volumes deleted.
+VOLUMES = Right("patch", "persistentvolumes")
+
+
 async def missing(api: Api, rights: Iterable[Right] = CLUSTER_WIDE) -> list[str]:
     """Those that the account lacks, in words; empty when it has all. Raises what any call raises."""
     wanted = list(rights)

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clients.host import Startup
+from clients.kubernetes.times import time_of
 
 Object = Mapping[str, Any]
 
@@ -215,19 +216,12 @@ def _condition(pod: Object, kind: str) -> Mapping[str, Any]:
 
 
 def _made(node: Object) -> datetime | None:
-    return _time(_at(node, "metadata").get("creationTimestamp"))
+    return time_of(_at(node, "metadata").get("creationTimestamp"))
 
 
 def _last_seen(event: Object) -> datetime | None:
-    return _time(
+    return time_of(
         event.get("lastTimestamp")
         or event.get("eventTime")
         or _at(event, "metadata").get("creationTimestamp")
     )
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None

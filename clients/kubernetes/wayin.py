@@ -53,7 +53,7 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
 
     Our own binding comes first: the rest is made by the rights that it gives.
     """
-    made = [_binding(ENVIRONMENT_ROLE, "ClusterRole", ENVIRONMENT_ROLE, dict(account))]
+    made = [own_binding(account)]
     if options.api_account:
         namespace, _, name = options.api_account.partition("/")
         rules = [
@@ -81,6 +81,11 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
         spec = {"type": "NodePort", "ports": ports, "selector": selector}
         made.append(_object("v1", "Service", ACCESS_SERVICE, spec))
     return made
+
+
+def own_binding(account: Mapping[str, Any]) -> Object:
+    """By which we hold our rights in a namespace; `account` is ours, as a subject."""
+    return _binding(ENVIRONMENT_ROLE, "ClusterRole", ENVIRONMENT_ROLE, dict(account))
 
 
 def overlay(options: HostOptions, namespace: str, release: str, port: int | str | None) -> Object:

@@ -203,7 +203,8 @@ def print_certificate(certificate: CertificateView) -> None:
     when = certificate.inspected_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     print(f"Certificate, inspected {when}:")
     for system in certificate.systems:
-        print(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}")
+        kept = f"; kept, as the template says: {', '.join(system.kept)}" if system.kept else ""
+        print(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}{kept}")
     if not certificate.systems:
         print("  nothing had been made, so nothing is left")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from clients.errors import (
 )
 from clients.kubernetes.access import Access
 from clients.kubernetes.api import APPLY, Api, missing_right
+from tests.clients.kubernetes.conftest import Answer, Server
 
 FORBIDDEN = (
     'namespaces "x" is forbidden: User "system:serviceaccount:moorage:moorage-worker" cannot delete resource '
@@ -33,33 +34,6 @@ QUOTA = (
     'services "x" is forbidden: exceeded quota: moorage, requested: services.nodeports=1, used: 1, limited: 1'
 )
 ENDING = "unable to create new content in namespace x because it is being terminated"
-
-Answer = Callable[[web.Request], web.StreamResponse]
-
-
-class Server:
-    """An API server that answers what a test says, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.answer: Answer = lambda _: web.json_response({})
-        self.asked: list[web.Request] = []
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        await request.read()
-        self.asked.append(request)
-        return self.answer(request)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[tuple[Server, int]]:
-    server = Server()
-    runner = web.ServerRunner(web.Server(server.handle))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    yield server, site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    await runner.cleanup()
 
 
 def api_at(port: int, folder: Path, *, seconds: float = 5) -> Api:

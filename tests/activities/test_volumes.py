@@ -1,0 +1,155 @@
+"""PersistentVolumes that outlive their claims: deleted, or kept and named, as the template says."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from clients.errors import Denied
+from clients.host import Host, PersistentVolume
+from contracts.activities import InspectInput, InspectResult
+from contracts.environment import Environment, StepName
+from contracts.errors import ErrorType
+from contracts.template import RetainedVolumes
+from tests.activities.conftest import HOST, Bench, Systems
+from tests.activities.running import Running
+
+MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class WithVolumes:
+    """The simulated host, and beside it PersistentVolumes, which it does not have."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.there: dict[str, PersistentVolume] = {}
+        self.allowed = True
+        self.regained: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def has(self, name: str, *, retained: bool = True, released: bool = True, age: int = 0) -> None:
+        """There is a volume, made so many seconds before the namespace."""
+        made = MADE - timedelta(seconds=age)
+        self.there[name] = PersistentVolume(name, f"uid-{name}", retained, released, made)
+
+    async def get_namespace(self, name: str) -> Any:
+        found = await self._host.get_namespace(name)
+        return found and replace(found, made_at=MADE)
+
+    async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:
+        return list(self.there.values())
+
+    async def give_up_volume(self, volume: PersistentVolume) -> None:
+        del self.there[volume.name]
+
+    async def require_right_to_volumes(self) -> None:
+        if not self.allowed:
+            raise Denied("host cluster one", "have volumes deleted", "the role is not bound")
+
+    async def take_rights(self, namespace: str, labels: Any) -> None:
+        self.regained.append(namespace)
+
+
+@pytest.fixture
+def host(bench: Bench) -> WithVolumes:
+    return WithVolumes(bench.clients.hosts[HOST])
+
+
+@pytest.fixture
+def bench_there(systems: Systems, bench: Bench, host: WithVolumes) -> Bench:
+    """All steps on that host."""
+    return Bench(systems, replace(bench.clients, hosts={HOST: host}))
+
+
+def told_to(what: RetainedVolumes, environment: Environment) -> Environment:
+    template = environment.template.model_copy(update={"retained_volumes": what})
+    return environment.model_copy(update={"template": template})
+
+
+async def look(bench: Bench, environment: Environment) -> InspectResult:
+    step = bench.steps[StepName.VCLUSTER]
+    result = await Running(step.inspect, InspectInput(environment=environment)).result()
+    assert isinstance(result, InspectResult)
+    return result
+
+
+async def test_retained_volumes_stay_and_are_named_but_do_not_count_as_left(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    host.has("pv-1")
+    removed = await bench_there.remove(StepName.VCLUSTER, environment)
+    assert removed.note.endswith("; kept, as the template says: PersistentVolume pv-1")
+    assert await look(bench_there, environment) == InspectResult(kept=("PersistentVolume pv-1",))
+    await bench_there.remove(StepName.NAMESPACE, environment)
+    assert await look(bench_there, environment) == InspectResult(kept=("PersistentVolume pv-1",))
+
+
+async def test_retained_volumes_are_deleted_where_the_template_says_so(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    environment = told_to(RetainedVolumes.DELETE, environment)
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    host.has("ours")
+    host.has("of-an-earlier-life", age=60)
+    await bench_there.remove(StepName.VCLUSTER, environment)
+    assert list(host.there) == ["of-an-earlier-life"], "an earlier life may have been told to keep its own"
+    kept = ("PersistentVolume of-an-earlier-life",)
+    assert await look(bench_there, environment) == InspectResult(kept=kept)
+
+
+async def test_a_volume_whose_release_was_removed_before_is_deleted_by_the_next_try(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    environment = told_to(RetainedVolumes.DELETE, environment)
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    await bench_there.remove(StepName.VCLUSTER, environment)
+    host.has("late")
+    assert (await look(bench_there, environment)).left == ("PersistentVolume late",)
+    await bench_there.remove(StepName.VCLUSTER, environment)
+    assert not host.there
+
+
+@pytest.mark.parametrize(
+    ("retained", "released"), [(False, True), (True, False)], ids=["goes-with-its-claim", "not-released-yet"]
+)
+async def test_a_volume_that_does_not_go_is_waited_for_and_named(
+    bench_there: Bench, host: WithVolumes, environment: Environment, retained: bool, released: bool
+) -> None:
+    environment = told_to(RetainedVolumes.DELETE, environment)
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    host.has("stuck", retained=retained, released=released)
+    failure = await bench_there.removing(StepName.VCLUSTER, environment, limit=2).failure()
+    assert failure.type == ErrorType.NOT_YET.value
+    assert "PersistentVolume stuck" in failure.message
+    assert "stuck" in host.there, "only a released volume that is retained is given up"
+
+
+async def test_a_missing_right_to_delete_volumes_is_told_before_anything_is_made(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    environment = told_to(RetainedVolumes.DELETE, environment)
+    host.allowed = False
+    failure = await bench_there.ensuring(StepName.NAMESPACE, environment).failure()
+    assert (failure.type, failure.non_retryable) == (ErrorType.ACCESS_DENIED.value, True)
+    assert "namespace" not in bench_there.systems.counts(environment)
+
+
+async def test_rights_are_taken_again_before_a_release_is_removed(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    await bench_there.remove(StepName.VCLUSTER, environment)
+    assert host.regained == [environment.derived_name]
+
+
+async def test_volumes_of_a_namespace_that_is_not_ours_are_not_looked_at(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    await bench_there.clients.hosts[HOST].create_namespace(environment.derived_name, {}, {})
+    host.has("theirs", retained=False)
+    assert await look(bench_there, environment) == InspectResult()
+    assert host.regained == [], "no right is taken in somebody else's namespace"

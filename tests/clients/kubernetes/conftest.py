@@ -1,0 +1,33 @@
+"""An API server that says what a test wants it to, over real connections."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from aiohttp import web
+
+Answer = Callable[[web.Request], web.StreamResponse]
+
+
+class Server:
+    """An API server that answers what a test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda _: web.json_response({})
+        self.asked: list[web.Request] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        self.asked.append(request)
+        return self.answer(request)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[Server, int]]:
+    server = Server()
+    runner = web.ServerRunner(web.Server(server.handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    yield server, site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    await runner.cleanup()
