@@ -7,10 +7,9 @@ its pods to this machine for the agents; `MOORAGE_E2E_<NAME>` sets what is not r
     HOST_ADDRESS     where its pods reach this machine (default: the address that it has towards the node)
     AGENT_IMAGE      the stand-in's agent, of tests/cluster/go/agent
     TOOLBOX_IMAGE    anything with a shell and sleep (default: busybox)
-    CHART_VERSION    of the vCluster chart (default: that of tests/cluster)
+    CHART_VERSION    of the vCluster chart (default: that of the templates that Moorage ships)
 """
 
-import base64
 import json
 import os
 import socket
@@ -22,9 +21,10 @@ from typing import Any
 
 import yaml
 
+from starter.catalogue import STARTER_TEMPLATES, load_catalogue
+
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "deploy" / "rbac.yaml"
-CHART_VERSION = "0.36.0"
 #: Longer than the suite takes.
 TOKEN_LIFE = "6h"
 
@@ -148,11 +148,12 @@ def _given(kubeconfig: Path) -> Cluster:
         host_address=setting("HOST_ADDRESS", own),
         agent_image=setting("AGENT_IMAGE"),
         toolbox_image=setting("TOOLBOX_IMAGE", "busybox"),
-        chart_version=setting("CHART_VERSION", CHART_VERSION),
+        chart_version=setting("CHART_VERSION", shipped_chart_version()),
         is_ours=False,
     )
 
 
-def secret_text(secret: dict[str, Any], key: str) -> str:
-    """What a Secret holds under a key."""
-    return base64.b64decode(secret["data"][key]).decode()
+def shipped_chart_version() -> str:
+    """The chart's version that the templates name which Moorage ships."""
+    [version] = {each.chart.version for each in load_catalogue(STARTER_TEMPLATES).offered_to([])}
+    return version

@@ -12,7 +12,7 @@ from tests.support.stack import ALICE, BOB, hurried, unique
 ONE_LIFE = """
 version: 1
 description: Lives for seconds.
-chart: {version: 0.34.0}
+chart: {version: 0.36.0}
 kubernetes: v1.36.0
 size: {cpu: "1", memory: 2Gi, storage: 2Gi, pods: 20}
 ttl: {default: 12s, maximum: 1h, extension: {times: 1, total: 10m}, warnings: [4s]}

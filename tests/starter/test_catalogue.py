@@ -1,5 +1,6 @@
 """The catalogue: what is in it can be used, and what is wrong in a file is told with its line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ GOOD = """\
 version: 1
 description: For a test.
 chart:
-  version: 0.34.0
+  version: 0.36.0
 kubernetes: v1.36.0
 size:
   cpu: "2"
@@ -36,6 +37,15 @@ def test_the_starter_templates() -> None:
     """Ensures that the templates that Moorage brings along can be loaded, and are for everybody."""
     names = [template.name for template in load_catalogue(STARTER_TEMPLATES).offered_to([])]
     assert names == ["medium", "small", "throwaway"]
+
+
+def test_the_starter_templates_name_the_versions_that_the_end_to_end_suite_runs() -> None:
+    """Ensures that the chart and the Kubernetes which are shipped are those that were shown to work."""
+    pins = (Path(__file__).parents[1] / "cluster" / "singlenode" / "layout.py").read_text()
+    shown = dict(re.findall(r'^(KUBERNETES|VCLUSTER)_VERSION = "([^"]+)"$', pins, re.MULTILINE))
+    templates = load_catalogue(STARTER_TEMPLATES).offered_to([])
+    assert {template.chart.version for template in templates} == {shown["VCLUSTER"]}
+    assert {template.kubernetes for template in templates} == {shown["KUBERNETES"]}
 
 
 def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
