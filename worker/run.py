@@ -50,6 +50,7 @@ def make_worker(
         interceptors=[ActivityEdge()],
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
         max_concurrent_activities=settings.worker.max_concurrent_activities,
+        max_cached_workflows=settings.worker.max_cached_workflows,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.worker.graceful_shutdown,

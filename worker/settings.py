@@ -92,6 +92,13 @@ class WorkerProcess(Group):
         description="steps that run at once; most of them wait, so it may be several times the calls that "
         "the control plane stands",
     )
+    max_cached_workflows: int = Field(
+        default=300,
+        ge=1,
+        le=10000,
+        description="environments that it keeps in memory, at about 0.3 MB each; the others are read from "
+        "Temporal again when something happens to them",
+    )
     graceful_shutdown: PositiveDuration = Field(
         default=timedelta(seconds=25),
         description="how long running steps may finish when told to stop; shorter than the 30 s that "
