@@ -6,18 +6,17 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts import expiry
     from contracts.durations import format_duration
     from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
-    from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.expiry import Due, DueKind, NotExtended, Term, said
+    from contracts.errors import ErrorType
+    from contracts.expiry import Due, DueKind, said
     from contracts.messages import (
         Answer,
         AnswerKind,
@@ -31,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.notices import NoticeKind
     from workflows.record import ITSELF, TEMPORAL, Record
+    from workflows.rules import Rules
     from workflows.saga import Saga
     from workflows.telling import Teller
 
@@ -62,6 +62,7 @@ class EnvironmentWorkflow:
         self._record = Record(start)
         self._saga = Saga(start, self._record)
         self._teller = Teller(self._record, start.pace)
+        self._rules = Rules(start, self._record, self._is_ending)
         self._ending: Ending | None = None
 
     @workflow.run
@@ -184,24 +185,8 @@ class EnvironmentWorkflow:
 
     @request.validator
     def _check_request(self, ask: RequestInput) -> None:
-        if self._record.remembered():
-            return
-        environment = self._start.environment
-        if ask.owner != environment.owner:
-            raise _refused(RefusalReason.OTHER_OWNER, f"The name {self._name} is taken: choose another.")
-        if self._is_ending():
-            raise _refused(
-                RefusalReason.BEING_TORN_DOWN,
-                f"{self._name} is being torn down: ask again when it is gone, or choose another name.",
-            )
-        wanted, given = ask.spec.model_dump(), environment.spec.model_dump()
-        if differing := tuple(field for field in given if wanted[field] != given[field]):
-            raise _refused(
-                RefusalReason.OTHER_SPEC,
-                f"{self._name} is there already with another {', '.join(differing)}: "
-                "ask for the same, choose another name, or delete it first.",
-                differing,
-            )
+        if not self._record.remembered():
+            self._rules.may_join(ask)
 
     @workflow.update(description="Delete it, in whatever phase it is")
     async def delete(self, by: ByPerson) -> Answer:
@@ -227,57 +212,34 @@ class EnvironmentWorkflow:
 
     @cancel.validator
     def _check_cancel(self, by: ByPerson) -> None:  # noqa: ARG002
-        if self._record.phase is Phase.READY and not self._is_ending() and not self._record.remembered():
-            raise _refused(
-                RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
-            )
+        if not self._record.remembered():
+            self._rules.may_cancel()
 
     @workflow.update(description="Move its end")
     async def extend(self, ask: ExtendInput) -> Answer:
         """Move its end, as far as its policy allows, or further if that is an override."""
         if answer := self._record.remembered():
             return answer
-        self._record.extend(ask.who, self._extended(ask), ask.reason)
+        self._record.extend(ask.who, self._rules.extended(ask), ask.reason)
         ends_at = self._record.status.expires_at
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is extended: it ends {said(ends_at)}.")
 
     @extend.validator
     def _check_extend(self, ask: ExtendInput) -> None:
         if not self._record.remembered():
-            self._extended(ask)
-
-    def _extended(self, ask: ExtendInput) -> Term:
-        if self._is_ending():
-            message = f"{self._name} is being torn down: it cannot be extended any more."
-            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
-        if ask.override and not ask.reason.strip():
-            raise _refused(RefusalReason.BEYOND_POLICY, "An extension beyond the policy needs a reason.")
-        try:
-            return expiry.extended(
-                self._record.status.term,
-                workflow.now(),
-                by=ask.by,
-                until=ask.until,
-                override=ask.override,
-            )
-        except NotExtended as error:
-            raise _refused(
-                RefusalReason.BEYOND_POLICY,
-                f"{self._name} cannot be extended so: {error.why}.",
-                latest=error.latest,
-            ) from None
+            self._rules.extended(ask)
 
     # --- what the expiry sweep asks and says ----------------------------------------------------------
 
     @workflow.query(description="What the expiry sweep would have it do")
     def due(self, ask: DueInput) -> Due:
         """What is due at a moment. A query knows no time of its own, so it is told."""
-        return self._due(ask.now, ask.ahead)
+        return self._rules.due(ask.now, ask.ahead)
 
     @workflow.update(description="Record that a warning is given, and tell its people")
     async def warn(self, ask: SweptInput) -> SweptAnswer:
         """Give the warning that is due."""
-        due = self._due_now(ask, DueKind.WARN)
+        due = self._rules.due_now(ask, DueKind.WARN)
         moved = self._record.warn(ask.who, due.lead or timedelta(0))
         self._teller.tell(NoticeKind.WARNING, moved)
         ends_at = self._record.status.expires_at
@@ -288,35 +250,18 @@ class EnvironmentWorkflow:
 
     @warn.validator
     def _check_warn(self, ask: SweptInput) -> None:
-        self._due_now(ask, DueKind.WARN)
+        self._rules.due_now(ask, DueKind.WARN)
 
     @workflow.update(description="End it because its time is up")
     async def expire(self, ask: SweptInput) -> SweptAnswer:
         """Begin the teardown, if its time is up by Temporal's time at this very moment."""
-        due = self._due_now(ask, DueKind.END)
+        due = self._rules.due_now(ask, DueKind.END)
         self._ending = Ending(Outcome.EXPIRED, ask.who)
         return SweptAnswer(what=f"ended: {due.why}", ends_at=self._record.status.expires_at)
 
     @expire.validator
     def _check_expire(self, ask: SweptInput) -> None:
-        self._due_now(ask, DueKind.END)
-
-    def _due_now(self, ask: SweptInput, kind: DueKind) -> Due:
-        """What is due, if that is `kind`: an extension that was taken before this has moved the end."""
-        if workflow.now() > ask.good_until:
-            raise _refused(
-                RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks anew."
-            )
-        due = self._due(workflow.now(), ask.ahead)
-        if due.kind is not kind:
-            raise _refused(RefusalReason.NOT_DUE, due.why)
-        return due
-
-    def _due(self, now: datetime, ahead: timedelta) -> Due:
-        if self._is_ending():
-            return Due(kind=DueKind.KEEP, why="it is being torn down already")
-        status = self._record.status
-        return expiry.due(status.term, now, in_use=status.in_use, ahead=ahead)
+        self._rules.due_now(ask, DueKind.END)
 
     @workflow.update(description="Try again to undo what could not be undone")
     async def resume_teardown(self, by: ByPerson) -> Answer:
@@ -329,11 +274,8 @@ class EnvironmentWorkflow:
 
     @resume_teardown.validator
     def _check_resume(self, by: ByPerson) -> None:  # noqa: ARG002
-        if self._record.phase is not Phase.TEARDOWN_INCOMPLETE and not self._record.remembered():
-            raise _refused(
-                RefusalReason.NOT_NOW,
-                f"{self._name} is {self._record.phase}: only a teardown that has given up can be resumed.",
-            )
+        if not self._record.remembered():
+            self._rules.may_resume()
 
     @property
     def _name(self) -> str:
@@ -345,10 +287,3 @@ class EnvironmentWorkflow:
     def _answer(self, kind: AnswerKind, message: str) -> Answer:
         life = self._start.environment.mark.life
         return self._record.remember(Answer(kind=kind, message=message, life=life))
-
-
-def _refused(
-    reason: RefusalReason, message: str, fields: tuple[str, ...] = (), latest: datetime | None = None
-) -> ApplicationError:
-    refusal = Refusal(reason=reason, message=message, fields=fields, latest=latest)
-    return ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
