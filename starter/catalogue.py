@@ -1,13 +1,15 @@
 """The catalogue: a folder of YAML files, one template a file, named like the file; read strictly or not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from contracts.naming import is_name
 from contracts.template import Template, too_small
-from starter.located import Document, FileProblem, FilesUnusable
+from starter.located import Document, FileProblem, FilesUnusable, Where
 from starter.sentences import did_you_mean
 
 #: The catalogue that Moorage brings along.
@@ -37,38 +39,49 @@ class Catalogue:
         ]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A template, and the file that it was read from."""
+
+    template: Template
+    document: Document
+
+
 def load_catalogue(folder: Path) -> Catalogue:
     """The catalogue in `folder`; `FilesUnusable` with every problem of every file if there is one."""
-    templates: dict[str, Template] = {}
-    origins: dict[str, Path] = {}
+    entries, problems = read_catalogue(folder)
+    if problems:
+        raise FilesUnusable(problems)
+    return Catalogue(entry.template for entry in entries)
+
+
+def read_catalogue(folder: Path) -> tuple[list[Entry], list[FileProblem]]:
+    """The templates in `folder` that can be used, and every problem of every file."""
+    entries: dict[str, Entry] = {}
     problems: list[FileProblem] = []
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS)
     except OSError as error:
-        raise FilesUnusable(
-            [FileProblem(folder, 1, "", f"the folder of templates cannot be read: {error.strerror}")]
-        ) from None
+        return [], [FileProblem(folder, 1, "", f"the folder of templates cannot be read: {error.strerror}")]
     if not files:
         problems.append(
             FileProblem(folder, 1, "", "holds no template: put a file such as small.yaml into it")
         )
     for file in files:
         try:
-            template = _load_template(file)
+            entry = _read_entry(file)
         except FilesUnusable as unusable:
             problems += unusable.problems
             continue
-        if template.name in templates:
-            first = origins[template.name].name
-            problems.append(FileProblem(file, 1, "", f"{first} is the template {template.name} already"))
-        templates[template.name] = template
-        origins[template.name] = file
-    if problems:
-        raise FilesUnusable(problems)
-    return Catalogue(templates.values())
+        name = entry.template.name
+        if name in entries:
+            first = entries[name].document.file.name
+            problems.append(FileProblem(file, 1, "", f"{first} is the template {name} already"))
+        entries[name] = entry
+    return list(entries.values()), problems
 
 
-def _load_template(file: Path) -> Template:
+def _read_entry(file: Path) -> Entry:
     name = file.stem
     if not is_name(name):
         raise FilesUnusable(
@@ -94,9 +107,26 @@ def _load_template(file: Path) -> Template:
         template = Template.model_validate({**content, "name": name}, extra="forbid")
     except ValidationError as error:
         raise FilesUnusable(document.problems_of(error, Template)) from None
-    if small := too_small(template.size):
-        raise FilesUnusable([document.problem(("size", field), words) for field, words in small.items()])
-    return template
+    wrong = [document.problem(("size", field), words) for field, words in too_small(template.size).items()]
+    wrong += [document.problem(path, words) for path, words in _contradictions(template)]
+    if wrong:
+        raise FilesUnusable(wrong)
+    return Entry(template, document)
+
+
+def _contradictions(template: Template) -> Iterator[tuple[Where, str]]:
+    """What two fields say against each other. Not the model's: environments keep templates that were good."""
+    quota, extension = template.quota, template.ttl.extension
+    if quota.per_person and quota.per_team and quota.per_person > quota.per_team:
+        yield (
+            ("quota", "per_person"),
+            f"{quota.per_person} is more than a team may have together, {quota.per_team}: "
+            "nobody could ever have so many",
+        )
+    if extension.times and not extension.total:
+        yield ("ttl", "extension", "total"), f"is missing: {extension.times} extensions, and not by how much"
+    if extension.total > timedelta(0) and not extension.times:
+        yield ("ttl", "extension", "times"), "is missing: how often it may be extended; without it, never"
 
 
 def unknown_template(name: str, offered: Iterable[Template]) -> str:

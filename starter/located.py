@@ -1,4 +1,4 @@
-"""YAML files that people write, read so that every problem can be told with its line."""
+"""YAML files that people write, read so that every problem can be told with its line and column."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ class FileProblem:
     line: int
     field: str
     message: str
+    column: int = 1
 
     def __str__(self) -> str:
         """The problem as compilers write it, so that editors can jump to it."""
         field = f"{self.field}: " if self.field else ""
-        return f"{self.file}:{self.line}: {field}{self.message}"
+        return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
 
 
 class FilesUnusable(Exception):
@@ -37,7 +38,7 @@ class FilesUnusable(Exception):
 
 
 class Document:
-    """A YAML file's content, and the line on which each part of it stands.
+    """A YAML file's content, and the place at which each part of it stands.
 
     Raises `FilesUnusable` for what cannot be read, is no YAML, or says the same key twice.
     """
@@ -55,16 +56,19 @@ class Document:
         except (yaml.YAMLError, ValueError) as error:
             # The parser's own text quotes the file; its problem and its line are enough.
             mark = getattr(error, "problem_mark", None)
-            line = mark.line + 1 if mark else 1
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             said = getattr(error, "problem", None) or "it cannot be parsed"
-            raise FilesUnusable([FileProblem(file, line, "", f"is not valid YAML: {said}")]) from None
+            raise FilesUnusable([FileProblem(file, line, "", f"is not valid YAML: {said}", column)]) from None
         self._root = node
         if twice := list(_repeated_keys(node)):
-            raise FilesUnusable(FileProblem(file, line, key, "stands here twice") for key, line in twice)
+            raise FilesUnusable(
+                FileProblem(file, mark.line + 1, key, "stands here twice", mark.column + 1)
+                for key, mark in twice
+            )
 
-    def line_of(self, path: Where) -> int:
-        """The line on which `path` stands; of what is missing, the line of what should hold it."""
-        node, line = getattr(self, "_root", None), 1
+    def place_of(self, path: Where) -> tuple[int, int]:
+        """Line and column at which `path` stands; of what is missing, those of what should hold it."""
+        node, place = getattr(self, "_root", None), (1, 1)
         for part in path:
             if isinstance(node, yaml.MappingNode):
                 found = [(key, value) for key, value in node.value if key.value == str(part)]
@@ -73,27 +77,28 @@ class Document:
             else:
                 found = []
             if not found:
-                return line
+                return place
             key, node = found[0]
-            line = key.start_mark.line + 1
-        return line
+            place = key.start_mark.line + 1, key.start_mark.column + 1
+        return place
 
     def problem(self, path: Where, message: str) -> FileProblem:
         """A problem of the part at `path`."""
-        return FileProblem(self.file, self.line_of(path), ".".join(map(str, path)), message)
+        line, column = self.place_of(path)
+        return FileProblem(self.file, line, ".".join(map(str, path)), message, column)
 
     def problems_of(self, error: ValidationError, model: type[BaseModel]) -> list[FileProblem]:
         """The problems that `model` has with the content, one sentence each."""
         return [self.problem(detail["loc"], sentence(detail, model)) for detail in error.errors()]
 
 
-def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[str, int]]:
+def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Mark]]:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
             if isinstance(key.value, str):
                 if key.value in seen:
-                    yield key.value, key.start_mark.line + 1
+                    yield key.value, key.start_mark
                 seen.add(key.value)
             yield from _repeated_keys(value)
     elif isinstance(node, yaml.SequenceNode):

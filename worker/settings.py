@@ -255,6 +255,23 @@ class CodecServerSettings(BaseModel):
     log: Log = Log()
 
 
+class LabelsOfHost(BaseModel):
+    """Of a host cluster, what its templates can ask of it: no credential is looked at."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    labels: dict[str, str] = Field(default_factory=dict, description="labels that templates can ask for")
+
+
+class CatalogueSettings(BaseModel):
+    """The part of the settings that checking a catalogue needs."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
+    hosts: dict[HostName, LabelsOfHost] = Field(default_factory=dict, description="the host clusters")
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -269,6 +286,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def load_codec_server_settings(environ: Mapping[str, str] | None = None) -> CodecServerSettings:
     """The same for the codec server; settings that it has no use for are not looked at."""
     return _load(CodecServerSettings, environ)
+
+
+def load_catalogue_settings(environ: Mapping[str, str] | None = None) -> CatalogueSettings:
+    """The same for `moorage templates check`, which works without any."""
+    return _load(CatalogueSettings, environ)
 
 
 def _load(model: type[_Model], environ: Mapping[str, str] | None) -> _Model:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from starter.cli import changing, ends, kubeconfig, looking
+from starter.cli import changing, ends, kubeconfig, looking, templates
 from starter.cli.connection import Options
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
 
@@ -47,7 +47,7 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
         ctx.obj = Options(url, token_file)
 
     panel = "For developers"
-    app.command("templates", rich_help_panel=panel)(looking.templates)
+    app.add_typer(templates.group(), name="templates", rich_help_panel=panel)
     app.command("request", rich_help_panel=panel)(changing.request)
     app.command("list", rich_help_panel=panel)(looking.list_environments)
     app.command("show", rich_help_panel=panel)(looking.show)

@@ -1,4 +1,4 @@
-"""The commands that only look: templates, list, show."""
+"""The commands that only look: list, show."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,25 +12,6 @@ if TYPE_CHECKING:
 
 #: Environments that are asked for at once.
 PAGE_SIZE = 100
-
-
-def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """List what you may ask for.
-
-    \b
-    Example: moorage templates
-    """
-    with session(ctx, output) as api:
-        answer = api.call("GET", "templates")
-        from starter.cli.render import print_json, print_table, template_row
-        from starter.views import TemplateList
-
-        if output is Output.JSON:
-            print_json(answer["templates"])
-            return
-        found = TemplateList.model_validate(answer).templates
-        columns = ("name", "kubernetes", "size", "time to live", "description")
-        print_table(columns, map(template_row, found), empty="There is no template that you may ask for.")
 
 
 def list_environments(

@@ -59,31 +59,56 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "to", "expected"),
     [
-        ("memory: 4Gi", "memory: 4GB", 'small.yaml:8: size.memory: "4GB" is not a Kubernetes quantity'),
-        ("  pods: 40\n", "", "small.yaml:6: size.pods: is missing"),
-        ("pods: 40", "pods: many", 'small.yaml:10: size.pods: "many" is not a whole number'),
-        ("pods: 40", "pods: 0", 'small.yaml:10: size.pods: "0" is too small: at least 1'),
-        ('cpu: "2"', "cpu: 2", 'small.yaml:7: size.cpu: "2" is not text: put it in quotes, "…"'),
-        ("v1.36.0", "1.36", 'small.yaml:5: kubernetes: "1.36" is not text: put it in quotes'),
+        ("memory: 4Gi", "memory: 4GB", 'small.yaml:8:3: size.memory: "4GB" is not a Kubernetes quantity'),
+        ("  pods: 40\n", "", "small.yaml:6:1: size.pods: is missing"),
+        ("pods: 40", "pods: many", 'small.yaml:10:3: size.pods: "many" is not a whole number'),
+        ("pods: 40", "pods: 0", 'small.yaml:10:3: size.pods: "0" is too small: at least 1'),
+        ('cpu: "2"', "cpu: 2", 'small.yaml:7:3: size.cpu: "2" is not text: put it in quotes, "…"'),
+        ("v1.36.0", "1.36", 'small.yaml:5:1: kubernetes: "1.36" is not text: put it in quotes'),
         (
             "v1.36.0",
             "latest",
-            'small.yaml:5: kubernetes: "latest" is not a Kubernetes version',
+            'small.yaml:5:1: kubernetes: "latest" is not a Kubernetes version',
         ),
         ("storage:", "storrage:", 'size.storrage: there is no such field: did you mean "storage"?'),
-        ("chart:", "charts:", 'small.yaml:3: charts: there is no such field: did you mean "chart"?'),
-        ("8h", "eight", 'small.yaml:12: ttl.default: "eight" is not a length of time: write a number'),
-        ("8h", "4d", "small.yaml:11: ttl: the default is longer than the maximum"),
-        ("size:", "version: 2\nsize:", "small.yaml:6: version: stands here twice"),
-        ("description: For a test.", "description: ''", "small.yaml:2: description: is too short"),
-        ("version: 1\n", "version: 1\nname: other\n", "small.yaml:2: name: the file is small.yaml, so"),
-        ("version: 1\n", "version: 1\nteams: blue\n", 'small.yaml:2: teams: "blue" is not a list'),
-        ("version: 1\n", "version: 1\nvalues: 3\n", 'small.yaml:2: values: "3" is not a group of fields'),
-        ("version: 1", "version: [1", "small.yaml:2: is not valid YAML"),
-        (GOOD, "", "small.yaml:1: is not a template"),
-        (GOOD, "- a\n", "small.yaml:1: is not a template"),
-        (GOOD, "1: 2\n", "small.yaml:1: is not a template"),
-        (GOOD, "a: 2001-99-99\n", "small.yaml:1: is not valid YAML"),
+        ("chart:", "charts:", 'small.yaml:3:1: charts: there is no such field: did you mean "chart"?'),
+        ("8h", "eight", 'small.yaml:12:3: ttl.default: "eight" is not a length of time: write a number'),
+        ("8h", "4d", "small.yaml:11:1: ttl: the default is longer than the maximum"),
+        ("size:", "version: 2\nsize:", "small.yaml:6:1: version: stands here twice"),
+        ("description: For a test.", "description: ''", "small.yaml:2:1: description: is too short"),
+        ("version: 1\n", "version: 1\nname: other\n", "small.yaml:2:1: name: the file is small.yaml, so"),
+        ("version: 1\n", "version: 1\nteams: blue\n", 'small.yaml:2:1: teams: "blue" is not a list'),
+        ("version: 1\n", "version: 1\nvalues: 3\n", 'small.yaml:2:1: values: "3" is not a group of fields'),
+        (
+            "version: 1\n",
+            "version: 1\nquota: {per_person: 3, per_team: 2}\n",
+            "small.yaml:2:9: quota.per_person: 3 is more than a team may have together, 2: nobody could",
+        ),
+        (
+            "  maximum: 3d\n",
+            "  maximum: 3d\n  extension: {times: 2}\n",
+            "small.yaml:14:3: ttl.extension.total: is missing: 2 extensions, and not by how much",
+        ),
+        (
+            "  maximum: 3d\n",
+            "  maximum: 3d\n  extension: {total: 2d}\n",
+            "small.yaml:14:3: ttl.extension.times: is missing: how often it may be extended",
+        ),
+        (
+            "version: 1\n",
+            "version: 1\npod_security: privileged\n",
+            "small.yaml:2:1: pod_security: \"privileged\" is not one of 'baseline' or 'restricted'",
+        ),
+        (
+            "version: 1\n",
+            "version: 1\nnetwork: {internat: false}\n",
+            'small.yaml:2:11: network.internat: there is no such field: did you mean "internet"?',
+        ),
+        ("version: 1", "version: [1", "small.yaml:2:12: is not valid YAML"),
+        (GOOD, "", "small.yaml:1:1: is not a template"),
+        (GOOD, "- a\n", "small.yaml:1:1: is not a template"),
+        (GOOD, "1: 2\n", "small.yaml:1:1: is not a template"),
+        (GOOD, "a: 2001-99-99\n", "small.yaml:1:1: is not valid YAML"),
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected: str) -> None:
@@ -107,7 +132,7 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
     """Ensures that a name that two files claim is refused."""
     (tmp_path / "small.yaml").write_text(GOOD)
     assert problems_in(tmp_path, GOOD, "small.yml") == [
-        "small.yml:1: small.yaml is the template small already"
+        "small.yml:1:1: small.yaml is the template small already"
     ]
 
 

@@ -51,14 +51,14 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "to", "expected"),
     [
-        (SHA, "secret-token", "tokens.yaml:2: tokens.0.sha256: is not a SHA-256 in hex"),
-        ("Ada@Example.com", "ada", 'tokens.yaml:4: tokens.0.email: "ada" is not an e-mail address'),
-        ("[payments]", "[]", "tokens.yaml:5: tokens.0.teams: "),
-        ("[payments]", "payments", 'tokens.yaml:5: tokens.0.teams: "payments" is not a list'),
+        (SHA, "secret-token", "tokens.yaml:2:5: tokens.0.sha256: is not a SHA-256 in hex"),
+        ("Ada@Example.com", "ada", 'tokens.yaml:4:5: tokens.0.email: "ada" is not an e-mail address'),
+        ("[payments]", "[]", "tokens.yaml:5:5: tokens.0.teams: "),
+        ("[payments]", "payments", 'tokens.yaml:5:5: tokens.0.teams: "payments" is not a list'),
         ("person:", "persom:", 'tokens.0.persom: there is no such field: did you mean "person"?'),
-        ("    person: Ada Lovelace\n", "", "tokens.yaml:2: tokens.0.person: is missing"),
-        ("person: Ada Lovelace", "role: boss", "tokens.yaml:3: tokens.0.role: "),
-        ("tokens:", "token:", "tokens.yaml:1: tokens: is missing"),
+        ("    person: Ada Lovelace\n", "", "tokens.yaml:2:5: tokens.0.person: is missing"),
+        ("person: Ada Lovelace", "role: boss", "tokens.yaml:3:5: tokens.0.role: "),
+        ("tokens:", "token:", "tokens.yaml:1:1: tokens: is missing"),
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected: str) -> None:
@@ -72,7 +72,7 @@ def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected:
 def test_one_token_for_two_people(tmp_path: Path) -> None:
     """Ensures that a token cannot stand for two people."""
     twice = GOOD + GOOD.removeprefix("tokens:\n").replace("Ada@", "eve@")
-    with pytest.raises(FilesUnusable, match=r"tokens\.yaml:6: tokens\.1\.sha256: the same token"):
+    with pytest.raises(FilesUnusable, match=r"tokens\.yaml:6:5: tokens\.1\.sha256: the same token"):
         load_tokens(file_with(tmp_path, twice))
 
 

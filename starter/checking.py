@@ -1,0 +1,102 @@
+"""The catalogue as `moorage templates check` judges it: all problems and warnings at once."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from contracts.base import Frozen
+from contracts.durations import format_duration
+from starter.asking import SHORTEST_TTL
+from starter.catalogue import Entry, read_catalogue
+from starter.located import FileProblem
+
+#: The labels of each host cluster, by the host's name.
+LabelsOfHosts = Mapping[str, Mapping[str, str]]
+
+
+class Remark(Frozen):
+    """One thing about one file. `field` is "" for the whole of it."""
+
+    file: Path
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """As compilers write it."""
+        return str(FileProblem(self.file, self.line, self.field, self.message, self.column))
+
+
+class CheckedTemplate(Frozen):
+    """A template that can be used."""
+
+    name: str
+    version: int
+    description: str
+    file: Path
+
+
+class CatalogueCheck(Frozen):
+    """What was found. With a problem the API does not start, or goes on with what was good last."""
+
+    folder: Path
+    well: bool
+    templates: tuple[CheckedTemplate, ...]
+    problems: tuple[Remark, ...]
+    warnings: tuple[Remark, ...]
+
+
+def check_catalogue(folder: Path, hosts: LabelsOfHosts) -> CatalogueCheck:
+    """Everything about the templates in `folder`. Without `hosts` nothing is said of hosts."""
+    entries, problems = read_catalogue(folder)
+    warnings = [warning for entry in entries for warning in _warnings(entry, hosts)]
+    return CatalogueCheck(
+        folder=folder,
+        well=not problems,
+        templates=tuple(
+            CheckedTemplate(
+                name=entry.template.name,
+                version=entry.template.version,
+                description=entry.template.description,
+                file=entry.document.file,
+            )
+            for entry in entries
+        ),
+        problems=tuple(map(_remark, problems)),
+        warnings=tuple(map(_remark, warnings)),
+    )
+
+
+def _warnings(entry: Entry, hosts: LabelsOfHosts) -> Iterator[FileProblem]:
+    """What can be used, and is hardly meant so."""
+    template, document = entry.template, entry.document
+    ttl = template.ttl
+    if ttl.default < SHORTEST_TTL:
+        yield document.problem(
+            ("ttl", "default"),
+            f"{format_duration(ttl.default)} may be over before it is ready: at least "
+            f"{format_duration(SHORTEST_TTL)}, as for those who ask",
+        )
+    for index, lead in enumerate(ttl.warnings):
+        if lead >= ttl.default and "warnings" in ttl.model_fields_set:
+            yield document.problem(
+                ("ttl", "warnings", index),
+                f"{format_duration(lead)} before its end is before its beginning, when it lives "
+                f"{format_duration(ttl.default)}: then this warning is left out",
+            )
+    wanted = template.hosts.items()
+    if hosts and not any(wanted <= labels.items() for labels in hosts.values()):
+        words = ", ".join(f"{label}={value}" for label, value in wanted)
+        yield document.problem(
+            ("hosts",), f"no host cluster of the settings bears {words}: nobody can have one of it"
+        )
+
+
+def _remark(problem: FileProblem) -> Remark:
+    return Remark(
+        file=problem.file,
+        line=problem.line,
+        column=problem.column,
+        field=problem.field,
+        message=problem.message,
+    )

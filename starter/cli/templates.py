@@ -1,0 +1,94 @@
+"""`moorage templates`: what may be asked for; and `check` and `try`, for those who write templates."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from starter.cli.failing import CliError, Code, Output
+from starter.cli.session import OutputOption, failures, session
+
+if TYPE_CHECKING:
+    from starter.checking import CatalogueCheck
+
+
+def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """List what you may ask for.
+
+    \b
+    Example: moorage templates
+    """
+    if ctx.invoked_subcommand:
+        return
+    with session(ctx, output) as api:
+        answer = api.call("GET", "templates")
+        from starter.cli.render import print_json, print_table, template_row
+        from starter.views import TemplateList
+
+        if output is Output.JSON:
+            print_json(answer["templates"])
+            return
+        found = TemplateList.model_validate(answer).templates
+        columns = ("name", "kubernetes", "size", "time to live", "description")
+        print_table(columns, map(template_row, found), empty="There is no template that you may ask for.")
+
+
+def check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of templates; the one of the settings without it.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say everything that is wrong with the templates of a folder, file and line.
+
+    For those who write them: it asks no system, and of the settings it needs only the labels of the hosts.
+    Exit code 0 if they can be used, 2 if not.
+
+    \b
+    Examples: moorage templates check templates/
+              MOORAGE_CONFIG=moorage.toml moorage templates check --output json
+    """
+    with failures(output):
+        from starter.checking import check_catalogue
+        from starter.cli.render import print_json, print_table, say
+        from worker.settings import SettingsError, load_catalogue_settings
+
+        try:
+            settings = load_catalogue_settings()
+        except SettingsError as error:
+            raise CliError(Code.BAD_INPUT, "the settings cannot be used", lines=error.problems) from None
+        labels = {name: host.labels for name, host in settings.hosts.items()}
+        found = check_catalogue(folder or settings.templates, labels)
+        if output is Output.JSON:
+            print_json(found.model_dump(mode="json"))
+        else:
+            rows = [[one.name, str(one.version), one.description] for one in found.templates]
+            if rows:
+                print_table(("name", "version", "description"), rows, empty="")
+            for warning in found.warnings:
+                say(f"warning: {warning}")
+        if found.problems:
+            raise _not_usable(found)
+        if output is Output.TABLE:
+            say(f"{_count(len(found.templates), 'template')}, no problem")
+
+
+def _not_usable(found: "CatalogueCheck") -> CliError:
+    return CliError(
+        Code.BAD_INPUT,
+        f"{_count(len(found.problems), 'problem')} in {found.folder}",
+        lines=list(map(str, found.problems)),
+        problem={"detail": f"{_count(len(found.problems), 'problem')} in {found.folder}"},
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def group() -> typer.Typer:
+    """`moorage templates` and its verbs."""
+    verbs = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+    verbs.callback(invoke_without_command=True)(templates)
+    verbs.command("check")(check)
+    return verbs

@@ -1,0 +1,131 @@
+"""`moorage templates check`: everything about a folder of templates at once, for people and for programs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from starter.catalogue import STARTER_TEMPLATES
+from starter.checking import check_catalogue
+from tests.starter.test_catalogue import GOOD
+from tests.support.stand_ins import CHECKOUT
+
+
+def check(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command, with no settings but these."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
+    command = [sys.executable, "-P", "-m", "moorage", "templates", "check", *arguments]
+    return subprocess.run(
+        command, env=env | {"PYTHONPATH": str(CHECKOUT), **variables}, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with one good template."""
+    (tmp_path / "small.yaml").write_text(GOOD)
+    return tmp_path
+
+
+def test_the_shipped_templates_have_neither_problem_nor_warning() -> None:
+    """Ensures that what Moorage brings along is good."""
+    found = check_catalogue(STARTER_TEMPLATES, {})
+    assert (found.well, found.problems, found.warnings) == (True, (), ())
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("  warnings: [10h, 1h]\n", "small.yaml:14:14: ttl.warnings.0: 10h before its end is before"),
+        ("hosts: {tier: gpu}\n", "small.yaml:14:1: hosts: no host cluster of the settings bears tier=gpu"),
+    ],
+)
+def test_what_is_hardly_meant_is_a_warning(folder: Path, more: str, expected: str) -> None:
+    """Ensures that what can be used all the same is said, and does not stop anything."""
+    (folder / "small.yaml").write_text(GOOD + more)
+    found = check_catalogue(folder, {"one": {"tier": "cpu"}})
+    [warning] = found.warnings
+    assert expected in str(warning)
+    assert found.well
+
+
+def test_a_life_that_is_over_too_soon_is_a_warning(folder: Path) -> None:
+    """Ensures that a default shorter than anybody may ask for is said."""
+    (folder / "small.yaml").write_text(GOOD.replace("default: 8h", "default: 1m"))
+    [warning] = check_catalogue(folder, {}).warnings
+    assert str(warning).endswith(
+        "ttl.default: 1m may be over before it is ready: at least 5m, as for those who ask"
+    )
+
+
+def test_labels_that_a_host_bears_or_that_nobody_can_know_are_no_warning(folder: Path) -> None:
+    """Ensures that a host with these labels, among others, is enough, and that no settings are none."""
+    (folder / "small.yaml").write_text(f"{GOOD}hosts: {{tier: gpu}}\n")
+    assert not check_catalogue(folder, {"a": {}, "b": {"tier": "gpu", "zone": "1"}}).warnings
+    assert not check_catalogue(folder, {}).warnings
+
+
+def test_a_good_folder_is_told_so(folder: Path) -> None:
+    """Ensures exit code 0, and the templates with their versions on standard output."""
+    done = check(str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "small" in done.stdout
+    assert "1 template, no problem" in done.stderr
+
+
+def test_every_problem_of_every_file_is_a_line(folder: Path) -> None:
+    """Ensures exit code 2, and one sentence a problem, as editors jump to it; warnings beside them."""
+    (folder / "small.yaml").write_text(f"{GOOD.replace('4Gi', 'much')}teems: [blue]\n")
+    (folder / "big.yaml").write_text(f"{GOOD}  warnings: [9h]\n")
+    (folder / "bad.yaml").write_text("version: [")
+    done = check(str(folder))
+    assert done.returncode == 2
+    for expected in (
+        f'{folder}/small.yaml:8:3: size.memory: "much" is not a Kubernetes quantity',
+        f'{folder}/small.yaml:14:1: teems: there is no such field: did you mean "teams"?',
+        f"{folder}/bad.yaml:1:11: is not valid YAML",
+        f"warning: {folder}/big.yaml:14:14: ttl.warnings.0: 9h before its end",
+        "3 problems",
+    ):
+        assert expected in done.stderr, done.stderr
+
+
+def test_programs_get_all_of_it_as_one_document(folder: Path) -> None:
+    """Ensures that with --output json problems and warnings have file, line, column, field and sentence."""
+    (folder / "small.yaml").write_text(f"{GOOD}teems: [blue]\n")
+    done = check(str(folder), "--output", "json")
+    assert done.returncode == 2
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["well"] is False
+    [problem] = found["problems"]
+    assert problem == {
+        "file": f"{folder}/small.yaml",
+        "line": 14,
+        "column": 1,
+        "field": "teems",
+        "message": 'there is no such field: did you mean "teams"?',
+    }
+    assert json.loads(done.stderr)["exit_code"] == 2
+
+
+def test_without_a_folder_it_is_the_one_of_the_settings(folder: Path) -> None:
+    """Ensures that the command finds folder and hosts' labels in the settings, and needs no others."""
+    (folder / "small.yaml").write_text(f"{GOOD}hosts: {{tier: gpu}}\n")
+    config = folder / "moorage.toml"
+    config.write_text(f'templates = "{folder}"\n[hosts.one]\nkind = "simulated"\nlabels = {{tier = "cpu"}}\n')
+    done = check("--output", "json", MOORAGE_CONFIG=str(config))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [template["name"] for template in found["templates"]] == ["small"]
+    assert "tier=gpu" in found["warnings"][0]["message"]
+
+
+def test_a_folder_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
+    """Ensures that no folder is bad input, in a sentence."""
+    done = check(str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
