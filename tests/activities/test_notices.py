@@ -118,7 +118,6 @@ async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_trie
     assert b"2030-01-01 12:15:00 UTC" in content
 
 
-@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 async def test_the_login_at_the_mail_server() -> None:
     """Ensures that a wrong password is told without it, and the right one lets in."""
     async with mail_server(password="right-horse") as mailbox:

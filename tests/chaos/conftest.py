@@ -6,10 +6,9 @@ import pytest
 
 from embedded.stack import Stack
 from tests.environment.asking import Asking
-from tests.environment.conftest import STAND_INS
 from tests.environment.systems import Systems
+from tests.support.deeds import no_faults
 from tests.support.stack import hurried
-from tests.support.stand_ins import set_faults
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +23,7 @@ async def asking(battered: Stack) -> AsyncIterator[Asking]:
     """Alice, at the API of the stack."""
     async with Asking(battered) as asking:
         yield asking
-    for part in STAND_INS:
-        set_faults(battered.url(part))
+    no_faults(battered)
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack import Stack
-from tests.chaos.deeds import MAKING, UNMAKING
 from tests.environment.asking import Asking
-from tests.environment.conftest import STAND_INS
 from tests.environment.systems import Systems
-from tests.environment.test_failing import AMBIGUITIES
+from tests.support.deeds import AMBIGUITIES, MAKING, UNMAKING, strike
 from tests.support.stack import HURRY, TIMEOUT, unique
 from tests.support.stand_ins import set_faults
 
@@ -45,12 +43,7 @@ async def test_answers_lost_in_every_undo(
     name = unique("undo")
     await asking.request(name)
     await asking.until_phase(name, "ready")
-    for part in STAND_INS:
-        operations = [operation for where, operation in UNMAKING.values() if where is part]
-        set_faults(
-            battered.url(part),
-            *(AMBIGUITIES[what].model_copy(update={"operation": each}) for each in operations),
-        )
+    strike(battered, AMBIGUITIES[what], UNMAKING)
     await asking.delete(name)
     assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"] is True
     assert systems.holds(name) == {}

@@ -5,9 +5,9 @@ import pytest
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack import Part, Stack
-from tests.chaos.deeds import MAKING
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.deeds import MAKING
 from tests.support.stack import client_of, unique
 from tests.support.stand_ins import set_faults
 

@@ -6,9 +6,9 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack import Part, Stack
-from tests.chaos.deeds import MAKING, ONE_OF_EACH, UNMAKING, WAITING, called, calls
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.deeds import MAKING, UNMAKING, WAITING, assert_one_of_each, called, calls
 from tests.support.stack import unique
 from tests.support.stand_ins import set_faults
 
@@ -37,10 +37,7 @@ async def killed_in(
 
 async def whole(asking: Asking, systems: Systems, name: str) -> None:
     await asking.until_phase(name, "ready")
-    held = systems.holds(name)
-    assert {kind: held.get(kind) for kind in ONE_OF_EACH} == dict.fromkeys(ONE_OF_EACH, 1), (
-        f"not one of each: {held}"
-    )
+    assert_one_of_each(systems.holds(name))
 
 
 async def unmade(asking: Asking, systems: Systems, name: str) -> None:

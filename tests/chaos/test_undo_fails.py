@@ -13,11 +13,10 @@ from temporalio.client import Client
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack import Stack
-from tests.chaos.deeds import UNMAKING
 from tests.environment.asking import Asking
-from tests.environment.conftest import STAND_INS
 from tests.environment.systems import Systems
 from tests.starter.test_cli import cli_of
+from tests.support.deeds import UNMAKING, no_faults
 from tests.support.stack import ALICE, HURRY, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
 
@@ -50,8 +49,7 @@ async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
 async def asking(impatient: Stack) -> AsyncIterator[Asking]:
     async with Asking(impatient) as asking:
         yield asking
-    for part in STAND_INS:
-        set_faults(impatient.url(part))
+    no_faults(impatient)
 
 
 @pytest.fixture(scope="module")

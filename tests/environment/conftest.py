@@ -7,10 +7,8 @@ import pytest
 from embedded.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.deeds import no_faults
 from tests.support.stack import hurried
-from tests.support.stand_ins import set_faults
-
-STAND_INS = (Part.CONTROL_PLANE, Part.DIRECTORY, Part.HOST)
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +24,7 @@ async def asking(stack: Stack) -> AsyncIterator[Asking]:
     """Alice, at the API of the shared stack; afterwards no stand-in has faults."""
     async with Asking(stack) as asking:
         yield asking
-    for part in STAND_INS:
-        set_faults(stack.url(part))
+    no_faults(stack)
 
 
 @pytest.fixture
