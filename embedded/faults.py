@@ -29,7 +29,7 @@ class FaultKind(StrEnum):
     """What goes wrong with a call."""
 
     STATUS = "status"  #: answer with `status` and do nothing
-    STATUS_AFTER = "status_after"  #: do it, then answer with `status`, as a gateway that lost the answer
+    STATUS_AFTER = "status_after"  #: do it, and after `seconds` answer `status`, as a gateway that gave up
     HTML = "html"  #: answer with `status` and a page of HTML, as a proxy does; do nothing
     DELAY_BEFORE = "delay_before"  #: wait `seconds`, then do it, even if the caller is gone by then
     DELAY_AFTER = "delay_after"  #: do it, then wait `seconds` with the answer
@@ -113,6 +113,7 @@ class FaultInjector:
                 await _answer(send, fault.status, page, content_type=b"text/html")
             case FaultKind.STATUS_AFTER:
                 await self._do(scope, receive)
+                await asyncio.sleep(fault.seconds)
                 await _answer(send, fault.status, b'{"injected": "fault"}', retry_after=fault.retry_after)
             case FaultKind.DELAY_BEFORE:
                 # Read now: when the caller has gone, the server does not hand out the request any more.

@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts import search
 from contracts.activities import Waiting
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
-from contracts.errors import ErrorType
+from contracts.errors import ErrorType, StepErrorDetails
 from contracts.messages import MEMO_REQUEST_ID
 from contracts.naming import life_of, name_of_workflow, workflow_id
 from starter.temporal import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
@@ -233,7 +233,7 @@ def view_of_run(
 
 async def progress_of(converter: DataConverter, pending: PendingActivityInfo) -> Progress:
     """What a pending activity waits for, in its own words, and how its attempts went."""
-    waiting_for, failure = "", ""
+    waiting_for, failure, throttled_by = "", "", ""
     if pending.heartbeat_details.payloads:
         try:
             [details] = await converter.decode(pending.heartbeat_details.payloads, [Waiting])
@@ -244,6 +244,7 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
         error = await converter.decode_failure(pending.last_failure)
         message = error.message if isinstance(error, FailureError) else str(error)
         failure = message[:FAILURE_LENGTH]
+        throttled_by = _throttled_by(error)
     next_attempt = None
     if pending.HasField("next_attempt_schedule_time"):
         next_attempt = pending.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
@@ -254,7 +255,17 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
         attempt=max(1, pending.attempt),
         next_attempt_at=next_attempt,
         last_failure=failure,
+        throttled_by=throttled_by,
     )
+
+
+def _throttled_by(error: BaseException) -> str:
+    if not isinstance(error, ApplicationError) or error.type != ErrorType.THROTTLED:
+        return ""
+    try:
+        return StepErrorDetails.model_validate(error.details[0]).system if error.details else ""
+    except ValidationError:
+        return ""
 
 
 def _status_in(cause: BaseException) -> EnvironmentStatus | None:

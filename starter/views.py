@@ -36,6 +36,7 @@ class Progress(Frozen):
     attempt: int = 1
     next_attempt_at: datetime | None = None
     last_failure: str = ""
+    throttled_by: str = Field(default="", description="the system that has asked for the pause, if one has")
 
 
 class StepView(Frozen):
@@ -75,6 +76,9 @@ class EnvironmentView(Frozen):
     team: str
     template: str
     template_version: int | None = None
+    template_newer: int | None = Field(
+        default=None, description="the version that the catalogue has now, if that is a newer one"
+    )
     kubernetes: str = ""
     host: str = ""
     collaborators: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Tables and lines for people, JSON for programs."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -89,6 +90,11 @@ def what_it_waits_for(step: StepView) -> str:
     progress = step.progress
     if progress is None:
         return step.note
+    if progress.throttled_by and progress.next_attempt_at:
+        left = progress.next_attempt_at - datetime.now(UTC)
+        return (
+            f"throttled by {progress.throttled_by}, next try in {max(1, math.ceil(left.total_seconds()))} s"
+        )
     parts = [progress.waiting_for]
     if progress.attempt > 1 or progress.next_attempt_at:
         parts.append(f"attempt {progress.attempt}")
@@ -102,7 +108,8 @@ def what_it_waits_for(step: StepView) -> str:
 def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     """All that a person wants to know of one environment, or of one that is `planned` only."""
     ttl = format_duration(view.ttl) if view.ttl else ""
-    version = f" (version {view.template_version})" if view.template_version else ""
+    newer = f"; version {view.template_newer} exists" if view.template_newer else ""
+    version = f" version {view.template_version}{newer}" if view.template_version else ""
     rows = [
         ("name", view.name),
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),

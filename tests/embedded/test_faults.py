@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from typing import Any, cast
 
@@ -61,6 +62,7 @@ async def test_without_faults_everything_passes(http: httpx.AsyncClient, shop: S
     [
         (Fault(kind=FaultKind.STATUS, status=503), 503, 0),
         (Fault(kind=FaultKind.STATUS_AFTER, status=504), 504, 1),
+        (Fault(kind=FaultKind.STATUS_AFTER, status=504, seconds=0.05), 504, 1),
         (Fault(kind=FaultKind.HTML, status=502), 502, 0),
         (Fault(kind=FaultKind.DELAY_BEFORE, seconds=0.01), 201, 1),
         (Fault(kind=FaultKind.DELAY_AFTER, seconds=0.01), 201, 1),
@@ -72,7 +74,9 @@ async def test_fault_answers_so_and_has_done_it_or_not(
     http: httpx.AsyncClient, injector: FaultInjector, shop: Shop, fault: Fault, status: int, done: int
 ) -> None:
     injector.faults = [fault]
+    began = time.monotonic()
     assert await answered(http, "/thing") == [status]
+    assert time.monotonic() - began >= fault.seconds
     assert shop.done["/thing"] == done
     assert injector.struck == 1
 

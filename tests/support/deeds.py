@@ -50,6 +50,7 @@ _TOO_LATE = TIMEOUT.total_seconds() + 1
 AMBIGUITIES = {
     "cut after it was done": Fault(kind=FaultKind.CUT_AFTER, times=1),
     "502 after it was done": Fault(kind=FaultKind.STATUS_AFTER, status=502, times=1),
+    "504 after a long while": Fault(kind=FaultKind.STATUS_AFTER, status=504, seconds=2.0, times=1),
     "answered after the client gave up": Fault(kind=FaultKind.DELAY_AFTER, seconds=_TOO_LATE, times=1),
     "done after the client gave up": Fault(kind=FaultKind.DELAY_BEFORE, seconds=_TOO_LATE, times=1),
     "answered with half a body": Fault(kind=FaultKind.TRUNCATE, times=1),
