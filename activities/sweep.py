@@ -6,8 +6,9 @@ looks again, by Temporal's time, when it is told to do it. No clock of this mach
 
 import asyncio
 import base64
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -99,6 +100,7 @@ class Sweep(SweepActivities):
         # With the time of the sweep's beginning on every page: a token is good for its own query only.
         due_by = (input.now + input.sweep.ahead).isoformat()
         query = f"{_OPEN} AND ({search.DUE_AT.name} <= '{due_by}' OR {search.DUE_AT.name} IS NULL)"
+        turns = itertools.count(result.ended.count)
         while True:
             progress.check()
             frozen = await self._frozen()
@@ -106,7 +108,7 @@ class Sweep(SweepActivities):
                 query, page_size=input.sweep.page_size, next_page_token=token, rpc_timeout=CALL_TIMEOUT
             )
             await pages.fetch_next_page()
-            page = _Page(self._temporal, input, clock, frozen)
+            page = _Page(self._temporal, input, clock, frozen, turns)
             for deed, line in await page.all(pages.current_page or ()):
                 result = result.plus(deed, line)
             progress.check()
@@ -140,11 +142,19 @@ class Sweep(SweepActivities):
 class _Page:
     """The environments of one page."""
 
-    def __init__(self, temporal: Client, input: SweepPassInput, clock: _Clock, frozen: str) -> None:
+    def __init__(
+        self,
+        temporal: Client,
+        input: SweepPassInput,
+        clock: _Clock,
+        frozen: str,
+        turns: Iterator[int],
+    ) -> None:
         self._temporal = temporal
         self._sweep = input.sweep
         self._clock = clock
         self._frozen = frozen
+        self._turns = turns
         self._gate = asyncio.Semaphore(input.sweep.at_once)
 
     async def all(self, runs: Sequence[WorkflowExecution]) -> list[tuple[Deed, SweepLine]]:
@@ -205,12 +215,16 @@ class _Page:
             who=THE_SWEEP if not self._sweep.by else f"{THE_SWEEP}, asked for by {self._sweep.by}",
             good_until=self._clock.now() + UPDATE_TIMEOUT,
             ahead=self._sweep.ahead,
+            pause=self._pause() if kind is DueKind.END else timedelta(0),
         )
         async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
             answer: SweptAnswer = await environment.execute_update(
                 UPDATE_WARN if kind is DueKind.WARN else UPDATE_EXPIRE, swept, result_type=SweptAnswer
             )
         return _DEEDS[kind], answer.what
+
+    def _pause(self) -> timedelta:
+        return timedelta(seconds=next(self._turns) / self._sweep.ends_per_second)
 
 
 _DEEDS = {DueKind.WARN: Deed.WARNED, DueKind.END: Deed.ENDED}

@@ -97,12 +97,14 @@ class DueInput(Frozen):
 class SweptInput(Frozen):
     """The expiry sweep has it warned or ended, if that is due by Temporal's time when it is taken.
 
-    After `good_until` it is refused: what was asked before a freeze must not come about after it.
+    After `good_until` it is refused: what was asked before a freeze must not come about after it. One that is
+    ended begins its teardown after `pause`, so that a sweep of many does not have them all begin at once.
     """
 
     who: str
     good_until: datetime
     ahead: timedelta = timedelta(0)
+    pause: timedelta = timedelta(0)
 
 
 class SweptAnswer(Frozen):

@@ -24,7 +24,9 @@ LINES_LENGTH = 100
 class SweepInput(Frozen):
     """How to sweep. `ahead`: warnings are given so long before their time, as the next sweep comes later.
 
-    `dry_run` says what would be done and does nothing. `by` is who asked for it, if somebody did.
+    `dry_run` says what would be done and does nothing. `by` is who asked for it, if somebody did. All that
+    have expired are told as fast as they answer, `at_once` of them at one time; of those that are told,
+    `ends_per_second` begin their teardown.
     """
 
     dry_run: bool = False
@@ -32,6 +34,7 @@ class SweepInput(Frozen):
     ahead: timedelta = timedelta(seconds=75)
     #: Environments that are asked at one time: enough for thousands a minute, few enough for the server.
     at_once: int = 20
+    ends_per_second: float = 4.0
     #: Environments of one page of the list; the progress is kept, and a freeze is seen, page by page.
     page_size: int = 200
 

@@ -32,7 +32,13 @@ CALL_PATIENCE = timedelta(seconds=10)
 
 def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> SweepInput:
     """What a sweep is told, however it begins."""
-    return SweepInput(dry_run=dry_run, by=by, ahead=settings.ahead, at_once=settings.at_once)
+    return SweepInput(
+        dry_run=dry_run,
+        by=by,
+        ahead=settings.ahead,
+        at_once=settings.at_once,
+        ends_per_second=settings.ends_per_second,
+    )
 
 
 def schedules(settings: Sweep) -> Mapping[str, Schedule]:

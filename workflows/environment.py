@@ -45,6 +45,7 @@ class Ending:
     outcome: Outcome
     who: str
     problem: Problem | None = None
+    pause: timedelta = timedelta(0)
 
 
 @workflow.defn(name="EnvironmentWorkflow")
@@ -109,6 +110,8 @@ class EnvironmentWorkflow:
         self._record.enter(Phase.TEARING_DOWN)
         if self._ending.outcome is Outcome.EXPIRED:
             self._teller.tell(NoticeKind.ENDED)
+        if self._ending.pause:
+            await self._see_through(workflow.sleep(self._ending.pause, summary="its turn to begin"))
         unwinding = asyncio.create_task(self._saga.unwind())
         await self._undisturbed(unwinding.done)
         unwinding.result()
@@ -256,7 +259,7 @@ class EnvironmentWorkflow:
     async def expire(self, ask: SweptInput) -> SweptAnswer:
         """Begin the teardown, if its time is up by Temporal's time at this very moment."""
         due = self._rules.due_now(ask, DueKind.END)
-        self._ending = Ending(Outcome.EXPIRED, ask.who)
+        self._ending = Ending(Outcome.EXPIRED, ask.who, pause=ask.pause)
         return SweptAnswer(what=f"ended: {due.why}", ends_at=self._record.status.expires_at)
 
     @expire.validator

@@ -136,6 +136,14 @@ async def _warned_and_expired(bench: Bench, name: str) -> Life:
     return life
 
 
+async def _expired_in_its_turn(bench: Bench, name: str) -> Life:
+    life = await bench.begin(_living(name, timedelta(milliseconds=1), warnings=[]))
+    await _ready(life)
+    swept = SWEPT.model_copy(update={"pause": timedelta(milliseconds=200)})
+    await life.handle.execute_update(EnvironmentWorkflow.expire, swept)
+    return life
+
+
 async def _expired_while_provisioning(bench: Bench, name: str) -> Life:
     bench.script.before["vcluster.ensure"] = waits
     life = await bench.begin(_living(name, timedelta(milliseconds=1)))
@@ -235,6 +243,7 @@ PATHS: dict[str, LifePath] = {
     "carried": _carried,
     "swept": _swept,
     "expired-while-provisioning": _expired_while_provisioning,
+    "expired-in-its-turn": _expired_in_its_turn,
     "deleted": _deleted,
     "without-identity-provider": _without_identity_provider,
     "cancelled-in-temporal-when-ready": _cancelled_in_temporal_when_ready,

@@ -72,6 +72,21 @@ async def test_it_warns_ends_and_keeps_and_says_so(bench: Bench) -> None:
         await handle.terminate()
 
 
+async def test_those_that_end_together_are_told_at_once_and_torn_down_by_and_by(bench: Bench) -> None:
+    """Ensures that thousands that end together do not fall on the control plane and the host together."""
+    over = await many(bench, 3, -5)
+    async with sweeper(bench.client) as sweep:
+        result = await sweep(ends_per_second=1)
+        assert {handle.id for handle in over} <= names(result.ended)
+        for handle in over:
+            status = await handle.query(EnvironmentWorkflow.status)
+            assert status.outcome is Outcome.EXPIRED, "it is told only when its turn has come"
+    await asyncio.gather(*(handle.result() for handle in over))
+    ends = [(await handle.describe()).close_time for handle in over]
+    between = (max(filter(None, ends)) - min(filter(None, ends))).total_seconds()
+    assert between > 1.5, f"three that are to begin a second apart have ended within {between} s"
+
+
 async def test_a_dry_run_says_the_same_and_does_nothing(bench: Bench) -> None:
     """Ensures that one can look before one leaps."""
     [over] = await many(bench, 1, -5)
