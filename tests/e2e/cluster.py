@@ -6,6 +6,8 @@ its pods to this machine for the agents; `MOORAGE_E2E_<NAME>` sets what is not r
     NODE_ADDRESS     where ports of its nodes are reached (default: the first node's internal address)
     HOST_ADDRESS     where its pods reach this machine (default: the address that it has towards the node)
     AGENT_IMAGE      the stand-in's agent, of tests/cluster/go/agent
+    IMAGE_REGISTRY, IMAGE_REPOSITORY, CHART_REPOSITORY
+                     where vCluster's images and chart come from (default: their own places)
     TOOLBOX_IMAGE    anything with a shell and sleep (default: busybox)
     CHART_VERSION    of the vCluster chart (default: that of the templates that Moorage ships)
 """
@@ -93,17 +95,34 @@ class Cluster:
         # Waited for: the next one to grant them must not meet a namespace that ends.
         self.run("delete", "--ignore-not-found", "--timeout=50s", "-f", str(RBAC))
 
-    def kubeconfig_of(self, account: str, folder: Path) -> Path:
-        """A kubeconfig of one of Moorage's accounts."""
+    def kubeconfig_of(self, account: str, folder: Path, *, plugin: bool = False) -> Path:
+        """A kubeconfig of one of Moorage's accounts, with a token, or with a plugin that gives one."""
         token = self.run("create", "token", account, "-n", "moorage", f"--duration={TOKEN_LIFE}").strip()
         raw = self.run("config", "view", "--raw", "--minify", "-o", "json")
         document = json.loads(raw)
+        how: dict[str, Any] = {"token": token}
+        if plugin:
+            version = "client.authentication.k8s.io/v1"
+            answer = {"apiVersion": version, "kind": "ExecCredential", "status": how}
+            file = _private(folder / f"{account}.credential", json.dumps(answer))
+            how = {
+                "exec": {
+                    "apiVersion": version,
+                    "command": "cat",
+                    "args": [str(file)],
+                    "interactiveMode": "Never",
+                }
+            }
         for user in document["users"]:
-            user["user"] = {"token": token}
-        path = folder / f"{account}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(document))
-        return path
+            user["user"] = how
+        name = f"{account}{'-plugin' if plugin else ''}.kubeconfig"
+        return _private(folder / name, yaml.safe_dump(document))
+
+
+def _private(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
 
 
 def find_cluster() -> Cluster:
@@ -150,6 +169,9 @@ def _given(kubeconfig: Path) -> Cluster:
         toolbox_image=setting("TOOLBOX_IMAGE", "busybox"),
         chart_version=setting("CHART_VERSION", shipped_chart_version()),
         is_ours=False,
+        registry=setting("IMAGE_REGISTRY"),
+        image_repository=setting("IMAGE_REPOSITORY"),
+        chart_repository=setting("CHART_REPOSITORY"),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from embedded.stack import Stack
 from tests.e2e.cluster import Cluster, find_cluster
 from tests.e2e.harbour import harbour
-from tests.e2e.test_whole_way import POD
+from tests.e2e.using import POD
 
 NAME = "demo"
 

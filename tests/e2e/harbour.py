@@ -1,4 +1,4 @@
-"""Moorage on the real cluster: the embedded Temporal and stand-ins, and two hosts that are the real thing."""
+"""Moorage on the real cluster: the embedded Temporal and stand-ins, and hosts that are the real thing."""
 
 import asyncio
 import contextlib
@@ -27,9 +27,13 @@ PACE = Pace(
     give_up_after=timedelta(minutes=15),
 )
 TIMEOUT = timedelta(seconds=10)
-#: What the settings call the two hosts: two kubeconfigs of one cluster, told apart as two clusters would be.
-HOSTS = ("local", "second")
+#: What the settings call the hosts: kubeconfigs of one cluster, told apart as several clusters would be.
+#: The second one has its credentials from a plugin, as those of clouds.
+#: The third one's vClusters are reached from within the cluster alone.
+HOSTS = ("local", "second", "inside")
 SIZE = {"cpu": "1", "memory": "1Gi", "storage": "2Gi", "pods": 10}
+#: A storage class that the test of it makes.
+RETAINING = "moorage-e2e-retaining"
 CONTROL_PLANE = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "1536Mi"}}
 
 
@@ -61,6 +65,9 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
     write(
         "no-class", stateful={"persistence": {"volumeClaim": {"enabled": True, "storageClass": "none-such"}}}
     )
+    for name, what in (("volumes-kept", "keep"), ("volumes-deleted", "delete")):
+        claim = {"persistence": {"volumeClaim": {"enabled": True, "storageClass": RETAINING}}}
+        write(name, stateful=claim, retained_volumes=what)
     write("no-chart", version="9.9.9")
     write("no-version", kubernetes="v1.99.0")
     write("no-values", values={"distro": {"k8s": {"none-such": True}}})
@@ -99,11 +106,10 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def host_settings(cluster: Cluster, kubeconfig: Path) -> dict[str, str]:
-    """The settings of the two hosts, and of what the suite's cluster has other than usual ones."""
+def host_settings(cluster: Cluster) -> dict[str, str]:
+    """The settings of the hosts, and of what the suite's cluster has other than usual ones."""
     values = {
         "KIND": "kubernetes",
-        "KUBECONFIG": str(kubeconfig),
         "TIMEOUT": f"{TIMEOUT.total_seconds():g}s",
         "EXPOSURE": "node-port",
         "ADDRESS": cluster.node_address,
@@ -116,12 +122,20 @@ def host_settings(cluster: Cluster, kubeconfig: Path) -> dict[str, str]:
         "URL": "",
         "TOKEN": "",
     }
-    return {f"MOORAGE_HOSTS__{host.upper()}__{key}": value for host in HOSTS for key, value in values.items()}
+    settings = {
+        f"MOORAGE_HOSTS__{host.upper()}__{key}": value for host in HOSTS for key, value in values.items()
+    }
+    return {**settings, "MOORAGE_HOSTS__INSIDE__EXPOSURE": "in-cluster", "MOORAGE_HOSTS__INSIDE__ADDRESS": ""}
 
 
-def kubeconfigs(path: Path) -> dict[str, str]:
-    """The settings that put another account's kubeconfig in place."""
-    return {f"MOORAGE_HOSTS__{host.upper()}__KUBECONFIG": str(path) for host in HOSTS}
+def kubeconfigs(cluster: Cluster, account: str, folder: Path) -> dict[str, str]:
+    """The settings that give an account its kubeconfigs: one with a token, one with a credential plugin."""
+    files = {
+        host: cluster.kubeconfig_of(account, folder, plugin=host == "second") for host in ("local", "second")
+    }
+    return {
+        f"MOORAGE_HOSTS__{host.upper()}__KUBECONFIG": str(files.get(host, files["local"])) for host in HOSTS
+    }
 
 
 @contextlib.asynccontextmanager
@@ -132,7 +146,6 @@ async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
     templates = folder / "templates"
     templates.mkdir()
     write_templates(templates, cluster)
-    worker, api = (cluster.kubeconfig_of(f"moorage-{part}", folder) for part in ("worker", "api"))
     async with door_for_pods(cluster.host_address) as (port, target):
         endpoint = f"http://{cluster.host_address}:{port}"
         options = hurried(
@@ -141,11 +154,12 @@ async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
             pace=PACE,
             timeout=TIMEOUT,
             environment={
-                **host_settings(cluster, worker),
+                **host_settings(cluster),
+                **kubeconfigs(cluster, "moorage-worker", folder),
                 "MOORAGE_DEFAULT_HOST": HOSTS[0],
                 "MOORAGE_TEMPLATES": str(templates),
             },
-            environment_of={Part.API: kubeconfigs(api)},
+            environment_of={Part.API: kubeconfigs(cluster, "moorage-api", folder)},
             arguments={Part.CONTROL_PLANE: ("--endpoint", endpoint, "--agent-image", cluster.agent_image)},
         )
         async with Stack(folder / "stack", options) as stack:

@@ -3,12 +3,14 @@
 import asyncio
 import json
 
+import httpx
 import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.switches import SWITCHES_PATH
 from embedded.stack import Part, Stack
 from tests.e2e.cluster import Cluster
+from tests.e2e.using import gone, has_gone
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.stack import unique
@@ -25,22 +27,17 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize("template", CAUSES)
-async def test_a_template_that_cannot_be(
-    alice: Asking, cluster: Cluster, stand_ins: Systems, template: str
-) -> None:
-    name = unique(template)
-    answer = await alice.request(name, template=template)
-    if answer.status_code == 422:  # told before anything was made
-        assert all(words in answer.text for words in CAUSES[template]), answer.text
-    else:
-        gone = await alice.until_phase(name, "gone")
-        assert gone["outcome"] == "failed"
-        cause = gone["problem"]["cause"]
-        assert all(words in cause for words in CAUSES[template]), cause
-        assert gone["certificate"]["nothing_left"] is True
-    assert cluster.holds(f"mrg-{name}") == []
-    assert stand_ins.holds(name) == {}
+@pytest.fixture(scope="module", autouse=True)
+async def asked(real: Stack) -> dict[str, tuple[str, httpx.Response]]:
+    """One of each such template, asked for at once: its name, and what the API said.
+
+    Before the first test: a registry that is not there is waited for a while, and others go on meanwhile.
+    """
+    names = {template: unique(template) for template in CAUSES}
+    async with Asking(real) as alice:
+        return {
+            template: (name, await alice.request(name, template=template)) for template, name in names.items()
+        }
 
 
 async def test_invalid_bootstrap(real: Stack, alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
@@ -50,12 +47,12 @@ async def test_invalid_bootstrap(real: Stack, alice: Asking, cluster: Cluster, s
     set_faults(rafay, Fault(operation="bootstrap.get", kind=FaultKind.TRUNCATE))
     try:
         await alice.request(name)
-        gone = await alice.until_phase(name, "gone")
+        ended = await alice.until_phase(name, "gone")
     finally:
         set_faults(rafay)
         control(rafay, "PUT", SWITCHES_PATH, {"bootstrap_form": "json"})
-    assert (gone["outcome"], gone["problem"]["step"]) == ("failed", "import")
-    assert "bootstrap" in gone["problem"]["cause"] + gone["problem"]["remedy"], gone["problem"]
+    assert (ended["outcome"], ended["problem"]["step"]) == ("failed", "import")
+    assert "bootstrap" in ended["problem"]["cause"] + ended["problem"]["remedy"], ended["problem"]
     assert cluster.holds(f"mrg-{name}") == []
     assert stand_ins.holds(name) == {}
 
@@ -67,30 +64,33 @@ async def test_a_namespace_that_is_not_ours(alice: Asking, cluster: Cluster, sta
     try:
         before = cluster.get("namespace", namespace)
         await alice.request(name)
-        gone = await alice.until_phase(name, "gone")
-        assert (gone["outcome"], gone["problem"]["step"]) == ("failed", "namespace")
-        assert "was not made by Moorage" in gone["problem"]["cause"]
+        ended = await alice.until_phase(name, "gone")
+        assert (ended["outcome"], ended["problem"]["step"]) == ("failed", "namespace")
+        assert "was not made by Moorage" in ended["problem"]["cause"]
         assert cluster.get("namespace", namespace) == before, "somebody else's namespace was touched"
         assert stand_ins.holds(name) == {}
     finally:
         cluster.run("delete", "namespace", namespace)
 
 
-async def test_a_finalizer_that_blocks(alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
-    name = unique("held")
-    namespace, finalizer = f"mrg-{name}", "example.com/held"
-    await alice.request(name)
-    await alice.until_phase(name, "ready")
-    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held", "finalizers": [finalizer]}}
-    cluster.run("create", "-n", namespace, "-f", "-", text=json.dumps(held))
-    await alice.delete(name)
-    await alice.until(name, lambda shown: finalizer in json.dumps(shown), "naming the finalizer")
-    assert cluster.holds(namespace) == [f"namespace {namespace}"]
-    patch = '{"metadata": {"finalizers": null}}'
-    cluster.run("patch", "configmap", "held", "-n", namespace, "--type=merge", "-p", patch)
-    gone = await alice.until_phase(name, "gone")
-    assert gone["outcome"] == "deleted"
-    assert cluster.holds(namespace) == []
+@pytest.mark.parametrize("template", CAUSES)
+async def test_a_template_that_cannot_be(
+    asked: dict[str, tuple[str, httpx.Response]],
+    alice: Asking,
+    cluster: Cluster,
+    stand_ins: Systems,
+    template: str,
+) -> None:
+    name, answer = asked[template]
+    if answer.status_code == 422:  # told before anything was made
+        assert all(words in answer.text for words in CAUSES[template]), answer.text
+    else:
+        ended = await alice.until_phase(name, "gone")
+        assert ended["outcome"] == "failed"
+        cause = ended["problem"]["cause"]
+        assert all(words in cause for words in CAUSES[template]), cause
+        assert ended["certificate"]["nothing_left"] is True
+    assert cluster.holds(f"mrg-{name}") == []
     assert stand_ins.holds(name) == {}
 
 
@@ -106,71 +106,63 @@ async def test_the_api_server_of_the_host_away_for_half_a_minute(
     await asyncio.sleep(30)
     await asyncio.to_thread(cluster.node, "resume")
     await alice.until_phase(name, "ready")
-    await alice.delete(name)
-    await alice.until_phase(name, "gone")
-    assert cluster.holds(f"mrg-{name}") == []
-    assert stand_ins.holds(name) == {}
+    await gone(alice, name, cluster, stand_ins)
 
 
-async def test_worker_killed_in_the_helm_install(
+async def _until_helm_has_begun(alice: Asking, name: str, cluster: Cluster) -> None:
+    await alice.until_step(name, "vcluster", "running")
+    for _ in range(200):
+        # Its record is the first thing that it makes.
+        found = await asyncio.to_thread(cluster.attempt, "get", "secrets", "-n", f"mrg-{name}", "-o", "name")
+        if "sh.helm.release" in found.stdout:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail(f"Helm has not begun to install {name}")
+
+
+def _statuses(cluster: Cluster, name: str) -> list[str]:
+    records = cluster.get("secrets", "-n", f"mrg-{name}", "-l", "owner=helm")["items"]
+    return [each["metadata"]["labels"]["status"] for each in records]
+
+
+async def test_worker_killed_in_the_helm_install_and_in_the_deletion_of_the_namespace(
     real: Stack, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
     name = unique("killed")
-    namespace = f"mrg-{name}"
     await alice.request(name)
-    await alice.until_step(name, "vcluster", "running")
-    for _ in range(200):
-        # As soon as Helm has begun: its record is the first thing that it makes.
-        if "sh.helm.release" in cluster.attempt("get", "secrets", "-n", namespace, "-o", "name").stdout:
-            break
-        await asyncio.sleep(0.05)
+    await _until_helm_has_begun(alice, name, cluster)
     await real.kill(Part.WORKER)
     await real.start(Part.WORKER)
     await alice.until_phase(name, "ready")
-    records = cluster.get("secrets", "-n", namespace, "-l", "owner=helm")["items"]
-    assert [each["metadata"]["labels"]["status"] for each in records] == ["deployed"]
+    assert _statuses(cluster, name) == ["deployed"]
+
     await alice.delete(name)
-    await alice.until_phase(name, "gone")
-    assert cluster.holds(namespace) == []
-    assert stand_ins.holds(name) == {}
+    await alice.until_step(name, "namespace", "undoing")
+    await real.kill(Part.WORKER)
+    await real.start(Part.WORKER)
+    await has_gone(alice, name, cluster, stand_ins)
 
 
-async def test_a_release_left_pending_is_made_anew(
+async def test_a_release_left_pending_is_made_anew_and_a_finalizer_that_blocks_is_named(
     real: Stack, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
-    name = unique("pending")
+    name, finalizer = unique("pending"), "example.com/held"
     namespace = f"mrg-{name}"
     await alice.request(name)
-    await alice.until_step(name, "vcluster", "running")
-    for _ in range(200):
-        if "sh.helm.release" in cluster.attempt("get", "secrets", "-n", namespace, "-o", "name").stdout:
-            break
-        await asyncio.sleep(0.05)
+    await _until_helm_has_begun(alice, name, cluster)
     await real.kill(Part.WORKER)
     # What a Helm leaves that was killed a moment earlier.
     record = cluster.get("secrets", "-n", namespace, "-l", "owner=helm")["items"][0]["metadata"]["name"]
     cluster.run("label", "secret", record, "-n", namespace, "--overwrite", "status=pending-install")
     await real.start(Part.WORKER)
     await alice.until_phase(name, "ready")
-    records = cluster.get("secrets", "-n", namespace, "-l", "owner=helm")["items"]
-    assert [each["metadata"]["labels"]["status"] for each in records] == ["deployed"]
-    await alice.delete(name)
-    await alice.until_phase(name, "gone")
-    assert cluster.holds(namespace) == []
-    assert stand_ins.holds(name) == {}
+    assert _statuses(cluster, name) == ["deployed"]
 
-
-async def test_worker_killed_in_the_deletion_of_the_namespace(
-    real: Stack, alice: Asking, cluster: Cluster, stand_ins: Systems
-) -> None:
-    name = unique("killed")
-    await alice.request(name)
-    await alice.until_phase(name, "ready")
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held", "finalizers": [finalizer]}}
+    cluster.run("create", "-n", namespace, "-f", "-", text=json.dumps(held))
     await alice.delete(name)
-    await alice.until_step(name, "namespace", "undoing")
-    await real.kill(Part.WORKER)
-    await real.start(Part.WORKER)
-    gone = await alice.until_phase(name, "gone")
-    assert gone["outcome"] == "deleted"
-    assert cluster.holds(f"mrg-{name}") == []
-    assert stand_ins.holds(name) == {}
+    await alice.until(name, lambda shown: finalizer in json.dumps(shown), "naming the finalizer")
+    assert cluster.holds(namespace) == [f"namespace {namespace}"]
+    patch = '{"metadata": {"finalizers": null}}'
+    cluster.run("patch", "configmap", "held", "-n", namespace, "--type=merge", "-p", patch)
+    await has_gone(alice, name, cluster, stand_ins)

@@ -1,0 +1,52 @@
+"""Ensures that what is wrong with a way to a host is told before anything is made there."""
+
+import re
+from pathlib import Path
+from typing import cast
+
+import pytest
+import yaml
+
+from clients.errors import Denied, Unreachable
+from clients.helm import Helm
+from clients.kubernetes.access import Access
+from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.wayin import HostOptions
+from embedded.stack import Stack
+from tests.e2e.cluster import Cluster
+from tests.e2e.harbour import TIMEOUT
+
+
+@pytest.mark.parametrize("plugin", [False, True], ids=["token", "plugin"])
+async def test_what_doctor_finds_on_a_host(
+    real: Stack, cluster: Cluster, tmp_path: Path, plugin: bool
+) -> None:
+    worker = cluster.kubeconfig_of("moorage-worker", tmp_path, plugin=plugin)
+    assert re.fullmatch(
+        r"Kubernetes v1\.\d+\.\d+\S*, \d+ nodes? ready, volumes of class .+", await _checked(worker)
+    )
+    # The account of the API may do nothing in the whole cluster.
+    api = cluster.kubeconfig_of("moorage-api", tmp_path, plugin=plugin)
+    with pytest.raises(
+        Denied, match=r"rbac\.yaml is not applied .* create namespaces.*bind clusterroles"
+    ) as lacks:
+        await _checked(api)
+    assert "moorage-api" in str(lacks.value)
+
+
+async def test_a_kubeconfig_that_leads_nowhere(real: Stack, cluster: Cluster, tmp_path: Path) -> None:
+    path = cluster.kubeconfig_of("moorage-worker", tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(Unreachable):
+        await _checked(path)
+
+
+async def _checked(kubeconfig: Path) -> str:
+    """What a host says of itself to whom has this kubeconfig; Helm is not asked."""
+    host = KubernetesHost("h", Access(kubeconfig), cast(Helm, None), HostOptions(), timeout=TIMEOUT)
+    try:
+        return await host.check()
+    finally:
+        await host.close()

@@ -1,0 +1,68 @@
+"""What tests do with an environment on a real cluster: use it as its owner would, and see it gone."""
+
+import asyncio
+import subprocess
+import time
+from pathlib import Path
+
+from tests.e2e.cluster import Cluster
+from tests.environment.asking import Asking
+from tests.environment.systems import Systems
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: hello}}
+spec:
+  containers:
+  - name: hello
+    image: {image}
+    command: [sh, -c, "trap 'exit 0' TERM; echo hello from inside; sleep 3600 & wait"]
+"""
+
+
+async def kubeconfig_of(asking: Asking, name: str, folder: Path) -> Path:
+    """The kubeconfig, as the API hands it out."""
+    answer = await asking.call("GET", f"/environments/{name}/kubeconfig")
+    assert answer.status_code == 200, answer.text
+    path = folder / f"{name}.kubeconfig"
+    path.write_text(answer.text)
+    return path
+
+
+async def running_pod(cluster: Cluster, kubeconfig: Path) -> None:
+    """A pod that runs inside the vCluster."""
+    await retried(
+        cluster, "apply", "-f", "-", kubeconfig=kubeconfig, text=POD.format(image=cluster.toolbox_image)
+    )
+    arguments = ("wait", "--for=condition=Ready", "pod/hello", "--timeout=120s")
+    done = await asyncio.to_thread(cluster.attempt, *arguments, kubeconfig=kubeconfig, seconds=130)
+    assert done.returncode == 0, done.stderr
+
+
+async def retried(
+    cluster: Cluster, *arguments: str, kubeconfig: Path, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """A command of kubectl, again until it succeeds: the default ServiceAccount comes moments after ready."""
+    ends = time.monotonic() + 30
+    while True:
+        done = await asyncio.to_thread(cluster.attempt, *arguments, kubeconfig=kubeconfig, text=text)
+        if done.returncode == 0 or time.monotonic() > ends:
+            assert done.returncode == 0, done.stderr
+            return done
+        await asyncio.sleep(0.5)
+
+
+async def gone(asking: Asking, name: str, cluster: Cluster, stand_ins: Systems) -> None:
+    """Ask for its end and see, past Moorage, that nothing is left."""
+    assert (await asking.delete(name)).status_code == 202
+    await has_gone(asking, name, cluster, stand_ins)
+
+
+async def has_gone(asking: Asking, name: str, cluster: Cluster, stand_ins: Systems) -> None:
+    """Wait for its end and see, past Moorage, that nothing is left."""
+    ended = await asking.until_phase(name, "gone")
+    assert ended["outcome"] == "deleted"
+    assert ended["certificate"]["nothing_left"] is True
+    assert cluster.holds(f"mrg-{name}") == []
+    assert stand_ins.holds(name) == {}
