@@ -6,7 +6,6 @@ The two alternate on the same host in the same run. Usable means for both that t
 
 import argparse
 import asyncio
-import base64
 import json
 import os
 import statistics
@@ -14,14 +13,19 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import yaml
 
+from clients.helm import Helm
 from clients.host import Kubeconfig
+from clients.kubernetes.access import Access
+from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.wayin import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 from embedded.stack import Part, Stack
 from tests.e2e.cluster import Cluster, find_cluster
@@ -34,51 +38,91 @@ TARGET = 1.1
 TARGET_MEMORY_MB = 300
 #: How often to look whether the CLI's vCluster is usable; Moorage looks as often.
 LOOK_SECONDS = 0.1
+#: Environments at once when only memory is looked at.
+BATCH = 5
 PATIENCE = 600.0
 
 
-async def measure(runs: int, folder: Path) -> dict[str, Any]:
-    """All the numbers of the cluster."""
+@dataclass
+class Samples:
+    """What was measured; with a file, what earlier runs have kept there as well."""
+
+    ours: list[dict[str, float]] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+    five: list[float] = field(default_factory=list)
+    #: Of each worker, its memory in MB after so many environments were made and removed.
+    memory: list[list[float]] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
+
+    @classmethod
+    def kept(cls, file: Path | None) -> "Samples":
+        return cls(**json.loads(file.read_text())) if file and file.exists() else cls()
+
+    def keep(self, file: Path | None) -> None:
+        if file:
+            file.write_text(json.dumps(asdict(self)))
+
+
+async def measure(samples: Samples, folder: Path, *, runs: int, five: int, cycles: int) -> None:
+    """Add to the samples: so many pairs, so many times five at once, so many makings and removals."""
     cluster = find_cluster()
     async with harbour(cluster, folder) as stack, Asking(stack, patience=PATIENCE) as asking:
-        ours: list[dict[str, float]] = []
-        theirs: list[float] = []
-        memory = []
+        samples.load.append(round(os.getloadavg()[0], 1))
+        memory = [_resident(stack)]
+        samples.memory.append(memory)
         values: dict[str, Any] = {}
         for number in range(runs):
             name = f"bench-{number}"
-            ours.append(await _moorage(asking, name))
+            samples.ours.append(await _moorage(asking, name))
             values = values or _values_of(cluster, f"mrg-{name}")
-            await asking.delete(name)
-            await asking.until_phase(name, "gone")
-            theirs.append(await _official(cluster, f"bench-cli-{number}", values, folder))
+            await _removed(asking, name)
+            samples.theirs.append(await _official(cluster, f"bench-cli-{number}", values, folder))
             memory.append(_resident(stack))
-            print(
-                f"{number}: moorage {ours[-1]['usable']:.1f} s, vcluster create {theirs[-1]:.1f} s",
-                flush=True,
-            )
-        five = await _five(asking)
-        memory.append(_resident(stack))
-    usable = [each["usable"] for each in ours]
-    ratio = statistics.median(usable) / statistics.median(theirs)
+            ours, theirs = samples.ours[-1]["usable"], samples.theirs[-1]
+            print(f"{number}: moorage {ours:.1f} s, vcluster create {theirs:.1f} s", flush=True)
+        for _ in range(five):
+            samples.five.append(await _at_once(asking, 5))
+            memory.append(_resident(stack))
+            print(f"five at once: {samples.five[-1]:.1f} s, worker {memory[-1]:.0f} MB", flush=True)
+        for number in range(0, cycles, BATCH):
+            await _at_once(asking, min(BATCH, cycles - number))
+            memory.append(_resident(stack))
+            print(f"after {number + BATCH} makings and removals: {memory[-1]:.0f} MB", flush=True)
+        samples.load.append(round(os.getloadavg()[0], 1))
+
+
+def report(samples: Samples) -> dict[str, Any]:
+    """The numbers, over all samples."""
+    usable = [each["usable"] for each in samples.ours]
+    most = max(max(each) for each in samples.memory)
+    found: dict[str, Any] = {}
+    ratio = 0.0
+    if usable:
+        ratio = statistics.median(usable) / statistics.median(samples.theirs)
+        found = {
+            "pairs": len(usable),
+            "usable s": _spread(usable),
+            "ready s": _spread([each["ready"] for each in samples.ours]),
+            "vcluster create s": _spread(samples.theirs),
+            "ratio of the p50": round(ratio, 2),
+            "seconds per step": {
+                step: round(statistics.median(each[step] for each in samples.ours), 1)
+                for step in samples.ours[0]
+                if step not in ("usable", "ready")
+            },
+        }
     return {
-        "runs": runs,
-        "usable p50 s": round(statistics.median(usable), 1),
-        "usable worst s": round(max(usable), 1),
-        "ready p50 s": round(statistics.median(each["ready"] for each in ours), 1),
-        "vcluster create p50 s": round(statistics.median(theirs), 1),
-        "ratio": round(ratio, 2),
-        "seconds per step": {
-            step: round(statistics.median(each[step] for each in ours), 1)
-            for step in ours[0]
-            if step not in ("usable", "ready")
-        },
-        "five at once: the last one usable s": round(five, 1),
-        "worker MB, from first to last": [round(each) for each in memory],
+        **found,
+        "five at once: the last one usable s": [round(each, 1) for each in samples.five],
+        "worker MB": [[round(each) for each in one] for one in samples.memory],
         "target": f"ratio <= {TARGET}, worker < {TARGET_MEMORY_MB} MB",
-        "reached": ratio <= TARGET and max(memory) < TARGET_MEMORY_MB,
-        "load": os.getloadavg()[0],
+        "reached": ratio <= TARGET and most < TARGET_MEMORY_MB,
+        "load before and after": samples.load,
     }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"p50": round(statistics.median(values), 1), "worst": round(max(values), 1)}
 
 
 async def _moorage(asking: Asking, name: str) -> dict[str, float]:
@@ -95,12 +139,17 @@ async def _moorage(asking: Asking, name: str) -> dict[str, float]:
     return seconds
 
 
-async def _five(asking: Asking) -> float:
-    names = [f"bench-five-{number}" for number in range(5)]
-    taken = await asyncio.gather(*(_moorage(asking, name) for name in names))
+async def _removed(asking: Asking, *names: str) -> None:
     for name in names:
         await asking.delete(name)
     await asyncio.gather(*(asking.until_phase(name, "gone") for name in names))
+
+
+async def _at_once(asking: Asking, count: int) -> float:
+    """When the last one of so many is usable; all are removed again."""
+    names = [f"bench-of-{number}" for number in range(count)]
+    taken = await asyncio.gather(*(_moorage(asking, name) for name in names))
+    await _removed(asking, *names)
     return max(each["usable"] for each in taken)
 
 
@@ -126,8 +175,11 @@ async def _official(cluster: Cluster, name: str, values: dict[str, Any], folder:
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    await _until(lambda: _answers(cluster, name))
+    access = Access(cluster.kubeconfig)
+    host = KubernetesHost("bench", access, cast(Helm, None), HostOptions(), timeout=timedelta(seconds=10))
+    await _until(lambda: _answers(cluster, host, name))
     took = time.monotonic() - began
+    await host.close()
     await process.wait()
     await asyncio.to_thread(cluster.run, "delete", "namespace", name, "--wait=false")
     gone = ("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
@@ -135,17 +187,20 @@ async def _official(cluster: Cluster, name: str, values: dict[str, Any], folder:
     return took
 
 
-async def _answers(cluster: Cluster, name: str) -> bool:
-    found = await asyncio.to_thread(cluster.attempt, "get", "secret", f"vc-{name}", "-n", name, "-o", "json")
-    if found.returncode != 0:
+async def _answers(cluster: Cluster, host: KubernetesHost, name: str) -> bool:
+    """Looked at as Moorage looks, over a kept connection: processes of kubectl would slow the CLI down."""
+    exported = await host.kubeconfig(name, name)
+    if exported is None:
         return False
-    document = yaml.safe_load(base64.b64decode(json.loads(found.stdout)["data"]["config"]))
+    document = yaml.safe_load(exported.text())
     service = await asyncio.to_thread(cluster.get, "service", name, "-n", name)
     port = service["spec"]["ports"][0]["nodePort"]
     document["clusters"][0]["cluster"]["server"] = f"https://{cluster.node_address}:{port}"
     kubeconfig = Kubeconfig(yaml.safe_dump(document), secret_name=f"vc-{name}")
     async with VirtualClusterApi(kubeconfig, timeout=timedelta(seconds=5)) as virtual:
-        return await virtual.ready()
+        while not await virtual.ready():  # noqa: ASYNC110 - a cluster sets no event
+            await asyncio.sleep(LOOK_SECONDS)
+    return True
 
 
 async def _until(reached: Callable[[], Awaitable[bool]]) -> None:
@@ -166,10 +221,29 @@ def _resident(stack: Stack) -> float:
 def main() -> int:
     """Print the numbers; exit code 1 when a target was not reached."""
     parser = argparse.ArgumentParser(prog="make bench-host", description=__doc__)
-    parser.add_argument("--runs", type=int, default=10, help="how many of each (default: 10)")
+    parser.add_argument("--runs", type=int, default=10, help="pairs of one each (default: %(default)s)")
+    parser.add_argument("--five", type=int, default=1, help="times five at once (default: %(default)s)")
+    parser.add_argument(
+        "--cycles",
+        type=int,
+        default=0,
+        help="then so many more are made and removed, for the worker's memory",
+    )
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        help="a file that keeps what was measured: the next run adds to it, and tells of all",
+    )
     chosen = parser.parse_args()
+    samples = Samples.kept(chosen.samples)
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
-        numbers = asyncio.run(measure(chosen.runs, Path(folder)))
+        try:
+            asyncio.run(
+                measure(samples, Path(folder), runs=chosen.runs, five=chosen.five, cycles=chosen.cycles)
+            )
+        finally:
+            samples.keep(chosen.samples)
+    numbers = report(samples)
     print(json.dumps(numbers, indent=2))
     return 0 if numbers["reached"] else 1
 
