@@ -66,7 +66,10 @@ class Samples:
 async def measure(samples: Samples, folder: Path, *, runs: int, five: int, cycles: int) -> None:
     """Add to the samples: so many pairs, so many times five at once, so many makings and removals."""
     cluster = find_cluster()
-    async with harbour(cluster, folder) as stack, Asking(stack, patience=PATIENCE) as asking:
+    async with (
+        harbour(cluster, folder) as stack,
+        Asking(stack, patience=PATIENCE, look_every=1) as asking,
+    ):
         samples.load.append(round(os.getloadavg()[0], 1))
         memory = [_resident(stack)]
         samples.memory.append(memory)

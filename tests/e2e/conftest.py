@@ -13,6 +13,8 @@ from tests.environment.systems import Systems
 
 #: A vCluster is up within half a minute on an idle machine; five at once on two busy cores take long.
 PATIENCE = 300.0
+#: Seconds between looks at an environment: each takes time from the vCluster that is waited for.
+LOOK_EVERY = 0.25
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +41,7 @@ async def real(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> As
 @pytest.fixture
 async def alice(real: Stack) -> AsyncIterator[Asking]:
     """A developer who asks for environments."""
-    async with Asking(real, patience=PATIENCE) as asking:
+    async with Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as asking:
         yield asking
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from embedded.stack import Stack
 from tests.e2e.cluster import Cluster
-from tests.e2e.conftest import PATIENCE
+from tests.e2e.conftest import LOOK_EVERY, PATIENCE
 from tests.e2e.using import gone, kubeconfig_of, retried, running_pod
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
@@ -20,7 +20,7 @@ from tests.support.stack import unique
 async def five(real: Stack, cluster: Cluster) -> AsyncIterator[list[str]]:
     """Five that were asked for at once, on two hosts in turn, and are ready. Afterwards all of them go."""
     names = [unique("five") for _ in range(5)]
-    async with Asking(real, patience=PATIENCE) as alice:
+    async with Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as alice:
         for number, name in enumerate(names):
             host = ("local", "second")[number % 2]
             assert (await alice.request(name, host=host)).status_code == 202

@@ -18,8 +18,11 @@ PATIENCE = 120.0
 class Asking:
     """One person's way to the API of a stack."""
 
-    def __init__(self, stack: Stack, person: Person = ALICE, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, stack: Stack, person: Person = ALICE, *, patience: float = PATIENCE, look_every: float = 0.1
+    ) -> None:
         self._patience = patience
+        self._look_every = look_every
         self._http = httpx.AsyncClient(
             base_url=f"{stack.api_url}/api/v1",
             headers={"Authorization": f"Bearer {stack.token_of(person.email)}"},
@@ -73,7 +76,7 @@ class Asking:
                 steps = [f"{row['step']}: {row['state']} {row.get('note')}" for row in shown["steps"]]
                 stands = f"{shown['phase']}: {steps}, {shown['unfinished']}"
                 pytest.fail(f"{name}: not {what} in {self._patience} s but {stands}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self._look_every)
 
     async def until_phase(self, name: str, phase: str) -> dict[str, Any]:
         """Wait until it is in `phase`; fail when it is gone instead."""
