@@ -4,16 +4,17 @@ Everything is imported when a verb needs it: the developer's commands need none 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from starter.cli.app import run
 from starter.cli.failing import CliError, Code, Output
-from starter.cli.operator import OperatorVerbs, ServerOptions, UpOptions
+from starter.cli.operator import OperatorVerbs, ServerOptions, SetupOptions, UpOptions
 
 if TYPE_CHECKING:
-    from activities.registry import Clients
-    from starter.doctor import Check
+    from embedded.stack import Stack
+    from starter.cli.setting_up import Progress
+    from starter.setup.parts import Area, Result
     from worker.settings import CodecServerSettings, Settings
 
     _Settings = TypeVar("_Settings", Settings, CodecServerSettings)
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command that the arguments name; never returns."""
-    run(OperatorVerbs(up=_up, worker=_worker, api=_api, codec_server=_codec_server, doctor=_doctor))
+    run(
+        OperatorVerbs(
+            up=_up, worker=_worker, api=_api, codec_server=_codec_server, setup=_setup, doctor=_doctor
+        )
+    )
 
 
 def _up(options: UpOptions) -> None:
@@ -40,9 +45,28 @@ def _up(options: UpOptions) -> None:
         print(text, flush=True)
 
     try:
-        asyncio.run(up(options.folder, stack, say))
+        asyncio.run(up(options.folder, stack, say, _set_up))
     except StackError as error:
         raise CliError(Code.FAILED, str(error)) from None
+
+
+async def _set_up(stack: "Stack") -> str:
+    """Set the stack up as a platform team would: by the command that they use. What came of it, in words."""
+    import asyncio
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "moorage", "setup",
+        env=stack.env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, problem = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    said = problem.decode(errors="replace").strip().splitlines()
+    return f"NOT COMPLETE: {said[0] if said else ''}" if process.returncode else "by moorage setup"
 
 
 def _worker() -> None:
@@ -148,90 +172,62 @@ def _codec_server(options: ServerOptions) -> None:
         raise CliError(Code.FAILED, f"the codec server cannot listen: {error.strerror}") from None
 
 
-def _doctor(output: Output) -> None:
-    import asyncio
-
-    from starter.cli.render import print_json, print_table
-    from starter.doctor import Finding, examine
-    from worker.clients import open_clients
+def _setup(options: SetupOptions) -> None:
+    from starter.catalogue import load_catalogue
+    from starter.cli.setting_up import Progress, conclude, print_setup_json
+    from starter.setup.parts import Area
     from worker.settings import load_settings
 
     settings = _settings(load_settings)
-
-    async def ask() -> list[Finding]:
-        async with open_clients(settings) as clients:
-            return await examine(_checks(settings, clients))
-
-    findings = asyncio.run(ask())
-    if output is Output.JSON:
-        print_json([finding.model_dump(mode="json") for finding in findings])
-    else:
-        rows = [
-            ["well" if one.well else "NOT WELL", one.system, one.where, f"{one.milliseconds} ms", one.detail]
-            for one in findings
-        ]
-        print_table(["", "system", "where", "took", ""], rows, empty="")
-    if unwell := [one for one in findings if not one.well]:
-        raise CliError(
-            Code.UNREACHABLE,
-            f"{len(unwell)} of {len(findings)} are not well",
-            next_steps=[f"{one.system}: {one.remedy}" for one in unwell if one.remedy],
-        )
+    only, for_people = [Area(each) for each in options.only], options.output is Output.TABLE
+    progress = Progress(sys.stdout) if for_people else None
+    results = _seen_to(settings, only, repair=not options.dry_run, progress=progress)
+    if not for_people:
+        print_setup_json(results, dry_run=options.dry_run)
+    offered = load_catalogue(settings.templates).offered_to([], everything=True) if not only else []
+    templates = [template.name for template in offered]
+    conclude(results, templates, dry_run=options.dry_run, for_people=for_people)
 
 
-def _checks(settings: "Settings", clients: "Clients") -> "list[Check]":
+def _doctor(output: Output) -> None:
+    from starter.cli.setting_up import print_doctor
+    from worker.settings import load_settings
+
+    print_doctor(_seen_to(_settings(load_settings), [], repair=False), output)
+
+
+def _seen_to(
+    settings: "Settings", only: "Sequence[Area]", *, repair: bool, progress: "Progress | None" = None
+) -> "list[Result]":
+    """What came of every part of these areas, or of all; told to `progress` as it comes."""
     import asyncio
-    from datetime import timedelta
+    import signal
 
-    from contracts.sweeping import SWEEP_SCHEDULE
-    from starter.catalogue import load_catalogue
-    from starter.doctor import Check
-    from starter.freezing import state_of_sweep
-    from starter.tokens import load_tokens
-    from worker.connection import check_namespace, connect
-    from worker.converter import data_converter
+    from starter.setup.all_parts import all_parts
+    from starter.setup.parts import chosen, walk
+    from worker.clients import open_clients
+    from worker.settings import SettingsError
 
-    async def temporal() -> str:
-        client = await connect(data_converter(settings.encryption.keyring), patience=timedelta(0))
-        await check_namespace(client, patience=timedelta(0))
-        return f'namespace "{client.namespace}"'
-
-    async def catalogue() -> str:
-        found = await asyncio.to_thread(load_catalogue, settings.templates)
-        return ", ".join(template.name for template in found.offered_to([], everything=True))
-
-    async def ends() -> str:
-        client = await connect(data_converter(settings.encryption.keyring), patience=timedelta(0))
-        return await state_of_sweep(client, settings.sweep)
-
-    checks = [
-        Check("Temporal", _temporal_address(), temporal, "reachable, search attributes are there"),
-        Check("expiry sweep", SWEEP_SCHEDULE, ends, "scheduled"),
-        Check("control plane", settings.control_plane.url, clients.rafay.check),
-    ]
-    if settings.identity and clients.scim:
-        checks.append(Check("identity provider", settings.identity.url, clients.scim.check))
-    for name, host in clients.hosts.items():
-        checks.append(Check("host cluster", name, host.check))
-    checks.append(Check("templates", str(settings.templates), catalogue, "no problem"))
-    if file := settings.api.tokens_file:
-
-        async def tokens() -> None:
-            await asyncio.to_thread(load_tokens, file)
-
-        checks.append(Check("tokens", str(file), tokens, "no problem"))
-    return checks
-
-
-def _temporal_address() -> str:
-    from temporalio.envconfig import ClientConfig
-
-    from worker.connection import DEFAULT_ADDRESS
+    async def see_to() -> "list[Result]":
+        walking = asyncio.current_task()
+        if walking is not None:  # told to stop, it takes back what was made for a moment, as for Ctrl-C
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, walking.cancel)
+        async with open_clients(settings) as clients:
+            parts = chosen(all_parts(settings, clients.rafay, clients.scim, clients.hosts), only)
+            if progress is None:
+                return await walk(parts, repair=repair)
+            with progress.of(parts):
+                return await walk(parts, repair=repair, tell=progress.tell)
 
     try:
-        return ClientConfig.load_client_connect_config().get("target_host", DEFAULT_ADDRESS)
-    except (RuntimeError, ValueError, OSError):
-        return ""
+        return asyncio.run(see_to())
+    except SettingsError as error:
+        raise CliError(Code.BAD_INPUT, "the settings cannot be used", lines=error.problems) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise CliError(
+            Code.INTERRUPTED, "interrupted: what is done stays done", next_steps=["run it again"]
+        ) from None
 
 
 def _settings(load: "Callable[[], _Settings]") -> "_Settings":

@@ -198,6 +198,10 @@ class Host(Protocol):
         """
         ...
 
+    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """Return if a namespace with these labels could be created; nothing is made. Denied says why not."""
+        ...
+
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from clients.errors import NotFound, Unintelligible
+from clients.errors import Denied, NotFound, Unintelligible
 from clients.host import Chart, Kubeconfig, Manifest, Namespace, PersistentVolume, Release, Startup
 from clients.http import Answer, HttpSystem
 from clients.virtual_cluster import VirtualClusterApi
@@ -62,6 +62,11 @@ class SimulatedHost:
     async def check(self) -> str:
         """Its version, which shows that it is reachable and that the token is good."""
         return await self._ask(_TEXT, "GET", "/version", "read version")
+
+    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """Fine if it has labels: real hosts keep us, by a policy, to namespaces that bear a mark."""
+        if not labels:
+            raise Denied(self._system, f"create namespace {name}, as a rehearsal", "it bears no mark")
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]

@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,6 +30,9 @@ DEFAULT_FOLDER = Path(".moorage")
 _OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_")
 #: What ends a stack in a terminal: Ctrl-C, a service manager, the terminal's own end.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+Prepare = Callable[["Stack"], Awaitable[str]]
 
 
 class Stack:
@@ -194,9 +197,12 @@ class Stack:
         self._folder.close()
 
 
-async def up(folder: Path, options: Options, say: Callable[[str], None]) -> None:
+async def up(
+    folder: Path, options: Options, say: Callable[[str], None], prepare: Prepare | None = None
+) -> None:
     """Run a stack until Ctrl-C, SIGTERM or SIGHUP; `say` tells the person what there is and where.
 
+    `prepare` does what a platform team does first, once the stack runs, and says what came of it.
     Raises StackError when it cannot start, or when one of its parts ends by itself; it stops the others.
     """
     loop = asyncio.get_running_loop()
@@ -204,7 +210,7 @@ async def up(folder: Path, options: Options, say: Callable[[str], None]) -> None
     for number in _ENDING_SIGNALS:
         loop.add_signal_handler(number, told.set)
     try:
-        running = asyncio.create_task(_run(folder, options, say))
+        running = asyncio.create_task(_run(folder, options, say, prepare))
         waiting = asyncio.create_task(told.wait())
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -219,12 +225,22 @@ async def up(folder: Path, options: Options, say: Callable[[str], None]) -> None
             loop.remove_signal_handler(number)
 
 
-async def _run(folder: Path, options: Options, say: Callable[[str], None]) -> None:
+async def _run(folder: Path, options: Options, say: Callable[[str], None], prepare: Prepare | None) -> None:
     stack = Stack(folder, options)
     say(f"Starting; the state is kept in {stack.folder}")
     async with stack:
         say(where(stack))
-        await stack.failed()
+        preparing = asyncio.create_task(_prepare(stack, say, prepare))
+        try:
+            await stack.failed()
+        finally:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
+
+
+async def _prepare(stack: Stack, say: Callable[[str], None], prepare: Prepare | None) -> None:
+    if prepare is not None:
+        say(f"{'set up':<16} {await prepare(stack)}")
 
 
 def where(stack: Stack) -> str:

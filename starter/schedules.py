@@ -7,7 +7,9 @@ how ends are frozen.
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from enum import StrEnum
 
+from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
     Schedule,
@@ -20,6 +22,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.messages import TASK_QUEUE
 from contracts.sweeping import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
@@ -66,14 +69,68 @@ def schedules(settings: Sweep) -> Mapping[str, Schedule]:
     }
 
 
+class Difference(StrEnum):
+    """How a schedule that Temporal has differs from the one that there shall be."""
+
+    MISSING = "is missing"
+    OTHER = "is other than it shall be"
+    FORMER = "is none of ours any more"
+
+
+async def differences(client: Client, settings: Sweep) -> Mapping[str, Difference]:
+    """What `reconcile` would see to, by id; empty if nothing. That one is paused is no difference."""
+    wanted = schedules(settings)
+    found = {}
+    for id, schedule in wanted.items():
+        try:
+            there = (await client.get_schedule_handle(id).describe(rpc_timeout=CALL_PATIENCE)).schedule
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            found[id] = Difference.MISSING
+            continue
+        if await _essence(client, there) != await _essence(client, schedule):
+            found[id] = Difference.OTHER
+    return found | dict.fromkeys(await _former(client, wanted), Difference.FORMER)
+
+
+async def _essence(client: Client, schedule: Schedule) -> tuple[object, ...]:
+    """All of a schedule that is ours to say, in values that can be compared."""
+    spec, policy, action = schedule.spec, schedule.policy, schedule.action
+    when = (
+        tuple((one.every, one.offset or timedelta(0)) for one in spec.intervals),
+        spec.jitter,
+        (tuple(spec.calendars), tuple(spec.cron_expressions), tuple(spec.skip), spec.start_at, spec.end_at),
+    )
+    how = (policy.overlap, policy.catchup_window, policy.pause_on_failure)
+    if not isinstance(action, ScheduleActionStartWorkflow):
+        return (when, how, "starts no workflow")
+    given = [await _value(client, one) for one in action.args]
+    return (when, how, action.workflow, action.id, action.task_queue, given)
+
+
+async def _value(client: Client, argument: object) -> object:
+    """An argument: as Temporal gives it back it is a payload, encrypted perhaps with a former key."""
+    if not isinstance(argument, Payload):
+        return argument
+    try:
+        [value] = await client.data_converter.decode([argument], [SweepInput])
+    except Exception:  # whatever is wrong with it, it is not what it shall be
+        return "not to be read"
+    return value
+
+
+async def _former(client: Client, wanted: Mapping[str, Schedule]) -> list[str]:
+    found = await client.list_schedules(rpc_timeout=CALL_PATIENCE)
+    return [one.id async for one in found if one.id.startswith(SCHEDULE_PREFIX) and one.id not in wanted]
+
+
 async def reconcile(client: Client, settings: Sweep) -> None:
     """Make what is missing, change what differs, remove those of ours that are none any more."""
     wanted = schedules(settings)
     for id, schedule in wanted.items():
         await make(client, id, schedule)
-    found = await client.list_schedules(rpc_timeout=CALL_PATIENCE)
-    gone = [one.id async for one in found if one.id.startswith(SCHEDULE_PREFIX) and one.id not in wanted]
-    for id in gone:
+    for id in await _former(client, wanted):
         await client.get_schedule_handle(id).delete(rpc_timeout=CALL_PATIENCE)
 
 

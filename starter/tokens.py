@@ -71,6 +71,11 @@ class Tokens:
     def __init__(self, entries: Sequence[tuple[str, Principal]]) -> None:
         self._entries = [(bytes.fromhex(digest), principal) for digest, principal in entries]
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The addresses of all who have one."""
+        return tuple(principal.email for _, principal in self._entries)
+
     def who(self, token: str) -> Principal | None:
         """Whose token it is. How long it takes does not tell how close a wrong one comes."""
         digest = hashlib.sha256(token.encode()).digest()

@@ -6,6 +6,7 @@ Read by `temporalio.envconfig`: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPO
 
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
@@ -18,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts import search
 
 DEFAULT_ADDRESS = "localhost:7233"
+DEFAULT_NAMESPACE = "default"
 #: How long a process that has just been started waits for Temporal: in a compose file, on a machine
 #: that boots, and on the embedded stack all of them start at once.
 PATIENCE = timedelta(seconds=20)
@@ -43,7 +45,7 @@ async def connect(
     Raises NotConnected.
     """
     config = _load()
-    address = config["target_host"]
+    server = config["target_host"]
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         try:
@@ -56,7 +58,7 @@ async def connect(
         # The SDK has no error of its own for this; it wraps those of its transport.
         except (RuntimeError, RPCError) as error:
             if time.monotonic() > deadline or _is_refusal(error):
-                raise NotConnected(_sentence(address, error)) from error
+                raise NotConnected(_sentence(server, error)) from error
         await asyncio.sleep(PAUSE.total_seconds())
 
 
@@ -85,20 +87,44 @@ async def check_namespace(client: Client, *, patience: timedelta = PATIENCE) -> 
         await asyncio.sleep(PAUSE.total_seconds())
 
 
-async def _missing(client: Client) -> str:
+async def search_attributes_of(client: Client) -> Mapping[str, int]:
+    """The search attributes that the namespace has beside the server's own: names, and types by number.
+
+    Raises RPCError, whatever it is.
+    """
     answer = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)
     )
-    there = dict(answer.custom_attributes)
+    return dict(answer.custom_attributes)
+
+
+async def _missing(client: Client) -> str:
+    there = await search_attributes_of(client)
     lacking = [key for key in search.ALL if there.get(key.name) != int(key.indexed_value_type)]
     if not lacking:
         return ""
     types = {key.name: key.indexed_value_type.name.title().replace("_", "") for key in lacking}
     flags = " ".join(f"--name {name} --type {type_name}" for name, type_name in types.items())
     return (
-        f'namespace "{client.namespace}" lacks search attributes: register them with: '
+        f'namespace "{client.namespace}" lacks search attributes: register them with `moorage setup`, or: '
         f"temporal operator search-attribute create --namespace {client.namespace} {flags}"
     )
+
+
+def address() -> str:
+    """Where Temporal is, by its settings; "" if they cannot be used."""
+    try:
+        return _load()["target_host"]
+    except NotConnected:
+        return ""
+
+
+def namespace_name() -> str:
+    """The namespace, by Temporal's settings."""
+    try:
+        return _load().get("namespace", DEFAULT_NAMESPACE)
+    except NotConnected:
+        return ""
 
 
 def _load() -> ClientConnectConfig:

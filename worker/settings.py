@@ -55,6 +55,10 @@ class ControlPlane(Group):
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority that signed its certificate, if a private one"
     )
+    host_project: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
+        default="moorage-hosts",
+        description="project of the platform team, with the chart repositories; `moorage setup` makes it",
+    )
 
 
 class IdentityProvider(Group):
@@ -69,6 +73,26 @@ class IdentityProvider(Group):
     )
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+
+
+class SignIn(Group):
+    """How people sign in to the control plane by the identity provider. Needed for `moorage setup` only."""
+
+    domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")] = Field(
+        description="domain of the addresses whose people the control plane sends to the identity provider",
+        examples=["example.com"],
+    )
+    metadata_url: Url = Field(
+        description="where the identity provider shows its SAML metadata",
+        examples=["https://idp.example/saml/metadata"],
+    )
+    group_attribute: str = Field(
+        default="groups", description="attribute in which the identity provider says a person's groups"
+    )
+    confirmed: bool = Field(
+        default=False,
+        description="that somebody has signed in so; for control planes that do not tell of their providers",
     )
 
 
@@ -189,6 +213,7 @@ class Settings(Group):
     templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
     control_plane: ControlPlane = Field(description="the control plane")
     identity: IdentityProvider | None = Field(default=None, description="the identity provider, if any")
+    sso: SignIn | None = Field(default=None, description="signing in by the identity provider, if wanted")
     hosts: dict[HostName, HostCluster] = Field(min_length=1, description="the host clusters, by name")
     default_host: HostName | None = Field(
         default=None,
@@ -206,6 +231,13 @@ class Settings(Group):
 
     # Checked field by field, not on the whole: pydantic skips a check of the whole when one field is
     # wrong, and all problems are to be named at once.
+
+    @field_validator("sso")
+    @classmethod
+    def _has_an_identity_provider(cls, sso: SignIn | None, info: ValidationInfo) -> SignIn | None:
+        if sso is not None and info.data.get("identity", sso) is None:
+            raise ValueError("needs an identity provider: set MOORAGE_IDENTITY__URL and its token")
+        return sso
 
     @field_validator("default_host")
     @classmethod

@@ -5,12 +5,13 @@ Releases are in `releases`, what is applied is in `applying`, PersistentVolumes 
 
 import base64
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import Denied, NotYet, Rejected, Unintelligible
+from clients.errors import AlreadyExists, Denied, NotYet, Rejected, Unintelligible
 from clients.helm import Helm
 from clients.host import Kubeconfig, Manifest, Namespace
 from clients.kubernetes import remains, wayin
@@ -25,6 +26,9 @@ from clients.kubernetes.volumes import Volumes
 from clients.kubernetes.wayin import ACCESS_SERVICE, Exposure, HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 
+#: The oldest Kubernetes 1 that hosts: the first in which admission policies, by which Moorage is kept to its
+#: own, are there to stay.
+OLDEST_MINOR = 30
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -63,6 +67,8 @@ class KubernetesHost(Releases, Applying, Volumes):
         version = answer.get("gitVersion")
         if not isinstance(version, str):
             raise Unintelligible(self._system, operation, "the answer holds no gitVersion")
+        if too_old := _too_old(version):
+            raise Rejected(self._system, operation, too_old)
         if lacking := await self.missing_rights():
             detail = f"deploy/rbac.yaml is not applied for the account {account['name']}: it may not"
             raise Denied(self._system, "make environments", f"{detail} {', '.join(lacking)}")
@@ -98,6 +104,13 @@ class KubernetesHost(Releases, Applying, Volumes):
     async def missing_rights(self) -> list[str]:
         """The cluster-wide rights that our account lacks, in words."""
         return await missing(self._api)
+
+    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        # Rights and admission are asked as for a real one; what bears the name already does not matter.
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+        operation, dry = f"create namespace {name}, as a rehearsal", {"dryRun": "All"}
+        with contextlib.suppress(AlreadyExists):
+            await self._api.call("POST", "/api/v1/namespaces", operation, query=dry, body=body)
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
@@ -172,6 +185,14 @@ class KubernetesHost(Releases, Applying, Volumes):
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
         """The API server that the kubeconfig leads to; leaving the context closes its connections."""
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
+
+
+def _too_old(version: str) -> str:
+    """What is wrong with a version; "" if nothing is, or if nobody can tell."""
+    found = re.match(r"v1\.(\d+)", version)
+    if found is None or int(found[1]) >= OLDEST_MINOR:
+        return ""
+    return f"it is Kubernetes {version}, and the oldest that can be a host is 1.{OLDEST_MINOR}"
 
 
 def _namespace(body: Mapping[str, Any]) -> Namespace:

@@ -25,14 +25,14 @@ class Right:
 
 _RBAC = "rbac.authorization.k8s.io"
 
-#: Of the cluster-wide role. What is needed within namespaces the account binds to itself, in each.
+#: Of the cluster-wide role, all of it. What is needed within namespaces the account binds to itself, in each.
 CLUSTER_WIDE = (
     *(Right(verb, "namespaces") for verb in ("create", "get", "delete")),
     Right("create", "rolebindings", _RBAC),
     Right("bind", "clusterroles", _RBAC, "moorage-environment"),
-    Right("list", "nodes"),
-    Right("list", "storageclasses", "storage.k8s.io"),
-    Right("list", "persistentvolumes"),
+    *(Right(verb, "nodes") for verb in ("get", "list")),
+    *(Right(verb, "storageclasses", "storage.k8s.io") for verb in ("get", "list")),
+    *(Right(verb, "persistentvolumes") for verb in ("get", "list")),
 )
 
 

@@ -1,7 +1,8 @@
 """The operator's verbs: what they are called and take. What they do is given by the entry module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,25 @@ class ServerOptions:
     port: int | None
 
 
+class Only(StrEnum):
+    """What `moorage setup` can be kept to, with what that needs."""
+
+    FILES = "files"
+    CONTROL_PLANE = "control-plane"
+    IDENTITY = "identity"
+    HOSTS = "hosts"
+    TEMPORAL = "temporal"
+
+
+@dataclass(frozen=True)
+class SetupOptions:
+    """What `moorage setup` was told. `only` empty is everything."""
+
+    dry_run: bool
+    only: Sequence[Only]
+    output: Output
+
+
 @dataclass(frozen=True)
 class OperatorVerbs:
     """What the verbs do. Each returns when it is over, or raises CliError."""
@@ -38,11 +58,12 @@ class OperatorVerbs:
     worker: Callable[[], None]
     api: Callable[[ServerOptions], None]
     codec_server: Callable[[ServerOptions], None]
+    setup: Callable[[SetupOptions], None]
     doctor: Callable[[Output], None]
 
 
 def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
-    """Add `up`, `worker`, `api`, `codec-server` and `doctor` to the commands."""
+    """Add `up`, `worker`, `api`, `codec-server`, `setup` and `doctor` to the commands."""
     panel = "For the operator"
 
     @app.command(rich_help_panel=panel)
@@ -113,13 +134,40 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
             verbs.codec_server(ServerOptions(bind, port))
 
     @app.command(rich_help_panel=panel)
+    def setup(
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+        ] = False,
+        only: Annotated[
+            list[Only] | None, typer.Option(help="See to this alone, and to what it needs; may be repeated.")
+        ] = None,
+        output: OutputOption = Output.TABLE,
+    ) -> None:
+        """Do what the platform team does once, and check that all of it is so. Again, it changes nothing.
+
+        It makes the host project and its chart repositories in the control plane, and Temporal's namespace,
+        search attributes and schedules; it shows by a throw-away group that groups can be kept; the rest it
+        checks. What only a person can do is said with what to enter where.
+
+        Exit code 0 if all is set up, 1 if something is not, 2 if the settings cannot be used.
+
+        \b
+        Examples: MOORAGE_CONFIG=moorage.toml moorage setup --dry-run
+                  MOORAGE_CONFIG=moorage.toml moorage setup
+                  moorage setup --only temporal
+        """
+        with failures(output):
+            verbs.setup(SetupOptions(dry_run, only or [], output))
+
+    @app.command(rich_help_panel=panel)
     def doctor(output: OutputOption = Output.TABLE) -> None:
-        """Say of each outside system whether it is reachable and its credentials work.
+        """Say whether all that `moorage setup` sees to is as it should be. Changes nothing.
 
         Exit code 0 if all is well, 5 if something is not, 2 if the settings cannot be used.
 
         \b
-        Example: MOORAGE_CONFIG=moorage.toml moorage doctor
+        Examples: MOORAGE_CONFIG=moorage.toml moorage doctor
+                  moorage doctor --output json
         """
         with failures(output):
             verbs.doctor(output)

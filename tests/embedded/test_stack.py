@@ -126,11 +126,12 @@ async def test_whole(stack: Stack) -> None:
 
 @pytest.mark.slow
 async def test_operators_commands_find_it(stack: Stack) -> None:
-    """Ensures that the file of variables is all that `moorage doctor` needs to find every system well."""
-    command = f". {stack.folder / 'environment'} && {sys.executable} -m moorage doctor"
-    doctor = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE, cwd=CHECKOUT)
-    out, _ = await doctor.communicate()
-    assert doctor.returncode == 0, out.decode()
+    """Ensures that the file of variables is all that setup and doctor need to find every system well."""
+    for verb in ("setup", "doctor"):
+        command = f". {stack.folder / 'environment'} && {sys.executable} -m moorage {verb}"
+        process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE, cwd=CHECKOUT)
+        out, _ = await process.communicate()
+        assert process.returncode == 0, out.decode()
 
 
 async def test_second_one_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The parts of one host cluster: itself, its admission, the charts that it can have."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from clients.errors import Denied, Rejected
+from clients.host import Chart, Host
+from contracts.environment import Environment, Spec
+from contracts.naming import LABEL_INSTALLATION, OwnerMark, Prefix, life_of
+from contracts.template import RetainedVolumes, Template
+from contracts.values import compose
+from starter.setup.parts import Area, Found, Kind, Part, well
+
+SYSTEM = "host cluster"
+#: Charts come from repositories that may be far, one by one, on the first call.
+CHARTS_PATIENCE = timedelta(seconds=90)
+#: The name under which something is rehearsed; nothing is ever made under it.
+_REHEARSED = "setup-rehearsal"
+_RBAC = "sed 's/INSTALLATION/{}/' deploy/rbac.yaml | kubectl apply -f -"
+
+
+@dataclass(frozen=True)
+class HostCluster:
+    """Checks of one host cluster. What is wrong there is for its administrator: there are no repairs."""
+
+    name: str
+    host: Host
+    installation: str
+    prefix: Prefix
+    templates: Callable[[], Sequence[Template]]
+
+    def parts(self, files: Part) -> tuple[Part, ...]:
+        """Its parts, in order."""
+        area = Area.HOSTS
+        apply = f"apply its rights as an administrator: {_RBAC.format(self.installation)}"
+        denied = ("refuses us", f"{apply}; or correct the kubeconfig in the settings")
+        cluster = Part(area, SYSTEM, "cluster", self.name, self._cluster, denied=denied)
+        admission = Part(
+            area,
+            SYSTEM,
+            "admission",
+            self.name,
+            self._admission,
+            needs=(cluster, files),
+            denied=("refuses", apply),
+        )
+        charts = Part(
+            area,
+            SYSTEM,
+            "charts",
+            self.name,
+            self._charts,
+            needs=(cluster, files),
+            denied=("the chart repository refuses us", "see to it that charts can be had without a login"),
+            patience=CHARTS_PATIENCE,
+        )
+        return cluster, admission, charts
+
+    async def _cluster(self) -> Found:
+        return well(await self.host.check())
+
+    async def _admission(self) -> Found:
+        ours = {LABEL_INSTALLATION: self.installation}
+        await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", ours)
+        try:
+            await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", {})
+            kept = "and others: the policy of deploy/rbac.yaml does not hold us"
+        except (Denied, Rejected):
+            kept = "and no others"
+        wanting = [one.name for one in self.templates() if one.retained_volumes is RetainedVolumes.DELETE]
+        if wanting:
+            try:
+                await self.host.require_right_to_volumes()
+            except Denied as error:
+                detail = f"template {', '.join(wanting)}: retained volumes are to be deleted: {error.detail}"
+                remedy = "bind the role moorage-volumes, as deploy/rbac.yaml says, or keep such volumes"
+                return Found(Kind.REFUSED, detail, remedy)
+        return well(f"namespaces of this installation can be made, {kept}")
+
+    async def _charts(self) -> Found:
+        problems, known = [], []
+        for template in self.templates():
+            chart = Chart(template.chart.repository or None, template.chart.name, template.chart.version)
+            try:
+                await self.host.check_release(chart, self._values(template))
+            except Rejected as error:
+                problems.append(f"template {template.name}: {error.detail}")
+            known.append(f"{chart.name} {chart.version}")
+        if problems:
+            return Found(Kind.REFUSED, "; ".join(problems), "correct the template, or set chart_repository")
+        return well(f"{', '.join(dict.fromkeys(known))}: there, and takes the values of the templates")
+
+    def _values(self, template: Template) -> Mapping[str, object]:
+        environment = Environment(
+            mark=OwnerMark(installation=self.installation, name=_REHEARSED, life=life_of(_REHEARSED)),
+            prefix=self.prefix,
+            owner="",
+            spec=Spec(template=template.name, team=""),
+            template=template,
+            ttl=template.ttl.default,
+            host=self.name,
+            has_identity_provider=False,
+        )
+        name = environment.derived_name
+        return compose(environment, self.host.planned_overlay(name, name))

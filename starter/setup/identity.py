@@ -1,0 +1,169 @@
+"""The parts of who people are: the directory, signing in, groups of equal names, the look-up of people."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from clients.rafay import Rafay, SignIn
+from clients.scim import Scim
+from starter.people import check_people
+from starter.setup.group_trial import GroupTrial
+from starter.setup.parts import Area, Found, Kind, Part, well
+from worker.settings import SignIn as SignInSettings
+
+SYSTEM = "identity provider"
+#: What the integration is called where somebody has to give it a name.
+INTEGRATION = "moorage"
+#: People that are looked up: enough to see that it works, too few to be throttled for.
+LOOKED_UP = 20
+#: Nobody has this address (RFC 2606 keeps the domain free): a look-up that finds them finds anybody.
+NOBODY = "moorage-setup-nobody@invalid.example"
+_LACKS_A_RIGHT = (
+    "its token lacks a right",
+    "give the token the rights to read users and to make, change and delete groups",
+)
+_GROUPS_DENIED = (
+    "a right is lacking",
+    "groups must be made, read and deleted: by the token in the identity provider, by the API key's user in "
+    "the control plane",
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Checks and repairs of who people are. Without `scim` they are local users of the control plane."""
+
+    rafay: Rafay
+    scim: Scim | None
+    url: str
+    sso: SignInSettings | None
+    trial: GroupTrial
+    people: Callable[[], Sequence[str]]
+
+    def parts(self, key: Part, project: Part, roles: Part, tokens: Part | None) -> tuple[Part, ...]:
+        """Its parts, in order; `key`, `project` and `roles` are the control plane's."""
+        area, parts = Area.IDENTITY, []
+        known_by = [key]
+        system, where = "control plane", self.url
+        if self.scim:
+            system = SYSTEM
+            denied = ("refuses our credentials", "correct them in the settings: MOORAGE_IDENTITY__TOKEN")
+            directory = Part(area, SYSTEM, "directory", self.url, self._directory, denied=denied)
+            parts.append(directory)
+            known_by = [directory]
+            if self.sso:
+                parts.append(
+                    Part(area, SYSTEM, "sign-in", self.sso.domain, self._sign_in, needs=(key, directory))
+                )
+        groups = Part(
+            area,
+            system,
+            "group mapping" if self.scim else "groups",
+            self.trial.name,
+            self.trial.check,
+            self.trial.remove,
+            self.trial.try_it,
+            needs=(*known_by, project, roles) if self.scim else (project, roles),
+            denied=_GROUPS_DENIED,
+        )
+        lookup = Part(
+            area,
+            system,
+            "look-up of people",
+            where,
+            self._lookup,
+            needs=(*known_by, *([tokens] if tokens else [])),
+            denied=_LACKS_A_RIGHT,
+        )
+        return (*parts, groups, lookup)
+
+    async def _directory(self) -> Found:
+        if self.scim:
+            await self.scim.check()
+        if self.sso is None:
+            return well("reachable, token accepted; sign-in is not looked at without [sso]")
+        return well("reachable, token accepted")
+
+    # Signing in. Rafay publishes no call that integrates an identity provider: people do it in its console.
+
+    async def _sign_in(self) -> Found:
+        wanted = self.sso
+        if wanted is None:
+            return well("not wanted")
+        found = await self.rafay.sign_ins()
+        if found is None:
+            return self._untold(wanted)
+        domain = wanted.domain.casefold()
+        one = next((each for each in found if each.domain.casefold() == domain), None)
+        if one is None:
+            detail = f"the control plane does not know an identity provider for {wanted.domain}"
+            remedy = (
+                "integrate it in the control plane's console, and run setup again: it says what comes then"
+            )
+            return Found(Kind.BY_HAND, detail, remedy, _at_the_control_plane(wanted))
+        if one.group_attribute != wanted.group_attribute:
+            detail = (
+                f"the control plane takes groups from the attribute {one.group_attribute or '(none)'} of "
+                f'"{one.name}", and the settings say {wanted.group_attribute}'
+            )
+            return Found(Kind.BY_HAND, detail, f"set its Group Attribute Name to {wanted.group_attribute}")
+        if not one.knows_provider:
+            detail = f'"{one.name}" is begun: the two do not know each other yet'
+            remedy = "enter these at the identity provider, and its metadata in the control plane's console"
+            return Found(Kind.BY_HAND, detail, remedy, _at_the_provider(wanted, one))
+        return well(
+            f'people of {wanted.domain} sign in by "{one.name}", groups come in {one.group_attribute}'
+        )
+
+    def _untold(self, wanted: SignInSettings) -> Found:
+        if wanted.confirmed:
+            return well(f"as the settings say, people of {wanted.domain} sign in by it; nobody else tells")
+        remedy = "see to these in both, let somebody sign in, and set MOORAGE_SSO__CONFIRMED=true"
+        steps = (*_at_the_control_plane(wanted), *_at_the_provider(wanted, SignIn("", wanted.domain)))
+        detail = "this control plane does not tell of its identity providers"
+        return Found(Kind.BY_HAND, detail, remedy, steps)
+
+    # The look-up of people
+
+    async def _lookup(self) -> Found:
+        directory = self.scim or self.rafay
+        where = SYSTEM if self.scim else "control plane, as local users"
+        if await directory.find_user(NOBODY) is not None:
+            detail = f"{NOBODY} was found, whom nobody has made: whoever is asked for is found"
+            return Found(Kind.REFUSED, detail, f"see to the look-up of users in the {SYSTEM}")
+        asked = list(dict.fromkeys(self.people()))[:LOOKED_UP]
+        if not asked:
+            return well(f"people are looked up in the {where}")
+        checked = await check_people(directory, asked)
+        unknown = list(checked.problems)
+        if len(unknown) == len(asked):
+            detail = f"nobody who has a token is known to the {where}: {', '.join(unknown)}"
+            remedy = "correct the addresses in the file of tokens, or make accounts for them"
+            return Found(Kind.BY_HAND, detail, remedy)
+        if unknown:
+            lacking = f"not {', '.join(unknown)}, who can ask for nothing until they are"
+            return well(f"{len(asked) - len(unknown)} of {len(asked)} with a token are known; {lacking}")
+        everybody = "everybody" if len(asked) > 1 else "the one"
+        return well(f"{everybody} who has a token is known to the {where}")
+
+
+def _at_the_control_plane(wanted: SignInSettings) -> tuple[str, ...]:
+    return (
+        "control plane, System > Identity Providers > New:",
+        f"  Name                  {INTEGRATION}",
+        "  IdP Type              yours, or Custom",
+        f"  Domain                {wanted.domain}",
+        f"  Group Attribute Name  {wanted.group_attribute}",
+    )
+
+
+def _at_the_provider(wanted: SignInSettings, known: SignIn) -> tuple[str, ...]:
+    shown = "as the control plane's console shows it"
+    return (
+        "identity provider, a new SAML 2.0 application:",
+        f"  Single sign-on (ACS) URL       {known.acs_url or shown}",
+        f"  Audience (SP Entity ID)        {known.entity_id or shown}",
+        f"  Name ID format                 {known.name_id_format or 'Email Address'}",
+        f"  group attribute statement      {wanted.group_attribute}, all groups of the person, by plain name",
+        "control plane, the same identity provider, its last step:",
+        f"  Identity Provider Metadata     {wanted.metadata_url}",
+    )

@@ -1,0 +1,213 @@
+"""The parts of Temporal: its server, the namespace, our search attributes, our schedules."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import search
+from contracts.durations import format_duration
+from contracts.sweeping import SWEEP_SCHEDULE
+from starter.freezing import Freezer, state_of_sweep
+from starter.schedules import CALL_PATIENCE, Difference, differences, reconcile
+from starter.setup.parts import Area, Found, Kind, Part, well
+from worker.connection import address, connect, namespace_name, search_attributes_of
+from worker.expiry_settings import Sweep
+
+SYSTEM = "Temporal"
+#: How long what has ended is kept in a namespace that setup makes: a month, so that a failure can still be
+#: looked into after a holiday; a history is some 100 kB. It can be changed at any time.
+RETENTION = timedelta(days=30)
+#: Longest wait until what was made is known everywhere: servers look anew every 10 s.
+KNOWN_PATIENCE = timedelta(seconds=45)
+_PAUSE_SECONDS = 0.5
+#: What a server answers that shows such things to administrators only, as Temporal Cloud does.
+_NOT_SHOWN = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+
+
+@dataclass
+class Temporal:
+    """Checks and repairs of the server and namespace that the TEMPORAL_* settings name."""
+
+    converter: DataConverter
+    sweep: Sweep
+    _client: Client | None = field(default=None, init=False)
+    _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Its parts, in order."""
+        area = Area.TEMPORAL
+        server = Part(area, SYSTEM, "server", address(), self._server)
+        namespace = Part(
+            area,
+            SYSTEM,
+            "namespace",
+            namespace_name(),
+            self._namespace,
+            self._make_namespace,
+            needs=(server,),
+            denied=_denied("make namespaces", "have somebody make it who has it"),
+        )
+        attributes = Part(
+            area,
+            SYSTEM,
+            "search attributes",
+            namespace_name(),
+            self._attributes,
+            self._add_attributes,
+            needs=(namespace,),
+            denied=_denied("register search attributes", "have somebody register them who has it"),
+        )
+        schedules = Part(
+            area,
+            SYSTEM,
+            "schedules",
+            SWEEP_SCHEDULE,
+            self._schedules,
+            self._reconcile,
+            needs=(attributes,),
+            denied=_denied("see and make schedules", "no worker can start without it"),
+        )
+        return server, namespace, attributes, schedules
+
+    async def client(self) -> Client:
+        """The connection, made once. Raises NotConnected."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connect(self.converter, patience=timedelta(0))
+            return self._client
+
+    async def _server(self) -> Found:
+        client = await self.client()
+        return well(f"reachable, credentials accepted, at {client.service_client.config.target_host}")
+
+    async def _namespace(self) -> Found:
+        client = await self.client()
+        name = client.namespace
+        request = DescribeNamespaceRequest(namespace=name)
+        try:
+            found = await client.workflow_service.describe_namespace(request, timeout=CALL_PATIENCE)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return Found(Kind.MISSING, f'there is no namespace "{name}"', "make it")
+            if error.status in _NOT_SHOWN:
+                return well(f'"{name}"; this server does not show it to us')
+            raise
+        kept = found.config.workflow_execution_retention_ttl.ToTimedelta()
+        return well(f'"{name}", which keeps what has ended for {format_duration(kept)}')
+
+    async def _make_namespace(self) -> str:
+        client = await self.client()
+        kept = Duration()
+        kept.FromTimedelta(RETENTION)
+        request = RegisterNamespaceRequest(
+            namespace=client.namespace,
+            description="Moorage's environments",
+            workflow_execution_retention_period=kept,
+        )
+        try:
+            await client.workflow_service.register_namespace(request, timeout=CALL_PATIENCE)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.ALREADY_EXISTS:
+                raise
+        await self._until_known()
+        return f'made namespace "{client.namespace}"'
+
+    async def _until_known(self) -> None:
+        """Return when the server's other parts know the namespace, too."""
+        client = await self.client()
+        until = _now() + KNOWN_PATIENCE.total_seconds()
+        while True:
+            try:
+                await search_attributes_of(client)
+                [one async for one in await client.list_schedules(page_size=1, rpc_timeout=CALL_PATIENCE)]
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND and _now() < until:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    continue
+                if error.status not in _NOT_SHOWN:
+                    raise
+            return
+
+    # Search attributes
+
+    async def _attributes(self) -> Found:
+        client = await self.client()
+        try:
+            there = await search_attributes_of(client)
+        except RPCError as error:
+            if error.status not in _NOT_SHOWN:
+                raise
+            names = ", ".join(key.name for key in search.ALL)
+            return well(f"this server does not show them to us: see that it has {names}")
+        types = {key.name: int(key.indexed_value_type) for key in search.ALL}
+        wrong = [name for name, number in types.items() if there.get(name, number) != number]
+        if wrong:
+            detail = f"{', '.join(wrong)}: there already, with another type"
+            return Found(Kind.REFUSED, detail, "use a namespace of Moorage's own: types cannot be changed")
+        if missing := [name for name in types if name not in there]:
+            return Found(Kind.MISSING, f"{', '.join(missing)}: not registered", "register them")
+        return well(", ".join(types))
+
+    async def _add_attributes(self) -> str:
+        client = await self.client()
+        there = await search_attributes_of(client)
+        adding = {key.name: key.indexed_value_type.value for key in search.ALL if key.name not in there}
+        request = AddSearchAttributesRequest(namespace=client.namespace)
+        for name, number in adding.items():
+            request.search_attributes[name] = number  # type: ignore[assignment]
+        try:
+            await client.operator_service.add_search_attributes(request)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.ALREADY_EXISTS:
+                raise
+        until = _now() + KNOWN_PATIENCE.total_seconds()
+        while not set(adding) <= set(await search_attributes_of(client)):
+            if _now() > until:
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return f"registered {', '.join(adding)}"
+
+    # Schedules
+
+    async def _schedules(self) -> Found:
+        client = await self.client()
+        found = await differences(client, self.sweep)
+        if found:
+            detail = "; ".join(f"{id} {difference}" for id, difference in found.items())
+            new = all(difference is Difference.MISSING for difference in found.values())
+            kind = Kind.MISSING if new else Kind.WRONG
+            return Found(
+                kind, f"{detail}; without it no environment ends" if new else detail, "bring in line"
+            )
+        state = await Freezer(client, self.sweep).state()
+        if state and not state.by:
+            detail = f"ALL ENDS ARE FROZEN, and not by `moorage freeze`: {state.reason}"
+            remedy = "if nobody means it, `moorage thaw`; else `moorage thaw` and `moorage freeze --reason …`"
+            return Found(Kind.BY_HAND, detail, remedy)
+        return well(f"the sweep is scheduled: {await state_of_sweep(client, self.sweep)}")
+
+    async def _reconcile(self) -> str:
+        client = await self.client()
+        found = await differences(client, self.sweep)
+        await reconcile(client, self.sweep)
+        verbs = {
+            Difference.MISSING: "made",
+            Difference.OTHER: "corrected",
+            Difference.FORMER: "removed",
+        }
+        return ", ".join(f"{verbs[difference]} {id}" for id, difference in found.items())
+
+
+def _denied(right: str, otherwise: str) -> tuple[str, str]:
+    return f"our credentials may not {right}", f"give them the right to {right}: {otherwise}"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
