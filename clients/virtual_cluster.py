@@ -44,6 +44,20 @@ _DEFINITION = "CustomResourceDefinition"
 _FIRST = ("Namespace", _DEFINITION)
 
 
+#: A virtual API server that is ready answers by then: what takes longer is a fault.
+FIRST_CALL_TIMEOUT = timedelta(seconds=10)
+
+
+async def version_with(kubeconfig: str) -> str:
+    """The Kubernetes version that the API server gives to whoever holds this kubeconfig, as it is written.
+
+    ClientError if it does not, ValueError for what is no kubeconfig.
+    """
+    read = Kubeconfig(kubeconfig, secret_name="of the environment")  # noqa: S106 - a name, for messages
+    async with VirtualClusterApi(read, timeout=FIRST_CALL_TIMEOUT) as cluster:
+        return await cluster.version()
+
+
 class VirtualClusterApi:
     """A `clients.host.VirtualCluster`. Leaving the context closes its connections."""
 

@@ -10,16 +10,12 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 
-from clients.host import Kubeconfig
-from clients.virtual_cluster import VirtualClusterApi
+from clients.virtual_cluster import version_with
 from embedded.stack import DEFAULT_FOLDER, Stack, StackError, where
 from embedded.stack_options import Options
 
-#: The virtual API server is ready by then: what takes longer is a fault.
-FIRST_CALL_TIMEOUT = timedelta(seconds=10)
 NAME = "demo"
 
 
@@ -36,7 +32,8 @@ async def demo(folder: Path, *, keep: bool) -> None:
         await _moorage(stack, "request", NAME, "small")
         kubeconfig = stack.folder / f"{NAME}.kubeconfig"
         await _moorage(stack, "kubeconfig", NAME, "--file", str(kubeconfig))
-        await _first_call(Kubeconfig(await asyncio.to_thread(kubeconfig.read_text), secret_name=NAME))
+        _title("GET /version, with the kubeconfig as it was written")
+        print(f"Kubernetes {await version_with(await asyncio.to_thread(kubeconfig.read_text))}")
         await _moorage(stack, "list")
         await _moorage(stack, "delete", NAME, "--yes")
         kubeconfig.unlink()
@@ -55,12 +52,6 @@ async def _moorage(stack: Stack, *arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(*command, env=environment)
     if code := await process.wait():
         raise CommandFailed(f"moorage {arguments[0]} ended with exit code {code}")
-
-
-async def _first_call(kubeconfig: Kubeconfig) -> None:
-    _title(f"GET {kubeconfig.server}/version, with the kubeconfig as it was written")
-    async with VirtualClusterApi(kubeconfig, timeout=FIRST_CALL_TIMEOUT) as cluster:
-        print(f"Kubernetes {await cluster.version()}")
 
 
 def _shown(stack: Stack, *arguments: str) -> str:

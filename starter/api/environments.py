@@ -16,6 +16,7 @@ from starter.api.models import EnvironmentRequest
 from starter.api.parts import Asking, Parts, TheParts
 from starter.api.problems import ApiProblem
 from starter.asking import NotValid, Wish, people_problems, plan, status_at_start
+from starter.catalogue import Catalogue
 from starter.listing import Filters, list_environments
 from starter.people import check_people
 from starter.reading import Standing
@@ -105,7 +106,8 @@ async def list_of_environments(
 @router.get("/environments/{name}")
 async def show_environment(name: str, parts: TheParts, principal: Asking) -> EnvironmentView:
     """How an environment stands, or how its last life ended."""
-    return (await parts.environment(name, principal, Verb.SHOW)).view
+    standing = await parts.environment(name, principal, Verb.SHOW)
+    return _beside_catalogue(standing, parts.catalogue.current())
 
 
 @router.delete("/environments/{name}", status_code=HTTPStatus.ACCEPTED)
@@ -130,6 +132,23 @@ async def resume_teardown(
 ) -> Done:
     """Try again to undo what a teardown has given up on. For the platform team."""
     return await _change(parts, principal, name, Verb.RESUME_TEARDOWN, idempotency_key)
+
+
+def _beside_catalogue(standing: Standing, catalogue: Catalogue) -> EnvironmentView:
+    """The view, and what has become since of the template that it was made from."""
+    view, kept = standing.view, standing.status.environment.template if standing.status else None
+    now = catalogue.get(view.template)
+    if standing.ended or kept is None or now is None or now == kept:
+        return view
+    if now.version > kept.version:
+        return view.model_copy(update={"template_newer": now.version})
+    if now.version == kept.version:
+        remark = (
+            f"The template {kept.name} has changed since, and is version {now.version} still: "
+            "the platform team should raise it."
+        )
+        return view.model_copy(update={"remark": f"{view.remark} {remark}".strip()})
+    return view
 
 
 async def _with_people_checked(parts: Parts, start: EnvironmentStart, wish: Wish) -> EnvironmentStart:

@@ -7,6 +7,7 @@ import typer
 
 from starter.cli.failing import CliError, Code, Output
 from starter.cli.session import OutputOption, failures, session
+from starter.cli.trying import try_template
 
 if TYPE_CHECKING:
     from starter.checking import CatalogueCheck
@@ -91,4 +92,5 @@ def group() -> typer.Typer:
     verbs = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
     verbs.callback(invoke_without_command=True)(templates)
     verbs.command("check")(check)
+    verbs.command("try")(try_template)
     return verbs

@@ -22,19 +22,35 @@ def follow_until(
     api: "Api", name: str, life: str, done: Done, output: Output, *, to_stdout: bool = False
 ) -> EnvironmentView:
     """Follow this life until `done` or its end; the last state. Ctrl-C ends the command, and nothing else."""
+    seen: list[EnvironmentView] = []
+    try:
+        return follow(api, name, life, done, output, to_stdout=to_stdout, saw=seen.append)
+    except KeyboardInterrupt:
+        _stopped_watching(name, seen[-1] if seen else None)
+
+
+def follow(
+    api: "Api",
+    name: str,
+    life: str,
+    done: Done,
+    output: Output,
+    *,
+    to_stdout: bool = False,
+    saw: Callable[[EnvironmentView], object] = lambda _: None,
+) -> EnvironmentView:
+    """The same for a command that goes on after Ctrl-C; `saw` is told each state."""
     out = sys.stdout if to_stdout else sys.stderr
     view: EnvironmentView | None = None
-    try:
-        with showing(out, output) as show:
-            for seen in api.follow(name):
-                if life and seen.life and seen.life != life:
-                    break
-                view = seen
-                show.update(view)
-                if view.ended or done(view):
-                    break
-    except KeyboardInterrupt:
-        _stopped_watching(name, view)
+    with showing(out, output) as show:
+        for seen in api.follow(name):
+            if life and seen.life and seen.life != life:
+                break
+            view = seen
+            saw(view)
+            show.update(view)
+            if view.ended or done(view):
+                break
     if view is None:
         raise CliError(Code.NOT_FOUND, f"{name} is gone, and its name is in use again")
     return view
