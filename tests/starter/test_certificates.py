@@ -1,0 +1,35 @@
+"""The certificate as people see it: what is left, and what is kept because the template says so."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.environment import Certificate, Finding, StepName, System
+from starter.cli.render import print_certificate
+from starter.views import certificate_view
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def certificate(**vcluster: tuple[str, ...]) -> Certificate:
+    findings = (
+        Finding(step=StepName.NAMESPACE, system=System.HOST_CLUSTER),
+        Finding(step=StepName.VCLUSTER, system=System.HOST_CLUSTER, **vcluster),
+    )
+    return Certificate(inspected_at=NOW, findings=findings)
+
+
+def test_what_is_kept_is_named_and_does_not_count_as_left(capsys: pytest.CaptureFixture[str]) -> None:
+    view = certificate_view(certificate(kept=("PersistentVolume pv-1",)))
+    assert view.nothing_left
+    [system] = view.systems
+    assert (system.left, system.kept) == ((), ("PersistentVolume pv-1",))
+    print_certificate(view)
+    assert "nothing left; kept, as the template says: PersistentVolume pv-1" in capsys.readouterr().out
+
+
+def test_what_is_left_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    view = certificate_view(certificate(left=("Pod x",), kept=("PersistentVolume pv-1",)))
+    assert not view.nothing_left
+    print_certificate(view)
+    assert "Pod x; kept, as the template says: PersistentVolume pv-1" in capsys.readouterr().out
