@@ -162,16 +162,23 @@ class ClusterImport(ImportStep):
 
 
 async def _patiently(call: Callable[[], Awaitable[_T]], waiting_for: str) -> _T:
-    """Make the call again while what it asks for is still being made, until the activity's time is over."""
+    """Make the call again while that may help, until the activity's time is over.
+
+    Here, and not by another try of the step: what a vCluster that has just started has taken of many objects
+    need not be sent again because it did not answer for one of them.
+    """
     results: list[_T] = []
     errors: list[client.ClientError] = []
 
     async def tried() -> str:
         try:
             results.append(await call())
-        except (client.NotYet, client.Throttled) as error:
+        except client.ClientError as error:
+            if not error.retryable:
+                raise
             errors.append(error)
-            return waiting_for
+            why = "" if isinstance(error, client.NotYet) else f", which could not {error.operation} just now"
+            return waiting_for + why
         return ""
 
     if await progress.until(tried):

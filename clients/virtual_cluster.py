@@ -75,6 +75,7 @@ class VirtualClusterApi:
             verify=_tls(cluster, user),
         )
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._applied: list[Manifest] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,7 +103,7 @@ class VirtualClusterApi:
         return version
 
     async def apply(self, manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
-        """Make all of them be there, with `labels` added to each; again does nothing more.
+        """Make all of them be there, with `labels` added to each; again goes on where it had to stop.
 
         Namespaces and definitions of kinds come first, the rest in the given order. Rejected for what is
         no Kubernetes object or of a kind that it does not know; Throttled for a kind that these
@@ -111,6 +112,8 @@ class VirtualClusterApi:
         objects = _objects(manifests)
         defined = {_group_defined(each) for each in objects if each["kind"] == _DEFINITION}
         for each in sorted(objects, key=lambda each: each["kind"] not in _FIRST):
+            if each in self._applied:
+                continue
             path = await self._path(each, defined)
             metadata = each["metadata"]
             body = {
@@ -125,6 +128,7 @@ class VirtualClusterApi:
                 body=body,  # JSON is YAML
                 headers={"Content-Type": "application/apply-patch+yaml"},
             )
+            self._applied.append(each)
 
     async def present(self, manifests: Sequence[Manifest]) -> list[str]:
         """Which of them are there, as `Kind name` or `Kind namespace/name`."""

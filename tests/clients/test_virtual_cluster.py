@@ -16,10 +16,10 @@ import yaml
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Throttled
 from clients.host import Chart, Host, Kubeconfig, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
-from embedded.faults import Fault, FaultKind
+from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.host.authority import server_certificate
 from tests.support.simulated_host import RunningHost, running_host
-from tests.support.stand_ins import set_faults
+from tests.support.stand_ins import control, set_faults
 
 CHART = Chart(None, "vcluster", "0.30.0")
 VALUES = {"controlPlane": {"distro": {"k8s": {"version": "v1.35.2"}}}}
@@ -236,6 +236,24 @@ class TestApply:
         assert await virtual.present([INNER]) == []
         await virtual.apply([INNER], {})
         assert await virtual.present([INNER]) == ["Namespace inner"]
+
+    async def test_goes_on_where_it_had_to_stop(self, running: RunningHost, virtual: VirtualCluster) -> None:
+        manifests = [INNER, CONFIG, ROLE]
+        set_faults(
+            running.url, Fault(operation="virtual.apply", kind=FaultKind.STATUS, status=503, share=0.5)
+        )
+        before = control(running.url, "GET", CALLS_PATH).get("virtual.apply", 0)
+        failures = 0
+        while True:
+            try:
+                await virtual.apply(manifests, {})
+            except ServerFailed:
+                failures += 1
+            else:
+                break
+        calls = control(running.url, "GET", CALLS_PATH).get("virtual.apply", 0) - before
+        assert calls == len(manifests) + failures, "it has sent again what had been taken"
+        set_faults(running.url)
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not on the PATH")
