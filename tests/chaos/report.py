@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from contracts.environment import StepName
+
 COMMAND = "make chaos"
 #: What a step is called in the parameters of tests: it makes the rows of a table.
 ROW = "step"
+_CELL = "cell of the page of guarantees"
+_ORDER = tuple(StepName)
 _ABOUT = """# What holds
 
 Every cell is an environment that was made or unmade on the embedded stack while something was done to it,
@@ -53,15 +57,26 @@ class _Page:
             parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
             row = str(parameters.pop(ROW, ""))
             column = ", ".join(map(str, parameters.values()))
-            verdict = "held" if report.passed else "skipped" if report.skipped else "**BROKEN**"
             what = item.originalname.removeprefix("test_").replace("_", " ")
-            numbers = "; ".join(f"{name} {value}" for name, value in report.user_properties)
-            cell = f"{verdict} ({report.duration:.0f} s{'; ' + numbers if numbers else ''})"
-            self._cells[marker.args[0]][what][row, column] = cell
+            # With the report, which is what goes from a process that tests to the one that writes the page.
+            report.user_properties.append((_CELL, [marker.args[0], what, row, column]))
         return report
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes note of what came of a test."""
+        properties = dict(report.user_properties)
+        if _CELL not in properties:
+            return
+        promise, what, row, column = properties.pop(_CELL)
+        verdict = "held" if report.passed else "skipped" if report.skipped else "**BROKEN**"
+        numbers = "; ".join(f"{name} {value}" for name, value in properties.items())
+        cell = f"{verdict} ({report.duration:.0f} s{'; ' + numbers if numbers else ''})"
+        self._cells[promise][what][row, column] = cell
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes the page."""
+        if hasattr(session.config, "workerinput"):
+            return  # one of several that test; another one writes
         cells = [
             cell for promise in self._cells.values() for table in promise.values() for cell in table.values()
         ]
@@ -92,6 +107,8 @@ def _table(what: str, cells: dict[tuple[str, str], str]) -> list[str]:
         f"| {what} | {' | '.join(column or 'result' for column in columns)} |",
         "| --- |" + " --- |" * len(columns),
     ]
+    # Several processes test, so what comes first depends on chance: the steps' own order does not.
+    rows.sort(key=lambda row: _ORDER.index(row) if row in _ORDER else len(_ORDER))
     return head + [
         f"| {row} | {' | '.join(cells.get((row, column), '') for column in columns)} |" for row in rows
     ]
