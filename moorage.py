@@ -31,8 +31,9 @@ def main() -> None:
 
 def _up(options: UpOptions) -> None:
     import asyncio
+    import json
 
-    from embedded.stack import Options, StackError, up
+    from embedded.stack import Options, StackError, addresses, up, where
 
     stack = Options(
         fresh=options.fresh,
@@ -41,11 +42,16 @@ def _up(options: UpOptions) -> None:
         temporal_port=options.temporal_port,
     )
 
+    for_people = options.output is Output.TABLE
+
     def say(text: str) -> None:
-        print(text, flush=True)
+        print(text, file=sys.stdout if for_people else sys.stderr, flush=True)
+
+    def announce(stack: "Stack") -> None:
+        print(where(stack) if for_people else json.dumps(addresses(stack)), flush=True)
 
     try:
-        asyncio.run(up(options.folder, stack, say, _set_up))
+        asyncio.run(up(options.folder, stack, say, _set_up, announce))
     except StackError as error:
         raise CliError(Code.FAILED, str(error)) from None
 

@@ -21,7 +21,7 @@ from embedded.stack_recipes import HOST, UI, Recipes
 
 __all__ = [
     "DEFAULT_FOLDER", "HOST", "LOCAL_PERSON", "AlreadyRunning", "ChildFailed", "Options", "Part", "Person",
-    "Stack", "StackError", "up",
+    "Stack", "StackError", "addresses", "up", "where",
 ]  # fmt: skip
 
 #: Where the state is when nobody says otherwise.
@@ -198,10 +198,15 @@ class Stack:
 
 
 async def up(
-    folder: Path, options: Options, say: Callable[[str], None], prepare: Prepare | None = None
+    folder: Path,
+    options: Options,
+    say: Callable[[str], None],
+    prepare: Prepare | None = None,
+    announce: Callable[[Stack], None] | None = None,
 ) -> None:
-    """Run a stack until Ctrl-C, SIGTERM or SIGHUP; `say` tells the person what there is and where.
+    """Run a stack until Ctrl-C, SIGTERM or SIGHUP; `say` tells the person what happens.
 
+    `announce` is called once it runs, to tell where everything is; without it, `say` is told in words.
     `prepare` does what a platform team does first, once the stack runs, and says what came of it.
     Raises StackError when it cannot start, or when one of its parts ends by itself; it stops the others.
     """
@@ -210,7 +215,7 @@ async def up(
     for number in _ENDING_SIGNALS:
         loop.add_signal_handler(number, told.set)
     try:
-        running = asyncio.create_task(_run(folder, options, say, prepare))
+        running = asyncio.create_task(_run(folder, options, say, prepare, announce))
         waiting = asyncio.create_task(told.wait())
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -225,11 +230,20 @@ async def up(
             loop.remove_signal_handler(number)
 
 
-async def _run(folder: Path, options: Options, say: Callable[[str], None], prepare: Prepare | None) -> None:
+async def _run(
+    folder: Path,
+    options: Options,
+    say: Callable[[str], None],
+    prepare: Prepare | None,
+    announce: Callable[[Stack], None] | None,
+) -> None:
     stack = Stack(folder, options)
     say(f"Starting; the state is kept in {stack.folder}")
     async with stack:
-        say(where(stack))
+        if announce is None:
+            say(where(stack))
+        else:
+            announce(stack)
         preparing = asyncio.create_task(_prepare(stack, say, prepare))
         try:
             await stack.failed()
@@ -241,6 +255,26 @@ async def _run(folder: Path, options: Options, say: Callable[[str], None], prepa
 async def _prepare(stack: Stack, say: Callable[[str], None], prepare: Prepare | None) -> None:
     if prepare is not None:
         say(f"{'set up':<16} {await prepare(stack)}")
+
+
+def addresses(stack: Stack) -> dict[str, str]:
+    """Where everything is, for programs; the files named hold what must not be printed."""
+    found = {
+        "api": (Part.API, stack.api_url),
+        "temporal_ui": (Part.TEMPORAL, stack.ui_url),
+        "temporal": (Part.TEMPORAL, stack.temporal_address),
+        "control_plane": (Part.CONTROL_PLANE, stack.url(Part.CONTROL_PLANE)),
+        "directory": (Part.DIRECTORY, stack.url(Part.DIRECTORY)),
+        "host": (Part.HOST, stack.url(Part.HOST)),
+        "codec_server": (Part.CODEC_SERVER, stack.url(Part.CODEC_SERVER)),
+        "person": (Part.API, stack.options.people[0].email),
+    }
+    folder = stack.folder.resolve()
+    return {name: text for name, (part, text) in found.items() if part in stack.options.parts} | {
+        "connection": str(folder / "connection.json"),
+        "environment": str(folder / "environment"),
+        "logs": str(folder / "logs"),
+    }
 
 
 def where(stack: Stack) -> str:

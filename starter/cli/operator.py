@@ -21,6 +21,7 @@ class UpOptions:
     api_port: int | None
     ui_port: int | None
     temporal_port: int | None
+    output: Output
 
 
 @dataclass(frozen=True)
@@ -79,26 +80,28 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         temporal_port: Annotated[
             int | None, typer.Option(min=1, max=65535, help="Port of the Temporal server.")
         ] = None,
+        output: OutputOption = Output.TABLE,
     ) -> None:
         """Run all of Moorage on this machine, with stand-ins for the outside systems, until Ctrl-C.
 
-        Without ports: those of the last run, or free ones.
+        Without ports: those of the last run, or free ones. With --output json: once it runs, where
+        everything is as one line of JSON on standard output, and all else on standard error.
 
         \b
         Examples: moorage up
                   moorage up --fresh --api-port 7400
         """
-        with failures(Output.TABLE):
-            verbs.up(UpOptions(state, fresh, api_port, ui_port, temporal_port))
+        with failures(output):
+            verbs.up(UpOptions(state, fresh, api_port, ui_port, temporal_port, output))
 
     @app.command(rich_help_panel=panel)
-    def worker() -> None:
+    def worker(output: OutputOption = Output.TABLE) -> None:
         """Run a worker, with the settings of the environment, until SIGTERM.
 
         \b
         Example: MOORAGE_CONFIG=moorage.toml moorage worker
         """
-        with failures(Output.TABLE):
+        with failures(output):
             verbs.worker()
 
     @app.command(rich_help_panel=panel)
@@ -107,13 +110,14 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         port: Annotated[
             int | None, typer.Option(min=1, max=65535, help="Port to listen on, over the settings.")
         ] = None,
+        output: OutputOption = Output.TABLE,
     ) -> None:
         """Run the HTTP API, with the settings of the environment, until SIGTERM.
 
         \b
         Example: MOORAGE_CONFIG=moorage.toml moorage api --port 7400
         """
-        with failures(Output.TABLE):
+        with failures(output):
             verbs.api(ServerOptions(bind, port))
 
     @app.command("codec-server", rich_help_panel=panel)
@@ -122,6 +126,7 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         port: Annotated[
             int | None, typer.Option(min=1, max=65535, help="Port to listen on, over the settings.")
         ] = None,
+        output: OutputOption = Output.TABLE,
     ) -> None:
         """Decrypt for Temporal's Web UI, for the platform team, until SIGTERM.
 
@@ -130,7 +135,7 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         \b
         Example: MOORAGE_CONFIG=moorage.toml moorage codec-server --port 7401
         """
-        with failures(Output.TABLE):
+        with failures(output):
             verbs.codec_server(ServerOptions(bind, port))
 
     @app.command(rich_help_panel=panel)

@@ -5,13 +5,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from contracts.base import Frozen
 from starter.cli.failing import CliError, Code, Output
 from starter.cli.session import OutputOption, complete_template, session
 
@@ -27,7 +27,8 @@ _SHARE_OF_NAME = 18
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class Check(Frozen):
+@dataclass(frozen=True)
+class Check:
     """One thing that was tried."""
 
     what: str
@@ -36,7 +37,8 @@ class Check(Frozen):
     detail: str = ""
 
 
-class Trial(Frozen):
+@dataclass(frozen=True)
+class Trial:
     """What a trial has shown. It is well when every check is; an interrupted one is not."""
 
     template: str
@@ -81,7 +83,7 @@ def try_template(
         with _signals_as_ctrl_c():
             trial = trying.run(team, host)
         if output is Output.JSON:
-            print_json(trial.model_dump(mode="json"))
+            print_json(asdict(trial))
         else:
             _print(trial)
         if not trial.well:
