@@ -63,6 +63,9 @@ class Mail:
             raise _of_code(error.smtp_code, operation, "it refuses the mail") from None
         except smtplib.SMTPNotSupportedError:
             raise Rejected(_SYSTEM, operation, "it does not offer what the settings ask for") from None
+        except ssl.SSLCertVerificationError as error:
+            detail = f"the certificate of {self._host} is not trusted: {error.verify_message}"
+            raise Unreachable(_SYSTEM, operation, detail) from None
         except (OSError, smtplib.SMTPException) as error:
             detail = f"no mail server answers at {self._host} ({type(error).__name__})"
             raise Unreachable(_SYSTEM, operation, detail) from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import email
+import ssl
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -71,8 +72,10 @@ class Mailbox:
 
 
 @asynccontextmanager
-async def mail_server(password: str | None = None) -> AsyncIterator[Mailbox]:
-    """A running mail server; with a `password`, for "moorage" only."""
+async def mail_server(
+    password: str | None = None, *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Mailbox]:
+    """A running mail server; with a `password`, for "moorage" only. With `starttls`, no mail in clear."""
     mailbox = Mailbox()
 
     def lets_in(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
@@ -90,9 +93,11 @@ async def mail_server(password: str | None = None) -> AsyncIterator[Mailbox]:
                 authenticator=lets_in if needed else None,
                 auth_required=needed,
                 auth_require_tls=False,
+                tls_context=starttls,
+                require_starttls=starttls is not None,
             )
 
-    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0, ssl=tls)
     mailbox.port = server.sockets[0].getsockname()[1]
     try:
         yield mailbox

@@ -5,7 +5,16 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleSpec, ScheduleState
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleState,
+)
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import WorkflowEnvironment
 
@@ -275,6 +284,7 @@ async def test_when_ends_are_frozen_nothing_ends_and_after_it_everything_does(be
     """Ensures that a paused schedule is a freeze for every sweep, and nobody loses notice by it."""
     [over] = await many(bench, 1, -5)
     [soon] = await many(bench, 1, -5, warnings=["5m"])
+    [long_over] = await many(bench, 1, -86400, warnings=["5m"])
     action = ScheduleActionStartWorkflow("none", id="none", task_queue="none")
     schedule = await bench.client.create_schedule(
         SWEEP_SCHEDULE,
@@ -299,9 +309,42 @@ async def test_when_ends_are_frozen_nothing_ends_and_after_it_everything_does(be
             assert line_of(thawed.warned, soon), "it ended without the notice that it could not have before"
             status = await soon.query(EnvironmentWorkflow.status)
             assert status.expires_at > datetime.now(UTC) + timedelta(minutes=4)
+            assert line_of(thawed.warned, long_over), "a day of being frozen has taken its notice away"
+            status = await long_over.query(EnvironmentWorkflow.status)
+            assert status.expires_at > datetime.now(UTC) + timedelta(minutes=4)
     finally:
         await schedule.delete()
     await soon.terminate()
+    await long_over.terminate()
+
+
+async def test_a_schedule_that_was_paused_goes_on_with_the_next_sweep(bench: Bench) -> None:
+    """Ensures that what was missed while ends were frozen is not made up for, sweep after sweep."""
+    # Overlaps are allowed here, so that every one that is begun can be counted.
+    action = ScheduleActionStartWorkflow("none", id=fresh_name("none"), task_queue="none")
+    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=1))])
+    state = ScheduleState(paused=True, note="a fair")
+    policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=timedelta(days=2))
+    schedule = await bench.client.create_schedule(
+        fresh_name("paused"), Schedule(action=action, spec=spec, state=state, policy=policy)
+    )
+    try:
+        await asyncio.sleep(8)
+        assert (await schedule.describe()).info.num_actions == 0
+        await schedule.unpause()
+
+        async def began() -> bool:
+            return (await schedule.describe()).info.num_actions > 0
+
+        await until(began, "a sweep began")
+        begun = (await schedule.describe()).info.num_actions
+        assert begun < 8, (
+            f"{begun} sweeps at once: those that were missed while it was paused are made up for"
+        )
+    finally:
+        for started in (await schedule.describe()).info.recent_actions:
+            await bench.client.get_workflow_handle(started.action.workflow_id).terminate()
+        await schedule.delete()
 
 
 def _due_attributes() -> TypedSearchAttributes:
