@@ -198,6 +198,10 @@ class Host(Protocol):
         """
         ...
 
+    async def missing_rights(self) -> list[str]:
+        """The rights in the whole cluster that our account lacks, in words, one each."""
+        ...
+
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Return if a namespace with these labels could be created; nothing is made. Denied says why not."""
         ...

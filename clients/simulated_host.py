@@ -63,6 +63,10 @@ class SimulatedHost:
         """Its version, which shows that it is reachable and that the token is good."""
         return await self._ask(_TEXT, "GET", "/version", "read version")
 
+    async def missing_rights(self) -> list[str]:
+        """None: there are no rights here."""
+        return []
+
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Fine if it has labels: real hosts keep us, by a policy, to namespaces that bear a mark."""
         if not labels:

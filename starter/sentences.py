@@ -48,8 +48,9 @@ def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """`; did you mean "…"?` if something known is close to what was given, else what there is."""
     known = sorted(known)
-    if close := difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5):
-        return f': did you mean "{close[0]}"?'
+    lower = {word.lower(): word for word in known}
+    if close := difflib.get_close_matches(given.lower(), lower, n=1, cutoff=0.5):
+        return f': did you mean "{lower[close[0]]}"?'
     return f": there is {_listed(known)}" if known else ""
 
 

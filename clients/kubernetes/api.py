@@ -114,7 +114,9 @@ class Api:
         """Return if it is ready. One that has only just started refuses everybody: it knows nobody yet."""
         status, _, _ = await self._send("GET", "/readyz", operation, None, None, "*/*", "application/json")
         if status != 200:
-            detail = "it is starting, and knows nobody's rights yet"
+            # To tell one from the other it would have to let anybody ask, and many do not.
+            unknown = "it does not accept our credentials: they are wrong or have run out, or it is starting"
+            detail = unknown if status == 401 else "it is starting, and knows nobody's rights yet"
             raise ServerFailed(self.system, operation, detail, status=503, ambiguous=False)
 
     async def get(self, path: str, operation: str) -> dict[str, Any] | None:

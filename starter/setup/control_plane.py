@@ -150,17 +150,16 @@ class ControlPlane:
 
     async def _roles(self) -> Found:
         known = {role.name: role for role in await self.rafay.roles()}
-        problems = []
-        for template in self.templates():
-            role = known.get(template.role)
-            if role is None:
-                hint = did_you_mean(template.role, known)
-                problems.append(f"template {template.name}: there is no role {template.role}{hint}")
-            elif unfit := _unfit(role):
-                problems.append(f"template {template.name}: {unfit}")
-        if problems:
+        fit = [role.name for role in known.values() if not _unfit(role)]
+
+        def problem(template: Template) -> str:
+            if role := known.get(template.role):
+                return _unfit(role)
+            return f"there is no role {template.role}; those for projects are {_listed(fit)}"
+
+        if problems := self._problems(problem):
             remedy = "correct the template's role, or make the role in the control plane"
-            return Found(Kind.REFUSED, "; ".join(problems), remedy)
+            return Found(Kind.REFUSED, problems, remedy)
         return well(_listed(one.role for one in self.templates()))
 
     async def _blueprints(self) -> Found:
@@ -171,20 +170,30 @@ class ControlPlane:
         own = await self.rafay.project_blueprints(project.id)
         usable = {one.name for one in (*system, *own) if one.published}
         unpublished = {one.name for one in (*system, *own)} - usable
-        problems = []
-        for template in self.templates():
+
+        def problem(template: Template) -> str:
             name = template.blueprint
             if name in unpublished:
-                problems.append(f"template {template.name}: blueprint {name} is not published")
-            elif name not in usable:
-                hint = did_you_mean(name, usable)
-                problems.append(f"template {template.name}: there is no blueprint {name}{hint}")
-        if problems:
+                return f"blueprint {name} is not published"
+            return "" if name in usable else f"there is no blueprint {name}{did_you_mean(name, usable)}"
+
+        if problems := self._problems(problem):
             remedy = "correct the template's blueprint, or publish one of that name in the control plane"
-            return Found(Kind.REFUSED, "; ".join(problems), remedy)
+            return Found(Kind.REFUSED, problems, remedy)
         named = {one.blueprint for one in self.templates()} - {one.name for one in system}
         shared = f"; see that {_listed(named)} is shared with all projects" if named else ""
         return well(_listed(one.blueprint for one in self.templates()) + shared)
+
+    def _problems(self, problem: Callable[[Template], str]) -> str:
+        """What is wrong with which templates, each problem once; "" if nothing."""
+        found: dict[str, list[str]] = {}
+        for template in self.templates():
+            if said := problem(template):
+                found.setdefault(said, []).append(template.name)
+        return "; ".join(
+            f"template{'s' if len(names) > 1 else ''} {', '.join(names)}: {said}"
+            for said, names in found.items()
+        )
 
 
 def repository_name(endpoint: str) -> str:

@@ -33,8 +33,7 @@ class HostCluster:
     def parts(self, files: Part) -> tuple[Part, ...]:
         """Its parts, in order."""
         area = Area.HOSTS
-        apply = f"apply its rights as an administrator: {_RBAC.format(self.installation)}"
-        denied = ("refuses us", f"{apply}; or correct the kubeconfig in the settings")
+        denied = ("refuses us", f"correct the kubeconfig in the settings, or {self._apply}")
         cluster = Part(area, SYSTEM, "cluster", self.name, self._cluster, denied=denied)
         admission = Part(
             area,
@@ -43,7 +42,6 @@ class HostCluster:
             self.name,
             self._admission,
             needs=(cluster, files),
-            denied=("refuses", apply),
         )
         charts = Part(
             area,
@@ -57,12 +55,23 @@ class HostCluster:
         )
         return cluster, admission, charts
 
+    @property
+    def _apply(self) -> str:
+        command = _RBAC.format(self.installation)
+        return f"apply deploy/rbac.yaml for this installation, as an administrator: {command}"
+
     async def _cluster(self) -> Found:
+        if lacking := await self.host.missing_rights():
+            detail = "our account lacks rights of deploy/rbac.yaml; it may not"
+            return Found(Kind.REFUSED, f"{detail} {', '.join(lacking)}", self._apply)
         return well(await self.host.check())
 
     async def _admission(self) -> Found:
         ours = {LABEL_INSTALLATION: self.installation}
-        await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", ours)
+        try:
+            await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", ours)
+        except (Denied, Rejected) as error:
+            return Found(Kind.REFUSED, f"will not let us make a namespace: {error.detail}", self._apply)
         try:
             await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", {})
             kept = "and others: the policy of deploy/rbac.yaml does not hold us"
