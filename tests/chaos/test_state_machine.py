@@ -1,0 +1,234 @@
+"""Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
+
+Hypothesis makes the sequences. Two environments are asked for, deleted, cancelled, extended and swept, while
+faults come and go and the worker is killed; after each step the systems' own databases are looked at.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+import httpx
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, Phase
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from embedded.faults import Fault, FaultKind
+from embedded.stack import Part, Stack
+from tests.environment.asking import Asking
+from tests.environment.systems import Systems
+from tests.support.canaries import BRIEF
+from tests.support.deeds import ONE_OF_EACH, STAND_INS, no_faults
+from tests.support.stack import TIMEOUT, hurried, unique
+from tests.support.stand_ins import set_faults
+
+WEATHER = {
+    "out of order": Fault(kind=FaultKind.STATUS, status=503, share=0.4),
+    "cut after it was done": Fault(kind=FaultKind.CUT_AFTER, share=0.3),
+    "throttled": Fault(kind=FaultKind.STATUS, status=429, retry_after=1, share=0.3),
+    "too late": Fault(kind=FaultKind.DELAY_AFTER, seconds=TIMEOUT.total_seconds() + 1, share=0.05),
+    "refused for good": Fault(operation="cluster.create", kind=FaultKind.STATUS, status=403),
+}
+NAMES = st.sampled_from(("left", "right"))
+#: Without one it is the template's: seconds.
+TTLS = st.sampled_from((None, "1h"))
+#: Longest way of an environment to its end once all faults are gone.
+PATIENCE = 120.0
+
+_T = TypeVar("_T")
+
+
+@pytest.fixture(scope="module")
+async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack whose environments may live for seconds, and which nobody but the test sweeps."""
+    folder = tmp_path_factory.mktemp("machine")
+    (templates := folder / "templates").mkdir()
+    (templates / "small.yaml").write_text(BRIEF)
+    settings = {"MOORAGE_TEMPLATES": str(templates), "MOORAGE_SWEEP__INTERVAL": "6h"}
+    async with Stack(folder / "stack", hurried(environment=settings)) as stack:
+        yield stack
+
+
+class Machine(RuleBasedStateMachine):
+    """What may happen, and what holds whatever happens."""
+
+    stack: Stack
+    asking: Asking
+    systems: Systems
+    loop: asyncio.AbstractEventLoop
+    #: How often the worker may be killed in a sequence: a new one takes seconds to begin.
+    kills: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, str] = {}
+        self.faulty = False
+        self.swept = False
+        self.killed = 0
+        #: Whether something was asked for since the worker was killed: hypothesis is fond of repetitions.
+        self.busy = False
+        #: What was asked for each life, and how each life was seen to end.
+        self.asked: dict[str, set[str]] = {}
+        self.ends: dict[str, str] = {}
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Have it done in the loop that the stack runs in; the machine itself has a thread of its own."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    @initialize(ttl=TTLS)
+    def begin(self, ttl: str | None) -> None:
+        self.names = {name: unique(name) for name in ("left", "right")}
+        for name in self.names:
+            self.request(name, ttl)
+
+    def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        answer = self.run(self.asking.call(method, path, **more))
+        assert answer.status_code < 500 or answer.status_code == 503, f"{method} {path}: {answer.text}"
+        return answer
+
+    def ask(self, name: str, what: str, method: str, path: str = "", **more: Any) -> None:
+        answer = self.call(method, f"/environments/{self.names[name]}{path}", **more)
+        if answer.status_code == 202:
+            self.busy = True
+            self.asked.setdefault(answer.json()["life"], set()).add(what)
+
+    @rule(name=NAMES, ttl=TTLS)
+    def request(self, name: str, ttl: str | None) -> None:
+        body = {"name": self.names[name], "template": "small", "ttl": ttl}
+        answer = self.call("POST", "/environments", json=body)
+        assert answer.status_code in (200, 202, 409, 503), answer.text
+        self.busy = True
+
+    @rule(name=NAMES)
+    def delete(self, name: str) -> None:
+        self.ask(name, "deleted", "DELETE")
+
+    @rule(name=NAMES)
+    def cancel(self, name: str) -> None:
+        self.ask(name, "cancelled", "POST", "/cancel")
+
+    @rule(name=NAMES, by=st.sampled_from(("1m", "30m")))
+    def extend(self, name: str, by: str) -> None:
+        self.ask(name, "extended", "POST", "/extend", json={"by": by})
+
+    @precondition(lambda self: self.busy)
+    @rule()
+    def sweep(self) -> None:
+        self.swept = True
+        self.busy = False
+        self.call("POST", "/sweeps")
+
+    @rule(what=st.sampled_from(sorted(WEATHER)))
+    def fault_on(self, what: str) -> None:
+        self.faulty = True
+        for part in STAND_INS:
+            set_faults(self.stack.url(part), WEATHER[what])
+
+    @precondition(lambda self: self.faulty)
+    @rule()
+    def fault_off(self) -> None:
+        no_faults(self.stack)
+
+    @precondition(lambda self: self.busy and self.killed < self.kills)
+    @rule()
+    def kill_the_worker(self) -> None:
+        self.busy = False
+        self.killed += 1
+        self.run(self.stack.kill(Part.WORKER))
+        self.run(self.stack.start(Part.WORKER))
+
+    @precondition(lambda self: self.busy)
+    @rule(seconds=st.sampled_from((1, 3)))
+    def let_time_pass(self, seconds: int) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @invariant()
+    def nothing_is_there_twice_or_unasked(self) -> None:
+        for name in self.names.values():
+            # Looked at before it is asked how it stands: what comes into being meanwhile is no fault.
+            answer = self.call("GET", f"/environments/{name}")
+            held = self.systems.holds(name)
+            twice = {kind: held[kind] for kind in ONE_OF_EACH if held.get(kind, 0) > 1}
+            assert not twice, f"{name} has twice: {twice}"
+            if answer.status_code == 404:
+                assert not held, f"nobody asked for {name}, and there is {held}"
+            elif answer.status_code == 200 and answer.json()["ended"]:
+                self.has_ended(name, answer.json(), held)
+
+    def has_ended(self, name: str, shown: dict[str, Any], held: dict[str, int]) -> None:
+        """What is true of a life that is over."""
+        life, outcome = shown["life"], shown["outcome"]
+        assert self.ends.setdefault(life, outcome) == outcome, "the outcome of a life has changed"
+        assert not held, f"{name} is gone, and there is {held}"
+        assert shown["certificate"]["nothing_left"] is True
+        asked = self.asked.get(life, set())
+        assert (
+            outcome in asked or (outcome == "failed" and self.faulty) or (outcome == "expired" and self.swept)
+        ), f"nobody wanted {name} to be {outcome}: {asked}, {shown['problem']}"
+
+    def teardown(self) -> None:
+        """All faults gone and everything deleted, nothing is left of anything."""
+        no_faults(self.stack)
+        for name in self.names.values():
+            self.run(self.until_ended(name))
+            assert self.systems.holds(name) == {}
+
+    async def until_ended(self, name: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                answer = await self.asking.call("GET", f"/environments/{name}")
+                if answer.status_code == 404 or (answer.status_code == 200 and answer.json()["ended"]):
+                    return
+                if answer.status_code == 200 and answer.json()["phase"] == "teardown_incomplete":
+                    await self.asking.call("POST", f"/environments/{name}/resume-teardown")
+                await self.asking.delete(name)
+                await asyncio.sleep(0.5)
+
+
+async def drive(stack: Stack, sequences: int, steps: int, *, kills: int, derandomize: bool) -> None:
+    """Go through so many sequences of so many steps; derandomized ones are the same ones every time."""
+    async with Asking(stack) as asking:
+        world = {
+            "stack": stack,
+            "asking": asking,
+            "systems": Systems(stack),
+            "loop": asyncio.get_running_loop(),
+            "kills": kills,
+        }
+        machine = type("Machine", (Machine,), world)
+        settings = hypothesis.settings(
+            max_examples=sequences,
+            stateful_step_count=steps,
+            derandomize=derandomize,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],  # a sequence takes many seconds: none is made shorter
+            suppress_health_check=list(HealthCheck),
+        )
+        await asyncio.to_thread(run_state_machine_as_test, machine, settings=settings)
+
+
+@pytest.mark.slow
+async def test_a_short_sequence(swept_by_hand: Stack) -> None:
+    await drive(swept_by_hand, sequences=3, steps=12, kills=1, derandomize=True)
+
+
+@pytest.mark.chaos
+@pytest.mark.guarantee("6. Any sequence")
+@pytest.mark.timeout(900)
+async def test_many_long_sequences(
+    swept_by_hand: Stack, record_property: Callable[[str, object], None]
+) -> None:
+    sequences, steps = 8, 25
+    await drive(swept_by_hand, sequences=sequences, steps=steps, kills=3, derandomize=False)
+    record_property("sequences", sequences)
+    record_property("steps at most", steps)
