@@ -42,11 +42,13 @@ e2e: $(VENV)/.dev  ## Environments on a real cluster: that of MOORAGE_E2E_KUBECO
 bench-host: $(VENV)/.dev  ## Request to usable on a real cluster, beside `vcluster create`, alternating
 	@$(BIN)/python -m benchmarks.host $(ARGS)
 
-lint: $(VENV)/.dev  ## Style, types, and who may import whom
+lint: $(VENV)/.dev  ## Style, types, who may import whom, docker-compose.yml and Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint Dockerfile
 
 check: lint test  ## Both
 

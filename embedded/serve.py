@@ -18,15 +18,15 @@ GRACE_SECONDS = 2
 KEEP_ALIVE_SECONDS = 75
 
 
-def listening_socket(port: int = 0) -> socket.socket:
-    """A listening socket on 127.0.0.1: the given port, or a free one for 0. Inheritable by children.
+def listening_socket(port: int = 0, address: str = "127.0.0.1") -> socket.socket:
+    """A listening socket on the address: the given port, or a free one for 0. Inheritable by children.
 
     Raises OSError if the port is taken.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind(("127.0.0.1", port))
+        sock.bind((address, port))
     except OSError:
         sock.close()
         raise

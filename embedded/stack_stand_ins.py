@@ -26,14 +26,15 @@ def main() -> None:
     """Run them until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m embedded.stack_stand_ins", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where their state is kept")
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--doors", help="ADDRESS:PORT on which the simulated clusters listen, in a container")
+    given = parser.parse_args()
     try:
-        asyncio.run(up(folder, _options(), lambda text: print(text, flush=True)))
+        asyncio.run(up(given.folder, _options(given.doors), lambda text: print(text, flush=True)))
     except (StackError, OSError, ValueError) as error:
         sys.exit(str(error))
 
 
-def _options() -> Options:
+def _options(doors: str | None) -> Options:
     ports, secrets = {}, {}
     for part, (url, secret) in _SETTINGS.items():
         port = urlsplit(os.environ.get(url, "")).port
@@ -42,7 +43,8 @@ def _options() -> Options:
         ports[part] = port
         path = os.environ.get(f"{secret}_FILE")
         secrets[part] = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(secret, "")
-    return Options(parts=frozenset(_SETTINGS), ports=ports, secrets=secrets)
+    arguments = {Part.HOST: ("--doors", doors)} if doors else {}
+    return Options(parts=frozenset(_SETTINGS), ports=ports, secrets=secrets, arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
 from embedded.host.store import open_store
 from embedded.host.virtual import virtual_servers
-from embedded.serve import serve, stop_with_parent
+from embedded.serve import listening_socket, serve, stop_with_parent
 
 #: Where the bearer token is given: arguments are seen by everybody on the machine, this is not.
 TOKEN_VARIABLE = "HOST_TOKEN"  # noqa: S105 - the name of it
@@ -43,6 +43,11 @@ def main() -> None:
     parser.add_argument(
         "--stop-seconds", type=float, default=usual.stop, help="how long a pod or a namespace ends, about"
     )
+    parser.add_argument(
+        "--doors",
+        metavar="ADDRESS:PORT",
+        help="where the virtual API servers listen, in a container; kubeconfigs name 127.0.0.1 all the same",
+    )
     options = parser.parse_args()
     token = os.environ.pop(TOKEN_VARIABLE, "")
     if not token:
@@ -53,7 +58,11 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     certificate = base64.b64encode(authority(folder).read_bytes()).decode()
     rows = open_store(folder / "host.sqlite")
-    tls_socket = remembered_socket(folder / "port")
+    if options.doors:
+        address, _, port = options.doors.rpartition(":")
+        tls_socket = listening_socket(int(port), address)
+    else:
+        tls_socket = remembered_socket(folder / "port")
     try:
         clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
         namespaces = Namespaces(rows, clock)

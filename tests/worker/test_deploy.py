@@ -9,12 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT, search_attributes
+from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT
 from starter.tokens import load_tokens
 from tests.support.stand_ins import CHECKOUT
+from tests.worker.composing import COMPOSE, filled
 from worker.settings import Settings, load_codec_server_settings, load_settings
-
-COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 
 
 def settings_of(service: str, folder: Path, env: dict[str, str]) -> Settings:
@@ -24,19 +23,14 @@ def settings_of(service: str, folder: Path, env: dict[str, str]) -> Settings:
 
 def environment_of(service: str, folder: Path, env: dict[str, str]) -> dict[str, str]:
     """The environment of a service of the compose file, with the secrets of `folder`, under `env`."""
-
-    def value_of(match: re.Match[str]) -> str:
-        name, operator, default = match.groups()
-        given = env.get(name)
-        return default if given is None or (operator == ":-" and not given) else given
-
     return {
-        name: re.sub(r"\$\{(\w+)(:?-)([^}]*)\}", value_of, str(text)).replace("/run/secrets", str(folder))
+        name: filled(str(text), env).replace("/run/secrets", str(folder))
         for name, text in COMPOSE["services"][service]["environment"].items()
     }
 
 
-def prepared(tmp_path: Path) -> Path:
+def prepared(tmp_path: Path) -> tuple[Path, str]:
+    """The folder of secrets that deploy/prepare.py makes, and what it said."""
     (tmp_path / "deploy").mkdir()
     shutil.copy(CHECKOUT / "deploy" / "prepare.py", tmp_path / "deploy")
     script = [sys.executable, str(tmp_path / "deploy" / "prepare.py")]
@@ -44,14 +38,14 @@ def prepared(tmp_path: Path) -> Path:
     again = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     assert "made .env" in first
     assert "made" not in again
-    return tmp_path / "deploy" / "secrets"
+    return tmp_path / "deploy" / "secrets", first
 
 
 def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
     """Ensures that what deploy/prepare.py makes is all that is needed, and that nobody else can read it."""
-    secrets = prepared(tmp_path)
+    secrets, _ = prepared(tmp_path)
     env = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
-    for service in ("worker", "api"):
+    for service in ("setup", "worker", "api"):
         settings = settings_of(service, secrets, env)
         assert settings.installation == env["MOORAGE_INSTALLATION"]
         assert settings.identity is not None
@@ -73,12 +67,6 @@ def test_compose_declares_each_secret_that_it_uses() -> None:
         used = set(re.findall(r"/run/secrets/([a-z-]+)", json.dumps(service)))
         assert used <= set(service.get("secrets", [])), name
         assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"]), name
-
-
-def test_search_attributes_are_those_of_the_contracts() -> None:
-    """Ensures that a namespace made for the compose file has what the worker looks for."""
-    script = (CHECKOUT / "deploy" / "temporal" / "prepare-namespace.sh").read_text()
-    assert dict(re.findall(r"--name (\w+) --type (\w+)", script)) == dict(search_attributes())
 
 
 def test_server_is_as_fast_as_the_embedded_one() -> None:
