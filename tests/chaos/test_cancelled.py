@@ -1,5 +1,8 @@
 """Ensures that a cancellation, whoever it comes from and whenever, leaves nothing, and says what it was."""
 
+from urllib.parse import quote
+
+import httpx
 import pytest
 
 from contracts.naming import workflow_id
@@ -8,10 +11,28 @@ from embedded.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import MAKING
-from tests.support.stack import client_of, unique
+from tests.support.stack import unique
 from tests.support.stand_ins import set_faults
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("3. Cancelled anywhere")]
+
+
+async def press_cancel(stack: Stack, name: str) -> None:
+    """Send what the button of Temporal's Web UI sends, to the Web UI's own server, as its page does.
+
+    `cancelWorkflow` in github.com/temporalio/ui, src/lib/services/workflow-service.ts; the token against
+    forged requests comes as a cookie with any page and goes back as a header.
+    """
+    id = quote(workflow_id(name), safe="")
+    async with httpx.AsyncClient(base_url=stack.ui_url, trust_env=False, timeout=30) as browser:
+        path = f"/api/v1/namespaces/default/workflows/{id}"
+        run = (await browser.get(path)).json()["workflowExecutionInfo"]["execution"]["runId"]
+        answer = await browser.post(
+            f"{path}/cancel",
+            params={"execution.runId": run},
+            headers={"X-CSRF-TOKEN": browser.cookies.get("_csrf", "")},
+        )
+        assert answer.status_code == 200, f"the Web UI's server: {answer.status_code} {answer.text}"
 
 
 @pytest.mark.parametrize("step", MAKING)
@@ -24,8 +45,7 @@ async def test_from_the_web_ui_in_a_step(
     )
     await asking.request(name)
     await asking.until_step(name, step, "running")
-    # What the button sends is this very request.
-    await (await client_of(battered)).get_workflow_handle(workflow_id(name)).cancel()
+    await press_cancel(battered, name)
     assert (await asking.until_phase(name, "gone"))["outcome"] == "cancelled"
     assert systems.holds(name) == {}
 
@@ -50,11 +70,10 @@ async def test_twice(battered: Stack, asking: Asking, systems: Systems) -> None:
     set_faults(battered.url(Part.HOST), fault)
     await asking.request(name)
     await asking.until_step(name, "namespace", "running")
-    handle = (await client_of(battered)).get_workflow_handle(workflow_id(name))
     assert (await asking.cancel(name)).status_code == 202
     assert (await asking.cancel(name)).status_code < 300
-    await handle.cancel()
-    await handle.cancel()
+    await press_cancel(battered, name)
+    await press_cancel(battered, name)
     assert (await asking.until_phase(name, "gone"))["outcome"] == "cancelled"
     assert systems.holds(name) == {}
 
@@ -76,7 +95,7 @@ async def test_during_the_rollback_of_a_failure(
     if who == "API":
         assert (await asking.cancel(name)).status_code < 300
     else:
-        await (await client_of(battered)).get_workflow_handle(workflow_id(name)).cancel()
+        await press_cancel(battered, name)
     gone = await asking.until_phase(name, "gone")
     assert gone["outcome"] == "failed", "the first cause decides"
     assert gone["certificate"]["nothing_left"] is True
