@@ -81,6 +81,7 @@ def _worker() -> None:
     from temporalio.client import Client
     from temporalio.service import RPCError
 
+    from starter.reserving import Reservations
     from starter.schedules import reconcile
     from worker.connection import NotConnected
     from worker.run import run_worker
@@ -91,6 +92,7 @@ def _worker() -> None:
     async def schedules(client: Client) -> None:
         try:
             await reconcile(client, settings.sweep)
+            await Reservations(client).begin()
         except RPCError as error:
             # Without its schedule no environment would ever end: better no worker than that.
             raise NotConnected(f"the schedules cannot be brought in line: {error.message}") from error

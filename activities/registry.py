@@ -6,6 +6,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from activities.capacity import Admission, Capacity
 from activities.cluster_import import ClusterImport
 from activities.group import Group
 from activities.identity import Identity
@@ -32,10 +33,11 @@ class Clients:
     hosts: Mapping[str, Host]
     channels: Channels = field(default_factory=Channels)
     sinks: Sinks = field(default_factory=Sinks)
+    admission: Admission = field(default_factory=Admission)
 
 
 def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any]]:
-    """Every activity of every step, whatever is configured; `temporal` is for the one that asks environments.
+    """Every activity of every step, whatever is configured; `temporal` is for those that ask environments.
 
     An environment that needs what is not configured (any more) is told so, instead of waiting for a worker
     that knows its activities.
@@ -52,12 +54,14 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         ClusterImport(rafay, hosts),
     )
     notices, trail, sweep = Notices(clients.channels), Trail(clients.sinks), Sweep(temporal)
+    capacity = Capacity(temporal, hosts, clients.admission)
     activities: list[Callable[..., Any]] = [
         people.check,
         kubeconfig.ensure,
         notices.send,
         trail.keep,
         sweep.sweep,
+        capacity.audit,
     ]
     for step in steps:
         activities += [step.ensure, step.remove, step.inspect]

@@ -179,6 +179,14 @@ class VirtualCluster(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class NodeRoom:
+    """What one node has for pods, as Kubernetes quantities."""
+
+    cpu: str
+    memory: str
+
+
 class Host(Protocol):
     """A host cluster. Absent things are None on get, NotFound on delete; AlreadyExists on create."""
 
@@ -204,6 +212,10 @@ class Host(Protocol):
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Return if a namespace with these labels could be created; nothing is made. Denied says why not."""
+        ...
+
+    async def allocatable(self) -> Sequence[NodeRoom] | None:
+        """What each node has on which pods can be placed; None if the host does not know."""
         ...
 
     async def create_namespace(

@@ -13,13 +13,23 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import Denied, NotFound, Unintelligible
-from clients.host import Chart, Kubeconfig, Manifest, Namespace, PersistentVolume, Release, Startup
+from clients.host import (
+    Chart,
+    Kubeconfig,
+    Manifest,
+    Namespace,
+    NodeRoom,
+    PersistentVolume,
+    Release,
+    Startup,
+)
 from clients.http import Answer, HttpSystem
 from clients.virtual_cluster import VirtualClusterApi
 
 _T = TypeVar("_T")
 
 _NAMESPACE = TypeAdapter(Namespace)
+_NODES = TypeAdapter(list[NodeRoom])
 _RELEASE = TypeAdapter(Release)
 _STARTUP = TypeAdapter(Startup)
 _TEXT = TypeAdapter(str)
@@ -71,6 +81,10 @@ class SimulatedHost:
         """Fine if it has labels: real hosts keep us, by a policy, to namespaces that bear a mark."""
         if not labels:
             raise Denied(self._system, f"create namespace {name}, as a rehearsal", "it bears no mark")
+
+    async def allocatable(self) -> Sequence[NodeRoom]:
+        """What it was told to say."""
+        return await self._ask(_NODES, "GET", "/nodes", "list nodes")
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]

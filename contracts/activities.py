@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from temporalio import activity
 
 from contracts.base import Frozen
+from contracts.capacity import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt
 from contracts.notices import Account, Notice
 from contracts.sweeping import SweepPassInput, SweepResult
@@ -213,6 +214,15 @@ class SweepActivities(ABC):
     @abstractmethod
     async def sweep(self, input: SweepPassInput) -> SweepResult:
         """Go through all pages of the list; a further try goes on with the page at which this one was."""
+
+
+class CapacityActivities(ABC):
+    """What the workflow of the capacity cannot know itself: what there is."""
+
+    @activity.defn(name="capacity.audit")
+    @abstractmethod
+    async def audit(self, input: AuditInput) -> AuditResult:
+        """Say how what is held differs from what is open, and what the hosts have. Changes nothing."""
 
 
 class NoticeActivities(ABC):

@@ -149,7 +149,7 @@ class Carried(Frozen):
     holdings: Holdings
     hosts: tuple[HostRoom, ...]
     audited_at: datetime
-    next_in: timedelta
+    next_audit: datetime
 
 
 class CapacityStart(Frozen):

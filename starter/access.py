@@ -43,6 +43,8 @@ class HouseVerb(StrEnum):
     FREEZE = "freeze"
     THAW = "thaw"
     SWEEP = "sweep"
+    CAPACITY = "capacity"
+    HOLDINGS = "capacity --holdings"
 
 
 class Relation(StrEnum):
@@ -76,7 +78,11 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
 }
 
 #: These concern everybody's environments at once.
-HOUSE: Mapping[HouseVerb, frozenset[Role]] = {verb: frozenset({Role.PLATFORM}) for verb in HouseVerb}
+HOUSE: Mapping[HouseVerb, frozenset[Role]] = {
+    **{verb: frozenset({Role.PLATFORM}) for verb in HouseVerb},
+    # How much is left, in numbers: whoever asks for an environment is told the same.
+    HouseVerb.CAPACITY: frozenset(Role),
+}
 
 
 def house_may(verb: HouseVerb, role: Role) -> bool:

@@ -1,32 +1,23 @@
 """What the API has Temporal do: start a life with its first update, and hand on what people decide."""
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import (
-    Client,
-    WithStartWorkflowOperation,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import search
+from contracts.capacity import Ask
 from contracts.durations import format_duration
 from contracts.environment import EnvironmentStatus, Phase
-from contracts.errors import ErrorType, Refusal
 from contracts.messages import (
     MEMO_REQUEST_ID,
     TASK_QUEUE,
@@ -37,29 +28,23 @@ from contracts.messages import (
     ExtendInput,
     RequestInput,
 )
-from contracts.naming import workflow_id
+from contracts.naming import life_of, workflow_id
 from starter.reading import MEMO_COLLABORATORS, Latest, Reader, Standing
-from starter.temporal import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, told
+from starter.reserving import Reservations
+from starter.temporal import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, TemporalUnavailable
+from starter.updates import JustClosed as JustClosed
+from starter.updates import NoPlace, answered
+from starter.updates import Refused as Refused
 from workflows.environment import EnvironmentWorkflow
 
-#: The type of the error that an update gets whose run closed before it was answered.
-_RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
 #: A run that is just closing is met again at most so often: then the next one has been started, or none.
 _TRIES = 2
+#: What Temporal answers to a start that it will not have.
+_NOT_BEGUN = frozenset(
+    {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
+)
 #: The SDK's types of an update do not admit an `async def` with a validator to mypy.
 _REQUEST: Any = EnvironmentWorkflow.request
-
-
-class Refused(Exception):
-    """The environment does not accept it, and says why."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        self.refusal = refusal
-        super().__init__(refusal.message)
-
-
-class JustClosed(Exception):
-    """The run closed while it was being asked."""
 
 
 @dataclass(frozen=True)
@@ -72,41 +57,67 @@ class Finished:
 class Actor:
     """Starts and changes environments. What it repeats is answered, never done twice."""
 
-    def __init__(self, client: Client, reader: Reader) -> None:
+    def __init__(self, client: Client, reader: Reader, reservations: Reservations) -> None:
         self._client = client
         self._reader = reader
+        self._reservations = reservations
 
-    async def request(self, start: EnvironmentStart) -> Answer | Finished:
-        """Have the environment made, or join it if it is there as asked for; `Refused` if it is another.
+    async def request(self, start: EnvironmentStart, ask: Ask) -> Answer | Finished:
+        """Have the environment made where it is given a place, or join it if it is there as asked for.
 
-        A repeat of the same request never starts a second life: not while the first is there, and not
-        after it has ended.
+        `Refused` if it is another, `NoPlace` if there is no room for it. A repeat of the same request never
+        starts a second life: not while the first is there, and not after it has ended.
         """
         for attempt in range(_TRIES):
             latest = await self._reader.latest(start.environment.name)
-            again = latest if latest and latest.request_id == start.request_id else None
-            if again and again.ended and (end := await self._reader.read(start.environment.name)):
+            again = latest is not None and latest.request_id == start.request_id
+            over = latest is not None and latest.ended
+            if again and over and (end := await self._reader.read(start.environment.name)):
                 return Finished(end)
             try:
-                # A repeat only asks: the life may end at this very moment, and a start would begin another.
-                return await self._ask_again(start, again) if again else await self._update_with_start(start)
+                if latest and not over:
+                    # Only asked: it may end at this very moment, and a start would begin another life.
+                    return await self._ask(start, latest, again=again)
+                return await self._begin(await self._placed(start, ask, latest))
             except JustClosed:
                 if attempt + 1 == _TRIES:
                     raise
         raise AssertionError("unreachable")
 
-    async def _ask_again(self, start: EnvironmentStart, again: Latest) -> Answer:
+    async def _ask(self, start: EnvironmentStart, latest: Latest, *, again: bool) -> Answer:
         handle = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run,
             workflow_id(start.environment.name),
-            first_execution_run_id=again.first_run_id,
+            first_execution_run_id=latest.first_run_id,
         )
         try:
-            async with _answered(SHORT_PATIENCE):
+            async with answered(SHORT_PATIENCE if again else UPDATE_PATIENCE):
                 answer: Answer = await handle.execute_update(_REQUEST, _request(start), id=start.request_id)
                 return answer
         except NoWorker:
-            return _not_begun(start)
+            if again:
+                return _not_begun(start)
+            raise
+
+    async def _placed(self, start: EnvironmentStart, ask: Ask, latest: Latest | None) -> EnvironmentStart:
+        """The start, on the host that it is given; `NoPlace` if there is none."""
+        if latest and latest.request_id:
+            ask = ask.model_copy(update={"over": life_of(latest.request_id)})
+        verdict = await self._reservations.reserve(ask)
+        if verdict.refusal:
+            raise NoPlace(verdict.refusal, verdict.next_end)
+        environment = start.environment.model_copy(update={"host": verdict.host})
+        return start.model_copy(update={"environment": environment})
+
+    async def _begin(self, start: EnvironmentStart) -> Answer:
+        """Start it, or join whoever was quicker: then the place is theirs too, as it is the name's."""
+        try:
+            return await self._update_with_start(start)
+        except TemporalUnavailable as error:
+            # Whatever else went wrong, it may have begun: then the place is kept, and the audit sees to it.
+            if isinstance(error.__cause__, RPCError) and error.__cause__.status in _NOT_BEGUN:
+                await self._reservations.withdraw(start.environment.name, start.environment.mark.life)
+            raise
 
     async def _update_with_start(self, start: EnvironmentStart) -> Answer:
         try:
@@ -119,7 +130,7 @@ class Actor:
             return await self._start(start, UPDATE_PATIENCE)
 
     async def _start(self, start: EnvironmentStart, patience: timedelta) -> Answer:
-        async with _answered(patience):
+        async with answered(patience):
             answer: Answer = await self._client.execute_update_with_start_workflow(
                 _REQUEST,
                 _request(start),
@@ -158,7 +169,7 @@ class Actor:
             first_execution_run_id=standing.first_run_id,
         )
         patience = UPDATE_PATIENCE if standing.status else SHORT_PATIENCE
-        async with _answered(patience):
+        async with answered(patience):
             answer: Answer = await handle.execute_update(
                 update,
                 ask,
@@ -213,30 +224,3 @@ def _start_operation(start: EnvironmentStart) -> WithStartWorkflowOperation[Any,
             "To end it: `moorage delete`, or Cancel here. Never Terminate: nothing would be taken down."
         ),
     )
-
-
-@asynccontextmanager
-async def _answered(patience: timedelta) -> AsyncIterator[None]:
-    """Updates in it are answered or end as `Refused`, `JustClosed`, `NoWorker` or `TemporalUnavailable`."""
-    try:
-        with told():
-            async with asyncio.timeout(patience.total_seconds()):
-                yield
-    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-        raise NoWorker from error
-    except WorkflowUpdateFailedError as error:
-        raise _meaning(error) from error
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise JustClosed from error
-        raise
-
-
-def _meaning(error: WorkflowUpdateFailedError) -> Exception:
-    cause = error.cause
-    if isinstance(cause, ApplicationError):
-        if cause.type == _RUN_CLOSED:
-            return JustClosed()
-        if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
-            return Refused(Refusal.model_validate(cause.details[0]))
-    return error

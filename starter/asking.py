@@ -1,10 +1,11 @@
 """What somebody asks for, checked against the catalogue and the rules, and what follows from it. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from contracts.base import Frozen
+from contracts.capacity import Limits
 from contracts.durations import format_duration, parse_duration
 from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
 from contracts.messages import EnvironmentStart, Pace
@@ -43,14 +44,16 @@ class NotValid(Exception):
 
 @dataclass(frozen=True)
 class House:
-    """What the settings decide for all environments of the installation."""
+    """What the settings decide for all environments of the installation. `hosts`: each with its labels."""
 
     installation: str
     prefix: str
-    hosts: tuple[str, ...]
-    default_host: str
+    hosts: Mapping[str, Mapping[str, str]]
+    default_host: str | None
     has_identity_provider: bool
     pace: Pace
+    team_quotas: Mapping[str, Limits] = field(default_factory=dict)
+    person_quota: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def plan(
         check(f"collaborators.{index}", lambda address=address: read_email(address))  # type: ignore[misc]
     if len(wish.collaborators) > MAX_COLLABORATORS:
         check("collaborators", _too_many)
-    check("host", lambda: _check_host(wish.host, house))
+    check("host", lambda: _check_host(wish.host, template, house))
     if problems or template is None:
         raise NotValid(problems)
 
@@ -104,7 +107,8 @@ def plan(
         ),
         template=template,
         ttl=ttl or template.ttl.default,
-        host=wish.host or house.default_host,
+        # The first that comes into question, until it is given its place on one of them.
+        host=candidates(template, wish.host, house)[0],
         has_identity_provider=house.has_identity_provider,
     )
     return EnvironmentStart(
@@ -168,6 +172,27 @@ def _too_many() -> None:
     raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
 
 
-def _check_host(host: str | None, house: House) -> None:
+def candidates(template: Template, host: str | None, house: House) -> tuple[str, ...]:
+    """The hosts on which an environment of the template may be made; `host` if that was asked for.
+
+    All that bear the template's labels, unless the default host does: then that one alone.
+    """
+    bearing = tuple(name for name, labels in house.hosts.items() if template.hosts.items() <= labels.items())
+    wanted = host or house.default_host
+    if host or wanted in bearing:
+        return (wanted,) if wanted in bearing else ()
+    return bearing
+
+
+def _check_host(host: str | None, template: Template | None, house: House) -> None:
     if host is not None and host not in house.hosts:
         raise ValueError(f'there is no host "{host[:80]}"{did_you_mean(host, house.hosts)}')
+    if template is None or candidates(template, host, house):
+        return
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(template.hosts.items()))
+    fitting = candidates(template, None, replace(house, default_host=None))
+    if host and fitting:
+        raise ValueError(f'"{template.name}" wants a host with {labels}: {", ".join(fitting)}, not {host}')
+    raise ValueError(
+        f'"{template.name}" wants a host with {labels}, and there is none: tell the platform team'
+    )

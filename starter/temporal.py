@@ -28,6 +28,10 @@ class NoWorker(Exception):
     """Temporal answers and no worker does, so a change may or may not still be taken."""
 
 
+class NothingStarted(NoWorker):
+    """The same before anything was started: asking again is safe, and needed."""
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Errors of calls in it become `TemporalUnavailable`, but for a workflow that is not found."""

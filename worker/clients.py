@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from activities.capacity import Admission
 from activities.registry import Clients
 from clients.charts import THREADS, Charts
 from clients.host import Host
@@ -55,6 +56,10 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             hosts,
             open_channels(settings.notices, closing),
             open_sinks(settings.trail, closing),
+            Admission(
+                {name: cluster.capacity.limits for name, cluster in settings.hosts.items()},
+                settings.capacity.audit,
+            ),
         )
 
 

@@ -7,10 +7,21 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from clients.kubernetes.wayin import Exposure, HostOptions
+from worker.capacity_settings import Labels, Share
 from worker.setting_types import Group, Networks, PositiveDuration, Secret, Url
 
 
-class SimulatedHostCluster(Group):
+class _Placed(Group):
+    """What every host has: by what it is chosen, and how much of it is given away."""
+
+    labels: Labels = Field(
+        default_factory=dict,
+        description='what templates choose hosts by; in one variable as "zone=eu, gpu=yes"',
+    )
+    capacity: Share = Share()
+
+
+class SimulatedHostCluster(_Placed):
     """A host cluster of the embedded stack, which runs nothing."""
 
     kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
@@ -24,7 +35,7 @@ class SimulatedHostCluster(Group):
     )
 
 
-class KubernetesHostCluster(Group):
+class KubernetesHostCluster(_Placed):
     """A host cluster that is a Kubernetes cluster."""
 
     kind: Literal["kubernetes"] = Field(description="which kind of host cluster this is")

@@ -24,6 +24,7 @@ from pydantic import (
 from contracts.durations import format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
+from worker.capacity_settings import Capacity, Quotas
 from worker.codec_settings import CodecServer, Encryption
 from worker.expiry_settings import Notices, Sweep, Trail
 from worker.host_settings import HostCluster
@@ -218,8 +219,10 @@ class Settings(Group):
     default_host: HostName | None = Field(
         default=None,
         validate_default=True,
-        description="host cluster when none is asked for; needed when there are several",
+        description="host cluster when none is asked for; without it, the one with the most room",
     )
+    quotas: Quotas = Quotas()
+    capacity: Capacity = Capacity()
     api: Api = Api()
     codec_server: CodecServer = CodecServer()
     worker: WorkerProcess = WorkerProcess()
@@ -243,7 +246,7 @@ class Settings(Group):
     @classmethod
     def _is_one_of_the_hosts(cls, default_host: str | None, info: ValidationInfo) -> str | None:
         hosts = info.data.get("hosts", {})
-        if hosts and (default_host not in hosts if default_host else len(hosts) > 1):
+        if hosts and default_host and default_host not in hosts:
             raise ValueError(f"must be one of the hosts: {', '.join(sorted(hosts))}")
         return default_host
 
@@ -257,11 +260,6 @@ class Settings(Group):
                 f"{format_duration(longest)}: what had no answer may come into being for that long"
             )
         return pace
-
-    @property
-    def host(self) -> str:
-        """The host cluster of an environment that asks for none."""
-        return self.default_host or next(iter(self.hosts))
 
     @property
     def new_pace(self) -> Pace:

@@ -207,8 +207,9 @@ def _did_you_mean(model: type[BaseModel], path: Path_) -> str:
 def paths(model: type[BaseModel], start: Path_ = ()) -> Iterator[Path_]:
     """The paths of all settings; a name that people choose is `<name>` in them."""
     for name, field in model.model_fields.items():
-        here = (*start, name, "<name>") if is_mapping(field.annotation) else (*start, name)
         inner = models_in(field.annotation)
+        # A mapping of plain values is one setting, of groups as many as there are names.
+        here = (*start, name, "<name>") if inner and is_mapping(field.annotation) else (*start, name)
         seen = set()
         for each in inner:
             for path in paths(each, here):

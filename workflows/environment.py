@@ -5,14 +5,16 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.capacity import CAPACITY_ID, SIGNAL_RELEASE, ReleaseInput
     from contracts.durations import format_duration
     from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
     from contracts.errors import ErrorType
@@ -36,6 +38,8 @@ with workflow.unsafe.imports_passed_through():
 
 #: The change by which accounts are handed over at the end. Runs that closed before it have none.
 ACCOUNT = "account-to-sinks"
+#: The change by which a life gives its place on its host back.
+PLACE = "place-given-back"
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,12 @@ class EnvironmentWorkflow:
         await self._undisturbed(workflow.all_handlers_finished)
         self._record.note(ITSELF, "gone", "nothing left")
         self._record.enter(Phase.GONE)
+        released = asyncio.create_task(self._release()) if workflow.patched(PLACE) else None
         if workflow.patched(ACCOUNT):
             await self._see_through(self._teller.hand_over())
         await self._see_through(self._teller.last_words())
+        if released:
+            await self._undisturbed(released.done)
         status = self._record.status
         if status.outcome is Outcome.FAILED and status.problem:
             raise ApplicationError(
@@ -133,6 +140,12 @@ class EnvironmentWorkflow:
                 non_retryable=True,
             )
         return status
+
+    async def _release(self) -> None:
+        """Give its place back. If nobody takes it, the audit of the capacity finds out."""
+        gone = ReleaseInput(name=self._name, life=self._start.environment.mark.life)
+        with suppress(FailureError):
+            await workflow.get_external_workflow_handle(CAPACITY_ID).signal(SIGNAL_RELEASE, gone)
 
     # --- cancellation ---------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """All workflows: what a worker registers, and what recorded histories are replayed with."""
 
+from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.sweep import ExpirySweepWorkflow
 
-WORKFLOWS = [EnvironmentWorkflow, ExpirySweepWorkflow]
+WORKFLOWS = [CapacityWorkflow, EnvironmentWorkflow, ExpirySweepWorkflow]

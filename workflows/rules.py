@@ -30,7 +30,7 @@ class Rules:
     def may_join(self, ask: RequestInput) -> None:
         """Its owner may, who asks for the same, as long as it is not being torn down."""
         if ask.owner != self._environment.owner:
-            raise _refused(RefusalReason.OTHER_OWNER, f"The name {self._name} is taken: choose another.")
+            raise _error(Refusal.taken(self._name))
         if self._is_ending():
             raise _refused(
                 RefusalReason.BEING_TORN_DOWN,
@@ -38,12 +38,7 @@ class Rules:
             )
         wanted, given = ask.spec.model_dump(), self._environment.spec.model_dump()
         if differing := tuple(field for field in given if wanted[field] != given[field]):
-            raise _refused(
-                RefusalReason.OTHER_SPEC,
-                f"{self._name} is there already with another {', '.join(differing)}: "
-                "ask for the same, choose another name, or delete it first.",
-                differing,
-            )
+            raise _error(Refusal.other_spec(self._name, differing))
 
     def may_cancel(self) -> None:
         """As long as it is being made; what is being torn down already is no refusal."""
@@ -101,8 +96,9 @@ class Rules:
         return expiry.due(status.term, now, in_use=status.in_use, ahead=ahead)
 
 
-def _refused(
-    reason: RefusalReason, message: str, fields: tuple[str, ...] = (), latest: datetime | None = None
-) -> ApplicationError:
-    refusal = Refusal(reason=reason, message=message, fields=fields, latest=latest)
-    return ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
+def _refused(reason: RefusalReason, message: str, latest: datetime | None = None) -> ApplicationError:
+    return _error(Refusal(reason=reason, message=message, latest=latest))
+
+
+def _error(refusal: Refusal) -> ApplicationError:
+    return ApplicationError(refusal.message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)

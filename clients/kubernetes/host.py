@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from clients.errors import AlreadyExists, Denied, NotYet, Rejected, Unintelligible
 from clients.helm import Helm
-from clients.host import Kubeconfig, Manifest, Namespace
-from clients.kubernetes import remains, wayin
+from clients.host import Kubeconfig, Manifest, Namespace, NodeRoom
+from clients.kubernetes import nodes, remains, wayin
 from clients.kubernetes.access import Access
 from clients.kubernetes.api import Api
 from clients.kubernetes.applying import Applying
@@ -75,17 +75,15 @@ class KubernetesHost(Releases, Applying, Volumes):
         nodes, volumes = await self._ready_nodes(), await self._storage_class()
         return f"Kubernetes {version}, {nodes} ready, {volumes}"
 
+    async def allocatable(self) -> Sequence[NodeRoom]:
+        return nodes.rooms(await self._api.list(nodes.PATH, nodes.LIST))
+
     async def _ready_nodes(self) -> str:
-        operation = "list nodes"
-        nodes = await self._api.list("/api/v1/nodes", operation)
-        ready = [
-            node
-            for node in nodes
-            for condition in (node.get("status") or {}).get("conditions") or []
-            if condition.get("type") == "Ready" and condition.get("status") == "True"
-        ]
+        operation = nodes.LIST
+        found = await self._api.list(nodes.PATH, operation)
+        ready = [node for node in found if nodes.is_ready(node)]
         if not ready:
-            raise Rejected(self._system, operation, f"none of its {len(nodes)} nodes is ready")
+            raise Rejected(self._system, operation, f"none of its {len(found)} nodes is ready")
         return "1 node" if len(ready) == 1 else f"{len(ready)} nodes"
 
     async def _storage_class(self) -> str:

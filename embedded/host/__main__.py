@@ -25,6 +25,8 @@ from embedded.serve import listening_socket, serve, stop_with_parent
 
 #: Where the bearer token is given: arguments are seen by everybody on the machine, this is not.
 TOKEN_VARIABLE = "HOST_TOKEN"  # noqa: S105 - the name of it
+#: It runs nothing, so it has room for thousands.
+CPU, MEMORY = "100000", "400Ti"
 
 
 def main() -> None:
@@ -48,6 +50,8 @@ def main() -> None:
         metavar="ADDRESS:PORT",
         help="where the virtual API servers listen, in a container; kubeconfigs name 127.0.0.1 all the same",
     )
+    parser.add_argument("--cpu", default=CPU, help="CPUs that it says it has, as Kubernetes writes them")
+    parser.add_argument("--memory", default=MEMORY, help="memory that it says it has, likewise")
     options = parser.parse_args()
     token = os.environ.pop(TOKEN_VARIABLE, "")
     if not token:
@@ -84,7 +88,14 @@ def main() -> None:
             begin,
             end,
             api=control_api(
-                namespaces, releases, agents, token=token, virtual_url=virtual_url, authority=certificate
+                namespaces,
+                releases,
+                agents,
+                token=token,
+                virtual_url=virtual_url,
+                authority=certificate,
+                cpu=options.cpu,
+                memory=options.memory,
             ),
             virtual=virtual_servers(releases, inner, agents),
             tls_socket=tls_socket,

@@ -51,6 +51,8 @@ def operation_of(method: str, path: str) -> str | None:
     match path.strip("/").split("/"):
         case ["version"]:
             return "host.version"
+        case ["nodes"]:
+            return "node.list"
         case ["namespaces"]:
             return "namespace.create"
         case ["namespaces", _]:
@@ -86,11 +88,19 @@ def control_api(
     token: str,
     virtual_url: str,
     authority: str,
+    cpu: str,
+    memory: str,
 ) -> App:
-    """The API as an application. `virtual_url` is where the virtual API servers are."""
+    """The API as an application. `virtual_url` is where the virtual API servers are.
+
+    `cpu` and `memory` are what its one node says that it has.
+    """
 
     async def version(_: Request) -> Any:
         return VERSION
+
+    async def nodes(_: Request) -> Any:
+        return [{"cpu": cpu, "memory": memory}]
 
     async def create_namespace(request: Request) -> Any:
         return namespaces.create(NewNamespace.model_validate_json(await request.body()))
@@ -176,6 +186,7 @@ def control_api(
     routed = Starlette(
         routes=[
             Route("/version", answers(version)),
+            Route("/nodes", answers(nodes)),
             Route("/namespaces", answers(create_namespace), methods=["POST"]),
             Route(namespace, answers(get_namespace)),
             Route(namespace, answers(delete_namespace), methods=["DELETE"]),

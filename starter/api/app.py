@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from clients.host import Host
 from starter.acting import Actor
-from starter.api import environments, events, expiry, health, kubeconfig, templates
+from starter.api import capacity, environments, events, expiry, health, kubeconfig, templates
 from starter.api.docs import add_docs
 from starter.api.limits import BodyLimit
 from starter.api.parts import Parts
@@ -22,8 +22,10 @@ from starter.catalogue import load_catalogue
 from starter.fitting import Fitting
 from starter.freezing import Freezer
 from starter.people import PeopleDirectory
+from starter.placing import Placing
 from starter.reading import Reader
 from starter.reloading import Reloaded
+from starter.reserving import Reservations
 from starter.tokens import load_tokens
 from starter.watching import Watches
 from worker.settings import Settings
@@ -50,24 +52,29 @@ def create_app(
 
     The clients stay the caller's: they are used, and not closed.
     """
-    reader = Reader(client)
+    reader, reservations, fitting = Reader(client), Reservations(client), Fitting(hosts)
+    house = House(
+        installation=settings.installation,
+        prefix=settings.prefix,
+        hosts={name: cluster.labels for name, cluster in settings.hosts.items()},
+        default_host=settings.default_host,
+        has_identity_provider=settings.identity is not None,
+        pace=settings.new_pace,
+        team_quotas={name: share.limits for name, share in settings.quotas.teams.items()},
+        person_quota=settings.quotas.person.limits,
+    )
     parts = Parts(
         client=client,
-        house=House(
-            installation=settings.installation,
-            prefix=settings.prefix,
-            hosts=tuple(settings.hosts),
-            default_host=settings.host,
-            has_identity_provider=settings.identity is not None,
-            pace=settings.new_pace,
-        ),
+        house=house,
         catalogue=Reloaded(settings.templates, load_catalogue),
         tokens=Reloaded(tokens_file, load_tokens),
         people=people,
         hosts=hosts,
-        fitting=Fitting(hosts),
+        fitting=fitting,
+        placing=Placing(house, fitting, reservations),
+        reservations=reservations,
         reader=reader,
-        actor=Actor(client, reader),
+        actor=Actor(client, reader, reservations),
         watches=Watches(reader),
         freezer=Freezer(client, settings.sweep),
         sweep=settings.sweep,
@@ -93,7 +100,7 @@ def create_app(
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 503))
-    for module in (templates, environments, events, kubeconfig, expiry):
+    for module in (templates, environments, events, kubeconfig, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))

@@ -2,15 +2,17 @@
 
 import secrets
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Query, Response
 
+from contracts.capacity import Ask
 from contracts.environment import Phase
 from contracts.messages import AnswerKind, EnvironmentStart
-from contracts.naming import request_id
-from starter.access import Principal, Verb
+from contracts.naming import life_of, request_id
+from contracts.template import Template
+from starter.access import Principal, Role, Verb
 from starter.acting import Finished, JustClosed
 from starter.api.models import EnvironmentRequest
 from starter.api.parts import Asking, Parts, TheParts
@@ -20,6 +22,7 @@ from starter.catalogue import Catalogue
 from starter.listing import Filters, list_environments
 from starter.people import check_people
 from starter.reading import Standing
+from starter.updates import NoPlace
 from starter.views import Done, DoneKind, EnvironmentPage, EnvironmentView, view_of_status
 
 router = APIRouter(tags=["environments"])
@@ -55,11 +58,14 @@ async def request_environment(
     id = request_id(principal.email, wish.name, key)
     start = plan(wish, principal, id, parts.catalogue.current(), parts.house)
     start = await _with_people_checked(parts, start, wish)
-    values = await parts.fitting.values(start.environment)
-    if dry_run:
-        response.status_code = HTTPStatus.OK
-        return await _dry_run(parts, principal, start, values)
-    answer = await parts.actor.request(start)
+    ask = await parts.placing.ask(start)
+    try:
+        if dry_run:
+            response.status_code = HTTPStatus.OK
+            return await _dry_run(parts, principal, start, ask)
+        answer = await parts.actor.request(start, ask)
+    except NoPlace as refused:
+        raise await parts.placing.advised(refused, start, _offered(parts, principal)) from None
     name, life = wish.name, start.environment.mark.life
     if isinstance(answer, Finished):
         response.status_code = HTTPStatus.OK
@@ -71,10 +77,12 @@ async def request_environment(
             kind=DoneKind.FINISHED, message=message, name=name, life=life, environment=answer.standing.view
         )
     _log.info("requested", environment=name, life=answer.life, who=principal.email, answer=answer.kind)
-    if answer.kind is AnswerKind.CREATED:
+    if answer.kind is not AnswerKind.CREATED:
+        response.status_code = HTTPStatus.OK
+    if answer.kind is AnswerKind.CREATED and len(ask.hosts) == 1:
         view: EnvironmentView | None = view_of_status(status_at_start(start))
     else:
-        response.status_code = HTTPStatus.OK
+        # Also of a new one that could be on several hosts: it says on which it is.
         standing = await parts.reader.read(name)
         view = standing.view if standing else None
     response.headers["Location"] = f"environments/{name}"
@@ -151,6 +159,11 @@ def _beside_catalogue(standing: Standing, catalogue: Catalogue) -> EnvironmentVi
     return view
 
 
+def _offered(parts: Parts, principal: Principal) -> list[Template]:
+    everything = principal.role is Role.PLATFORM
+    return parts.catalogue.current().offered_to(principal.teams, everything=everything)
+
+
 async def _with_people_checked(parts: Parts, start: EnvironmentStart, wish: Wish) -> EnvironmentStart:
     checked = await check_people(parts.people, start.environment.people)
     if problems := people_problems(start, wish, checked.problems):
@@ -158,15 +171,23 @@ async def _with_people_checked(parts: Parts, start: EnvironmentStart, wish: Wish
     return start.model_copy(update={"people_are_checked": checked.complete})
 
 
-async def _dry_run(
-    parts: Parts, principal: Principal, start: EnvironmentStart, values: dict[str, Any]
-) -> Done:
-    environment = start.environment
-    message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
+async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart, ask: Ask) -> Done:
+    environment = start.environment.model_copy(update={"host": ask.hosts[0]})
+    start = start.model_copy(update={"environment": environment})
     latest = await parts.reader.latest(environment.name)
     if latest and not latest.ended:
         message = f"All is well but the name: {environment.name} is in use now. "
         message += "The same request by its owner joins it; any other is refused."
+    else:
+        over = life_of(latest.request_id) if latest and latest.request_id else ""
+        host = await parts.placing.would(ask.model_copy(update={"over": over}))
+        if host:
+            environment = environment.model_copy(update={"host": host})
+            start = start.model_copy(update={"environment": environment})
+        message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
+        if host is None:
+            message += " Nobody could be asked whether there is room; that is seen to first."
+    values = await parts.fitting.values(environment)
     if not start.people_are_checked:
         message += " Nobody could be asked whether all people are known; that is checked first."
     _log.info("dry run", environment=environment.name, who=principal.email)

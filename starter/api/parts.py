@@ -20,8 +20,10 @@ from starter.catalogue import Catalogue
 from starter.fitting import Fitting
 from starter.freezing import Freezer
 from starter.people import PeopleDirectory
+from starter.placing import Placing
 from starter.reading import Reader, Standing
 from starter.reloading import Reloaded
+from starter.reserving import Reservations
 from starter.tokens import Tokens
 from starter.watching import Watches
 from worker.expiry_settings import Sweep
@@ -38,6 +40,8 @@ class Parts:
     people: PeopleDirectory
     hosts: Mapping[str, Host]
     fitting: Fitting
+    placing: Placing
+    reservations: Reservations
     reader: Reader
     actor: Actor
     watches: Watches

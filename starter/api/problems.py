@@ -1,8 +1,8 @@
 """Everything that can go wrong at the door, as problem details (RFC 9457): one sentence each, and the field.
 
-400 unreadable       404 not-found    409 refused, not-usable-yet    422 not-valid
-401 who-are-you      405              413                            500 our-fault
-403 not-allowed                                                      503 unavailable
+400 unreadable       404 not-found    409 refused, no-room, not-usable-yet    422 not-valid
+401 who-are-you      405              413                                     500 our-fault
+403 not-allowed                                                               503 unavailable
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from clients.errors import ClientError, Denied
+from contracts.errors import RefusalReason
 from starter.acting import JustClosed, Refused
 from starter.api.models import EnvironmentRequest
 from starter.asking import FieldProblem, NotValid
 from starter.listing import BadCursor
 from starter.sentences import sentence
-from starter.temporal import NO_WORKER, NoWorker, TemporalUnavailable
+from starter.temporal import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
+from starter.updates import NoPlace
 from worker.codec import CannotDecode
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,7 +38,8 @@ _log = structlog.get_logger(__name__)
 class ProblemDetails(BaseModel):
     """What is wrong, as RFC 9457 has it. `reason` tells refusals apart; `system` says who is unavailable.
 
-    `latest` is the latest end that an extension could have.
+    `latest` is the latest end that an extension could have. Where there is no room, `next_end` is when the
+    next environment ends that is in the way, and `fits` are templates that would fit.
     """
 
     type: str = Field(examples=["urn:moorage:problem:not-valid"])
@@ -47,6 +50,8 @@ class ProblemDetails(BaseModel):
     reason: str | None = None
     system: str | None = None
     latest: datetime | None = None
+    next_end: datetime | None = None
+    fits: list[str] = []
 
 
 _TITLES = {
@@ -55,11 +60,14 @@ _TITLES = {
     "not-allowed": "This is for others to decide",
     "not-found": "There is no such thing, or not for you",
     "refused": "The environment does not accept this now",
+    "no-room": "There is no room for it now",
     "not-usable-yet": "The environment cannot be used yet",
     "not-valid": "The request cannot be granted as it is",
     "unavailable": "A system that is needed does not answer",
     "our-fault": "Moorage has failed",
 }
+
+_NO_ROOM = frozenset({RefusalReason.OVER_QUOTA, RefusalReason.NO_ROOM})
 
 
 class ApiProblem(Exception):
@@ -75,6 +83,8 @@ class ApiProblem(Exception):
         reason: str | None = None,
         system: str | None = None,
         latest: datetime | None = None,
+        next_end: datetime | None = None,
+        fits: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.headers = dict(headers or {})
@@ -87,6 +97,8 @@ class ApiProblem(Exception):
             reason=reason,
             system=system,
             latest=latest,
+            next_end=next_end,
+            fits=list(fits),
         )
         super().__init__(detail)
 
@@ -123,6 +135,15 @@ def problem_of(error: Exception) -> ApiProblem | None:
         case BadCursor():
             problem = FieldProblem(field="cursor", message=str(error))
             return problem_of(NotValid([problem]))
+        case NoPlace() if error.refusal.reason in _NO_ROOM:
+            return ApiProblem(
+                HTTPStatus.CONFLICT,
+                "no-room",
+                error.refusal.message,
+                reason=error.refusal.reason,
+                next_end=error.next_end,
+                fits=error.fits,
+            )
         case Refused():
             refusal = error.refusal
             errors = [
@@ -146,6 +167,9 @@ def problem_of(error: Exception) -> ApiProblem | None:
             return _unavailable(
                 "What Temporal keeps of it cannot be decrypted: tell the platform team.", "Temporal"
             )
+        case NothingStarted():
+            detail = f"{NO_WORKER}, so nothing was started: ask again in a while."
+            return _unavailable(detail, "Moorage worker")
         case NoWorker():
             detail = f"{NO_WORKER}: what you asked for may still be taken up. Look, and ask again in a while."
             return _unavailable(detail, "Moorage worker")

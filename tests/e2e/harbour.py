@@ -118,6 +118,9 @@ def host_settings(cluster: Cluster) -> dict[str, str]:
         "CHART_REPOSITORY": cluster.chart_repository,
         "API_ACCOUNT": "moorage/moorage-api",
         "REACHABLE": f"{cluster.host_address}/32",
+        # Environments of the suite are far below what they may use: one small node holds several.
+        "CAPACITY__CPU": "1000",
+        "CAPACITY__MEMORY": "4Ti",
         # The simulated host's, which the stack sets for its own.
         "URL": "",
         "TOKEN": "",

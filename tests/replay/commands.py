@@ -20,9 +20,10 @@ COMMANDS = Path(__file__).parent / "commands.txt"
 _COMMANDS = frozenset(
     {
         "continue_as_new", "deprecate_patch", "execute_activity", "execute_activity_method",
-        "execute_child_workflow", "execute_local_activity", "execute_local_activity_method", "patched",
-        "sleep", "start_activity", "start_activity_method", "start_child_workflow", "start_local_activity",
-        "start_local_activity_method", "upsert_memo", "upsert_search_attributes", "wait", "wait_condition",
+        "execute_child_workflow", "execute_local_activity", "execute_local_activity_method",
+        "get_external_workflow_handle", "patched", "sleep", "start_activity", "start_activity_method",
+        "start_child_workflow", "start_local_activity", "start_local_activity_method", "upsert_memo",
+        "upsert_search_attributes", "wait", "wait_condition",
     }
 )  # fmt: skip
 

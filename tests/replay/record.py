@@ -12,18 +12,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from contracts.capacity import CAPACITY_ID, CapacityStart
 from contracts.environment import Phase, StepName
 from contracts.errors import ErrorType
 from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.seeding import ready_status, seed
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
+from tests.workflows.house import SHORT_RUNS, House, a_house, most, team
 from tests.workflows.scripted import Deed, deaf, fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
+from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -213,6 +216,51 @@ async def _carried(bench: Bench, name: str) -> Life:
     return Life(start, bench.script, handle, answer)
 
 
+async def _with_place(bench: Bench, name: str) -> Life:
+    """There is somebody who takes its place back."""
+    capacity = await bench.client.start_workflow(
+        CapacityWorkflow.run,
+        CapacityStart(settle=timedelta(days=1)),
+        id=CAPACITY_ID,
+        task_queue=bench.task_queue,
+    )
+    life = await _deleted(bench, name)
+    await life.handle.result()
+    await capacity.terminate()
+    return life
+
+
+async def _capacity(house: House) -> dict[str, WorkflowHistory]:
+    """Two runs of the capacity's: a fresh one, until it goes on in a new one; and that one."""
+    first = await _run_id(house, "")
+    lives = [await house.begin(f"env-{number}") for number in range(3)]
+    await house.reservations.reserve(house.ask("never"))
+    await house.reservations.withdraw("never", house.ask("never").life)
+    await lives[0].handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    await lives[0].handle.result()
+    await lives[1].handle.terminate()
+    await house.until_held("env-2")
+    last = await _run_id(house, first)
+    refused = await house.reservations.reserve(house.ask("refused", quotas=team(most(1))))
+    assert refused.refusal, "there is no refusal in it"
+    await house.reservations.reserve(house.ask("last"))
+    runs = {"capacity-fresh": first, "capacity-carried": last}
+    return {
+        name: await house.client.get_workflow_handle(CAPACITY_ID, run_id=run_id).fetch_history()
+        for name, run_id in runs.items()
+    }
+
+
+async def _run_id(house: House, other_than: str) -> str:
+    await house.reservations.begin()
+
+    async def another() -> bool:
+        return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id != other_than
+
+    await until(another, "it goes on in a new run")
+    return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
+
+
 async def _swept(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
     async with sweeper(bench.client) as sweep:
         over = await seeded(bench.client, bench.task_queue, -5, name=f"{name}-1")
@@ -228,6 +276,9 @@ def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
 
 
 PATHS: dict[str, LifePath] = {
+    "deleted-with-place": _with_place,
+    "deleted-with-place-not-taken": _deleted,
+    "failed-with-place-not-taken": _failed(StepName.VCLUSTER),
     "deleted-with-account": _deleted,
     "extended": _extended,
     "warned-and-expired": _warned_and_expired,
@@ -255,6 +306,10 @@ PATHS: dict[str, LifePath] = {
 }
 
 
+#: Runs of the workflow of the capacity, which never ends.
+OF_THE_CAPACITY = ("capacity-fresh", "capacity-carried")
+AUDIT = timedelta(milliseconds=300)
+
 #: Paths that end with a failure, besides those that are named so.
 _FAILING = ("unknown-person", "cancelled-in-temporal-in-a-rollback", "looked-at-again")
 
@@ -273,6 +328,11 @@ def _without_machine(history: str) -> str:
 async def record() -> None:
     """Live every path of which there is no history yet on a real server, and write it down."""
     HISTORIES.mkdir(exist_ok=True)
+    if not all((HISTORIES / f"{name}.json").exists() for name in OF_THE_CAPACITY):
+        hosts = {"one": most(9), "two": most(2)}
+        async with a_house(hosts, arguments=SHORT_RUNS, audit=AUDIT) as house, house.worker():
+            for name, history in (await _capacity(house)).items():
+                (HISTORIES / f"{name}.json").write_text(_without_machine(history.to_json()))
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=find_server(),
         data_converter=pydantic_data_converter,

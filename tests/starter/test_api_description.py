@@ -36,6 +36,7 @@ async def test_the_document(stack: Stack) -> None:
         ("DELETE", "/freeze"),
         ("POST", "/sweeps"),
         ("GET", "/sweeps/{run_id}"),
+        ("GET", "/capacity"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }

@@ -43,7 +43,7 @@ async def dave(own_stack: Stack) -> AsyncIterator[Caller]:
 
 
 async def test_without_a_worker(own_stack: Stack, bob: Caller, dave: Caller) -> None:
-    """Ensures that without a worker what Temporal knows is told, and a request is carried out later."""
+    """Ensures that without a worker what Temporal knows is told, and that nothing is started meanwhile."""
     name, later = unique(), unique()
     await bob.ready(name, collaborators=[DAVE.email])
     await own_stack.kill(Part.WORKER)
@@ -65,12 +65,13 @@ async def test_without_a_worker(own_stack: Stack, bob: Caller, dave: Caller) -> 
         assert NO_WORKER in content["detail"]
         content = problem(await bob.http.delete(f"/environments/{name}"), 503)
         assert content["system"] == "Moorage worker"
-        answer = await bob.ask(later, key="k")
-        assert answer.status_code == 202, answer.text
-        assert NO_WORKER in answer.json()["message"]
-        assert (await bob.show(later)).phase == "provisioning"
+        content = problem(await bob.ask(later, key="k"), 503)
+        assert content["detail"] == f"{NO_WORKER}, so nothing was started: ask again in a while."
+        problem(await bob.http.get(f"/environments/{later}"), 404)
     finally:
         await own_stack.start(Part.WORKER)
+    answer = await bob.ask(later, key="k")
+    assert answer.json()["kind"] == "created", "what was told nothing of cannot be asked for again"
     view = await bob.until(later, lambda view: view.phase == "ready")
     assert view.life == answer.json()["life"]
     assert (await bob.ask(later, key="k")).json()["kind"] == "created"

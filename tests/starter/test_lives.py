@@ -1,13 +1,18 @@
 """Lives of one name, seen past the API: what is said of one never reaches another, however it ended."""
 
+from datetime import UTC, datetime
+
 import pytest
 from temporalio.client import Client
 
+from contracts.capacity import Ask, size_of
 from contracts.messages import EnvironmentStart
 from contracts.naming import workflow_id
+from contracts.values import compose
 from embedded.stack import Stack
 from starter.acting import Actor, Finished, JustClosed
 from starter.reading import Latest, Reader
+from starter.reserving import Reservations
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, client_of, unique
 
@@ -28,7 +33,7 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     await bob.gone(name)
     later = (await bob.ask(name)).json()["life"]
     with pytest.raises(JustClosed):
-        await Actor(client, reader).delete(earlier, BOB.email, None)
+        await Actor(client, reader, Reservations(client)).delete(earlier, BOB.email, None)
     view = await bob.until(name, lambda view: view.phase == "ready")
     assert (view.life, view.outcome) == (later, None)
     await bob.gone(name)
@@ -54,10 +59,25 @@ async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
 
     handle = client.get_workflow_handle(workflow_id(name))
     run_id = (await handle.describe()).run_id
-    answer = await Actor(client, OutOfDate(client)).request(start)
+    answer = await Actor(client, OutOfDate(client), Reservations(client)).request(start, _ask(start))
     assert (await handle.describe()).run_id == run_id, "the repeat has begun a second life"
     # Temporal still knows what the first one was answered; when it does not, the outcome is the answer.
     assert (answer.standing.life if isinstance(answer, Finished) else answer.life) == life
+
+
+def _ask(start: EnvironmentStart) -> Ask:
+    """What it asks of the capacity."""
+    environment = start.environment
+    return Ask(
+        name=environment.name,
+        life=environment.mark.life,
+        owner=environment.owner,
+        team=environment.spec.team,
+        template=environment.template.name,
+        size=size_of(environment.template.size, compose(environment)),
+        hosts=(environment.host,),
+        ends_at=datetime.now(UTC) + environment.ttl,
+    )
 
 
 async def _start_of(client: Client, name: str) -> EnvironmentStart:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.capacity import Limits
 from contracts.messages import Pace
 from worker.settings import PaceSettings, SettingsError, load_settings
 from worker.settings_table import describe_settings, settings_table
@@ -33,10 +34,28 @@ def problems_of(environ: dict[str, str]) -> str:
 def test_least() -> None:
     """Ensures that what has a default need not be set, and that the defaults fit together."""
     settings = load_settings(LEAST)
-    assert settings.host == "main"
+    assert list(settings.hosts) == ["main"]
     assert settings.identity is None
     assert settings.hosts["main"].url == "http://127.0.0.1:7003"
     assert settings.new_pace == Pace()
+
+
+def test_how_much_there_is() -> None:
+    """Ensures that what hosts have and teams may have can be set by variables, with names as they are."""
+    settings = load_settings(
+        LEAST
+        | {
+            "MOORAGE_QUOTAS__TEAMS": '{"Blue Team": {"cpu": 16, "memory": "64Gi", "environments": 20}}',
+            "MOORAGE_QUOTAS__PERSON__ENVIRONMENTS": "5",
+            "MOORAGE_HOSTS__MAIN__LABELS": "zone=eu, gpu=yes",
+            "MOORAGE_HOSTS__MAIN__CAPACITY": '{"cpu": "1500m"}',
+        }
+    )
+    teams = {name: share.limits for name, share in settings.quotas.teams.items()}
+    assert teams == {"Blue Team": Limits(environments=20, cpu=16_000, memory=64 * 2**30)}
+    assert settings.quotas.person.limits == Limits(environments=5)
+    assert settings.hosts["main"].labels == {"zone": "eu", "gpu": "yes"}
+    assert settings.hosts["main"].capacity.limits == Limits(cpu=1500)
 
 
 def test_every_problem_at_once() -> None:
@@ -77,12 +96,13 @@ def test_every_problem_at_once() -> None:
         ({"MOORAGE_PACE__SETTLE": "30s"}, "settle must be longer than the longest timeout"),
         ({"MOORAGE_DEFAULT_HOST": "other"}, "must be one of the hosts: main"),
         (
-            {
-                "MOORAGE_HOSTS__B__KIND": "kubernetes",
-                "MOORAGE_CONTROL_PLANE__TIMEOUT": "0s",
-            },
+            {"MOORAGE_HOSTS__B__KIND": "kubernetes", "MOORAGE_DEFAULT_HOST": "c"},
             "must be one of the hosts: b, main",
         ),
+        ({"MOORAGE_QUOTAS__TEAMS": "blue"}, "MOORAGE_QUOTAS__TEAMS (quotas.teams): is not JSON"),
+        ({"MOORAGE_QUOTAS__PERSON": '{"cpus": 4}'}, "did you mean MOORAGE_QUOTAS__PERSON__CPU?"),
+        ({"MOORAGE_HOSTS__MAIN__LABELS": "zone"}, "hosts.main.labels): must be name=value"),
+        ({"MOORAGE_HOSTS__MAIN__CAPACITY__CPU": "many"}, "(hosts.main.capacity.cpu): String should match"),
         ({"MOORAGE_API": "x", "MOORAGE_API__PORT": "1"}, "as if it were a single setting"),
         ({"MOORAGE_CONTROL_PLANE__API_KEY_FILE": "/x"}, "MOORAGE_CONTROL_PLANE__API_KEY is set as well"),
         ({"MOORAGE_CONTROL_PLANE__API_KEY": " "}, "MOORAGE_CONTROL_PLANE__API_KEY (control_plane.api_key)"),
@@ -143,7 +163,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     assert settings.control_plane.url == "https://variable.example"
     assert settings.control_plane.timeout == timedelta(seconds=7)
     assert settings.control_plane.api_key.get_secret_value() == "from-the-file-of-keys-32-bytes-in-base64-ab"
-    assert settings.host == "east-1"
+    assert list(settings.hosts) == ["east-1"]
 
     overridden = load_settings(
         {"MOORAGE_CONFIG": str(file), "MOORAGE_CONTROL_PLANE__API_KEY": "from a variable"}

@@ -1,0 +1,233 @@
+"""The audit of the capacity: what is open compared with what is held, and what the hosts have.
+
+It only looks. What visibility lists may be late, so nothing is called over before its run has been asked for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowHistoryEventFilterType,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import progress
+from clients.errors import ClientError
+from clients.host import Host
+from contracts import search
+from contracts.activities import CapacityActivities
+from contracts.auditing import LatestLife, claims_over
+from contracts.capacity import (
+    CAPACITY_ID,
+    QUERY_HOLDINGS,
+    AuditInput,
+    AuditResult,
+    Holdings,
+    HostRoom,
+    Limits,
+    size_of,
+)
+from contracts.holdings import Holding, in_seconds, pack, unpack
+from contracts.messages import ENVIRONMENT_WORKFLOW, MEMO_REQUEST_ID, EnvironmentStart
+from contracts.naming import life_of, name_of_workflow, workflow_id
+from contracts.quantities import parse_quantity
+from contracts.values import compose
+
+#: One page of the list, or one run: milliseconds, unless something is wrong.
+CALL_TIMEOUT = timedelta(seconds=10)
+#: All that is held, of thousands.
+QUERY_TIMEOUT = timedelta(seconds=20)
+#: Environments of one page of the list.
+PAGE_SIZE = 500
+#: Runs that are asked for at one time: enough for hundreds a second, few enough for the server.
+AT_ONCE = 20
+#: Adopted in one pass: what it returns is a part of the history, and must stay far below 2 MB.
+MOST_ADOPTED = 2000
+
+_OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the settings say: what each host has, over what its cluster reports; and how often to audit."""
+
+    capacities: Mapping[str, Limits] = field(default_factory=dict)
+    audit: timedelta = timedelta(minutes=2)
+
+
+class Capacity(CapacityActivities):
+    """Looks through a client of Temporal, and at the hosts."""
+
+    def __init__(self, temporal: Client, hosts: Mapping[str, Host], admission: Admission) -> None:
+        self._temporal = temporal
+        self._hosts = hosts
+        self._admission = admission
+
+    @activity.defn(name="capacity.audit")
+    async def audit(self, input: AuditInput) -> AuditResult:
+        """Compare, and say only what differs."""
+        rooms = await asyncio.gather(*map(self._survey, self._hosts.values()))
+        packed = await self._temporal.get_workflow_handle(CAPACITY_ID).query(
+            QUERY_HOLDINGS, result_type=Holdings, rpc_timeout=QUERY_TIMEOUT
+        )
+        held = {holding.name: holding for holding in unpack(packed)}
+        progress.say(f"{len(held)} held; listing what is open")
+        listed = await self._list_open()
+        over: list[tuple[str, str, int]] = []
+        ends: list[tuple[str, int]] = []
+        strange: list[str] = []
+        unlisted: list[Holding] = []
+        for holding in held.values():
+            latest = listed.get(holding.name)
+            if latest is None or latest.life not in holding.lives:
+                unlisted.append(holding)
+                continue
+            over += claims_over(holding, latest, input.now)
+            strange += [holding.name] if latest.host != holding.host else []
+            ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
+        progress.say(f"asking for {len(unlisted)} that are held and not listed as open")
+        for holding, latest in zip(unlisted, await _each(self._latest, unlisted), strict=True):
+            if latest and not latest.life:
+                continue  # whose it is cannot be read any more: it keeps what it has
+            over += claims_over(holding, latest, input.now)
+            if latest and latest.open and latest.life not in holding.lives:
+                strange.append(holding.name)
+        strange += [name for name in listed if name not in held]
+        progress.say(f"reading {len(strange)} that hold nothing, or something else")
+        adopted = await _each(self._read, strange[:MOST_ADOPTED])
+        more = len(strange) > MOST_ADOPTED
+        return AuditResult(
+            hosts=tuple(rooms),
+            over=tuple(over),
+            adopted=pack(filter(None, adopted)),
+            ends=tuple(ends),
+            more=more,
+            next_in=_soon(rooms, self._admission.audit),
+        )
+
+    async def _survey(self, host: Host) -> HostRoom:
+        """What a host has, by the settings and else by its own word."""
+        said = self._admission.capacities.get(host.name, Limits())
+        all_said = said.cpu is not None and said.memory is not None
+        try:
+            nodes = await host.allocatable()
+            reported = Limits()
+            if nodes is not None:
+                reported = Limits(
+                    cpu=int(sum(parse_quantity(node.cpu) for node in nodes) * 1000),
+                    memory=int(sum(parse_quantity(node.memory) for node in nodes)),
+                )
+        except (ClientError, ValueError) as error:
+            detail = error.detail if isinstance(error, ClientError) else str(error)
+            remark = f"it does not say what it has: {detail}"
+            return HostRoom(name=host.name, total=said, known=all_said, remark=remark[: progress.MAX_TEXT])
+        return HostRoom(name=host.name, total=said.over(reported))
+
+    async def _list_open(self) -> dict[str, LatestLife]:
+        """What visibility says is open, by name."""
+        found: dict[str, LatestLife] = {}
+        runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        async for run in runs:
+            if len(found) % PAGE_SIZE == 0:
+                progress.check()
+            found[name_of_workflow(run.id)] = await _latest_of(run, is_open=True)
+        return found
+
+    async def _latest(self, holding: Holding) -> LatestLife | None:
+        """The latest life of a name, by the record itself and not by the list."""
+        try:
+            handle = self._temporal.get_workflow_handle(workflow_id(holding.name))
+            run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        return await _latest_of(run, is_open=run.status is WorkflowExecutionStatus.RUNNING)
+
+    async def _read(self, name: str) -> Holding | None:
+        """What the open life of a name holds, by what it was started with; None if it is over by now.
+
+        Not by a question to it: that would have a worker take up each of thousands.
+        """
+        handle = self._temporal.get_workflow_handle(workflow_id(name))
+        try:
+            run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
+            if run.status is not WorkflowExecutionStatus.RUNNING:
+                return None
+            start = await self._started_with(run)
+            size = size_of(start.environment.template.size, compose(start.environment))
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        except (RuntimeError, ValueError) as error:
+            # Of another version, or encrypted with a key that is gone: the others are seen to.
+            activity.logger.warning("what %s holds cannot be told (%s)", name, type(error).__name__)
+            return None
+        environment = start.environment
+        ends = run.typed_search_attributes.get(search.EXPIRES_AT) or run.start_time + environment.ttl
+        return Holding(
+            name=name,
+            owner=environment.owner,
+            team=environment.spec.team,
+            template=environment.template.name,
+            host=environment.host,
+            size=size,
+            ends=in_seconds(ends),
+            claims=((environment.mark.life, in_seconds(run.start_time)),),
+        )
+
+    async def _started_with(self, run: WorkflowExecution) -> EnvironmentStart:
+        handle = self._temporal.get_workflow_handle(run.id, run_id=run.run_id)
+        events = handle.fetch_history_events(
+            page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
+        )
+        first = await anext(events)
+        payloads = first.workflow_execution_started_event_attributes.input.payloads
+        [start] = await self._temporal.data_converter.decode(payloads, [EnvironmentStart])
+        found: EnvironmentStart = start
+        return found
+
+
+async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
+    """The life that a run is; "" if that cannot be read: the others are seen to all the same."""
+    ends: datetime | None = run.typed_search_attributes.get(search.EXPIRES_AT)
+    request_id = ""
+    with suppress(RuntimeError, ValueError):
+        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+    return LatestLife(
+        life=life_of(request_id) if request_id else "",
+        open=is_open,
+        host=run.typed_search_attributes.get(search.HOST) or "",
+        ends=in_seconds(ends) if ends else 0,
+    )
+
+
+async def _each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:
+    """The answers, in order; asked for a few at a time."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(what: _T) -> _R:
+        async with gate:
+            progress.check()
+            return await ask(what)
+
+    return await asyncio.gather(*map(one, of))
+
+
+#: While a host has not told what it has nobody can be placed there, so it is asked again soon.
+_ASK_AGAIN = timedelta(seconds=15)
+
+
+def _soon(rooms: Iterable[HostRoom], usual: timedelta) -> timedelta:
+    return usual if all(room.known for room in rooms) else min(usual, _ASK_AGAIN)

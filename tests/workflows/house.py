@@ -1,0 +1,187 @@
+"""A Temporal server of a test's own with all that gives places on hosts, which alone are not real.
+
+The steps of environments are scripted, as in `scripted`; the hosts have what a test says.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
+
+from activities.capacity import Admission, Capacity
+from activities.edge import ActivityEdge
+from clients.errors import Unreachable
+from clients.host import NodeRoom
+from contracts.capacity import Amount, Ask, CapacityStart, CapacityState, Limits, Quotas, StateInput, size_of
+from contracts.holdings import Holding, unpack
+from contracts.messages import TASK_QUEUE, Answer, EnvironmentStart
+from contracts.naming import OwnerMark, workflow_id
+from contracts.values import compose
+from embedded.temporal_server import extra_arguments, find_server
+from starter.acting import Actor, Finished
+from starter.reading import Reader
+from starter.reserving import Reservations
+from tests.workflows.conftest import Life, a_start, until
+from tests.workflows.scripted import Script
+from workflows.environment import EnvironmentWorkflow
+from workflows.registry import WORKFLOWS
+
+#: A run goes on in a new one after so many events, instead of four thousand.
+SHORT_RUNS = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=60")
+#: What a test's environments hold: it is small, and the vCluster's own is on top.
+SIZE = size_of(a_start("a").environment.template.size, compose(a_start("a").environment))
+BLUE = StateInput(person="alice@example.com", teams=("blue",))
+
+
+class _EdgeOfAudits(Interceptor):
+    """The product's edge for what is real; scripted steps do without, so that they can be cut anywhere."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Chosen(next)
+
+
+class _Chosen(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor) -> None:
+        super().__init__(next)
+        self._edge = ActivityEdge().intercept_activity(next)
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        is_real = activity.info().activity_type == "capacity.audit"
+        return await (self._edge if is_real else self.next).execute_activity(input)
+
+
+@dataclass
+class Nodes:
+    """A host: what its nodes say, or that it does not answer."""
+
+    name: str
+    nodes: list[NodeRoom] | None = None
+    is_away: bool = False
+
+    async def allocatable(self) -> list[NodeRoom] | None:
+        if self.is_away:
+            raise Unreachable(f"host cluster {self.name}", "list nodes", "it does not answer")
+        return self.nodes
+
+
+@dataclass
+class House:
+    """Asks for places and environments as the API does."""
+
+    server: WorkflowEnvironment
+    client: Client
+    hosts: dict[str, Nodes]
+    admission: Admission
+    start: CapacityStart
+    script: Script = field(default_factory=Script)
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        self.reservations = Reservations(self.client, start=self.start)
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Worker]:
+        """A worker; leaving it stops it."""
+        capacity = Capacity(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
+        async with Worker(
+            self.client,
+            task_queue=TASK_QUEUE,
+            workflows=WORKFLOWS,
+            activities=[*self.script.activities(), capacity.audit],
+            interceptors=[_EdgeOfAudits()],
+            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
+            default_heartbeat_throttle_interval=timedelta(milliseconds=100),
+        ) as worker:
+            yield worker
+
+    def ask(self, name: str, request: str = "r-1", **fields: Any) -> Ask:
+        """What alice asks for with the environment `name`."""
+        return Ask(
+            **{
+                "name": name,
+                "life": OwnerMark.of_request("testinstallation"[:16], name, request).life,
+                "owner": "alice@example.com",
+                "team": "blue",
+                "template": "small",
+                "size": SIZE,
+                "hosts": tuple(self.hosts),
+                "ends_at": datetime.now(UTC) + timedelta(hours=8),
+            }
+            | fields
+        )
+
+    async def request(
+        self, name: str, request: str = "r-1", start: EnvironmentStart | None = None, **fields: Any
+    ) -> Answer | Finished:
+        """Ask for an environment."""
+        start = start or a_start(name, request_id=request)
+        # Each with a process of its own, as far as anybody can tell: nothing is shared but Temporal.
+        actor = Actor(self.client, Reader(self.client), self.reservations)
+        return await actor.request(start, self.ask(name, request, **fields))
+
+    async def begin(self, name: str, request: str = "r-1", **fields: Any) -> Life:
+        """An environment that is being made."""
+        answer = await self.request(name, request, **fields)
+        assert isinstance(answer, Answer), answer
+        return Life(a_start(name, request_id=request), self.script, self.handle(name), answer)
+
+    def handle(self, name: str) -> WorkflowHandle[Any, Any]:
+        return self.client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(name))
+
+    async def state(self) -> CapacityState:
+        return await self.reservations.state(BLUE)
+
+    async def held(self) -> dict[str, Holding]:
+        """Who holds what, by name."""
+        return {one.name: one for one in unpack(await self.reservations.holdings())}
+
+    async def until_held(self, *names: str, seconds: float = 20) -> None:
+        async def there() -> bool:
+            return set(await self.held()) == set(names)
+
+        await until(there, f"exactly {sorted(names)} hold a place", seconds)
+
+
+@asynccontextmanager
+async def a_house(
+    hosts: Mapping[str, Limits] | None = None,
+    *,
+    nodes: Mapping[str, Nodes] | None = None,
+    audit: timedelta = timedelta(seconds=30),
+    arguments: tuple[str, ...] = (),
+) -> AsyncIterator[House]:
+    """A house without a worker; its hosts have so much by the settings, or what their `nodes` say."""
+    hosts = hosts or {}
+    known = {name: Nodes(name) for name in hosts} | dict(nodes or {})
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=find_server(),
+        data_converter=pydantic_data_converter,
+        dev_server_extra_args=[*extra_arguments(), *arguments],
+    ) as server:
+        start = CapacityStart(settle=timedelta(milliseconds=100))
+        yield House(server, server.client, known, Admission(dict(hosts), audit), start)
+
+
+def most(environments: int | None = None, **fields: int) -> Limits:
+    return Limits(environments=environments, **fields)
+
+
+def team(limits: Limits) -> Quotas:
+    return Quotas(team=limits)
+
+
+async def at_once(count: int, coroutine: Any) -> list[Any]:
+    """What comes of `count` calls that are made together."""
+    return await asyncio.gather(*(coroutine(number) for number in range(count)), return_exceptions=True)
+
+
+def times(size: Amount, count: int) -> Amount:
+    return Amount().plus(size, count)

@@ -1,0 +1,367 @@
+"""Places on hosts: promised once, however many ask; given back however a life ends; healed by itself."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from clients.host import NodeRoom
+from contracts.capacity import (
+    CAPACITY_ID,
+    CAPACITY_WORKFLOW,
+    QUERY_HOLDINGS,
+    SIGNAL_RELEASE,
+    Limits,
+    ReleaseInput,
+    Verdict,
+)
+from contracts.environment import Phase
+from contracts.errors import RefusalReason
+from contracts.messages import Answer, AnswerKind, ByPerson, ExtendInput
+from starter.temporal import NothingStarted
+from starter.updates import NoPlace
+from tests.workflows.conftest import a_start, until
+from tests.workflows.house import SHORT_RUNS, SIZE, House, Nodes, a_house, at_once, most, team, times
+from tests.workflows.scripted import fails_for_good, waits
+from tests.workflows.sweeping import lives_by
+from workflows.capacity import CapacityWorkflow
+from workflows.environment import EnvironmentWorkflow
+
+BY_ALICE = ByPerson(who="alice@example.com")
+SOON = timedelta(milliseconds=300)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    """One host with room for ten, and nothing that looks after it for a while."""
+    async with a_house({"one": most(10)}) as house, house.worker():
+        yield house
+
+
+def test_the_names_are_those_of_the_workflow() -> None:
+    """Ensures that those who may not import the workflow call it, and what it takes, by its name."""
+    assert CapacityWorkflow.__temporal_workflow_definition.name == CAPACITY_WORKFLOW  # type: ignore[attr-defined]
+    definition = CapacityWorkflow.__temporal_workflow_definition  # type: ignore[attr-defined]
+    assert SIGNAL_RELEASE in definition.signals
+    assert QUERY_HOLDINGS in definition.queries
+
+
+# --- at once ----------------------------------------------------------------------------------------------
+
+
+async def test_fifty_at_once_never_overbook() -> None:
+    """Ensures that of fifty that ask at once exactly as many have a place as there are, on every host."""
+    rooms = {"one": most(6), "two": most(20, cpu=SIZE.cpu * 5), "three": most(memory=SIZE.memory * 3)}
+    async with a_house(rooms) as house, house.worker():
+        verdicts = await at_once(50, lambda number: house.reservations.reserve(house.ask(f"env-{number}")))
+        chosen = Counter(verdict.host for verdict in verdicts)
+        assert chosen == {"one": 6, "two": 5, "three": 3, "": 36}
+        state = await house.state()
+        assert {host.room.name: host.held for host in state.hosts} == {
+            "one": times(SIZE, 6),
+            "two": times(SIZE, 5),
+            "three": times(SIZE, 3),
+        }
+        # Each by an update of its own, as if each were another API.
+        others = [type(house.reservations)(house.client, start=house.start) for _ in range(9)]
+        late = await asyncio.gather(*(one.reserve(house.ask(f"late-{id(one)}")) for one in others))
+        assert {verdict.refusal.reason for verdict in late if verdict.refusal} == {RefusalReason.NO_ROOM}
+        assert len(await house.held()) == 14
+
+
+async def test_several_apis_at_once_never_overbook() -> None:
+    """Ensures the same when each request comes by an update of its own, as from many processes."""
+    async with a_house({"one": most(5)}) as house, house.worker():
+        await house.reservations.reserve(house.ask("first"))
+        apis = [type(house.reservations)(house.client, start=house.start) for _ in range(8)]
+        verdicts = await at_once(40, lambda number: apis[number % 8].reserve(house.ask(f"env-{number}")))
+        assert Counter(verdict.host for verdict in verdicts) == {"one": 4, "": 36}
+
+
+@pytest.mark.parametrize("whose", ["person", "team", "template_person", "template_team"])
+async def test_quotas_under_the_same_race(house: House, whose: str) -> None:
+    """Ensures that fifty at once have no more than a quota allows, and that others are not held to it."""
+    quotas = team(most()).model_copy(update={whose: most(3)})
+    verdicts = await at_once(
+        50, lambda number: house.reservations.reserve(house.ask(f"env-{number}", quotas=quotas))
+    )
+    assert Counter(verdict.host for verdict in verdicts) == {"one": 3, "": 47}
+    assert {one.refusal.reason for one in verdicts if one.refusal} == {RefusalReason.OVER_QUOTA}
+    bobs = house.ask("bobs", owner="bob@example.com", team="green", quotas=quotas)
+    assert (await house.reservations.reserve(bobs)).host == "one"
+
+
+async def test_twenty_for_one_name(house: House) -> None:
+    """Ensures that twenty clients that ask at once for one name have one place and one environment."""
+    answers = await at_once(20, lambda number: house.request("shared", f"r-{number}", quotas=team(most(1))))
+    assert all(isinstance(answer, Answer) for answer in answers), answers
+    assert len({answer.life for answer in answers}) == 1, "several lives"
+    kinds = Counter(answer.kind for answer in answers)
+    assert kinds == {AnswerKind.CREATED: 1, AnswerKind.JOINED: 19}
+    assert set(await house.held()) == {"shared"}
+
+
+async def test_refusals_leave_nothing_in_the_history(house: House) -> None:
+    """Ensures that asking in vain, again and again, does not make the history longer."""
+    await house.reservations.reserve(house.ask("here"))
+    handle = house.client.get_workflow_handle(CAPACITY_ID)
+    before = (await handle.describe()).history_length
+    for number in range(20):
+        verdict = await house.reservations.reserve(house.ask(f"env-{number}", quotas=team(most(1))))
+        assert verdict.refusal
+    assert (await handle.describe()).history_length == before
+
+
+async def test_nothing_is_started_that_has_no_place(house: House) -> None:
+    """Ensures that a request that cannot fit is refused with its numbers, and that nothing of it begins."""
+    with pytest.raises(NoPlace, match=r"asks for 4 CPU; team blue has 2 of 2 CPU left"):
+        await house.request("big", quotas=team(Limits(cpu=2000)))
+    assert not [run async for run in house.client.list_workflows("WorkflowId = 'environment/big'")]
+
+
+async def test_what_it_would_be_given(house: House) -> None:
+    """Ensures that one can ask for what would be, and that this reserves nothing."""
+    assert await house.reservations.would([house.ask("a")]) == ()
+    await house.reservations.reserve(house.ask("held"))
+    asks = [house.ask("a"), house.ask("b", quotas=team(most(1)))]
+    yes, no = await house.reservations.would(asks)
+    assert yes == Verdict(host="one")
+    assert no.refusal
+    assert set(await house.held()) == {"held"}
+
+
+async def test_placed_where_there_is_most_room() -> None:
+    """Ensures that an environment is made on the host on which it was given its place."""
+    async with a_house({"one": most(2), "two": most(10)}) as house, house.worker():
+        for name in ("a", "b"):
+            life = await house.begin(name)
+            assert (await life.status()).environment.host == "two"
+
+
+# --- given back -------------------------------------------------------------------------------------------
+
+
+async def test_given_back_when_deleted(house: House) -> None:
+    """Ensures that a deleted environment holds its place until nothing is left of it, and no longer."""
+    house.script.before["project.remove"] = waits
+    life = await house.begin("deleted")
+    await until(lambda: _is(house, "deleted", Phase.READY), "it is ready")
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    await house.script.started["project.remove"].wait()
+    assert set(await house.held()) == {"deleted"}, "given back while something of it is still there"
+    del house.script.before["project.remove"]
+    await life.handle.result()
+    await house.until_held()
+
+
+async def test_given_back_when_it_fails(house: House) -> None:
+    """Ensures that an environment that could not be made gives its place back."""
+    house.script.before["vcluster.ensure"] = fails_for_good()
+    life = await house.begin("failed")
+    with pytest.raises(WorkflowFailureError):
+        await life.handle.result()
+    await house.until_held()
+
+
+async def test_given_back_when_cancelled_in_temporal(house: House) -> None:
+    """Ensures that one that was cancelled from the Web UI gives its place back."""
+    house.script.before["vcluster.ensure"] = waits
+    life = await house.begin("cancelled")
+    await house.script.started["vcluster.ensure"].wait()
+    await life.handle.cancel()
+    await life.handle.result()
+    await house.until_held()
+
+
+async def test_given_back_when_terminated() -> None:
+    """Ensures that an audit finds one that was terminated, and only that one."""
+    async with a_house({"one": most(2)}, audit=SOON) as house, house.worker():
+        life = await house.begin("terminated")
+        await house.begin("stays")
+        with pytest.raises(NoPlace):
+            await house.request("third")
+        await life.handle.terminate()
+        await house.until_held("stays")
+        await house.begin("third")
+
+
+async def test_given_back_without_anybody_to_take_it(house: House) -> None:
+    """Ensures that an environment ends as ever when the workflow of the capacity is not there."""
+    life = await house.begin("alone")
+    await until(lambda: _is(house, "alone", Phase.READY), "it is ready")
+    await house.client.get_workflow_handle(CAPACITY_ID).terminate()
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    status = await asyncio.wait_for(life.handle.result(), 20)
+    assert status.phase is Phase.GONE
+
+
+async def test_a_name_is_free_for_the_next_life_at_once(house: House) -> None:
+    """Ensures that a name whose life was terminated can be asked for again before any audit has looked."""
+    life = await house.begin("again", quotas=team(most(1)))
+    await life.handle.terminate()
+    bobs = a_start("again", request_id="r-2")
+    environment = bobs.environment.model_copy(update={"owner": "bob@example.com"})
+    bobs = bobs.model_copy(update={"environment": environment})
+    answer = await house.request("again", "r-2", start=bobs, owner="bob@example.com", quotas=team(most(1)))
+    assert isinstance(answer, Answer)
+    assert answer.kind is AnswerKind.CREATED
+    assert (await house.held())["again"].owner == "bob@example.com"
+
+
+async def test_a_place_for_which_nothing_begins() -> None:
+    """Ensures that a place whose life never begins is kept while it may yet, and is free after that."""
+    async with a_house({"one": most(1)}, audit=SOON) as house, house.worker():
+        await house.reservations.reserve(house.ask("never"))
+        await asyncio.sleep(SOON.total_seconds() * 4)
+        assert set(await house.held()) == {"never"}, "several audits have taken it from one that may begin"
+        await house.reservations.withdraw("never", house.ask("never").life)
+        await house.until_held()
+
+
+async def test_a_late_word_about_an_earlier_life(house: House) -> None:
+    """Ensures that what an earlier life of the name gives back is not taken from the one that is there."""
+    await house.reservations.reserve(house.ask("name", "r-2"))
+    handle = house.client.get_workflow_handle_for(CapacityWorkflow.run, CAPACITY_ID)
+    await handle.signal(CapacityWorkflow.release, ReleaseInput(name="name", life=house.ask("name").life))
+    assert set(await house.held()) == {"name"}
+
+
+# --- healed -----------------------------------------------------------------------------------------------
+
+
+async def test_the_workflow_is_terminated() -> None:
+    """Ensures that one that begins afresh knows who holds what before it promises anything."""
+    async with a_house({"one": most(3), "two": most(3)}) as house, house.worker():
+        lives = [await house.begin(f"env-{number}") for number in range(4)]
+        before = await house.held()
+        await lives[0].handle.terminate()
+        await house.client.get_workflow_handle(CAPACITY_ID).terminate()
+        verdicts = await at_once(20, lambda number: house.reservations.reserve(house.ask(f"new-{number}")))
+        assert Counter(bool(verdict.host) for verdict in verdicts) == {True: 3, False: 17}
+        after = await house.held()
+        for name in ("env-1", "env-2", "env-3"):
+            found, expected = after[name], before[name]
+            assert (found.owner, found.team, found.template, found.host, found.size, found.lives) == (
+                expected.owner,
+                expected.team,
+                expected.template,
+                expected.host,
+                expected.size,
+                expected.lives,
+            )
+            assert abs(found.ends - expected.ends) <= 5
+        assert "env-0" not in after, "one that is over holds a place again"
+
+
+async def test_what_has_no_place_is_given_one_and_ends_are_followed() -> None:
+    """Ensures that an audit takes up what it does not know, and sees when an end has moved."""
+    async with a_house({"one": most(1)}, audit=SOON) as house, house.worker():
+        start = lives_by("extended", timedelta(hours=1), extension={"times": 3, "total": "3d"})
+        await house.request("extended", start=start)
+        await until(lambda: _is(house, "extended", Phase.READY), "it is ready")
+        await house.client.get_workflow_handle(CAPACITY_ID).signal(
+            CapacityWorkflow.release,
+            ReleaseInput(name="extended", life=start.environment.mark.life, ran=False),
+        )
+        await house.until_held("extended")
+        ends = (await house.held())["extended"].ends
+        extension = ExtendInput(who=BY_ALICE.who, by=timedelta(hours=2))
+        await house.handle("extended").execute_update(EnvironmentWorkflow.extend, extension)
+
+        async def moved() -> bool:
+            return (await house.held())["extended"].ends == ends + 7200
+
+        await until(moved, "the end that is held has moved with the environment's")
+
+
+async def test_a_worker_stops_in_between() -> None:
+    """Ensures that what was promised by one worker is known to the next, which reads it from the history."""
+    async with a_house({"one": most(4)}) as other:
+        async with other.worker():
+            await at_once(3, lambda number: other.reservations.reserve(other.ask(f"env-{number}")))
+        async with other.worker():
+            verdicts = await at_once(3, lambda number: other.reservations.reserve(other.ask(f"new-{number}")))
+            assert sum(bool(verdict.host) for verdict in verdicts) == 1
+            assert len(await other.held()) == 4
+
+
+async def test_without_a_worker_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
+    monkeypatch.setattr("starter.reserving.PATIENCE", timedelta(seconds=1))
+    async with a_house({"one": most(4)}) as house:
+        with pytest.raises(NothingStarted):
+            await house.request("never")
+        async with house.worker():
+            await house.begin("later")
+        assert not [run async for run in house.client.list_workflows("WorkflowId = 'environment/never'")]
+
+
+async def test_it_goes_on_in_new_runs() -> None:
+    """Ensures that nothing is lost or promised twice while the workflow goes on in new runs."""
+    async with a_house({"one": most(80)}, arguments=SHORT_RUNS, audit=SOON) as house, house.worker():
+        first = (await _described(house)) if await house.reservations.reserve(house.ask("env-0")) else ""
+        apis = [type(house.reservations)(house.client, start=house.start) for _ in range(4)]
+        for batch in range(25):
+            verdicts = await at_once(
+                4, lambda number, batch=batch: apis[number].reserve(house.ask(f"env-{batch * 4 + number}"))
+            )
+            failed = [one for one in verdicts if not isinstance(one, Verdict)]
+            assert not failed, f"after {batch * 4} asked: {failed}"
+        assert await _described(house) != first, "it has not gone on in a new run: this shows nothing"
+        assert len(await house.held()) == 80
+        [host] = (await house.state()).hosts
+        assert host.held == times(SIZE, 80)
+
+
+# --- hosts ------------------------------------------------------------------------------------------------
+
+
+async def test_what_clusters_report_and_what_the_settings_say() -> None:
+    """Ensures that settings win over what a cluster reports, and that what neither limits is free."""
+    nodes = {
+        "one": Nodes("one", [NodeRoom("3920m", "16Gi"), NodeRoom("80m", "512Mi")]),
+        "two": Nodes("two", None),
+    }
+    async with a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes) as house, house.worker():
+        await house.reservations.reserve(house.ask("env"))
+        rooms = {host.room.name: host.room.total for host in (await house.state()).hosts}
+        assert rooms == {
+            "one": Limits(cpu=64_000, environments=7, memory=16 * 2**30 + 512 * 2**20),
+            "two": Limits(),
+        }
+
+
+async def test_a_host_that_does_not_answer() -> None:
+    """Ensures that nothing is placed where nobody knows what there is; later its last word counts."""
+    away = Nodes("one", [NodeRoom("40", "160Gi")], is_away=True)
+    async with a_house(nodes={"one": away}, audit=SOON) as house, house.worker():
+        verdict = await house.reservations.reserve(house.ask("env"))
+        assert verdict.refusal
+        assert verdict.refusal.message == "env has no place; host one has not told yet what it has."
+        away.is_away = False
+
+        async def placed() -> bool:
+            return bool((await house.reservations.reserve(house.ask("env"))).host)
+
+        await until(placed, "the host has told what it has")
+        away.is_away = True
+
+        async def remarked() -> bool:
+            [host] = (await house.state()).hosts
+            return bool(host.room.remark)
+
+        await until(remarked, "it is known that the host is away")
+        [host] = (await house.state()).hosts
+        assert host.room.total.cpu == 40_000
+        assert "does not answer" in host.room.remark
+
+
+async def _is(house: House, name: str, phase: Phase) -> bool:
+    return (await house.handle(name).query(EnvironmentWorkflow.status)).phase is phase
+
+
+async def _described(house: House) -> str:
+    return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
