@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.settings import load_settings
 from worker.settings_table import settings_table
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +37,17 @@ def test_every_command_in_the_readme_is_one() -> None:
 def test_the_settings_in_the_readme_are_those_of_the_code() -> None:
     table = settings_table()
     assert table in text_of("README.md"), "put what python -m worker.settings prints into the README"
+
+
+def test_the_settings_of_the_first_hour_can_be_used(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", text_of("docs/setup.md"), re.DOTALL)
+    text = "\n".join(blocks).replace("/etc/moorage", str(tmp_path)).replace("…", "A" * 43 + "=")
+    (tmp_path / "moorage.toml").write_text(text)
+    for name in ("rafay-api-key", "scim-token"):
+        (tmp_path / name).write_text("a-secret\n")
+    settings = load_settings({"MOORAGE_CONFIG": str(tmp_path / "moorage.toml")})
+    assert settings.identity
+    assert settings.sso
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,82 @@
+"""Ensures that `moorage setup` and `moorage doctor` see a real host as it is: rights, admission, charts."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from embedded.stack import Stack
+from tests.e2e.cluster import Cluster
+from tests.e2e.harbour import HOSTS, write_templates
+from tests.support.stand_ins import CHECKOUT
+
+
+async def _hosts(real: Stack, *arguments: str, **changes: str) -> tuple[int, dict[tuple[str, str], Any]]:
+    """The exit code, and what came of each part of each host."""
+    variables = real.env | {f"MOORAGE_{name}": value for name, value in changes.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "moorage", *arguments, "--output", "json",
+        cwd=CHECKOUT, env=os.environ | variables,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    assert out, err.decode()
+    answer = json.loads(out)
+    parts = answer["parts"] if isinstance(answer, dict) else answer
+    return process.returncode, {
+        (part["where"], part["part"]): part for part in parts if part["area"] == "hosts"
+    }
+
+
+async def test_a_host_as_it_is(real: Stack, cluster: Cluster, tmp_path: Path) -> None:
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    write_templates(templates, cluster)
+    for broken in templates.glob("no-*.yaml"):
+        broken.unlink()
+    (templates / "volumes-deleted.yaml").unlink(missing_ok=True)
+    code, parts = await _hosts(real, "setup", TEMPLATES=str(templates))
+    assert code == 0, parts
+    assert {part["state"] for part in parts.values()} == {"ok"}
+    assert set(parts) == {(host, part) for host in HOSTS for part in ("cluster", "admission", "charts")}
+    assert parts[HOSTS[0], "cluster"]["detail"].startswith("Kubernetes v1.")
+    assert parts[HOSTS[0], "admission"]["detail"].endswith("can be made, and no others")
+    rehearsed = cluster.run("get", "namespaces", "-o", "name")
+    assert "rehearsal" not in rehearsed, "a rehearsal has made something"
+    code, parts = await _hosts(real, "doctor", TEMPLATES=str(templates))
+    assert code == 0, parts
+
+
+async def test_what_is_wrong_with_a_host(real: Stack, cluster: Cluster, tmp_path: Path) -> None:
+    # The account of the API may do nothing in the whole cluster.
+    api = cluster.kubeconfig_of("moorage-api", tmp_path)
+    local = HOSTS[0]
+    kubeconfig = {f"HOSTS__{local.upper()}__KUBECONFIG": str(api)}
+    code, parts = await _hosts(real, "setup", "--only", "hosts", **kubeconfig)
+    assert code == 1
+    told = parts[local, "cluster"]["detail"]
+    for right in (
+        "create namespaces",
+        "bind clusterroles.rbac",
+        "list storageclasses",
+        "get persistentvolumes",
+    ):
+        assert right in told
+    assert "deploy/rbac.yaml" in parts[local, "cluster"]["remedy"]
+    assert parts[local, "admission"]["state"] == "waits"
+    # The catalogue of the suite has templates that the charts refuse, on purpose.
+    charts = parts[HOSTS[1], "charts"]
+    assert charts["state"] == "failed"
+    for template in ("no-chart", "no-version", "no-values"):
+        assert f"template {template}: " in charts["detail"]
+
+    # A policy that was applied for another installation, which no access review shows.
+    code, parts = await _hosts(real, "setup", "--only", "hosts", INSTALLATION="another12345")
+    assert code == 1
+    admission = parts[local, "admission"]
+    assert admission["state"] == "failed"
+    assert f"not a namespace of the Moorage installation {real.installation}" in admission["detail"]
+    assert "another12345" in admission["remedy"]
