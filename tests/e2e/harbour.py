@@ -32,6 +32,8 @@ TIMEOUT = timedelta(seconds=10)
 #: The third one's vClusters are reached from within the cluster alone.
 HOSTS = ("local", "second", "inside")
 SIZE = {"cpu": "1", "memory": "1Gi", "storage": "2Gi", "pods": 10}
+#: As in the templates that Moorage ships.
+PROBES = {"startupProbe": {"periodSeconds": 1, "failureThreshold": 900}}
 #: A storage class that the test of it makes.
 RETAINING = "moorage-e2e-retaining"
 CONTROL_PLANE = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "1536Mi"}}
@@ -41,7 +43,8 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
     """The catalogue of the suite: a template that works, and one for each failure that one can cause."""
 
     def write(name: str, *, version: str = cluster.chart_version, stateful: Any = None, **more: Any) -> None:
-        values = {"controlPlane": {"statefulSet": {"resources": CONTROL_PLANE, **(stateful or {})}}}
+        usual = {"resources": CONTROL_PLANE, "probes": PROBES}
+        values = {"controlPlane": {"statefulSet": {**usual, **(stateful or {})}}}
         template: dict[str, Any] = {
             "version": 1,
             "description": "for the end-to-end suite",

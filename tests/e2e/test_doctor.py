@@ -7,12 +7,15 @@ from typing import cast
 import pytest
 import yaml
 
+from clients.charts import Charts
 from clients.errors import Denied, Unreachable
 from clients.helm import Helm
+from clients.host import Chart
 from clients.kubernetes.access import Access
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.wayin import HostOptions
 from embedded.stack import Stack
+from starter.catalogue import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster
 from tests.e2e.harbour import TIMEOUT
 
@@ -41,6 +44,18 @@ async def test_a_kubeconfig_that_leads_nowhere(real: Stack, cluster: Cluster, tm
     path.write_text(yaml.safe_dump(document))
     with pytest.raises(Unreachable):
         await _checked(path)
+
+
+def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) -> None:
+    charts = Charts()
+    try:
+        for template in load_catalogue(STARTER_TEMPLATES).offered_to([], everything=True):
+            repository = cluster.chart_repository or template.chart.repository
+            chart = charts.load("h", Chart(repository, template.chart.name, template.chart.version))
+            chart.validate_schema(template.values)
+            assert chart.render(template.values, name="x", namespace="x"), template.name
+    finally:
+        charts.close()
 
 
 async def _checked(kubeconfig: Path) -> str:
