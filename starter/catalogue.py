@@ -4,17 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from contracts.naming import is_name
-from contracts.template import Template, too_small
+from contracts.template import Extension, Size, Template, TemplateQuota, too_small
 from starter.located import Document, FileProblem, FilesUnusable, Where
 from starter.sentences import did_you_mean
 
 #: The catalogue that Moorage brings along.
 STARTER_TEMPLATES = Path(__file__).parent / "templates"
 _ENDINGS = (".yaml", ".yml")
+
+_Part = TypeVar("_Part", bound=BaseModel)
 
 
 class Catalogue:
@@ -103,30 +106,48 @@ def _read_entry(file: Path) -> Entry:
         raise FilesUnusable(
             [document.problem(("name",), f"the file is {file.name}, so the name is {name}: leave it out")]
         )
+    template: Template | None = None
+    wrong: list[FileProblem] = []
     try:
         template = Template.model_validate({**content, "name": name}, extra="forbid")
     except ValidationError as error:
-        raise FilesUnusable(document.problems_of(error, Template)) from None
-    wrong = [document.problem(("size", field), words) for field, words in too_small(template.size).items()]
-    wrong += [document.problem(path, words) for path, words in _contradictions(template)]
-    if wrong:
-        raise FilesUnusable(wrong)
+        wrong += document.problems_of(error, Template)
+    wrong += [document.problem(path, words) for path, words in _unfit(content)]
+    if wrong or template is None:
+        raise FilesUnusable(sorted(wrong, key=lambda one: (one.line, one.column)))
     return Entry(template, document)
 
 
-def _contradictions(template: Template) -> Iterator[tuple[Where, str]]:
-    """What two fields say against each other. Not the model's: environments keep templates that were good."""
-    quota, extension = template.quota, template.ttl.extension
-    if quota.per_person and quota.per_team and quota.per_person > quota.per_team:
+def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
+    """What two fields say against each other, and what is too small, of the parts that can be read.
+
+    Not the model's: an environment keeps the template that was good when it was made.
+    """
+    if size := _part(Size, content.get("size")):
+        yield from ((("size", field), words) for field, words in too_small(size).items())
+    quota = _part(TemplateQuota, content.get("quota"))
+    if quota and quota.per_person and quota.per_team and quota.per_person > quota.per_team:
         yield (
             ("quota", "per_person"),
             f"{quota.per_person} is more than a team may have together, {quota.per_team}: "
             "nobody could ever have so many",
         )
+    ttl = content.get("ttl")
+    extension = _part(Extension, ttl.get("extension") if isinstance(ttl, dict) else None)
+    if extension is None:
+        return
     if extension.times and not extension.total:
         yield ("ttl", "extension", "total"), f"is missing: {extension.times} extensions, and not by how much"
     if extension.total > timedelta(0) and not extension.times:
         yield ("ttl", "extension", "times"), "is missing: how often it may be extended; without it, never"
+
+
+def _part(model: type[_Part], content: object) -> _Part | None:
+    """A part of a template, if it is there and right as far as it goes."""
+    try:
+        return model.model_validate(content) if isinstance(content, dict) else None
+    except ValidationError:
+        return None
 
 
 def unknown_template(name: str, offered: Iterable[Template]) -> str:

@@ -128,6 +128,16 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert [problem.file.name for problem in unusable.value.problems] == ["a.yaml", "b.yaml", "b.yaml"]
 
 
+def test_all_problems_of_one_file_by_their_lines(tmp_path: Path) -> None:
+    """Ensures that what contradicts itself and what is too small is told beside what cannot be read."""
+    text = (
+        GOOD.replace("pods: 40", "pods: 1").replace("8h", "eight") + "quota: {per_person: 3, per_team: 2}\n"
+    )
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in problems_in(tmp_path, text)] == [
+        "size.pods", "ttl.default", "quota.per_person",
+    ]  # fmt: skip
+
+
 def test_two_files_of_one_name(tmp_path: Path) -> None:
     """Ensures that a name that two files claim is refused."""
     (tmp_path / "small.yaml").write_text(GOOD)
