@@ -91,7 +91,7 @@ def plan(
         check(f"collaborators.{index}", lambda address=address: read_email(address))  # type: ignore[misc]
     if len(wish.collaborators) > MAX_COLLABORATORS:
         check("collaborators", _too_many)
-    check("host", lambda: _check_host(wish.host, template, house))
+    check("host" if wish.host else "template", lambda: _check_host(wish.host, template, house))
     if problems or template is None:
         raise NotValid(problems)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from starter.cli import changing, ends, kubeconfig, looking, templates
+from starter.cli import capacity, changing, ends, kubeconfig, looking, templates
 from starter.cli.connection import Options
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
 
@@ -55,6 +55,7 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
     app.command("kubeconfig", rich_help_panel=panel)(kubeconfig.kubeconfig)
     app.command("extend", rich_help_panel=panel)(ends.extend)
     app.command("history", rich_help_panel=panel)(ends.history)
+    app.command("capacity", rich_help_panel=panel)(capacity.capacity)
     app.command("delete", rich_help_panel=panel)(changing.delete)
     app.command("cancel", rich_help_panel=panel)(changing.cancel)
     panel = "For the platform team"

@@ -1,0 +1,85 @@
+"""How much there is, and who has it: `moorage capacity`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from starter.cli.failing import Output
+from starter.cli.session import OutputOption, session
+
+if TYPE_CHECKING:
+    from starter.capacities import CapacityView, HoldingView, SharesView, ShareView
+
+
+def capacity(
+    ctx: typer.Context,
+    holdings: Annotated[
+        bool, typer.Option("--holdings", help="Who holds what, too; for the platform team.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Tell how much of each host is left, and of your quotas and those of your teams.
+
+    \b
+    Example: moorage capacity
+    """
+    with session(ctx, output) as api:
+        from starter.capacities import CapacityView
+        from starter.cli.render import print_json
+
+        answer = api.call("GET", "capacity", query={"holdings": holdings})
+        if output is Output.JSON:
+            print_json(answer)
+        else:
+            _print(CapacityView.model_validate(answer))
+
+
+def _print(view: "CapacityView") -> None:
+    from starter.cli.render import print_table
+
+    hosts = [
+        [host.name, *_cells(host.shares), _labels(host.labels), _wrong(host.known, host.remark)]
+        for host in view.hosts
+    ]
+    columns = ["environments", "CPU", "memory"]
+    print_table(["host", *columns, "labels", ""], hosts, empty="No host is known yet.")
+    print()
+    quotas = [[quota.whose, *_cells(quota.shares)] for quota in view.quotas]
+    print_table(["quota of", *columns], quotas, empty="")
+    if view.holdings is not None:
+        print()
+        rows = [_holding(one) for one in view.holdings]
+        columns = ["name", "owner", "team", "template", "host", "CPU", "memory", "ends"]
+        print_table(columns, rows, empty="Nobody holds anything.")
+    if view.remark:
+        print(f"\n{view.remark}")
+
+
+def _holding(one: "HoldingView") -> list[str]:
+    from contracts.capacity import said_cpu, said_memory
+    from starter.cli.render import moment
+
+    who = [one.name, one.owner, one.team, one.template, one.host]
+    return [*who, said_cpu(one.cpu), said_memory(one.memory), moment(one.ends_at)]
+
+
+def _cells(shares: "SharesView") -> list[str]:
+    from contracts.capacity import said_cpu, said_memory
+
+    environments, cpu = _share(shares.environments, str), _share(shares.cpu, said_cpu)
+    return [environments, cpu, _share(shares.memory, said_memory)]
+
+
+def _share(share: "ShareView", said: Callable[[int], str]) -> str:
+    if share.total is None or share.left is None:
+        return f"{said(share.held)} held, no limit"
+    return f"{said(share.left)} of {said(share.total)} left"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+
+
+def _wrong(known: bool, remark: str) -> str:
+    return remark if known else f"nothing is placed there: {remark or 'not known yet'}"
