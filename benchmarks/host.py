@@ -59,11 +59,14 @@ class Samples:
         return cls(**json.loads(file.read_text())) if file and file.exists() else cls()
 
     def keep(self, file: Path | None) -> None:
+        """Called after each: a run that is cut short has not been for nothing."""
         if file:
             file.write_text(json.dumps(asdict(self)))
 
 
-async def measure(samples: Samples, folder: Path, *, runs: int, five: int, cycles: int) -> None:
+async def measure(
+    samples: Samples, file: Path | None, folder: Path, *, runs: int, five: int, cycles: int
+) -> None:
     """Add to the samples: so many pairs, so many times five at once, so many makings and removals."""
     cluster = find_cluster()
     async with (
@@ -82,14 +85,17 @@ async def measure(samples: Samples, folder: Path, *, runs: int, five: int, cycle
             samples.theirs.append(await _official(cluster, f"bench-cli-{number}", values, folder))
             memory.append(_resident(stack))
             ours, theirs = samples.ours[-1]["usable"], samples.theirs[-1]
+            samples.keep(file)
             print(f"{number}: moorage {ours:.1f} s, vcluster create {theirs:.1f} s", flush=True)
         for _ in range(five):
             samples.five.append(await _at_once(asking, 5))
             memory.append(_resident(stack))
+            samples.keep(file)
             print(f"five at once: {samples.five[-1]:.1f} s, worker {memory[-1]:.0f} MB", flush=True)
         for number in range(0, cycles, BATCH):
             await _at_once(asking, min(BATCH, cycles - number))
             memory.append(_resident(stack))
+            samples.keep(file)
             print(f"after {number + BATCH} makings and removals: {memory[-1]:.0f} MB", flush=True)
         samples.load.append(round(os.getloadavg()[0], 1))
 
@@ -240,12 +246,11 @@ def main() -> int:
     chosen = parser.parse_args()
     samples = Samples.kept(chosen.samples)
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
-        try:
-            asyncio.run(
-                measure(samples, Path(folder), runs=chosen.runs, five=chosen.five, cycles=chosen.cycles)
-            )
-        finally:
-            samples.keep(chosen.samples)
+        measuring = measure(
+            samples, chosen.samples, Path(folder), runs=chosen.runs, five=chosen.five, cycles=chosen.cycles
+        )
+        asyncio.run(measuring)
+    samples.keep(chosen.samples)
     numbers = report(samples)
     print(json.dumps(numbers, indent=2))
     return 0 if numbers["reached"] else 1
