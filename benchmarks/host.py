@@ -9,26 +9,17 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import psutil
-import yaml
 
-from clients.helm import Helm
-from clients.host import Kubeconfig
-from clients.kubernetes.access import Access
-from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.wayin import HostOptions
-from clients.virtual_cluster import VirtualClusterApi
+from benchmarks.vcluster_cli import create, values_of
 from embedded.stack import Part, Stack
-from tests.e2e.cluster import Cluster, find_cluster
+from tests.e2e.cluster import find_cluster
 from tests.e2e.harbour import harbour
 from tests.environment.asking import Asking
 
@@ -36,8 +27,6 @@ from tests.environment.asking import Asking
 TARGET = 1.1
 #: The worker with the libraries of Helm and Kubernetes loaded.
 TARGET_MEMORY_MB = 300
-#: How often to look whether the CLI's vCluster is usable; Moorage looks as often.
-LOOK_SECONDS = 0.1
 #: Environments at once when only memory is looked at.
 BATCH = 5
 PATIENCE = 600.0
@@ -80,9 +69,9 @@ async def measure(
         for number in range(runs):
             name = f"bench-{number}"
             samples.ours.append(await _moorage(asking, name))
-            values = values or _values_of(cluster, f"mrg-{name}")
+            values = values or values_of(cluster, f"mrg-{name}")
             await _removed(asking, name)
-            samples.theirs.append(await _official(cluster, f"bench-cli-{number}", values, folder))
+            samples.theirs.append(await create(cluster, f"bench-cli-{number}", values, folder))
             memory.append(_resident(stack))
             ours, theirs = samples.ours[-1]["usable"], samples.theirs[-1]
             samples.keep(file)
@@ -160,67 +149,6 @@ async def _at_once(asking: Asking, count: int) -> float:
     taken = await asyncio.gather(*(_moorage(asking, name) for name in names))
     await _removed(asking, *names)
     return max(each["usable"] for each in taken)
-
-
-def _values_of(cluster: Cluster, release: str) -> dict[str, Any]:
-    """What Moorage has installed with, but for the way in: the CLI's is a port of the chart's Service."""
-    command = ["helm", "get", "values", release, "-n", release, "-o", "json"]
-    environment = {**_environment(cluster), "KUBECONFIG": str(cluster.kubeconfig)}
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    values: dict[str, Any] = json.loads(found.stdout)
-    del values["exportKubeConfig"]
-    values["controlPlane"]["service"]["spec"]["type"] = "NodePort"
-    return values
-
-
-async def _official(cluster: Cluster, name: str, values: dict[str, Any], folder: Path) -> float:
-    file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(values))
-    chart = f"{cluster.chart_repository}/vcluster-{cluster.chart_version}.tgz"
-    command = ["vclusterctl", "create", name, "-n", name, "--local-chart-dir", chart]
-    command += ["--connect=false", "--add=false", "-f", str(file)]
-    environment = {**_environment(cluster), "HOME": str(folder), "KUBECONFIG": str(cluster.kubeconfig)}
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    access = Access(cluster.kubeconfig)
-    host = KubernetesHost("bench", access, cast(Helm, None), HostOptions(), timeout=timedelta(seconds=10))
-    await _until(lambda: _answers(cluster, host, name))
-    took = time.monotonic() - began
-    await host.close()
-    await process.wait()
-    await asyncio.to_thread(cluster.run, "delete", "namespace", name, "--wait=false")
-    gone = ("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
-    await asyncio.to_thread(cluster.attempt, *gone, seconds=190)
-    return took
-
-
-async def _answers(cluster: Cluster, host: KubernetesHost, name: str) -> bool:
-    """Looked at as Moorage looks, over a kept connection: processes of kubectl would slow the CLI down."""
-    exported = await host.kubeconfig(name, name)
-    if exported is None:
-        return False
-    document = yaml.safe_load(exported.text())
-    service = await asyncio.to_thread(cluster.get, "service", name, "-n", name)
-    port = service["spec"]["ports"][0]["nodePort"]
-    document["clusters"][0]["cluster"]["server"] = f"https://{cluster.node_address}:{port}"
-    kubeconfig = Kubeconfig(yaml.safe_dump(document), secret_name=f"vc-{name}")
-    async with VirtualClusterApi(kubeconfig, timeout=timedelta(seconds=5)) as virtual:
-        while not await virtual.ready():  # noqa: ASYNC110 - a cluster sets no event
-            await asyncio.sleep(LOOK_SECONDS)
-    return True
-
-
-async def _until(reached: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await reached():  # noqa: ASYNC110 - a cluster sets no event
-            await asyncio.sleep(LOOK_SECONDS)
-
-
-def _environment(cluster: Cluster) -> dict[str, str]:
-    programs = f"{cluster.programs}{os.pathsep}" if cluster.programs else ""
-    return {**os.environ, "PATH": f"{programs}{os.environ['PATH']}"}
 
 
 def _resident(stack: Stack) -> float:
