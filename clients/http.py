@@ -156,7 +156,7 @@ class HttpSystem:
             return None
         try:
             return json.loads(answer.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter for what is nested a thousandfold
             raise Unintelligible(
                 self.system,
                 operation,

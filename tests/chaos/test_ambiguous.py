@@ -1,6 +1,8 @@
 """Ensures that an answer that is lost, late or garbled leads to no second thing and to no late orphan."""
 
 import asyncio
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +10,8 @@ from embedded.faults import Fault, FaultKind
 from embedded.stack import Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
-from tests.support.deeds import AMBIGUITIES, MAKING, UNMAKING, strike
-from tests.support.stack import HURRY, TIMEOUT, unique
+from tests.support.deeds import AMBIGUITIES, MAKING, UNMAKING, assert_one_of_each, strike
+from tests.support.stack import HURRY, TIMEOUT, hurried, unique
 from tests.support.stand_ins import set_faults
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("4. Ambiguous answers")]
@@ -47,3 +49,21 @@ async def test_answers_lost_in_every_undo(
     await asking.delete(name)
     assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"] is True
     assert systems.holds(name) == {}
+
+
+async def test_504_after_thirty_seconds_in_every_step(tmp_path: Path) -> None:
+    pace = HURRY.model_copy(update={"settle": timedelta(seconds=40), "longest_step": None})
+    patient = Stack(tmp_path, hurried(timeout=timedelta(seconds=35), pace=pace))
+    async with patient, Asking(patient) as asking:
+        fault = Fault(kind=FaultKind.STATUS_AFTER, status=504, seconds=30, times=1)
+        strike(patient, fault, MAKING)
+        # All at once, so that it does not take thirty seconds a step: each step of one of them is struck.
+        names = [unique("gateway") for _ in MAKING]
+        await asyncio.gather(*(asking.request(name) for name in names))
+        for name in names:
+            await asking.until_phase(name, "ready")
+            assert_one_of_each(Systems(patient).holds(name))
+        await asyncio.gather(*(asking.delete(name) for name in names))
+        for name in names:
+            await asking.until_phase(name, "gone")
+        assert Systems(patient).all() == {}
