@@ -24,7 +24,7 @@ from pydantic import (
 from contracts.durations import format_duration
 from contracts.messages import Pace
 from contracts.naming import Installation, Prefix
-from worker.capacity_settings import Capacity, Quotas
+from worker.capacity_settings import Capacity, Labels, Quotas
 from worker.codec_settings import CodecServer, Encryption
 from worker.expiry_settings import Notices, Sweep, Trail
 from worker.host_settings import HostCluster
@@ -290,7 +290,7 @@ class LabelsOfHost(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    labels: dict[str, str] = Field(default_factory=dict, description="labels that templates can ask for")
+    labels: Labels = Field(default_factory=dict, description="what templates choose hosts by")
 
 
 class CatalogueSettings(BaseModel):

@@ -129,3 +129,16 @@ def test_a_folder_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
     done = check(str(tmp_path / "nowhere"))
     assert done.returncode == 2
     assert "cannot be read" in done.stderr
+
+
+def test_hosts_are_known_from_variables_and_no_credential_is_needed(folder: Path) -> None:
+    """Ensures that labels in one variable are read, beside credentials that cannot be read here."""
+    (folder / "small.yaml").write_text(f"{GOOD}hosts: {{tier: gpu}}\n")
+    known = {
+        "MOORAGE_HOSTS__ONE__KIND": "simulated",
+        "MOORAGE_HOSTS__ONE__TOKEN_FILE": str(folder / "nowhere"),
+    }
+    done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu, tier=gpu")
+    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
+    done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu")
+    assert (done.returncode, "bears tier=gpu" in done.stderr) == (0, True), done.stderr
