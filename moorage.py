@@ -14,7 +14,8 @@ from starter.cli.operator import OperatorVerbs, ServerOptions, SetupOptions, UpO
 if TYPE_CHECKING:
     from embedded.stack import Stack
     from starter.cli.setting_up import Progress
-    from starter.setup.parts import Area, Result
+    from starter.setup.areas import Area
+    from starter.setup.parts import Result
     from worker.settings import CodecServerSettings, Settings
 
     _Settings = TypeVar("_Settings", Settings, CodecServerSettings)
@@ -182,19 +183,20 @@ def _codec_server(options: ServerOptions) -> None:
 
 def _setup(options: SetupOptions) -> None:
     from starter.catalogue import load_catalogue
-    from starter.cli.setting_up import Progress, conclude, print_setup_json
-    from starter.setup.parts import Area
+    from starter.cli.setting_up import Progress, print_setup_json, require_complete, say_complete
     from worker.settings import load_settings
 
     settings = _settings(load_settings)
-    only, for_people = [Area(each) for each in options.only], options.output is Output.TABLE
+    for_people = options.output is Output.TABLE
     progress = Progress(sys.stdout) if for_people else None
-    results = _seen_to(settings, only, repair=not options.dry_run, progress=progress)
+    results = _seen_to(settings, options.only, repair=not options.dry_run, progress=progress)
     if not for_people:
         print_setup_json(results, dry_run=options.dry_run)
-    offered = load_catalogue(settings.templates).offered_to([], everything=True) if not only else []
-    templates = [template.name for template in offered]
-    conclude(results, templates, dry_run=options.dry_run, for_people=for_people)
+    require_complete(results, dry_run=options.dry_run)
+    if for_people:
+        catalogue = load_catalogue(settings.templates)
+        names = [template.name for template in catalogue.offered_to([], everything=True)]
+        say_complete(results, [] if options.only else names)
 
 
 def _doctor(output: Output) -> None:
@@ -212,7 +214,8 @@ def _seen_to(
     import signal
 
     from starter.setup.all_parts import all_parts
-    from starter.setup.parts import chosen, walk
+    from starter.setup.parts import chosen
+    from starter.setup.walking import walk
     from worker.clients import open_clients
     from worker.settings import SettingsError
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from starter.cli.failing import Output
 from starter.cli.session import OutputOption, failures
+from starter.setup.areas import Area
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,12 @@ class ServerOptions:
     port: int | None
 
 
-class Only(StrEnum):
-    """What `moorage setup` can be kept to, with what that needs."""
-
-    FILES = "files"
-    CONTROL_PLANE = "control-plane"
-    IDENTITY = "identity"
-    HOSTS = "hosts"
-    TEMPORAL = "temporal"
-
-
 @dataclass(frozen=True)
 class SetupOptions:
     """What `moorage setup` was told. `only` empty is everything."""
 
     dry_run: bool
-    only: Sequence[Only]
+    only: Sequence[Area]
     output: Output
 
 
@@ -144,7 +134,7 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
             bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
         ] = False,
         only: Annotated[
-            list[Only] | None, typer.Option(help="See to this alone, and to what it needs; may be repeated.")
+            list[Area] | None, typer.Option(help="See to this alone, and to what it needs; may be repeated.")
         ] = None,
         output: OutputOption = Output.TABLE,
     ) -> None:

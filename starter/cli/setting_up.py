@@ -6,7 +6,8 @@ from typing import TextIO
 
 from starter.cli.failing import CliError, Code, Output
 from starter.cli.render import print_json, print_table
-from starter.setup.parts import Area, Part, Result, State
+from starter.setup.areas import Area
+from starter.setup.parts import Part, Result, State
 
 #: Widths of the columns: the longest words that stand in them.
 _STATE, _SYSTEM, _PART = 8, 17, 18
@@ -75,21 +76,11 @@ def print_setup_json(results: Sequence[Result], *, dry_run: bool) -> None:
     )
 
 
-def conclude(results: Sequence[Result], templates: Sequence[str], *, dry_run: bool, for_people: bool) -> None:
-    """The last words of a set-up; CliError if it is not complete. No templates: a part of it only."""
+def require_complete(results: Sequence[Result], *, dry_run: bool) -> None:
+    """CliError with what is to be done now, unless all is as it should be."""
     unwell = _causes([one for one in results if not one.well])
-    if unwell:
-        raise _incomplete(results, unwell, dry_run)
-    if not for_people:
+    if not unwell:
         return
-    changed = [one for one in results if one.state in _CHANGED]
-    done = f"it has seen to {_named(changed)}" if changed else "there was nothing to do"
-    print(f"\n{'Setup complete' if templates else 'That part of the setup is complete'}: {done}.")
-    if templates:
-        print(*_what_now(templates), sep="\n")
-
-
-def _incomplete(results: Sequence[Result], unwell: Sequence[Result], dry_run: bool) -> CliError:
     waiting = sum(one.state is State.WAITS for one in results)
     more = f", and {waiting} wait for that" if waiting else ""
     would = [one for one in unwell if one.state is State.WOULD_DO]
@@ -99,7 +90,16 @@ def _incomplete(results: Sequence[Result], unwell: Sequence[Result], dry_run: bo
         steps.append(f"see to {_named(by_people)}, as said above, and run it again: what is done stays done")
     verb = "is not as it should be" if len(unwell) == 1 else "are not as they should be"
     text = f"{len(unwell)} of {len(results)} parts {verb}{more}"
-    return CliError(Code.FAILED, f"{'nothing was changed; ' if dry_run else ''}{text}", next_steps=steps)
+    raise CliError(Code.FAILED, f"{'nothing was changed; ' if dry_run else ''}{text}", next_steps=steps)
+
+
+def say_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
+    """What was done, and what a developer can do now. Without templates: it was a part of it only."""
+    changed = [one for one in results if one.state in _CHANGED]
+    done = f"it has seen to {_named(changed)}" if changed else "there was nothing to do"
+    print(f"\n{'Setup complete' if templates else 'That part of the setup is complete'}: {done}.")
+    if templates:
+        print(*_what_now(templates), sep="\n")
 
 
 def _what_now(templates: Sequence[str]) -> list[str]:

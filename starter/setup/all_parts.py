@@ -9,11 +9,12 @@ from clients.rafay import Rafay
 from clients.scim import Scim
 from contracts.template import Template
 from starter.catalogue import load_catalogue
+from starter.setup.areas import Area
 from starter.setup.control_plane import ControlPlane
 from starter.setup.group_trial import GroupTrial
 from starter.setup.hosts import HostCluster
 from starter.setup.identity import Identity
-from starter.setup.parts import Area, Found, Part, well
+from starter.setup.parts import Found, Part, well
 from starter.setup.temporal import Temporal
 from starter.tokens import load_tokens
 from worker.converter import data_converter

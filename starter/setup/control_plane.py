@@ -9,7 +9,8 @@ from clients.errors import AlreadyExists, Rejected
 from clients.rafay import Project, Rafay, Repository, Role, same_repository
 from contracts.template import Template
 from starter.sentences import did_you_mean
-from starter.setup.parts import Area, Found, Kind, Part, well
+from starter.setup.areas import Area
+from starter.setup.parts import Found, Kind, Part, well
 
 SYSTEM = "control plane"
 #: Who may make projects, groups and associations in all of an organisation.

@@ -10,7 +10,8 @@ from contracts.environment import Environment, Spec
 from contracts.naming import LABEL_INSTALLATION, OwnerMark, Prefix, life_of
 from contracts.template import RetainedVolumes, Template
 from contracts.values import compose
-from starter.setup.parts import Area, Found, Kind, Part, well
+from starter.setup.areas import Area
+from starter.setup.parts import Found, Kind, Part, well
 
 SYSTEM = "host cluster"
 #: Charts come from repositories that may be far, one by one, on the first call.

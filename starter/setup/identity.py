@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from clients.rafay import Rafay, SignIn
 from clients.scim import Scim
 from starter.people import check_people
+from starter.setup.areas import Area
 from starter.setup.group_trial import GroupTrial
-from starter.setup.parts import Area, Found, Kind, Part, well
+from starter.setup.parts import Found, Kind, Part, well
 from worker.settings import SignIn as SignInSettings
 
 SYSTEM = "identity provider"

@@ -16,7 +16,8 @@ from contracts.durations import format_duration
 from contracts.sweeping import SWEEP_SCHEDULE
 from starter.freezing import Freezer, state_of_sweep
 from starter.schedules import CALL_PATIENCE, Difference, differences, reconcile
-from starter.setup.parts import Area, Found, Kind, Part, well
+from starter.setup.areas import Area
+from starter.setup.parts import Found, Kind, Part, well
 from worker.connection import address, connect, namespace_name, search_attributes_of
 from worker.expiry_settings import Sweep
 

@@ -88,6 +88,7 @@ async def _live(lived: Lived, asking: Asking) -> None:
         ["show", name, "--output", "json"],
         ["list"],
         ["templates"],
+        ["setup"],
         ["doctor"],
     ):
         lived.answers[f"moorage {' '.join(command)}"] = await moorage(stack, *command)

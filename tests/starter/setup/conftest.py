@@ -15,7 +15,9 @@ from clients.scim import Scim
 from contracts.sweeping import SCHEDULE_PREFIX
 from embedded.stack import Part, Stack
 from starter.setup.all_parts import all_parts
-from starter.setup.parts import Area, Result, State, chosen, walk
+from starter.setup.areas import Area
+from starter.setup.parts import Result, State, chosen
+from starter.setup.walking import walk
 from tests.support.stack import TIMEOUT, client_of, hurried
 from tests.support.stand_ins import RafayStandIn, set_faults
 from worker.clients import open_clients

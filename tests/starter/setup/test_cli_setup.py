@@ -95,6 +95,19 @@ async def test_settings_that_cannot_be_used(moorage: Cli, tmp_path: Path) -> Non
         assert "MOORAGE_HOSTS__REAL__KUBECONFIG: there is no kubeconfig /nowhere" in file.err
 
 
+async def test_files_that_cannot_be_used(moorage: Cli, tmp_path: Path) -> None:
+    """Ensures that a broken template is told with its line, and everything else is seen to all the same."""
+    (tmp_path / "small.yaml").write_text("version: 1\nkubernets: v1.36.0\n")
+    moorage._env["MOORAGE_TEMPLATES"] = str(tmp_path)
+    result = await moorage("setup")
+    assert result.code == 1
+    assert re.search(
+        r"^failed +templates +catalogue +\d problems, the first: \S*small\.yaml", result.out, re.MULTILINE
+    )
+    assert re.search(r"^ +\S*small.yaml\S* kubernets: there is no such field", result.out, re.MULTILINE)
+    assert re.search(r"^done +control plane +host project", result.out, re.MULTILINE)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted_and_run_again(ground: Ground, moorage: Cli, number: signal.Signals) -> None:
     """Ensures that whoever interrupts it leaves no group, is told that, and can run it again."""

@@ -10,8 +10,9 @@ from embedded.rafay.app import SIGN_INS_PATH
 from embedded.stack import Part
 from starter.catalogue import STARTER_TEMPLATES
 from starter.freezing import Freezer
+from starter.setup.areas import Area
 from starter.setup.control_plane import repository_name
-from starter.setup.parts import Area, State
+from starter.setup.parts import State
 from tests.starter.setup.conftest import Ground, states
 from tests.support.stack import client_of, unique
 from tests.support.stand_ins import control, set_faults

@@ -4,7 +4,8 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack import Part
-from starter.setup.parts import Area, Result, State
+from starter.setup.areas import Area
+from starter.setup.parts import Result, State
 from tests.starter.setup.conftest import Ground, states
 from tests.support.stack import client_of
 from tests.support.stand_ins import RafayStandIn, set_faults
