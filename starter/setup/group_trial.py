@@ -125,8 +125,10 @@ class GroupTrial:
         await self.rafay.delete_group(group.id)
 
     async def _remove_from_directory(self) -> None:
-        for group in await self.scim.groups_by_external_id(self.mark) if self.scim else []:
-            await self.scim.delete_group(group.id)  # type: ignore[union-attr]
+        if self.scim is None:
+            return
+        for group in await self.scim.groups_by_external_id(self.mark):
+            await self.scim.delete_group(group.id)
 
 
 async def _tried(remove: Callable[[], Awaitable[None]]) -> ClientError | None:

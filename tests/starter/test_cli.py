@@ -335,9 +335,9 @@ async def test_help_and_version(moorage: Cli) -> None:
     overview = await moorage("--help")
     commands = re.findall(r"^  (\w[\w-]*)  ", overview.out.partition("Commands:")[2], re.MULTILINE)
     assert set(commands) == {
-        "templates", "request", "list", "show", "watch", "kubeconfig", "extend", "history", "delete",
-        "cancel", "teardown", "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server", "setup",
-        "doctor",
+        "templates", "request", "list", "show", "watch", "kubeconfig", "extend", "history", "capacity",
+        "delete", "cancel", "teardown", "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server",
+        "setup", "doctor",
     }  # fmt: skip
     for result in await asyncio.gather(*(moorage(command, "--help") for command in commands)):
         assert result.code == 0
