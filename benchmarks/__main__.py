@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.admission import measure_admission
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.orchestration import measure
 from benchmarks.sweep import measure_sweep
@@ -24,6 +25,7 @@ ALL: dict[str, Measure] = {
     "throughput": measure_throughput,
     "burst": measure_burst,
     "sweep": measure_sweep,
+    "admission": measure_admission,
 }
 
 

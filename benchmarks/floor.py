@@ -24,6 +24,21 @@ class Calls:
 
 
 @workflow.defn
+class BareUpdates:
+    """Answers updates, each at once and with nothing."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Until its server is gone."""
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update
+    async def nothing(self, number: int) -> int:
+        """The same number."""
+        return number
+
+
+@workflow.defn
 class BareWorkflow:
     """One activity after the other."""
 

@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from benchmarks.floor import ACTIVITY, TASK_QUEUE, BareWorkflow, Calls
+from benchmarks.floor import ACTIVITY, TASK_QUEUE, BareUpdates, BareWorkflow, Calls
 from clients.http import MAX_CALLS
 
 #: The environment variable with headers by name, as JSON: credentials have no place in a history.
@@ -29,7 +29,9 @@ async def work(address: str) -> None:
             for _ in range(calls.count):
                 await http.get(calls.url, headers=headers[calls.headers])
 
-        async with Worker(client, task_queue=TASK_QUEUE, workflows=[BareWorkflow], activities=[step]):
+        async with Worker(
+            client, task_queue=TASK_QUEUE, workflows=[BareWorkflow, BareUpdates], activities=[step]
+        ):
             print("ready", flush=True)
             await asyncio.Event().wait()
 

@@ -1,0 +1,85 @@
+"""What an audit corrects: nothing is taken from a life that is open or may begin; nothing else is kept."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from contracts.auditing import LatestLife, claims_over, correct
+from contracts.capacity import Amount, AuditResult, HostRoom, Limits
+from contracts.holdings import START_GRACE, Book, Holding, in_seconds, pack
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+YOUNG = in_seconds(NOW - START_GRACE + timedelta(seconds=5))
+OLD = in_seconds(NOW - START_GRACE - timedelta(seconds=5))
+SIZE = Amount(environments=1, cpu=1000, memory=2**30)
+
+
+def held(*claims: tuple[str, int], name: str = "env", host: str = "one", owner: str = "alice") -> Holding:
+    return Holding(name, owner, "blue", "small", host, SIZE, ends=in_seconds(NOW), claims=claims)
+
+
+@pytest.mark.parametrize(
+    ("claims", "latest", "over"),
+    [
+        pytest.param([("a", OLD)], LatestLife("a", open=True), [], id="open"),
+        pytest.param([("a", YOUNG)], LatestLife("a", open=False), ["a"], id="closed"),
+        pytest.param([("a", YOUNG)], None, [], id="young: may begin"),
+        pytest.param([("a", OLD)], None, ["a"], id="old: never began"),
+        pytest.param([("a", YOUNG)], LatestLife("before", open=False), [], id="young, after an earlier life"),
+        pytest.param([("a", OLD)], LatestLife("later", open=True), ["a"], id="old, and another is open"),
+        pytest.param(
+            [("a", OLD), ("b", YOUNG), ("c", OLD)], LatestLife("a", open=True), ["c"], id="shared by several"
+        ),
+    ],
+)
+def test_which_claims_are_over(
+    claims: list[tuple[str, int]], latest: LatestLife | None, over: list[str]
+) -> None:
+    """Ensures that a claim ends with its life, or when it is too old for a life that has not begun."""
+    assert [life for _, life, _ in claims_over(held(*claims), latest, NOW)] == over
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "ended", "after"),
+    [
+        pytest.param(held(("a", 1)), {"over": (("env", "a", 1),)}, set(), {}, id="over"),
+        pytest.param(
+            held(("a", 9)), {"over": (("env", "a", 1),)}, set(), {"env": {"a"}}, id="asked for anew meanwhile"
+        ),
+        pytest.param(None, {"adopted": pack([held(("a", 1))])}, set(), {"env": {"a"}}, id="taken up"),
+        pytest.param(None, {"adopted": pack([held(("a", 1))])}, {"a"}, {}, id="over by now: not taken up"),
+        pytest.param(
+            held(("b", 9)),
+            {"adopted": pack([held(("a", 1))])},
+            set(),
+            {"env": {"a", "b"}},
+            id="beside one that may begin",
+        ),
+        pytest.param(
+            held(("b", 9), owner="bob"),
+            {"adopted": pack([held(("a", 1))])},
+            set(),
+            {"env": {"a"}},
+            id="instead of somebody else's",
+        ),
+    ],
+)
+def test_what_is_corrected(
+    before: Holding | None, found: dict[str, object], ended: set[str], after: dict[str, set[str]]
+) -> None:
+    """Ensures that what was found holds, but for what has changed while it was looked for."""
+    book = Book(holdings=[before] if before else [])
+    correct(book, AuditResult.model_validate(found), ended)
+    assert {one.name: set(one.lives) for one in book} == after
+
+
+def test_a_host_that_does_not_answer_has_what_it_last_said() -> None:
+    """Ensures that an outage of a host changes nothing but what the settings say of it."""
+    book = Book([HostRoom(name="one", total=Limits(cpu=4000, memory=2**30))])
+    silent = HostRoom(name="one", total=Limits(cpu=9000), known=False, remark="it does not answer")
+    correct(book, AuditResult(hosts=(silent,)), set())
+    room = book.hosts["one"]
+    assert (room.total, room.known) == (Limits(cpu=9000, memory=2**30), True)
+    assert room.remark == "it does not answer"
+    correct(book, AuditResult(hosts=(HostRoom(name="two", known=False),)), set())
+    assert [(room.name, room.known) for room in book.hosts.values()] == [("two", False)]
