@@ -66,7 +66,7 @@ class Book:
     def __init__(self, hosts: Iterable[HostRoom] = (), holdings: Iterable[Holding] = ()) -> None:
         self.hosts = {room.name: room for room in hosts}
         self._holdings: dict[str, Holding] = {}
-        self._held: dict[Key, Amount] = {}
+        self._held: dict[Key, tuple[int, int, int]] = {}
         for holding in holdings:
             self.put(holding)
 
@@ -82,25 +82,29 @@ class Book:
 
     def held(self, *key: str, without: Holding | None = None) -> Amount:
         """How much is held under a key; `without` is taken for gone."""
-        held = self._held.get(key, Amount())
+        environments, cpu, memory = self._held.get(key, (0, 0, 0))
+        held = Amount(environments=environments, cpu=cpu, memory=memory)
         return held.plus(without.size, -1) if without and key in without.keys else held
 
     def put(self, holding: Holding) -> None:
         """Let this be what is held under its name."""
         self.drop(holding.name)
         self._holdings[holding.name] = holding
-        for key in holding.keys:
-            self._held[key] = self.held(*key).plus(holding.size)
+        self._add(holding, 1)
 
     def drop(self, name: str) -> None:
         """Let nothing be held under the name."""
-        holding = self._holdings.pop(name, None)
-        if holding is None:
-            return
+        if holding := self._holdings.pop(name, None):
+            self._add(holding, -1)
+
+    def _add(self, holding: Holding, times: int) -> None:
+        # In bare numbers: a book of ten thousand is made anew within one workflow task.
+        size = holding.size
         for key in holding.keys:
-            held = self.held(*key).plus(holding.size, -1)
-            if held.environments:
-                self._held[key] = held
+            environments, cpu, memory = self._held.get(key, (0, 0, 0))
+            environments += times * size.environments
+            if environments:
+                self._held[key] = (environments, cpu + times * size.cpu, memory + times * size.memory)
             else:
                 del self._held[key]
 
