@@ -1,0 +1,237 @@
+"""`python -m tests.chaos.protections`: takes each protection away once, and sees which test goes red.
+
+A test that passes when the protection is removed proves nothing. Each removal is made in a copy of the tree;
+the tests that belong to it run there and must fail. What came of it is written to docs/protections.md; with
+words of names as arguments only those are tried, and it is printed.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "protections.md"
+#: More than any of these tests takes on a busy machine; one that hangs without its protection is red too.
+PATIENCE = 240
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+_ABOUT = """# What each protection is for
+
+Made by `python -m tests.chaos.protections`: each line is a protection that was taken away in a copy of the
+tree, and the test that went red then. The tests themselves, with all protections in place, are in
+[guarantees.md](guarantees.md) and in `make test`.
+
+| point | protection that was taken away | went red |
+| --- | --- | --- |
+"""
+
+
+@dataclass(frozen=True)
+class Protection:
+    """One protection: of which promise, where it is, what is put in its place, and who has to notice."""
+
+    point: str
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    only: str = ""
+
+
+FAILING = "tests/environment/test_failing.py"
+OUTCOMES = "tests/workflows/test_outcomes.py"
+PROTECTIONS = (
+    Protection(
+        "1", "a lost worker is noticed by its heartbeat", "workflows/saga.py",
+        "heartbeat_timeout=self._pace.heartbeat_timeout,\n                retry_policy=self._retries(),\n"
+        "                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
+        "                summary=step.summary",
+        "retry_policy=self._retries(),\n"
+        "                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
+        "                summary=step.summary",
+        "tests/chaos/test_killed.py", "step_waits and vcluster",
+    ),
+    Protection(
+        "1", "what exists and is ours is taken for done", "activities/project.py",
+        "except AlreadyExists:", "except ZeroDivisionError:",
+        "tests/chaos/test_killed.py", "is_made and project and answered",
+    ),
+    Protection(
+        "2", "the undo is registered before the do", "workflows/saga.py",
+        "        self._begun.append(step)\n        self._record.step(step.name, StepState.RUNNING)\n",
+        "        self._record.step(step.name, StepState.RUNNING)\n        self._late = step\n",
+        OUTCOMES, "",
+    ),
+    Protection(
+        "2", "what cannot be undone does not keep the rest", "workflows/saga.py",
+        "            elif problem := await self._remove(step):\n                problems.append(problem)\n",
+        "            elif problem := await self._remove(step):\n                return (problem,)\n",
+        OUTCOMES, "cannot_end",
+    ),
+    Protection(
+        "2", "every pass looks at all that is undone", "workflows/saga.py",
+        "if undone and not workflow.patched(LOOK_EACH_TIME):", "if undone:",
+        OUTCOMES, "holds_another",
+    ),
+    Protection(
+        "3", "a cancellation does not end the undo: not one shield, but a loop", "workflows/environment.py",
+        "                if task := asyncio.current_task():\n                    task.uncancel()\n"
+        "                self._notice_cancellation()\n",
+        "                raise\n",
+        "tests/chaos/test_cancelled.py", "rollback",
+    ),
+    Protection(
+        "3", "the undo waits for the end of the do", "workflows/saga.py",
+        "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
+        "                summary=step.summary",
+        "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,\n"
+        "                summary=step.summary",
+        OUTCOMES, "",
+    ),
+    Protection(
+        "3", "the first cause decides", "workflows/environment.py",
+        "        if self._is_ending():\n            return self._answer(AnswerKind.NOTHING_TO_DO, "
+        'f"{self._name} is being torn down already.")\n        self._ending = Ending(Outcome.CANCELLED',
+        "        self._ending = Ending(Outcome.CANCELLED",
+        OUTCOMES, "",
+    ),
+    Protection(
+        "4", "the mark is looked at before anything is touched", "activities/marks.py",
+        "    if not ours.is_text(found):\n", "    if False:\n",
+        "tests/activities/test_every_step.py", "never_touched",
+    ),
+    *(
+        Protection(
+            "4", f"it waits until no late answer can come ({step})", "workflows/saga.py",
+            "        return self._settled_at is None or workflow.now() >= self._settled_at\n",
+            "        return True\n",
+            "tests/chaos/test_ambiguous.py", f"undo_has_looked and {step}",
+        )
+        for step in ("project", "group", "namespace")
+    ),
+    Protection(
+        "4", "it looks, and what it finds is undone", "workflows/saga.py",
+        "            if result.left:\n", "            if False:\n",
+        "tests/chaos/test_ambiguous.py", "undo_has_looked and project",
+    ),
+    Protection(
+        "4", "what had no answer is in doubt", "workflows/problems.py",
+        "    return details is None or details.in_doubt\n", "    return False\n",
+        "tests/chaos/test_ambiguous.py", "undo_has_looked and project",
+    ),
+    Protection(
+        "4", "the pause that is asked for is obeyed", "activities/errors.py",
+        "next_retry_delay=retry_after,", "next_retry_delay=None,",
+        "tests/environment/test_throttled.py", "asked_for_is_obeyed",
+    ),
+    Protection(
+        "4", "a group is looked for before it is made again", "activities/identity.py",
+        "        if group is None:\n            group = await self._create(environment)\n",
+        "        group = await self._scim.create_group(environment.derived_name, environment.mark.text)\n",
+        FAILING, "lost and cut",
+    ),
+    Protection(
+        "6", "the same request twice is one", "starter/acting.py",
+        "            if again and over and (end :=", "            if False and (end :=",
+        "tests/environment/test_one_name.py", "same_key",
+    ),
+    Protection(
+        "7", "an answer has a limit", "clients/http.py",
+        "            if len(content) > MAX_ANSWER_BYTES:\n", "            if False:\n",
+        "tests/chaos/test_odd_answers.py", "without_end and identity",
+    ),
+    Protection(
+        "7", "a cursor is checked before Temporal sees it", "starter/listing.py",
+        "next_page_token=_read_cursor(cursor)",
+        "next_page_token=cursor.encode() if cursor else None",
+        "tests/chaos/test_fuzz.py", "hundred",
+    ),
+    Protection(
+        "secrets", "logs show no local variables", "worker/telemetry.py",
+        "ExceptionDictTransformer(show_locals=False)", "ExceptionDictTransformer(show_locals=True)",
+        "tests/worker/test_telemetry.py", "",
+    ),
+    Protection(
+        "secrets", "failures say nothing in clear", "worker/converter.py",
+        "DefaultFailureConverterWithEncodedAttributes", "DefaultFailureConverter",
+        "tests/environment/test_secrets.py", "database",
+    ),
+    Protection(
+        "change", "a pass that looks is guarded by a patch", "workflows/saga.py",
+        "if undone and not workflow.patched(LOOK_EACH_TIME):", "if False:",
+        "tests/replay", "",
+    ),
+)  # fmt: skip
+
+
+def copied_to(tree: Path) -> None:
+    """Copy all files that git knows, as they are now."""
+    shutil.rmtree(tree, ignore_errors=True)
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, files.decode().split("\0")):
+        if (ROOT / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+
+
+def without(text: str, protection: Protection) -> str:
+    """The source with the protection taken away."""
+    if protection.old not in text:
+        sys.exit(f"{protection.file} has no {protection.old!r} any more: give {protection.name!r} another")
+    text = text.replace(protection.old, protection.new, 1)
+    if "self._late" in protection.new:  # what was taken from before the activity comes after it
+        after = "        self._doubt(receipt.in_doubt)\n"
+        text = text.replace(after, f"        self._begun.append(self._late)\n{after}", 1)
+    return text
+
+
+def try_without(protection: Protection, tree: Path) -> str:
+    """The first test that goes red without it; "" if none does."""
+    copied_to(tree)
+    file = tree / protection.file
+    file.write_text(without(file.read_text(encoding="utf-8"), protection), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not e2e", "-p", "no:cacheprovider"]
+    command += [f"--timeout={PATIENCE - 20}", protection.tests]
+    command += ["-k", protection.only] if protection.only else []
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return f"{protection.tests} -k {protection.only!r} (did not end)"
+    if done.returncode not in (0, 1):
+        sys.exit(f"{protection.name}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
+    red = _FAILED.search(done.stdout)
+    return red[1] if red and done.returncode else ""
+
+
+def main() -> int:
+    """Try them all, or those that are named; 1 if something was not noticed."""
+    wanted = sys.argv[1:]
+    rows, unnoticed = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        for protection in PROTECTIONS:
+            if wanted and not any(word in protection.name for word in wanted):
+                continue
+            began = time.monotonic()
+            red = try_without(protection, Path(folder) / "tree")
+            unnoticed += not red
+            rows.append(
+                f"| {protection.point} | {protection.name} | {f'`{red}`' if red else '**nothing**'} |"
+            )
+            took = time.monotonic() - began
+            print(f"{protection.point:<8} {protection.name}: {red or 'NOTHING'} ({took:.0f} s)", flush=True)
+    if not wanted:
+        PAGE.write_text(_ABOUT + "\n".join(rows) + "\n", encoding="utf-8")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
