@@ -4,7 +4,7 @@ It only looks. What visibility lists may be late, so nothing is called over befo
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import progress
 from clients.errors import ClientError
-from clients.host import Host
+from clients.host import Host, NodeRoom
 from contracts import search
 from contracts.activities import CapacityActivities
 from contracts.auditing import LatestLife, claims_over
@@ -49,6 +49,8 @@ QUERY_TIMEOUT = timedelta(seconds=20)
 PAGE_SIZE = 500
 #: Runs that are asked for at one time: enough for hundreds a second, few enough for the server.
 AT_ONCE = 20
+#: Before a host is asked again that has failed, in seconds: few, because the next audit asks it anyway.
+PAUSES = (0.2, 1.0)
 #: Adopted in one pass: what it returns is a part of the history, and must stay far below 2 MB.
 MOST_ADOPTED = 2000
 
@@ -120,7 +122,7 @@ class Capacity(CapacityActivities):
         said = self._admission.capacities.get(host.name, Limits())
         all_said = said.cpu is not None and said.memory is not None
         try:
-            nodes = await host.allocatable()
+            nodes = await _insistently(host)
             reported = Limits()
             if nodes is not None:
                 reported = Limits(
@@ -197,6 +199,18 @@ class Capacity(CapacityActivities):
         [start] = await self._temporal.data_converter.decode(payloads, [EnvironmentStart])
         found: EnvironmentStart = start
         return found
+
+
+async def _insistently(host: Host) -> Sequence[NodeRoom] | None:
+    """What its nodes have; a failure that may pass is looked past a few times."""
+    for pause in PAUSES:
+        try:
+            return await host.allocatable()
+        except ClientError as error:
+            if not error.retryable:
+                raise
+            await progress.pause(pause)
+    return await host.allocatable()
 
 
 async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:

@@ -116,7 +116,9 @@ def _nowhere(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> Verdi
     wants = f"asks for {_said(ask.size, asked)}" if asked else "has no place"
     message = f"{ask.name} {wants}; {', '.join(told)}"
     keys = tuple(name for name in ask.hosts if name not in silent)
-    return _refused(book, message, ("host", *keys), RefusalReason.NO_ROOM, now)
+    # What nobody knows now is known in a moment: it is no reason to ask for less.
+    reason = RefusalReason.NO_ROOM if keys else RefusalReason.NOT_KNOWN
+    return _refused(book, message, ("host", *keys), reason, now)
 
 
 def _refused(book: Book, message: str, key: Key, reason: RefusalReason, now: datetime) -> Verdict:

@@ -70,6 +70,7 @@ class RefusalReason(StrEnum):
     NOT_DUE = "not_due"
     OVER_QUOTA = "over_quota"
     NO_ROOM = "no_room"
+    NOT_KNOWN = "not_known"
 
 
 class Refusal(Frozen):

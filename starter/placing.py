@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from contracts.capacity import Amount, Ask, Limits, Quotas, size_of
 from contracts.environment import Environment
+from contracts.errors import RefusalReason
 from contracts.expiry import said
 from contracts.messages import EnvironmentStart
 from contracts.template import Template
@@ -52,6 +53,8 @@ class Placing:
         self, refused: NoPlace, start: EnvironmentStart, offered: Iterable[Template]
     ) -> NoPlace:
         """The refusal, with what would fit, or when the next environment ends that is in the way."""
+        if refused.refusal.reason is RefusalReason.NOT_KNOWN:
+            return refused
         environment = start.environment
         wanted = _size(environment, environment.template)
         smaller = []

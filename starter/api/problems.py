@@ -135,6 +135,8 @@ def problem_of(error: Exception) -> ApiProblem | None:
         case BadCursor():
             problem = FieldProblem(field="cursor", message=str(error))
             return problem_of(NotValid([problem]))
+        case NoPlace() if error.refusal.reason is RefusalReason.NOT_KNOWN:
+            return _unavailable(f"{error.refusal.message} Nothing was started: ask again.", "host cluster")
         case NoPlace() if error.refusal.reason in _NO_ROOM:
             return ApiProblem(
                 HTTPStatus.CONFLICT,

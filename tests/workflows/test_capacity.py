@@ -341,6 +341,7 @@ async def test_a_host_that_does_not_answer() -> None:
         verdict = await house.reservations.reserve(house.ask("env"))
         assert verdict.refusal
         assert verdict.refusal.message == "env has no place; host one has not told yet what it has."
+        assert verdict.refusal.reason is RefusalReason.NOT_KNOWN
         away.is_away = False
 
         async def placed() -> bool:
