@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -173,6 +174,8 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     samples = Samples.kept(chosen.samples)
+    # Told to end, as by a time limit, it removes what it has made, like at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
         measuring = measure(
             samples, chosen.samples, Path(folder), runs=chosen.runs, five=chosen.five, cycles=chosen.cycles

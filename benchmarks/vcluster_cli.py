@@ -45,17 +45,19 @@ async def create(cluster: Cluster, name: str, values: dict[str, Any], folder: Pa
     command = ["vclusterctl", "create", name, "-n", name, "--local-chart-dir", chart]
     command += ["--connect=false", "--add=false", "-f", str(file)]
     environment = {**_environment(cluster), "HOME": str(folder), "KUBECONFIG": str(cluster.kubeconfig)}
+    access = Access(cluster.kubeconfig)
+    host = KubernetesHost("bench", access, cast(Helm, None), HostOptions(), timeout=timedelta(seconds=10))
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    access = Access(cluster.kubeconfig)
-    host = KubernetesHost("bench", access, cast(Helm, None), HostOptions(), timeout=timedelta(seconds=10))
-    await _until(lambda: _answers(cluster, host, name))
-    took = time.monotonic() - began
-    await host.close()
-    await process.wait()
-    await asyncio.to_thread(cluster.run, "delete", "namespace", name, "--wait=false")
+    try:
+        await _until(lambda: _answers(cluster, host, name))
+        took = time.monotonic() - began
+        await process.wait()
+    finally:
+        await host.close()
+        cluster.run("delete", "namespace", name, "--wait=false")
     gone = ("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
     await asyncio.to_thread(cluster.attempt, *gone, seconds=190)
     return took
