@@ -23,6 +23,8 @@ _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 #: Resources asked for at once: what the usual services give at most in one page.
 PAGE_SIZE = 100
+#: More pages than any directory has that is searched so: one that counts on and on is not read for ever.
+MAX_PAGES = 500
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class Scim:
     ) -> list[_Shape]:
         """What the directory lists, to the last page. It may ignore `condition`: the caller compares."""
         found: list[_Shape] = []
-        while True:
+        for _ in range(MAX_PAGES):
             query: dict[str, str | int] = {"startIndex": len(found) + 1, "count": PAGE_SIZE}
             if condition is not None:
                 query["filter"] = condition
@@ -236,6 +238,7 @@ class Scim:
             found += [self._parse(shape, resource, operation) for resource in resources]
             if not resources or len(found) >= (page.totalResults or 0):
                 return found
+        raise Unintelligible(self._system, operation, f"the list does not end after {MAX_PAGES} pages")
 
     def _parse(self, shape: type[_Shape], document: Any, operation: str) -> _Shape:
         try:

@@ -148,7 +148,7 @@ def _something(type: Any) -> Any:
     return ["some"]
 
 
-@pytest.mark.parametrize("answers", [8, pytest.param(60, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("answers", [8, pytest.param(40, marks=pytest.mark.chaos)])
 @pytest.mark.parametrize("whose", CLIENTS)
 def test_an_odd_answer_is_an_answer_or_an_error_of_ours(odd: Odd, whose: str, answers: int) -> None:
     async def all_of_them() -> None:
@@ -288,6 +288,8 @@ async def test_a_system_that_answers_nonsense_fails_the_step_and_leaves_nothing(
         gone = await asking.until_phase(name, "gone")
         no_faults(impatient)
     assert gone["outcome"] == "failed"
-    assert "JSON" in gone["problem"]["cause"], f"it does not say what was wrong: {gone['problem']}"
+    # Half of the answer to a repeat, which says that it exists, may be taken for any other refusal.
+    said = "JSON" if answer == "HTML" else gone["problem"]["system"]
+    assert said in gone["problem"]["cause"], f"it does not say what was wrong: {gone['problem']}"
     assert gone["problem"]["remedy"]
     assert Systems(impatient).holds(name) == {}

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from clients import scim as scim_client
 from clients.errors import ClientError, Denied, NotFound, Rejected, ServerFailed, Unintelligible
 from clients.scim import Group, Scim, User
 from embedded.serve import listening_socket
@@ -93,6 +94,20 @@ async def test_one_that_counts_more_than_it_shows_does_not_hold_us_for_ever() ->
 
     async with directory(answer) as scim:
         assert len(await scim.groups_by_name("moor-1")) == 1
+
+
+async def test_one_whose_list_has_no_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scim_client, "MAX_PAGES", 5)
+    asked = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request)
+        return page(group(len(asked)), total=10**9)
+
+    async with directory(answer) as scim:
+        with pytest.raises(Unintelligible, match="does not end after 5 pages"):
+            await scim.groups_by_name("moor-1")
+    assert len(asked) == 5
 
 
 async def test_one_that_creates_without_a_body_gives_the_id_in_the_location() -> None:
