@@ -11,6 +11,11 @@ from tests.support.deeds import no_faults
 from tests.support.stack import hurried
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The storm first: it takes longest, and what else is done is done beside it."""
+    items.sort(key=lambda item: "test_storm" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 async def battered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack of its own: what is done to it must not be felt by other tests."""

@@ -36,17 +36,20 @@ from tests.support.canaries import (
 )
 from tests.support.deeds import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.histories import everything_known
-from tests.support.stack import ALICE, HURRY, TIMEOUT, client_of, hurried
+from tests.support.stack import ALICE, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 
 COUNT = int(os.environ.get("MOORAGE_STORM", "300"))
-#: So many are on their way at one time: more would only wait for the two cores.
-AT_ONCE = 100
+#: So many are on their way at one time. Each worker that begins replays all of them: with more, it would do
+#: little else until it is killed.
+AT_ONCE = 60
 #: Seconds between two looks at one environment, on the average: a hundred are looked at all the time.
 LOOK = 3.0
 WORKER_LIVES = 20.0
 #: The whole storm: an environment takes seconds of work, and most calls of it are struck by something.
-LONGEST = 900.0
+LONGEST = 1200.0
+#: Of one answer. Of a hundred calls of each life some take longer on purpose: most of it waits for those.
+TIMEOUT = timedelta(seconds=2)
 
 WEATHER = (
     Fault(kind=FaultKind.STATUS, status=500, share=0.10),
@@ -163,7 +166,13 @@ async def _stack_with_all_secrets(folder: Path) -> AsyncIterator[Stack]:
     """A stack that tells its people by all ways, with everything logged that can be."""
     (templates := folder / "templates").mkdir()
     (templates / "small.yaml").write_text(BRIEF)
-    pace = HURRY.model_copy(update={"longest_step": None, "give_up_after": timedelta(hours=1)})
+    pace = HURRY.model_copy(
+        update={
+            "longest_step": None,
+            "give_up_after": timedelta(hours=1),
+            "heartbeat_timeout": timedelta(seconds=4),
+        }
+    )
     with webhook_receiver() as receiver:
         async with mail_server(MAIL_PASSWORD) as mailbox:
             settings = {
@@ -173,7 +182,9 @@ async def _stack_with_all_secrets(folder: Path) -> AsyncIterator[Stack]:
                 "MOORAGE_SWEEP__JITTER": "1s",
                 **every_secret(receiver, mailbox.port),
             }
-            async with Stack(folder / "stack", hurried(pace=pace, environment=settings)) as stack:
+            async with Stack(
+                folder / "stack", hurried(pace=pace, timeout=TIMEOUT, environment=settings)
+            ) as stack:
                 yield stack
                 assert receiver.got, "nobody was told by webhook"
                 assert mailbox.mails, "nobody was told by mail"
