@@ -28,6 +28,9 @@ from starter.views import Done, DoneKind, EnvironmentPage, EnvironmentView, view
 router = APIRouter(tags=["environments"])
 _log = structlog.get_logger(__name__)
 
+#: What names, teams and addresses consist of. Temporal takes no other text into a query, and fails.
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -95,9 +98,11 @@ async def request_environment(
 async def list_of_environments(
     parts: TheParts,
     principal: Asking,
-    owner: Annotated[str | None, Query(max_length=254, description="an e-mail address")] = None,
-    team: Annotated[str | None, Query(max_length=100)] = None,
-    template: Annotated[str | None, Query(max_length=100)] = None,
+    owner: Annotated[
+        str | None, Query(pattern=PRINTABLE, max_length=254, description="an e-mail address")
+    ] = None,
+    team: Annotated[str | None, Query(pattern=PRINTABLE, max_length=100)] = None,
+    template: Annotated[str | None, Query(pattern=PRINTABLE, max_length=100)] = None,
     phase: Phase | None = None,
     ended: Annotated[bool, Query(description="the past instead of the present")] = False,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

@@ -120,3 +120,11 @@ async def test_templates(alice: Caller, bob: Caller) -> None:
     one = await alice.http.get("/templates/small")
     assert (one.json()["name"], one.json()["ttl"]["maximum"]) == ("small", "P3D")
     assert 'did you mean "medium"' in problem(await bob.http.get("/templates/mediun"), 404)["detail"]
+
+
+@pytest.mark.parametrize("field", ["owner", "team", "template"])
+@pytest.mark.parametrize("sign", ["\x00", "\x1c", "\x7f"], ids=ascii)
+async def test_signs_that_cannot_be_seen_are_refused(carol: Caller, field: str, sign: str) -> None:
+    """Ensures that what Temporal takes into no query is the caller's mistake, and not an outage."""
+    answer = await carol.http.get("/environments", params={field: f"some{sign}body"})
+    assert "cannot be seen" in fields_of(problem(answer, 422))[field]
