@@ -62,6 +62,7 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(template))
 
     write("small")
+    write("closed", network={"internet": False}, pod_security="restricted")
     write("no-image", stateful={"image": {"tag": "0.0.0-none"}})
     # More for the container that runs first than the quota holds for all.
     write("quota", values={"distro": {"k8s": {"resources": {"limits": {"cpu": "64"}}}}})
