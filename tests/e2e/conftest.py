@@ -7,6 +7,7 @@ import pytest
 
 from embedded.stack import Stack
 from tests.e2e.cluster import Cluster, find_cluster
+from tests.e2e.five import five_at_once
 from tests.e2e.harbour import harbour
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
@@ -36,6 +37,16 @@ async def real(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> As
     """Moorage, with the real cluster as its hosts."""
     async with harbour(cluster, tmp_path_factory.mktemp("harbour")) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+async def five(real: Stack, cluster: Cluster) -> AsyncIterator[dict[str, str]]:
+    """Five that were asked for at once and are ready: see `tests.e2e.five`."""
+    async with (
+        Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as asking,
+        five_at_once(asking, real, cluster) as names,
+    ):
+        yield names
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ from embedded.stack import Stack
 from starter.catalogue import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster
 from tests.e2e.harbour import TIMEOUT
+from tests.environment.asking import Asking
+from tests.environment.systems import Systems
+from tests.support.stack import unique
 
 
 @pytest.mark.parametrize("plugin", [False, True], ids=["token", "plugin"])
@@ -44,6 +47,19 @@ async def test_a_kubeconfig_that_leads_nowhere(real: Stack, cluster: Cluster, tm
     path.write_text(yaml.safe_dump(document))
     with pytest.raises(Unreachable):
         await _checked(path)
+
+
+async def test_the_right_to_delete_volumes_is_missed_before_anything_is_made(
+    alice: Asking, cluster: Cluster, stand_ins: Systems
+) -> None:
+    cluster.run("delete", "clusterrolebinding", "moorage-volumes", "--ignore-not-found")
+    name = unique("refused")
+    await alice.request(name, template="volumes-deleted")
+    problem = (await alice.until_phase(name, "gone"))["problem"]
+    assert problem["step"] == "namespace"
+    assert "may not patch persistentvolumes" in problem["cause"]
+    assert cluster.holds(f"mrg-{name}") == []
+    assert stand_ins.holds(name) == {}
 
 
 def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) -> None:

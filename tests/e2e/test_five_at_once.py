@@ -2,65 +2,46 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from embedded.stack import Stack
 from tests.e2e.cluster import Cluster
-from tests.e2e.conftest import LOOK_EVERY, PATIENCE
-from tests.e2e.using import gone, kubeconfig_of, retried, running_pod
+from tests.e2e.using import kubeconfig_of, retried, running_pod
 from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.stack import unique
 
 
-@pytest.fixture(scope="module")
-async def five(real: Stack, cluster: Cluster) -> AsyncIterator[list[str]]:
-    """Five that were asked for at once, on two hosts in turn, and are ready. Afterwards all of them go."""
-    names = [unique("five") for _ in range(5)]
-    async with Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as alice:
-        for number, name in enumerate(names):
-            host = ("local", "second")[number % 2]
-            assert (await alice.request(name, host=host)).status_code == 202
-        await asyncio.gather(*(alice.until_phase(name, "ready") for name in names))
-        yield names
-        stand_ins = Systems(real)
-        await asyncio.gather(*(gone(alice, name, cluster, stand_ins) for name in names))
-
-
-async def test_five_at_once_on_two_hosts(five: list[str], alice: Asking, cluster: Cluster) -> None:
-    for name in five:
+async def test_five_at_once_on_two_hosts(five: dict[str, str], alice: Asking, cluster: Cluster) -> None:
+    for name in five.values():
         assert len(cluster.holds(f"mrg-{name}")) == 3, "a namespace, a volume, a release record"
-    servers = {(await alice.show(name))["host"] for name in five}
-    assert servers == {"local", "second"}
+    hosts = {(await alice.show(name))["host"] for name in five.values()}
+    assert hosts == {"local", "second"}
 
 
-async def test_isolation(five: list[str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
+async def test_isolation(five: dict[str, str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
     if not cluster.is_ours:
         pytest.skip("whether it enforces network policies, and has our toolbox, is not known")
-    kubeconfig = await kubeconfig_of(alice, five[0], tmp_path)
+    kubeconfig = await kubeconfig_of(alice, five["first"], tmp_path)
     await running_pod(cluster, kubeconfig)
 
     def reaches(address: str) -> bool:
         command = ("exec", "hello", "--", "fetch", "-timeout", "3s", f"tcp://{address}")
         return cluster.attempt(*command, kubeconfig=kubeconfig).returncode == 0
 
-    own, other = (_addresses(cluster, f"mrg-{name}") for name in five[:2])
+    own, other = (_addresses(cluster, f"mrg-{five[which]}") for which in ("first", "other"))
     assert reaches(own["service"]), "it cannot reach its own API server: the test would prove nothing"
     for what, address in other.items():
         assert not reaches(address), f"it reaches another environment's {what} at {address}"
     assert not reaches(f"{cluster.node_address}:10250"), "it reaches the kubelet"
 
 
-async def test_quota(five: list[str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
-    kubeconfig = await kubeconfig_of(alice, five[2], tmp_path)
-    await _beyond_the_quota(cluster, kubeconfig, f"mrg-{five[2]}")
+async def test_quota(five: dict[str, str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
+    kubeconfig = await kubeconfig_of(alice, five["other"], tmp_path)
+    await _beyond_the_quota(cluster, kubeconfig, f"mrg-{five['other']}")
 
 
-async def test_rights(five: list[str], cluster: Cluster, tmp_path: Path) -> None:
-    namespace = f"mrg-{five[3]}"
+async def test_rights(five: dict[str, str], cluster: Cluster, tmp_path: Path) -> None:
+    namespace = f"mrg-{five['other']}"
     api, worker = (cluster.kubeconfig_of(f"moorage-{part}", tmp_path) for part in ("api", "worker"))
 
     def may(kubeconfig: Path, *arguments: str) -> bool:

@@ -6,15 +6,14 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.using import gone
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
-from tests.support.stack import unique
 
 
-async def test_a_closed_template(alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
-    name = unique("closed")
-    namespace = f"mrg-{name}"
-    assert (await alice.request(name, template="closed")).status_code == 202
+async def test_a_closed_template(
+    five: dict[str, str], alice: Asking, cluster: Cluster, stand_ins: Systems
+) -> None:
     # Ready: the vCluster, its DNS and the control plane's agent all run under what is enforced.
-    await alice.until_phase(name, "ready")
+    name = five["closed"]
+    namespace = f"mrg-{name}"
     labels = cluster.get("namespace", namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     refused = cluster.attempt(

@@ -13,15 +13,12 @@ from tests.e2e.harbour import TIMEOUT
 from tests.e2e.using import gone, kubeconfig_of, retried, running_pod
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
-from tests.support.stack import unique
 
 
 async def test_the_whole_way_and_the_same_name_again_at_once(
-    alice: Asking, cluster: Cluster, stand_ins: Systems, tmp_path: Path
+    five: dict[str, str], alice: Asking, cluster: Cluster, stand_ins: Systems, tmp_path: Path
 ) -> None:
-    name = unique("whole")
-    assert (await alice.request(name)).status_code == 202
-    await alice.until_phase(name, "ready")
+    name = five["first"]
     first = await kubeconfig_of(alice, name, tmp_path)
     await running_pod(cluster, first)
     said = cluster.run("exec", "hello", "--", "sh", "-c", "echo through exec", kubeconfig=first)
