@@ -34,8 +34,8 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
         return Problem(
             step=step,
             system=system,
-            cause=f"{_timed_out(cause)}.",
-            remedy="Ask again; if it happens again, the platform team's doctor says which system is slow.",
+            cause=f"{_timed_out(cause).rstrip('.')}.",
+            remedy="If it happens again, `moorage doctor` of the platform team says which system is slow.",
             type="Timeout",
         )
     if isinstance(cause, CancelledError):

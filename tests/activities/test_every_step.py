@@ -34,7 +34,6 @@ CHANGES = [
     (StepName.NAMESPACE, "namespace.apply"),
     (StepName.VCLUSTER, "release.install"),
     (StepName.IMPORT, "cluster.create"),
-    (StepName.IMPORT, "virtual.apply"),
 ]
 #: The calls of each step that take something away.
 REMOVALS = [
@@ -189,6 +188,16 @@ async def test_what_a_lost_answer_had_made_is_found_on_retry(
     receipt = await bench.ensure(step, environment, attempt=2)
     assert receipt.in_doubt
     assert made_by(before, bench.systems.counts(environment)) == MAKES[step]
+
+
+async def test_the_import_goes_on_where_the_answer_to_an_apply_was_lost(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.IMPORT)
+    before = bench.systems.counts(environment)
+    bench.systems.lose_the_answer("virtual.apply")
+    await bench.ensure(StepName.IMPORT, environment)
+    assert made_by(before, bench.systems.counts(environment)) == MAKES[StepName.IMPORT]
 
 
 @pytest.mark.parametrize(("step", "operation"), REMOVALS)

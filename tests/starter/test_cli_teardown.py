@@ -43,14 +43,15 @@ async def test_it_is_told_and_resumed(impatient: Stack, tmp_path: Path) -> None:
     assert deleted.code == 1
     for what in (deleted, await bob("teardown", name)):
         assert what.code == 1
-        assert "not undone: group (Rafay): " in what.err
+        assert "not undone: group (" in what.err
         assert (
             f"next: mend the cause; then the platform team resumes it: moorage teardown {name} --resume"
             in (what.err)
         )
     assert (await bob("teardown", name, "--resume")).code == 4, "developers may not resume it"
     again = await alice("teardown", name, "--resume")
-    assert (again.code, "not undone: group (Rafay): " in again.err) == (1, True)
+    # By Rafay's word, or, when that has come too late for the last try, by the clock's.
+    assert (again.code, "not undone: group (" in again.err) == (1, True), again.err
     assert f"The teardown of {name} goes on." in again.err
 
     set_faults(impatient.url(Part.CONTROL_PLANE))

@@ -1,6 +1,7 @@
 """Each part that has more to it than being there: groups, sign-in, roles and blueprints, Temporal."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,8 @@ async def test_signing_in_from_nothing_to_done(ground: Ground) -> None:
 async def template(folder: Path, **changes: str) -> str:
     text = (STARTER_TEMPLATES / "small.yaml").read_text()
     for name, value in changes.items():
-        text += f"\n{name}: {value}\n"
+        text, times = re.subn(rf"(?m)^{name}: .*$", f"{name}: {value}", text)
+        assert times == 1, f"the template has {times} lines of {name}"
     (folder / "small.yaml").write_text(text)
     return str(folder)
 
