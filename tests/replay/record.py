@@ -319,6 +319,8 @@ def _without_machine(history: str) -> str:
 
     def scrubbed(value: Any) -> Any:
         if isinstance(value, dict):
+            if value.get("kind") == "TASK_QUEUE_KIND_STICKY":
+                value = value | {"name": "sticky"}  # it is named after the process and its machine
             return {k: scrubbed(v) for k, v in value.items() if k not in ("identity", "stackTrace")}
         return [scrubbed(item) for item in value] if isinstance(value, list) else value
 
