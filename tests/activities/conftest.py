@@ -239,7 +239,7 @@ class Bench:
                 await self.ensure(step, environment)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
     folder = tmp_path_factory.mktemp("systems")
     with (
@@ -262,7 +262,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
         yield Systems(rafay, directory, host, folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def clients(systems: Systems) -> AsyncIterator[Clients]:
     async with contextlib.AsyncExitStack() as stack:
         rafay = Rafay(systems.rafay, KEY, timeout=TIMEOUT)

@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "test_storm" not in item.nodeid)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def battered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack of its own: what is done to it must not be felt by other tests."""
     async with Stack(tmp_path_factory.mktemp("battered"), hurried()) as stack:

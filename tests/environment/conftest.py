@@ -11,7 +11,7 @@ from tests.support.deeds import no_faults
 from tests.support.stack import hurried
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def plain_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A whole stack without an identity provider."""
     options = hurried(parts=frozenset(Part) - {Part.DIRECTORY})

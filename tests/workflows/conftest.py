@@ -69,7 +69,7 @@ def a_start(
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def server() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=find_server(),

@@ -9,7 +9,7 @@ from clients.rafay import Rafay
 from tests.support.stand_ins import RafayStandIn
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RafayStandIn]:
     with RafayStandIn(tmp_path_factory.mktemp("rafay")) as stand_in:
         yield stand_in

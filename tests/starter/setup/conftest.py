@@ -75,7 +75,7 @@ class Ground:
             await scim.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Stack, RafayStandIn]]:
     folder = tmp_path_factory.mktemp("ground")
     with RafayStandIn(folder) as rafay:
