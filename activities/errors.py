@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError
 
 from clients import errors as client
 from contracts.errors import PERMANENT, ErrorType, StepErrorDetails
@@ -147,6 +148,18 @@ def translate(error: Exception, *, again: bool) -> ApplicationError:
             error.cause,
             StepErrorDetails(system=error.system, remedy=error.remedy, in_doubt=again or error.ambiguous),
             final=error.final,
+        )
+    if isinstance(error, RPCError):
+        # Only those activities call Temporal that look through it: the sweep and the audit.
+        return _application_error(
+            error,
+            ErrorType.UNAVAILABLE,
+            f"Temporal could not answer: {error.status.name}.",
+            StepErrorDetails(
+                system="Temporal",
+                remedy="See that the Temporal server is well, and that the workers are not overloaded.",
+                in_doubt=True,
+            ),
         )
     return _fault_of_ours(error)
 

@@ -11,6 +11,7 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import errors as step
 from activities import progress
@@ -343,3 +344,10 @@ async def test_no_task_outlives_its_activity(end: str) -> None:
     await asyncio.sleep(0)
     left = asyncio.all_tasks() - before
     assert not left, f"still running: {left}"
+
+
+def test_temporal_itself_that_cannot_answer_is_worth_another_try() -> None:
+    late = RPCError("a text that may quote anything", RPCStatusCode.DEADLINE_EXCEEDED, b"")
+    error = step.translate(late, again=False)
+    assert (error.type, error.non_retryable) == (ErrorType.UNAVAILABLE, False)
+    assert error.message == "Temporal could not answer: DEADLINE_EXCEEDED."
