@@ -34,7 +34,7 @@ class SweepInput(Frozen):
     ahead: timedelta = timedelta(seconds=75)
     #: Environments that are asked at one time: enough for thousands a minute, few enough for the server.
     at_once: int = 20
-    ends_per_second: float = 4.0
+    ends_per_second: float = 2.0
     #: Environments of one page of the list; the progress is kept, and a freeze is seen, page by page.
     page_size: int = 200
 

@@ -31,7 +31,7 @@ class Sweep(Group):
         default=20, ge=1, le=200, description="environments that a sweep asks, warns or ends at one time"
     )
     ends_per_second: float = Field(
-        default=4.0,
+        default=2.0,
         ge=0.1,
         le=1000,
         description="teardowns that a sweep lets begin in a second, so that the systems stand it when "
