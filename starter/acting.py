@@ -32,9 +32,7 @@ from contracts.naming import life_of, workflow_id
 from starter.reading import MEMO_COLLABORATORS, Latest, Reader, Standing
 from starter.reserving import Reservations
 from starter.temporal import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, TemporalUnavailable
-from starter.updates import JustClosed as JustClosed
-from starter.updates import NoPlace, answered
-from starter.updates import Refused as Refused
+from starter.updates import JustClosed, NoPlace, answered
 from workflows.environment import EnvironmentWorkflow
 
 #: A run that is just closing is met again at most so often: then the next one has been started, or none.

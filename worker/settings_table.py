@@ -67,7 +67,13 @@ def _form(path: tuple[str, ...], annotation: Any) -> str:
     parts = set(_parts(annotation))
     if SecretStr in parts:
         return "secret, or its file as `…_FILE`"
-    for part, form in ((timedelta, "duration"), (Path, "path"), (int, "number"), (bool, "`true` or `false`")):
+    for part, form in (
+        (timedelta, "duration"),
+        (Path, "path"),
+        (int, "number"),
+        (float, "number"),
+        (bool, "`true` or `false`"),
+    ):
         if part in parts:
             return form
     choices = [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []

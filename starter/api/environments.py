@@ -13,7 +13,7 @@ from contracts.messages import AnswerKind, EnvironmentStart
 from contracts.naming import life_of, request_id
 from contracts.template import Template
 from starter.access import Principal, Role, Verb
-from starter.acting import Finished, JustClosed
+from starter.acting import Finished
 from starter.api.models import EnvironmentRequest
 from starter.api.parts import Asking, Parts, TheParts
 from starter.api.problems import ApiProblem
@@ -22,7 +22,7 @@ from starter.catalogue import Catalogue
 from starter.listing import Filters, list_environments
 from starter.people import check_people
 from starter.reading import Standing
-from starter.updates import NoPlace
+from starter.updates import JustClosed, NoPlace
 from starter.views import Done, DoneKind, EnvironmentPage, EnvironmentView, view_of_status
 
 router = APIRouter(tags=["environments"])

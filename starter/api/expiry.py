@@ -12,7 +12,6 @@ from contracts.durations import parse_duration
 from contracts.messages import ExtendInput
 from contracts.naming import is_name
 from starter.access import HouseVerb, Principal, Verb, house_may, may, relations
-from starter.acting import JustClosed
 from starter.api.environments import IdempotencyKey
 from starter.api.models import ExtensionRequest, FreezeRequest
 from starter.api.parts import Asking, Parts, TheParts
@@ -20,6 +19,7 @@ from starter.api.problems import ApiProblem, no_environment
 from starter.asking import FieldProblem, NotValid
 from starter.histories import HistoryView, accounts_of, life_of_account, life_of_standing
 from starter.sweeps import SweepView, begin, wait
+from starter.updates import JustClosed
 from starter.views import Done, DoneKind, FreezeAnswer, FreezeView
 
 router = APIRouter(tags=["ends"])

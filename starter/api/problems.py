@@ -19,13 +19,12 @@ from starlette.exceptions import HTTPException
 
 from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
-from starter.acting import JustClosed, Refused
 from starter.api.models import EnvironmentRequest
 from starter.asking import FieldProblem, NotValid
 from starter.listing import BadCursor
 from starter.sentences import sentence
 from starter.temporal import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
-from starter.updates import NoPlace
+from starter.updates import JustClosed, NoPlace, Refused
 from worker.codec import CannotDecode
 
 MEDIA_TYPE = "application/problem+json"

@@ -12,7 +12,7 @@ import pytest
 
 from embedded.stack import Part, Stack
 from starter.temporal import NO_WORKER
-from tests.starter.calling import Caller, calling, problem
+from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, DAVE, hurried, unique
 
 pytestmark = pytest.mark.slow
@@ -22,31 +22,17 @@ SOON_SECONDS = 8.0
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack whose parts these tests stop and start."""
     async with Stack(tmp_path_factory.mktemp("outages"), hurried()) as stack:
         yield stack
 
 
-@pytest.fixture
-async def bob(own_stack: Stack) -> AsyncIterator[Caller]:
-    """The owner."""
-    async with calling(own_stack, BOB.email) as caller:
-        yield caller
-
-
-@pytest.fixture
-async def dave(own_stack: Stack) -> AsyncIterator[Caller]:
-    """A collaborator, of another team."""
-    async with calling(own_stack, DAVE.email) as caller:
-        yield caller
-
-
-async def test_without_a_worker(own_stack: Stack, bob: Caller, dave: Caller) -> None:
+async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None:
     """Ensures that without a worker what Temporal knows is told, and that nothing is started meanwhile."""
     name, later = unique(), unique()
     await bob.ready(name, collaborators=[DAVE.email])
-    await own_stack.kill(Part.WORKER)
+    await stack.kill(Part.WORKER)
     try:
         for caller in (bob, dave):
             begun = time.monotonic()
@@ -69,7 +55,7 @@ async def test_without_a_worker(own_stack: Stack, bob: Caller, dave: Caller) -> 
         assert content["detail"] == f"{NO_WORKER}, so nothing was started: ask again in a while."
         problem(await bob.http.get(f"/environments/{later}"), 404)
     finally:
-        await own_stack.start(Part.WORKER)
+        await stack.start(Part.WORKER)
     answer = await bob.ask(later, key="k")
     assert answer.json()["kind"] == "created", "what was told nothing of cannot be asked for again"
     view = await bob.until(later, lambda view: view.phase == "ready")
@@ -80,11 +66,11 @@ async def test_without_a_worker(own_stack: Stack, bob: Caller, dave: Caller) -> 
         await bob.until(each, lambda view: view.ended)
 
 
-async def test_without_temporal(own_stack: Stack, bob: Caller) -> None:
+async def test_without_temporal(stack: Stack, bob: Caller) -> None:
     """Ensures that every call is answered with 503 and Temporal's name, and all is well when it is back."""
     name = unique()
     await bob.ready(name)
-    await own_stack.kill(Part.TEMPORAL)
+    await stack.kill(Part.TEMPORAL)
     try:
         calls = [
             bob.http.get("/environments"),
@@ -99,16 +85,16 @@ async def test_without_temporal(own_stack: Stack, bob: Caller) -> None:
             assert content["system"] == "Temporal"
             assert answer.headers["Retry-After"]
         assert (await bob.http.get("/templates")).status_code == 200
-        ready = await bob.http.get(f"{own_stack.api_url}/readyz")
+        ready = await bob.http.get(f"{stack.api_url}/readyz")
         assert "Temporal" in problem(ready, 503)["detail"]
-        assert (await bob.http.get(f"{own_stack.api_url}/healthz")).status_code == 200
+        assert (await bob.http.get(f"{stack.api_url}/healthz")).status_code == 200
     finally:
-        await own_stack.start(Part.TEMPORAL)
+        await stack.start(Part.TEMPORAL)
     await bob.until(name, lambda view: view.phase == "ready" and not view.remark)
     await bob.gone(name)
 
 
-async def test_told_to_stop_while_it_is_watched(own_stack: Stack, bob: Caller) -> None:
+async def test_told_to_stop_while_it_is_watched(stack: Stack, bob: Caller) -> None:
     """Ensures that the API stops at once although somebody watches, and serves the next watcher again."""
     name = unique()
     await bob.ready(name)
@@ -118,12 +104,12 @@ async def test_told_to_stop_while_it_is_watched(own_stack: Stack, bob: Caller) -
         async for event, _ in bob.events(name):
             seen.append(event)
             begun = time.monotonic()
-            await own_stack.stop(Part.API)
+            await stack.stop(Part.API)
     except httpx.TransportError:
         pytest.fail("the stream was cut instead of ended")
     finally:
         took = time.monotonic() - begun
-        await own_stack.start(Part.API)
+        await stack.start(Part.API)
     assert seen == ["status"]
     assert took < 4.0
     async for event, view in bob.events(name):
@@ -132,13 +118,13 @@ async def test_told_to_stop_while_it_is_watched(own_stack: Stack, bob: Caller) -
     await bob.gone(name)
 
 
-def test_a_bad_file_stops_the_start(own_stack: Stack, tmp_path: Path) -> None:
+def test_a_bad_file_stops_the_start(stack: Stack, tmp_path: Path) -> None:
     """Ensures that the API does not start with a file of tokens that it cannot trust, and says why."""
 
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text("tokens: []")
     tokens.chmod(0o666)
-    env = own_stack.env | {"MOORAGE_API__TOKENS_FILE": str(tokens), "MOORAGE_API__PORT": "1"}
+    env = stack.env | {"MOORAGE_API__TOKENS_FILE": str(tokens), "MOORAGE_API__PORT": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "moorage", "api"], env=env, capture_output=True, text=True, timeout=60
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from embedded.stack import Part, Stack
-from tests.starter.calling import Caller, calling, problem
+from tests.starter.calling import Caller, problem
 from tests.starter.test_cli import Cli
-from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried, unique
+from tests.support.stack import ALICE, BOB, DAVE, hurried, unique
 
 TEMPLATE = """\
 version: 1
@@ -45,7 +45,7 @@ ROOM = {
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack with room for four small ones, three of them team blue's."""
     templates = tmp_path_factory.mktemp("templates")
     for name, text in TEMPLATES.items():
@@ -55,34 +55,13 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
         yield stack
 
 
-@pytest.fixture
-async def bob(own_stack: Stack) -> AsyncIterator[Caller]:
-    """Of team blue."""
-    async with calling(own_stack, BOB.email) as caller:
-        yield caller
-
-
-@pytest.fixture
-async def carol(own_stack: Stack) -> AsyncIterator[Caller]:
-    """Of team blue."""
-    async with calling(own_stack, CAROL.email) as caller:
-        yield caller
-
-
-@pytest.fixture
-async def dave(own_stack: Stack) -> AsyncIterator[Caller]:
-    """Of team green."""
-    async with calling(own_stack, DAVE.email) as caller:
-        yield caller
-
-
 def cli(stack: Stack, home: Path, email: str) -> Cli:
     """Somebody's command."""
     return Cli(home, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN=stack.token_of(email))
 
 
 async def test_what_does_not_fit(
-    own_stack: Stack, bob: Caller, carol: Caller, dave: Caller, tmp_path: Path
+    stack: Stack, bob: Caller, carol: Caller, dave: Caller, tmp_path: Path
 ) -> None:
     """Ensures that only what fits is started, and that a refusal has its numbers and says what would help.
 
@@ -110,22 +89,22 @@ async def test_what_does_not_fit(
     assert full["fits"] == ["tiny"]
     dry = await dave.http.post("/environments?dry_run=true", json={"name": unique(), "template": "small"})
     assert problem(dry, 409)["reason"] == "no_room"
-    asked = await cli(own_stack, tmp_path, DAVE.email)("request", unique(), "small")
+    asked = await cli(stack, tmp_path, DAVE.email)("request", unique(), "small")
     assert asked.code == 1
     assert "host local has 4 of 24 CPU left. tiny would fit." in asked.err
 
-    shown = await cli(own_stack, tmp_path, BOB.email)("capacity")
+    shown = await cli(stack, tmp_path, BOB.email)("capacity")
     assert shown.code == 0, shown.err
     rows = [r"^local +5 of 9 left +4 of 24 left +\S+ of \S+ left +zone=eu$"]
     rows += [r"^team blue +3 held, no limit +1 of 16 left +\S+ held, no limit$"]
     for row in rows:
         assert re.search(row, shown.out, re.M), shown.out
-    assert (await cli(own_stack, tmp_path, BOB.email)("capacity", "--holdings")).code == 4
-    all_of_it = await cli(own_stack, tmp_path, ALICE.email)("capacity", "--holdings", "--output", "json")
+    assert (await cli(stack, tmp_path, BOB.email)("capacity", "--holdings")).code == 4
+    all_of_it = await cli(stack, tmp_path, ALICE.email)("capacity", "--holdings", "--output", "json")
     held = {one["name"]: one["owner"] for one in json.loads(all_of_it.out)["holdings"]}
     assert set(held) == {*begun, other}
     assert held[other] == DAVE.email
-    table = await cli(own_stack, tmp_path, ALICE.email)("capacity", "--holdings")
+    table = await cli(stack, tmp_path, ALICE.email)("capacity", "--holdings")
     assert re.search(rf"^{other} +{DAVE.email} +green +small +local +5 ", table.out, re.M), table.out
 
     one_more = unique()
@@ -141,12 +120,12 @@ async def test_what_does_not_fit(
         await caller.gone(name)
 
 
-async def test_the_worker_is_killed_in_between(own_stack: Stack, bob: Caller) -> None:
+async def test_the_worker_is_killed_in_between(stack: Stack, bob: Caller) -> None:
     """Ensures that places that were promised are still held when another worker takes over."""
     names = [unique() for _ in range(3)]
     assert (await bob.ask(names[0])).status_code == 202
-    await own_stack.kill(Part.WORKER)
-    await own_stack.start(Part.WORKER)
+    await stack.kill(Part.WORKER)
+    await stack.start(Part.WORKER)
     statuses = [(await bob.ask(name)).status_code for name in names]
     assert statuses == [200, 202, 202], "the first one is there already: it is joined"
     assert problem(await bob.ask(unique()), 409)["reason"] == "over_quota"
@@ -155,7 +134,7 @@ async def test_the_worker_is_killed_in_between(own_stack: Stack, bob: Caller) ->
         await bob.gone(name)
 
 
-async def test_a_host_that_bears_the_labels(own_stack: Stack, bob: Caller) -> None:
+async def test_a_host_that_bears_the_labels(stack: Stack, bob: Caller) -> None:
     """Ensures that a template whose labels no host bears is refused at its field, and says what it wants."""
     content = problem(await bob.ask(unique(), template="far"), 422)
     assert content["errors"] == [

@@ -10,9 +10,10 @@ from contracts.messages import EnvironmentStart
 from contracts.naming import workflow_id
 from contracts.values import compose
 from embedded.stack import Stack
-from starter.acting import Actor, Finished, JustClosed
+from starter.acting import Actor, Finished
 from starter.reading import Latest, Reader
 from starter.reserving import Reservations
+from starter.updates import JustClosed
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, client_of, unique
 
