@@ -168,7 +168,7 @@ async def test_a_role_that_was_renamed(ground: Ground) -> None:
 
 async def test_broken_templates(ground: Ground, tmp_path: Path) -> None:
     """Ensures that a template that cannot be read is told with file and line, and its readers wait."""
-    results = await ground.see_to(TEMPLATES=await template(tmp_path, kubernets="v1.36.0"))
+    results = await ground.see_to(TEMPLATES=await template(tmp_path, kubernetes="[]"))
     assert results["catalogue"].state is State.FAILED
     assert "small.yaml:" in results["catalogue"].detail
     waiting = {name for name, state in states(results).items() if state is State.WAITS}
