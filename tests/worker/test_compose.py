@@ -140,6 +140,8 @@ def free_port() -> int:
 @pytest.mark.slow
 def test_it_comes_up_in_its_order_and_makes_environments(composed: Composed) -> None:
     """Ensures that stand-ins, setup, worker, API and codec server run as the file says, from nothing."""
+    gate = composed.run("setup-temporal")
+    assert gate.returncode == 0, f"it needs more than Temporal: {gate.stdout}{gate.stderr}"
     early = composed.run("setup")
     assert early.returncode != 0, "setup has succeeded without the systems that it is about"
 
@@ -234,13 +236,15 @@ def test_every_service_waits_for_what_it_needs() -> None:
             if condition == "service_completed_successfully":
                 assert services[needed]["restart"] != "unless-stopped", f"{needed} never ends"
     for name in ("api", "worker"):
-        assert services[name]["depends_on"]["setup"] == {"condition": "service_completed_successfully"}
+        gate = services[name]["depends_on"]["setup-temporal"]
+        assert gate == {"condition": "service_completed_successfully"}
 
     def before(name: str) -> set[str]:
         needs = set(services[name].get("depends_on", {}))
         return needs.union(*(before(each) for each in needs)) if needs else needs
 
-    assert before("worker") == {"pod", "setup", "stand-ins", "temporal", "temporal-schema", "database"}
+    ours = {"pod", "setup-temporal", "temporal", "temporal-schema", "database"}
+    assert before("worker") == before("api") == ours, "an outside system keeps it from starting"
 
 
 def test_the_image_is_of_this_version_and_nobody_in_particular() -> None:
