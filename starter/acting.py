@@ -32,7 +32,7 @@ from contracts.naming import life_of, workflow_id
 from starter.reading import MEMO_COLLABORATORS, Latest, Reader, Standing
 from starter.reserving import Reservations
 from starter.temporal import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, TemporalUnavailable
-from starter.updates import JustClosed, NoPlace, answered
+from starter.updates import JustClosed, NoPlace, answered, update_with_start
 from workflows.environment import EnvironmentWorkflow
 
 #: A run that is just closing is met again at most so often: then the next one has been started, or none.
@@ -129,11 +129,8 @@ class Actor:
 
     async def _start(self, start: EnvironmentStart, patience: timedelta) -> Answer:
         async with answered(patience):
-            answer: Answer = await self._client.execute_update_with_start_workflow(
-                _REQUEST,
-                _request(start),
-                start_workflow_operation=_start_operation(start),
-                id=start.request_id,
+            answer: Answer = await update_with_start(
+                self._client, _REQUEST, _request(start), _start_operation(start), id=start.request_id
             )
             return answer
 

@@ -29,7 +29,7 @@ from contracts.capacity import (
 from contracts.errors import ErrorType
 from contracts.messages import TASK_QUEUE
 from starter.temporal import CALL_PATIENCE, QUERY_PATIENCE, NothingStarted, NoWorker, told
-from starter.updates import JustClosed, answered
+from starter.updates import JustClosed, answered, update_with_start
 from workflows.capacity import CapacityWorkflow
 
 #: For an answer of the capacity's workflow. Longer than the 10 s after which the server hands a task that a
@@ -145,9 +145,7 @@ class Reservations:
     async def _update(self, input: ReserveInput) -> Sequence[Verdict]:
         operation = WithStartWorkflowOperation(CapacityWorkflow.run, self._start, **self._options)
         try:
-            result: ReserveResult = await self._client.execute_update_with_start_workflow(
-                _RESERVE, input, start_workflow_operation=operation
-            )
+            result: ReserveResult = await update_with_start(self._client, _RESERVE, input, operation)
         except WorkflowUpdateFailedError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED:

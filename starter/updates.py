@@ -2,10 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Any
 
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -14,6 +20,8 @@ from starter.temporal import NoWorker, told
 
 #: The type of the error that an update gets whose run closed before it was answered.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
+#: For what is there already, or never will be.
+_AT_ONCE_SECONDS = 0.1
 
 
 class Refused(Exception):
@@ -51,6 +59,24 @@ async def answered(patience: timedelta) -> AsyncIterator[None]:
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise JustClosed from error
+        raise
+
+
+async def update_with_start(
+    client: Client, update: Any, ask: Any, start: WithStartWorkflowOperation[Any, Any], **more: Any
+) -> Any:
+    """Start the run if there is none, send the update, and wait for its answer. Raises as the SDK does.
+
+    The SDK leaves the error of a start in its operation too (`WithStartWorkflowOperation.workflow_handle`);
+    asyncio would log what nobody takes out of there, with all that the server has said.
+    """
+    try:
+        return await client.execute_update_with_start_workflow(
+            update, ask, start_workflow_operation=start, **more
+        )
+    except BaseException:
+        with suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait_for(start.workflow_handle(), _AT_ONCE_SECONDS)
         raise
 
 

@@ -1,6 +1,7 @@
 """Places on hosts: promised once, however many ask; given back however a life ends; healed by itself."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -21,7 +22,7 @@ from contracts.capacity import (
 from contracts.environment import Phase
 from contracts.errors import RefusalReason
 from contracts.messages import Answer, AnswerKind, ByPerson, ExtendInput
-from starter.temporal import NothingStarted
+from starter.temporal import NothingStarted, TemporalUnavailable
 from starter.updates import NoPlace
 from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, House, Nodes, a_house, at_once, most, team, times
@@ -219,6 +220,23 @@ async def test_a_place_for_which_nothing_begins() -> None:
         assert set(await house.held()) == {"never"}, "several audits have taken it from one that may begin"
         await house.reservations.withdraw("never", house.ask("never").life)
         await house.until_held()
+
+
+async def test_a_place_for_what_temporal_refuses_to_start(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ensures that a place is free at once when the server has said that the life will never begin.
+
+    What it said is told to whoever asked, and not left behind for asyncio to log.
+    """
+    start = a_start("huge")
+    template = start.environment.template.model_copy(update={"values": {"x": "x" * 3_000_000}})
+    environment = start.environment.model_copy(update={"template": template})
+    with pytest.raises(TemporalUnavailable):
+        await house.request("huge", start=start.model_copy(update={"environment": environment}))
+    await house.until_held()
+    gc.collect()
+    assert not [record.message for record in caplog.records if record.name == "asyncio"]
 
 
 async def test_a_late_word_about_an_earlier_life(house: House) -> None:
