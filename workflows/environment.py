@@ -40,6 +40,8 @@ with workflow.unsafe.imports_passed_through():
 ACCOUNT = "account-to-sinks"
 #: The change by which a life gives its place on its host back.
 PLACE = "place-given-back"
+#: The change by which a life is gone only when its run closes, so that its name is free when it says so.
+GONE_AT_LAST = "gone-at-last"
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,17 @@ class EnvironmentWorkflow:
     async def _close(self) -> EnvironmentStatus:
         await self._undisturbed(workflow.all_handlers_finished)
         self._record.note(ITSELF, "gone", "nothing left")
-        self._record.enter(Phase.GONE)
+        at_last = workflow.patched(GONE_AT_LAST)
+        if not at_last:
+            self._record.enter(Phase.GONE)
         released = asyncio.create_task(self._release()) if workflow.patched(PLACE) else None
         if workflow.patched(ACCOUNT):
             await self._see_through(self._teller.hand_over())
         await self._see_through(self._teller.last_words())
         if released:
             await self._undisturbed(released.done)
+        if at_last:
+            self._record.enter(Phase.GONE)
         status = self._record.status
         if status.outcome is Outcome.FAILED and status.problem:
             raise ApplicationError(

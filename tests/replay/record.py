@@ -276,6 +276,9 @@ def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
 
 
 PATHS: dict[str, LifePath] = {
+    "gone-at-last": _with_place,
+    "gone-at-last-place-not-taken": _deleted,
+    "failed-gone-at-last": _failed(StepName.VCLUSTER),
     "deleted-with-place": _with_place,
     "deleted-with-place-not-taken": _deleted,
     "failed-with-place-not-taken": _failed(StepName.VCLUSTER),

@@ -145,11 +145,19 @@ def fails(times: int, *, in_doubt: bool = False) -> Deed:
     return fail
 
 
-async def waits() -> None:
-    """A deed that waits, heartbeating, until it is cancelled."""
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(0.05)
+def waits_for(event: asyncio.Event) -> Deed:
+    """A deed that waits, heartbeating, until it is cancelled or `event` is set."""
+
+    async def deed() -> None:
+        while not event.is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+
+    return deed
+
+
+#: A deed that waits, heartbeating, until it is cancelled.
+waits = waits_for(asyncio.Event())
 
 
 def deaf(seconds: float) -> Deed:

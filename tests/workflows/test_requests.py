@@ -10,7 +10,7 @@ from contracts.environment import Phase
 from contracts.errors import ErrorType, Refusal, RefusalReason
 from contracts.messages import Answer, AnswerKind, ByPerson, RequestInput
 from tests.workflows.conftest import Bench, a_start, until
-from tests.workflows.scripted import deaf
+from tests.workflows.scripted import deaf, waits_for
 from workflows.environment import EnvironmentWorkflow
 
 BY_ALICE = ByPerson(who="alice@example.com")
@@ -65,6 +65,25 @@ async def test_a_request_during_the_teardown_is_refused_and_after_it_starts_a_ne
     second = await bench.begin(a_start("again", request_id="r-2"))
     assert second.answer.kind is AnswerKind.CREATED
     assert second.answer.life != life.answer.life, "two lives have one id"
+
+
+async def test_a_name_is_free_as_soon_as_it_is_said_to_be_gone(bench: Bench) -> None:
+    """Ensures that nobody is told "gone" while a request for the name would still be refused."""
+    taken = asyncio.Event()
+    bench.script.before["trail.keep"] = waits_for(taken)
+    life = await bench.begin(a_start("free"))
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    await bench.script.started["trail.keep"].wait()
+    assert (await life.status()).phase is Phase.TEARING_DOWN, "it says more than it keeps"
+    assert (await refusal_of(bench, "free", asks("free"))).reason is RefusalReason.BEING_TORN_DOWN
+    taken.set()
+
+    async def gone() -> bool:
+        return (await life.status()).phase is Phase.GONE
+
+    await until(gone, "it is gone")
+    second = await bench.begin(a_start("free", request_id="r-2"))
+    assert second.answer.kind is AnswerKind.CREATED
 
 
 async def test_twenty_who_ask_at_once_get_one_environment(bench: Bench) -> None:
