@@ -28,6 +28,8 @@ from workflows.sweep import ExpirySweepWorkflow
 _numbers = itertools.count(1)
 #: No warnings, no grace: it is over when its time is up.
 PLAIN: dict[str, Any] = {"default": "8h", "maximum": "30d", "warnings": ()}
+#: What is ended begins its teardown at once; the rule that it does so by and by has a test of its own.
+AT_ONCE = 1000.0
 #: A word to an environment that is good for long enough.
 SWEPT = SweptInput(who="the expiry sweep", good_until=datetime(2100, 1, 1, tzinfo=UTC))
 
@@ -94,7 +96,7 @@ class Sweeper:
         self.task_queue = task_queue
 
     async def begin(self, **how: Any) -> WorkflowHandle[ExpirySweepWorkflow, SweepResult]:
-        sweep = SweepInput(**{"ahead": timedelta(0), **how})
+        sweep = SweepInput(**{"ahead": timedelta(0), "ends_per_second": AT_ONCE, **how})
         return await self.client.start_workflow(
             ExpirySweepWorkflow.run,
             sweep,
