@@ -4,6 +4,7 @@ Nothing of an earlier worker is in memory then: the workflow's code is replayed 
 goes on. What may change freely is changed here in all steps at once: bodies, receipts, timeouts, summaries.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ from workflows.registry import WORKFLOWS
 
 BY_ALICE = ByPerson(who="alice@example.com")
 MONTHS = timedelta(days=120)
+#: In seconds; it takes less than one.
+SKIPPED_WITHIN = 60
 
 
 class Changed(Script):
@@ -125,7 +128,9 @@ async def test_an_environment_that_is_months_old(changed: Callable[[Script], Cha
             )
             life = await Bench(server.client, queue, earlier).begin(start)
             await reaches(life, Phase.READY)
-        await server.fast_forward(life.handle, MONTHS)
+            # With a worker there: the server skips no time while a task of the run is left to do.
+            async with asyncio.timeout(SKIPPED_WITHIN):
+                await server.fast_forward(life.handle, MONTHS)
         later = changed(earlier)
         async with worker(server.client, queue, later):
             extension = ExtendInput(who=BY_ALICE.who, by=timedelta(days=7))
