@@ -22,12 +22,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import progress
 from clients.errors import ClientError
 from clients.host import Host, NodeRoom
-from contracts import search
+from contracts import memo, search
 from contracts.activities import CapacityActivities
 from contracts.auditing import LatestLife, claims_over
 from contracts.capacity import (
     CAPACITY_ID,
     QUERY_HOLDINGS,
+    Amount,
     AuditInput,
     AuditResult,
     Holdings,
@@ -36,7 +37,7 @@ from contracts.capacity import (
     size_of,
 )
 from contracts.holdings import Holding, in_seconds, pack, unpack
-from contracts.messages import ENVIRONMENT_WORKFLOW, MEMO_REQUEST_ID, EnvironmentStart
+from contracts.messages import ENVIRONMENT_WORKFLOW, EnvironmentStart
 from contracts.naming import life_of, name_of_workflow, workflow_id
 from contracts.quantities import parse_quantity
 from contracts.values import compose
@@ -51,8 +52,8 @@ PAGE_SIZE = 500
 AT_ONCE = 20
 #: Before a host is asked again that has failed, in seconds: few, because the next audit asks it anyway.
 PAUSES = (0.2, 1.0)
-#: Adopted in one pass: what it returns is a part of the history, and must stay far below 2 MB.
-MOST_ADOPTED = 2000
+#: Adopted in one pass: the result is a part of the history, which takes 2 MB; each is some 100 bytes.
+MOST_ADOPTED = 5000
 
 _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _T = TypeVar("_T")
@@ -84,7 +85,7 @@ class Capacity(CapacityActivities):
         )
         held = {holding.name: holding for holding in unpack(packed)}
         progress.say(f"{len(held)} held; listing what is open")
-        listed = await self._list_open()
+        listed, told = await self._list_open(held)
         over: list[tuple[str, str, int]] = []
         ends: list[tuple[str, int]] = []
         strange: list[str] = []
@@ -106,7 +107,9 @@ class Capacity(CapacityActivities):
                 strange.append(holding.name)
         strange += [name for name in listed if name not in held]
         progress.say(f"reading {len(strange)} that hold nothing, or something else")
-        adopted = await _each(self._read, strange[:MOST_ADOPTED])
+        adopting = strange[:MOST_ADOPTED]
+        read = await _each(self._read, [name for name in adopting if name not in told])
+        adopted = [*(told[name] for name in adopting if name in told), *read]
         more = len(strange) > MOST_ADOPTED
         return AuditResult(
             hosts=tuple(rooms),
@@ -135,15 +138,21 @@ class Capacity(CapacityActivities):
             return HostRoom(name=host.name, total=said, known=all_said, remark=remark[: progress.MAX_TEXT])
         return HostRoom(name=host.name, total=said.over(reported))
 
-    async def _list_open(self) -> dict[str, LatestLife]:
-        """What visibility says is open, by name."""
+    async def _list_open(
+        self, held: Mapping[str, Holding]
+    ) -> tuple[dict[str, LatestLife], dict[str, Holding]]:
+        """What visibility says is open, by name; and what those hold that hold nothing yet, if it tells."""
         found: dict[str, LatestLife] = {}
+        told: dict[str, Holding] = {}
         runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             if len(found) % PAGE_SIZE == 0:
                 progress.check()
-            found[name_of_workflow(run.id)] = await _latest_of(run, is_open=True)
-        return found
+            name = name_of_workflow(run.id)
+            found[name] = await _latest_of(run, is_open=True)
+            if name not in held and (holding := await _told_by(run, found[name])):
+                told[name] = holding
+        return found, told
 
     async def _latest(self, holding: Holding) -> LatestLife | None:
         """The latest life of a name, by the record itself and not by the list."""
@@ -218,12 +227,34 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     ends: datetime | None = run.typed_search_attributes.get(search.EXPIRES_AT)
     request_id = ""
     with suppress(RuntimeError, ValueError):
-        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
     return LatestLife(
         life=life_of(request_id) if request_id else "",
         open=is_open,
         host=run.typed_search_attributes.get(search.HOST) or "",
         ends=in_seconds(ends) if ends else 0,
+    )
+
+
+async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Holding | None:
+    """What a listed run holds; None if its memo does not tell, as that of a run of an earlier version."""
+    size: list[int] = []
+    with suppress(RuntimeError, ValueError):
+        size = await run.memo_value(memo.SIZE, [], type_hint=list[int])
+    attributes = run.typed_search_attributes
+    owner, team = attributes.get(search.OWNER), attributes.get(search.TEAM)
+    template = attributes.get(search.TEMPLATE)
+    if not (size and latest.life and latest.host and latest.ends and owner and team and template):
+        return None
+    return Holding(
+        name=name_of_workflow(run.id),
+        owner=owner,
+        team=team,
+        template=template,
+        host=latest.host,
+        size=Amount(environments=1, cpu=size[0], memory=size[1]),
+        ends=latest.ends,
+        claims=((latest.life, in_seconds(run.start_time)),),
     )
 
 

@@ -7,8 +7,6 @@ from contracts.base import Frozen
 from contracts.environment import Environment, EnvironmentStatus, Spec
 
 TASK_QUEUE = "moorage"
-#: The memo field that lets the API recognise a late retry of a finished life's request.
-MEMO_REQUEST_ID = "request_id"
 
 
 class Pace(Frozen):

@@ -18,8 +18,8 @@ from contracts import search
 from contracts.capacity import Ask
 from contracts.durations import format_duration
 from contracts.environment import EnvironmentStatus, Phase
+from contracts.memo import memo_of
 from contracts.messages import (
-    MEMO_REQUEST_ID,
     TASK_QUEUE,
     Answer,
     AnswerKind,
@@ -29,7 +29,7 @@ from contracts.messages import (
     RequestInput,
 )
 from contracts.naming import life_of, workflow_id
-from starter.reading import MEMO_COLLABORATORS, Latest, Reader, Standing
+from starter.reading import Latest, Reader, Standing
 from starter.reserving import Reservations
 from starter.temporal import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, TemporalUnavailable
 from starter.updates import JustClosed, NoPlace, answered, update_with_start
@@ -195,10 +195,7 @@ def _start_operation(start: EnvironmentStart) -> WithStartWorkflowOperation[Any,
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        memo={
-            MEMO_REQUEST_ID: start.request_id,
-            MEMO_COLLABORATORS: list(environment.spec.collaborators),
-        },
+        memo=memo_of(start),
         search_attributes=TypedSearchAttributes(
             [
                 SearchAttributePair(search.OWNER, environment.owner),

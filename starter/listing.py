@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
-from contracts import search
+from contracts import memo, search
 from contracts.environment import Outcome, Phase
-from contracts.messages import MEMO_REQUEST_ID
 from contracts.naming import life_of, name_of_workflow
 from starter.access import Principal, Role
 from starter.reading import Reader, attribute, phase_of
@@ -98,7 +97,7 @@ async def _row(reader: Reader, run: WorkflowExecution) -> EnvironmentRow:
     request_id = ""
     # One whose key is gone is listed with what is in clear: it must not take the whole list with it.
     with suppress(CannotDecode):
-        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
         if run.status is WorkflowExecutionStatus.COMPLETED:
             status = await reader.end_of(run)
             outcome = status.outcome if status else None

@@ -21,18 +21,15 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import search
+from contracts import memo, search
 from contracts.activities import Waiting
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.messages import MEMO_REQUEST_ID
 from contracts.naming import life_of, name_of_workflow, workflow_id
 from starter.temporal import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
 from starter.views import EnvironmentView, Progress, view_of_status
 from workflows.environment import EnvironmentWorkflow
 
-#: The memo field that tells who may use it when no worker does. The memo is encrypted as payloads are.
-MEMO_COLLABORATORS = "collaborators"
 #: Results of closed runs that are remembered: they never change, and lists of the past ask for pages of them.
 REMEMBERED_ENDS = 1000
 #: Longest piece of a failed attempt's message that is shown beside a step.
@@ -85,7 +82,7 @@ class Reader:
         run = await self._describe(name)
         if run is None:
             return None
-        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
         first_run_id = run.raw_description.workflow_execution_info.first_run_id
         return Latest(request_id, first_run_id, run.status is not WorkflowExecutionStatus.RUNNING)
 
@@ -172,13 +169,13 @@ class Reader:
         known_at: int = 0,
     ) -> Standing:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
-        request_id = await run.memo_value(MEMO_REQUEST_ID, "", type_hint=str)
+        request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
         if status:
             collaborators = status.environment.spec.collaborators
             steps = {step: how for step, how in progress.items() if step}
             view = view_of_status(status, progress=steps, ended=ended, remark=remark)
         else:
-            remembered: list[str] = await run.memo_value(MEMO_COLLABORATORS, [], type_hint=list[str])
+            remembered: list[str] = await run.memo_value(memo.COLLABORATORS, [], type_hint=list[str])
             collaborators = tuple(remembered)
             view = view_of_run(run, request_id, collaborators, remark)
         return Standing(

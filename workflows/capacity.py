@@ -46,6 +46,8 @@ FIRST_RETRY = timedelta(milliseconds=500)
 LONGEST_RETRY = timedelta(seconds=20)
 #: Until the next audit, after one that has failed.
 AFTER_FAILURE = timedelta(seconds=20)
+#: What is over may still be listed as open for so long: an audit does not take it up again.
+LATEST_LISTED = timedelta(minutes=1)
 #: How long a run whose history is long enough still waits for the audit that is under way.
 LAST_AUDIT = timedelta(seconds=15)
 
@@ -61,7 +63,7 @@ class CapacityWorkflow:
         self._book = Book(carried.hosts, unpack(carried.holdings)) if carried else Book()
         self._audited_at: datetime | None = carried.audited_at if carried else None
         self._next_audit = carried.next_audit if carried else workflow.now() + start.settle
-        self._ended: set[str] = set()
+        self._ended: dict[str, datetime] = {}
 
     @workflow.run
     async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (it is read where state is made)
@@ -109,7 +111,8 @@ class CapacityWorkflow:
         audit.cancel()
 
     async def _audit(self) -> None:
-        self._ended.clear()
+        listed_late = workflow.now() - LATEST_LISTED
+        self._ended = {life: ended for life, ended in self._ended.items() if ended > listed_late}
         try:
             found = await workflow.execute_activity_method(
                 CapacityActivities.audit,
@@ -124,7 +127,7 @@ class CapacityWorkflow:
             workflow.logger.warning("the capacity could not be audited: %s", error.cause)
             self._next_audit = workflow.now() + AFTER_FAILURE
             return
-        correct(self._book, found, self._ended)
+        correct(self._book, found, self._ended.keys())
         if not found.more:
             self._audited_at = workflow.now()
             self._next_audit = self._audited_at + found.next_in
@@ -164,7 +167,7 @@ class CapacityWorkflow:
     def release(self, input: ReleaseInput) -> None:
         """Take its place back. What is not held is left as it is."""
         if input.ran:
-            self._ended.add(input.life)
+            self._ended[input.life] = workflow.now()
         held = self._book.of(input.name)
         if held is None or input.life not in held.lives:
             return

@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from contracts import search
-from contracts.messages import MEMO_REQUEST_ID
+from contracts.memo import REQUEST_ID
 from contracts.naming import workflow_id
 from embedded.stack import Stack
 from tests.starter.calling import PATIENCE, Caller, problem
@@ -26,7 +26,7 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
         "EnvironmentWorkflow",
         id=workflow_id(name),
         task_queue="nobody",
-        memo={MEMO_REQUEST_ID: "encrypted"},
+        memo={REQUEST_ID: "encrypted"},
         search_attributes=TypedSearchAttributes([SearchAttributePair(search.OWNER, ALICE.email)]),
     )
     details = problem(await alice.http.get(f"/environments/{name}"), 503)

@@ -9,6 +9,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from contracts import search
 from contracts.environment import EnvironmentStatus, Phase, StepStatus
+from contracts.memo import memo_of
 from contracts.messages import Carried, EnvironmentStart
 from contracts.naming import workflow_id
 from workflows.environment import EnvironmentWorkflow
@@ -58,6 +59,7 @@ async def seed(
         start.model_copy(update={"carried": Carried(status=status)}),
         id=workflow_id(environment.name),
         task_queue=task_queue,
+        memo=memo_of(start),
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(key, value) for key, value in found.items() if value is not None]
         ),

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from clients.host import NodeRoom
+from contracts import memo
 from contracts.capacity import (
     CAPACITY_ID,
     CAPACITY_WORKFLOW,
@@ -21,7 +22,8 @@ from contracts.capacity import (
 )
 from contracts.environment import Phase
 from contracts.errors import RefusalReason
-from contracts.messages import Answer, AnswerKind, ByPerson, ExtendInput
+from contracts.messages import TASK_QUEUE, Answer, AnswerKind, ByPerson, ExtendInput
+from contracts.naming import workflow_id
 from starter.temporal import NothingStarted, TemporalUnavailable
 from starter.updates import NoPlace
 from tests.workflows.conftest import a_start, until
@@ -256,6 +258,7 @@ async def test_the_workflow_is_terminated() -> None:
         lives = [await house.begin(f"env-{number}") for number in range(4)]
         before = await house.held()
         await lives[0].handle.terminate()
+        await until(lambda: _is_listed_as_over(house, "env-0"), "it is listed as over")
         await house.client.get_workflow_handle(CAPACITY_ID).terminate()
         verdicts = await at_once(20, lambda number: house.reservations.reserve(house.ask(f"new-{number}")))
         assert Counter(bool(verdict.host) for verdict in verdicts) == {True: 3, False: 17}
@@ -295,6 +298,37 @@ async def test_what_has_no_place_is_given_one_and_ends_are_followed() -> None:
         await until(moved, "the end that is held has moved with the environment's")
 
 
+async def test_what_a_run_of_an_earlier_version_holds() -> None:
+    """Ensures that what a run's memo does not tell is read from what it was started with."""
+    async with a_house({"one": most(1)}) as house, house.worker():
+        start = a_start("earlier")
+        await house.client.start_workflow(
+            EnvironmentWorkflow.run,
+            start,
+            id=workflow_id("earlier"),
+            task_queue=TASK_QUEUE,
+            memo={memo.REQUEST_ID: start.request_id},
+        )
+        await house.reservations.begin()
+        await house.until_held("earlier")
+        held = (await house.held())["earlier"]
+        assert (held.size, held.host, held.lives) == (SIZE, "one", {start.environment.mark.life})
+
+
+async def test_what_is_over_and_still_listed_as_open() -> None:
+    """Ensures that a late list gives no place back to a life that has just given it up."""
+    async with a_house({"one": most(1)}, audit=SOON) as house, house.worker():
+        life = await house.begin("over")
+        # What the list says of it from now on is what it would say, for a while, of one that is over.
+        handle = house.client.get_workflow_handle(CAPACITY_ID)
+        await handle.signal(
+            CapacityWorkflow.release, ReleaseInput(name="over", life=life.start.environment.mark.life)
+        )
+        await house.until_held()
+        await asyncio.sleep(SOON.total_seconds() * 5)
+        assert not await house.held(), "an audit has taken it up again"
+
+
 async def test_a_worker_stops_in_between() -> None:
     """Ensures that what was promised by one worker is known to the next, which reads it from the history."""
     async with a_house({"one": most(4)}) as other:
@@ -308,9 +342,9 @@ async def test_a_worker_stops_in_between() -> None:
 
 async def test_without_a_worker_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
-    monkeypatch.setattr("starter.reserving.PATIENCE", timedelta(seconds=1))
     async with a_house({"one": most(4)}) as house:
-        with pytest.raises(NothingStarted):
+        with monkeypatch.context() as impatient, pytest.raises(NothingStarted):
+            impatient.setattr("starter.reserving.PATIENCE", timedelta(seconds=1))
             await house.request("never")
         async with house.worker():
             await house.begin("later")
@@ -380,6 +414,11 @@ async def test_a_host_that_does_not_answer() -> None:
 
 async def _is(house: House, name: str, phase: Phase) -> bool:
     return (await house.handle(name).query(EnvironmentWorkflow.status)).phase is phase
+
+
+async def _is_listed_as_over(house: House, name: str) -> bool:
+    query = f"WorkflowId = '{workflow_id(name)}' AND ExecutionStatus = 'Running'"
+    return (await house.client.count_workflows(query)).count == 0
 
 
 async def _described(house: House) -> str:
