@@ -343,9 +343,10 @@ async def test_a_worker_stops_in_between() -> None:
 async def test_without_a_worker_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
     async with a_house({"one": most(4)}) as house:
-        with monkeypatch.context() as impatient, pytest.raises(NothingStarted):
+        with monkeypatch.context() as impatient:
             impatient.setattr("starter.reserving.PATIENCE", timedelta(seconds=1))
-            await house.request("never")
+            with pytest.raises(NothingStarted):
+                await house.request("never")
         async with house.worker():
             await house.begin("later")
         assert not [run async for run in house.client.list_workflows("WorkflowId = 'environment/never'")]
