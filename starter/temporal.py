@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.service import RPCError, RPCStatusCode
 
 #: One call to Temporal that needs no worker: it answers in milliseconds, or something is wrong with it.
@@ -39,9 +40,14 @@ def told() -> Iterator[None]:
         yield
     except RPCError as error:
         # No such workflow is an answer; no such namespace is a wrong setting.
-        if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in error.message.lower():
+        if error.status is RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
             raise
         raise TemporalUnavailable(_SENTENCES.get(error.status, _FAILS.format(error.status.name))) from error
+
+
+def _is_about_the_namespace(error: RPCError) -> bool:
+    # Not by the message: that holds the name of what was looked for, which is anybody's choice.
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
 
 
 _FAILS = "Temporal fails ({}): ask again in a while; if it lasts, tell the platform team."
