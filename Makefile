@@ -28,7 +28,7 @@ test: $(VENV)/.dev  ## All tests that need nothing but this machine
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write what held to docs/guarantees.md
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/guarantees.md tests/chaos tests/environment $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/guarantees.md tests/chaos tests/environment $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
 	@$(PYTHON) tests/cluster up
