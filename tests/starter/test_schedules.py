@@ -1,10 +1,12 @@
 """Ensures that Temporal has exactly the schedules that the code has, and nobody else's are touched."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from temporalio.client import Client, Schedule, ScheduleOverlapPolicy
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.sweeping import SCHEDULE_PREFIX, SWEEP_SCHEDULE
@@ -27,8 +29,11 @@ async def client(temporal_server: WorkflowEnvironment) -> AsyncIterator[Client]:
 
 
 async def _clear(client: Client) -> None:
-    for id in await _ids(client):
-        await client.get_schedule_handle(id).delete()
+    # What is gone is still listed for a moment.
+    while ids := await _ids(client):
+        for id in ids:
+            with suppress(RPCError):
+                await client.get_schedule_handle(id).delete()
 
 
 async def _ids(client: Client) -> set[str]:
