@@ -56,7 +56,10 @@ def main() -> int:
 def _run(name: str) -> dict[str, Any]:
     print(f"measuring: {name}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
-        return asyncio.run(_measured(name, Path(folder)))
+        result = asyncio.run(_measured(name, Path(folder)))
+    # At once: what is measured is known even if the next one fails.
+    print(json.dumps(result), file=sys.stderr, flush=True)
+    return result
 
 
 async def _measured(name: str, folder: Path) -> dict[str, Any]:

@@ -131,7 +131,12 @@ async def reconcile(client: Client, settings: Sweep) -> None:
     for id, schedule in wanted.items():
         await make(client, id, schedule)
     for id in await _former(client, wanted):
-        await client.get_schedule_handle(id).delete(rpc_timeout=CALL_PATIENCE)
+        try:
+            await client.get_schedule_handle(id).delete(rpc_timeout=CALL_PATIENCE)
+        except RPCError as error:
+            # Another worker was quicker, or the list is late.
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
 
 async def make(client: Client, id: str, schedule: Schedule) -> None:
