@@ -31,9 +31,11 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
             type=cause.type or "",
         )
     if isinstance(cause, TimeoutError):
+        last = _details(cause.cause) if isinstance(cause.cause, ApplicationError) else None
         return Problem(
             step=step,
-            system=system,
+            # That of the last try, which the cause goes on to tell of.
+            system=last.system if last else system,
             cause=f"{_timed_out(cause).rstrip('.')}.",
             remedy="If it happens again, `moorage doctor` of the platform team says which system is slow.",
             type="Timeout",
