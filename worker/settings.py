@@ -118,7 +118,7 @@ class WorkerProcess(Group):
         "the control plane stands",
     )
     max_cached_workflows: int = Field(
-        default=500,
+        default=200,
         ge=1,
         le=10000,
         description="environments that it keeps in memory, at about 0.3 MB each; the others are read from "
