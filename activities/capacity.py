@@ -106,7 +106,7 @@ class Capacity(CapacityActivities):
             if latest and latest.open and latest.life not in holding.lives:
                 strange.append(holding.name)
         strange += [name for name in listed if name not in held]
-        progress.say(f"reading {len(strange)} that hold nothing, or something else")
+        progress.say(f"taking up {len(strange)} that hold nothing, or something else")
         adopting = strange[:MOST_ADOPTED]
         read = await _each(self._read, [name for name in adopting if name not in told])
         adopted = [*(told[name] for name in adopting if name in told), *read]

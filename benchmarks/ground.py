@@ -21,9 +21,9 @@ from tests.support.stand_ins import TLS
 from worker.codec import Keyring
 from worker.converter import data_converter
 
-#: A host that is ready at once: what is measured is Moorage, not how long a cluster pretends to take.
 #: How often a request that was answered 503 is made again.
 TRIES = 30
+#: A host that is ready at once: what is measured is Moorage, not how long a cluster pretends to take.
 AT_ONCE = {Part.HOST: ("--start-seconds", "0", "--stop-seconds", "0")}
 
 

@@ -34,6 +34,7 @@ MEMORY_TARGET_MB = 200
 HISTORY_TARGET = 20
 #: Nobody is given a place before a capacity that begins afresh knows who holds what.
 AUDIT_TARGET_SECONDS = 60
+AUDIT_PATIENCE_SECONDS = 600
 #: Every so many-th environment is over.
 ONE_IN = 10
 #: How many are open in each round.
@@ -130,12 +131,13 @@ async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
     began = time.monotonic()
     reservations = Reservations(here.client, start=CapacityStart(settle=timedelta(0)))
     await reservations.begin()
-    while True:
-        with suppress(NoWorker, TemporalUnavailable):
-            state = await reservations.state(StateInput(person="", teams=()))
-            if state.audited_at:
-                break
-        await asyncio.sleep(0.5)
+    async with asyncio.timeout(AUDIT_PATIENCE_SECONDS):
+        while True:
+            with suppress(NoWorker, TemporalUnavailable):
+                state = await reservations.state(StateInput(person="", teams=()))
+                if state.audited_at:
+                    break
+            await asyncio.sleep(0.5)
     known_in = time.monotonic() - began
     handle = here.client.get_workflow_handle(CAPACITY_ID)
     assert state.holdings == still_open, f"{state.holdings} are held, {still_open} are open"

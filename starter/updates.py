@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,8 +20,6 @@ from starter.temporal import NoWorker, told
 
 #: The type of the error that an update gets whose run closed before it was answered.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
-#: For what is there already, or never will be.
-_AT_ONCE_SECONDS = 0.1
 
 
 class Refused(Exception):
@@ -75,9 +73,14 @@ async def update_with_start(
             update, ask, start_workflow_operation=start, **more
         )
     except BaseException:
-        with suppress(Exception, asyncio.CancelledError):
-            await asyncio.wait_for(start.workflow_handle(), _AT_ONCE_SECONDS)
+        # Not awaited: a cancellation that came here meanwhile would be lost.
+        asyncio.ensure_future(start.workflow_handle()).add_done_callback(_taken)
         raise
+
+
+def _taken(handle: "asyncio.Future[Any]") -> None:
+    if not handle.cancelled():
+        handle.exception()
 
 
 def _meaning(error: WorkflowUpdateFailedError) -> Exception:
