@@ -10,10 +10,17 @@ from tests.environment.systems import Systems
 from tests.support.deeds import no_faults
 from tests.support.stack import hurried
 
+#: Those that take longest, the longest first.
+_LONGEST = ("test_storm", "test_fuzz", "test_state_machine")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The storm first: it takes longest, and what else is done is done beside it."""
-    items.sort(key=lambda item: "test_storm" not in item.nodeid)
+    """Begins with the longest, each in a process and on a stack of its own; the others run beside them."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    return next((place for place, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST))
 
 
 @pytest.fixture(scope="package")
