@@ -31,10 +31,11 @@ with workflow.unsafe.imports_passed_through():
         SweptInput,
     )
     from contracts.notices import NoticeKind
-    from workflows.record import ITSELF, TEMPORAL, Record
-    from workflows.rules import Rules
-    from workflows.saga import Saga
-    from workflows.telling import Teller
+
+from workflows.record import ITSELF, TEMPORAL, Record
+from workflows.rules import Rules
+from workflows.saga import Saga
+from workflows.telling import Teller
 
 #: The change by which accounts are handed over at the end. Runs that closed before it have none.
 ACCOUNT = "account-to-sinks"

@@ -22,7 +22,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.expiry import Term, said
     from contracts.messages import Answer, Carried, EnvironmentStart
-    from workflows.steps import steps_of
+
+from workflows.steps import steps_of
 
 #: Entries of the audit trail that are kept: the first ones say who asked, so the middle is what goes.
 TRAIL_LENGTH = 200

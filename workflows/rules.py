@@ -15,7 +15,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, NotExtended, Term
     from contracts.messages import EnvironmentStart, ExtendInput, RequestInput, SweptInput
-    from workflows.record import Record
+
+from workflows.record import Record
 
 
 class Rules:

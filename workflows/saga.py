@@ -21,9 +21,10 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
     from contracts.messages import EnvironmentStart
-    from workflows.problems import is_in_doubt, problem_of
-    from workflows.record import ITSELF, Record
-    from workflows.steps import FEW_CALLS, Step, steps_of
+
+from workflows.problems import is_in_doubt, problem_of
+from workflows.record import ITSELF, Record
+from workflows.steps import FEW_CALLS, Step, steps_of
 
 #: The directory may be down for a moment; a developer who waits is told soon.
 PEOPLE_LIMIT = timedelta(minutes=1)

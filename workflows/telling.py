@@ -12,8 +12,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment import Outcome
     from contracts.messages import Pace
     from contracts.notices import Account, Notice, NoticeKind
-    from workflows.problems import problem_of
-    from workflows.record import ITSELF, Record
+
+from workflows.problems import problem_of
+from workflows.record import ITSELF, Record
 
 #: One try of all channels, or of all sinks: each call has a timeout of its own well below it.
 ATTEMPT = timedelta(minutes=2)

@@ -1,14 +1,17 @@
 """Ensures that today's workflow code can take over every environment that earlier code began."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from tests.replay.record import HISTORIES, OF_THE_CAPACITY, PATHS
+from worker.run import workflow_runner
 from workflows import saga, steps
 from workflows.registry import WORKFLOWS
 
@@ -17,10 +20,11 @@ def history_at(path: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json("environment/replayed", path.read_text())
 
 
-async def replay(path: Path) -> None:
+async def replay(path: Path, runner: WorkflowRunner) -> None:
     history = history_at(path)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=runner)
     try:
-        await Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter).replay_workflow(history)
+        await replayer.replay_workflow(history)
     except NondeterminismError as error:
         error.add_note(
             f"An environment that went the way of {path.stem} could not go on with this code: "
@@ -31,7 +35,8 @@ async def replay(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
 async def test_every_recorded_history_replays(path: Path) -> None:
-    await replay(path)
+    # In the whole sandbox: whatever of ours reads a clock, a random number or a file is found here.
+    await replay(path, SandboxedWorkflowRunner())
 
 
 def test_every_path_has_been_recorded() -> None:
@@ -45,7 +50,7 @@ async def test_the_replay_finds_two_steps_that_changed_places(monkeypatch: pytes
     swapped[0], swapped[1] = swapped[1], swapped[0]
     monkeypatch.setattr(steps, "STEPS", tuple(swapped))
     with pytest.raises(NondeterminismError):
-        await replay(HISTORIES / "deleted.json")
+        await replay(HISTORIES / "deleted.json", workflow_runner())
 
 
 async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +59,19 @@ async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pyt
 
     monkeypatch.setattr(saga.Saga, "_inspect", no_look)
     with pytest.raises(NondeterminismError):
-        await replay(HISTORIES / "deleted.json")
+        await replay(HISTORIES / "deleted.json", workflow_runner())
+
+
+async def test_the_replay_finds_a_clock_that_is_read_in_any_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant = tmp_path / "workflows"
+    shutil.copytree(Path(saga.__file__).parent, mutant)
+    source = (mutant / "saga.py").read_text(encoding="utf-8")
+    read = "workflow.now() + self._pace.give_up_after"
+    assert read in source, "the mutation does not fit the code any more"
+    source = source.replace(read, "datetime.now().astimezone() + self._pace.give_up_after")
+    (mutant / "saga.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match=r"datetime\.now"):
+        await replay(HISTORIES / "deleted.json", SandboxedWorkflowRunner())

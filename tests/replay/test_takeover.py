@@ -26,6 +26,7 @@ from tests.support.stack import unique
 from tests.workflows.conftest import Bench, Life, a_start, until
 from tests.workflows.scripted import Script, waits
 from tests.workflows.sweeping import lives_by
+from worker.run import workflow_runner
 from workflows import saga, steps
 from workflows.environment import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
@@ -74,6 +75,7 @@ async def worker(client: Client, queue: str, script: Script) -> AsyncIterator[No
         client,
         task_queue=queue,
         workflows=WORKFLOWS,
+        workflow_runner=workflow_runner(),
         activities=script.activities(),
         max_cached_workflows=0,
         max_heartbeat_throttle_interval=timedelta(milliseconds=100),

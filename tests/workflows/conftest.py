@@ -20,6 +20,7 @@ from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.temporal_server import extra_arguments, find_server
 from tests.workflows.scripted import Script
+from worker.run import workflow_runner
 from workflows.environment import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
 
@@ -139,6 +140,7 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
         server.client,
         task_queue=bench.task_queue,
         workflows=WORKFLOWS,
+        workflow_runner=workflow_runner(),
         activities=bench.script.activities(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         default_heartbeat_throttle_interval=timedelta(milliseconds=100),

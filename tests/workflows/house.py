@@ -31,6 +31,7 @@ from starter.reading import Reader
 from starter.reserving import Reservations
 from tests.workflows.conftest import Life, a_start, until
 from tests.workflows.scripted import Script
+from worker.run import workflow_runner
 from workflows.environment import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
 
@@ -95,6 +96,7 @@ class House:
             self.client,
             task_queue=TASK_QUEUE,
             workflows=WORKFLOWS,
+            workflow_runner=workflow_runner(),
             activities=[*self.script.activities(), capacity.audit],
             interceptors=[_EdgeOfAudits()],
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),

@@ -22,6 +22,7 @@ from contracts.sweeping import SweepInput, SweepLine, SweepResult, Tally
 from contracts.template import TimeToLive
 from tests.support.seeding import ready_status, seed
 from tests.workflows.conftest import a_start
+from worker.run import workflow_runner
 from workflows.environment import EnvironmentWorkflow
 from workflows.sweep import ExpirySweepWorkflow
 
@@ -73,6 +74,7 @@ def sweep_worker(client: Client, task_queue: str) -> Worker:
         client,
         task_queue=task_queue,
         workflows=[ExpirySweepWorkflow],
+        workflow_runner=workflow_runner(),
         activities=[Sweep(client).sweep],
         interceptors=[ActivityEdge()],
         max_heartbeat_throttle_interval=throttle,
