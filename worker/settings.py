@@ -121,7 +121,7 @@ class WorkerProcess(Group):
         default=200,
         ge=1,
         le=10000,
-        description="environments that it keeps in memory, at about 0.3 MB each; the others are read from "
+        description="environments that it keeps in memory, at about 0.2 MB each; the others are read from "
         "Temporal again when something happens to them",
     )
     graceful_shutdown: PositiveDuration = Field(

@@ -8,7 +8,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
@@ -32,6 +32,9 @@ PEOPLE_LIMIT = timedelta(minutes=1)
 INSPECT_LIMIT = timedelta(minutes=2)
 #: The change by which a pass that could not undo everything looks at the rest all the same.
 LOOK_EACH_TIME = "look-in-every-pass"
+#: Temporal's priorities go from 1 to this one, which waits for all others.
+#: https://docs.temporal.io/develop/task-queue-priority-fairness
+LAST_PRIORITY = 5
 
 
 class Saga:
@@ -133,6 +136,7 @@ class Saga:
                 heartbeat_timeout=self._pace.heartbeat_timeout,
                 retry_policy=self._retries(),
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                priority=self._priority(self._steps.index(step)),
                 summary=step.summary,
             )
         except ActivityError as error:
@@ -188,6 +192,7 @@ class Saga:
                 heartbeat_timeout=self._pace.heartbeat_timeout,
                 retry_policy=self._retries(),
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                priority=self._priority(len(self._steps) - 1 - self._steps.index(step)),
                 summary=f"undo: {step.summary}",
             )
         except ActivityError as error:
@@ -235,6 +240,7 @@ class Saga:
                 schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
                 heartbeat_timeout=self._pace.heartbeat_timeout,
                 retry_policy=self._retries(),
+                priority=self._priority(len(self._steps) - 1),
                 summary=f"inspect: {step.summary}",
             )
         except ActivityError as error:
@@ -267,6 +273,14 @@ class Saga:
 
     def _limit(self, limit: timedelta) -> timedelta:
         return min(limit, self._pace.longest_step or limit)
+
+    def _priority(self, steps_before: int) -> Priority:
+        """What is nearer to its end goes first.
+
+        So when hundreds come at once, few are under way and each is soon over, where all would otherwise take
+        every step together: the last of them ready no sooner, and more of them than a worker has in memory.
+        """
+        return Priority(priority_key=LAST_PRIORITY - steps_before * LAST_PRIORITY // len(self._steps))
 
     def _retries(self) -> RetryPolicy:
         # No limit of attempts: time is what a person feels, and every activity has its limit in time.

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
@@ -60,6 +60,7 @@ class Teller:
                 schedule_to_close_timeout=LAST_WORDS,
                 heartbeat_timeout=self._pace.heartbeat_timeout,
                 retry_policy=self._retries(),
+                priority=Priority(priority_key=1),
                 summary="account to the sinks",
             )
         except ActivityError as error:

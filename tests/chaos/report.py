@@ -73,10 +73,12 @@ class _Page:
         cell = f"{verdict} ({report.duration:.0f} s{'; ' + numbers if numbers else ''})"
         self._cells[promise][what][row, column] = cell
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the page."""
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Writes the page, if the run came to its end."""
         if hasattr(session.config, "workerinput"):
             return  # one of several that test; another one writes
+        if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return
         cells = [
             cell for promise in self._cells.values() for table in promise.values() for cell in table.values()
         ]

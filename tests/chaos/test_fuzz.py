@@ -76,7 +76,7 @@ def test_a_few_hundred_cases(stack: Stack) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.guarantee("7. Fuzz")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1320)
 def test_ten_thousand_cases(battered: Stack, record_property: Callable[[str, object], None]) -> None:
     fuzzer = Fuzzer(battered, ALICE)
     operations = fuzzer.operations()
