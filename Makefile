@@ -9,12 +9,16 @@ BIN    := $(VENV)/bin
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
+SOURCES := contracts workflows activities clients worker starter embedded moorage.py
+
 # The lock files are installed by hash and nothing else is resolved or downloaded.
 $(VENV)/.run: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Moorage needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 2; }
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# Where Python is told to write no bytecode, each of the stack's processes would compile all of it.
+	$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
