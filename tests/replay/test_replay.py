@@ -1,5 +1,6 @@
 """Ensures that today's workflow code can take over every environment that earlier code began."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,18 @@ async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pyt
     monkeypatch.setattr(saga.Saga, "_inspect", no_look)
     with pytest.raises(NondeterminismError):
         await replay(HISTORIES / "deleted.json", workflow_runner())
+
+
+def test_no_module_of_a_workflow_is_hidden_from_the_sandbox() -> None:
+    hidden = [
+        f"{path.name} imports {node.module}"
+        for path in sorted(Path(saga.__file__).parent.glob("*.py"))
+        for block in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(block, ast.With)
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workflows")
+    ]
+    assert not hidden, f"within imports_passed_through, where the replays cannot see what it does: {hidden}"
 
 
 async def test_the_replay_finds_a_clock_that_is_read_in_any_module(
