@@ -114,6 +114,7 @@ class Saga:
                 heartbeat_timeout=self._pace.heartbeat_timeout,
                 retry_policy=self._retries(),
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                priority=self._priority(0),
                 summary="everybody is known",
             )
         except ActivityError as error:
