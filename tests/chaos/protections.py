@@ -23,8 +23,7 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 _ABOUT = """# What each protection is for
 
 Made by `python -m tests.chaos.protections`: each line is a protection that was taken away in a copy of the
-tree, and the test that went red then. The tests themselves, with all protections in place, are in
-[guarantees.md](guarantees.md) and in `make test`.
+tree, and the test that went red then; with the protection in its place again, the same test was green.
 
 | point | protection that was taken away | went red |
 | --- | --- | --- |
@@ -51,10 +50,10 @@ PROTECTIONS = (
         "1", "a lost worker is noticed by its heartbeat", "workflows/saga.py",
         "heartbeat_timeout=self._pace.heartbeat_timeout,\n                retry_policy=self._retries(),\n"
         "                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                summary=step.summary",
+        "                priority=self._priority(self._steps.index(step)),",
         "retry_policy=self._retries(),\n"
         "                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                summary=step.summary",
+        "                priority=self._priority(self._steps.index(step)),",
         "tests/chaos/test_killed.py", "step_waits and vcluster",
     ),
     Protection(
@@ -89,9 +88,9 @@ PROTECTIONS = (
     Protection(
         "3", "the undo waits for the end of the do", "workflows/saga.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                summary=step.summary",
+        "                priority=self._priority(self._steps.index(step)),",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,\n"
-        "                summary=step.summary",
+        "                priority=self._priority(self._steps.index(step)),",
         OUTCOMES, "",
     ),
     Protection(
@@ -167,6 +166,11 @@ PROTECTIONS = (
         "if undone and not workflow.patched(LOOK_EACH_TIME):", "if False:",
         "tests/replay", "",
     ),
+    Protection(
+        "change", "the replays' sandbox sees every module of a workflow", "workflows/saga.py",
+        "\nfrom workflows.problems import", "\n    from workflows.problems import",
+        "tests/replay/test_replay.py", "hidden",
+    ),
 )  # fmt: skip
 
 
@@ -192,22 +196,30 @@ def without(text: str, protection: Protection) -> str:
 
 
 def try_without(protection: Protection, tree: Path) -> str:
-    """The first test that goes red without it; "" if none does."""
+    """The first test that goes red without it, and is green with it; "" if none is."""
     copied_to(tree)
     file = tree / protection.file
-    file.write_text(without(file.read_text(encoding="utf-8"), protection), encoding="utf-8")
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(without(whole, protection), encoding="utf-8")
+    red = _first_red(tree, [protection.tests, *(["-k", protection.only] if protection.only else [])])
+    file.write_text(whole, encoding="utf-8")
+    if red and (also := _first_red(tree, [red])):
+        sys.exit(f"{protection.name}: {also} is red with it as well")
+    return red
+
+
+def _first_red(tree: Path, tests: list[str]) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not e2e", "-p", "no:cacheprovider"]
-    command += [f"--timeout={PATIENCE - 20}", protection.tests]
-    command += ["-k", protection.only] if protection.only else []
+    command += [f"--timeout={PATIENCE - 20}", *tests]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
-        return f"{protection.tests} -k {protection.only!r} (did not end)"
+        return tests[0]  # it did not end, which is red too
     if done.returncode not in (0, 1):
-        sys.exit(f"{protection.name}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
+        sys.exit(f"{tests}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
     red = _FAILED.search(done.stdout)
     return red[1] if red and done.returncode else ""
 
