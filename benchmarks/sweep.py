@@ -4,6 +4,8 @@ And after it the audit of the capacity: how long until one that begins afresh kn
 """
 
 import asyncio
+import json
+import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -66,6 +68,7 @@ async def measure_sweep(folder: Path, rounds: tuple[int, ...] = ROUNDS) -> dict[
             over = set(names[: count // ONE_IN])
             await _seed_all(here, names, over)
             results[count] = await _sweep(here, over)
+            print(f"{count} open: {json.dumps(results[count])}", file=sys.stderr, flush=True)
             still_open = count - len(over)
         audit = await _audit(here, still_open)
     last = results[rounds[-1]]

@@ -1,4 +1,4 @@
-"""Ensures that each protection can still be taken away, so that `python -m tests.chaos.protections` can run."""
+"""Ensures that each protection can still be taken away, as `python -m tests.chaos.protections` does."""
 
 import pytest
 
