@@ -5,6 +5,8 @@ from datetime import datetime
 from temporalio.common import SearchAttributeKey
 
 OWNER = SearchAttributeKey.for_keyword("EnvOwner")
+#: Who else uses it, by e-mail address.
+COLLABORATORS = SearchAttributeKey.for_keyword_list("EnvCollaborators")
 TEAM = SearchAttributeKey.for_keyword("EnvTeam")
 PHASE = SearchAttributeKey.for_keyword("EnvPhase")
 TEMPLATE = SearchAttributeKey.for_keyword("EnvTemplate")
@@ -13,4 +15,4 @@ EXPIRES_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvE
 #: When the expiry sweep has to look at it next: its next warning, or its end and grace.
 DUE_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvDueAt")
 
-ALL = (OWNER, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)
+ALL = (OWNER, COLLABORATORS, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)

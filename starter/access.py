@@ -61,8 +61,7 @@ _DECIDE = frozenset({Relation.OWNER, Relation.TEAM_MATE, Relation.PLATFORM})
 _USE = frozenset({Relation.OWNER, Relation.COLLABORATOR})
 
 TABLE: Mapping[Verb, frozenset[Relation]] = {
-    # Lists come from search attributes, which do not hold collaborators: they ask by name.
-    Verb.LIST: _DECIDE,
+    Verb.LIST: _DECIDE | _USE,
     Verb.SHOW: _DECIDE | _USE,
     Verb.WATCH: _DECIDE | _USE,
     # A kubeconfig lets in: only whom the environment's own group lets in as well.

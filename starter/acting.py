@@ -199,6 +199,7 @@ def _start_operation(start: EnvironmentStart) -> WithStartWorkflowOperation[Any,
         search_attributes=TypedSearchAttributes(
             [
                 SearchAttributePair(search.OWNER, environment.owner),
+                SearchAttributePair(search.COLLABORATORS, environment.spec.collaborators),
                 SearchAttributePair(search.TEAM, environment.spec.team),
                 SearchAttributePair(search.PHASE, Phase.PROVISIONING.value),
                 SearchAttributePair(search.TEMPLATE, template.name),

@@ -72,8 +72,11 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
     else:
         terms.append("ExecutionStatus = 'Running'")
     if principal.role is not Role.PLATFORM:
-        teams = ", ".join(map(quoted, principal.teams))
-        terms.append(f"({search.OWNER.name} = {quoted(principal.email)} OR {search.TEAM.name} IN ({teams}))")
+        person, teams = quoted(principal.email), ", ".join(map(quoted, principal.teams))
+        terms.append(
+            f"({search.OWNER.name} = {person} OR {search.COLLABORATORS.name} = {person} "
+            f"OR {search.TEAM.name} IN ({teams}))"
+        )
     for key, value in (
         (search.OWNER, filters.owner),
         (search.TEAM, filters.team),

@@ -110,7 +110,7 @@ def test_the_query_of_a_developer() -> None:
     """Ensures that what somebody may not see is left out by the query itself, whatever the filters."""
     eve = Principal(person="Eve", email="e'@x.com", teams=("a", "b'c"))
     query = visibility_query(eve, Filters(owner="someone", ended=True))
-    assert "(EnvOwner = 'e''@x.com' OR EnvTeam IN ('a', 'b''c'))" in query
+    assert "(EnvOwner = 'e''@x.com' OR EnvCollaborators = 'e''@x.com' OR EnvTeam IN ('a', 'b''c'))" in query
     assert "EnvOwner = 'someone'" in query
     assert quoted("\\'") == "'\\\\'''"
 

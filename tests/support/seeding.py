@@ -46,6 +46,7 @@ async def seed(
     environment = start.environment
     found: dict[Any, Any] = {
         search.OWNER: environment.owner,
+        search.COLLABORATORS: environment.spec.collaborators,
         search.TEAM: environment.spec.team,
         search.PHASE: status.phase.value,
         search.TEMPLATE: environment.template.name,
