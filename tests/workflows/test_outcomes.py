@@ -110,11 +110,22 @@ async def test_a_step_cancelled_while_it_runs_is_undone_with_all_before_it(
 async def test_the_undo_does_not_overtake_a_do_that_is_deaf_to_cancellation(
     bench: Bench, step: StepName
 ) -> None:
-    bench.script.before[f"{step}.ensure"] = deaf(0.7)
+    overtaking: list[str] = []
+    over = asyncio.Event()
+
+    async def work() -> None:
+        await deaf(0.7)()
+        overtaking.extend(bench.script.undone())
+        over.set()
+
+    bench.script.before[f"{step}.ensure"] = work
     life = await bench.begin()
     await bench.script.started[f"{step}.ensure"].wait()
     await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
-    assert_gone(life, await life.handle.result())
+    status = await life.handle.result()
+    await over.wait()
+    assert not overtaking, f"undone while {step} was still being done: {overtaking}"
+    assert_gone(life, status)
     later = [f"{other}.ensure" for other in STEPS[STEPS.index(step) + 1 :]]
     assert not set(later) & set(bench.script.calls), f"steps were begun after the cancellation: {later}"
 
