@@ -144,12 +144,16 @@ class Holdings(Frozen):
 
 
 class Carried(Frozen):
-    """The state that goes from one run of the capacity's workflow to the next."""
+    """The state that goes from one run of the capacity's workflow to the next.
+
+    `ended` is when lives have given their places back that lists may still show as open.
+    """
 
     holdings: Holdings
     hosts: tuple[HostRoom, ...]
     audited_at: datetime
     next_audit: datetime
+    ended: dict[str, datetime] = {}
 
 
 class CapacityStart(Frozen):

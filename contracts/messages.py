@@ -9,6 +9,11 @@ from contracts.environment import Environment, EnvironmentStatus, Spec
 TASK_QUEUE = "moorage"
 
 
+def undo_queue(task_queue: str) -> str:
+    """Where undos and inspections are taken from: no crowd of steps that wait holds up what takes away."""
+    return f"{task_queue}-undo"
+
+
 class Pace(Frozen):
     """How patient a life is. The defaults are right for real systems; tests are in a hurry.
 

@@ -1,6 +1,7 @@
 """Runs a worker: registration, its limits, and a clean end."""
 
 import asyncio
+import functools
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,7 +18,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.edge import ActivityEdge
 from activities.registry import Clients, all_activities
-from contracts.messages import TASK_QUEUE
+from contracts.messages import TASK_QUEUE, undo_queue
 from worker.clients import open_clients
 from worker.connection import check_namespace, connect
 from worker.converter import data_converter
@@ -44,24 +45,29 @@ _Result = TypeVar("_Result")
 log = structlog.stdlib.get_logger("moorage.worker")
 
 
-def make_worker(
-    client: Client, clients: Clients, settings: Settings, *, task_queue: str = TASK_QUEUE
-) -> Worker:
-    """A worker with all workflows and activities, which runs once it is entered or its `run` is awaited."""
-    return Worker(
+def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[Worker, Worker]:
+    """One with all workflows and activities, and one for undos; each runs once its `run` is awaited.
+
+    Steps that wait for minutes may hold all that the first one does at once. An undo never waits for them.
+    """
+    worker = functools.partial(
+        Worker,
         client,
-        task_queue=task_queue,
-        workflows=WORKFLOWS,
         activities=all_activities(clients, client),
         interceptors=[ActivityEdge()],
-        workflow_runner=workflow_runner(),
         max_concurrent_activities=settings.worker.max_concurrent_activities,
-        max_cached_workflows=settings.worker.max_cached_workflows,
-        max_concurrent_workflow_tasks=WORKFLOW_TASKS,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.worker.graceful_shutdown,
     )
+    does = worker(
+        task_queue=TASK_QUEUE,
+        workflows=WORKFLOWS,
+        workflow_runner=workflow_runner(),
+        max_cached_workflows=settings.worker.max_cached_workflows,
+        max_concurrent_workflow_tasks=WORKFLOW_TASKS,
+    )
+    return does, worker(task_queue=undo_queue(TASK_QUEUE))
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
@@ -90,19 +96,19 @@ async def run_worker(
                 return
             if prepare is not None:
                 await _unless(stop, prepare(client))
-            worker = make_worker(client, clients, settings)
-            running = asyncio.create_task(worker.run())
+            workers = make_workers(client, clients, settings)
+            running = [asyncio.create_task(worker.run()) for worker in workers]
             stopping = asyncio.create_task(stop.wait())
-            log.info("taking work", task_queue=worker.task_queue, installation=settings.installation)
+            log.info("taking work", task_queue=TASK_QUEUE, installation=settings.installation)
             with _ready_file():
                 if ready is not None:
                     ready()
-                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-            if not running.done():
-                log.info("stopping", grace=settings.worker.graceful_shutdown.total_seconds())
-                await worker.shutdown()
-            await running
+            log.info("stopping", grace=settings.worker.graceful_shutdown.total_seconds())
+            # Also when one has failed: the other one hands back what it does.
+            await asyncio.gather(*(worker.shutdown() for worker in workers))
+            await asyncio.gather(*running)
             log.info("stopped")
 
 

@@ -46,8 +46,9 @@ FIRST_RETRY = timedelta(milliseconds=500)
 LONGEST_RETRY = timedelta(seconds=20)
 #: Until the next audit, after one that has failed.
 AFTER_FAILURE = timedelta(seconds=20)
-#: What is over may still be listed as open for so long: an audit does not take it up again.
-LATEST_LISTED = timedelta(minutes=1)
+#: What is over may still be listed as open for so long: an audit does not take it up again. Lists are late by
+#: seconds, and its run closes once its account is handed over, which takes two minutes at most.
+LATEST_LISTED = timedelta(minutes=3)
 #: How long a run whose history is long enough still waits for the audit that is under way.
 LAST_AUDIT = timedelta(seconds=15)
 
@@ -63,7 +64,7 @@ class CapacityWorkflow:
         self._book = Book(carried.hosts, unpack(carried.holdings)) if carried else Book()
         self._audited_at: datetime | None = carried.audited_at if carried else None
         self._next_audit = carried.next_audit if carried else workflow.now() + start.settle
-        self._ended: dict[str, datetime] = {}
+        self._ended: dict[str, datetime] = dict(carried.ended) if carried else {}
 
     @workflow.run
     async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (it is read where state is made)
@@ -80,6 +81,7 @@ class CapacityWorkflow:
                     hosts=tuple(self._book.hosts.values()),
                     audited_at=self._audited_at,
                     next_audit=self._next_audit,
+                    ended=self._ended,
                 )
             )
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
@@ -43,6 +43,8 @@ ACCOUNT = "account-to-sinks"
 PLACE = "place-given-back"
 #: The change by which a life is gone only when its run closes, so that its name is free when it says so.
 GONE_AT_LAST = "gone-at-last"
+#: The change by which a teardown that has given up does not grow its history without end.
+WAIT_IN_A_NEW_RUN = "wait-in-a-new-run"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class EnvironmentWorkflow:
         self._saga = Saga(start, self._record)
         self._teller = Teller(self._record, start.pace)
         self._rules = Rules(start, self._record, self._is_ending)
-        self._ending: Ending | None = None
+        status = self._record.status
+        self._ending = Ending(status.outcome, ITSELF, status.problem) if status.outcome else None
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
@@ -108,20 +111,32 @@ class EnvironmentWorkflow:
             self._notice_cancellation()
         if not self._ending:
             # Nothing is under way in `ready`, so all that the next run needs is the record.
-            carried = self._record.carried()
-            workflow.continue_as_new(self._start.model_copy(update={"carried": carried}))
+            self._go_on_in_a_new_run()
+
+    def _go_on_in_a_new_run(self) -> NoReturn:
+        carried = self._record.carried()
+        workflow.continue_as_new(self._start.model_copy(update={"carried": carried}))
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (nothing else leads here)
-        self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem)
-        self._record.enter(Phase.TEARING_DOWN)
-        if self._ending.outcome is Outcome.EXPIRED:
-            self._teller.tell(NoticeKind.ENDED)
-        if self._ending.pause:
-            await self._see_through(workflow.sleep(self._ending.pause, summary="its turn to begin"))
+        if self._record.phase is not Phase.TEARDOWN_INCOMPLETE:
+            self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem)
+            self._record.enter(Phase.TEARING_DOWN)
+            if self._ending.outcome is Outcome.EXPIRED:
+                self._teller.tell(NoticeKind.ENDED)
+            if self._ending.pause:
+                await self._see_through(workflow.sleep(self._ending.pause, summary="its turn to begin"))
         unwinding = asyncio.create_task(self._saga.unwind())
+        await self._undisturbed(lambda: unwinding.done() or self._is_too_long_to_wait_in())
+        if not unwinding.done() and workflow.patched(WAIT_IN_A_NEW_RUN):
+            self._go_on_in_a_new_run()
         await self._undisturbed(unwinding.done)
         unwinding.result()
+
+    def _is_too_long_to_wait_in(self) -> bool:
+        """Whether a teardown that has given up should wait in a new run: three days of passes are long."""
+        is_long = workflow.info().is_continue_as_new_suggested()
+        return is_long and self._saga.is_at_rest and self._nothing_is_under_way()
 
     async def _close(self) -> EnvironmentStatus:
         await self._undisturbed(workflow.all_handlers_finished)

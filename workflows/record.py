@@ -57,6 +57,7 @@ class Record:
             )
         self.status = status
         self._answers: dict[str, Answer] = dict(start.carried.answers) if start.carried else {}
+        workflow.set_current_details(self._page())
 
     @property
     def phase(self) -> Phase:

@@ -20,18 +20,20 @@ with workflow.unsafe.imports_passed_through():
         RemoveInput,
     )
     from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
-    from contracts.messages import EnvironmentStart
+    from contracts.messages import EnvironmentStart, undo_queue
 
 from workflows.problems import is_in_doubt, problem_of
 from workflows.record import ITSELF, Record
 from workflows.steps import FEW_CALLS, Step, steps_of
 
-#: The directory may be down for a moment; a developer who waits is told soon.
-PEOPLE_LIMIT = timedelta(minutes=1)
+#: The directory may be down for a moment, and hundreds may wait before it; a developer is told soon.
+PEOPLE_LIMIT = timedelta(minutes=5)
 #: One look at one system; what it cannot answer in this time is looked at in the next pass.
 INSPECT_LIMIT = timedelta(minutes=2)
 #: The change by which a pass that could not undo everything looks at the rest all the same.
 LOOK_EACH_TIME = "look-in-every-pass"
+#: The change by which an inspection counts only if all of it was after the last moment of a late answer.
+LOOKED_TOO_SOON = "looked-too-soon"
 #: Temporal's priorities go from 1 to this one, which waits for all others.
 #: https://docs.temporal.io/develop/task-queue-priority-fairness
 LAST_PRIORITY = 5
@@ -46,7 +48,8 @@ class Saga:
         self._pace = start.pace
         self._record = record
         self._steps = steps_of(start.environment)
-        self._begun = [step for step in self._steps if record.state_of(step.name) is not StepState.WAITING]
+        over = (StepState.WAITING, StepState.UNDONE)
+        self._begun = [step for step in self._steps if record.state_of(step.name) not in over]
         self._settled_at: datetime | None = None
         self._stopped = False
         self._resumed = False
@@ -83,13 +86,16 @@ class Saga:
         It goes in passes with growing pauses. When `give_up_after` has passed without success, the
         environment is `teardown_incomplete` until `resume` is called. Returns only when nothing is left.
         """
+        if self._record.phase is Phase.TEARDOWN_INCOMPLETE:
+            # In the run before, which went on in this one.
+            await self._resumption()
         patience_ends = workflow.now() + self._pace.give_up_after
         pause = self._pace.first_pause
         while True:
             problems = await self._pass()
             self._record.unfinished(problems)
             if not problems:
-                if self._is_settled():
+                if self._record.status.certificate:
                     return
                 await self._settle()
             elif workflow.now() < patience_ends:
@@ -103,6 +109,12 @@ class Saga:
     def resume(self) -> None:
         """Take up a teardown that has given up."""
         self._resumed = True
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it waits for somebody to resume the teardown, and another run could as well."""
+        incomplete = self._record.phase is Phase.TEARDOWN_INCOMPLETE
+        return incomplete and not self._resumed and self._is_settled()
 
     async def _check_people(self) -> Problem | None:
         try:
@@ -188,6 +200,7 @@ class Saga:
             result = await workflow.execute_activity_method(
                 step.remove,
                 RemoveInput(environment=self._environment, force=force),
+                task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=self._pace.longest_undo,
                 schedule_to_close_timeout=self._pace.longest_undo,
                 heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -206,8 +219,10 @@ class Saga:
     async def _inspect(self) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
         """Look at all that is undone: what is there again or still, and what could not be looked at.
 
-        What is there is to be undone in the next pass. When all is undone and nothing is left, certify it.
+        What is there is to be undone in the next pass. When all is undone, nothing is left, and no
+        late answer can come any more, certify it.
         """
+        settled = self._is_settled()
         touched = [
             step for step in self._steps if self._was_begun(step) and step.inspect and step not in self._begun
         ]
@@ -227,7 +242,10 @@ class Saga:
                 self._begun.append(step)
                 left.append(_still_there(step, result))
         self._begun.sort(key=self._steps.index)
-        if not self._begun and not unknown:
+        if not settled and self._is_settled():
+            # Looked at too soon, if only in part.
+            settled = not workflow.patched(LOOKED_TOO_SOON)
+        if settled and not self._begun and not unknown:
             self._record.certify(Certificate(inspected_at=workflow.now(), findings=tuple(findings)))
         return tuple(left), tuple(unknown)
 
@@ -237,6 +255,7 @@ class Saga:
             result = await workflow.execute_activity_method(
                 step.inspect,
                 InspectInput(environment=self._environment),
+                task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=FEW_CALLS,
                 schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
                 heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -260,15 +279,19 @@ class Saga:
 
     async def _settle(self) -> None:
         # Some call had no answer: for as long as it may be under way, its work may still appear.
-        assert self._settled_at  # noqa: S101  (not settled, so there is a moment)
-        await workflow.sleep(
-            self._settled_at - workflow.now(), summary="look again when no late answer can come"
-        )
+        assert self._settled_at  # noqa: S101  (not certified, so there is a moment)
+        if not self._is_settled():
+            await workflow.sleep(
+                self._settled_at - workflow.now(), summary="look again when no late answer can come"
+            )
 
     async def _wait_to_be_resumed(self) -> None:
         self._resumed = False
         self._record.enter(Phase.TEARDOWN_INCOMPLETE)
         self._record.note(ITSELF, "stopped trying to undo it", "waits for somebody to resume the teardown")
+        await self._resumption()
+
+    async def _resumption(self) -> None:
         await workflow.wait_condition(lambda: self._resumed)
         self._record.enter(Phase.TEARING_DOWN)
 

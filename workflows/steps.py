@@ -18,8 +18,9 @@ Inspect = Callable[[Any, InspectInput], Awaitable[InspectResult]]
 
 #: One try of a few API calls, each with a timeout of its own well below it.
 FEW_CALLS = timedelta(minutes=1)
-#: All tries of a few API calls: a developer waits for it, so minutes; longer outages are worth a new request.
-FEW_CALLS_LIMIT = timedelta(minutes=5)
+#: All tries of a few API calls, and the wait for a worker that is free: when hundreds are asked for at once,
+#: the last of them wait until the first are ready. Longer outages are worth a new request.
+FEW_CALLS_LIMIT = timedelta(minutes=15)
 #: Images are pulled and volumes are bound meanwhile; a vCluster that is not up by then will not be.
 START_LIMIT = timedelta(minutes=15)
 #: The virtual API server answers within seconds of the Secret, or something is wrong with it.

@@ -22,9 +22,10 @@ from contracts.errors import ErrorType
 from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.seeding import ready_status, seed
+from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, House, a_house, most, team
-from tests.workflows.scripted import Deed, deaf, fails, fails_for_good, waits
+from tests.workflows.scripted import Deed, Script, deaf, fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
@@ -206,6 +207,20 @@ async def _looked_at_again(bench: Bench, name: str) -> Life:
     return await bench.begin(a_start(name))
 
 
+async def _looked_too_soon(bench: Bench, name: str) -> Life:
+    """An inspection that began while a late answer could come, and ended after that."""
+    bench.script.before["group.ensure"] = fails(1, in_doubt=True)
+    bench.script.after["namespace.ensure"] = fails_for_good()
+
+    async def long_look() -> None:
+        del bench.script.before["project.inspect"]
+        await deaf(1.2)()
+
+    bench.script.before["project.inspect"] = long_look
+    pace = HURRY.model_copy(update={"settle": timedelta(seconds=1)})
+    return await bench.begin(a_start(name, pace=pace))
+
+
 async def _carried(bench: Bench, name: str) -> Life:
     """The run after one that has continued as new."""
     start = a_start(name)
@@ -261,6 +276,32 @@ async def _run_id(house: House, other_than: str) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
 
 
+async def _given_up(house: House) -> dict[str, WorkflowHistory]:
+    """Two runs of an environment's: until its teardown waits for a person, and the one it waits in."""
+    bench = Bench(house.client, "given-up", Script())
+    bench.script.before["identity.remove"] = fails_for_good()
+    pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
+    async with working(house.client, bench.task_queue, bench.script.activities()):
+        life = await bench.begin(a_start("given-up", pace=pace))
+        await _ready(life)
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        first = (await life.handle.describe()).run_id
+
+        async def waits_in_another() -> bool:
+            return (await life.handle.describe()).run_id != first
+
+        await until(waits_in_another, "it waits in a new run", 30)
+        del bench.script.before["identity.remove"]
+        await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+        await life.handle.result()
+        last = (await life.handle.describe()).run_id
+    handles = {
+        name: house.client.get_workflow_handle(life.handle.id, run_id=run_id)
+        for name, run_id in (("given-up", first), ("given-up-carried", last))
+    }
+    return {name: await handle.fetch_history() for name, handle in handles.items()}
+
+
 async def _swept(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
     async with sweeper(bench.client) as sweep:
         over = await seeded(bench.client, bench.task_queue, -5, name=f"{name}-1")
@@ -294,6 +335,7 @@ PATHS: dict[str, LifePath] = {
     "torn-down-in-passes-looking": _torn_down_in_passes,
     "resumed-looking": _resumed,
     "looked-at-again": _looked_at_again,
+    "looked-too-soon": _looked_too_soon,
     "carried": _carried,
     "swept": _swept,
     "expired-while-provisioning": _expired_while_provisioning,
@@ -311,10 +353,12 @@ PATHS: dict[str, LifePath] = {
 
 #: Runs of the workflow of the capacity, which never ends.
 OF_THE_CAPACITY = ("capacity-fresh", "capacity-carried")
+#: Runs of an environment that goes on in a new run.
+OF_GIVEN_UP = ("given-up", "given-up-carried")
 AUDIT = timedelta(milliseconds=300)
 
 #: Paths that end with a failure, besides those that are named so.
-_FAILING = ("unknown-person", "cancelled-in-temporal-in-a-rollback", "looked-at-again")
+_FAILING = ("unknown-person", "cancelled-in-temporal-in-a-rollback", "looked-at-again", "looked-too-soon")
 
 
 def _without_machine(history: str) -> str:
@@ -333,10 +377,12 @@ def _without_machine(history: str) -> str:
 async def record() -> None:
     """Live every path of which there is no history yet on a real server, and write it down."""
     HISTORIES.mkdir(exist_ok=True)
-    if not all((HISTORIES / f"{name}.json").exists() for name in OF_THE_CAPACITY):
+    for names, live in ((OF_THE_CAPACITY, _capacity), (OF_GIVEN_UP, _given_up)):
+        if all((HISTORIES / f"{name}.json").exists() for name in names):
+            continue
         hosts = {"one": most(9), "two": most(2)}
         async with a_house(hosts, arguments=SHORT_RUNS, audit=AUDIT) as house, house.worker():
-            for name, history in (await _capacity(house)).items():
+            for name, history in (await live(house)).items():
                 (HISTORIES / f"{name}.json").write_text(_without_machine(history.to_json()))
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=find_server(),

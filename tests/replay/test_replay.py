@@ -11,7 +11,8 @@ from temporalio.worker import Replayer, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from tests.replay.record import HISTORIES, OF_THE_CAPACITY, PATHS
+from contracts.environment import Finding
+from tests.replay.record import HISTORIES, OF_GIVEN_UP, OF_THE_CAPACITY, PATHS
 from worker.run import workflow_runner
 from workflows import saga, steps
 from workflows.registry import WORKFLOWS
@@ -42,7 +43,7 @@ async def test_every_recorded_history_replays(path: Path) -> None:
 
 def test_every_path_has_been_recorded() -> None:
     recorded = {path.stem for path in HISTORIES.glob("*.json")}
-    missing = sorted({*PATHS, *OF_THE_CAPACITY} - recorded)
+    missing = sorted({*PATHS, *OF_THE_CAPACITY, *OF_GIVEN_UP} - recorded)
     assert not missing, f"run python -m tests.replay.record: no history of {missing}"
 
 
@@ -55,10 +56,10 @@ async def test_the_replay_finds_two_steps_that_changed_places(monkeypatch: pytes
 
 
 async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_look(self: saga.Saga) -> tuple[tuple[()], tuple[()]]:
-        return (), ()
+    async def no_look(self: saga.Saga, step: steps.Step) -> Finding:
+        return Finding(step=step.name, system=step.system)
 
-    monkeypatch.setattr(saga.Saga, "_inspect", no_look)
+    monkeypatch.setattr(saga.Saga, "_look", no_look)
     with pytest.raises(NondeterminismError):
         await replay(HISTORIES / "deleted.json", workflow_runner())
 

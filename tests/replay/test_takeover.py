@@ -16,20 +16,18 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
 from contracts.activities import EnsureInput
 from contracts.environment import Outcome, Phase, Receipt, StepName
 from contracts.messages import ByPerson, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
+from tests.support.workers import working
 from tests.workflows.conftest import Bench, Life, a_start, until
 from tests.workflows.scripted import Script, waits
 from tests.workflows.sweeping import lives_by
-from worker.run import workflow_runner
 from workflows import saga, steps
 from workflows.environment import EnvironmentWorkflow
-from workflows.registry import WORKFLOWS
 
 BY_ALICE = ByPerson(who="alice@example.com")
 MONTHS = timedelta(days=120)
@@ -71,16 +69,7 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], Changed]:
 @asynccontextmanager
 async def worker(client: Client, queue: str, script: Script) -> AsyncIterator[None]:
     """A worker that remembers no workflow: each task replays the whole history."""
-    async with Worker(
-        client,
-        task_queue=queue,
-        workflows=WORKFLOWS,
-        workflow_runner=workflow_runner(),
-        activities=script.activities(),
-        max_cached_workflows=0,
-        max_heartbeat_throttle_interval=timedelta(milliseconds=100),
-        default_heartbeat_throttle_interval=timedelta(milliseconds=100),
-    ):
+    async with working(client, queue, script.activities(), max_cached_workflows=0):
         yield
 
 

@@ -12,17 +12,15 @@ from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
 from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.temporal_server import extra_arguments, find_server
+from tests.support.workers import working
 from tests.workflows.scripted import Script
-from worker.run import workflow_runner
 from workflows.environment import EnvironmentWorkflow
-from workflows.registry import WORKFLOWS
 
 #: Everything that takes minutes in earnest takes fractions of a second here.
 HURRY = Pace(
@@ -136,15 +134,7 @@ async def bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
 @asynccontextmanager
 async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
     bench = Bench(server.client, f"queue-{next(_NUMBERS)}", Script())
-    async with Worker(
-        server.client,
-        task_queue=bench.task_queue,
-        workflows=WORKFLOWS,
-        workflow_runner=workflow_runner(),
-        activities=bench.script.activities(),
-        max_heartbeat_throttle_interval=timedelta(milliseconds=100),
-        default_heartbeat_throttle_interval=timedelta(milliseconds=100),
-    ):
+    async with working(server.client, bench.task_queue, bench.script.activities()):
         yield bench
 
 

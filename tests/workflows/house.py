@@ -29,11 +29,10 @@ from embedded.temporal_server import extra_arguments, find_server
 from starter.acting import Actor, Finished
 from starter.reading import Reader
 from starter.reserving import Reservations
+from tests.support.workers import working
 from tests.workflows.conftest import Life, a_start, until
 from tests.workflows.scripted import Script
-from worker.run import workflow_runner
 from workflows.environment import EnvironmentWorkflow
-from workflows.registry import WORKFLOWS
 
 #: A run goes on in a new one after so many events, instead of four thousand.
 SHORT_RUNS = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=60")
@@ -92,16 +91,8 @@ class House:
     async def worker(self) -> AsyncIterator[Worker]:
         """A worker; leaving it stops it."""
         capacity = Capacity(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
-        async with Worker(
-            self.client,
-            task_queue=TASK_QUEUE,
-            workflows=WORKFLOWS,
-            workflow_runner=workflow_runner(),
-            activities=[*self.script.activities(), capacity.audit],
-            interceptors=[_EdgeOfAudits()],
-            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
-            default_heartbeat_throttle_interval=timedelta(milliseconds=100),
-        ) as worker:
+        activities = [*self.script.activities(), capacity.audit]
+        async with working(self.client, TASK_QUEUE, activities, interceptors=[_EdgeOfAudits()]) as worker:
             yield worker
 
     def ask(self, name: str, request: str = "r-1", **fields: Any) -> Ask:
@@ -127,7 +118,8 @@ class House:
         start = start or a_start(name, request_id=request)
         # Each with a process of its own, as far as anybody can tell: nothing is shared but Temporal.
         actor = Actor(self.client, Reader(self.client), self.reservations)
-        return await actor.request(start, self.ask(name, request, **fields))
+        asked = await actor.request(start, self.ask(name, request, **fields))
+        return asked if isinstance(asked, Finished) else asked.answer
 
     async def begin(self, name: str, request: str = "r-1", **fields: Any) -> Life:
         """An environment that is being made."""

@@ -4,16 +4,17 @@ import asyncio
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
 from contracts.environment import Outcome, Phase
 from contracts.messages import AnswerKind, ByPerson, RequestInput
-from tests.workflows.conftest import Bench, a_start, until
-from tests.workflows.scripted import Script
-from worker.run import workflow_runner
+from embedded.temporal_server import extra_arguments, find_server
+from tests.support.workers import working
+from tests.workflows.conftest import HURRY, Bench, a_start, until
+from tests.workflows.house import SHORT_RUNS
+from tests.workflows.scripted import Script, fails_for_good
 from workflows.environment import EnvironmentWorkflow
-from workflows.registry import WORKFLOWS
 
 #: Temporal lets a run have ten updates under way.
 AT_ONCE = 10
@@ -24,13 +25,7 @@ async def test_the_record_and_the_answers_survive(server: WorkflowEnvironment) -
     client: Client = server.client
     script = Script()
     bench = Bench(client, "continued", script)
-    async with Worker(
-        client,
-        task_queue="continued",
-        workflows=WORKFLOWS,
-        workflow_runner=workflow_runner(),
-        activities=script.activities(),
-    ):
+    async with working(client, bench.task_queue, script.activities()):
         life = await bench.begin(a_start("long-lived"))
 
         async def ready() -> bool:
@@ -69,3 +64,46 @@ async def test_the_record_and_the_answers_survive(server: WorkflowEnvironment) -
         status = await life.handle.result()
         assert status.outcome is Outcome.DELETED
         assert not script.world
+
+
+async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end() -> None:
+    """Ensures that one whose history is long waits in a new run, and is resumed there as it was."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=find_server(),
+        data_converter=pydantic_data_converter,
+        dev_server_extra_args=[*extra_arguments(), *SHORT_RUNS],
+    ) as server:
+        script = Script()
+        bench = Bench(server.client, "given-up", script)
+        script.before["identity.remove"] = fails_for_good()
+        async with working(server.client, bench.task_queue, script.activities()):
+            pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
+            life = await bench.begin(a_start("given-up", pace=pace))
+
+            async def ready() -> bool:
+                return (await life.status()).phase is Phase.READY
+
+            await until(ready, "it became ready")
+            await life.handle.execute_update(EnvironmentWorkflow.delete, ByPerson(who="alice@example.com"))
+            torn_down_in = (await life.handle.describe()).run_id
+
+            async def goes_on() -> bool:
+                return (await life.handle.describe()).run_id != torn_down_in
+
+            await until(goes_on, "it waited in a new run", 30)
+            status = await life.status()
+            assert status.phase is Phase.TEARDOWN_INCOMPLETE, f"in the new run it is {status.phase}"
+            assert [problem.step for problem in status.unfinished] == ["identity"]
+            assert status.trail[0].what == "asked for it", "the trail was left behind"
+
+            await life.handle.cancel()
+            calls = len(script.calls)
+            del script.before["identity.remove"]
+            resume = EnvironmentWorkflow.resume_teardown
+            await life.handle.execute_update(resume, ByPerson(who="carol@example.com"))
+            status = await life.handle.result()
+            assert status.outcome is Outcome.DELETED, f"it ended as {status.outcome}"
+            assert status.certificate, "it gave no certificate"
+            assert not script.world, f"left behind: {script.world}"
+            removed = {call for call in script.calls[calls:] if call.endswith(".remove")}
+            assert removed == {"identity.remove"}, f"undone once more than needed: {removed}"

@@ -240,6 +240,36 @@ async def test_what_comes_into_being_after_the_undo_looked_is_found_and_removed(
     assert script.calls.count("project.inspect") >= 2, "it did not look again after the settle time"
 
 
+async def test_nothing_is_certified_while_a_late_answer_may_come(bench: Bench) -> None:
+    script = bench.script
+    script.before["group.ensure"] = fails(1, in_doubt=True)
+    script.after["namespace.ensure"] = fails_for_good()
+    life = await bench.begin(a_start("doubt", pace=HURRY.model_copy(update={"settle": timedelta(seconds=2)})))
+    await script.started["project.inspect"].wait()
+    await asyncio.sleep(0.5)
+    status = await life.status()
+    assert status.phase is Phase.TEARING_DOWN, f"it did not wait for late answers: it is {status.phase}"
+    assert not status.certificate, "it says that nothing is left while something may still come"
+    assert_gone(life, await failure_of(life))
+
+
+async def test_an_inspection_that_began_too_soon_is_made_again(bench: Bench) -> None:
+    script = bench.script
+    script.before["group.ensure"] = fails(1, in_doubt=True)
+    script.after["namespace.ensure"] = fails_for_good()
+
+    async def long_look() -> None:
+        del script.before["project.inspect"]
+        # After the group was looked at, and before a late answer is too late.
+        await asyncio.sleep(0.3)
+        script.world.add(StepName.GROUP)
+        await deaf(1.2)()
+
+    script.before["project.inspect"] = long_look
+    life = await bench.begin(a_start("hasty", pace=HURRY.model_copy(update={"settle": timedelta(seconds=1)})))
+    assert_gone(life, await failure_of(life))
+
+
 async def test_what_comes_into_being_after_its_undo_and_holds_another_is_found_and_removed(
     bench: Bench,
 ) -> None:

@@ -1,0 +1,47 @@
+"""Workers of environments with activities of a test's own, in a hurry to hear of cancellations."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Interceptor, Worker
+
+from contracts.messages import undo_queue
+from worker.run import workflow_runner
+from workflows.registry import WORKFLOWS
+
+
+@asynccontextmanager
+async def working(
+    client: Client,
+    task_queue: str,
+    activities: Sequence[Callable[..., Any]],
+    *,
+    interceptors: Sequence[Interceptor] = (),
+    max_cached_workflows: int = 1000,
+) -> AsyncIterator[Worker]:
+    """What does environments and what undoes them, as `worker.run` has it; leaving it stops both."""
+    throttle = timedelta(milliseconds=100)
+    does = Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        workflow_runner=workflow_runner(),
+        activities=activities,
+        interceptors=interceptors,
+        max_cached_workflows=max_cached_workflows,
+        max_heartbeat_throttle_interval=throttle,
+        default_heartbeat_throttle_interval=throttle,
+    )
+    undoes = Worker(
+        client,
+        task_queue=undo_queue(task_queue),
+        activities=activities,
+        interceptors=interceptors,
+        max_heartbeat_throttle_interval=throttle,
+        default_heartbeat_throttle_interval=throttle,
+    )
+    async with does, undoes:
+        yield does
