@@ -29,7 +29,7 @@ demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leav
 	@$(BIN)/python -m $(if $(filter cluster,$(HOST)),tests.e2e.demo,embedded.demo $(if $(KEEP),--keep))
 
 test: $(VENV)/.dev  ## All tests that need nothing but this machine
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write what held to docs/guarantees.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/guarantees.md tests/chaos tests/environment $(ARGS)
