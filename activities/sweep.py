@@ -9,6 +9,7 @@ import base64
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -240,7 +241,8 @@ def _refusal(error: WorkflowUpdateFailedError) -> tuple[Deed, str]:
     cause = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
-            return Deed.KEPT, Refusal.model_validate(cause.details[0]).message
+            with suppress(ValidationError):  # of another version
+                return Deed.KEPT, Refusal.model_validate(cause.details[0]).message
         if cause.type == _RUN_CLOSED:
             return Deed.KEPT, "it has ended meanwhile"
     return Deed.FAILED, f"it could not do it: {cause}"

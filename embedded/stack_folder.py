@@ -20,7 +20,7 @@ from embedded.serve import listening_socket
 #: What a stack makes in its folder: `--fresh` removes these and nothing else.
 _MADE_HERE = (
     "connection.json", "control-plane.sqlite", "directory.sqlite", "environment", "host", "logs", "people",
-    "state.json", "temporal.sqlite", "tokens.yaml", "worker.ready",
+    "state.json", "temporal.sqlite", "tokens.yaml", "trail.jsonl", "worker.ready",
 )  # fmt: skip
 _LOCK = "lock"
 _SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -64,14 +64,19 @@ class StackFolder:
         self.path = path.absolute()
         self._lock: int | None = None
         self._state = _State(installation="")
+        #: What each part has been given in this run.
+        self._given: dict[str, int] = {}
 
     def open(self, *, fresh: bool) -> None:
         """Make the folder if need be, lock it, and read what the last run left; `fresh` removes that first.
 
-        Raises AlreadyRunning.
+        Raises AlreadyRunning, and StackError for a folder that cannot be used.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._take_lock()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock()
+        except OSError as error:
+            raise StackError(f"the folder {self.path} cannot be used: {error.strerror}") from None
         if fresh:
             self._clear()
         (self.path / "logs").mkdir(exist_ok=True)
@@ -109,14 +114,16 @@ class StackFolder:
     def port(self, name: str, wanted: int | None = None) -> int:
         """The port of that name on 127.0.0.1: the wanted one, or the last run's, or a free one.
 
-        Raises StackError if the wanted one is taken.
+        Raises StackError if the wanted one is taken, by another part of this stack or by anything else.
         """
-        if wanted is not None and not _is_free(wanted):
-            raise StackError(f"port {wanted} for the {name} is taken: free it, or choose another")
+        given = {number: other for other, number in self._given.items() if other != name}
         port = wanted or self._state.ports.get(name, 0)
-        others = {other: number for other, number in self._state.ports.items() if other != name}
-        if not port or port in others.values() or (wanted is None and not _is_free(port)):
-            port = _free_port(others.values())
+        if wanted is not None and (wanted in given or not _is_free(wanted)):
+            by = f" by the {given[wanted]}" if wanted in given else ""
+            raise StackError(f"port {wanted} for the {name} is taken{by}: free it, or choose another")
+        if not port or port in given or not _is_free(port):
+            port = _free_port({*given, *self._state.ports.values()})
+        self._given[name] = port
         self._state.ports[name] = port
         self._save()
         return port

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contracts import search
+from embedded.stack_folder import StackError
 
 NAMESPACE = "default"
 
@@ -25,7 +26,7 @@ TIMER_SHIFT = "50ms"
 _PRAGMAS = ("journal_mode=wal", "synchronous=1")
 
 
-class NoServer(Exception):
+class NoServer(StackError):
     """The program is not there; the text says what to do."""
 
 

@@ -1,5 +1,6 @@
 """What the API has Temporal do: start a life with its first update, and hand on what people decide."""
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,6 +47,18 @@ _REQUEST: Any = EnvironmentWorkflow.request
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the environment answers; `again`: this very request had been asked before."""
+
+    answer: Answer
+    again: bool
+
+
+class KeyReused(Exception):
+    """The key of the request is that of another request of the same person, for the same name."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The very request was carried out before; its life is over."""
 
@@ -60,23 +73,27 @@ class Actor:
         self._reader = reader
         self._reservations = reservations
 
-    async def request(self, start: EnvironmentStart, ask: Ask) -> Answer | Finished:
+    async def request(self, start: EnvironmentStart, ask: Ask) -> Asked | Finished:
         """Have the environment made where it is given a place, or join it if it is there as asked for.
 
         `Refused` if it is another, `NoPlace` if there is no room for it. A repeat of the same request never
-        starts a second life: not while the first is there, and not after it has ended.
+        starts a second life: not while the first is there, and not after it has ended. `KeyReused` if it
+        asks for something else than the first time.
         """
         for attempt in range(_TRIES):
             latest = await self._reader.latest(start.environment.name)
             again = latest is not None and latest.request_id == start.request_id
             over = latest is not None and latest.ended
             if again and over and (end := await self._reader.read(start.environment.name)):
+                _check_same(start, end)
                 return Finished(end)
             try:
                 if latest and not over:
+                    if again and (before := await self._reader.read(start.environment.name)):
+                        _check_same(start, before)
                     # Only asked: it may end at this very moment, and a start would begin another life.
-                    return await self._ask(start, latest, again=again)
-                return await self._begin(await self._placed(start, ask, latest))
+                    return Asked(await self._ask(start, latest, again=again), again)
+                return Asked(await self._begin(await self._placed(start, ask, latest)), again=False)
             except JustClosed:
                 if attempt + 1 == _TRIES:
                     raise
@@ -169,14 +186,26 @@ class Actor:
                 update,
                 ask,
                 # Of the life, so that the same words about a later life are not taken for a repeat.
-                id="/".join(filter(None, (standing.life, verb, key))),
+                id="/".join(filter(None, (standing.life, verb, key and _words(ask, key)))),
             )
             return answer
+
+
+def _check_same(start: EnvironmentStart, before: Standing) -> None:
+    known = before.status if before.life == start.environment.mark.life else None
+    if known and known.environment.spec != start.environment.spec:
+        raise KeyReused
 
 
 def _request(start: EnvironmentStart) -> RequestInput:
     environment = start.environment
     return RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
+
+
+def _words(ask: ByPerson | ExtendInput, key: str) -> str:
+    """What a repeat is known by: the same person, saying the same, with the same key."""
+    said = f"{key} {ask.model_dump_json()}"
+    return hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
 def _not_begun(start: EnvironmentStart) -> Answer:

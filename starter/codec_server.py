@@ -32,6 +32,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from starter.access import Role
 from starter.api.limits import BodyLimit
+from starter.api.server import GRACE_SECONDS, Server
 from starter.local_peer import is_same_user
 from starter.reloading import Reloaded
 from starter.tokens import Tokens, load_tokens
@@ -185,10 +186,17 @@ def create_codec_server(
 async def serve_codec(app: Starlette, host: str, port: int) -> None:
     """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
     # No word of a proxy about who asks is believed: the address of the connection itself decides.
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, proxy_headers=False)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listening:
-        await uvicorn.Server(config).serve(sockets=[listening])
+        await Server(config).serve(sockets=[listening])
 
 
 def _page(message: str, status: HTTPStatus = HTTPStatus.OK, *, form: bool = True) -> Response:

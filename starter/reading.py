@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,6 +108,22 @@ class Reader:
         if status is None and (unnamed := progress.get(None)):
             remark = f"{remark} It waits for: {unnamed.waiting_for or unnamed.last_failure}."
         return await self._standing(run, status, progress, remark, known_at)
+
+    async def end_after(self, before: Standing) -> Standing | None:
+        """How the life ended that stood so before, its name being another's by now; None if nothing tells."""
+        handle = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, workflow_id(before.name), run_id=before.run_id
+        )
+        try:
+            with told():
+                status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_PATIENCE)
+        except WorkflowFailureError as error:
+            status = _status_in(error.cause)
+        except RPCError:
+            status = None
+        if status is None:
+            return None
+        return replace(before, ended=True, status=status, view=view_of_status(status, ended=True))
 
     async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
         """The status with which a closed run ended; None if it did not end by itself."""

@@ -99,6 +99,9 @@ class Watches:
             try:
                 async with self._gate:
                     now = await self._reader.read(before.name, before)
+                    if now and now.life != before.life:
+                        # The name has begun its next life: what is followed is how this one ended.
+                        now = await self._reader.end_after(before)
             except TemporalUnavailable as error:
                 view = before.view.model_copy(update={"remark": str(error)})
                 now = replace(before, view=view)
@@ -106,8 +109,8 @@ class Watches:
                 # A watcher that dies would leave its followers waiting for ever.
                 _log.exception("watching failed", environment=before.name)
                 now = before
-            if now is None or now.life != before.life:
-                # The run and its retention are over, or the name has begun its next life.
+            if now is None:
+                # The run and its retention are over.
                 watched.publish(before, over=True)
             elif now.view != before.view or now.ended:
                 watched.publish(now, over=now.ended)

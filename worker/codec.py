@@ -31,7 +31,7 @@ KEY_ID = "encryption-key-id"
 HOW_TO_MAKE_A_KEY = "make one with `openssl rand -base64 32`"
 
 
-class CannotDecode(Exception):
+class CannotDecode(ValueError):
     """A payload cannot be decrypted; the text is one sentence, and quotes nothing of it."""
 
 

@@ -40,6 +40,13 @@ IdempotencyKey = Annotated[
         description="repeats with the same key are answered, never done twice",
     ),
 ]
+OnlyLife = Annotated[
+    str | None,
+    Query(
+        max_length=100,
+        description="`life` of the environment that is meant: 409 if its name has begun another since",
+    ),
+]
 
 
 @router.post(
@@ -66,23 +73,24 @@ async def request_environment(
         if dry_run:
             response.status_code = HTTPStatus.OK
             return await _dry_run(parts, principal, start, ask)
-        answer = await parts.actor.request(start, ask)
+        asked = await parts.actor.request(start, ask)
     except NoPlace as refused:
         raise await parts.placing.advised(refused, start, _offered(parts, principal)) from None
     name, life = wish.name, start.environment.mark.life
-    if isinstance(answer, Finished):
+    if isinstance(asked, Finished):
         response.status_code = HTTPStatus.OK
-        outcome = answer.standing.view.outcome or "ended"
+        outcome = asked.standing.view.outcome or "ended"
         message = (
             f"{name} was made for this very request before and is gone ({outcome}): nothing was started."
         )
         return Done(
-            kind=DoneKind.FINISHED, message=message, name=name, life=life, environment=answer.standing.view
+            kind=DoneKind.FINISHED, message=message, name=name, life=life, environment=asked.standing.view
         )
+    answer = asked.answer
     _log.info("requested", environment=name, life=answer.life, who=principal.email, answer=answer.kind)
     if answer.kind is not AnswerKind.CREATED:
         response.status_code = HTTPStatus.OK
-    if answer.kind is AnswerKind.CREATED and len(ask.hosts) == 1:
+    if answer.kind is AnswerKind.CREATED and len(ask.hosts) == 1 and not asked.again:
         view: EnvironmentView | None = view_of_status(status_at_start(start))
     else:
         # Also of a new one that could be on several hosts: it says on which it is.
@@ -125,26 +133,38 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
 
 @router.delete("/environments/{name}", status_code=HTTPStatus.ACCEPTED)
 async def delete_environment(
-    name: str, parts: TheParts, principal: Asking, idempotency_key: IdempotencyKey = None
+    name: str,
+    parts: TheParts,
+    principal: Asking,
+    idempotency_key: IdempotencyKey = None,
+    life: OnlyLife = None,
 ) -> Done:
     """Have it torn down, whatever phase it is in. Follow its events for the certificate."""
-    return await _change(parts, principal, name, Verb.DELETE, idempotency_key)
+    return await _change(parts, principal, name, Verb.DELETE, idempotency_key, life)
 
 
 @router.post("/environments/{name}/cancel", status_code=HTTPStatus.ACCEPTED)
 async def cancel_environment(
-    name: str, parts: TheParts, principal: Asking, idempotency_key: IdempotencyKey = None
+    name: str,
+    parts: TheParts,
+    principal: Asking,
+    idempotency_key: IdempotencyKey = None,
+    life: OnlyLife = None,
 ) -> Done:
     """Stop making it and take down what was made. Refused once it is ready."""
-    return await _change(parts, principal, name, Verb.CANCEL, idempotency_key)
+    return await _change(parts, principal, name, Verb.CANCEL, idempotency_key, life)
 
 
 @router.post("/environments/{name}/resume-teardown", status_code=HTTPStatus.ACCEPTED)
 async def resume_teardown(
-    name: str, parts: TheParts, principal: Asking, idempotency_key: IdempotencyKey = None
+    name: str,
+    parts: TheParts,
+    principal: Asking,
+    idempotency_key: IdempotencyKey = None,
+    life: OnlyLife = None,
 ) -> Done:
     """Try again to undo what a teardown has given up on. For the platform team."""
-    return await _change(parts, principal, name, Verb.RESUME_TEARDOWN, idempotency_key)
+    return await _change(parts, principal, name, Verb.RESUME_TEARDOWN, idempotency_key, life)
 
 
 def _beside_catalogue(standing: Standing, catalogue: Catalogue) -> EnvironmentView:
@@ -205,8 +225,10 @@ async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart, 
     )
 
 
-async def _change(parts: Parts, principal: Principal, name: str, verb: Verb, key: str | None) -> Done:
-    standing = await parts.environment(name, principal, verb)
+async def _change(
+    parts: Parts, principal: Principal, name: str, verb: Verb, key: str | None, life: str | None
+) -> Done:
+    standing = await parts.environment(name, principal, verb, life)
     if standing.ended:
         return _over(standing, verb)
     act = {

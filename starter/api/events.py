@@ -44,4 +44,5 @@ async def _events(parts: Parts, standing: Standing) -> AsyncIterator[str]:
                 yield ": still here\n\n"
             else:
                 event = "end" if view.ended else "status"
-                yield f"event: {event}\ndata: {view.model_dump_json()}\n\n"
+                # In ASCII: many who read lines take U+2028 and its like for the end of one.
+                yield f"event: {event}\ndata: {view.model_dump_json(ensure_ascii=True)}\n\n"

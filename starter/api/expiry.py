@@ -12,7 +12,7 @@ from contracts.durations import parse_duration
 from contracts.messages import ExtendInput
 from contracts.naming import is_name
 from starter.access import HouseVerb, Principal, Verb, house_may, may, relations
-from starter.api.environments import IdempotencyKey
+from starter.api.environments import IdempotencyKey, OnlyLife
 from starter.api.models import ExtensionRequest, FreezeRequest
 from starter.api.parts import Asking, Parts, TheParts
 from starter.api.problems import ApiProblem, no_environment
@@ -33,10 +33,11 @@ async def extend_environment(
     parts: TheParts,
     principal: Asking,
     idempotency_key: IdempotencyKey = None,
+    life: OnlyLife = None,
 ) -> Done:
     """Move its end. Beyond its template's policy: 409 with the `latest` end, or an override with a reason."""
     verb = Verb.EXTEND_BEYOND if body.override else Verb.EXTEND
-    standing = await parts.environment(name, principal, verb)
+    standing = await parts.environment(name, principal, verb, life)
     ask = _extension(body, principal)
     if standing.ended:
         raise ApiProblem(

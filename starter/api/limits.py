@@ -24,15 +24,17 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
-        size = int(announced) if announced.isdigit() else 0
+        too_large = announced.isdigit() and int(announced) > self._limit
+        received = 0
 
         async def counted() -> Message:
-            nonlocal size
-            if size > self._limit:
-                raise HTTPException(413, f"the request is too large: at most {self._limit // 1024} KiB")
-            message = await receive()
-            if not announced:
-                size += len(message.get("body", b""))
-            return message
+            nonlocal received
+            if not too_large:
+                message = await receive()
+                # Whatever was announced: a body in chunks may announce anything, and be of any length.
+                received += len(message.get("body", b""))
+                if received <= self._limit:
+                    return message
+            raise HTTPException(413, f"the request is too large: at most {self._limit // 1024} KiB")
 
         await self._app(scope, counted, send)

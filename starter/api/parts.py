@@ -49,10 +49,13 @@ class Parts:
     sweep: Sweep
     trail_file: Path | None
 
-    async def environment(self, name: str, principal: Principal, verb: Verb) -> Standing:
-        """The latest life of the name, if the principal may do `verb` with it.
+    async def environment(
+        self, name: str, principal: Principal, verb: Verb, life: str | None = None
+    ) -> Standing:
+        """The latest life of the name, if the principal may do `verb` with it, and if it is `life`.
 
-        404 for what they may not even see, whether it is there or not; 403 for what they see and may not do.
+        404 for what they may not even see, whether it is there or not; 403 for what they see and may not do;
+        409 for another life than the one that is meant.
         """
         standing = await self.reader.read(name) if is_name(name) else None
         if standing is None:
@@ -62,6 +65,9 @@ class Parts:
         )
         if not may(Verb.SHOW, held):
             raise no_environment(name)
+        if life and life != standing.life:
+            detail = f"{name} has begun another life since, and that is not the one that is meant: look at it"
+            raise ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="other_life")
         if not may(verb, held):
             raise ApiProblem(
                 HTTPStatus.FORBIDDEN,

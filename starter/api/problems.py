@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
+from starter.acting import KeyReused
 from starter.api.models import EnvironmentRequest
 from starter.asking import FieldProblem, NotValid
 from starter.listing import BadCursor
@@ -131,6 +132,9 @@ def problem_of(error: Exception) -> ApiProblem | None:
             return error
         case NotValid():
             return ApiProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "not-valid", str(error), errors=error.problems)
+        case KeyReused():
+            message = "this key was used before, for a request that asks for something else: take a new one"
+            return problem_of(NotValid([FieldProblem(field="Idempotency-Key", message=message)]))
         case BadCursor():
             problem = FieldProblem(field="cursor", message=str(error))
             return problem_of(NotValid([problem]))
@@ -218,6 +222,7 @@ def handle_problems(app: FastAPI) -> None:
     for kind in (
         ApiProblem,
         NotValid,
+        KeyReused,
         BadCursor,
         Refused,
         JustClosed,

@@ -1,7 +1,9 @@
 """Runs the API until it is told to stop; open streams do not hold it up."""
 
 import logging
+import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -15,16 +17,21 @@ GRACE_SECONDS = 5
 BACKLOG = 1024
 
 
-class _Server(uvicorn.Server):
-    """Ends the streams at once when told to stop: they would last as long as their environments."""
+class Server(uvicorn.Server):
+    """Ends with the return of `serve` when told to stop: then whoever called can clean up, and exit with 0.
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+    uvicorn's own raises the signal anew, which ends the process there and then. `stopping` is called first.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
-        self._parts = parts
+        self._stopping = stopping
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._parts.watches.stop()
-        super().handle_exit(sig, frame)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Stop; at once, if told a second time by Ctrl-C."""
+        self._stopping()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 async def serve(app: FastAPI, host: str, port: int) -> None:
@@ -45,4 +52,6 @@ async def serve_on(app: FastAPI, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    await _Server(config, app.state.parts).serve(sockets=[listening])
+    parts: Parts = app.state.parts
+    # Streams would last as long as their environments.
+    await Server(config, parts.watches.stop).serve(sockets=[listening])

@@ -71,7 +71,10 @@ def run(verbs: OperatorVerbs) -> None:
     """Run the command that the arguments name, and exit with its code."""
     code: object = 0
     try:
-        build(verbs)()
+        try:
+            build(verbs)()
+        finally:
+            sys.stdout.flush()
     except SystemExit as end:
         code = end.code
     except BrokenPipeError:

@@ -11,6 +11,7 @@ from starter.cli.session import EnvironmentArgument, OutputOption, complete_temp
 
 if TYPE_CHECKING:
     from starter.cli.client import Api
+    from starter.views import EnvironmentView
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait: say that it is under way, and end.")]
 
@@ -86,7 +87,7 @@ def watch(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = 
         view = api.environment(name)
         done = is_over if view.outcome else is_ready
         view = follow_until(api, name, view.life, done, output, to_stdout=True)
-        if view.outcome is Outcome.FAILED or (is_over(view) and not view.certificate):
+        if view.outcome is Outcome.FAILED or (is_over(view) and not (view.ended and view.certificate)):
             raise not_made(view)
         if view.certificate and output is Output.TABLE:
             print_certificate(view.certificate)
@@ -105,12 +106,12 @@ def delete(
     Example: moorage delete demo --yes
     """
     with session(ctx, output) as api:
+        view = api.environment(name)
         if not yes and sys.stdin.isatty():
-            view = api.environment(name)
             question = f"Delete {name} of {view.owner} ({view.phase}) and all that runs in it?"
             if not view.ended and not typer.confirm(question, err=True):
                 raise CliError(Code.FAILED, "nothing was deleted")
-        _end(api, "DELETE", "", name, no_wait, output)
+        _end(api, "DELETE", "", view, no_wait, output)
 
 
 def cancel(
@@ -125,7 +126,7 @@ def cancel(
     Example: moorage cancel demo
     """
     with session(ctx, output) as api:
-        _end(api, "POST", "/cancel", name, no_wait, output)
+        _end(api, "POST", "/cancel", api.environment(name), no_wait, output)
 
 
 def teardown(
@@ -169,12 +170,14 @@ def teardown(
         tell_gone(view, quiet=output is Output.JSON)
 
 
-def _end(api: "Api", method: str, verb: str, name: str, no_wait: bool, output: Output) -> None:
+def _end(api: "Api", method: str, verb: str, view: "EnvironmentView", no_wait: bool, output: Output) -> None:
     from starter.cli.client import environment_path
     from starter.cli.render import print_json, say
     from starter.cli.waiting import follow_until, is_over, tell_gone
 
-    done = api.call(method, environment_path(name) + verb)
+    # Of this life only, whatever has its name when the call, or a repeat of it, arrives.
+    name, life = view.name, view.life or None
+    done = api.call(method, environment_path(name) + verb, query={"life": life})
     if no_wait:
         _tell_at_once(api, done, output)
         return

@@ -35,6 +35,17 @@ _CODES = {
     503: Code.UNREACHABLE,
 }
 
+#: What stands before the API, or the API itself, answers so while something is away for a moment.
+_AWAY = frozenset({502, 503, 504})
+
+
+class _Away(Exception):
+    """A stream is not to be had at the moment; `problem` says why."""
+
+    def __init__(self, problem: CliError) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
 
 class Api:
     """The API behind one URL, with one token."""
@@ -44,8 +55,8 @@ class Api:
     ) -> None:
         self.url = connection.url
         self._tries = tries
-        local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
         try:
+            local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
             self._http = httpx.Client(
                 base_url=f"{connection.url}/api/v1/",
                 headers={"Authorization": f"Bearer {connection.token}"},
@@ -106,14 +117,14 @@ class Api:
                 for event, data in self._stream(f"{environment_path(name)}/events"):
                     cut_at = None
                     if event in ("status", "end"):
-                        yield self.view(json.loads(data))
+                        yield self.view(_parsed(data))
                     if event == "end":
                         return
-            except httpx.TransportError as error:
+            except (httpx.TransportError, _Away) as error:
                 now = time.monotonic()
                 cut_at = cut_at or now
                 if now - cut_at > RECONNECT_SECONDS:
-                    raise self._unreachable(error) from None
+                    raise (error.problem if isinstance(error, _Away) else self._unreachable(error)) from None
             time.sleep(PAUSE_SECONDS)
 
     def _stream(self, path: str) -> Iterator[tuple[str, str]]:
@@ -121,9 +132,10 @@ class Api:
         with self._http.stream("GET", path, timeout=timeout) as answer:
             if not answer.is_success:
                 answer.read()
-                raise self._failure(answer)
+                problem = self._failure(answer)
+                raise _Away(problem) if answer.status_code in _AWAY else problem
             event, data = "message", ""
-            for line in answer.iter_lines():
+            for line in _lines(answer):
                 field, _, value = line.partition(": ")
                 if field == "event":
                     event = value
@@ -179,6 +191,21 @@ class Api:
 
     def _no_moorage(self) -> CliError:
         return CliError(Code.UNREACHABLE, f"what answers at {self.url} is not Moorage's API")
+
+
+def _lines(answer: httpx.Response) -> Iterator[str]:
+    """The lines of a stream of events, cut at line feeds only: httpx also cuts at U+2028 and its like."""
+    rest = ""
+    for text in answer.iter_text():
+        *lines, rest = (rest + text).split("\n")
+        yield from (line.removesuffix("\r") for line in lines)
+
+
+def _parsed(data: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
 
 
 def environment_path(name: str) -> str:

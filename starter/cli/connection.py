@@ -2,15 +2,19 @@
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starter.cli.failing import CliError, Code
 
 #: What `moorage up` writes into its folder while it runs.
 CONNECTION_FILE = "connection.json"
 DEFAULT_STATE = ".moorage"
+#: Far more than such a file has, in characters.
+_LONGEST = 10_000
 
 _HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a stack of your own: moorage up"
 
@@ -69,9 +73,14 @@ def _read(file: Path) -> str:
 
 
 def _running_stack(environ: Mapping[str, str]) -> Connection | None:
-    folder = Path(environ.get("MOORAGE_STATE") or DEFAULT_STATE)
+    """The stack that runs here. No file that came with a strange folder says where a token is shown."""
+    file = Path(environ.get("MOORAGE_STATE") or DEFAULT_STATE) / CONNECTION_FILE
     try:
-        content = json.loads((folder / CONNECTION_FILE).read_text(encoding="utf-8"))
-        return Connection(str(content["url"]), str(content["token"]))
+        with file.open(encoding="utf-8") as opened:
+            about = os.fstat(opened.fileno())
+            content = json.loads(opened.read(_LONGEST))
+        stack = Connection(str(content["url"]), str(content["token"]))
+        is_ours = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        return stack if is_ours and urlsplit(stack.url).hostname == "127.0.0.1" else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

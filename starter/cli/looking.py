@@ -41,12 +41,14 @@ def list_environments(
         found, cut, frozen = _pages(api, query, limit)
         if output is Output.JSON:
             print_json(found)
+            if cut:
+                say(_more(limit))
             return
         columns = ("name", "state", "template", "owner", "team", "host", "ended" if ended else "ends")
         rows = (environment_row(EnvironmentRow.model_validate(row)) for row in found)
         print_table(columns, rows, empty="There are none. Ask for one with:  moorage request NAME TEMPLATE")
         if cut:
-            say(f"… and more: raise --limit above {limit}")
+            say(_more(limit))
         if frozen:
             by = f" by {frozen['by']}" if frozen["by"] else ""
             say(f"All ends are frozen{by}: {frozen['reason']}")
@@ -66,6 +68,10 @@ def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = O
             print_json(view.model_dump(mode="json"))
         else:
             print_environment(view)
+
+
+def _more(limit: int) -> str:
+    return f"… and more: raise --limit above {limit}"
 
 
 def _pages(api: "Api", query: dict[str, Any], limit: int) -> tuple[list[Any], bool, Any]:

@@ -45,14 +45,16 @@ def follow(
     with showing(out, output) as show:
         for seen in api.follow(name):
             if life and seen.life and seen.life != life:
-                break
+                message = f"{name} has ended, and its name is in use again"
+                how = f"how it ended: moorage history {name}"
+                raise CliError(Code.NOT_FOUND, message, next_steps=[how])
             view = seen
             saw(view)
             show.update(view)
             if view.ended or done(view):
                 break
     if view is None:
-        raise CliError(Code.NOT_FOUND, f"{name} is gone, and its name is in use again")
+        raise CliError(Code.NOT_FOUND, f"{name} is gone: nothing is known of it any more")
     return view
 
 

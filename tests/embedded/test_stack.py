@@ -17,6 +17,7 @@ import pytest
 from embedded.serve import listening_socket
 from embedded.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
 from embedded.stack_children import get
+from embedded.stack_folder import StackFolder
 from tests.support.stack import hurried
 from tests.support.stand_ins import CHECKOUT
 
@@ -192,6 +193,39 @@ async def test_given_ports(tmp_path: Path) -> None:
                 pass
     async with Stack(tmp_path, small(api_port=taken)) as stack:
         assert stack.api_url == f"http://127.0.0.1:{taken}"
+
+
+def test_a_port_for_two(tmp_path: Path) -> None:
+    """Ensures that a port asked for twice is told, and that a part may have what was another's before."""
+    first, second = free_ports()
+    with opened(tmp_path) as folder:
+        assert (folder.port("API", first), folder.port("Web UI", second)) == (first, second)
+    with opened(tmp_path) as folder:
+        assert (folder.port("API", second), folder.port("Web UI", first)) == (second, first)
+        with pytest.raises(StackError, match=f"port {second} for the server is taken by the API"):
+            folder.port("server", second)
+    with opened(tmp_path) as folder:
+        assert (folder.port("API", first), folder.port("Web UI")) != (first, first)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[StackFolder]:
+    folder = StackFolder(path)
+    folder.open(fresh=False)
+    yield folder
+    folder.close()
+
+
+def free_ports() -> tuple[int, int]:
+    with listening_socket() as one, listening_socket() as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    """Ensures that a file where the folder is to be is told in a sentence."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StackError, match="cannot be used: File exists"):
+        StackFolder(tmp_path / "file").open(fresh=False)
 
 
 async def test_settings_of_others_do_not_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,12 @@ async def test_an_extension(bob: Caller, carol: Caller) -> None:
         assert answer.status_code == 200, answer.text
     now = await bob.show(view.name)
     assert now.expires_at == view.expires_at + timedelta(days=1), "once is once"
+    answer = await bob.http.post(f"{path}/extend", json={"by": "1h"}, headers=key)
+    assert answer.status_code == 200, answer.text
+    now = await bob.show(view.name)
+    assert now.expires_at == view.expires_at + timedelta(days=1, hours=1), (
+        "it took her key for a repeat of his"
+    )
     refused = problem(await bob.http.post(f"{path}/extend", json={"by": "9d"}), 409)
     assert refused["reason"] == "beyond_policy"
     assert datetime.fromisoformat(refused["latest"]) == view.expires_at + timedelta(days=3)

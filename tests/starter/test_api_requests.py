@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from contracts.naming import life_of, request_id
@@ -60,6 +61,22 @@ async def test_a_repeat_with_the_same_key(bob: Caller) -> None:
     assert (again.status_code, again.json()["kind"]) == (202, "created")
     assert again.json()["life"] != gone.life
     await bob.gone(name)
+
+
+async def test_a_repeat_tells_how_it_stands(bob: Caller) -> None:
+    """Ensures that a repeat is shown what is there by now, and that a key is good for one request only."""
+    name = unique()
+    first = (await bob.ask(name, key="k")).json()["environment"]
+    await bob.until(name, lambda view: view.phase == "ready")
+    repeat = (await bob.ask(name, key="k")).json()["environment"]
+    assert (repeat["phase"], repeat["expires_at"]) == (
+        "ready",
+        (await bob.show(name)).model_dump(mode="json")["expires_at"],
+    )
+    assert repeat["template"] == first["template"]
+    assert "Idempotency-Key" in fields_of(problem(await bob.ask(name, key="k", template="medium"), 422))
+    await bob.gone(name)
+    assert "Idempotency-Key" in fields_of(problem(await bob.ask(name, key="k", ttl="3h"), 422))
 
 
 async def test_the_same_without_a_key(bob: Caller) -> None:
@@ -172,6 +189,31 @@ async def test_what_is_no_request(bob: Caller, content: bytes, type_: str, statu
     """Ensures that what is no request at all is a problem, not a crash."""
     answer = await bob.http.post("/environments", content=content, headers={"Content-Type": type_})
     problem(answer, status)
+
+
+async def test_a_body_that_is_longer_than_it_says(stack: Stack) -> None:
+    """Ensures that a body in chunks is counted whatever it announces, before anybody is asked for a token."""
+    port = httpx.URL(stack.api_url).port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"POST /api/v1/environments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    sent = 0
+    try:
+        for _ in range(100):
+            writer.write(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+            await writer.drain()
+            sent += 0x4000
+            if reader._buffer:  # type: ignore[attr-defined]
+                break
+            await asyncio.sleep(0.01)
+    except ConnectionError:
+        pass
+    async with asyncio.timeout(10):
+        answer = await reader.readline()
+    writer.close()
+    assert b" 413 " in answer, f"after {sent} bytes it answered {answer!r}"
 
 
 async def test_keys_and_paths_that_cannot_be(bob: Caller) -> None:

@@ -9,11 +9,17 @@ from starter.cli.connection import Connection, Options, find_connection
 from starter.cli.failing import CliError
 
 
+def write_connection(folder: Path, connection: dict[str, str], mode: int = 0o600) -> None:
+    file = folder / "connection.json"
+    file.write_text(json.dumps(connection))
+    file.chmod(mode)
+
+
 @pytest.fixture
 def stack_runs(tmp_path: Path) -> dict[str, str]:
     """The environment of somebody beside whose shell a stack runs."""
     connection = {"url": "http://127.0.0.1:1", "token": "stack-token", "person": "alice@example.com"}
-    (tmp_path / "connection.json").write_text(json.dumps(connection))
+    write_connection(tmp_path, connection)
     return {"MOORAGE_STATE": str(tmp_path)}
 
 
@@ -40,6 +46,16 @@ def test_the_token_of_a_stack_stays_with_it(stack_runs: dict[str, str]) -> None:
     """Ensures that the token of the local stack is never shown to another API."""
     with pytest.raises(CliError, match="no token to show to"):
         find_connection(Options("https://other.example"), stack_runs)
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"), [("http://elsewhere.example:1", 0o600), ("http://127.0.0.1:1", 0o644)]
+)
+def test_a_file_that_came_with_a_folder(tmp_path: Path, url: str, mode: int) -> None:
+    """Ensures that a token is not shown where a file says that others may write, or that leads elsewhere."""
+    write_connection(tmp_path, {"url": url, "token": "t"}, mode)
+    with pytest.raises(CliError, match="not known where the API is"):
+        find_connection(Options(), {"MOORAGE_STATE": str(tmp_path), "MOORAGE_TOKEN": "mine"})
 
 
 @pytest.mark.parametrize(

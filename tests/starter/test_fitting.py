@@ -1,5 +1,6 @@
 """Ensures that what a chart refuses is told at the door, and that a door does not close for a repository."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from clients.host import Chart
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark
 from contracts.template import Size, Template, too_small
+from starter import fitting
 from starter.asking import NotValid
 from starter.fitting import Fitting
 
@@ -58,19 +60,19 @@ def environment() -> Environment:
 async def test_what_fits_is_asked_once() -> None:
     """Ensures that the values are those of template and host, and that a second request costs nothing."""
     host = Asked()
-    fitting = Fitting({"main": host})  # type: ignore[dict-item]
-    values = await fitting.values(environment())
+    door = Fitting({"main": host})  # type: ignore[dict-item]
+    values = await door.values(environment())
     assert values["exportKubeConfig"]["server"] == "https://mrg-demo.mrg-demo.svc"
     assert values["policies"]["resourceQuota"] == {"enabled": False}
-    assert await fitting.values(environment()) == values
+    assert await door.values(environment()) == values
     assert host.asked == [values]
 
 
 async def test_what_the_chart_refuses() -> None:
     """Ensures that the field, the template and the chart's own words are told."""
-    fitting = Fitting({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
+    door = Fitting({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
     with pytest.raises(NotValid) as error:
-        await fitting.values(environment())
+        await door.values(environment())
     assert [(one.field, one.message) for one in error.value.problems] == [
         ("template", '"small" cannot be made on main: size: got number')
     ]
@@ -78,8 +80,30 @@ async def test_what_the_chart_refuses() -> None:
 
 async def test_a_repository_that_cannot_be_asked() -> None:
     """Ensures that it stops nobody: the worker asks again before it makes the namespace."""
-    fitting = Fitting({"main": Asked(Unreachable("host", "check", "away"))})  # type: ignore[dict-item]
-    assert (await fitting.values(environment()))["telemetry"] == {"enabled": False}
+    door = Fitting({"main": Asked(Unreachable("host", "check", "away"))})  # type: ignore[dict-item]
+    assert (await door.values(environment()))["telemetry"] == {"enabled": False}
+
+
+async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that nobody waits for long, and all for the same call, whose answer counts when it comes."""
+    monkeypatch.setattr(fitting, "PATIENCE_SECONDS", 0.05)
+    answered = asyncio.Event()
+
+    class Silent(Asked):
+        async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
+            await super().check_release(chart, values)
+            await answered.wait()
+
+    host = Silent()
+    door = Fitting({"main": host})  # type: ignore[dict-item]
+    async with asyncio.timeout(1):
+        await asyncio.gather(*(door.values(environment()) for _ in range(5)))
+        await door.values(environment())
+    assert len(host.asked) == 1, "the host was asked again while a call was under way"
+    answered.set()
+    await asyncio.sleep(0)
+    await door.values(environment())
+    assert len(host.asked) == 1, "what was answered late was not remembered"
 
 
 def test_the_floor() -> None:

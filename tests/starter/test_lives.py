@@ -1,5 +1,6 @@
 """Lives of one name, seen past the API: what is said of one never reaches another, however it ended."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from contracts.messages import EnvironmentStart
 from contracts.naming import workflow_id
 from contracts.values import compose
 from embedded.stack import Stack
+from starter import watching
 from starter.acting import Actor, Finished
 from starter.reading import Latest, Reader
 from starter.reserving import Reservations
@@ -40,6 +42,55 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     await bob.gone(name)
 
 
+async def test_a_word_about_another_life_than_the_one_that_is_there(bob: Caller) -> None:
+    """Ensures that whoever names the life that they mean changes no other one of that name."""
+    name = unique()
+    earlier = (await bob.ask(name)).json()["life"]
+    await bob.gone(name)
+    later = await bob.ready(name)
+    path = f"/environments/{name}"
+    for method, verb, body in (
+        ("DELETE", "", None),
+        ("POST", "/cancel", None),
+        ("POST", "/extend", {"by": "1h"}),
+    ):
+        answer = await bob.http.request(method, path + verb, params={"life": earlier}, json=body)
+        assert problem(answer, 409)["reason"] == "other_life", f"{method} {verb} was about another life"
+    now = await bob.show(name)
+    assert (now.life, now.phase, now.expires_at) == (later.life, "ready", later.expires_at)
+    answer = await bob.http.delete(path, params={"life": later.life})
+    assert answer.status_code == 202, answer.text
+    await bob.until(name, lambda view: view.ended)
+
+
+async def test_whoever_follows_one_that_ends_sees_its_end(
+    stack: Stack, bob: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that the end of a life is told although its name is the next one's before anybody looked."""
+    monkeypatch.setattr(watching, "SHORTEST_PAUSE_SECONDS", 3600.0)
+    name = unique()
+    life = (await bob.ready(name)).life
+    reader = Reader(await client_of(stack))
+    watches = watching.Watches(reader)
+    standing = await reader.read(name)
+    assert standing is not None
+    followed = watches.follow(standing, 60.0)
+    first = await anext(followed)
+    assert first is not None
+    await bob.gone(name)
+    await bob.ready(name)
+    monkeypatch.setattr(watching, "SHORTEST_PAUSE_SECONDS", 0.0)
+    [watched] = watches._watched.values()
+    looks = asyncio.create_task(watches._watch(watched))
+    last = await anext(followed)
+    assert last is not None
+    assert (last.life, last.ended, last.outcome) == (life, True, "deleted")
+    assert last.certificate, "it was followed to its end, and its certificate is not told"
+    await looks
+    await followed.aclose()
+    await bob.gone(name)
+
+
 async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
     """Ensures that a repeat whose life closes just after somebody has looked begins no second life."""
     name = unique()
@@ -63,7 +114,7 @@ async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
     answer = await Actor(client, OutOfDate(client), Reservations(client)).request(start, _ask(start))
     assert (await handle.describe()).run_id == run_id, "the repeat has begun a second life"
     # Temporal still knows what the first one was answered; when it does not, the outcome is the answer.
-    assert (answer.standing.life if isinstance(answer, Finished) else answer.life) == life
+    assert (answer.standing.life if isinstance(answer, Finished) else answer.answer.life) == life
 
 
 def _ask(start: EnvironmentStart) -> Ask:
