@@ -5,9 +5,12 @@ whoever is in any of them: so a group of our name that is not ours is a conflict
 a lost answer has doubled is taken away. Strangers in our group stay, until the group goes.
 """
 
+from datetime import timedelta
+
 from temporalio import activity
 
-from activities.errors import NotYet
+from activities import progress
+from activities.errors import Interrupted, NotYet
 from activities.marks import NOTHING_THERE, require_ours
 from activities.people import configured, ids_of
 from clients.errors import AlreadyExists, NotFound
@@ -21,6 +24,10 @@ from contracts.activities import (
     RemoveResult,
 )
 from contracts.environment import Environment, Receipt, System
+
+#: How late a directory's search may be; those of the cloud are so by seconds. Shorter than the pause before
+#: the last inspection, which so finds what was cut off meanwhile.
+FOUND_LIMIT = timedelta(seconds=30)
 
 
 class Identity(IdentityStep):
@@ -47,16 +54,40 @@ class Identity(IdentityStep):
     async def _create(self, environment: Environment) -> Group:
         name = environment.derived_name
         try:
-            return await self._scim.create_group(name, environment.mark.text)
+            group = await self._scim.create_group(name, environment.mark.text)
+            await self._wait_until_found(group, environment)
+            return group
         except AlreadyExists:
-            group = await self._find(environment)
-            if group is None:
+            existing = await self._find(environment)
+            if existing is None:
                 raise NotYet(
                     System.IDENTITY_PROVIDER,
                     f"The {System.IDENTITY_PROVIDER} says that group {name} exists, and does not find it",
                     "Wait; if it stays so, look for a deleted or hidden group of that name",
                 ) from None
-            return group
+            return existing
+
+    async def _wait_until_found(self, group: Group, environment: Environment) -> None:
+        """The search that the undo will trust finds the group, before anybody is let in by it."""
+
+        async def missing() -> str:
+            ours = await self._scim.groups_by_external_id(environment.mark.text)
+            return "" if group.id in {each.id for each in ours} else "its search to find the new group"
+
+        try:
+            if not await progress.until(missing, limit=FOUND_LIMIT):
+                return
+        except Interrupted as stop:
+            stop.ambiguous = True
+            raise
+        await self._delete(group)
+        raise NotYet(
+            System.IDENTITY_PROVIDER,
+            f"The {System.IDENTITY_PROVIDER} has just made group {group.display_name}, and does not find it by "
+            "its externalId",
+            "See that it keeps the externalId of groups, and that its filter finds them by it",
+            ambiguous=True,
+        )
 
     async def _find(self, environment: Environment) -> Group | None:
         """Our group, if it is there: the first, and any other is removed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from activities import identity
 from activities.identity import Identity
 from clients.scim import Group, Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
@@ -14,7 +15,7 @@ from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment, fresh
-from tests.activities.running import Running, fail, succeed
+from tests.activities.running import Running, details, fail, succeed
 from tests.support.stand_ins import running_process, set_faults
 
 #: Longer than any call takes on a busy machine, and short enough to be waited for twice.
@@ -68,6 +69,56 @@ async def test_ensure_and_remove_leave_one_and_then_none(scim: Scim, environment
     assert len(await scim.members(group.id)) == 2
     await succeed(Identity(scim).remove, RemoveInput(environment=environment))
     assert await groups(scim, environment) == []
+
+
+@pytest.fixture
+def forgetful(directory: tuple[str, bool], monkeypatch: pytest.MonkeyPatch) -> Iterator["Forgetful"]:
+    """A way to the directory past which its search by externalId does not find what is there."""
+    monkeypatch.setattr(identity, "FOUND_LIMIT", timedelta(seconds=1))
+    return Forgetful(f"{directory[0]}/v2", TOKEN, timeout=TIMEOUT)
+
+
+class Forgetful(Scim):
+    blind = 10**6
+
+    async def groups_by_external_id(self, external_id: str) -> list[Group]:
+        self.blind -= 1
+        return [] if self.blind >= 0 else await super().groups_by_external_id(external_id)
+
+
+async def test_nobody_is_let_in_by_a_group_that_the_undo_would_not_find(
+    scim: Scim, forgetful: Forgetful, environment: Environment
+) -> None:
+    failure = await fail(Identity(forgetful).ensure, EnsureInput(environment=environment))
+    assert "does not find it by its externalId" in failure.message
+    assert details(failure).in_doubt, "nothing would look again for what the search may still find"
+    assert await groups(scim, environment) == [], "it left a group that no undo would have found"
+    await forgetful.close()
+
+
+async def test_a_search_that_is_late_is_waited_for(
+    scim: Scim, forgetful: Forgetful, environment: Environment
+) -> None:
+    forgetful.blind = 4
+    running = Running(Identity(forgetful).ensure, EnsureInput(environment=environment))
+    await running.result()
+    assert any("its search" in waits for waits in running.waits), f"it waited for {running.waits}"
+    [group] = await groups(scim, environment)
+    assert len(await scim.members(group.id)) == 2
+    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await forgetful.close()
+
+
+async def test_a_cancellation_while_the_search_is_late_leaves_doubt(
+    scim: Scim, forgetful: Forgetful, environment: Environment
+) -> None:
+    running = Running(Identity(forgetful).ensure, EnsureInput(environment=environment))
+    await running.says("its search")
+    running.cancel()
+    failure = await running.failure()
+    assert details(failure).in_doubt, "the inspection would not be made again when the search finds the group"
+    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await forgetful.close()
 
 
 async def test_a_create_that_comes_late_does_not_leave_a_second_group(
