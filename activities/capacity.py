@@ -59,6 +59,10 @@ _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+#: How what is of another version, begun by hand, or encrypted with a key that is gone fails to be read: the
+#: others are seen to all the same.
+UNREADABLE = (RuntimeError, ValueError, LookupError)
+
 
 @dataclass(frozen=True)
 class Admission:
@@ -181,8 +185,7 @@ class Capacity(CapacityActivities):
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
             raise
-        except (RuntimeError, ValueError) as error:
-            # Of another version, or encrypted with a key that is gone: the others are seen to.
+        except UNREADABLE as error:
             activity.logger.warning("what %s holds cannot be told (%s)", name, type(error).__name__)
             return None
         environment = start.environment
@@ -205,6 +208,8 @@ class Capacity(CapacityActivities):
         )
         first = await anext(events)
         payloads = first.workflow_execution_started_event_attributes.input.payloads
+        if not payloads:
+            raise ValueError("it was started with nothing")
         [start] = await self._temporal.data_converter.decode(payloads, [EnvironmentStart])
         found: EnvironmentStart = start
         return found
@@ -226,7 +231,7 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     """The life that a run is; "" if that cannot be read: the others are seen to all the same."""
     ends: datetime | None = run.typed_search_attributes.get(search.EXPIRES_AT)
     request_id = ""
-    with suppress(RuntimeError, ValueError):
+    with suppress(*UNREADABLE):
         request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
     return LatestLife(
         life=life_of(request_id) if request_id else "",
@@ -239,7 +244,7 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
 async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Holding | None:
     """What a listed run holds; None if its memo does not tell, as that of a run of an earlier version."""
     size: list[int] = []
-    with suppress(RuntimeError, ValueError):
+    with suppress(*UNREADABLE):
         size = await run.memo_value(memo.SIZE, [], type_hint=list[int])
     attributes = run.typed_search_attributes
     owner, team = attributes.get(search.OWNER), attributes.get(search.TEAM)

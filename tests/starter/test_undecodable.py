@@ -4,16 +4,21 @@ import asyncio
 import base64
 import os
 import time
+from datetime import UTC, datetime
 
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
+from activities.capacity import Admission, Capacity
 from contracts import search
+from contracts.capacity import AuditInput, AuditResult
+from contracts.holdings import unpack
 from contracts.memo import REQUEST_ID
 from contracts.naming import workflow_id
 from embedded.stack import Stack
+from tests.activities.running import Running
 from tests.starter.calling import PATIENCE, Caller, problem
-from tests.support.stack import ALICE, unique
+from tests.support.stack import ALICE, client_of, unique
 from worker.codec import Keyring
 from worker.converter import data_converter
 
@@ -42,4 +47,9 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
         assert time.monotonic() < ends, f"it is not listed: {rows}"
         await asyncio.sleep(0.1)
     assert rows[name] == ""
+
+    ours = await client_of(stack)
+    audit = Running(Capacity(ours, {}, Admission()).audit, AuditInput(now=datetime.now(UTC)))
+    found: AuditResult = await audit.result()
+    assert name not in {holding.name for holding in unpack(found.adopted)}, "it was taken up unread"
     await run.terminate()
