@@ -180,7 +180,7 @@ class _Page:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return name, Deed.KEPT, "it has ended meanwhile"
                 return name, Deed.FAILED, f"Temporal: {error.status.name}"
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, ValueError, LookupError) as error:
                 # Of another version, or encrypted with a key that is gone: the others are seen to.
                 return name, Deed.FAILED, f"its answer cannot be read ({type(error).__name__})"
 
