@@ -31,6 +31,9 @@ TRAIL_HEAD = 20
 #: Answers that are remembered for repeated updates: far more than can be under way at once.
 ANSWERS_LENGTH = 100
 
+#: Between two columns of the page: two no-break spaces.
+_GAP = "\u00a0\u00a0"
+
 #: Who did what the environment did by itself.
 ITSELF = "moorage"
 #: Who did what came as a cancellation of the workflow; Temporal does not say which person that was.
@@ -193,17 +196,23 @@ class Record:
             f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**, "
             f"ends {said(status.expires_at)}",
             "",
-            "| step | system | state | since | |",
-            "| --- | --- | --- | --- | --- |",
+            _row("step", "system", "state", "since", ""),
+            "| :-- | :-- | :-- | :-- | :-- |",
         ]
         for step in status.steps:
-            since = step.ended_at or step.started_at
-            lines.append(f"| {step.step} | {step.system} | {step.state} | {_clock(since)} | {step.note} |")
+            since = _clock(step.ended_at or step.started_at)
+            lines.append(_row(step.step, step.system, step.state, since, step.note))
         if status.problem:
             lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
         for problem in status.unfinished:
             lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
         return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    # Temporal's Web UI sets cells side by side with nothing between them: these blanks are kept.
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(f'{cell}{_GAP}' for cell in escaped)} |"
 
 
 def _clock(moment: datetime | None) -> str:
