@@ -8,6 +8,7 @@ from typing import Any
 
 from activities.quantities import cpus, least, octets
 from activities.values import value_at
+from clients.host import LABEL_POD_SECURITY
 from contracts.capacity import parts_of_size
 from contracts.environment import Environment
 from contracts.naming import OwnerMark
@@ -47,7 +48,7 @@ def guards(
 def pod_security(environment: Environment) -> dict[str, str]:
     """Labels of the namespace: what its template says is enforced, and people hear what would be better."""
     return {
-        "pod-security.kubernetes.io/enforce": environment.template.pod_security.value,
+        LABEL_POD_SECURITY: environment.template.pod_security.value,
         "pod-security.kubernetes.io/warn": PodSecurity.RESTRICTED.value,
     }
 

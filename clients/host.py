@@ -20,6 +20,9 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 #: A Kubernetes object as it stands in a manifest: `apiVersion`, `kind`, `metadata` and the rest.
 Manifest = Mapping[str, Any]
+#: Label of a namespace: what its host enforces on the pods there.
+#: https://kubernetes.io/docs/concepts/security/pod-security-admission/
+LABEL_POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 
 @dataclass(frozen=True)

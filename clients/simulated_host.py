@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import Denied, NotFound, Unintelligible
 from clients.host import (
+    LABEL_POD_SECURITY,
     Chart,
     Kubeconfig,
     Manifest,
@@ -27,6 +28,9 @@ from clients.http import Answer, HttpSystem
 from clients.virtual_cluster import VirtualClusterApi
 
 _T = TypeVar("_T")
+
+#: What the policy of real hosts takes for pod security.
+_POD_SECURITY = frozenset({"baseline", "restricted"})
 
 _NAMESPACE = TypeAdapter(Namespace)
 _NODES = TypeAdapter(list[NodeRoom])
@@ -78,9 +82,12 @@ class SimulatedHost:
         return []
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        """Fine if it has labels: real hosts keep us, by a policy, to namespaces that bear a mark."""
-        if not labels:
-            raise Denied(self._system, f"create namespace {name}, as a rehearsal", "it bears no mark")
+        """Fine if it bears a mark and has pod security: a policy keeps us to such on real hosts."""
+        operation = f"create namespace {name}, as a rehearsal"
+        if not labels.keys() - {LABEL_POD_SECURITY}:
+            raise Denied(self._system, operation, "it bears no mark")
+        if labels.get(LABEL_POD_SECURITY) not in _POD_SECURITY:
+            raise Denied(self._system, operation, "it has no pod security")
 
     async def allocatable(self) -> Sequence[NodeRoom]:
         """What it was told to say."""

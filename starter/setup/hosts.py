@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from clients.errors import Denied, Rejected
-from clients.host import Chart, Host
+from clients.host import LABEL_POD_SECURITY, Chart, Host
 from contracts.environment import Environment, Spec
 from contracts.naming import LABEL_INSTALLATION, OwnerMark, Prefix, life_of
-from contracts.template import RetainedVolumes, Template
+from contracts.template import PodSecurity, RetainedVolumes, Template
 from contracts.values import compose
 from starter.setup.areas import Area
 from starter.setup.parts import Found, Kind, Part, well
@@ -69,14 +69,16 @@ class HostCluster:
 
     async def _admission(self) -> Found:
         ours = {LABEL_INSTALLATION: self.installation}
-        try:
-            await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", ours)
-        except (Denied, Rejected) as error:
-            return Found(Kind.REFUSED, f"will not let us make a namespace: {error.detail}", self._apply)
-        try:
-            await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", {})
+        # Either level will do: the policy makes no difference between them.
+        secured = {LABEL_POD_SECURITY: PodSecurity.BASELINE.value}
+        if refusal := await self._refusal({**ours, **secured}):
+            return Found(Kind.REFUSED, f"will not let us make a namespace: {refusal}", self._apply)
+        if not await self._refusal(secured):
             kept = "and others: the policy of deploy/rbac.yaml does not hold us"
-        except (Denied, Rejected):
+        elif not await self._refusal(ours):
+            detail = "lets in a namespace without pod security: its policy is of an older deploy/rbac.yaml"
+            return Found(Kind.REFUSED, detail, self._apply)
+        else:
             kept = "and no others"
         wanting = [one.name for one in self.templates() if one.retained_volumes is RetainedVolumes.DELETE]
         if wanting:
@@ -87,6 +89,14 @@ class HostCluster:
                 remedy = "bind the role moorage-volumes, as deploy/rbac.yaml says, or keep such volumes"
                 return Found(Kind.REFUSED, detail, remedy)
         return well(f"namespaces of this installation can be made, {kept}")
+
+    async def _refusal(self, labels: Mapping[str, str]) -> str:
+        """Why a namespace with these labels is not let in, as the host says it; "" if it is."""
+        try:
+            await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", labels)
+        except (Denied, Rejected) as error:
+            return error.detail or "it does not say why"
+        return ""
 
     async def _charts(self) -> Found:
         problems, known = [], []

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected, ServerFailed, Unreachable
-from clients.host import Chart, Host, Namespace, ReleaseStatus
+from clients.host import LABEL_POD_SECURITY, Chart, Host, Namespace, ReleaseStatus
 from embedded.faults import Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
@@ -284,6 +284,28 @@ class TestTrouble:
         set_faults(running.url, Fault(operation=operation, kind=FaultKind.STATUS, status=503))
         with pytest.raises(ServerFailed):
             await call(host)
+
+
+@pytest.mark.parametrize(
+    ("labels", "refused"),
+    [
+        ({**LABELS, LABEL_POD_SECURITY: "baseline"}, ""),
+        ({**LABELS, LABEL_POD_SECURITY: "restricted"}, ""),
+        ({**LABELS, LABEL_POD_SECURITY: "privileged"}, "no pod security"),
+        (LABELS, "no pod security"),
+        ({LABEL_POD_SECURITY: "baseline"}, "no mark"),
+    ],
+    ids=["baseline", "restricted", "privileged", "no-pod-security", "no-mark"],
+)
+async def test_a_rehearsal_asks_for_what_the_policy_of_real_hosts_asks_for(
+    host: Host, labels: dict[str, str], refused: str
+) -> None:
+    if refused:
+        with pytest.raises(Denied, match=refused):
+            await host.rehearse_namespace("moor-rehearsed", labels)
+    else:
+        await host.rehearse_namespace("moor-rehearsed", labels)
+    assert await host.get_namespace("moor-rehearsed") is None, "a rehearsal has made something"
 
 
 async def test_fifty_at_once_come_and_go(host: Host) -> None:

@@ -17,18 +17,25 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from clients.host import LABEL_POD_SECURITY
+from contracts.naming import LABEL_INSTALLATION
+from contracts.template import PodSecurity
 from starter.catalogue import STARTER_TEMPLATES, load_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "deploy" / "rbac.yaml"
+WORKER = "system:serviceaccount:moorage:moorage-worker"
 #: Longer than the suite takes.
 TOKEN_LIFE = "6h"
+#: Seconds within which an API server acts by a policy that was changed: it takes them up once a second.
+POLICY_DELAY = 20
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,16 @@ class Cluster:
         return [*found, *(f"release record {each['metadata']['name']}" for each in records)]
 
     def grant(self, installation: str) -> None:
-        """Apply the rights that Moorage ships, for one installation."""
+        """Apply the rights that Moorage ships, for one installation, and wait until they hold."""
         self.run("apply", "-f", "-", text=RBAC.read_text().replace("INSTALLATION", installation))
+        labels = {LABEL_INSTALLATION: installation, LABEL_POD_SECURITY: PodSecurity.BASELINE.value}
+        metadata = {"name": "mrg-rehearsal", "labels": labels}
+        body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        rehearsal = ("create", "--dry-run=server", f"--as={WORKER}", "-f", "-")
+        ends = time.monotonic() + POLICY_DELAY
+        while (tried := self.attempt(*rehearsal, text=body)).returncode != 0:
+            assert time.monotonic() < ends, f"the worker cannot make a namespace: {tried.stderr}"
+            time.sleep(0.2)
 
     def revoke(self) -> None:
         """Take the rights away again."""

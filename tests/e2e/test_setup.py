@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from embedded.stack import Stack
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import POLICY_DELAY, Cluster
 from tests.e2e.harbour import HOSTS, write_templates
 from tests.support.stand_ins import CHECKOUT
 
@@ -48,6 +49,33 @@ async def test_a_host_as_it_is(real: Stack, cluster: Cluster, tmp_path: Path) ->
     assert "rehearsal" not in rehearsed, "a rehearsal has made something"
     code, parts = await _hosts(real, "doctor", TEMPLATES=str(templates))
     assert code == 0, parts
+
+
+async def test_a_policy_of_an_older_version(real: Stack, cluster: Cluster) -> None:
+    words = "lets in a namespace without pod security"
+
+    async def admission(*, older: bool) -> dict[str, Any]:
+        """What is told of it, once that is so or should long have been."""
+        ends = time.monotonic() + POLICY_DELAY
+        while True:
+            _, parts = await _hosts(real, "setup", "--only", "hosts")
+            told: dict[str, Any] = parts[HOSTS[0], "admission"]
+            if (words in told["detail"]) is older or time.monotonic() > ends:
+                return told
+
+    policy = ("validatingadmissionpolicy", "moorage-worker")
+    # The first version asked for nothing but the label of the installation.
+    without = [{"op": "remove", "path": "/spec/validations/1"}]
+    cluster.run("patch", *policy, "--type=json", "-p", json.dumps(without))
+    try:
+        told = await admission(older=True)
+        assert told["state"] == "failed"
+        assert words in told["detail"]
+        assert "apply deploy/rbac.yaml" in told["remedy"]
+    finally:
+        cluster.grant(real.installation)
+    told = await admission(older=False)
+    assert words not in told["detail"], "what was told to do has not helped"
 
 
 async def test_what_is_wrong_with_a_host(real: Stack, cluster: Cluster, tmp_path: Path) -> None:

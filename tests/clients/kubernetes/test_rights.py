@@ -36,28 +36,39 @@ async def host(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Kube
     await host.close()
 
 
-def rights_of(role: str) -> set[Right]:
-    """The rights of a role of deploy/rbac.yaml."""
+def roles() -> dict[str, set[Right]]:
+    """The rights of each role of deploy/rbac.yaml."""
     documents = yaml.safe_load_all((CHECKOUT / "deploy" / "rbac.yaml").read_text())
-    [rules] = [
-        each["rules"]
-        for each in documents
-        if each["kind"] == "ClusterRole" and each["metadata"]["name"] == role
-    ]
     return {
-        Right(verb, resource, group, name)
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        for name in rule.get("resourceNames", [""])
+        each["metadata"]["name"]: {
+            Right(verb, resource, group, name)
+            for rule in each["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+            for name in rule.get("resourceNames", [""])
+        }
+        for each in documents
+        if each["kind"] == "ClusterRole"
     }
 
 
 def test_what_is_asked_for_is_what_is_shipped() -> None:
     """Ensures that every right of deploy/rbac.yaml is asked for, and none that it does not give."""
-    assert set(CLUSTER_WIDE) == rights_of("moorage-worker")
-    assert {VOLUMES} == rights_of("moorage-volumes")
+    assert set(CLUSTER_WIDE) == roles()["moorage-worker"]
+    assert {VOLUMES} == roles()["moorage-volumes"]
+
+
+def test_what_a_namespace_is_made_with_it_has_to_its_end() -> None:
+    """Ensures that no role lets our account change a namespace, so that what its making asks for stays so."""
+    rights = {right for each in roles().values() for right in each}
+    assert Right("create", "namespaces") in rights, "the rights are not read: this would prove nothing"
+    changing = [
+        str(right)
+        for right in rights
+        if right.resource.partition("/")[0] in ("namespaces", "*") and right.verb in ("update", "patch", "*")
+    ]
+    assert changing == [], "with the worker's account one could take the pod security off a namespace again"
 
 
 def answering(version: str, *, lacking: str = "") -> Answer:
