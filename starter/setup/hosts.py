@@ -18,7 +18,7 @@ SYSTEM = "host cluster"
 CHARTS_PATIENCE = timedelta(seconds=90)
 #: The name under which something is rehearsed; nothing is ever made under it.
 _REHEARSED = "setup-rehearsal"
-_RBAC = "sed 's/INSTALLATION/{}/' deploy/rbac.yaml | kubectl apply -f -"
+_RBAC = "sed 's/INSTALLATION/{}/; s/PREFIX/{}/' deploy/rbac.yaml | kubectl apply -f -"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class HostCluster:
 
     @property
     def _apply(self) -> str:
-        command = _RBAC.format(self.installation)
+        command = _RBAC.format(self.installation, self.prefix)
         return f"apply deploy/rbac.yaml for this installation, as an administrator: {command}"
 
     async def _cluster(self) -> Found:

@@ -28,6 +28,7 @@ from clients.host import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
 from contracts.template import PodSecurity
 from starter.catalogue import STARTER_TEMPLATES, load_catalogue
+from tests.environment.systems import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "deploy" / "rbac.yaml"
@@ -95,9 +96,10 @@ class Cluster:
 
     def grant(self, installation: str) -> None:
         """Apply the rights that Moorage ships, for one installation, and wait until they hold."""
-        self.run("apply", "-f", "-", text=RBAC.read_text().replace("INSTALLATION", installation))
+        text = RBAC.read_text().replace("INSTALLATION", installation).replace("PREFIX", PREFIX)
+        self.run("apply", "-f", "-", text=text)
         labels = {LABEL_INSTALLATION: installation, LABEL_POD_SECURITY: PodSecurity.BASELINE.value}
-        metadata = {"name": "mrg-rehearsal", "labels": labels}
+        metadata = {"name": f"{PREFIX}-rehearsal", "labels": labels}
         body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         rehearsal = ("create", "--dry-run=server", f"--as={WORKER}", "-f", "-")
         ends = time.monotonic() + POLICY_DELAY

@@ -1,7 +1,9 @@
 """Ensures that whoever has the worker's account gets no further than environments do."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -24,3 +26,50 @@ def test_a_namespace_has_pod_security(real: Stack, cluster: Cluster, tmp_path: P
     else:
         assert made.returncode != 0, "a namespace in which pods may be anything is let in"
         assert "needs pod security, baseline or restricted" in made.stderr
+
+
+@pytest.fixture
+def may_give_up_volumes(cluster: Cluster) -> Iterator[None]:
+    """The worker's account has the optional role."""
+    binding = ("clusterrolebinding", "moorage-e2e-volumes")
+    account = ("--clusterrole=moorage-volumes", "--serviceaccount=moorage:moorage-worker")
+    cluster.run("create", *binding, *account)
+    yield
+    cluster.run("delete", *binding)
+
+
+def released(name: str, namespace: str) -> str:
+    """A volume, as JSON, whose claim in that namespace has been there and is gone."""
+    claim = {"namespace": namespace, "name": "data", "uid": str(uuid4())}
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Mi"},
+        "claimRef": claim,
+        "hostPath": {"path": "/nowhere"},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    metadata = {"name": name}
+    return json.dumps({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
+
+
+@pytest.mark.parametrize(
+    ("namespace", "may"),
+    [("mrg-one", True), ("production", False), ("mrgx-one", False), ("not-mrg-one", False)],
+)
+def test_a_volume_of_others_is_kept(
+    real: Stack, cluster: Cluster, tmp_path: Path, may_give_up_volumes: None, namespace: str, may: bool
+) -> None:
+    worker, name = cluster.kubeconfig_of("moorage-worker", tmp_path), unique("volume")
+    cluster.run("create", "-f", "-", text=released(name, namespace))
+    try:
+        cluster.run("wait", "--for=jsonpath={.status.phase}=Released", "persistentvolume", name)
+        policy = '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}'
+        patch = ("patch", "persistentvolume", name, "--dry-run=server", "-p", policy)
+        done = cluster.attempt(*patch, kubeconfig=worker)
+    finally:
+        cluster.run("delete", "persistentvolume", name)
+    if may:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode != 0, f"what somebody had stored in {namespace} could be deleted"
+        assert "whose claim was in a namespace mrg-" in done.stderr

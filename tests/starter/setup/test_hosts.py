@@ -1,9 +1,13 @@
-"""What a host's admission lets in, as set-up tells it: by what its policy asks of a namespace."""
+"""What a host's admission lets in, as set-up tells it, and the command by which it is put right."""
 
+import json
+import re
+import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from clients.errors import Rejected
 from clients.host import LABEL_POD_SECURITY, Host
@@ -11,6 +15,7 @@ from contracts.naming import LABEL_INSTALLATION
 from starter.setup.areas import Area
 from starter.setup.hosts import HostCluster
 from starter.setup.parts import Found, Kind, Part, well
+from tests.support.stand_ins import CHECKOUT
 
 INSTALLATION = "ours000000"
 
@@ -40,12 +45,28 @@ def is_secured(labels: Mapping[str, str]) -> bool:
     return labels.get(LABEL_POD_SECURITY) in ("baseline", "restricted")
 
 
-async def admission(policy: Policy) -> tuple[Found, Admitting]:
+def commands_told() -> dict[str, str]:
+    """The command by which the rights are applied, in each place that people read."""
+    told = {}
+    for place in ("deploy/rbac.yaml", "docs/host-cluster.md"):
+        found = re.search(r"sed .* kubectl apply -f -", (CHECKOUT / place).read_text())
+        assert found, f"{place} does not say any more how the rights are applied"
+        told[place] = found[0]
+    return told
+
+
+def what_comes_of(command: str) -> list[str]:
+    """The objects that a command of a shell prints, each as JSON, without comments."""
+    done = subprocess.run(["sh", "-c", command], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return [json.dumps(each) for each in yaml.safe_load_all(done.stdout)]
+
+
+async def admission(policy: Policy, prefix: str = "mrg") -> tuple[Found, Admitting]:
     async def fine() -> Found:
         return well("fine")
 
     host = Admitting(policy)
-    cluster = HostCluster("h", cast(Host, host), INSTALLATION, "mrg", lambda: ())
+    cluster = HostCluster("h", cast(Host, host), INSTALLATION, prefix, lambda: ())
     files = Part(Area.FILES, "templates", "catalogue", "here", fine)
     [part] = [each for each in cluster.parts(files) if each.name == "admission"]
     return await part.check(), host
@@ -70,3 +91,22 @@ async def test_what_a_policy_lets_in(policy: Any, kind: Kind, words: str) -> Non
         assert "apply deploy/rbac.yaml for this installation" in found.remedy
         assert INSTALLATION in found.remedy
     assert {name.partition("-")[0] for name in host.asked} == {"mrg"}, "a name that could not be ours"
+
+
+async def test_the_command_that_is_told_fills_in_all_that_is_to_be_filled_in() -> None:
+    """Ensures that what is applied by it names this installation and its prefix, in one line to be pasted."""
+    told = (await admission(lambda _: False, prefix="team-x"))[0].remedy.partition(": ")[2]
+    fill, _, apply = told.partition(" | ")
+    assert (apply, "\n" in told) == ("kubectl apply -f -", False)
+    objects = what_comes_of(fill)
+    unfilled = [each for each in objects if "INSTALLATION" in each or "PREFIX" in each]
+    assert unfilled == [], "what is applied still has a place to be filled in"
+    assert any(f"== '{INSTALLATION}'" in each for each in objects), "no policy names the installation"
+    assert any("startsWith('team-x-')" in each for each in objects), "no policy names the prefix"
+
+
+async def test_the_same_command_is_told_everywhere() -> None:
+    """Ensures that whoever reads the file or the page pastes what set-up would have told."""
+    told = (await admission(lambda _: False))[0].remedy.partition(": ")[2]
+    for place, command in commands_told().items():
+        assert command.replace("<your MOORAGE_INSTALLATION>", INSTALLATION) == told, f"{place} tells another"
