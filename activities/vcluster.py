@@ -23,7 +23,7 @@ from activities.hosts import (
 from activities.marks import NOTHING_THERE, left_alone, mark_text
 from activities.values import chart_of, compose
 from activities.volumes import give_up, volumes_of
-from clients.errors import AlreadyExists, NotFound
+from clients import errors as client
 from clients.host import Host, Release, ReleaseStatus
 from contracts.activities import (
     EnsureInput,
@@ -72,7 +72,7 @@ class VCluster(VClusterStep):
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
         await take_rights(host, environment)
-        release = await host.get_release(name, name)
+        release = await _release_found(host, environment)
         if release is not None and not mark.is_in(release.labels):
             return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
         if release is None and not await _left_without_release(host, environment):
@@ -88,7 +88,7 @@ class VCluster(VClusterStep):
         environment = input.environment
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
-        release = await host.get_release(name, name)
+        release = await _release_found(host, environment)
         if release is None:
             left = await _left_without_release(host, environment)
         elif mark.is_in(release.labels):
@@ -97,6 +97,22 @@ class VCluster(VClusterStep):
             return InspectResult()
         kept = (await volumes_of(host, environment)).names_kept
         return InspectResult(left=tuple(left), kept=kept)
+
+
+async def _release_found(host: Host, environment: Environment) -> Release | None:
+    """The release of our name, whosever it is; None as well where one may not look and nothing can be ours.
+
+    Our rights go with our namespace, and somebody else may have one of its name by now. What was ours went
+    with ours, so what we may not see in theirs is theirs.
+    """
+    name = environment.derived_name
+    try:
+        return await host.get_release(name, name)
+    except (client.Denied, client.NotYet):
+        # Not yet: what one may not look into ends as well.
+        if is_own_namespace(await host.get_namespace(name), environment.mark):
+            raise
+        return None
 
 
 async def _left_without_release(host: Host, environment: Environment) -> list[str]:
@@ -146,7 +162,7 @@ async def _install(host: Host, environment: Environment) -> None:
                 environment.mark.labels,
             )
         )
-    except AlreadyExists:
+    except client.AlreadyExists:
         # Somebody was quicker: perhaps an earlier try of ours whose answer was lost.
         release = await host.get_release(name, name)
         if release is not None:
@@ -174,14 +190,14 @@ async def _take_down(host: Host, environment: Environment, *, installed: bool) -
     """Uninstall, delete the volumes, and return when nothing is left. NotYet names what stays."""
     name = environment.derived_name
     if installed:
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(client.NotFound):
             await host.uninstall_release(name, name)
 
     async def left() -> str:
         things = await host.leftovers(name, name)
         if things:
             for volume in await host.volumes(name, name):
-                with contextlib.suppress(NotFound):
+                with contextlib.suppress(client.NotFound):
                     await host.delete_volume(name, volume)
         else:
             volumes = await volumes_of(host, environment)

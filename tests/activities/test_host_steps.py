@@ -3,18 +3,23 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
 from activities import vcluster
-from clients.host import Chart
+from activities.marks import NOTHING_THERE
+from clients.errors import NotYet
+from clients.host import Chart, Host
+from contracts.activities import InspectInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.naming import ANNOTATION_OWNER
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import HOST, Bench, an_environment, fresh
-from tests.activities.running import details
+from tests.activities.running import Running, details
 
 #: A cancelled wait has to end within this: seconds, on a busy machine.
 SOON = 2.0
@@ -236,6 +241,55 @@ async def test_a_host_that_the_settings_do_not_name_is_a_permanent_error(
     assert (failure.type, failure.non_retryable) == (ErrorType.INVALID_REQUEST.value, True)
     assert "elsewhere" in failure.message
     assert "settings" in details(failure).remedy
+
+
+async def test_in_a_namespace_of_somebody_else_that_we_may_not_look_into_nothing_is_ours(
+    bench: Bench, environment: Environment
+) -> None:
+    """Ours was deleted by hand, our rights went with it, and somebody has made another of that name."""
+    await bench.clients.hosts[HOST].create_namespace(environment.derived_name, {"team": "red"}, {})
+    bench.systems.faults(Fault(operation="release.get", kind=FaultKind.STATUS, status=403))
+    assert (await bench.remove(StepName.VCLUSTER, environment)).note == NOTHING_THERE
+    assert await bench.inspect(StepName.VCLUSTER, environment) == ()
+    assert bench.systems.counts(environment) == {"namespace": 1}
+
+
+async def test_what_ends_in_a_namespace_of_somebody_else_is_not_waited_for(
+    bench: Bench, environment: Environment
+) -> None:
+    class Ending:
+        """The host, which says of a release in a namespace that ends that one may not look any more."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.clients.hosts[HOST], name)
+
+        async def get_release(self, namespace: str, name: str) -> None:
+            raise NotYet("host one", f"read release {name}", "the namespace is being deleted")
+
+    ending = Bench(bench.systems, replace(bench.clients, hosts={HOST: cast(Host, Ending())}))
+    await bench.ensure(StepName.NAMESPACE, environment)
+    failure = await ending.removing(StepName.VCLUSTER, environment).failure()
+    assert failure.type == ErrorType.NOT_YET.value, "the end of our own is waited for"
+    await bench.remove(StepName.NAMESPACE, environment)
+    await bench.clients.hosts[HOST].create_namespace(environment.derived_name, {}, {})
+    assert (await ending.remove(StepName.VCLUSTER, environment)).note == NOTHING_THERE
+    assert await ending.inspect(StepName.VCLUSTER, environment) == ()
+
+
+@pytest.mark.parametrize("what", ["remove", "inspect"])
+async def test_a_refusal_in_our_own_namespace_is_a_failure(
+    bench: Bench, environment: Environment, what: str
+) -> None:
+    await bench.make(environment, before=StepName.KUBECONFIG)
+    bench.systems.faults(Fault(operation="release.get", kind=FaultKind.STATUS, status=403))
+    step = bench.steps[StepName.VCLUSTER]
+    running = (
+        bench.removing(StepName.VCLUSTER, environment)
+        if what == "remove"
+        else Running(step.inspect, InspectInput(environment=environment))
+    )
+    failure = await running.failure()
+    assert (failure.type, failure.non_retryable) == (ErrorType.ACCESS_DENIED.value, True)
 
 
 async def test_our_release_is_removed_though_its_namespace_has_lost_its_mark(

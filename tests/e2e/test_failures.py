@@ -73,6 +73,26 @@ async def test_a_namespace_that_is_not_ours(alice: Asking, cluster: Cluster, sta
         cluster.run("delete", "namespace", namespace)
 
 
+async def test_a_namespace_that_somebody_deleted_and_somebody_else_made_again(
+    alice: Asking, cluster: Cluster, stand_ins: Systems
+) -> None:
+    name = unique("taken")
+    namespace = f"mrg-{name}"
+    await alice.request(name)
+    await alice.until_phase(name, "ready")
+    await asyncio.to_thread(cluster.run, "delete", "namespace", namespace, "--timeout=50s")
+    cluster.run("create", "namespace", namespace)
+    try:
+        before = cluster.get("namespace", namespace)
+        assert (await alice.delete(name)).status_code == 202
+        ended = await alice.until_phase(name, "gone")
+        assert ended["certificate"]["nothing_left"] is True
+        assert cluster.get("namespace", namespace) == before, "somebody else's namespace was touched"
+        assert stand_ins.holds(name) == {}
+    finally:
+        cluster.run("delete", "namespace", namespace)
+
+
 @pytest.mark.parametrize("template", CAUSES)
 async def test_a_template_that_cannot_be(
     asked: dict[str, tuple[str, httpx.Response]],
