@@ -6,7 +6,7 @@ Volumes whose storage class retains them go or stay as the template says; see `a
 """
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import activity
 
@@ -75,10 +75,10 @@ class VCluster(VClusterStep):
         release = await _release_found(host, environment)
         if release is not None and not mark.is_in(release.labels):
             return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
-        if release is None and not await _left_without_release(host, environment):
+        if release is None and not await _left_without_release(host, environment, input.begun_at):
             return RemoveResult(note=NOTHING_THERE)
-        await _take_down(host, environment, installed=release is not None)
-        kept = (await volumes_of(host, environment)).names_kept
+        await _take_down(host, environment, installed=release is not None, begun_at=input.begun_at)
+        kept = (await volumes_of(host, environment, input.begun_at)).names_kept
         more = f"; kept, as the template says: {', '.join(kept)}" if kept else ""
         return RemoveResult(note=f"uninstalled {name} and deleted its volumes{more}")
 
@@ -90,12 +90,12 @@ class VCluster(VClusterStep):
         name, mark = environment.derived_name, environment.mark
         release = await _release_found(host, environment)
         if release is None:
-            left = await _left_without_release(host, environment)
+            left = await _left_without_release(host, environment, input.begun_at)
         elif mark.is_in(release.labels):
             left = await host.leftovers(name, name)
         else:
             return InspectResult()
-        kept = (await volumes_of(host, environment)).names_kept
+        kept = (await volumes_of(host, environment, input.begun_at)).names_kept
         return InspectResult(left=tuple(left), kept=kept)
 
 
@@ -115,13 +115,13 @@ async def _release_found(host: Host, environment: Environment) -> Release | None
         return None
 
 
-async def _left_without_release(host: Host, environment: Environment) -> list[str]:
+async def _left_without_release(host: Host, environment: Environment, begun_at: datetime | None) -> list[str]:
     """What an uninstalled release has left. Without its labels, it is ours if its namespace is."""
     name = environment.derived_name
     left = []
     if is_own_namespace(await host.get_namespace(name), environment.mark):
         left = await host.leftovers(name, name)
-    return left or (await volumes_of(host, environment)).names_going
+    return left or (await volumes_of(host, environment, begun_at)).names_going
 
 
 async def _usable_release(host: Host, environment: Environment) -> Release | None:
@@ -186,7 +186,9 @@ async def _start_of(host: Host, name: str) -> str:
     return "" if startup.ready else startup.waiting_for or "the vCluster to start"
 
 
-async def _take_down(host: Host, environment: Environment, *, installed: bool) -> None:
+async def _take_down(
+    host: Host, environment: Environment, *, installed: bool, begun_at: datetime | None = None
+) -> None:
     """Uninstall, delete the volumes, and return when nothing is left. NotYet names what stays."""
     name = environment.derived_name
     if installed:
@@ -200,7 +202,7 @@ async def _take_down(host: Host, environment: Environment, *, installed: bool) -
                 with contextlib.suppress(client.NotFound):
                     await host.delete_volume(name, volume)
         else:
-            volumes = await volumes_of(host, environment)
+            volumes = await volumes_of(host, environment, begun_at)
             await give_up(host, volumes)
             things = volumes.names_going
         more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""

@@ -8,6 +8,7 @@ Every step has three, side by side. What they guarantee:
 """
 
 from abc import ABC, abstractmethod
+from datetime import datetime
 
 from temporalio import activity
 
@@ -25,10 +26,14 @@ class EnsureInput(Frozen):
 
 
 class RemoveInput(Frozen):
-    """For remove. `force`: do not wait for the virtual cluster's own word, it is gone or cannot answer."""
+    """For remove. `force`: do not wait for the virtual cluster's own word, it is gone or cannot answer.
+
+    `begun_at` is when this life began: what is older is not of it. Workflows of older versions do not say.
+    """
 
     environment: Environment
     force: bool = False
+    begun_at: datetime | None = None
 
 
 class RemoveResult(Frozen):
@@ -38,13 +43,17 @@ class RemoveResult(Frozen):
 
 
 class InspectInput(Frozen):
-    """For inspect: the environment to look for."""
+    """For inspect: the environment to look for. `begun_at` as in `RemoveInput`."""
 
     environment: Environment
+    begun_at: datetime | None = None
 
 
 class InspectResult(Frozen):
-    """What is there, one line a thing; empty when nothing is left. `kept` is there as the template says."""
+    """What is there, one line a thing; empty when nothing is left.
+
+    `kept` is there as the template says, or older than the environment.
+    """
 
     left: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()

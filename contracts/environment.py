@@ -130,7 +130,10 @@ class Problem(Frozen):
 
 
 class Finding(Frozen):
-    """What an inspection found of one step: nothing, or the list. `kept` is there as the template says."""
+    """What an inspection found of one step: nothing, or the list.
+
+    `kept` is there as the template says, or older than the environment.
+    """
 
     step: StepName
     system: str

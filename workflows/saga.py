@@ -47,6 +47,7 @@ class Saga:
         self._people_are_checked = start.people_are_checked
         self._pace = start.pace
         self._record = record
+        self._begun_at = record.status.requested_at
         self._steps = steps_of(start.environment)
         over = (StepState.WAITING, StepState.UNDONE)
         self._begun = [step for step in self._steps if record.state_of(step.name) not in over]
@@ -199,7 +200,7 @@ class Saga:
         try:
             result = await workflow.execute_activity_method(
                 step.remove,
-                RemoveInput(environment=self._environment, force=force),
+                RemoveInput(environment=self._environment, force=force, begun_at=self._begun_at),
                 task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=self._pace.longest_undo,
                 schedule_to_close_timeout=self._pace.longest_undo,
@@ -254,7 +255,7 @@ class Saga:
         try:
             result = await workflow.execute_activity_method(
                 step.inspect,
-                InspectInput(environment=self._environment),
+                InspectInput(environment=self._environment, begun_at=self._begun_at),
                 task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=FEW_CALLS,
                 schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),

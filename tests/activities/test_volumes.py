@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from activities.marks import NOTHING_THERE
+from activities.volumes import CLOCKS_APART
 from clients.errors import Denied
 from clients.host import Host, PersistentVolume
-from contracts.activities import InspectInput, InspectResult
+from contracts.activities import InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.template import RetainedVolumes
@@ -69,9 +71,10 @@ def told_to(what: RetainedVolumes, environment: Environment) -> Environment:
     return environment.model_copy(update={"template": template})
 
 
-async def look(bench: Bench, environment: Environment) -> InspectResult:
+async def look(bench: Bench, environment: Environment, begun_at: datetime | None = None) -> InspectResult:
     step = bench.steps[StepName.VCLUSTER]
-    result = await Running(step.inspect, InspectInput(environment=environment)).result()
+    input = InspectInput(environment=environment, begun_at=begun_at)
+    result = await Running(step.inspect, input).result()
     assert isinstance(result, InspectResult)
     return result
 
@@ -97,7 +100,7 @@ async def test_retained_volumes_are_deleted_where_the_template_says_so(
     host.has("of-an-earlier-life", age=60)
     await bench_there.remove(StepName.VCLUSTER, environment)
     assert list(host.there) == ["of-an-earlier-life"], "an earlier life may have been told to keep its own"
-    kept = ("PersistentVolume of-an-earlier-life",)
+    kept = ("PersistentVolume of-an-earlier-life (older than this environment)",)
     assert await look(bench_there, environment) == InspectResult(kept=kept)
 
 
@@ -126,6 +129,43 @@ async def test_a_volume_that_does_not_go_is_waited_for_and_named(
     assert failure.type == ErrorType.NOT_YET.value
     assert "PersistentVolume stuck" in failure.message
     assert "stuck" in host.there, "only a released volume that is retained is given up"
+
+
+@pytest.mark.parametrize("what", RetainedVolumes)
+async def test_a_volume_of_an_earlier_namespace_that_cannot_go_is_left_alone_and_named(
+    bench_there: Bench, host: WithVolumes, environment: Environment, what: RetainedVolumes
+) -> None:
+    environment = told_to(what, environment)
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    host.has("stuck", retained=False, released=False, age=3600)
+    removed = await bench_there.remove(StepName.VCLUSTER, environment)
+    assert "stuck (older than this environment)" in removed.note
+    named = InspectResult(kept=("PersistentVolume stuck (older than this environment)",))
+    assert await look(bench_there, environment, MADE) == named
+    # Without a namespace there is only the life to tell ages by.
+    await bench_there.remove(StepName.NAMESPACE, environment)
+    assert await look(bench_there, environment, MADE) == named, "the teardown would never end"
+    step = bench_there.steps[StepName.VCLUSTER]
+    input = RemoveInput(environment=environment, begun_at=MADE)
+    assert (await Running(step.remove, input).result()).note == NOTHING_THERE
+    assert "stuck" in host.there
+
+
+@pytest.mark.parametrize(
+    ("age", "begun_at"),
+    [(-5, MADE), (CLOCKS_APART.seconds - 1, MADE), (3600, None)],
+    ids=["younger", "clocks-apart", "begin-not-known"],
+)
+async def test_a_volume_that_may_be_ours_is_waited_for_though_the_namespace_is_gone(
+    bench_there: Bench, host: WithVolumes, environment: Environment, age: int, begun_at: datetime | None
+) -> None:
+    host.has("going", retained=False, age=age)
+    assert (await look(bench_there, environment, begun_at)).left == ("PersistentVolume going",)
+    step = bench_there.steps[StepName.VCLUSTER]
+    input = RemoveInput(environment=environment, begun_at=begun_at)
+    failure = await Running(step.remove, input, limit=2).failure()
+    assert failure.type == ErrorType.NOT_YET.value
+    assert "PersistentVolume going" in failure.message
 
 
 async def test_a_missing_right_to_delete_volumes_is_told_before_anything_is_made(

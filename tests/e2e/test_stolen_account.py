@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -11,6 +10,7 @@ from clients.host import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
 from embedded.stack import Stack
 from tests.e2e.cluster import Cluster
+from tests.e2e.using import unclaimed_volume
 from tests.support.stack import unique
 
 
@@ -38,20 +38,6 @@ def may_give_up_volumes(cluster: Cluster) -> Iterator[None]:
     cluster.run("delete", *binding)
 
 
-def released(name: str, namespace: str) -> str:
-    """A volume, as JSON, whose claim in that namespace has been there and is gone."""
-    claim = {"namespace": namespace, "name": "data", "uid": str(uuid4())}
-    spec = {
-        "accessModes": ["ReadWriteOnce"],
-        "capacity": {"storage": "1Mi"},
-        "claimRef": claim,
-        "hostPath": {"path": "/nowhere"},
-        "persistentVolumeReclaimPolicy": "Retain",
-    }
-    metadata = {"name": name}
-    return json.dumps({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
-
-
 @pytest.mark.parametrize(
     ("namespace", "may"),
     [("mrg-one", True), ("production", False), ("mrgx-one", False), ("not-mrg-one", False)],
@@ -60,9 +46,8 @@ def test_a_volume_of_others_is_kept(
     real: Stack, cluster: Cluster, tmp_path: Path, may_give_up_volumes: None, namespace: str, may: bool
 ) -> None:
     worker, name = cluster.kubeconfig_of("moorage-worker", tmp_path), unique("volume")
-    cluster.run("create", "-f", "-", text=released(name, namespace))
+    unclaimed_volume(cluster, name, namespace, policy="Retain", until="Released")
     try:
-        cluster.run("wait", "--for=jsonpath={.status.phase}=Released", "persistentvolume", name)
         policy = '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}'
         patch = ("patch", "persistentvolume", name, "--dry-run=server", "-p", policy)
         done = cluster.attempt(*patch, kubeconfig=worker)

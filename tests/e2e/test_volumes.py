@@ -1,11 +1,14 @@
 """Ensures that what an environment has stored goes with it, or is kept and named, as its template says."""
 
+import asyncio
 from typing import Any
 
+from activities.volumes import CLOCKS_APART
 from tests.e2e.cluster import Cluster
-from tests.e2e.using import has_gone
+from tests.e2e.using import has_gone, unclaimed_volume
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.stack import unique
 
 
 def volumes_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
@@ -36,3 +39,25 @@ async def test_retained_volumes(
     assert stand_ins.holds(kept) == {}
     policy = '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}'
     cluster.run("patch", "persistentvolume", volume["metadata"]["name"], "-p", policy)
+
+
+async def test_a_volume_of_an_earlier_namespace_that_cannot_go(
+    alice: Asking, cluster: Cluster, stand_ins: Systems
+) -> None:
+    name = unique("stuck")
+    volume = f"{name}-earlier"
+    unclaimed_volume(cluster, volume, f"mrg-{name}", policy="Delete", until="Failed")
+    try:
+        # Younger ones might be of the environment, for all that one can tell once its namespace is gone.
+        await asyncio.sleep(CLOCKS_APART.total_seconds())
+        await alice.request(name)
+        await alice.until_step(name, "vcluster", "running")
+        assert (await alice.delete(name)).status_code == 202
+        ended = await alice.until_phase(name, "gone")
+        assert ended["certificate"]["nothing_left"] is True
+        named = [one for system in ended["certificate"]["systems"] for one in system["kept"]]
+        assert named == [f"PersistentVolume {volume} (older than this environment)"]
+        assert cluster.holds(f"mrg-{name}") == [f"persistent volume {volume}"]
+        assert stand_ins.holds(name) == {}
+    finally:
+        cluster.run("delete", "persistentvolume", volume)

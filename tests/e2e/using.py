@@ -1,9 +1,11 @@
 """What tests do with an environment on a real cluster: use it as its owner would, and see it gone."""
 
 import asyncio
+import json
 import subprocess
 import time
 from pathlib import Path
+from uuid import uuid4
 
 from tests.e2e.cluster import Cluster
 from tests.environment.asking import Asking
@@ -51,6 +53,23 @@ async def retried(
             assert done.returncode == 0, done.stderr
             return done
         await asyncio.sleep(0.5)
+
+
+def unclaimed_volume(cluster: Cluster, name: str, namespace: str, *, policy: str, until: str) -> None:
+    """A volume that a claim in that namespace, which is gone, had bound; in that phase.
+
+    With the policy Delete it fails: Kubernetes removes no folders of nodes but temporary ones.
+    """
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Mi"},
+        "claimRef": {"namespace": namespace, "name": "data", "uid": str(uuid4())},
+        "hostPath": {"path": "/nowhere"},
+        "persistentVolumeReclaimPolicy": policy,
+    }
+    body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+    cluster.run("create", "-f", "-", text=json.dumps(body))
+    cluster.run("wait", f"--for=jsonpath={{.status.phase}}={until}", f"persistentvolume/{name}")
 
 
 async def gone(asking: Asking, name: str, cluster: Cluster, stand_ins: Systems) -> None:

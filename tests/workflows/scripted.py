@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from temporalio import activity
@@ -41,6 +42,7 @@ class Script:
     after: dict[str, Deed] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     forced: dict[str, bool] = field(default_factory=dict)
+    begun_at: list[datetime | None] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     world: set[str] = field(default_factory=set)
@@ -107,6 +109,7 @@ class Script:
         @activity.defn(name=f"{step}.remove")
         async def remove(input: RemoveInput) -> RemoveResult:
             self.forced[step] = input.force
+            self.begun_at.append(input.begun_at)
             await self._play(f"{step}.remove", lambda: self.world.discard(step))
             return RemoveResult()
 
@@ -115,6 +118,7 @@ class Script:
     def _inspect(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.inspect")
         async def inspect(input: InspectInput) -> InspectResult:
+            self.begun_at.append(input.begun_at)
             await self._play(f"{step}.inspect", lambda: None)
             return InspectResult(left=(f"{step} {input.environment.name}",) if step in self.world else ())
 

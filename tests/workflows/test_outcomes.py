@@ -57,6 +57,8 @@ async def test_all_steps_are_done_in_order_and_undone_in_reverse(bench: Bench) -
     assert_gone(life, status)
     undone = [step for step in reversed(STEPS) if step is not StepName.KUBECONFIG]
     assert bench.script.undone() == undone, "the undo order is not the reverse of the do order"
+    told = set(bench.script.begun_at)
+    assert told == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
 
 
 async def test_without_an_identity_provider_there_is_no_identity_step(bench: Bench) -> None:
