@@ -4,6 +4,7 @@ It holds a credential, so its text is in no error, log or repr; and it comes fro
 an agent needs get through.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import yaml
 
 from activities.errors import NotAccepted
+from clients.documents import read_all_yaml
 from clients.errors import MAX_DETAIL
 from clients.host import Manifest
 from contracts.environment import System
@@ -46,6 +48,9 @@ EXPECTED_GROUPS = (".rafay.dev",)
 #: Shorter words are those of everyday, such as "true" or "cluster": hiding them would hide the cause.
 _SHORTEST_SECRET = 12
 HIDDEN = "(hidden)"
+#: Characters of a manifest that are read at once, which takes some 15 ms in which all other steps of the
+#: process stand still. Longer ones are read beside them.
+LARGE = 32 * 1024
 
 
 class Bootstrap:
@@ -57,6 +62,13 @@ class Bootstrap:
             _refuse("it is empty")
         for manifest in self._manifests:
             _check(manifest)
+
+    @classmethod
+    async def read(cls, text: str) -> "Bootstrap":
+        """The same, and other steps go on while a large one is read."""
+        if len(text) < LARGE:
+            return cls(text)
+        return await asyncio.to_thread(cls, text)
 
     def __repr__(self) -> str:
         return f"Bootstrap({len(self._manifests)} objects, hidden)"
@@ -80,7 +92,7 @@ class Bootstrap:
 def _parse(text: str) -> list[dict[str, Any]]:
     documents = None
     with contextlib.suppress(yaml.YAMLError):
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        documents = [document for document in read_all_yaml(text) if document is not None]
     if documents is None:
         # Outside of any handler: the parser's own error quotes the lines that it could not read.
         _refuse("it is not YAML")

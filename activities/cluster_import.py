@@ -74,7 +74,7 @@ class ClusterImport(ImportStep):
         """Apply inside the vCluster what makes its agent report."""
 
         async def manifest() -> Bootstrap:
-            return Bootstrap(await self._rafay.bootstrap(cluster.project_id, cluster.name))
+            return await Bootstrap.read(await self._rafay.bootstrap(cluster.project_id, cluster.name))
 
         bootstrap = await _patiently(manifest, "the control plane to make the bootstrap manifest")
         host = host_of(self._hosts, environment)

@@ -1,5 +1,7 @@
 """The import: what is applied inside, what "ready" means, and how a cluster is deregistered."""
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from activities import bootstrap as bootstrap_module
 from activities import cluster_import
-from activities.bootstrap import Bootstrap
+from activities.bootstrap import LARGE, Bootstrap
 from activities.cluster_import import ClusterImport
 from activities.errors import NotAccepted
 from clients.errors import MAX_DETAIL, Rejected
@@ -171,6 +174,7 @@ def test_a_manifest_of_expected_kinds_is_accepted() -> None:
         ("", "empty"),
         ("---\n---\n", "empty"),
         (f"token: {SECRET}\n  - : {{", "not YAML"),
+        pytest.param("[" * 200_000, "not YAML", id="nested without an end"),
         (f"!!python/object/apply:os.system ['{SECRET}']", "not YAML"),
         (SECRET, "no Kubernetes object"),
         (yaml.safe_dump({"kind": "Secret", "token": SECRET}), "lacks apiVersion"),
@@ -188,6 +192,40 @@ def test_a_manifest_that_is_not_what_it_should_be_is_refused_without_being_quote
     while seen:
         assert SECRET not in str(seen), "the manifest is quoted"
         seen = seen.__context__
+
+
+@pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="PyYAML was built without its loader in C")
+def test_a_manifest_is_not_read_with_the_slow_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object) -> None:
+        pytest.fail("it is read with the loader in Python, which takes ten times as long")
+
+    text = yaml.safe_dump(a_manifest())
+    monkeypatch.setattr(yaml.scanner.Scanner, "__init__", slow)
+    assert len(Bootstrap(text).manifests()) == 1
+
+
+async def test_other_steps_go_on_while_a_large_manifest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, seen = threading.Event(), threading.Event()
+    read = bootstrap_module.read_all_yaml
+
+    def slowly(text: str) -> list[Any]:
+        began.set()
+        # The event loop lets it go on; one that stands still cannot.
+        assert seen.wait(5), "all other steps stand still while a large manifest is read"
+        return read(text)
+
+    monkeypatch.setattr(bootstrap_module, "read_all_yaml", slowly)
+    large = yaml.safe_dump(a_manifest(stringData={"certificate": "x" * LARGE}))
+    reading = asyncio.create_task(Bootstrap.read(large))
+    while not began.is_set():  # noqa: ASYNC110 - it is set by a thread
+        await asyncio.sleep(0.01)
+    seen.set()
+    assert len((await reading).manifests()) == 1
+
+
+async def test_a_large_manifest_is_refused_like_a_small_one() -> None:
+    with pytest.raises(NotAccepted, match="Pod of v1"):
+        await Bootstrap.read(yaml.safe_dump(a_manifest(kind="Pod", token="x" * LARGE)))
 
 
 def test_a_manifest_shows_nothing_of_itself() -> None:
