@@ -1,21 +1,30 @@
 """Credentials for a host cluster, loaded as kubectl loads them: kubeconfig, plugin, or the pod's account.
 
-The official client does the loading; here is what it leaves open: sentences for what cannot be used, and
-credentials that run out while the process lives.
+The official client does the loading; here is what it leaves open: sentences for what cannot be used, an end
+to what hangs, and credentials that run out while the process lives.
 """
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config
+from kubernetes.aio.config.kube_config import KubeConfigLoader
+
+from clients.documents import read_yaml
+from clients.kubernetes.plugin import credentials_of
 
 #: Where a pod finds the credentials of its service account.
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+#: Longest time to load credentials: a plugin asks its cloud for a token, which takes seconds. Shorter than
+#: the 20 s that a check of `moorage doctor` has, so that it can tell what it waited for.
+LOAD_LIMIT = timedelta(seconds=15)
 
 
 class Unusable(Exception):
@@ -30,12 +39,15 @@ class Access:
         self.kubeconfig = kubeconfig
         self.context = context
         if kubeconfig is not None:
-            self._plugin = _plugin_of(kubeconfig, context)
+            _chosen(kubeconfig, context)
         elif "KUBERNETES_SERVICE_HOST" not in os.environ:
             raise Unusable("no kubeconfig is named, and this is no pod with an account of its own")
 
     async def load(self) -> Configuration:
-        """The credentials as they are now. Raises Unusable."""
+        """The credentials as they are now. Raises Unusable, and TimeoutError with a sentence at `LOAD_LIMIT`.
+
+        A plugin that is too late is ended, as one is when this is cancelled.
+        """
         configuration = Configuration()
         # Retries are Temporal's, where they can be seen.
         configuration.retries = None
@@ -45,21 +57,25 @@ class Access:
             except ConfigException as error:
                 raise Unusable(f"the pod's own account cannot be used: {error}") from None
             return configuration
+        cluster, user = _chosen(self.kubeconfig, self.context)
+        plugin = user.pop("exec", None)
+        named = f"the plugin {plugin.get('command', '')} of" if isinstance(plugin, Mapping) else "what is in"
         try:
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=str(self.kubeconfig),
-                context=self.context,
-                client_configuration=configuration,
-                persist_config=False,
-            )
+            async with asyncio.timeout(LOAD_LIMIT.total_seconds()) as limit:
+                if isinstance(plugin, Mapping):
+                    user |= await credentials_of(plugin)
+                folder = self.kubeconfig.expanduser().absolute().parent
+                await _load(cluster, user, folder, configuration)
         except Exception as error:
             # Of the library's many kinds of errors some quote what they could not read.
             problem = type(error).__name__
         else:
-            # A plugin that fails is only logged by the library.
-            if self._plugin and not (configuration.api_key or configuration.cert_file):
-                raise Unusable(f"the plugin {self._plugin} of {self.kubeconfig} gave no credentials")
+            if plugin and not (configuration.api_key or configuration.cert_file):
+                raise Unusable(f"{named} {self.kubeconfig} gave no credentials")
             return configuration
+        if limit.expired():
+            within = f"within {LOAD_LIMIT.total_seconds():g} s"
+            raise TimeoutError(f"{named} {self.kubeconfig} gave no credentials {within}")
         raise Unusable(f"the credentials in {self.kubeconfig} cannot be loaded ({problem})")
 
     def helm(self) -> dict[str, Any]:
@@ -82,8 +98,22 @@ class Access:
         }
 
 
-def _plugin_of(kubeconfig: Path, context: str | None) -> str:
-    """The command of the credential plugin that the context uses, if any. Raises Unusable for the rest."""
+async def _load(
+    cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path, configuration: Configuration
+) -> None:
+    """Have the official client read them: certificates from data or, relative to `folder`, from files."""
+    alone = {
+        "current-context": "it",
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": cluster}],
+        "users": [{"name": "it", "user": user}],
+    }
+    loader = KubeConfigLoader(alone, config_base_path=str(folder))  # type: ignore[no-untyped-call]
+    await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+
+
+def _chosen(kubeconfig: Path, context: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The cluster and the user of the context, as the file has them. Raises Unusable without a cluster."""
     document = _read(kubeconfig)
     name = context or document.get("current-context")
     if not name:
@@ -96,8 +126,7 @@ def _plugin_of(kubeconfig: Path, context: str | None) -> str:
     if not cluster.get("server"):
         raise Unusable(f"the context {name} of {kubeconfig} leads to no server")
     user = _named(document, "users", "user").get(str(contexts[name].get("user")), {})
-    plugin = user.get("exec")
-    return str(plugin.get("command", "")) if isinstance(plugin, Mapping) else ""
+    return dict(cluster), dict(user)
 
 
 def _read(kubeconfig: Path) -> Mapping[str, Any]:
@@ -110,7 +139,7 @@ def _read(kubeconfig: Path) -> Mapping[str, Any]:
         raise Unusable(f"the kubeconfig {kubeconfig} cannot be read: {why}") from None
     document = None
     with contextlib.suppress(yaml.YAMLError):
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     if not isinstance(document, Mapping) or "clusters" not in document:
         # Outside of any handler: the parser's own error quotes the lines that it could not read.
         raise Unusable(f"{kubeconfig} is not a kubeconfig")

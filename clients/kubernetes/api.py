@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import ApiClient
 
 from clients.errors import (
     AlreadyExists,
@@ -61,7 +61,7 @@ class Api:
         self._timeout = timeout
         self._client: ApiClient | None = None
         self._loaded_at = 0.0
-        self._loading = asyncio.Lock()
+        self._loading: asyncio.Task[None] | None = None
         self._ahead = timedelta(0)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -71,9 +71,10 @@ class Api:
 
     async def close(self) -> None:
         """Close all connections; it cannot be called afterwards."""
-        for closing in self._closing:
-            closing.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        tasks = [*self._closing, *([self._loading] if self._loading is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]
 
@@ -173,30 +174,43 @@ class Api:
         return response.status, response.headers, data.decode(errors="replace")
 
     async def _connect(self, operation: str) -> ApiClient:
-        async with self._loading:
-            if self._client is None:
-                self._client = ApiClient(await self._load(operation))
-            return self._client
-
-    async def _load(self, operation: str) -> Configuration:
-        try:
-            configuration = await self._access.load()
-        except Unusable as error:
-            raise Denied(self.system, operation, str(error)) from None
-        self._loaded_at = time.monotonic()
-        return configuration
+        while self._client is None:
+            await self._load(operation)
+        return self._client
 
     async def _reload(self, operation: str) -> bool:
         """Take credentials anew if the present ones are of some age: tokens of plugins run out."""
-        async with self._loading:
-            if time.monotonic() - self._loaded_at < RELOAD_AFTER.total_seconds():
-                return False
-            old, self._client = self._client, ApiClient(await self._load(operation))
+        if self._loading is None and time.monotonic() - self._loaded_at < RELOAD_AFTER.total_seconds():
+            return False
+        await self._load(operation)
+        return True
+
+    async def _load(self, operation: str) -> None:
+        """Load credentials, once for all who want them now, and each of them hears how it went.
+
+        Nobody waits for another's try, and who is cancelled does not end it for the others.
+        """
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._renew())
+        await asyncio.wait({loading := self._loading})
+        try:
+            loading.result()
+        except Unusable as error:
+            raise Denied(self.system, operation, str(error)) from None
+        except TimeoutError as error:
+            raise Unreachable(self.system, operation, str(error)) from None
+
+    async def _renew(self) -> None:
+        try:
+            configuration = await self._access.load()
+        finally:
+            self._loading = None
+        old, self._client = self._client, ApiClient(configuration)
+        self._loaded_at = time.monotonic()
         if old is not None:
             # Calls of others may be under way on it: they end within the timeout.
             self._closing.add(closing := asyncio.create_task(_close_later(old, self._timeout)))
             closing.add_done_callback(self._closing.discard)
-        return True
 
     def _unreachable(self, method: str, operation: str, error: Exception) -> Unreachable:
         never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)

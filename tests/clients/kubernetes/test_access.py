@@ -1,15 +1,24 @@
 """Kubeconfigs that cannot be used: one sentence each, and nothing of their content."""
 
+import asyncio
+import json
 import os
 import stat
+from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
+from clients.kubernetes import access as module
 from clients.kubernetes.access import Access, Unusable
+from tests.support.within import SOON, soon
 
 SECRET = "planted-token"
+VERSION = "client.authentication.k8s.io/v1"
+#: A plugin that waits for another program, and says in a file beside it who the two are.
+HANGS = 'sleep 300 &\necho "$$ $!" > "$0.pids"\nwait'
 
 
 def kubeconfig(**user: object) -> dict[str, object]:
@@ -64,17 +73,43 @@ def test_no_kubeconfig_and_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
         Access()
 
 
+def plugin_of(folder: Path, script: str) -> dict[str, object]:
+    """A user whose plugin is this shell script, whatever it was before."""
+    plugin = folder / "plugin"
+    plugin.write_text(f"#!/bin/sh\n{script}\n")
+    plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
+    return {"apiVersion": VERSION, "command": str(plugin)}
+
+
+def gives(*, version: str = VERSION, **status: str) -> str:
+    """A line of shell that says what a plugin says."""
+    answer = {"apiVersion": version, "kind": "ExecCredential", "status": status}
+    return f"cat <<'END'\n{json.dumps(answer)}\nEND"
+
+
 async def test_plugin(tmp_path: Path) -> None:
     """Ensures that a credential plugin is run, as kubectl does it."""
-    plugin = tmp_path / "plugin"
-    plugin.write_text(
-        '#!/bin/sh\necho \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",'
-        f'"status":{{"token":"{SECRET}"}}}}\'\n'
-    )
-    plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
-    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}
+    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, gives(token=SECRET)))))
+    assert (await access.load()).api_key == {"BearerToken": f"Bearer {SECRET}"}
+
+
+async def test_plugin_is_told_what_its_kubeconfig_says(tmp_path: Path) -> None:
+    """Ensures that its arguments, its environment and the version that it has to answer in reach it."""
+    script = f'[ "$1 $PLACE" = "get-token there" ] && echo "$KUBERNETES_EXEC_INFO" | grep -q {VERSION} &&'
+    command = plugin_of(tmp_path, f"{script} {gives(token=SECRET)}")
+    command |= {"args": ["get-token"], "env": [{"name": "PLACE", "value": "there"}]}
     access = Access(written(tmp_path, kubeconfig(exec=command)))
     assert (await access.load()).api_key == {"BearerToken": f"Bearer {SECRET}"}
+
+
+async def test_plugin_that_gives_a_certificate(tmp_path: Path) -> None:
+    """Ensures that a certificate and its key are taken as they are, instead of a token."""
+    given = gives(clientCertificateData="a certificate", clientKeyData="a key")
+    config = kubeconfig(exec=plugin_of(tmp_path, given))
+    config["clusters"] = [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]
+    configuration = await Access(written(tmp_path, config)).load()
+    files = Path(configuration.cert_file), Path(configuration.key_file)
+    assert [await asyncio.to_thread(file.read_text) for file in files] == ["a certificate", "a key"]
 
 
 async def test_plugin_that_fails(tmp_path: Path) -> None:
@@ -83,6 +118,52 @@ async def test_plugin_that_fails(tmp_path: Path) -> None:
     access = Access(written(tmp_path, kubeconfig(exec=command)))
     with pytest.raises(Unusable, match=r"the plugin /bin/false of .* gave no credentials"):
         await access.load()
+
+
+@pytest.mark.parametrize("script", ["echo nothing", "echo '[]'", gives(), gives(version="v0", token=SECRET)])
+async def test_plugin_that_gives_what_is_no_credential(tmp_path: Path, script: str) -> None:
+    """Ensures that it is named, and that what it gave is not quoted."""
+    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, script))))
+    with pytest.raises(Unusable, match="gave no credentials") as error:
+        await access.load()
+    assert SECRET not in str(error.value)
+
+
+async def test_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that it is named at the limit, and that nothing of it stays, nor of what it waits for."""
+    monkeypatch.setattr(module, "LOAD_LIMIT", timedelta(seconds=1))
+    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, HANGS))))
+    async with soon("a plugin that hangs is waited for without a limit"):
+        with pytest.raises(TimeoutError, match=r"the plugin .*/plugin of .* gave no credentials within 1 s"):
+            await access.load()
+    assert not left_of(tmp_path), "a plugin that nobody waits for any more goes on running"
+
+
+async def test_plugin_whose_caller_is_cancelled(tmp_path: Path) -> None:
+    """Ensures that it is ended."""
+    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, HANGS))))
+    loading = asyncio.create_task(access.load())
+    async with soon("the plugin is not run"):
+        while not left_of(tmp_path):  # noqa: ASYNC110 - it is another process that says so
+            await asyncio.sleep(0.02)
+    loading.cancel()
+    await asyncio.wait({loading}, timeout=SOON)
+    assert loading.cancelled()
+    assert not left_of(tmp_path), "a plugin that nobody waits for any more goes on running"
+
+
+def left_of(folder: Path) -> list[int]:
+    """The processes of a plugin that hangs which still run, once it has said which they are."""
+    named = folder / "plugin.pids"
+    pids = [int(pid) for pid in named.read_text().split()] if named.exists() else []
+    return [pid for pid in pids if runs(pid)]
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_helm_gets_the_same(tmp_path: Path) -> None:

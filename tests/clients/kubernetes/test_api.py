@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from clients.errors import (
 from clients.kubernetes.access import Access
 from clients.kubernetes.api import APPLY, Api, missing_right
 from tests.clients.kubernetes.conftest import Answer, Server
+from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
+from tests.support.within import soon
 
 FORBIDDEN = (
     'namespaces "x" is forbidden: User "system:serviceaccount:moorage:moorage-worker" cannot delete resource '
@@ -36,13 +39,13 @@ QUOTA = (
 ENDING = "unable to create new content in namespace x because it is being terminated"
 
 
-def api_at(port: int, folder: Path, *, seconds: float = 5) -> Api:
+def api_at(port: int, folder: Path, *, seconds: float = 5, user: dict[str, object] | None = None) -> Api:
     path = folder / "kubeconfig"
     document = {
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "c", "user": {"token": "planted-token"}}],
+        "users": [{"name": "c", "user": user or {"token": "planted-token"}}],
     }
     path.write_text(yaml.safe_dump(document))
     return Api("host cluster h", Access(path), timeout=timedelta(seconds=seconds))
@@ -135,6 +138,65 @@ async def test_credentials_that_ran_out(
         status(401, "Unauthorized")(request) if next(refused, False) else web.json_response({"kind": "Thing"})
     )
     assert await api.call("POST", "/things", "make a thing", body={}) == {"kind": "Thing"}
+
+
+@pytest.fixture
+async def with_plugin(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Api]:
+    """An API whose kubeconfig has a plugin, the one in `tmp_path`, which hangs."""
+    user = {"exec": plugin_of(tmp_path, HANGS)}
+    api = api_at(server[1], tmp_path, user=user)
+    yield api
+    await api.close()
+
+
+async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
+    with_plugin: Api, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that all who wait for credentials are told at the same time, and that the next has them."""
+    monkeypatch.setattr("clients.kubernetes.access.LOAD_LIMIT", timedelta(seconds=1))
+    began = time.monotonic()
+    async with soon("a plugin that hangs is waited for without a limit"):
+        calls = (with_plugin.call("POST", "/things", "make a thing", body={}) for _ in range(5))
+        told = await asyncio.gather(*calls, return_exceptions=True)
+    assert time.monotonic() - began < 3, "each waits until the plugin has been tried for those before it"
+    for error in told:
+        assert isinstance(error, Unreachable), f"a plugin that hangs ends in {error!r}"
+        assert "gave no credentials within 1 s" in error.detail
+        assert not error.ambiguous
+    assert server[0].asked == []
+    plugin_of(tmp_path, gives(token="planted-token"))
+    async with soon("after one that hung no plugin is run any more"):
+        await with_plugin.call("GET", "/things", "read things")
+    assert server[0].asked[0].headers["Authorization"] == "Bearer planted-token"
+
+
+async def test_a_plugin_that_hangs_when_its_token_has_run_out(
+    with_plugin: Api, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that the call is told so, and that nothing is in doubt: it was refused."""
+    plugin_of(tmp_path, gives(token="planted-token"))
+    await with_plugin.call("GET", "/things", "read things")
+    plugin_of(tmp_path, HANGS)
+    monkeypatch.setattr("clients.kubernetes.access.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.api.RELOAD_AFTER", timedelta(0))
+    server[0].answer = status(401, "Unauthorized")
+    async with soon("a plugin that hangs is waited for without a limit"):
+        with pytest.raises(Unreachable, match="gave no credentials within 1 s") as error:
+            await with_plugin.call("POST", "/things", "make a thing", body={})
+    assert not error.value.ambiguous
+
+
+async def test_who_is_cancelled_leaves_the_others_their_credentials(with_plugin: Api, tmp_path: Path) -> None:
+    """Ensures that the plugin goes on for those who wait."""
+    plugin_of(tmp_path, f"sleep 1\n{gives(token='planted-token')}")
+    first = asyncio.create_task(with_plugin.call("GET", "/things", "read things"))
+    other = asyncio.create_task(with_plugin.call("GET", "/things", "read things"))
+    await asyncio.sleep(0.2)
+    first.cancel()
+    await asyncio.wait({first}, timeout=0.5)
+    assert first.cancelled()
+    async with soon("who is cancelled takes the plugin along"):
+        assert await other == {}
 
 
 async def test_an_api_server_that_is_starting_refuses_nobody_for_good(
