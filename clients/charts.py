@@ -3,22 +3,31 @@
 Loaded ones are kept, a few, because a chart is large and every environment of a template uses the same.
 """
 
+import asyncio
 import importlib
-import shutil
 import tempfile
-import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from clients.errors import Rejected, ServerFailed, Unreachable
+from clients.errors import Rejected, Unreachable
 from clients.host import Chart
+from clients.pulling import NotPulled, pull
 
 #: Calls of Helm at once. Each takes a second or two and holds a whole rendered chart: more would only cost.
 THREADS = 4
 #: Loaded charts that are kept; a catalogue has a few versions in use at once.
 KEPT = 4
+#: How long a fetch is waited for, from its beginning and whoever waits: a chart takes a second or two.
+#: Shorter than the 40 s that the command line waits for the API, which asks for charts. Later ones are kept.
+PATIENCE = timedelta(seconds=30)
+#: How long a failure is the answer for all who ask: it spares a repository that is down the many steps that
+#: try again, and costs hardly anything once it is back.
+REMEMBERED = timedelta(seconds=10)
 
 
 def sdk() -> ModuleType:
@@ -27,87 +36,137 @@ def sdk() -> ModuleType:
 
 
 class Charts:
-    """A store of charts for the life of a process. Its methods block; they may be called from any thread."""
+    """A store of charts for the life of a process, in one event loop.
+
+    All who want a chart wait for the same fetch, and hold no thread meanwhile. No chart waits for a
+    repository that is not its own.
+    """
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
         self._loaded: OrderedDict[Chart, Any] = OrderedDict()
-        self._lock = threading.Lock()
-        self._fetching: dict[Chart, threading.Lock] = {}
+        self._fetches: dict[Chart, _Fetch] = {}
+        # Each pull is a process of 70 MB: one at a time from each repository, of which there are few.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Reading is the processor's work, and apart from Helm's calls: no uninstall waits for a chart.
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="charts")
 
-    def close(self) -> None:
-        """Forget all charts, and remove what was downloaded."""
-        with self._lock:
-            self._loaded.clear()
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder = None
+    async def close(self) -> None:
+        """Forget all charts, and end what is being fetched: a repository that hangs does not hold up this.
 
-    def load(self, system: str, chart: Chart) -> Any:
-        """The chart, a `helm_python.Chart`. Raises a `ClientError` that says why it is not to be had."""
-        with self._lock:
-            if chart in self._loaded:
-                self._loaded.move_to_end(chart)
-                return self._loaded[chart]
-            one_at_a_time = self._fetching.setdefault(chart, threading.Lock())
-        with one_at_a_time:
-            with self._lock:
-                if chart in self._loaded:
-                    return self._loaded[chart]
-            loaded = self._fetch(system, chart)
-            with self._lock:
-                self._loaded[chart] = loaded
-                while len(self._loaded) > KEPT:
-                    # Not closed here: another thread may be installing it. It goes with its last user.
-                    self._loaded.popitem(last=False)
-            return loaded
+        A pull is a process: it is killed, and its folder removed. The read of a local file ends by itself.
+        """
+        tasks = [fetch.task for fetch in self._fetches.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._reading.shutdown(wait=False, cancel_futures=True)
+        self._loaded.clear()
 
-    def _fetch(self, system: str, chart: Chart) -> Any:
-        operation = f"load chart {chart.name} {chart.version}"
-        helm = sdk()
-        repository = chart.repository or ""
-        if repository.startswith(("http://", "https://", "oci://")):
-            path = self._download(system, operation, chart)
+    async def load(self, system: str, chart: Chart) -> Any:
+        """The chart, a `helm_python.Chart`. Rejected if it is not to be had, Unreachable if nobody knows yet.
+
+        It waits no longer than `PATIENCE`. Cancelled, it ends at once; the fetch goes on, for others.
+        """
+        if chart in self._loaded:
+            self._loaded.move_to_end(chart)
+            return self._loaded[chart]
+        fetch = self._fetches.get(chart) or self._begin(chart)
+        now = asyncio.get_running_loop().time()
+        # Not awaited itself: who is cancelled must not cancel it for the others.
+        await asyncio.wait({fetch.task}, timeout=max(0.0, fetch.overdue_at - now))
+        if fetch.task.done():
+            found = fetch.task.result()
         else:
-            file = f"{chart.name}-{chart.version}.tgz"
-            path = Path(repository, file) if repository else Path(chart.name).expanduser()
-            if not path.exists():
-                raise Rejected(system, operation, f"there is no chart at {path}")
-        try:
-            loaded = helm.Chart.load(path)
-        except helm.HelmError as error:
-            raise Rejected(system, operation, f"it is no chart: {error}") from None
-        if _plain(loaded.version) != _plain(chart.version):
-            detail = f"the chart at {chart.name} is of version {loaded.version}, not {chart.version}"
-            raise Rejected(system, operation, detail)
-        return loaded
-
-    def _download(self, system: str, operation: str, chart: Chart) -> Path:
-        repository = (chart.repository or "").rstrip("/")
-        with self._lock:
-            self._folder = self._folder or Path(tempfile.mkdtemp(prefix="moorage-charts-"))
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
-        helm = sdk()
-        try:
-            if repository.startswith("oci://"):
-                helm.pull(f"{repository}/{chart.name}", version=chart.version, destination=folder)
-            else:
-                helm.pull(chart.name, repo_url=repository, version=chart.version, destination=folder)
-        except helm.HelmError as error:
-            raise _not_fetched(system, operation, chart, " ".join(str(error).split())) from None
-        found = next(folder.glob("*.tgz"), None)
-        if found is None:
-            raise ServerFailed(system, operation, f"{repository} gave no chart", status=502, ambiguous=False)
+            where = chart.repository or chart.name
+            detail = f"the chart repository {where} gives no answer within {PATIENCE.total_seconds():g} s"
+            found = _NotHad(Unreachable, detail)
+        if isinstance(found, _NotHad):
+            raise found.kind(system, f"load chart {chart.name} {chart.version}", found.detail)
         return found
 
+    def _begin(self, chart: Chart) -> "_Fetch":
+        overdue_at = asyncio.get_running_loop().time() + PATIENCE.total_seconds()
+        self._fetches[chart] = _Fetch(asyncio.create_task(self._fetched(chart)), overdue_at)
+        return self._fetches[chart]
 
-def _not_fetched(system: str, operation: str, chart: Chart, text: str) -> Rejected | Unreachable:
+    async def _fetched(self, chart: Chart) -> "Any | _NotHad":
+        """The chart, which is then kept, or why there is none, which is remembered for a while."""
+        try:
+            loaded = await self._fetch(chart)
+        except BaseException:
+            # Closed in its middle, or a fault of ours: nothing that the next one has to hear.
+            del self._fetches[chart]
+            raise
+        if isinstance(loaded, _NotHad):
+            loop = asyncio.get_running_loop()
+            loop.call_later(REMEMBERED.total_seconds(), self._fetches.pop, chart, None)
+            return loaded
+        del self._fetches[chart]
+        self._loaded[chart] = loaded
+        while len(self._loaded) > KEPT:
+            # Not closed here: a thread may be installing it. It goes with its last user.
+            self._loaded.popitem(last=False)
+        return loaded
+
+    async def _fetch(self, chart: Chart) -> "Any | _NotHad":
+        repository = chart.repository or ""
+        if not repository.startswith(("http://", "https://", "oci://")):
+            return await self._read(chart, _place(repository, chart))
+        with tempfile.TemporaryDirectory(prefix="moorage-chart-") as folder:
+            try:
+                async with self._turns[repository]:
+                    archive = await pull(repository.rstrip("/"), chart.name, chart.version, Path(folder))
+            except NotPulled as error:
+                return _not_pulled(chart, " ".join(str(error).split()))
+            return await self._read(chart, archive)
+
+    async def _read(self, chart: Chart, path: Path) -> "Any | _NotHad":
+        return await asyncio.get_running_loop().run_in_executor(self._reading, _read, chart, path)
+
+
+@dataclass(frozen=True)
+class _NotHad:
+    """Why a chart is not to be had: the same for all who asked, each of whom raises an error of its own."""
+
+    kind: type[Rejected] | type[Unreachable]
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """A fetch that all wait for who want the chart; `overdue_at` by the event loop's clock."""
+
+    task: "asyncio.Task[Any | _NotHad]"
+    overdue_at: float
+
+
+def _place(folder: str, chart: Chart) -> Path:
+    """Where a chart is that need not be pulled."""
+    return Path(folder, f"{chart.name}-{chart.version}.tgz") if folder else Path(chart.name).expanduser()
+
+
+def _read(chart: Chart, path: Path) -> "Any | _NotHad":
+    """The chart of that version at `path`. It blocks."""
+    if not path.exists():
+        return _NotHad(Rejected, f"there is no chart at {path}")
+    helm = sdk()
+    try:
+        loaded = helm.Chart.load(path)
+    except helm.HelmError as error:
+        return _NotHad(Rejected, f"it is no chart: {error}")
+    if _plain(loaded.version) != _plain(chart.version):
+        detail = f"the chart at {chart.name} is of version {loaded.version}, not {chart.version}"
+        return _NotHad(Rejected, detail)
+    return loaded
+
+
+def _not_pulled(chart: Chart, text: str) -> _NotHad:
     """Why a repository did not give a chart: it has none such, or it could not be asked."""
     unknown = ("not found", "no chart version", "no chart name", "MANIFEST_UNKNOWN", "improper constraint")
     if any(words in text for words in unknown) and "no such host" not in text:
         detail = f"{chart.repository} has no version {chart.version} of the chart {chart.name}"
-        return Rejected(system, operation, detail)
-    return Unreachable(system, operation, f"the chart repository {chart.repository}: {text}")
+        return _NotHad(Rejected, detail)
+    return _NotHad(Unreachable, f"the chart repository {chart.repository}: {text}")
 
 
 def _plain(version: str) -> str:

@@ -1,11 +1,11 @@
 """Helm, as far as a host cluster needs it, behind an interface small enough to swap.
 
-Behind it is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of their own. No
-call waits for what it makes to start: Helm's own wait hides why something does not.
+Behind it is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of their own, and
+charts are fetched before, without any. No call waits for what it makes to start: Helm's own wait hides why
+something does not.
 """
 
 import asyncio
-import functools
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,9 @@ class Helm(Protocol):
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
-        """Install, without waiting for the start. Cancelled, it cancels Helm and returns when that has ended.
+        """Install, without waiting for the start.
+
+        Cancelled, it cancels Helm and returns when that has ended; at once where that has not begun.
 
         AlreadyExists if there is a release of that name in any status. Rejected for a chart that is not to be
         had, or that will not take the values.
@@ -68,20 +70,17 @@ class HelmSdk:
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
-        operation = f"install release {name}"
-        await self._run(operation, functools.partial(self._charts.load, self._system, chart))
-        cancelling = await self._run(operation, lambda: sdk().HelmContext())
+        loaded = await self._charts.load(self._system, chart)
+        cancelling = sdk().HelmContext()
 
         def install() -> None:
-            # Loaded within the same thread: kept in memory, so this is a look-up.
-            loaded = self._charts.load(self._system, chart)
             with sdk().Config(namespace=namespace, **self._access.helm()) as config:
                 config.install(
                     loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
                 )
 
         try:
-            await self._run(operation, install, cancel=cancelling.cancel)
+            await self._run(f"install release {name}", install, cancel=cancelling.cancel)
         finally:
             cancelling.close()
 
@@ -94,9 +93,9 @@ class HelmSdk:
 
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
         operation = f"check the values of chart {chart.name} {chart.version}"
+        loaded = await self._charts.load(self._system, chart)
 
         def check() -> None:
-            loaded = self._charts.load(self._system, chart)
             loaded.validate_schema(dict(values))
             if problem := unknown_kubernetes(values, loaded.values):
                 raise Rejected(self._system, operation, problem)
@@ -106,8 +105,9 @@ class HelmSdk:
     async def render(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
     ) -> Mapping[str, str]:
+        loaded = await self._charts.load(self._system, chart)
+
         def render() -> dict[str, str]:
-            loaded = self._charts.load(self._system, chart)
             manifests: dict[str, str] = loaded.render(dict(values), name=name, namespace=namespace)
             return manifests
 
@@ -116,13 +116,19 @@ class HelmSdk:
     async def _run(
         self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
     ) -> _T:
-        """Make the call in a thread. When cancelled, see it to its end: a thread cannot be left behind."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        """Make the call in a thread. When cancelled, see it to its end: a thread cannot be left behind.
+
+        One that still waits for a thread is not made any more.
+        """
+        job = self._threads.submit(call)
+        running = asyncio.wrap_future(job)
         cancelled = False
         while not running.done():
             try:
                 await asyncio.wait({running})
             except asyncio.CancelledError:
+                if job.cancel():
+                    raise
                 cancelled = True
                 if cancel is not None:
                     cancel()

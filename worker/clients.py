@@ -45,8 +45,9 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         hosts: dict[str, Host] = {}
         # What is costly about Helm is shared by all hosts. Neither takes anything before its first use.
         charts, threads = Charts(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
-        closing.callback(charts.close)
+        # Calls that run are seen to their end. Fetches are ended, before: a repository may never answer.
         closing.callback(threads.shutdown)
+        closing.push_async_callback(charts.close)
         for name, cluster in settings.hosts.items():
             hosts[name] = _host(name, cluster, charts, threads)
             closing.push_async_callback(hosts[name].close)

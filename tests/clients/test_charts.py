@@ -1,10 +1,10 @@
 """Charts from a folder, a path and an HTTP repository, and values that they refuse; through Helm."""
 
+import asyncio
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import helm_python
@@ -61,45 +61,45 @@ def repository(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def charts() -> Iterator[Charts]:
+async def charts() -> AsyncIterator[Charts]:
     charts = Charts()
     yield charts
-    charts.close()
+    await charts.close()
 
 
-def test_from_a_folder_and_a_path(charts: Charts, folder: Path) -> None:
+async def test_from_a_folder_and_a_path(charts: Charts, folder: Path) -> None:
     """Ensures that a folder serves as a repository, and that a path alone will do."""
-    assert charts.load("h", Chart(str(folder), "dock", "1.2.3")).name == "dock"
-    assert charts.load("h", Chart(None, str(folder / "source" / "dock"), "v1.2.3")).name == "dock"
+    assert (await charts.load("h", Chart(str(folder), "dock", "1.2.3"))).name == "dock"
+    assert (await charts.load("h", Chart(None, str(folder / "source" / "dock"), "v1.2.3"))).name == "dock"
 
 
-def test_fetched_once(charts: Charts, repository: str) -> None:
+async def test_fetched_once(charts: Charts, repository: str) -> None:
     """Ensures that five at once download it once."""
-    with ThreadPoolExecutor(5) as threads:
-        loaded = list(threads.map(lambda _: charts.load("h", Chart(repository, "dock", "1.2.3")), range(5)))
+    chart = Chart(repository, "dock", "1.2.3")
+    loaded = await asyncio.gather(*(charts.load("h", chart) for _ in range(5)))
     assert len({id(each) for each in loaded}) == 1
     assert [path for path in _Files.asked if path.endswith(".tgz")] == ["/dock-1.2.3.tgz"]
 
 
-def test_no_such_version(charts: Charts, repository: str, folder: Path) -> None:
+async def test_no_such_version(charts: Charts, repository: str, folder: Path) -> None:
     """Ensures that a version that is not there is told in one sentence, wherever it is looked for."""
     with pytest.raises(Rejected, match=r"has no version 9\.9\.9 of the chart dock"):
-        charts.load("h", Chart(repository, "dock", "9.9.9"))
+        await charts.load("h", Chart(repository, "dock", "9.9.9"))
     with pytest.raises(Rejected, match="there is no chart at"):
-        charts.load("h", Chart(str(folder), "dock", "9.9.9"))
+        await charts.load("h", Chart(str(folder), "dock", "9.9.9"))
     with pytest.raises(Rejected, match=r"is of version 1\.2\.3, not 9\.9\.9"):
-        charts.load("h", Chart(None, str(folder / "source" / "dock"), "9.9.9"))
+        await charts.load("h", Chart(None, str(folder / "source" / "dock"), "9.9.9"))
 
 
-def test_no_such_repository(charts: Charts) -> None:
+async def test_no_such_repository(charts: Charts) -> None:
     """Ensures that a repository that does not answer is worth another try."""
     with pytest.raises(Unreachable, match="chart repository http://127"):
-        charts.load("h", Chart("http://127.0.0.1:1", "dock", "1.2.3"))
+        await charts.load("h", Chart("http://127.0.0.1:1", "dock", "1.2.3"))
 
 
-def test_values_that_the_schema_refuses(charts: Charts, folder: Path) -> None:
+async def test_values_that_the_schema_refuses(charts: Charts, folder: Path) -> None:
     """Ensures that path and reason of each are told."""
-    chart = charts.load("h", Chart(str(folder), "dock", "1.2.3"))
+    chart = await charts.load("h", Chart(str(folder), "dock", "1.2.3"))
     with pytest.raises(helm_python.HelmValuesError) as error:
         chart.validate_schema({"size": 5, "depth": 1})
     found = understood("h", "check", error.value)

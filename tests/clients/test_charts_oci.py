@@ -22,19 +22,23 @@ CONFIG = "application/vnd.cncf.helm.config.v1+json"
 CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 #: Go takes the authorities that it trusts from this variable, once, so the pull has a process of its own.
 PULL = """
+import asyncio
 import sys
 from clients.charts import Charts
 from clients.errors import ClientError
 from clients.host import Chart
 
-charts = Charts()
-try:
-    chart = charts.load("h", Chart(sys.argv[1], "dock", sys.argv[2]))
-    print(chart.name, chart.version)
-except ClientError as error:
-    print(type(error).__name__, error)
-finally:
-    charts.close()
+async def pull():
+    charts = Charts()
+    try:
+        chart = await charts.load("h", Chart(sys.argv[1], "dock", sys.argv[2]))
+        print(chart.name, chart.version)
+    except ClientError as error:
+        print(type(error).__name__, error)
+    finally:
+        await charts.close()
+
+asyncio.run(pull())
 """
 
 

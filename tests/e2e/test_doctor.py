@@ -62,16 +62,16 @@ async def test_the_right_to_delete_volumes_is_missed_before_anything_is_made(
     assert stand_ins.holds(name) == {}
 
 
-def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) -> None:
+async def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) -> None:
     charts = Charts()
     try:
         for template in load_catalogue(STARTER_TEMPLATES).offered_to([], everything=True):
             repository = cluster.chart_repository or template.chart.repository
-            chart = charts.load("h", Chart(repository, template.chart.name, template.chart.version))
+            chart = await charts.load("h", Chart(repository, template.chart.name, template.chart.version))
             chart.validate_schema(template.values)
             assert chart.render(template.values, name="x", namespace="x"), template.name
     finally:
-        charts.close()
+        await charts.close()
 
 
 async def _checked(kubeconfig: Path) -> str:

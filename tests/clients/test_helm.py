@@ -1,0 +1,122 @@
+"""Calls of Helm in their few threads: which wait for which, and what becomes of one that is cancelled."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from clients.charts import THREADS, Charts
+from clients.errors import Denied, Unreachable
+from clients.helm import HelmSdk
+from clients.host import Chart
+from clients.kubernetes.access import Access, Unusable
+from tests.clients.kubernetes.test_access import kubeconfig
+from tests.support.within import SOON, soon
+
+
+class Gate:
+    """In place of credentials: each call of Helm stands here, in its thread, until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.came = threading.Semaphore(0)
+        self.calls = 0
+        self.open = threading.Event()
+
+    def helm(self) -> dict[str, Any]:
+        self.calls += 1
+        self.came.release()
+        self.open.wait()
+        raise Unusable("this is all that was to be seen")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+@pytest.fixture
+def gate(one_thread: ThreadPoolExecutor) -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+@pytest.fixture
+def helm(gate: Gate, one_thread: ThreadPoolExecutor) -> HelmSdk:
+    return HelmSdk("host cluster h", cast(Access, gate), cast(Charts, None), one_thread)
+
+
+@pytest.fixture
+async def running(gate: Gate, helm: HelmSdk) -> asyncio.Task[None]:
+    """An uninstall that is under way, in the only thread."""
+    running = asyncio.create_task(helm.uninstall("n", "running"))
+    assert await asyncio.to_thread(gate.came.acquire, timeout=SOON)
+    return running
+
+
+async def test_one_that_waits_for_a_thread_is_not_made_when_it_is_cancelled(
+    gate: Gate, helm: HelmSdk, running: asyncio.Task[None]
+) -> None:
+    waiting = asyncio.create_task(helm.uninstall("n", "waiting"))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await asyncio.wait({waiting}, timeout=2)
+    assert waiting.cancelled(), "it waits for a thread although nobody wants it any more"
+    gate.open.set()
+    for last in (running, asyncio.create_task(helm.uninstall("n", "last"))):
+        with pytest.raises(Denied):
+            await last
+    assert gate.calls == 2, "it was made all the same, after its caller had gone"
+
+
+async def test_one_that_runs_is_seen_to_its_end_when_it_is_cancelled(
+    gate: Gate, running: asyncio.Task[None]
+) -> None:
+    for _ in range(2):
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.2)
+        assert not running.done(), "it is left behind in its thread"
+    gate.open.set()
+    await asyncio.wait({running}, timeout=SOON)
+    assert running.cancelled()
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[str]:
+    """A chart repository that takes connections and says nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+async def test_a_chart_repository_that_hangs_holds_up_no_uninstall(silent: str, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(kubeconfig()))
+    charts = Charts()
+    with ThreadPoolExecutor(THREADS) as threads:
+        helm = HelmSdk("host cluster h", Access(path), charts, threads)
+        waiting = [
+            asyncio.create_task(helm.check(Chart(silent, f"dock-{number}", "1.2.3"), {}))
+            for number in range(2 * THREADS)
+        ]
+        await asyncio.sleep(0.1)
+        # Nobody listens at that host, which is told at once: when it is told, Helm has had its turn.
+        with pytest.raises(Unreachable, match="refused"):
+            async with soon("an uninstall waits for a chart repository"):
+                await helm.uninstall("n", "x")
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
+        await charts.close()
