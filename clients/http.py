@@ -39,6 +39,10 @@ KEEP_ALIVE = timedelta(seconds=30)
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 #: Longest answer that is read: the largest legitimate ones are pages of lists and bootstrap manifests.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+#: How much longer than its timeout a whole call may take, for connecting and for reading a large answer:
+#: httpx counts the timeout anew for each piece, and one who trickles would hold a turn for ever. Shorter than
+#: a life settles beyond the longest timeout (`worker.settings`, 15 s): when it looks, the call is over.
+WHOLE_BEYOND_TIMEOUT = timedelta(seconds=10)
 
 #: Methods that change nothing: a lost answer to one of them leaves nothing in doubt.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -80,6 +84,7 @@ class HttpSystem:
         self.timeout = timeout
         self._explain = explain
         self._classify = classify
+        self._whole = (timeout + WHOLE_BEYOND_TIMEOUT).total_seconds()
         self._turn = asyncio.Semaphore(MAX_CALLS)
         self._http = httpx.AsyncClient(
             base_url=base_url,
@@ -123,19 +128,23 @@ class HttpSystem:
     ) -> Answer:
         """Make one call and return its answer if that is a 2xx; raise a `ClientError` for all else.
 
-        `body` is sent as JSON; `content` as it is, for who has to know the very bytes.
+        It takes at most `timeout` and `WHOLE_BEYOND_TIMEOUT`, and before it waits no longer than that for its
+        turn. `body` is sent as JSON; `content` as it is, for who has to know the very bytes.
         `operation` says in a few words what is being done ("create project demo"); it appears in errors.
         """
+        await self._take_turn(operation)
         try:
             async with (
-                self._turn,
+                asyncio.timeout(self._whole),
                 self._http.stream(
                     method, path, params=query, json=body, content=content, headers=headers
                 ) as response,
             ):
                 answer = Answer(response.status_code, response.headers, await self._read(response, operation))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable(method, operation, error) from error
+        finally:
+            self._turn.release()
         if not 200 <= answer.status < 300:
             raise self._failure(method, operation, answer)
         return answer
@@ -164,6 +173,15 @@ class HttpSystem:
                 ambiguous=method not in _SAFE_METHODS,
             ) from error
 
+    async def _take_turn(self, operation: str) -> None:
+        """Wait for one of the turns. Unreachable, with nothing sent, if those who have them keep them."""
+        try:
+            async with asyncio.timeout(self._whole):
+                await self._turn.acquire()
+        except TimeoutError:
+            detail = f"{MAX_CALLS} earlier calls still wait for its answers, after {self._whole:g} s"
+            raise Unreachable(self.system, operation, detail) from None
+
     async def _read(self, response: httpx.Response, operation: str) -> bytes:
         content = bytearray()
         async for chunk in response.aiter_bytes():
@@ -177,10 +195,12 @@ class HttpSystem:
                 )
         return bytes(content)
 
-    def _unreachable(self, method: str, operation: str, error: httpx.HTTPError) -> ClientError:
+    def _unreachable(self, method: str, operation: str, error: httpx.HTTPError | TimeoutError) -> ClientError:
         never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         if isinstance(error, httpx.TimeoutException):
             detail = f"no answer within {self.timeout.total_seconds():g} s"
+        elif isinstance(error, TimeoutError):
+            detail = f"no whole answer within {self._whole:g} s"
         elif isinstance(error, httpx.ConnectError):
             detail = f"cannot connect to {self._http.base_url.host}"
         else:
