@@ -112,6 +112,18 @@ async def test_plugin_that_gives_a_certificate(tmp_path: Path) -> None:
     assert [await asyncio.to_thread(file.read_text) for file in files] == ["a certificate", "a key"]
 
 
+async def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
+    """Ensures that a certificate in a file is looked for where the kubeconfig is, as kubectl does it."""
+    (tmp_path / "ca.pem").write_text("an authority")
+    config = kubeconfig()
+    config["clusters"] = [
+        {"name": "c", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority": "ca.pem"}}
+    ]
+    configuration = await Access(written(tmp_path, config)).load()
+    assert configuration.ssl_ca_cert == str(tmp_path / "ca.pem")
+    assert configuration.api_key == {"BearerToken": f"Bearer {SECRET}"}
+
+
 async def test_plugin_that_fails(tmp_path: Path) -> None:
     """Ensures that a plugin that gives nothing is named."""
     command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/false"}
