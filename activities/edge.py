@@ -15,6 +15,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities import progress
 from activities.errors import translate
 from activities.progress import Progress
+from clients.lateness import begin_nothing_once
 from contracts.activities import Waiting
 from contracts.environment import Receipt
 
@@ -36,8 +37,10 @@ class _Edge(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
         again = info.attempt > 1
-        current = Progress(time_left=_time_left(info), kept=_kept(info))
+        current = Progress(time_left=_time_left(info), silence=info.heartbeat_timeout, kept=_kept(info))
         progress.enter(current)
+        # What Temporal has timed out is tried again or undone by others: nothing is begun beside them.
+        begin_nothing_once(current.is_late)
         # A task of its own: the worker cancels the one that awaits here, and so never the step itself.
         body = asyncio.create_task(self.next.execute_activity(input))
         try:
@@ -63,7 +66,10 @@ async def _see_through(body: asyncio.Task[Any], current: Progress, interval: flo
                 task.uncancel()
             details = activity.cancellation_details()
             # All but the workflow's wish (a stopping worker, a pause, a reset) is to be taken up again.
-            current.stop(final=details is not None and details.cancel_requested)
+            current.stop(
+                final=details is not None and details.cancel_requested,
+                given_up=details is not None and (details.not_found or details.timed_out),
+            )
         else:
             if not body.done():
                 current.beat()

@@ -83,7 +83,7 @@ class Identity(IdentityStep):
         await self._delete(group)
         raise NotYet(
             System.IDENTITY_PROVIDER,
-            f"The {System.IDENTITY_PROVIDER} has just made group {group.display_name}, and does not find it by "
+            f"The {System.IDENTITY_PROVIDER} has made group {group.display_name}, and does not find it by "
             "its externalId",
             "See that it keeps the externalId of groups, and that its filter finds them by it",
             ambiguous=True,

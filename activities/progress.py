@@ -5,6 +5,7 @@ cancelled or its worker stops; everything else runs to its end, so that what hap
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
@@ -34,25 +35,41 @@ _T = TypeVar("_T")
 class Progress:
     """How one running activity stands: what it waits for, whether it was told to stop, when it must end."""
 
-    def __init__(self, *, time_left: timedelta | None, kept: str = "") -> None:
+    def __init__(
+        self, *, time_left: timedelta | None, silence: timedelta | None = None, kept: str = ""
+    ) -> None:
         self.waiting_for = ""
         self.kept = kept
         self.final = False
-        self._deadline: float | None = None
+        now = time.monotonic()
+        self._ends, self._deadline = math.inf, math.inf
         if time_left is not None:
             last_words = min(LAST_WORDS, time_left * LAST_WORDS_SHARE)
-            self._deadline = time.monotonic() + (time_left - last_words).total_seconds()
+            self._ends = now + time_left.total_seconds()
+            self._deadline = self._ends - last_words.total_seconds()
+        #: How long it may be silent before Temporal takes its worker for dead, and until when that is.
+        self._silence = silence.total_seconds() if silence is not None else math.inf
+        self._alive_until = now + self._silence
+        self._given_up = False
         self._stop_waiting = asyncio.Event()
         self._stop_calling = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
 
     def beat(self) -> None:
         """Tell Temporal that the activity is alive, and what it waits for."""
+        if self.is_late():
+            # A process that was halted for so long: once it was taken for dead, it stays so.
+            self._given_up = True
+        self._alive_until = time.monotonic() + self._silence
         activity.heartbeat(Waiting(waiting_for=self.waiting_for, kept=self.kept))
 
-    def stop(self, *, final: bool) -> None:
-        """Stop at the next wait. `final`: the workflow has asked for it, so that nobody tries again."""
+    def stop(self, *, final: bool, given_up: bool = False) -> None:
+        """Stop at the next wait. `final`: the workflow has asked for it, so that nobody tries again.
+
+        `given_up`: Temporal knows nothing of this try any more.
+        """
         self.final = self.final or final
+        self._given_up = self._given_up or given_up
         self._stop_waiting.set()
         self._stop_calling.set()
 
@@ -80,7 +97,11 @@ class Progress:
 
     def is_over(self) -> bool:
         """Whether the activity's time is up but for its last words."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        return time.monotonic() >= self._deadline
+
+    def is_late(self) -> bool:
+        """Whether Temporal has given this try up by now: it may be tried again, or undone, by others."""
+        return self._given_up or time.monotonic() >= min(self._ends, self._alive_until)
 
     async def pause(self, seconds: float) -> None:
         """Wait so long; Interrupted at once when told to stop, or when the worker begins to."""

@@ -24,6 +24,7 @@ from clients.errors import (
 from clients.host import Chart
 from clients.kubernetes.access import Access, Unusable
 from clients.kubernetes.api import missing_right
+from clients.lateness import lateness, require_time
 
 _T = TypeVar("_T")
 
@@ -70,26 +71,34 @@ class HelmSdk:
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
+        operation = f"install release {name}"
         loaded = await self._charts.load(self._system, chart)
         cancelling = sdk().HelmContext()
 
+        is_late = lateness()
+
         def install() -> None:
+            # In the thread: the wait for one may have taken all the time there was.
+            require_time(self._system, operation, is_late)
             with sdk().Config(namespace=namespace, **self._access.helm()) as config:
                 config.install(
                     loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
                 )
 
         try:
-            await self._run(f"install release {name}", install, cancel=cancelling.cancel)
+            await self._run(operation, install, cancel=cancelling.cancel)
         finally:
             cancelling.close()
 
     async def uninstall(self, namespace: str, name: str) -> None:
+        operation, is_late = f"uninstall release {name}", lateness()
+
         def uninstall() -> None:
+            require_time(self._system, operation, is_late)
             with sdk().Config(namespace=namespace, **self._access.helm()) as config:
                 config.uninstall(name)
 
-        await self._run(f"uninstall release {name}", uninstall)
+        await self._run(operation, uninstall)
 
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
         operation = f"check the values of chart {chart.name} {chart.version}"

@@ -26,6 +26,7 @@ from clients.errors import (
     Unintelligible,
     Unreachable,
 )
+from clients.lateness import require_time
 
 #: Time to get a connection: a system that does not even accept one within this is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -134,6 +135,8 @@ class HttpSystem:
         """
         await self._take_turn(operation)
         try:
+            if method not in _SAFE_METHODS:
+                require_time(self.system, operation)
             async with (
                 asyncio.timeout(self._whole),
                 self._http.stream(

@@ -30,6 +30,7 @@ from clients.errors import (
 )
 from clients.http import retry_after
 from clients.kubernetes.access import Access, Unusable
+from clients.lateness import require_time
 
 #: Time to get a connection: an API server that does not even accept one within this is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -153,6 +154,8 @@ class Api:
         content: str,
     ) -> tuple[int, Mapping[str, str], str]:
         client = self._client or await self._connect(operation)
+        if method not in _SAFE_METHODS:
+            require_time(self.system, operation)
         headers = {"Accept": accept, "Content-Type": content}
         try:
             _, url, headers, sent, _ = await client.param_serialize(

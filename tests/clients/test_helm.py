@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from clients.charts import THREADS, Charts
-from clients.errors import Denied, Unreachable
+from clients.errors import Denied, TooLate, Unreachable
 from clients.helm import HelmSdk
 from clients.host import Chart
 from clients.kubernetes.access import Access, Unusable
+from clients.lateness import begin_nothing_once
 from tests.clients.kubernetes.test_access import kubeconfig
 from tests.support.within import SOON, soon
 
@@ -73,6 +74,26 @@ async def test_one_that_waits_for_a_thread_is_not_made_when_it_is_cancelled(
         with pytest.raises(Denied):
             await last
     assert gate.calls == 2, "it was made all the same, after its caller had gone"
+
+
+async def test_one_whose_time_was_over_before_it_got_a_thread_is_not_made(
+    gate: Gate, helm: HelmSdk, running: asyncio.Task[None]
+) -> None:
+    late = False
+
+    async def uninstall_in_time() -> None:
+        begin_nothing_once(lambda: late)
+        await helm.uninstall("n", "waiting")
+
+    waiting = asyncio.create_task(uninstall_in_time())
+    await asyncio.sleep(0.1)
+    late = True
+    gate.open.set()
+    with pytest.raises(TooLate):
+        await waiting
+    with pytest.raises(Denied):
+        await running
+    assert gate.calls == 1, "it was made although its caller's time was over"
 
 
 async def test_one_that_runs_is_seen_to_its_end_when_it_is_cancelled(

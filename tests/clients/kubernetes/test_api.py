@@ -20,11 +20,13 @@ from clients.errors import (
     Rejected,
     ServerFailed,
     Throttled,
+    TooLate,
     Unintelligible,
     Unreachable,
 )
 from clients.kubernetes.access import Access
 from clients.kubernetes.api import APPLY, Api, missing_right
+from clients.lateness import begin_nothing_once
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
 from tests.support.within import soon
@@ -114,6 +116,20 @@ async def test_refusals(
     with pytest.raises(kind) as error:
         await api.call("GET", "/things", "read things")
     assert not error.value.ambiguous
+
+
+async def test_no_change_is_begun_when_it_is_late(api: Api, server: tuple[Server, int]) -> None:
+    """Ensures that a change whose time is over is not sent, and that one may still look."""
+    server[0].answer = lambda _: web.json_response({})
+
+    async def late() -> None:
+        begin_nothing_once(lambda: True)
+        with pytest.raises(TooLate):
+            await api.call("POST", "/api/v1/namespaces", "create namespace x", body={})
+        await api.get("/version", "read version")
+
+    await asyncio.create_task(late())
+    assert [asked.method for asked in server[0].asked] == ["GET"]
 
 
 async def test_throttled(api: Api, server: tuple[Server, int]) -> None:
