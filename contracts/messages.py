@@ -10,7 +10,7 @@ TASK_QUEUE = "moorage"
 
 
 def undo_queue(task_queue: str) -> str:
-    """Where undos and inspections are taken from: no crowd of steps that wait holds up what takes away."""
+    """Where undos, inspections and last words are taken from: no crowd of steps that wait holds up an end."""
     return f"{task_queue}-undo"
 
 

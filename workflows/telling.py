@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import NoticeActivities, TrailActivities
     from contracts.environment import Outcome
-    from contracts.messages import Pace
+    from contracts.messages import Pace, undo_queue
     from contracts.notices import Account, Notice, NoticeKind
 
 from workflows.problems import problem_of
@@ -56,6 +56,7 @@ class Teller:
             await workflow.execute_activity_method(
                 TrailActivities.keep,
                 self._account(),
+                task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=LAST_WORDS,
                 schedule_to_close_timeout=LAST_WORDS,
                 heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -71,6 +72,7 @@ class Teller:
             result = await workflow.execute_activity_method(
                 NoticeActivities.send,
                 notice,
+                task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=ATTEMPT,
                 schedule_to_close_timeout=NOTICE_LIMIT,
                 heartbeat_timeout=self._pace.heartbeat_timeout,

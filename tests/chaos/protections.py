@@ -79,6 +79,13 @@ PROTECTIONS = (
         OUTCOMES, "holds_another",
     ),
     Protection(
+        "2", "steps that wait hold up no undo", "workflows/saga.py",
+        "                task_queue=undo_queue(workflow.info().task_queue),\n"
+        "                start_to_close_timeout=self._pace.longest_undo,\n",
+        "                start_to_close_timeout=self._pace.longest_undo,\n",
+        OUTCOMES, "hold_up_no_undo",
+    ),
+    Protection(
         "3", "a cancellation does not end the undo: not one shield, but a loop", "workflows/environment.py",
         "                if task := asyncio.current_task():\n                    task.uncancel()\n"
         "                self._notice_cancellation()\n",
@@ -120,6 +127,21 @@ PROTECTIONS = (
         "tests/chaos/test_ambiguous.py", "undo_has_looked and project",
     ),
     Protection(
+        "4", "an inspection that began too soon does not count", "workflows/saga.py",
+        "            settled = not workflow.patched(LOOKED_TOO_SOON)\n", "            settled = True\n",
+        OUTCOMES, "began_too_soon",
+    ),
+    Protection(
+        "4", "what Temporal has given up begins nothing more", "clients/http.py",
+        "                require_time(self.system, operation)\n", "                pass\n",
+        "tests/activities/test_lateness.py", "slow",
+    ),
+    Protection(
+        "4", "nobody is let in by a group that the undo would not find", "activities/identity.py",
+        "            await self._wait_until_found(group, environment)\n", "",
+        "tests/activities/test_identity.py", "nobody_is_let_in",
+    ),
+    Protection(
         "4", "what had no answer is in doubt", "workflows/problems.py",
         "    return details is None or details.in_doubt\n", "    return False\n",
         "tests/chaos/test_ambiguous.py", "undo_has_looked and project",
@@ -134,6 +156,11 @@ PROTECTIONS = (
         "        if group is None:\n            group = await self._create(environment)\n",
         "        group = await self._scim.create_group(environment.derived_name, environment.mark.text)\n",
         FAILING, "lost and cut",
+    ),
+    Protection(
+        "6", "what is said of one life is not said of the next", "starter/api/parts.py",
+        "        if life and life != standing.life:\n", "        if False:\n",
+        "tests/starter/test_lives.py", "another_life",
     ),
     Protection(
         "6", "the same request twice is one", "starter/acting.py",

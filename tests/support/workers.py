@@ -21,6 +21,7 @@ async def working(
     *,
     interceptors: Sequence[Interceptor] = (),
     max_cached_workflows: int = 1000,
+    max_concurrent_activities: int = 100,
 ) -> AsyncIterator[Worker]:
     """What does environments and what undoes them, as `worker.run` has it; leaving it stops both."""
     throttle = timedelta(milliseconds=100)
@@ -32,6 +33,7 @@ async def working(
         activities=activities,
         interceptors=interceptors,
         max_cached_workflows=max_cached_workflows,
+        max_concurrent_activities=max_concurrent_activities,
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
     )

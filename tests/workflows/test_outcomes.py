@@ -6,12 +6,14 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, StepState
 from contracts.errors import ErrorType, Refusal
 from contracts.messages import AnswerKind, ByPerson
+from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_start, until
-from tests.workflows.scripted import deaf, fails, fails_for_good, waits
+from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
 STEPS = list(StepName)
@@ -203,6 +205,32 @@ async def test_what_an_undo_cannot_do_holds_up_only_what_depends_on_it(bench: Be
     assert undone.index("vcluster") > undone.index("import"), "import was not tried before the vCluster"
     assert undone[-1] == "project", "the project did not wait for the cluster record"
     assert bench.script.forced["import"], "deregistration was not forced once the vCluster was gone"
+
+
+async def test_steps_that_wait_hold_up_no_undo(server: WorkflowEnvironment) -> None:
+    """Ensures that a teardown ends while steps of other environments have all the places there are."""
+    bench, places = Bench(server.client, "crowded", Script()), 2
+    async with working(
+        server.client, bench.task_queue, bench.script.activities(), max_concurrent_activities=places
+    ):
+        first = await bench.begin(a_start("before-the-crowd"))
+        await reaches(first, Phase.READY)
+        bench.script.before["vcluster.ensure"] = waits
+        crowd = [await bench.begin(a_start(f"crowd-{number}")) for number in range(places)]
+
+        async def crowded() -> bool:
+            return bench.script.calls.count("vcluster.ensure") == 1 + places
+
+        await until(crowded, "the steps had all places")
+        await first.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        async with asyncio.timeout(10):
+            status = await first.handle.result()
+        assert status.certificate, "it ended without a certificate"
+        for life in crowd:
+            await life.handle.execute_update(EnvironmentWorkflow.cancel, BY_ALICE)
+        for life in crowd:
+            await life.handle.result()
+    assert not bench.script.world, f"left behind: {bench.script.world}"
 
 
 async def test_a_teardown_that_cannot_end_stays_open_with_the_list_and_is_resumed(bench: Bench) -> None:
