@@ -10,7 +10,10 @@ TASK_QUEUE = "moorage"
 
 
 def undo_queue(task_queue: str) -> str:
-    """Where undos, inspections and last words are taken from: no crowd of steps that wait holds up an end."""
+    """Where all but the doing of steps is taken from: no crowd of steps that wait holds up an end.
+
+    Undos and inspections, notices and accounts, sweeps and audits.
+    """
     return f"{task_queue}-undo"
 
 

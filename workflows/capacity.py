@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType
     from contracts.holdings import Book, in_seconds, pack, unpack
+    from contracts.messages import undo_queue
 
 #: One try of an audit: pages of a list, and a look at each of those that differ.
 ATTEMPT = timedelta(minutes=5)
@@ -119,6 +120,7 @@ class CapacityWorkflow:
             found = await workflow.execute_activity_method(
                 CapacityActivities.audit,
                 AuditInput(now=workflow.now()),
+                task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=ATTEMPT,
                 schedule_to_close_timeout=LIMIT,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,

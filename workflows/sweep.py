@@ -8,6 +8,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import SweepActivities
+    from contracts.messages import undo_queue
     from contracts.sweeping import SWEEP_WORKFLOW, SweepInput, SweepPassInput, SweepResult
 
 #: One try of a whole sweep. It keeps its page, so that one that is cut off here goes on from there.
@@ -34,6 +35,7 @@ class ExpirySweepWorkflow:
             result = await workflow.execute_activity_method(
                 SweepActivities.sweep,
                 SweepPassInput(sweep=sweep, now=workflow.now()),
+                task_queue=undo_queue(workflow.info().task_queue),
                 start_to_close_timeout=ATTEMPT,
                 schedule_to_close_timeout=LIMIT,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from tests.workflows.sweeping import sweep_worker
+from tests.workflows.sweeping import sweeping
 
 #: How far this process's clock is ahead: nothing may depend on it.
 WRONG_BY = timedelta(minutes=10)
@@ -16,7 +16,8 @@ WRONG_BY = timedelta(minutes=10)
 
 async def main() -> None:
     client = await Client.connect(sys.argv[1], data_converter=pydantic_data_converter)
-    await sweep_worker(client, sys.argv[2]).run()
+    async with sweeping(client, sys.argv[2]):
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

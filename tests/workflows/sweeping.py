@@ -17,7 +17,7 @@ from activities.edge import ActivityEdge
 from activities.sweep import Sweep
 from contracts.environment import EnvironmentStatus
 from contracts.errors import Refusal
-from contracts.messages import EnvironmentStart, SweptInput
+from contracts.messages import EnvironmentStart, SweptInput, undo_queue
 from contracts.sweeping import SweepInput, SweepLine, SweepResult, Tally
 from contracts.template import TimeToLive
 from tests.support.seeding import ready_status, seed
@@ -67,26 +67,30 @@ async def seeded(
     return await seed(client, start, status, task_queue=task_queue, attributes=attributes)
 
 
-def sweep_worker(client: Client, task_queue: str) -> Worker:
-    """A worker that does sweeps and nothing else."""
+@asynccontextmanager
+async def sweeping(client: Client, task_queue: str) -> AsyncIterator[None]:
+    """What does sweeps and nothing else."""
     throttle = timedelta(milliseconds=50)
-    return Worker(
+    begins = Worker(
+        client, task_queue=task_queue, workflows=[ExpirySweepWorkflow], workflow_runner=workflow_runner()
+    )
+    sweeps = Worker(
         client,
-        task_queue=task_queue,
-        workflows=[ExpirySweepWorkflow],
-        workflow_runner=workflow_runner(),
+        task_queue=undo_queue(task_queue),
         activities=[Sweep(client).sweep],
         interceptors=[ActivityEdge()],
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
     )
+    async with begins, sweeps:
+        yield
 
 
 @asynccontextmanager
 async def sweeper(client: Client) -> AsyncIterator["Sweeper"]:
     """Sweeps can be begun, and are done."""
     queue = f"sweeps-{os.getpid()}-{next(_numbers)}"
-    async with sweep_worker(client, queue):
+    async with sweeping(client, queue):
         yield Sweeper(client, queue)
 
 

@@ -33,8 +33,8 @@ from tests.workflows.sweeping import (
     line_of,
     lives_by,
     seeded,
-    sweep_worker,
     sweeper,
+    sweeping,
 )
 from workflows.environment import EnvironmentWorkflow
 
@@ -243,7 +243,7 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
         await process.wait()
     ended_by_then = await _count_over(bench.client, handles)
     assert ended_by_then < len(handles), "it was over before it could be killed"
-    async with sweep_worker(bench.client, queue):
+    async with sweeping(bench.client, queue):
         result = await asyncio.wait_for(sweep.result(), SOON)
     assert result.pages >= 15, "it did not go on from where the first one was"
     for id in handles:
