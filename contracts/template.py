@@ -4,11 +4,12 @@ The catalogue's loader reads these strictly (an unknown field there is a typing 
 so that workers of two versions can work side by side.
 """
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contracts.base import Frozen
 from contracts.durations import Duration
@@ -24,10 +25,20 @@ Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{
 DEFAULT_WARNINGS = (timedelta(hours=1), timedelta(minutes=15))
 
 
+def _no_login(address: str) -> str:
+    if re.search(r"://[^/]*@", address):
+        raise ValueError("holds a user or a password: charts must be to be had without a login")
+    return address
+
+
+#: Where charts come from: an address or a folder. It is shown to many, and is in every history.
+ChartRepository = Annotated[str, AfterValidator(_no_login)]
+
+
 class Chart(Frozen):
     """Where the vCluster chart is: in an HTTP or OCI `repository` or, without one, at the path `name`."""
 
-    repository: str = "https://charts.loft.sh"
+    repository: ChartRepository = "https://charts.loft.sh"
     name: str = "vcluster"
     version: str
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from clients.kubernetes.wayin import Exposure, HostOptions
+from contracts.template import ChartRepository
 from worker.capacity_settings import Labels, Share
 from worker.setting_types import Group, Networks, PositiveDuration, Secret, Url
 
@@ -72,7 +73,7 @@ class KubernetesHostCluster(_Placed):
     storage_class: str | None = Field(
         default=None, description="storage class of the vClusters' volumes; without it, the host's default"
     )
-    chart_repository: str | None = Field(
+    chart_repository: ChartRepository | None = Field(
         default=None,
         description="where charts come from on this host (https, oci, or a folder), whatever templates say",
         examples=["oci://registry.example.com/charts"],

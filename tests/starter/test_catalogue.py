@@ -104,6 +104,11 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
             "version: 1\nnetwork: {internat: false}\n",
             'small.yaml:2:11: network.internat: there is no such field: did you mean "internet"?',
         ),
+        (
+            "  version: 0.36.0",
+            "  repository: https://me:secret@charts.example\n  version: 0.36.0",
+            "small.yaml:4:3: chart.repository: holds a user or a password: charts must be to be had without",
+        ),
         ("version: 1", "version: [1", "small.yaml:2:12: is not valid YAML"),
         (GOOD, "", "small.yaml:1:1: is not a template"),
         (GOOD, "- a\n", "small.yaml:1:1: is not a template"),
