@@ -1,6 +1,7 @@
 """Ensures that an environment that has lived through very many updates goes on in a new run as it was."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -18,11 +19,22 @@ from workflows.environment import EnvironmentWorkflow
 
 #: Temporal lets a run have ten updates under way.
 AT_ONCE = 10
+#: Far more than it takes on this server.
+MOST = 500
 
 
-@pytest.mark.slow
-async def test_the_record_and_the_answers_survive(server: WorkflowEnvironment) -> None:
-    client: Client = server.client
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    """Of a server that has runs continue as new long before they have their two thousand updates."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=find_server(),
+        data_converter=pydantic_data_converter,
+        dev_server_extra_args=[*extra_arguments(), *SHORT_RUNS],
+    ) as server:
+        yield server.client
+
+
+async def test_the_record_and_the_answers_survive(client: Client) -> None:
     script = Script()
     bench = Bench(client, "continued", script)
     async with working(client, bench.task_queue, script.activities()):
@@ -37,8 +49,7 @@ async def test_the_record_and_the_answers_survive(server: WorkflowEnvironment) -
         ask = RequestInput(
             owner=before.environment.owner, spec=before.environment.spec, request_id=life.start.request_id
         )
-        # A run may have 2,000 updates at most; the server suggests to continue before that.
-        for first in range(0, 2000, AT_ONCE):
+        for first in range(0, MOST, AT_ONCE):
             numbers = range(first, first + AT_ONCE)
             answers = await asyncio.gather(
                 *(bench.ask(life.start, ask, id=f"join-{number}") for number in numbers)
@@ -48,7 +59,7 @@ async def test_the_record_and_the_answers_survive(server: WorkflowEnvironment) -
             if (await life.handle.describe()).run_id != first_run:
                 break
         else:
-            raise AssertionError("it did not continue as new in 2,000 updates")
+            raise AssertionError(f"it did not continue as new in {MOST} updates")
         again = await bench.ask(life.start, ask, id=f"join-{number}")
         assert again == answer, "the new run does not know the answers of the one before"
         after = await life.status()
@@ -66,44 +77,39 @@ async def test_the_record_and_the_answers_survive(server: WorkflowEnvironment) -
         assert not script.world
 
 
-async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end() -> None:
+async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end(client: Client) -> None:
     """Ensures that one whose history is long waits in a new run, and is resumed there as it was."""
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=[*extra_arguments(), *SHORT_RUNS],
-    ) as server:
-        script = Script()
-        bench = Bench(server.client, "given-up", script)
-        script.before["identity.remove"] = fails_for_good()
-        async with working(server.client, bench.task_queue, script.activities()):
-            pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
-            life = await bench.begin(a_start("given-up", pace=pace))
+    script = Script()
+    bench = Bench(client, "given-up", script)
+    script.before["identity.remove"] = fails_for_good()
+    async with working(client, bench.task_queue, script.activities()):
+        pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
+        life = await bench.begin(a_start("given-up", pace=pace))
 
-            async def ready() -> bool:
-                return (await life.status()).phase is Phase.READY
+        async def ready() -> bool:
+            return (await life.status()).phase is Phase.READY
 
-            await until(ready, "it became ready")
-            await life.handle.execute_update(EnvironmentWorkflow.delete, ByPerson(who="alice@example.com"))
-            torn_down_in = (await life.handle.describe()).run_id
+        await until(ready, "it became ready")
+        await life.handle.execute_update(EnvironmentWorkflow.delete, ByPerson(who="alice@example.com"))
+        torn_down_in = (await life.handle.describe()).run_id
 
-            async def goes_on() -> bool:
-                return (await life.handle.describe()).run_id != torn_down_in
+        async def goes_on() -> bool:
+            return (await life.handle.describe()).run_id != torn_down_in
 
-            await until(goes_on, "it waited in a new run", 30)
-            status = await life.status()
-            assert status.phase is Phase.TEARDOWN_INCOMPLETE, f"in the new run it is {status.phase}"
-            assert [problem.step for problem in status.unfinished] == ["identity"]
-            assert status.trail[0].what == "asked for it", "the trail was left behind"
+        await until(goes_on, "it waited in a new run", 30)
+        status = await life.status()
+        assert status.phase is Phase.TEARDOWN_INCOMPLETE, f"in the new run it is {status.phase}"
+        assert [problem.step for problem in status.unfinished] == ["identity"]
+        assert status.trail[0].what == "asked for it", "the trail was left behind"
 
-            await life.handle.cancel()
-            calls = len(script.calls)
-            del script.before["identity.remove"]
-            resume = EnvironmentWorkflow.resume_teardown
-            await life.handle.execute_update(resume, ByPerson(who="carol@example.com"))
-            status = await life.handle.result()
-            assert status.outcome is Outcome.DELETED, f"it ended as {status.outcome}"
-            assert status.certificate, "it gave no certificate"
-            assert not script.world, f"left behind: {script.world}"
-            removed = {call for call in script.calls[calls:] if call.endswith(".remove")}
-            assert removed == {"identity.remove"}, f"undone once more than needed: {removed}"
+        await life.handle.cancel()
+        calls = len(script.calls)
+        del script.before["identity.remove"]
+        resume = EnvironmentWorkflow.resume_teardown
+        await life.handle.execute_update(resume, ByPerson(who="carol@example.com"))
+        status = await life.handle.result()
+        assert status.outcome is Outcome.DELETED, f"it ended as {status.outcome}"
+        assert status.certificate, "it gave no certificate"
+        assert not script.world, f"left behind: {script.world}"
+        removed = {call for call in script.calls[calls:] if call.endswith(".remove")}
+        assert removed == {"identity.remove"}, f"undone once more than needed: {removed}"
