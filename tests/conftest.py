@@ -1,6 +1,7 @@
 """Servers that tests share for the whole session; how to use them is written in `tests.support.stack`."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
@@ -27,3 +28,14 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """A whole stack, in a hurry."""
     async with Stack(tmp_path_factory.mktemp("stack"), hurried()) as stack:
         yield stack
+
+
+#: Where tests take long: begun last, one of them would keep one process busy when the others are done.
+LONGEST = ("environment", "workflows", "starter", "worker", "embedded", "chaos", "replay")
+_ROOT = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long ones, each file's tests in their own order."""
+    order = {folder: number for number, folder in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(_ROOT).parts[0], len(order)))
