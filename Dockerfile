@@ -7,7 +7,7 @@ RUN python -m venv /opt/moorage
 WORKDIR /src
 # By hash and nothing else; a layer of its own, because it changes least.
 COPY requirements.txt ./
-RUN /opt/moorage/bin/pip install --require-hashes -r requirements.txt
+RUN /opt/moorage/bin/pip install --no-deps --require-hashes -r requirements.txt
 COPY pyproject.toml README.md moorage.py ./
 COPY contracts contracts
 COPY clients clients

@@ -15,14 +15,14 @@ SOURCES := contracts workflows activities clients worker starter embedded moorag
 $(VENV)/.run: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Moorage needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 2; }
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@# Where Python is told to write no bytecode, each of the stack's processes would compile all of it.
 	$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leaves it up; HOST=cluster: a real one)
