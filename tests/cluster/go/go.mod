@@ -238,7 +238,7 @@ require (
 	github.com/loft-sh/image v0.0.0-20250625154753-87447a6ad364 // indirect
 	github.com/loft-sh/log v0.0.0-20240219160058-26d83ffb46ac // indirect
 	github.com/loft-sh/utils v0.0.29 // indirect
-	github.com/loft-sh/vcluster v0.36.0 // indirect
+	github.com/loft-sh/vcluster v0.36.1 // indirect
 	github.com/mailru/easyjson v0.9.1 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent
 """The folder `tests/cluster`."""
 
 KUBERNETES_VERSION = "v1.36.0"
-VCLUSTER_VERSION = "0.36.0"
+VCLUSTER_VERSION = "0.36.1"
 COREDNS_VERSION = "1.14.2"
 """These three follow go/go.mod; `check_pins` in build.py compares them before anything is built."""
 
