@@ -9,7 +9,6 @@ platform team only, who are shown all that is in Temporal anyway:
 """
 
 import secrets
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +32,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from starter.access import Role
 from starter.api.limits import BodyLimit
 from starter.api.server import GRACE_SECONDS, Server
+from starter.listening import open_listening_socket
 from starter.local_peer import is_same_user
 from starter.reloading import Reloaded
 from starter.tokens import Tokens, load_tokens
@@ -194,8 +194,7 @@ async def serve_codec(app: Starlette, host: str, port: int) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listening:
+    with open_listening_socket(host, port) as listening:
         await Server(config).serve(sockets=[listening])
 
 

@@ -10,11 +10,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from starter.api.parts import Parts
+from starter.listening import open_listening_socket
 
 #: How long open requests may finish when told to stop: an update has its answer within seconds.
 GRACE_SECONDS = 5
-#: Connections that may wait to be accepted: hundreds ask at once when a class or a pipeline begins.
-BACKLOG = 1024
 
 
 class Server(uvicorn.Server):
@@ -36,8 +35,7 @@ class Server(uvicorn.Server):
 
 async def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=BACKLOG) as listening:
+    with open_listening_socket(host, port) as listening:
         await serve_on(app, listening)
 
 

@@ -1,0 +1,27 @@
+"""Ensures that no answer of the API or the codec server waits for a delayed ACK."""
+
+import socket
+
+import pytest
+
+from starter.listening import open_listening_socket
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_what_is_accepted_sends_at_once(host: str) -> None:
+    try:
+        listening = open_listening_socket(host, 0)
+    except OSError as error:
+        pytest.skip(f"this machine does not have {host}: {error}")
+    with listening, socket.create_connection(listening.getsockname()[:2]):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize("module", ["starter.api.server", "starter.codec_server"])
+def test_both_servers_open_theirs_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that neither has a second way to open a socket."""
+    imported = __import__(module, fromlist=["open_listening_socket"])
+    assert imported.open_listening_socket is open_listening_socket
+    assert not hasattr(imported, "create_server")
