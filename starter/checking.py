@@ -1,9 +1,11 @@
 """The catalogue as `moorage templates check` judges it: all problems and warnings at once."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from contracts.base import Frozen
+from contracts.charts import chart_caveat
 from contracts.durations import format_duration
 from starter.asking import SHORTEST_TTL
 from starter.catalogue import Entry, read_catalogue
@@ -46,10 +48,11 @@ class CatalogueCheck(Frozen):
     warnings: tuple[Remark, ...]
 
 
-def check_catalogue(folder: Path, hosts: LabelsOfHosts) -> CatalogueCheck:
+def check_catalogue(folder: Path, hosts: LabelsOfHosts, today: date | None = None) -> CatalogueCheck:
     """Everything about the templates in `folder`. Without `hosts` nothing is said of hosts."""
     entries, problems = read_catalogue(folder)
-    warnings = [warning for entry in entries for warning in _warnings(entry, hosts)]
+    today = today or datetime.now(UTC).date()
+    warnings = [warning for entry in entries for warning in _warnings(entry, hosts, today)]
     return CatalogueCheck(
         folder=folder,
         well=not problems,
@@ -67,9 +70,11 @@ def check_catalogue(folder: Path, hosts: LabelsOfHosts) -> CatalogueCheck:
     )
 
 
-def _warnings(entry: Entry, hosts: LabelsOfHosts) -> Iterator[FileProblem]:
+def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileProblem]:
     """What can be used, and is hardly meant so."""
     template, document = entry.template, entry.document
+    if caveat := chart_caveat(template.chart.version, today):
+        yield document.problem(("chart", "version"), caveat)
     ttl = template.ttl
     if ttl.default < SHORTEST_TTL:
         yield document.problem(

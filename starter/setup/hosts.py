@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from clients.errors import Denied, Rejected
 from clients.host import LABEL_POD_SECURITY, Chart, Host
+from contracts.charts import chart_caveat
 from contracts.environment import Environment, Spec
 from contracts.naming import LABEL_INSTALLATION, OwnerMark, Prefix, life_of
 from contracts.template import PodSecurity, RetainedVolumes, Template
@@ -99,7 +100,8 @@ class HostCluster:
         return ""
 
     async def _charts(self) -> Found:
-        problems, known = [], []
+        problems, known, caveats = [], [], []
+        today = datetime.now(UTC).date()
         for template in self.templates():
             chart = Chart(template.chart.repository or None, template.chart.name, template.chart.version)
             try:
@@ -107,9 +109,12 @@ class HostCluster:
             except Rejected as error:
                 problems.append(f"template {template.name}: {error.detail}")
             known.append(f"{chart.name} {chart.version}")
+            if caveat := chart_caveat(chart.version, today):
+                caveats.append(f"warning: template {template.name}: chart {caveat}")
         if problems:
             return Found(Kind.REFUSED, "; ".join(problems), "correct the template, or set chart_repository")
-        return well(f"{', '.join(dict.fromkeys(known))}: there, and takes the values of the templates")
+        found = f"{', '.join(dict.fromkeys(known))}: there, and takes the values of the templates"
+        return well("; ".join([found, *caveats]))
 
     def _values(self, template: Template) -> Mapping[str, object]:
         environment = Environment(

@@ -26,6 +26,7 @@ from clients.rafay import Rafay
 from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
+from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, Receipt, Spec, StepName
 from contracts.naming import OwnerMark
 from contracts.template import Chart, Size, Template, TimeToLive
@@ -65,7 +66,7 @@ def an_environment(
             name="small",
             version=1,
             description="small",
-            chart=Chart(version="0.30.0"),
+            chart=Chart(version=NEWEST_SHOWN),
             kubernetes="1.36.0",
             size=Size(cpu="2", memory="4Gi", storage="10Gi", pods=20),
             ttl=TimeToLive(default="8h", maximum="3d"),

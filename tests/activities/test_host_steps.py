@@ -14,6 +14,7 @@ from activities.marks import NOTHING_THERE
 from clients.errors import NotYet
 from clients.host import Chart, Host
 from contracts.activities import InspectInput
+from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.naming import ANNOTATION_OWNER
@@ -105,7 +106,7 @@ async def test_a_broken_release_of_somebody_else_is_left_alone(
 ) -> None:
     await bench.make(environment, before=StepName.VCLUSTER)
     name = environment.derived_name
-    await bench.clients.hosts[HOST].install_release(name, name, Chart(None, "vcluster", "0.30.0"), {}, {})
+    await bench.clients.hosts[HOST].install_release(name, name, Chart(None, "vcluster", NEWEST_SHOWN), {}, {})
     bench.systems.leave_release(environment, status)
     rows = bench.systems.rows(name)
     failure = await bench.ensuring(StepName.VCLUSTER, environment).failure()
@@ -137,7 +138,7 @@ async def test_the_release_gets_the_values_of_the_template_and_the_mark(bench: B
     environment = an_environment(fresh(), values={"sync": {"toHost": {"ingresses": {"enabled": True}}}})
     await bench.make(environment, before=StepName.KUBECONFIG)
     [[_, _, _, version, labels, _, values]] = bench.systems.rows(environment.derived_name)["release"]
-    assert version == "0.30.0"
+    assert version == NEWEST_SHOWN
     assert json.loads(labels) == environment.mark.labels
     assert json.loads(values)["sync"] == {"toHost": {"ingresses": {"enabled": True}}}
     assert json.loads(values)["policies"]["resourceQuota"] == {"enabled": False}
@@ -297,7 +298,7 @@ async def test_our_release_is_removed_though_its_namespace_has_lost_its_mark(
 ) -> None:
     host, name = bench.clients.hosts[HOST], environment.derived_name
     await host.create_namespace(name, {}, {})
-    chart = Chart(None, "vcluster", "0.30.0")
+    chart = Chart(None, "vcluster", NEWEST_SHOWN)
     await host.install_release(name, name, chart, {}, environment.mark.labels)
     assert await bench.inspect(StepName.VCLUSTER, environment), "it does not see its own release"
     await bench.remove(StepName.VCLUSTER, environment)

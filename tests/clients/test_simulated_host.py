@@ -11,13 +11,14 @@ import pytest
 
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected, ServerFailed, Unreachable
 from clients.host import LABEL_POD_SECURITY, Chart, Host, Namespace, ReleaseStatus
+from contracts.charts import NEWEST_SHOWN
 from embedded.faults import Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
 
 T = TypeVar("T")
 
-CHART = Chart("https://charts.example.com", "vcluster", "0.30.0")
+CHART = Chart("https://charts.example.com", "vcluster", NEWEST_SHOWN)
 LABELS = {"moorage.dev/name": "demo", "moorage.dev/life": "0123456789abcdef0123"}
 QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "size"}, "spec": {}}
 
@@ -160,7 +161,7 @@ class TestReleases:
         release = await host.get_release(namespace.name, "demo")
         assert release
         assert (release.name, release.namespace, release.labels) == ("demo", namespace.name, LABELS)
-        assert (release.status, release.chart_version) == (ReleaseStatus.DEPLOYED, "0.30.0")
+        assert (release.status, release.chart_version) == (ReleaseStatus.DEPLOYED, NEWEST_SHOWN)
         with pytest.raises(AlreadyExists):
             await host.install_release(namespace.name, "demo", CHART, {}, {})
 
@@ -180,7 +181,7 @@ class TestReleases:
         [
             ("a" * 54, CHART, {}),
             ("demo", Chart(None, "vcluster", "latest"), {}),
-            ("demo", Chart(None, "", "0.30.0"), {}),
+            ("demo", Chart(None, "", NEWEST_SHOWN), {}),
             ("demo", CHART, {"owner": "me"}),
         ],
         ids=["long name", "no version", "no chart", "label of Helm's"],

@@ -16,12 +16,13 @@ import yaml
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Throttled
 from clients.host import Chart, Host, Kubeconfig, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
+from contracts.charts import NEWEST_SHOWN
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.host.authority import server_certificate
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
 
-CHART = Chart(None, "vcluster", "0.30.0")
+CHART = Chart(None, "vcluster", NEWEST_SHOWN)
 VALUES = {"controlPlane": {"distro": {"k8s": {"version": "v1.35.2"}}}}
 LABELS = {"moorage.dev/name": "demo"}
 

@@ -14,10 +14,11 @@ import yaml
 
 from clients.host import Chart, Host, Kubeconfig
 from clients.rafay import Cluster, Rafay
+from contracts.charts import NEWEST_SHOWN
 from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host
 from tests.support.stand_ins import RafayStandIn, start_process
 
-CHART = Chart(None, "vcluster", "0.30.0")
+CHART = Chart(None, "vcluster", NEWEST_SHOWN)
 
 
 @pytest.fixture(scope="module")

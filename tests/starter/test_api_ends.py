@@ -5,17 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contracts.charts import NEWEST_SHOWN
 from embedded.stack import Part, Stack
 from tests.starter.calling import Caller, calling, fields_of, problem
 from tests.support.stack import ALICE, BOB, hurried, unique
 
-ONE_LIFE = """
+ONE_LIFE = f"""
 version: 1
 description: Lives for seconds.
-chart: {version: 0.36.0}
+chart: {{version: {NEWEST_SHOWN}}}
 kubernetes: v1.36.0
-size: {cpu: "1", memory: 2Gi, storage: 2Gi, pods: 20}
-ttl: {default: 12s, maximum: 1h, extension: {times: 1, total: 10m}, warnings: [4s]}
+size: {{cpu: "1", memory: 2Gi, storage: 2Gi, pods: 20}}
+ttl: {{default: 12s, maximum: 1h, extension: {{times: 1, total: 10m}}, warnings: [4s]}}
 """
 
 

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from contracts.charts import NEWEST_SHOWN
 from embedded.stack import Part, Stack
 from tests.starter.calling import Caller, problem
 from tests.starter.test_cli import Cli
 from tests.support.stack import ALICE, BOB, DAVE, hurried, unique
 
-TEMPLATE = """\
+TEMPLATE = f"""\
 version: 1
 description: For a test.
 chart:
-  version: 0.34.0
+  version: {NEWEST_SHOWN}
 kubernetes: v1.36.0
 size:
-  cpu: {cpu}
+  cpu: {{cpu}}
   memory: 1Gi
   storage: 1Gi
   pods: 10

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from contracts.charts import NEWEST_SHOWN
 from starter.catalogue import STARTER_TEMPLATES, load_catalogue, unknown_template
 from starter.located import FilesUnusable
 
-GOOD = """\
+GOOD = f"""\
 version: 1
 description: For a test.
 chart:
-  version: 0.36.0
+  version: {NEWEST_SHOWN}
 kubernetes: v1.36.0
 size:
   cpu: "2"
@@ -105,8 +106,8 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
             'small.yaml:2:11: network.internat: there is no such field: did you mean "internet"?',
         ),
         (
-            "  version: 0.36.0",
-            "  repository: https://me:secret@charts.example\n  version: 0.36.0",
+            f"  version: {NEWEST_SHOWN}",
+            f"  repository: https://me:secret@charts.example\n  version: {NEWEST_SHOWN}",
             "small.yaml:4:3: chart.repository: holds a user or a password: charts must be to be had without",
         ),
         ("version: 1", "version: [1", "small.yaml:2:12: is not valid YAML"),

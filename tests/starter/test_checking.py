@@ -4,15 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN
 from starter.catalogue import STARTER_TEMPLATES
 from starter.checking import check_catalogue
 from tests.starter.test_catalogue import GOOD
 from tests.support.stand_ins import CHECKOUT
+
+#: A day on which the chart of the shipped templates was supported.
+SUPPORTED = date(2026, 1, 1)
+SHOWN = f"{OLDEST_SHOWN} to {NEWEST_SHOWN}"
 
 
 def check(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -32,8 +38,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_templates_have_neither_problem_nor_warning() -> None:
-    """Ensures that what Moorage brings along is good."""
-    found = check_catalogue(STARTER_TEMPLATES, {})
+    """Ensures that what Moorage brings along is good, as long as its chart is supported."""
+    found = check_catalogue(STARTER_TEMPLATES, {}, SUPPORTED)
     assert (found.well, found.problems, found.warnings) == (True, (), ())
 
 
@@ -47,7 +53,7 @@ def test_the_shipped_templates_have_neither_problem_nor_warning() -> None:
 def test_what_is_hardly_meant_is_a_warning(folder: Path, more: str, expected: str) -> None:
     """Ensures that what can be used all the same is said, and does not stop anything."""
     (folder / "small.yaml").write_text(GOOD + more)
-    found = check_catalogue(folder, {"one": {"tier": "cpu"}})
+    found = check_catalogue(folder, {"one": {"tier": "cpu"}}, SUPPORTED)
     [warning] = found.warnings
     assert expected in str(warning)
     assert found.well
@@ -56,17 +62,45 @@ def test_what_is_hardly_meant_is_a_warning(folder: Path, more: str, expected: st
 def test_a_life_that_is_over_too_soon_is_a_warning(folder: Path) -> None:
     """Ensures that a default shorter than anybody may ask for is said."""
     (folder / "small.yaml").write_text(GOOD.replace("default: 8h", "default: 1m"))
-    [warning] = check_catalogue(folder, {}).warnings
+    [warning] = check_catalogue(folder, {}, SUPPORTED).warnings
     assert str(warning).endswith(
         "ttl.default: 1m may be over before it is ready: at least 5m, as for those who ask"
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "today", "expected"),
+    [
+        (
+            "0.30.0",
+            SUPPORTED,
+            f"0.30.0 is older than what is shown to work: {SHOWN}",
+        ),
+        (
+            "99.0.0",
+            SUPPORTED,
+            f"99.0.0 is newer than what is shown to work: {SHOWN}",
+        ),
+        ("~0.36", SUPPORTED, "~0.36 is not one release"),
+        ("0.36.1", date(2030, 1, 1), "0.36.1 is past its support, which ended on 2026-10-22"),
+    ],
+)
+def test_chart_that_is_not_shown_to_work_is_a_warning(
+    folder: Path, version: str, today: date, expected: str
+) -> None:
+    """Ensures that such a template is named with its line, and can be used all the same."""
+    (folder / "small.yaml").write_text(GOOD.replace(f"version: {NEWEST_SHOWN}", f"version: {version}"))
+    found = check_catalogue(folder, {}, today)
+    [warning] = found.warnings
+    assert f"small.yaml:4:3: chart.version: {expected}" in str(warning)
+    assert found.well
+
+
 def test_labels_that_a_host_bears_or_that_nobody_can_know_are_no_warning(folder: Path) -> None:
     """Ensures that a host with these labels, among others, is enough, and that no settings are none."""
     (folder / "small.yaml").write_text(f"{GOOD}hosts: {{tier: gpu}}\n")
-    assert not check_catalogue(folder, {"a": {}, "b": {"tier": "gpu", "zone": "1"}}).warnings
-    assert not check_catalogue(folder, {}).warnings
+    assert not check_catalogue(folder, {"a": {}, "b": {"tier": "gpu", "zone": "1"}}, SUPPORTED).warnings
+    assert not check_catalogue(folder, {}, SUPPORTED).warnings
 
 
 def test_a_good_folder_is_told_so(folder: Path) -> None:
@@ -121,7 +155,7 @@ def test_without_a_folder_it_is_the_one_of_the_settings(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [template["name"] for template in found["templates"]] == ["small"]
-    assert "tier=gpu" in found["warnings"][0]["message"]
+    assert any("tier=gpu" in warning["message"] for warning in found["warnings"])
 
 
 def test_a_folder_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
@@ -139,6 +173,6 @@ def test_hosts_are_known_from_variables_and_no_credential_is_needed(folder: Path
         "MOORAGE_HOSTS__ONE__TOKEN_FILE": str(folder / "nowhere"),
     }
     done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu, tier=gpu")
-    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
+    assert (done.returncode, "tier=gpu" in done.stderr) == (0, False), done.stderr
     done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu")
     assert (done.returncode, "bears tier=gpu" in done.stderr) == (0, True), done.stderr

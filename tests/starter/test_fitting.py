@@ -9,6 +9,7 @@ import pytest
 
 from clients.errors import Rejected, Unreachable
 from clients.host import Chart
+from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark
 from contracts.template import Size, Template, too_small
@@ -39,7 +40,7 @@ def environment() -> Environment:
             "name": "small",
             "version": 1,
             "description": "for a test",
-            "chart": {"version": "0.36.0"},
+            "chart": {"version": NEWEST_SHOWN},
             "kubernetes": "v1.36.0",
             "size": {"cpu": "1", "memory": "1Gi", "storage": "1Gi", "pods": 5},
             "ttl": {"default": "1h", "maximum": "2h"},

@@ -13,6 +13,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
 from contracts.naming import OwnerMark, workflow_id
@@ -46,7 +47,7 @@ def a_start(
         name="small",
         version=1,
         description="small",
-        chart=Chart(version="0.30.0"),
+        chart=Chart(version=NEWEST_SHOWN),
         kubernetes="1.36",
         size=Size(cpu="1", memory="1Gi", storage="1Gi", pods=10),
         ttl=TimeToLive(default="8h", maximum="3d"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.charts import NEWEST_SHOWN
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import SIGN_INS_PATH
 from embedded.stack import Part
@@ -173,6 +174,15 @@ async def test_broken_templates(ground: Ground, tmp_path: Path) -> None:
     assert "small.yaml:" in results["catalogue"].detail
     waiting = {name for name, state in states(results).items() if state is State.WAITS}
     assert {"roles", "blueprints", "chart repositories", "charts"} <= waiting
+
+
+async def test_doctor_warns_of_a_chart_that_is_not_shown_to_work(ground: Ground, tmp_path: Path) -> None:
+    """Ensures that the template and the reason are named, and that the part is well all the same."""
+    text = (STARTER_TEMPLATES / "small.yaml").read_text()
+    (tmp_path / "small.yaml").write_text(text.replace(f"version: {NEWEST_SHOWN}", "version: 0.30.0"))
+    charts = (await ground.see_to(Area.HOSTS, repair=False, TEMPLATES=str(tmp_path)))["charts"]
+    assert charts.state is State.OK
+    assert "; warning: template small: chart 0.30.0 is older than what is shown to work: " in charts.detail
 
 
 async def test_a_repository_of_somebody_else(ground: Ground) -> None:

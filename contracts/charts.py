@@ -1,0 +1,43 @@
+"""Which vCluster charts Moorage is shown to work with, and how long the newest of them are supported.
+
+To move to another release: change `NEWEST_SHOWN` here, the templates of `starter/templates`, and the versions
+of `tests/cluster` (go/go.mod and singlenode/layout.py). Tests compare them.
+"""
+
+import re
+from datetime import date
+
+#: The first and the last release with which `make e2e` was green. Each release between them counts as shown.
+OLDEST_SHOWN = "0.36.0"
+NEWEST_SHOWN = "0.36.1"
+#: The day after which vCluster mends nothing in the releases of one minor version, as it has announced it.
+SUPPORTED_UNTIL = {"0.36": date(2026, 10, 22)}
+
+_RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+
+
+def chart_caveat(version: str, today: date) -> str:
+    """Return what speaks against this version, as part of a sentence; "" if it is shown to work."""
+    release = _parse(version)
+    shown = f"{OLDEST_SHOWN} to {NEWEST_SHOWN}"
+    if release is None:
+        return f"{version} is not one release: write a version from {shown}, which are shown to work"
+    if release < _known(OLDEST_SHOWN):
+        return f"{version} is older than what is shown to work: {shown}"
+    until = SUPPORTED_UNTIL.get(f"{release[0]}.{release[1]}")
+    if until is not None and today > until:
+        return f"{version} is past its support, which ended on {until:%Y-%m-%d}"
+    if release > _known(NEWEST_SHOWN):
+        return f"{version} is newer than what is shown to work: {shown}"
+    return ""
+
+
+def _parse(version: str) -> tuple[int, int, int] | None:
+    found = _RELEASE.fullmatch(version)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def _known(version: str) -> tuple[int, int, int]:
+    if release := _parse(version):
+        return release
+    raise ValueError(f"{version} is not a release")
