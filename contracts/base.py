@@ -1,6 +1,13 @@
 """The common base of all models that travel in payloads or over the API."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from contracts.printable import ensure_printable
+
+#: One line of text that may be shown as it is: for what people write, where it comes in.
+Printable = Annotated[str, AfterValidator(ensure_printable)]
 
 
 class Frozen(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from contracts.naming import is_name
+from contracts.printable import ensure_printable
 from contracts.template import Extension, Size, Template, TemplateQuota, too_small
 from starter.located import Document, FileProblem, FilesUnusable, Where
 from starter.sentences import did_you_mean
@@ -123,6 +124,10 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
 
     Not the model's: an environment keeps the template that was good when it was made.
     """
+    try:
+        ensure_printable(str(content.get("description", "")))
+    except ValueError as error:
+        yield ("description",), str(error)
     if size := _part(Size, content.get("size")):
         yield from ((("size", field), words) for field, words in too_small(size).items())
     quota = _part(TemplateQuota, content.get("quota"))

@@ -1,5 +1,6 @@
 """YAML files that people write, read so that every problem can be told with its line and column."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starter.sentences import sentence
 
 Where = tuple[str | int, ...]
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ class Document:
             said = getattr(error, "problem", None) or "it cannot be parsed"
             raise FilesUnusable([FileProblem(file, line, "", f"is not valid YAML: {said}", column)]) from None
         self._root = node
+        if halves := list(_lone_surrogates(node)):
+            raise FilesUnusable(
+                FileProblem(
+                    file, mark.line + 1, "", "holds half of a character (\\ud800 to \\udfff)", mark.column + 1
+                )
+                for mark in halves
+            )
         if twice := list(_repeated_keys(node)):
             raise FilesUnusable(
                 FileProblem(file, mark.line + 1, key, "stands here twice", mark.column + 1)
@@ -90,6 +99,20 @@ class Document:
     def problems_of(self, error: ValidationError, model: type[BaseModel]) -> list[FileProblem]:
         """The problems that `model` has with the content, one sentence each."""
         return [self.problem(detail["loc"], sentence(detail, model)) for detail in error.errors()]
+
+
+def _lone_surrogates(node: yaml.Node | None) -> Iterator[yaml.Mark]:
+    """Where a scalar holds an escape that stands for half a surrogate pair: nothing can write it as UTF-8."""
+    if isinstance(node, yaml.ScalarNode):
+        if _SURROGATE.search(node.value):
+            yield node.start_mark
+    elif isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for part in pair:
+                yield from _lone_surrogates(part)
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _lone_surrogates(entry)
 
 
 def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Mark]]:

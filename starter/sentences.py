@@ -21,6 +21,8 @@ def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
             )
         case "string_type":
             return f'{shown} is not text: put it in quotes, "…"'
+        case "string_unicode":
+            return "holds half of a character: write it on one line, in UTF-8"
         case "string_pattern_mismatch":
             return f"{shown} {_FORMS.get(context['pattern'], 'must match ' + context['pattern'])}"
         case "value_error" | "assertion_error":

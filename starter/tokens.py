@@ -21,7 +21,7 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
-from contracts.base import Frozen
+from contracts.base import Frozen, Printable
 from starter.access import Principal, Role
 from starter.located import Document, FileProblem, FilesUnusable
 
@@ -50,7 +50,7 @@ def _read_sha256(text: str) -> str:
     return text
 
 
-_Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+_Word = Annotated[Printable, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 
 
 class _Entry(Frozen):

@@ -2,6 +2,7 @@
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from contracts.base import Printable
 from starter.asking import Wish
 
 
@@ -24,16 +25,20 @@ class EnvironmentRequest(BaseModel):
         },
     )
 
-    name: str = Field(description="1 to 30 lower-case letters, digits and hyphens, beginning with a letter")
-    template: str = Field(description="one of GET /templates")
-    team: str | None = Field(default=None, description="one of your teams; without it, your first")
-    ttl: str | None = Field(
+    name: Printable = Field(
+        description="1 to 30 lower-case letters, digits and hyphens, beginning with a letter"
+    )
+    template: Printable = Field(description="one of GET /templates")
+    team: Printable | None = Field(default=None, description="one of your teams; without it, your first")
+    ttl: Printable | None = Field(
         default=None, description='how long it shall live, such as "8h" or "1d 12h"; the template decides'
     )
-    collaborators: list[str] = Field(
+    collaborators: list[Printable] = Field(
         default_factory=list, description="e-mail addresses of who else may use it"
     )
-    host: str | None = Field(default=None, description="host cluster; without it, the installation's own")
+    host: Printable | None = Field(
+        default=None, description="host cluster; without it, the installation's own"
+    )
 
     def wish(self) -> Wish:
         """The same, for the rules."""
@@ -55,10 +60,12 @@ class ExtensionRequest(BaseModel):
         json_schema_extra={"examples": [{"by": "1d"}, {"until": "2030-01-31T18:00:00+01:00"}]},
     )
 
-    by: str | None = Field(default=None, description='such as "1d" or "4h"')
+    by: Printable | None = Field(default=None, description='such as "1d" or "4h"')
     until: AwareDatetime | None = Field(default=None, description="with its zone (ISO 8601)")
     override: bool = Field(default=False, description="beyond the template's policy; for the platform team")
-    reason: str = Field(default="", max_length=500, description="is in the trail; an override needs one")
+    reason: Printable = Field(
+        default="", max_length=500, description="is in the trail; an override needs one"
+    )
 
 
 class FreezeRequest(BaseModel):
@@ -66,4 +73,4 @@ class FreezeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=500, description="shown to everybody; not encrypted")
+    reason: Printable = Field(min_length=1, max_length=500, description="shown to everybody; not encrypted")

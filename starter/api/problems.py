@@ -5,6 +5,7 @@
 403 not-allowed                                                               503 unavailable
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -105,7 +106,15 @@ class ApiProblem(Exception):
     def response(self) -> JSONResponse:
         """The problem on the wire."""
         content = self.details.model_dump(mode="json", exclude_none=True)
-        return JSONResponse(content, self.details.status, self.headers, MEDIA_TYPE)
+        return _ProblemResponse(content, self.details.status, self.headers, MEDIA_TYPE)
+
+
+class _ProblemResponse(JSONResponse):
+    """Can be written whatever a request held that it quotes, half a surrogate pair too."""
+
+    def render(self, content: Any) -> bytes:
+        """The problem as JSON."""
+        return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def no_environment(name: str) -> ApiProblem:

@@ -10,6 +10,7 @@ import typer
 from starter.cli import capacity, changing, ends, kubeconfig, looking, templates
 from starter.cli.connection import Options
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
+from starter.cli.printing import print_line
 
 _EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 not allowed, 5 unreachable, 130 interrupted."
@@ -101,7 +102,7 @@ def _tell_version(wanted: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            print(f"moorage {version('moorage')}")
+            print_line(f"moorage {version('moorage')}")
         except PackageNotFoundError:
-            print("moorage, from a checkout that is not installed")
+            print_line("moorage, from a checkout that is not installed")
         raise typer.Exit

@@ -36,6 +36,7 @@ def capacity(
 
 
 def _print(view: "CapacityView") -> None:
+    from starter.cli.printing import print_line
     from starter.cli.render import print_table
 
     hosts = [
@@ -44,16 +45,17 @@ def _print(view: "CapacityView") -> None:
     ]
     columns = ["environments", "CPU", "memory"]
     print_table(["host", *columns, "labels", ""], hosts, empty="No host is known yet.")
-    print()
+    print_line()
     quotas = [[quota.whose, *_cells(quota.shares)] for quota in view.quotas]
     print_table(["quota of", *columns], quotas, empty="")
     if view.holdings is not None:
-        print()
+        print_line()
         rows = [_holding(one) for one in view.holdings]
         columns = ["name", "owner", "team", "template", "host", "CPU", "memory", "ends"]
         print_table(columns, rows, empty="Nobody holds anything.")
     if view.remark:
-        print(f"\n{view.remark}")
+        print_line()
+        print_line(view.remark)
 
 
 def _holding(one: "HoldingView") -> list[str]:

@@ -193,16 +193,20 @@ def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
     """Say what became of a call that is not waited for."""
     import yaml
 
+    from starter.cli.printing import print_line
     from starter.cli.render import print_environment, print_json, say
 
     if output is Output.JSON:
         print_json(done)
         return
-    print(done["message"])
+    print_line(done["message"])
     if done["kind"] == "dry_run":
-        print()
+        print_line()
         print_environment(api.view(done["environment"]), planned=True)
         if done.get("values"):
-            print(f"\nvalues of the vCluster:\n{yaml.safe_dump(done['values'], sort_keys=False)}", end="")
+            print_line()
+            print_line("values of the vCluster:")
+            # YAML that is dumped so holds no line break and no control character but its own.
+            sys.stdout.write(yaml.safe_dump(done["values"], sort_keys=False))
     else:
         say(f"Watch it with:  moorage watch {done['name']}")

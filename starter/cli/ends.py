@@ -33,6 +33,7 @@ def extend(
     """
     with session(ctx, output) as api:
         from starter.cli.client import environment_path
+        from starter.cli.printing import print_line
         from starter.cli.render import clock, moment, print_json
 
         body = {"by": by, "until": _moment(until), "override": override, "reason": reason}
@@ -45,10 +46,10 @@ def extend(
         if output is Output.JSON:
             print_json(done)
         elif done["environment"] is None:
-            print(done["message"])
+            print_line(done["message"])
         else:
             view = api.view(done["environment"])
-            print(f"{name} is extended: it ends {clock(view.expires_at)}, {moment(view.expires_at)}.")
+            print_line(f"{name} is extended: it ends {clock(view.expires_at)}, {moment(view.expires_at)}.")
 
 
 def history(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
@@ -123,12 +124,13 @@ def sweep(
 
 
 def _tell(answer: dict[str, Any], output: Output) -> None:
+    from starter.cli.printing import print_line
     from starter.cli.render import print_json
 
     if output is Output.JSON:
         print_json(answer)
     else:
-        print(answer["message"])
+        print_line(answer["message"])
 
 
 def _moment(text: str | None) -> str | None:

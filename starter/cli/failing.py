@@ -1,10 +1,11 @@
 """How a command fails: one sentence on standard error, what to do next, and an exit code to build on."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from starter.cli.printing import print_json, print_line
 
 
 class Code(IntEnum):
@@ -53,10 +54,10 @@ class CliError(Exception):
         if output is Output.JSON:
             content = dict(self.problem or {"detail": str(self)})
             content |= {"exit_code": int(self.code), "next": list(self.next_steps)}
-            print(json.dumps(content, indent=2, ensure_ascii=False), file=sys.stderr)
+            print_json(content, file=sys.stderr)
             return
-        print(f"moorage: {self}", file=sys.stderr)
+        print_line(f"moorage: {self}", file=sys.stderr)
         for line in self.lines:
-            print(f"  {line}", file=sys.stderr)
+            print_line(f"  {line}", file=sys.stderr)
         for step in self.next_steps:
-            print(f"next: {step}", file=sys.stderr)
+            print_line(f"next: {step}", file=sys.stderr)

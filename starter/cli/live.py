@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from contracts.durations import format_duration
 from contracts.environment import Phase, StepState
+from contracts.printable import escape, escape_json
 from starter.cli.failing import Output
+from starter.cli.printing import print_line
 from starter.cli.render import MARKS, elapsed, what_it_waits_for
 from starter.views import EnvironmentView, StepView
 
@@ -70,7 +72,7 @@ class Lines:
         self._phase, self._remark = phase, view.remark
 
     def _line(self, text: str) -> None:
-        print(f"{datetime.now():%H:%M:%S}  {text}", file=self._out, flush=True)  # noqa: DTZ005 (a wall clock)
+        print_line(f"{datetime.now():%H:%M:%S}  {text}", file=self._out, flush=True)  # noqa: DTZ005 (a wall clock)
 
 
 class Table:
@@ -93,8 +95,8 @@ class Table:
             return Text("…")
         since = datetime.now(UTC) - view.requested_at
         head = Text.assemble(
-            (view.name, "bold"),
-            f"  {view.template}  ",
+            (escape(view.name), "bold"),
+            f"  {escape(view.template)}  ",
             (view.phase + (f" ({view.outcome})" if view.outcome else ""), "bold"),
             f"  {format_duration(since)}",
         )
@@ -109,11 +111,11 @@ class Table:
             table.add_row(
                 Text(MARKS[step.state], style=style),
                 Text(step.step, style=style),
-                Text(step.system, style="dim"),
+                Text(escape(step.system), style="dim"),
                 Text(elapsed(step)),
                 Text(what_it_waits_for(step), style="" if step.progress else "dim"),
             )
-        return Group(head, table, *([Text(view.remark, style="yellow")] if view.remark else []))
+        return Group(head, table, *([Text(escape(view.remark), style="yellow")] if view.remark else []))
 
 
 class Documents:
@@ -121,7 +123,7 @@ class Documents:
 
     def update(self, view: EnvironmentView) -> None:
         """Print it."""
-        print(view.model_dump_json(), flush=True)
+        print_line(escape_json(view.model_dump_json()), flush=True)
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """Tables and lines for people, JSON for programs."""
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contracts.durations import format_duration
 from contracts.environment import StepState
+from contracts.printable import escape
 from contracts.sweeping import Tally
+from starter.cli.printing import print_json as print_json
+from starter.cli.printing import print_line
 from starter.views import CertificateView, EnvironmentRow, EnvironmentView, StepView, TemplateView
 
 if TYPE_CHECKING:
@@ -27,21 +29,16 @@ MARKS = {
 }
 
 
-def print_json(content: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
-
-
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """A table as wide as it needs to be; `empty` in its place when there are no rows."""
-    found = [list(row) for row in rows]
+    found = [list(map(escape, row)) for row in rows]
     if not found:
-        print(empty)
+        print_line(empty)
         return
     table = [[column.upper() for column in columns], *found]
     widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
     for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def template_row(template: TemplateView) -> list[str]:
@@ -86,7 +83,11 @@ def elapsed(step: StepView) -> str:
 
 
 def what_it_waits_for(step: StepView) -> str:
-    """What a running step is at, in one line; the note of one that is over."""
+    """What a running step is at, in one line that can be shown; the note of one that is over."""
+    return escape(_what_it_waits_for(step))
+
+
+def _what_it_waits_for(step: StepView) -> str:
     progress = step.progress
     if progress is None:
         return step.note
@@ -127,15 +128,15 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     ]
     for key, value in rows:
         if value:
-            print(f"{key + ':':<14}{value}")
+            print_line(f"{key + ':':<14}{value}")
     if view.steps:
-        print()
+        print_line()
         for line in step_lines(view):
-            print(line)
+            print_line(line)
     for line in problem_lines(view):
-        print(line)
+        print_line(line)
     if view.certificate:
-        print()
+        print_line()
         print_certificate(view.certificate)
 
 
@@ -143,7 +144,7 @@ def print_history(history: "HistoryView") -> None:
     """The lives of a name, as people read them: the latest one last."""
     for life in reversed(history.lives):
         end = f"{life.outcome}, {clock(life.ended_at)}" if life.ended_at else life.phase
-        print(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
+        print_line(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
         for entry in life.trail:
             when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
             # Sentences have their moments in UTC; the one that matters is told in the reader's zone.
@@ -151,30 +152,30 @@ def print_history(history: "HistoryView") -> None:
             if entry.ends_at:
                 _, _, more = entry.result.partition("; ")
                 result = "; ".join(filter(None, (f"ends {clock(entry.ends_at)}", more)))
-            print(f"  {when}  {entry.who} {entry.what}" + (f": {result}" if result else ""))
+            print_line(f"  {when}  {entry.who} {entry.what}" + (f": {result}" if result else ""))
         if life.ends_at:
-            print(f"  ends {clock(life.ends_at)}, {moment(life.ends_at)}")
+            print_line(f"  ends {clock(life.ends_at)}, {moment(life.ends_at)}")
         if life.certificate:
             left = ", ".join(one for system in life.certificate.systems for one in system.left)
-            print(f"  certificate: {left or 'nothing left'}")
+            print_line(f"  certificate: {left or 'nothing left'}")
         if life.remark:
-            print(f"  {life.remark}")
+            print_line(f"  {life.remark}")
 
 
 def print_sweep(view: "SweepView") -> None:
     """What a sweep did, or would do."""
     result = view.result
-    print(view.message)
+    print_line(view.message)
     if result is None:
         return
     if result.frozen:
-        print(f"Nothing ends now. {result.frozen}")
+        print_line(f"Nothing ends now. {result.frozen}")
     for name in ("warned", "ended", "kept", "failed"):
         tally: Tally = getattr(result, name)
         for line in tally.lines:
-            print(f"  {name:<7} {line.name:<30}  {line.why}")
+            print_line(f"  {name:<7} {line.name:<30}  {line.why}")
         if tally.count > len(tally.lines):
-            print(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
+            print_line(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
 
 
 def _both(when: datetime | None) -> str:
@@ -208,14 +209,14 @@ def problem_lines(view: EnvironmentView) -> list[str]:
 def print_certificate(certificate: CertificateView) -> None:
     """What the inspection after the teardown found, a line a system."""
     when = certificate.inspected_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    print(f"Certificate, inspected {when}:")
+    print_line(f"Certificate, inspected {when}:")
     for system in certificate.systems:
         kept = f"; kept, as the template says: {', '.join(system.kept)}" if system.kept else ""
-        print(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}{kept}")
+        print_line(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}{kept}")
     if not certificate.systems:
-        print("  nothing had been made, so nothing is left")
+        print_line("  nothing had been made, so nothing is left")
 
 
 def say(line: str = "") -> None:
     """A line for the person that is not the command's answer."""
-    print(line, file=sys.stderr)
+    print_line(line, file=sys.stderr)

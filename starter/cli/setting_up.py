@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from contracts.printable import escape
 from starter.cli.failing import CliError, Code, Output
-from starter.cli.render import print_json, print_table
+from starter.cli.printing import print_json, print_line
+from starter.cli.render import print_table
 from starter.setup.areas import Area
 from starter.setup.parts import Part, Result, State
 
@@ -36,18 +38,20 @@ class Progress:
         """The result of the part that was waited for."""
         self._clear()
         for line in lines_of(result):
-            print(line, file=self._out, flush=True)
+            print_line(line, file=self._out, flush=True)
         self._waiting.pop(0)
         self._say_waiting()
 
     def _say_waiting(self) -> None:
         if self._out.isatty() and self._waiting:
-            print(f"{'…':<{_STATE}}  {self._waiting[0]}", end="", file=self._out, flush=True)
+            self._out.write(escape(f"{'…':<{_STATE}}  {self._waiting[0]}"))
+            self._out.flush()
 
     def _clear(self) -> None:
         if self._out.isatty():
             # As rich and pip do it: back to the line's beginning, and the rest of it away.
-            print("\r\x1b[K", end="", file=self._out, flush=True)
+            self._out.write("\r\x1b[K")
+            self._out.flush()
 
 
 def lines_of(result: Result) -> list[str]:
@@ -97,9 +101,11 @@ def say_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
     """What was done, and what a developer can do now. Without templates: it was a part of it only."""
     changed = [one for one in results if one.state in _CHANGED]
     done = f"it has seen to {_named(changed)}" if changed else "there was nothing to do"
-    print(f"\n{'Setup complete' if templates else 'That part of the setup is complete'}: {done}.")
+    print_line()
+    print_line(f"{'Setup complete' if templates else 'That part of the setup is complete'}: {done}.")
     if templates:
-        print(*_what_now(templates), sep="\n")
+        for line in _what_now(templates):
+            print_line(line)
 
 
 def _what_now(templates: Sequence[str]) -> list[str]:

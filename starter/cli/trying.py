@@ -212,6 +212,7 @@ def _what_is_left(view: "EnvironmentView") -> tuple[str, bool]:
 
 
 def _print(trial: Trial) -> None:
+    from starter.cli.printing import print_line
     from starter.cli.render import print_table
 
     rows = [
@@ -220,7 +221,7 @@ def _print(trial: Trial) -> None:
     ]
     print_table(("what", "", "took", ""), rows, empty="Nothing was made.")
     if trial.well:
-        print(f"{trial.template} version {trial.version} works, on {trial.host}.")
+        print_line(f"{trial.template} version {trial.version} works, on {trial.host}.")
 
 
 def _not_well(trial: Trial) -> CliError:

@@ -9,6 +9,7 @@ import typer
 from contracts.environment import Outcome, Phase, StepState
 from starter.cli.failing import CliError, Code, Output
 from starter.cli.live import showing
+from starter.cli.printing import print_line
 from starter.cli.render import print_certificate, problem_lines, say
 from starter.views import EnvironmentView
 
@@ -129,7 +130,7 @@ def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
         message = f"{view.name} has ended, and nothing says that nothing is left. {view.remark}".strip()
         raise CliError(Code.FAILED, message, problem=_as_problem(message, view))
     if not quiet:
-        print(f"{view.name} is gone ({view.outcome}).")
+        print_line(f"{view.name} is gone ({view.outcome}).")
         print_certificate(view.certificate)
 
 
@@ -146,9 +147,9 @@ def tell_teardown(view: EnvironmentView, *, quiet: bool) -> None:
             problem=_as_problem(message, view),
         )
     elif not quiet:
-        print(f"{view.name} is being torn down by itself.")
+        print_line(f"{view.name} is being torn down by itself.")
         for line in problem_lines(view):
-            print(f"  {line}")
+            print_line(f"  {line}")
         say(f"Watch it with:  moorage watch {view.name}")
 
 
