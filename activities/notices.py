@@ -1,19 +1,28 @@
 """Tells people, by webhook, by a webhook of Slack's form, and by mail: those of them that are set."""
 
+import html
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
+from pydantic import TypeAdapter, ValidationError
 from temporalio import activity
 
 from activities import progress
 from clients.errors import ClientError
-from clients.mail import Mail
+from clients.mail import Letter, Mail, never, not_yet
 from clients.webhook import Webhook
 from contracts.activities import NoticeActivities, NoticeResult
 from contracts.durations import format_duration
 from contracts.expiry import said
 from contracts.notices import Notice, NoticeKind
+
+#: Longest piece of a name that is shown in Slack, in characters. With it the longest text stays below the
+#: 4,000 from which Slack splits a message in two.
+SLACK_NAME = 200
+#: Stands for the end in a text that is escaped before the end is put in: no name holds it.
+_MOMENT = "\0"
 
 _Tell = Callable[[Notice], Awaitable[None]]
 
@@ -35,28 +44,29 @@ class Notices(NoticeActivities):
 
     @activity.defn(name="notice.send")
     async def send(self, input: Notice) -> NoticeResult:
-        """All channels are tried, whatever becomes of the others; a further try leaves out those that have.
+        """Try all channels, whatever becomes of the others; a further try leaves out those that have it.
 
-        Fails with one that may work in a while, if there is one: that is what decides on a further try.
+        Of the people of a mail as well: who has it is not sent it again. Fails with one that may work in a
+        while, if there is one: that is what decides on a further try.
         """
-        taken = set(filter(None, progress.kept().split(",")))
+        told = _Told.read(progress.kept())
         failed: list[ClientError] = []
-        told_by = []
-        for name, tell in self._ways().items():
-            if name not in taken:
+        for name, tell in self._ways(told).items():
+            if name not in told.by:
                 try:
                     await tell(input)
                 except ClientError as error:
                     failed.append(error)
                     continue
-                taken.add(name)
-                progress.keep(",".join(sorted(taken)))
-            told_by.append(name)
+                told.by.append(name)
+                told.keep()
         if failed:
             raise max(failed, key=lambda error: error.retryable)
-        return NoticeResult(told_by=tuple(told_by))
+        return NoticeResult(
+            told_by=tuple(name for name in self._ways(told) if name in told.by), refused=tuple(told.refused)
+        )
 
-    def _ways(self) -> Mapping[str, _Tell]:
+    def _ways(self, told: "_Told") -> Mapping[str, _Tell]:
         ways: dict[str, _Tell] = {}
         channels = self._channels
         if webhook := channels.webhook:
@@ -64,8 +74,44 @@ class Notices(NoticeActivities):
         if slack := channels.slack:
             ways["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), "send a notice")
         if mail := channels.mail:
-            ways["e-mail"] = lambda notice: mail.send(notice.id, notice.people, subject(notice), text(notice))
+            ways["e-mail"] = lambda notice: _send_mail(mail, notice, told)
         return ways
+
+
+@dataclass
+class _Told:
+    """Which channels have it, and who has the mail or never will: kept from one try to the next."""
+
+    by: list[str] = field(default_factory=list)
+    mailed: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, kept: str) -> "_Told":
+        """What an earlier try has kept; that of an earlier version were the channels only."""
+        try:
+            return TypeAdapter(cls).validate_json(kept)
+        except ValidationError:
+            return cls(by=list(filter(None, kept.split(","))))
+
+    def keep(self) -> None:
+        """Have the next try, if there must be one, begin with this."""
+        progress.keep(json.dumps(asdict(self)))
+
+
+async def _send_mail(mail: Mail, notice: Notice, told: _Told) -> None:
+    """Send it to those who do not have it yet. Fails if some may have it later, or if nobody ever will."""
+    waiting = [person for person in notice.people if person not in (*told.mailed, *told.refused)]
+    if waiting:
+        letter = Letter(notice.id, notice.at, notice.people, subject(notice), text(notice))
+        delivery = await mail.send(letter, waiting)
+        told.mailed += delivery.taken
+        told.refused += delivery.refused
+        told.keep()
+        if delivery.deferred:
+            raise not_yet(delivery.deferred, told.refused)
+    if not told.mailed:
+        raise never(told.refused)
 
 
 def subject(notice: Notice) -> str:
@@ -111,7 +157,17 @@ def _document(notice: Notice) -> dict[str, object]:
 
 
 def _slack(notice: Notice) -> dict[str, object]:
+    """The notice in Slack's form: docs.slack.dev, "Formatting message text"."""
+    names = ("name", "template", "team", "owner")
+    cut = notice.model_copy(update={each: _cut(getattr(notice, each)) for each in names})
     # Slack shows a moment in the zone of whoever reads it.
     seconds = int(notice.ends_at.timestamp())
     shown = f"<!date^{seconds}^{{date_short_pretty}} {{time}}|{said(notice.ends_at)}>"
-    return {"text": text(notice, lambda _: shown)}
+    # Its own signs only: an unescaped "<!channel>" in a name would call everybody.
+    escaped = html.escape(text(cut, lambda _: _MOMENT), quote=False)
+    return {"text": escaped.replace(_MOMENT, shown)}
+
+
+def _cut(name: str) -> str:
+    name = name.replace(_MOMENT, "")
+    return name if len(name) <= SLACK_NAME else f"{name[: SLACK_NAME - 1]}…"

@@ -6,7 +6,9 @@ It never retries: retries are Temporal's, where they can be seen.
 import asyncio
 import email.utils
 import json
+import re
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +40,12 @@ MAX_CALLS = 32
 KEEP_ALIVE = timedelta(seconds=30)
 #: Longest delay that is obeyed: a wrong clock or number must not stop an environment for days.
 LONGEST_RETRY_AFTER = timedelta(hours=1)
+#: Where a delay is asked for: by the standard, by Okta, by GitHub and others.
+_DELAY_HEADERS = ("Retry-After", "X-Rate-Limit-Reset", "X-RateLimit-Reset")
+#: A delay as a number. Of a length that a float holds, and never negative.
+_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
+#: A larger number of seconds, 31 years, is a moment since 1970: September 2001.
+_EARLIEST_MOMENT = 1_000_000_000
 #: Longest answer that is read: the largest legitimate ones are pages of lists and bootstrap manifests.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: How much longer than its timeout a whole call may take, for connecting and for reading a large answer:
@@ -236,15 +244,29 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """The delay that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
-    value = headers.get("Retry-After", "").strip()
-    longest = LONGEST_RETRY_AFTER
-    if value.isascii() and value.isdigit():
-        return timedelta(seconds=min(int(value), longest.total_seconds()))
+    """The delay that an answer asks for, at most `LONGEST_RETRY_AFTER`; None if it asks for none.
+
+    `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). Products write the moment there too, in
+    seconds or milliseconds since 1970, or in a header of their own beside their count of calls.
+    """
+    for name in _DELAY_HEADERS:
+        if (delay := _delay(headers.get(name, "").strip())) is not None:
+            return min(max(timedelta(0), delay), LONGEST_RETRY_AFTER)
+    return None
+
+
+def _delay(value: str) -> timedelta | None:
+    if _NUMBER.fullmatch(value):
+        seconds = float(value)
+        if seconds < _EARLIEST_MOMENT:
+            return timedelta(seconds=seconds)
+        if seconds >= _EARLIEST_MOMENT * 1000:
+            seconds /= 1000
+        return timedelta(seconds=min(seconds - time.time(), LONGEST_RETRY_AFTER.total_seconds()))
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:  # "-0000": UTC, from a place that does not say where it is (RFC 5322, 3.3)
         moment = moment.replace(tzinfo=UTC)
-    return min(max(timedelta(0), moment - datetime.now(UTC)), longest)
+    return moment - datetime.now(UTC)

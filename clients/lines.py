@@ -1,23 +1,43 @@
-"""A file of JSON documents, one a line, that is only ever added to."""
+"""A file of JSON documents, one a line, that is only ever added to.
+
+Several processes may add to it, and logrotate may rename it meanwhile: a document that was reported kept is
+found afterwards, in the file or in one that it was renamed to. With logrotate's `copytruncate` that cannot be
+promised: it loses what is added between its copy and its cut.
+"""
 
 import asyncio
+import bz2
+import errno
+import fcntl
+import glob
+import gzip
+import lzma
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from clients.errors import ServerFailed
 
 _MODE = 0o640
+_END = b"\n"
+#: How often a file is opened again because it was renamed under us: each time takes a rotation.
+_TRIES = 5
+#: What file systems without locks answer: there a line is one write, and that has to do.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+#: How rotated files are compressed: logrotate's own ways, as far as Python reads them.
+_OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 class LinesFile:
-    """One such file. Several processes may add to it: a line is one write."""
+    """One such file, and those that it was renamed to."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def add(self, document: str) -> None:
-        """Add one document and see it on the disk. Raises a `ClientError`."""
+        """Add one document and see it on the disk. After a `ClientError` it may be there all the same."""
         try:
             await asyncio.to_thread(self._add, document)
         except OSError as error:
@@ -25,25 +45,109 @@ class LinesFile:
             raise ServerFailed("trail file", "add a line", detail, status=500) from None
 
     async def find(self, text: str) -> list[str]:
-        """All lines that contain `text`, the oldest first; none if there is no such file yet."""
+        """All lines that contain `text`, the oldest first; none if there is no such file yet.
+
+        Rotated files are looked through as well. What of them cannot be read is left out.
+        """
         return await asyncio.to_thread(lambda: list(self._find(text)))
 
     def _add(self, document: str) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        line = document.replace("\n", " ").encode() + b"\n"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
+        line = document.replace("\n", " ").encode() + _END
+        for _ in range(_TRIES):
+            with self._locked() as descriptor:
+                if not self._is_current(descriptor):
+                    continue
+                _append(descriptor, line)
+                # Renamed meanwhile, it may be compressed as it was before. Twice is better than never.
+                if self._is_current(descriptor):
+                    return
+        raise OSError(errno.EAGAIN, "it is renamed again and again while it is written")
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        is_new = not self._path.exists()
+        # For reading too: its last byte says whether its last line is whole.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
-            if os.write(descriptor, line) != len(line):
-                # The rest of the line would be another's: better this one twice than that one broken.
-                os.write(descriptor, b"\n")
-                raise OSError(0, "the line was written in part only")
+            if is_new:
+                _sync_folder(self._path.parent)
+            _lock(descriptor)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the open file is still the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _find(self, text: str) -> Iterator[str]:
+        for file in self._rotated():
+            with suppress(OSError, EOFError, lzma.LZMAError):
+                yield from _matching(file, text)
+        with suppress(FileNotFoundError):
+            yield from _matching(self._path, text)
+
+    def _rotated(self) -> list[Path]:
+        """What it was renamed to, the oldest first: x.jsonl.1, x.jsonl-20300101.gz, x-20300101.jsonl."""
+        start, end = glob.escape(self._path.stem), glob.escape(self._path.suffix)
+        forms = (f"{start}{end}[.-]*", f"{start}[.-]*{end}")
+        named = {file for form in forms for file in _siblings(self._path, form)}
+        aged = []
+        for file in named - {self._path}:
+            with suppress(OSError):
+                if file.is_file():
+                    aged.append((file.stat().st_mtime, file.name, file))
+        return [file for _, _, file in sorted(aged)]
+
+
+def _siblings(path: Path, form: str) -> Iterator[Path]:
+    with suppress(OSError):
+        yield from path.parent.glob(form)
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Add `line` whole and on a line of its own, or not at all."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != _END:
+        # The line before was torn by a full disk or a dying process: it must not take this one with it.
+        line = _END + line
+    try:
+        written = os.write(descriptor, line)
+        if written != len(line):
+            raise OSError(errno.ENOSPC, "no room for the whole line")
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            # Never longer than it is: it may have been cut meanwhile, and would be filled with zeros.
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+        raise
+
+
+def _lock(descriptor: int) -> None:
+    """Keep other writers out until it is closed, where the file system can."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """See the name of a new file on the disk, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
-    def _find(self, text: str) -> Iterator[str]:
-        try:
-            with self._path.open(encoding="utf-8", errors="replace") as lines:
-                yield from (line for line in lines if text in line)
-        except FileNotFoundError:
-            return
+
+def _matching(file: Path, text: str) -> Iterator[str]:
+    opener = _OPENERS.get(file.suffix, open)
+    with opener(file, "rt", encoding="utf-8", errors="replace") as lines:
+        yield from (line for line in lines if text in line)

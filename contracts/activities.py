@@ -60,9 +60,10 @@ class InspectResult(Frozen):
 
 
 class NoticeResult(Frozen):
-    """By which channels people were told; none when none is set."""
+    """By which channels people were told, none when none is set; and whose mail is refused for good."""
 
     told_by: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 class TrailResult(Frozen):

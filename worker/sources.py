@@ -18,6 +18,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from worker.service_links import service_links
+
 PREFIX = "MOORAGE_"
 #: Variables of this name space that are no settings: who reads them, and for what.
 OTHER_VARIABLES: Mapping[str, str] = {
@@ -130,9 +132,10 @@ def _read_file(environ: Mapping[str, str], problems: list[str]) -> Values:
 
 def _read_variables(environ: Mapping[str, str], problems: list[str]) -> Values:
     values: Values = {}
+    links = set(service_links(environ))
     for name, text in sorted(environ.items()):
         # An empty variable is one that is not set: compose files and unit files cannot leave one out.
-        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or not text:
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or name in links or not text:
             continue
         *groups, last = name.removeprefix(PREFIX).lower().split("__")
         place = values

@@ -83,7 +83,10 @@ class Teller:
             self._record.note(ITSELF, "could not tell its people", problem_of(error, "", "notices").cause)
         else:
             if result.told_by:
-                self._record.note(ITSELF, "told its people", f"by {', '.join(result.told_by)}")
+                how = f"by {', '.join(result.told_by)}"
+                if result.refused:
+                    how += f"; the mail server refuses {', '.join(result.refused)}"
+                self._record.note(ITSELF, "told its people", how)
 
     def _retries(self) -> RetryPolicy:
         return RetryPolicy(initial_interval=self._pace.first_retry, maximum_interval=LONGEST_RETRY)

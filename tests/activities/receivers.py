@@ -56,11 +56,23 @@ def webhook_receiver() -> Iterator[Receiver]:
 
 @dataclass
 class Mailbox:
-    """A mail server with what it has taken. It answers the next mails with `replies`, then takes them."""
+    """A mail server with what it has taken. It answers the next mails with `replies`, then takes them.
+
+    `recipients`: its next answers to one recipient, by address; then it takes mail for them.
+    """
 
     port: int = 0
     replies: list[str] = field(default_factory=list)
+    recipients: dict[str, list[str]] = field(default_factory=dict)
     mails: list[tuple[list[str], Message]] = field(default_factory=list)
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if replies := self.recipients.get(address):
+            return replies.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         if self.replies:

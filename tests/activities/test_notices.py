@@ -3,16 +3,19 @@
 import hashlib
 import hmac
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from activities.notices import Channels, Notices, text
 from activities.trail import Sinks, Trail
 from clients.lines import LinesFile
 from clients.mail import Mail, Security
 from clients.webhook import DELIVERY, SIGNATURE, Webhook
+from contracts.activities import NoticeResult
 from contracts.environment import Outcome, TrailEntry
 from contracts.errors import ErrorType
 from contracts.notices import Account, Notice, NoticeKind
@@ -116,6 +119,112 @@ async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_trie
     content = message.get_payload(decode=True)
     assert isinstance(content, bytes)
     assert b"2030-01-01 12:15:00 UTC" in content
+
+
+async def tried(notices: Notices, notice: Notice, tries: int) -> tuple[list[str], NoticeResult | None]:
+    """The errors of up to so many tries, each of which begins with what the one before has kept."""
+    kept, errors = "", []
+    for _ in range(tries):
+        running = Running(notices.send, notice, kept=kept)
+        try:
+            return errors, await running.result()
+        except ApplicationError as failure:
+            error = failure
+        errors.append(f"{'final' if error.non_retryable else 'again'}: {error.message}")
+        kept = next((beat.kept for beat in reversed(running.beats) if beat.kept), kept)
+        if error.non_retryable:
+            break
+    return errors, None
+
+
+ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
+
+
+@pytest.mark.parametrize(
+    ("replies", "mails", "errors", "refused"),
+    [
+        # One is deferred: only that one is tried again.
+        (
+            {BOB: ["450 busy"]},
+            [[ALICE, CAROL], [BOB]],
+            ["again: .* not take it yet for bob@example.com."],
+            (),
+        ),
+        # Deferred beside refused: the one is tried again, the other is named.
+        (
+            {BOB: ["451 greylisted"] * 2, CAROL: ["550 no such user"]},
+            [[ALICE], [BOB]],
+            ["again: .* yet for bob@example.com, and never for carol@example.com."] * 2,
+            (CAROL,),
+        ),
+        # Refused for good: told, and not tried again.
+        ({CAROL: ["550 no such user"]}, [[ALICE, BOB]], [], (CAROL,)),
+        # All deferred, all refused.
+        (
+            {ALICE: ["450 later"], BOB: ["450 later"], CAROL: ["552 full"]},
+            [[ALICE, BOB]],
+            ["again: .* yet for alice@example.com, bob@example.com, and never for carol@example.com."],
+            (CAROL,),
+        ),
+        (
+            {each: ["550 no"] for each in (ALICE, BOB, CAROL)},
+            [],
+            ["final: .*refuses the recipients alice"],
+            None,
+        ),
+        # 421 ends the connection in the middle: nobody after it was asked, and nobody has it.
+        ({BOB: ["421 closing"]}, [[ALICE, BOB, CAROL]], ["again: .* yet for alice@.*, bob@.*, carol@"], ()),
+    ],
+)
+async def test_each_recipient_gets_the_mail_once(
+    replies: dict[str, list[str]], mails: list[list[str]], errors: list[str], refused: tuple[str, ...] | None
+) -> None:
+    """Ensures that who is deferred is tried again and nobody else, and who is refused is named."""
+    notice = NOTICE.model_copy(update={"people": (ALICE, BOB, CAROL)})
+    async with mail_server() as mailbox:
+        mailbox.recipients = {each: list(texts) for each, texts in replies.items()}
+        failures, result = await tried(Notices(Channels(mail=mail(mailbox))), notice, 5)
+    assert [recipients for recipients, _ in mailbox.mails] == mails
+    assert len(failures) == len(errors)
+    for failure, error in zip(failures, errors, strict=True):
+        assert re.match(error, failure)
+    assert (result.refused if result else None) == refused
+    for _, message in mailbox.mails:
+        assert message["To"] == ", ".join(notice.people)
+        assert message["Date"] == "Tue, 01 Jan 2030 12:00:00 +0000"
+        assert message["Message-ID"] == f"<{NOTICE.id}@moorage>"
+
+
+async def test_what_a_try_of_an_earlier_version_has_kept_is_understood() -> None:
+    """Ensures that a notice that is under way while workers are replaced is not sent twice."""
+    with webhook_receiver() as receiver:
+        async with hook(receiver.url) as webhook:
+            notices = Notices(Channels(webhook=webhook, slack=webhook))
+            result = await Running(notices.send, NOTICE, kept="Slack,webhook").result()
+    assert result.told_by == ("webhook", "Slack")
+    assert receiver.got == []
+
+
+async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
+    """Ensures that a name calls nobody and links nowhere, and that the longest text is one message."""
+    odd = {
+        "team": "<!channel> & <https://example.com|R&D>",
+        "owner": f"{'&' * 600}@example.com",
+        "template": "\0<b>",
+    }
+    with webhook_receiver() as receiver:
+        async with hook(receiver.url, None) as slack:
+            for kind in NoticeKind:
+                notice = NOTICE.model_copy(update=odd | {"kind": kind, "moved": timedelta(hours=2)})
+                await succeed(Notices(Channels(slack=slack)).send, notice)
+    assert len(receiver.got) == len(NoticeKind)
+    for _, body in receiver.got:
+        content = json.loads(body)["text"]
+        moment = f"<!date^{int(NOTICE.ends_at.timestamp())}^"
+        assert re.findall(r"<[^>]*", content) == [next(iter(re.findall(r"<!date[^>]*", content)))]
+        assert content.count(moment) == 1
+        assert "&lt;!channel&gt; &amp; &lt;https://example.com|R&amp;D&gt;" in content
+        assert len(content) < 4000
 
 
 async def test_the_login_at_the_mail_server() -> None:

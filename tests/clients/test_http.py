@@ -1,5 +1,6 @@
 """The delay that an answer asks for, in all the forms that HTTP allows."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -21,7 +22,16 @@ from clients.http import retry_after
         ("", None),
         ("soon", None),
         ("-5", None),
-        ("1.5", None),
+        ("1.5", timedelta(seconds=1.5)),
+        ("-1700000000", None),
+        ("1e9", None),
+        ("0x10", None),
+        # Longer than is obeyed.
+        ("86400", timedelta(hours=1)),
+        ("9" * 18, timedelta(hours=1)),
+        # The moment instead of the delay, in seconds and in milliseconds: long ago.
+        ("1700000000", timedelta(0)),
+        ("1700000000000", timedelta(0)),
     ],
 )
 def test_delay_is_read_or_taken_for_none(value: str, delay: timedelta | None) -> None:
@@ -54,3 +64,22 @@ def test_delay_until_a_moment_is_counted_from_now() -> None:
 )
 def test_odd_delay_is_no_reason_to_fail(value: str) -> None:
     retry_after({"Retry-After": value})
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after", "X-Rate-Limit-Reset", "X-RateLimit-Reset"])
+@pytest.mark.parametrize("factor", [1, 1000])
+def test_moment_since_1970_is_counted_from_now(name: str, factor: int) -> None:
+    value = int((time.time() + 90) * factor)
+    delay = retry_after(httpx.Headers({name: str(value)}))
+    assert delay is not None
+    assert timedelta(seconds=30) < delay <= timedelta(seconds=90)
+
+
+def test_moment_in_days_is_not_waited_for() -> None:
+    assert retry_after({"Retry-After": str(int(time.time()) + 7 * 86400)}) == timedelta(hours=1)
+
+
+def test_header_of_the_standard_wins_unless_it_is_garbage() -> None:
+    headers = {"Retry-After": "7", "X-Rate-Limit-Reset": "9"}
+    assert retry_after(headers) == timedelta(seconds=7)
+    assert retry_after({**headers, "Retry-After": "soon"}) == timedelta(seconds=9)

@@ -1,13 +1,13 @@
 """Ensures that mail goes out encrypted, to a server whose certificate is trusted, or not at all."""
 
 import ssl
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from clients.errors import Rejected, Unreachable
-from clients.mail import Mail, Security
+from clients.mail import Letter, Mail, Security
 from embedded.host.authority import authority, server_certificate
 from tests.activities.receivers import Mailbox, mail_server
 
@@ -41,7 +41,7 @@ def mail(mailbox: Mailbox, security: Security) -> Mail:
 
 
 async def send(mail: Mail) -> None:
-    await mail.send("d-1", ["alice@example.com"], "It ends", "soon")
+    await mail.send(Letter("d-1", datetime(2030, 1, 1, tzinfo=UTC), ["alice@example.com"], "It ends", "soon"))
 
 
 @pytest.mark.usefixtures("trusted")
