@@ -149,7 +149,7 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
             people=clients.scim or clients.rafay,
             hosts=clients.hosts,
         )
-        await serve(app, options.bind or settings.api.bind, options.port or settings.api.port)
+        await serve(app, settings.api, options.bind or settings.api.bind, options.port or settings.api.port)
 
 
 def _codec_server(options: ServerOptions) -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import structlog
-import uvicorn
 from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,7 +30,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from starter.access import Role
 from starter.api.limits import BodyLimit
-from starter.api.server import GRACE_SECONDS, Server
+from starter.http_server import Server
 from starter.listening import open_listening_socket
 from starter.local_peer import is_same_user
 from starter.reloading import Reloaded
@@ -43,6 +42,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 COOKIE = "moorage-codec"
 #: A working day: who looks into the Web UI signs in once a day.
 SESSION_SECONDS = 10 * 3600
+#: A platform team's browsers open six connections each.
+MAX_CONNECTIONS = 500
 #: A platform team is a dozen people; the oldest session makes way for a newer one.
 MAX_SESSIONS = 500
 
@@ -185,17 +186,9 @@ def create_codec_server(
 
 async def serve_codec(app: Starlette, host: str, port: int) -> None:
     """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
-    # No word of a proxy about who asks is believed: the address of the connection itself decides.
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
     with open_listening_socket(host, port) as listening:
-        await Server(config).serve(sockets=[listening])
+        # No word of a proxy about who asks is believed: the address of the connection itself decides.
+        await Server(app, max_connections=MAX_CONNECTIONS).serve(sockets=[listening])
 
 
 def _page(message: str, status: HTTPStatus = HTTPStatus.OK, *, form: bool = True) -> Response:

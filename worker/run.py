@@ -131,14 +131,18 @@ async def _unless(stop: asyncio.Event, coming: Coroutine[Any, Any, _Result]) -> 
 
 @contextmanager
 def _told_to_stop() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM or SIGINT sets, from the first moment on."""
+    """An event that SIGTERM, SIGINT or SIGHUP sets, from the first moment on."""
     loop, told = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    # A closed terminal stops it as well, unless it was started to outlive that (nohup).
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, told.set)
     try:
         yield told
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

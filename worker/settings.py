@@ -30,7 +30,7 @@ from worker.expiry_settings import Notices, Sweep, Trail
 from worker.host_settings import HostCluster
 from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
 from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
-from worker.setting_types import Group, HostName, PositiveDuration, Secret, Url
+from worker.setting_types import Group, HostName, Networks, PositiveDuration, Secret, Url
 from worker.sources import SettingsError as SettingsError
 from worker.sources import explain, read_sources
 
@@ -104,6 +104,19 @@ class Api(Group):
     port: int = Field(default=7400, ge=1, le=65535, description="port to listen on")
     tokens_file: Path | None = Field(
         default=None, description="file of the bearer tokens and whose they are; the API needs it"
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=16,
+        le=50000,
+        description="connections at once, streams of events included; fewer where the limit of open files is "
+        "lower. One address has a half of them at most, a trusted proxy all",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="addresses or networks of the proxies before the API: their word about who asks "
+        "(X-Forwarded-For, X-Forwarded-Proto) is believed, and nobody else's",
+        examples=["10.1.2.3", "10.0.0.0/24"],
     )
 
 
