@@ -5,14 +5,13 @@ an agent needs get through.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import yaml
 
 from activities.errors import NotAccepted
-from clients.documents import read_all_yaml
+from clients.documents import NotLikeKubernetes, read_all_yaml
 from clients.errors import MAX_DETAIL
 from clients.host import Manifest
 from contracts.environment import System
@@ -91,11 +90,17 @@ class Bootstrap:
 
 def _parse(text: str) -> list[dict[str, Any]]:
     documents = None
-    with contextlib.suppress(yaml.YAMLError):
+    problem = "is not YAML"
+    try:
         documents = [document for document in read_all_yaml(text) if document is not None]
+    except NotLikeKubernetes as error:
+        # In words of ours: they quote nothing.
+        problem = error.problem or problem
+    except yaml.YAMLError:
+        pass
     if documents is None:
         # Outside of any handler: the parser's own error quotes the lines that it could not read.
-        _refuse("it is not YAML")
+        _refuse(f"it {problem}")
     return documents
 
 

@@ -20,6 +20,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import progress
+from activities.quantities import room_of
 from clients.errors import ClientError
 from clients.host import Host, NodeRoom
 from contracts import memo, search
@@ -39,7 +40,6 @@ from contracts.capacity import (
 from contracts.holdings import Holding, in_seconds, pack, unpack
 from contracts.messages import ENVIRONMENT_WORKFLOW, EnvironmentStart
 from contracts.naming import life_of, name_of_workflow, workflow_id
-from contracts.quantities import parse_quantity
 from contracts.values import compose
 
 #: One page of the list, or one run: milliseconds, unless something is wrong.
@@ -130,17 +130,13 @@ class Capacity(CapacityActivities):
         all_said = said.cpu is not None and said.memory is not None
         try:
             nodes = await _insistently(host)
-            reported = Limits()
+            reported, remark = Limits(), ""
             if nodes is not None:
-                reported = Limits(
-                    cpu=int(sum(parse_quantity(node.cpu) for node in nodes) * 1000),
-                    memory=int(sum(parse_quantity(node.memory) for node in nodes)),
-                )
-        except (ClientError, ValueError) as error:
-            detail = error.detail if isinstance(error, ClientError) else str(error)
-            remark = f"it does not say what it has: {detail}"
+                reported, remark = room_of(nodes)
+        except ClientError as error:
+            remark = f"it does not say what it has: {error.detail}"
             return HostRoom(name=host.name, total=said, known=all_said, remark=remark[: progress.MAX_TEXT])
-        return HostRoom(name=host.name, total=said.over(reported))
+        return HostRoom(name=host.name, total=said.over(reported), remark=remark[: progress.MAX_TEXT])
 
     async def _list_open(
         self, held: Mapping[str, Holding]

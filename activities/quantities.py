@@ -1,8 +1,12 @@
 """Sums of Kubernetes quantities: "500m" of a CPU, "4Gi" of memory."""
 
+from collections.abc import Sequence
 from decimal import Decimal
+from math import ceil
 
 from activities.errors import NotAccepted
+from clients.host import NodeRoom
+from contracts.capacity import Limits
 from contracts.quantities import parse_quantity
 
 
@@ -19,16 +23,33 @@ def parse(quantity: str) -> Decimal:
 
 
 def cpus(*quantities: str) -> str:
-    """The sum, in thousandths of a CPU."""
-    return f"{int(sum(map(parse, quantities)) * 1000)}m"
+    """Give the sum in thousandths of a CPU, rounded up as Kubernetes does."""
+    return f"{ceil(sum(map(parse, quantities)) * 1000)}m"
 
 
 def octets(*quantities: str) -> str:
-    """The sum, in Mi where it comes out even, else in bytes."""
-    total = int(sum(map(parse, quantities)))
+    """Give the sum in Mi where it comes out even, else in bytes, rounded up as Kubernetes does."""
+    total = ceil(sum(map(parse, quantities)))
     return f"{total // 2**20}Mi" if total % 2**20 == 0 else str(total)
 
 
 def least(*quantities: str) -> str:
     """The smallest of them, as it is written."""
     return min(quantities, key=parse)
+
+
+def room_of(nodes: Sequence[NodeRoom]) -> tuple[Limits, str]:
+    """Sum up what the nodes have, and say in words which of them could not be counted.
+
+    A node that says something odd counts as nothing; it must not hide what the others have.
+    """
+    cpu, memory, odd = Decimal(0), Decimal(0), []
+    for node in nodes:
+        try:
+            here = parse_quantity(node.cpu), parse_quantity(node.memory)
+        except ValueError as error:
+            odd.append(str(error))
+            continue
+        cpu, memory = cpu + max(here[0], Decimal(0)), memory + max(here[1], Decimal(0))
+    remark = f"{len(odd)} of its {len(nodes)} nodes do not count: {odd[0]}" if odd else ""
+    return Limits(cpu=int(cpu * 1000), memory=int(memory)), remark

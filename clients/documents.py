@@ -1,38 +1,261 @@
-"""YAML that comes from outside, read fast, and without trust."""
+"""YAML of others, read as Kubernetes reads it: fast, and without trust.
 
-from typing import Any
+Kubernetes and Helm read YAML by sigs.k8s.io/yaml, which is neither YAML 1.1 nor 1.2: `yes`, `on` and `y`
+are booleans and `0777` is octal, but `22:30` and dates are text. What is read is what JSON can hold, and what
+kubectl would send; `tests/clients/kubernetes_yaml.jsonl` is the table. Of a key that stands twice, the last
+one counts.
+"""
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, NoReturn
 
 import yaml
 
 try:
-    # The one in C where PyYAML was built with it: ten times faster, and as safe.
-    from yaml import CSafeLoader as _Fast
-except ImportError:
-    from yaml import SafeLoader as _Fast  # type: ignore[assignment]
+    # The parser in C where PyYAML was built with it: ten times faster.
+    from yaml._yaml import CParser
 
-#: Levels of nesting that are read: Kubernetes' deepest schemas have some forty. The loader in C goes down
+    class _Parser(CParser):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+
+except ImportError:
+    from yaml.composer import Composer
+    from yaml.parser import Parser
+    from yaml.reader import Reader
+    from yaml.scanner import Scanner
+
+    class _Parser(Reader, Scanner, Parser, Composer):  # type: ignore[no-redef]
+        def __init__(self, text: str) -> None:
+            Reader.__init__(self, text)
+            Scanner.__init__(self)
+            Parser.__init__(self)
+            Composer.__init__(self)
+
+
+#: Levels of nesting that are read: Kubernetes' deepest schemas have some forty. The parser in C goes down
 #: each on its stack, without a limit: a text that opens a hundred thousand brackets would end the process.
 MAX_LEVELS = 100
+#: Characters and nodes that aliases may add to what is written: etcd takes 1.5 MiB for one object. Seven
+#: lines of aliases to aliases are a thousand million nodes.
+MAX_ADDED = 2**20
+
+_PREFIX = "tag:yaml.org,2002:"
+_STR = f"{_PREFIX}str"
+#: The tag of a scalar that is neither quoted nor tagged.
+_PLAIN = "plain"
+_DEFAULT_TAGS = {yaml.ScalarNode: _STR, yaml.SequenceNode: f"{_PREFIX}seq", yaml.MappingNode: f"{_PREFIX}map"}
+
+_TRUE = ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON")
+_FALSE = ("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF")
+_WORDS: dict[str, bool | float | None] = {
+    **dict.fromkeys(_TRUE, True),
+    **dict.fromkeys(_FALSE, False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+}
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+#: Which digits a base has, by how the number begins: "0b1", "0o7" and "07", "0x1f".
+_INTEGERS = (
+    (re.compile(r"([-+]?)0[bB]([01]+)"), 2),
+    (re.compile(r"([-+]?)0[oO]?([0-7]+)"), 8),
+    (re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)"), 16),
+    (re.compile(r"([-+]?)(0|[1-9][0-9]*)"), 10),
+)
+_NUMBER_STARTS = frozenset("+-.0123456789")
+#: Go's int64 and uint64: numbers beyond them are floats.
+_LEAST, _MOST = -(2**63), 2**64 - 1
+#: Floats below this are written without an exponent, as integers where they are whole.
+_WHOLE_BELOW = 1e21
 
 
-class _Loader(_Fast):
+class NotLikeKubernetes(yaml.MarkedYAMLError):
+    """It may be YAML, and Kubernetes would not read it, or at too high a price. `problem` says why."""
+
+
+class _Loader(_Parser):
     _level = 0
 
-    # Called by either loader as it enters and leaves each node.
+    # Called by either parser as it enters and leaves each node.
     def descend_resolver(self, _node: Any, _index: Any) -> None:
         self._level += 1
         if self._level > MAX_LEVELS:
-            raise yaml.YAMLError(f"it is nested in more than {MAX_LEVELS} levels")
+            _refuse(f"is nested in more than {MAX_LEVELS} levels")
 
     def ascend_resolver(self) -> None:
         self._level -= 1
 
+    def resolve(self, kind: type[yaml.Node], _value: Any, implicit: Any) -> str:
+        is_plain = kind is yaml.ScalarNode and implicit[0]
+        return _PLAIN if is_plain else _DEFAULT_TAGS[kind]
+
+    def dispose(self) -> None:
+        """Nothing to free in the parser in Python; the one in C has its own."""
+
+
+def compose_yaml(text: str) -> yaml.Node | None:
+    """Parse the one document of the text; None if it is empty. Raises `yaml.YAMLError` as the others do."""
+    node: yaml.Node | None = _Loader(text).get_single_node()
+    _bound(node, text)
+    return node
+
 
 def read_yaml(text: str) -> Any:
-    """The one document of the text. Raises `yaml.YAMLError`, which may quote the text."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe one
+    """Read the one document of the text. Raises `yaml.YAMLError`, which may quote the text."""
+    return value_of(compose_yaml(text))
 
 
 def read_all_yaml(text: str) -> list[Any]:
-    """All documents of the text. Raises `yaml.YAMLError`, which may quote the text."""
-    return list(yaml.load_all(text, Loader=_Loader))
+    """Read all documents of the text. Raises `yaml.YAMLError`, which may quote the text."""
+    loader, found = _Loader(text), []
+    while loader.check_node():
+        _bound(node := loader.get_node(), text)
+        found.append(value_of(node))
+    return found
+
+
+def value_of(node: yaml.Node | None) -> Any:
+    """Give what the node says, as JSON would have it. Raises `yaml.YAMLError` for what JSON cannot hold."""
+    if isinstance(node, yaml.ScalarNode):
+        value = _scalar(node)
+        if isinstance(value, float):
+            return _as_json(value, node)
+        return value
+    if isinstance(node, yaml.SequenceNode):
+        return [value_of(each) for each in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node)
+    return None
+
+
+def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.value:
+        if key.tag == _PLAIN and key.value == "<<":
+            for merged in _merged(value):
+                found.update(_mapping(merged))
+        else:
+            found[_key(key)] = value_of(value)
+    return found
+
+
+def _merged(node: yaml.Node) -> Iterable[yaml.MappingNode]:
+    """Give the mappings of a merge, the first one last: it counts most."""
+    several = list(reversed(node.value)) if isinstance(node, yaml.SequenceNode) else [node]
+    mappings = [each for each in several if isinstance(each, yaml.MappingNode)]
+    if len(mappings) < len(several):
+        _refuse("holds a merge (<<) of what is no mapping", node)
+    return mappings
+
+
+def _key(node: yaml.Node) -> str:
+    """Give a key as text, which it is in JSON: `1: a` becomes `"1": "a"`."""
+    if not isinstance(node, yaml.ScalarNode):
+        _refuse("holds a key that is a list or a mapping", node)
+    value = _scalar(node)
+    if value is None or (isinstance(value, int) and value > 2**63 - 1):
+        _refuse("holds a key that cannot be one in JSON", node)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(_as_json(value, node)) if math.isfinite(value) else node.value.lower()
+    return str(value)
+
+
+def _scalar(node: yaml.ScalarNode) -> str | bool | int | float | None:
+    tag, text = node.tag, node.value
+    if tag == _PLAIN:
+        return _plain(text)
+    kind = tag.removeprefix(_PREFIX)
+    if kind == "binary":
+        try:
+            return base64.b64decode(text, validate=False).decode(errors="replace")
+        except binascii.Error:
+            _refuse("holds !!binary that is not base64", node)
+    if kind in ("int", "float", "bool", "null"):
+        value = _plain(text)
+        if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value).__name__ != {"null": "NoneType"}.get(kind, kind):
+            _refuse(f"holds what is no !!{kind}, with this tag", node)
+        return value
+    # Quoted, or of a tag that means nothing to Kubernetes.
+    return str(text)
+
+
+def _plain(text: str) -> str | bool | int | float | None:
+    """Give what an unquoted scalar is."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_STARTS:
+        return text
+    if text[0] == ".":
+        return _float(text)
+    digits = text.replace("_", "")
+    for form, base in _INTEGERS:
+        if found := form.fullmatch(digits):
+            number = int(found[2], base) * (-1 if found[1] == "-" else 1)
+            if _LEAST <= number <= (2**63 - 1 if found[1] else _MOST):
+                return number
+            break
+    value = _float(digits)
+    return text if isinstance(value, str) else value
+
+
+def _float(text: str) -> float | str:
+    """Give the float that the text is; the text itself if it is none, or one that is too large."""
+    if not _FLOAT.fullmatch(text):
+        return text
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _as_json(number: float, node: yaml.Node) -> float | int:
+    """Give the number as JSON writes it for Kubernetes, which takes 1e3 for a port only as 1000."""
+    if not math.isfinite(number):
+        _refuse("holds a number that JSON does not have", node)
+    if number.is_integer() and abs(number) < _WHOLE_BELOW:
+        # By its digits: 2**64 as a float is written 18446744073709552000.
+        return int(Decimal(repr(number)))
+    return number
+
+
+def _bound(node: yaml.Node | None, text: str) -> None:
+    """Refuse a document to which its aliases would add more than `MAX_ADDED`, or which contains itself."""
+    if node is None or "*" not in text or "&" not in text:
+        return
+    # Each node is measured once, however often aliases lead to it.
+    sizes: dict[int, int] = {}
+    written = 0
+    entered: set[int] = set()
+
+    def measure(each: yaml.Node) -> int:
+        nonlocal written
+        if id(each) in sizes:
+            return sizes[id(each)]
+        if id(each) in entered:
+            _refuse("holds an anchor that contains itself", each)
+        entered.add(id(each))
+        own = 1 + (len(each.value) if isinstance(each, yaml.ScalarNode) else 0)
+        written += own
+        if isinstance(each, yaml.SequenceNode):
+            own += sum(map(measure, each.value))
+        elif isinstance(each, yaml.MappingNode):
+            own += sum(measure(key) + measure(value) for key, value in each.value)
+        sizes[id(each)] = own
+        return own
+
+    if measure(node) - written > MAX_ADDED:
+        _refuse(f"holds aliases that add more than {MAX_ADDED} characters to what is written")
+
+
+def _refuse(problem: str, node: yaml.Node | None = None) -> NoReturn:
+    mark = node.start_mark if node is not None else None
+    raise NotLikeKubernetes(problem=problem, problem_mark=mark)

@@ -6,6 +6,7 @@ How it is decided is in `contracts.admission`.
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 from pydantic import Field
@@ -235,8 +236,8 @@ def size_of(size: Size, values: Mapping[str, Any]) -> Amount:
     parts = parts_of_size(size, values)
     return Amount(
         environments=1,
-        cpu=int(sum(map(parse_quantity, parts["cpu"]), Decimal(0)) * 1000),
-        memory=int(sum(map(parse_quantity, parts["memory"]), Decimal(0))),
+        cpu=ceil(sum(map(parse_quantity, parts["cpu"]), Decimal(0)) * 1000),
+        memory=ceil(sum(map(parse_quantity, parts["memory"]), Decimal(0))),
     )
 
 

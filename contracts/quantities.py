@@ -1,26 +1,42 @@
-"""Kubernetes quantities: "500m" of a CPU, "4Gi" of memory."""
+"""Kubernetes quantities: "500m" of a CPU, "4Gi" of memory, "129e6", ".5".
+
+The grammar is the one of apimachinery's `resource.Quantity`, and so are its bounds: what is finer than a
+thousand-millionth is rounded away from zero, what is larger than 2**63-1 counts as that.
+https://github.com/kubernetes/apimachinery/blob/master/pkg/api/resource/quantity.go
+"""
 
 import re
-from decimal import Decimal
+from decimal import ROUND_UP, Context, Decimal
 
-_FACTORS = {
-    "m": Decimal("0.001"),
-    "": Decimal(1),
-    "k": Decimal(10**3),
-    "M": Decimal(10**6),
-    "G": Decimal(10**9),
-    "T": Decimal(10**12),
-    "Ki": Decimal(2**10),
-    "Mi": Decimal(2**20),
-    "Gi": Decimal(2**30),
-    "Ti": Decimal(2**40),
-}
-_FORM = re.compile(rf"(?P<number>[0-9]+(\.[0-9]+)?)(?P<suffix>{'|'.join(_FACTORS)})")
+_SI = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_SUFFIX = r"[KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+"
+_FORM = re.compile(rf"(?P<number>[-+]?{_NUMBER})(?P<suffix>{_SUFFIX})", re.ASCII)
+#: The same for what somebody gives or asks for, which is never less than nothing.
+POSITIVE_PATTERN = rf"^\+?{_NUMBER}({_SUFFIX})$"
+
+#: Longer ones are refused: no number that means anything needs so many digits.
+MAX_LENGTH = 100
+#: Exponents beyond it are too large or too small for any number of `MAX_LENGTH` digits to matter.
+_FAR = 2 * MAX_LENGTH
+_MOST = Decimal(2**63 - 1)
+_LEAST_UNIT = Decimal(1).scaleb(-9)
+#: Digits enough that nothing is rounded before the end.
+_EXACT = Context(prec=1000)
 
 
 def parse_quantity(quantity: str) -> Decimal:
-    """How much `quantity` is, in CPUs or bytes; ValueError if it is none."""
-    match = _FORM.fullmatch(quantity)
+    """Give how much `quantity` is, in CPUs or bytes; raise ValueError if it is none."""
+    match = _FORM.fullmatch(quantity) if len(quantity) <= MAX_LENGTH else None
     if match is None:
-        raise ValueError(f'"{quantity}" is not a quantity of CPU, memory or storage')
-    return Decimal(match["number"]) * _FACTORS[match["suffix"]]
+        shown = quantity if len(quantity) <= MAX_LENGTH else f"{quantity[:MAX_LENGTH]}…"
+        raise ValueError(f'"{shown}" is not a quantity of CPU, memory or storage')
+    number, suffix = Decimal(match["number"]), match["suffix"]
+    if suffix in _BINARY:
+        exact = _EXACT.multiply(number, Decimal(2 ** _BINARY[suffix]))
+    else:
+        power = _SI[suffix] if suffix in _SI else int(suffix[1:])
+        exact = _EXACT.scaleb(number, max(-_FAR, min(power, _FAR)))
+    bounded = min(max(exact, -_MOST), _MOST)
+    return bounded.quantize(_LEAST_UNIT, ROUND_UP, _EXACT).normalize(_EXACT)

@@ -14,9 +14,9 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from contracts.base import Frozen
 from contracts.durations import Duration
 from contracts.naming import NAME_PATTERN
-from contracts.quantities import parse_quantity
+from contracts.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
 
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+Quantity = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length=MAX_LENGTH)]
 
 #: A name or a value of a host's label, as the settings give it.
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from clients.documents import NotLikeKubernetes, compose_yaml, value_of
 from starter.sentences import sentence
 
 Where = tuple[str | int, ...]
@@ -40,7 +41,7 @@ class FilesUnusable(Exception):
 
 
 class Document:
-    """A YAML file's content, and the place at which each part of it stands.
+    """A YAML file's content as Kubernetes and Helm read it, and the place at which each part of it stands.
 
     Raises `FilesUnusable` for what cannot be read, is no YAML, or says the same key twice.
     """
@@ -49,8 +50,8 @@ class Document:
         self.file = file
         try:
             text = file.read_text(encoding="utf-8")
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.content: Any = yaml.safe_load(text)
+            node = compose_yaml(text)
+            self.content: Any = value_of(node)
         except OSError as error:
             raise FilesUnusable([self.problem((), f"cannot be read: {error.strerror}")]) from None
         except UnicodeDecodeError:
@@ -60,7 +61,9 @@ class Document:
             mark = getattr(error, "problem_mark", None)
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             said = getattr(error, "problem", None) or "it cannot be parsed"
-            raise FilesUnusable([FileProblem(file, line, "", f"is not valid YAML: {said}", column)]) from None
+            # What the parser cannot read is no YAML; what we refuse says so itself.
+            words = said if isinstance(error, NotLikeKubernetes) else f"is not valid YAML: {said}"
+            raise FilesUnusable([FileProblem(file, line, "", words, column)]) from None
         self._root = node
         if halves := list(_lone_surrogates(node)):
             raise FilesUnusable(

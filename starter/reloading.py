@@ -49,6 +49,10 @@ class Reloaded(Generic[_T]):
         except FilesUnusable as unusable:
             self.problems = tuple(map(str, unusable.problems))
             _log.warning("a changed file cannot be used; the last good one is", problems=self.problems)
+        except Exception as error:
+            # Whatever it is, it must be told: nobody else sees that the last good one goes on for ever.
+            self.problems = (f"{self._path} cannot be read: {type(error).__name__}, a fault of Moorage",)
+            _log.exception("a changed file cannot be used; the last good one is", problems=self.problems)
 
 
 def _look(path: Path) -> object:

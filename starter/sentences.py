@@ -7,6 +7,8 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from contracts.quantities import POSITIVE_PATTERN
+
 
 def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
     """What is wrong with one field, and what would be right, for what pydantic says of `model`."""
@@ -76,7 +78,7 @@ def _fields(loc: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
 
 #: What a pattern of the contracts asks for, in words.
 _FORMS = {
-    r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$": (
+    POSITIVE_PATTERN: (
         'is not a Kubernetes quantity: write a number and a unit, such as "500m", "2" or "4Gi"'
     ),
     r"^v?1\.[0-9]{1,2}(\.[0-9]{1,3})?$": 'is not a Kubernetes version: write "v1.36" or "v1.36.2"',

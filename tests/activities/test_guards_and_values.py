@@ -8,8 +8,10 @@ import pytest
 from activities.errors import Conflict, NotAccepted
 from activities.guards import guards, pod_security
 from activities.marks import mark_text, require_ours, whose
-from activities.quantities import cpus, least, octets
+from activities.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
+from clients.host import NodeRoom
+from contracts.capacity import Limits
 from contracts.environment import Environment
 from contracts.template import Network, PodSecurity, Template
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
@@ -30,7 +32,13 @@ def guard(environment: Environment, kind: str, name: str = "moorage") -> dict[st
 
 @pytest.mark.parametrize(
     ("quantities", "total"),
-    [(("2", "500m"), "2500m"), (("0.5", "0.5"), "1000m"), (("100m",), "100m"), (("1k",), "1000000m")],
+    [
+        (("100n", "1n"), "1m"),
+        (("2", "500m"), "2500m"),
+        (("0.5", "0.5"), "1000m"),
+        (("100m",), "100m"),
+        (("1k",), "1000000m"),
+    ],
 )
 def test_cpus_add_up(quantities: tuple[str, ...], total: str) -> None:
     assert cpus(*quantities) == total
@@ -53,6 +61,21 @@ def test_octets_add_up(quantities: tuple[str, ...], total: str) -> None:
 def test_what_is_no_quantity_is_told(text: str) -> None:
     with pytest.raises(NotAccepted, match=f'"{text}"'):
         octets(text)
+
+
+@pytest.mark.parametrize("odd", ["1Pi", "129e6", ".5", "100n", "1E", "+2", "3.", "-1"])
+def test_a_node_may_say_what_it_has_in_any_legal_way(odd: str) -> None:
+    room, remark = room_of([NodeRoom("2", "4Gi"), NodeRoom(odd, odd)])
+    assert room.cpu is not None
+    assert room.cpu >= 2000
+    assert remark == ""
+
+
+def test_a_node_that_says_something_odd_does_not_hide_the_others() -> None:
+    """Ensures that it counts as nothing, and is told."""
+    room, remark = room_of([NodeRoom("2", "4Gi"), NodeRoom("many", "4Gi"), NodeRoom("1", "")])
+    assert room == Limits(cpu=2000, memory=4 * 2**30)
+    assert remark.startswith('2 of its 3 nodes do not count: "many" is not a quantity')
 
 
 def test_the_least_quantity_is_the_smallest_and_not_the_shortest() -> None:

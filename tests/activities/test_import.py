@@ -1,6 +1,7 @@
 """The import: what is applied inside, what "ready" means, and how a cluster is deregistered."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import HOST, TIMEOUT, TOKEN, Bench, an_environment, fresh
 from tests.activities.running import Running
+from tests.clients.test_documents import bomb
 
 SECRET = "agent-token-0123456789abcdef"
 
@@ -174,8 +176,9 @@ def test_a_manifest_of_expected_kinds_is_accepted() -> None:
         ("", "empty"),
         ("---\n---\n", "empty"),
         (f"token: {SECRET}\n  - : {{", "not YAML"),
-        pytest.param("[" * 200_000, "not YAML", id="nested without an end"),
-        (f"!!python/object/apply:os.system ['{SECRET}']", "not YAML"),
+        pytest.param("[" * 200_000, "is nested in more than 100 levels", id="nested without an end"),
+        pytest.param(bomb(14), "holds aliases that add more than", id="aliases without an end"),
+        (f"!!python/object/apply:os.system ['{SECRET}']", "no Kubernetes object"),
         (SECRET, "no Kubernetes object"),
         (yaml.safe_dump({"kind": "Secret", "token": SECRET}), "lacks apiVersion"),
         (yaml.safe_dump(a_manifest(metadata={"token": SECRET})), "metadata.name"),
@@ -226,6 +229,25 @@ async def test_other_steps_go_on_while_a_large_manifest_is_read(monkeypatch: pyt
 async def test_a_large_manifest_is_refused_like_a_small_one() -> None:
     with pytest.raises(NotAccepted, match="Pod of v1"):
         await Bootstrap.read(yaml.safe_dump(a_manifest(kind="Pod", token="x" * LARGE)))
+
+
+@pytest.mark.parametrize(
+    ("written", "is_read"),
+    [
+        ("2019-01-01T00:00:00Z", "2019-01-01T00:00:00Z"),
+        ("2024-05-01", "2024-05-01"),
+        ("0000-00-00", "0000-00-00"),
+        ("22:30", "22:30"),
+        ("0o17", 15),
+        ("1e3", 1000),
+        ("y", True),
+    ],
+)
+def test_a_manifest_is_read_as_kubernetes_reads_it(written: str, is_read: object) -> None:
+    """Ensures that all of it can be sent, and is what kubectl would send."""
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n"
+    [manifest] = Bootstrap(f"{head}  creationTimestamp: {written}\ndata: {{window: {written}}}").manifests()
+    assert json.loads(json.dumps(manifest))["data"] == {"window": is_read}
 
 
 def test_a_manifest_shows_nothing_of_itself() -> None:

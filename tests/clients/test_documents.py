@@ -1,15 +1,61 @@
-"""YAML from outside: read fast, and harmless however it is nested."""
+"""YAML from outside: read as Kubernetes reads it, fast, and harmless however it is nested."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from clients.documents import MAX_LEVELS, read_all_yaml, read_yaml
+from clients.documents import MAX_ADDED, MAX_LEVELS, read_all_yaml, read_yaml
 from clients.host import Kubeconfig
+
+#: What sigs.k8s.io/yaml 1.6.0 (`YAMLToJSON`, by which kubectl and Helm read) makes of each document; run, not
+#: read. "refused" is an error of it.
+TABLE = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "kubernetes_yaml.jsonl").read_text(encoding="utf-8").splitlines()
+]
+#: Where libyaml itself differs from its translation into Go, and none of it changes what is applied.
+KNOWN: dict[str, Any] = {
+    # A name that is given twice: refused, where Go takes the nearest before the alias.
+    "a: &x 1\nb: *x\nc: &x 2\nd: *x": None,
+    # What declares itself as YAML 1.2, and JSON's escape: read, where Go refuses.
+    "%YAML 1.2\n---\na: yes": {"a": True},
+    'a: "\\/"': {"a": "/"},
+    # "This is no tag" makes text of a number in Go alone.
+    "a: ! 12": {"a": 12},
+    "-0.0: a": {"0": "a"},
+}
 
 
 def nested(levels: int) -> str:
     """Lists in lists, of so many levels with what is in the innermost."""
     return "[" * (levels - 1) + "x" + "]" * (levels - 1)
+
+
+def bomb(levels: int, *, merged: bool = False) -> str:
+    """Nine aliases to nine aliases to nine …"""
+    names = [f"n{number}" for number in range(levels)]
+    first = f"{names[0]}: &{names[0]} {{x: 1}}\n"
+    nine = (", ".join([f"*{name}"] * 9) for name in names)
+    rest = (
+        f"{name}: &{name} {{<<: [{aliases}]}}\n" if merged else f"{name}: &{name} [{aliases}]\n"
+        for name, aliases in zip(names[1:], nine, strict=False)
+    )
+    return first + "".join(rest)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: json.dumps(row["yaml"])[:40])
+def test_yaml_is_read_as_kubernetes_reads_it(row: dict[str, Any]) -> None:
+    wanted = KNOWN.get(row["yaml"], row.get("json"))
+    if row.get("refused", wanted is None and row["yaml"] in KNOWN) and wanted is None:
+        with pytest.raises(yaml.YAMLError):
+            read_yaml(row["yaml"])
+        return
+    got = read_yaml(row["yaml"])
+    # As it will be sent: 1 is not the same as 1.0 or true there.
+    assert json.dumps(got, sort_keys=True) == json.dumps(wanted, sort_keys=True)
 
 
 def test_all_documents_are_read() -> None:
@@ -44,3 +90,31 @@ def test_what_is_nested_without_an_end_is_refused(text: str) -> None:
         read_yaml(text)
     with pytest.raises(ValueError, match="not a kubeconfig"):
         Kubeconfig(text, secret_name="s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb(14),
+        bomb(80),
+        bomb(40, merged=True),
+        f"a: &a {'x' * 2000}\nb: [{', '.join(['*a'] * 600)}]",
+    ],
+    ids=["of 9**13 nodes", "of 9**79 nodes", "of merges", "of a long text"],
+)
+def test_aliases_that_expand_without_an_end_are_refused(text: str) -> None:
+    """Ensures that a text of some hundred characters does not become gigabytes."""
+    for read in (read_yaml, read_all_yaml):
+        with pytest.raises(yaml.YAMLError, match=f"aliases that add more than {MAX_ADDED}"):
+            read(text)
+
+
+def test_aliases_that_people_write_are_read() -> None:
+    labels = "labels: &l {app: a}\n" + "".join(f"c{number}: {{labels: *l}}\n" for number in range(2000))
+    assert read_yaml(labels)["c1999"] == {"labels": {"app": "a"}}
+
+
+def test_each_alias_is_a_copy() -> None:
+    found = read_yaml("a: &a {x: 1}\nb: *a")
+    found["a"]["x"] = 2
+    assert found["b"] == {"x": 1}

@@ -113,8 +113,8 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
         ("version: 1", "version: [1", "small.yaml:2:12: is not valid YAML"),
         (GOOD, "", "small.yaml:1:1: is not a template"),
         (GOOD, "- a\n", "small.yaml:1:1: is not a template"),
-        (GOOD, "1: 2\n", "small.yaml:1:1: is not a template"),
-        (GOOD, "a: 2001-99-99\n", "small.yaml:1:1: is not valid YAML"),
+        (GOOD, "1: 2\n", "small.yaml:1:1: 1: there is no such field"),
+        (GOOD, "a: 2001-99-99\n", "small.yaml:1:1: a: there is no such field"),
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected: str) -> None:

@@ -121,7 +121,7 @@ def test_every_problem_of_every_file_is_a_line(folder: Path) -> None:
     for expected in (
         f'{folder}/small.yaml:8:3: size.memory: "much" is not a Kubernetes quantity',
         f'{folder}/small.yaml:14:1: teems: there is no such field: did you mean "teams"?',
-        f"{folder}/bad.yaml:1:11: is not valid YAML",
+        f"{folder}/bad.yaml:2:1: is not valid YAML",
         f"warning: {folder}/big.yaml:14:14: ttl.warnings.0: 9h before its end",
         "3 problems",
     ):

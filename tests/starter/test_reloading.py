@@ -10,6 +10,7 @@ from starter.catalogue import load_catalogue
 from starter.located import FilesUnusable
 from starter.reloading import Reloaded
 from starter.tokens import load_tokens, write_tokens
+from tests.clients.test_documents import bomb
 from tests.starter.test_catalogue import GOOD
 
 ADA = Principal(person="Ada", email="ada@example.com", teams=("payments",))
@@ -44,6 +45,45 @@ def test_a_file_that_breaks(tmp_path: Path) -> None:
     assert mended is not None
     assert mended.description == "Mended."
     assert catalogue.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("description: " + "[" * 5000, "is nested in more than 100 levels"),
+        ("[" * 200_000, "is nested in more than 100 levels"),
+        (bomb(14), "holds aliases that add more than"),
+        ("a: &a [*a]", "anchor"),
+        ("a: .inf", "holds a number that JSON does not have"),
+        ("? [a, b]\n: c", "holds a key that is a list"),
+    ],
+    ids=["deep", "deeper", "aliases", "a circle", "infinity", "a key that is a list"],
+)
+def test_a_file_that_nobody_could_have_meant(tmp_path: Path, text: str, told: str) -> None:
+    """Ensures that what used to end the reload unseen is a problem with its file like any other."""
+    file = tmp_path / "small.yaml"
+    file.write_text(GOOD)
+    catalogue = Reloaded(tmp_path, load_catalogue)
+    file.write_text(text)
+    assert catalogue.current().get("small")
+    assert catalogue.problems[0].startswith(f"{file}:")
+    assert told in catalogue.problems[0]
+
+
+def test_a_fault_of_ours_in_a_reload_is_told(tmp_path: Path) -> None:
+    """Ensures that the value stays in force, and that the problem is there for whoever asks."""
+    file = tmp_path / "small.yaml"
+    file.write_text(GOOD)
+
+    def load(path: Path) -> str:
+        if "oops" in path.read_text():
+            raise RecursionError("planted")
+        return "good"
+
+    value = Reloaded(file, load)
+    file.write_text("oops")
+    assert value.current() == "good"
+    assert value.problems == (f"{file} cannot be read: RecursionError, a fault of Moorage",)
 
 
 def test_a_file_that_vanishes(tmp_path: Path) -> None:
