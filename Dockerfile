@@ -16,7 +16,7 @@ COPY workflows workflows
 COPY worker worker
 COPY starter starter
 COPY embedded embedded
-RUN /opt/moorage/bin/pip install --no-deps --no-build-isolation .
+RUN /opt/moorage/bin/pip install --no-deps --no-build-isolation . && /opt/moorage/bin/pip check
 
 FROM python:3.11.14-slim-bookworm
 # Nobody in particular; docker-compose.yml may run it as the owner of the secrets' files.

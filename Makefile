@@ -4,12 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down e2e bench-host test chaos lint check bench venv lock clean
+.PHONY: help demo cluster cluster-down e2e bench-host test quick chaos lint check bench venv lock outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 SOURCES := contracts workflows activities clients worker starter embedded moorage.py
+
+# What was installed without its dependencies has them all, each in a version that it takes.
+CHECK = $(BIN)/pip check --disable-pip-version-check || { echo "$(VENV) does not fit the lock files: make clean, then again"; exit 1; }
 
 # The lock files are installed by hash and nothing else is resolved or downloaded.
 $(VENV)/.run: requirements.txt pyproject.toml
@@ -17,12 +20,15 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# With the packages for development, which may be of an older lock, it is checked once they are in line, below.
+	test -e $(VENV)/.dev || $(CHECK)
 	@# Where Python is told to write no bytecode, each of the stack's processes would compile all of it.
 	$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	$(CHECK)
 	@touch $@
 
 demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leaves it up; HOST=cluster: a real one)
@@ -30,6 +36,9 @@ demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leav
 
 test: $(VENV)/.dev  ## All tests that need nothing but this machine
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chaos" $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write what held to docs/guarantees.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/guarantees.md tests/chaos tests/environment $(ARGS)
@@ -62,8 +71,14 @@ bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for 
 venv: $(VENV)/.dev  ## Make .venv with everything for development
 
 lock:  ## Lock the dependencies anew: names, versions and hashes, no addresses (needs uv)
-	uv pip compile -q pyproject.toml --extra build --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -o requirements.txt
-	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -o requirements-dev.txt
+	uv pip compile -q pyproject.toml --extra build --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11 -o requirements.txt
+	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11 -o requirements-dev.txt
+
+outdated: $(VENV)/.dev  ## List what of all pins has a newer release (ARGS=--json for programs)
+	@$(BIN)/python -m tools.outdated $(ARGS)
+
+wheels: $(VENV)/.dev  ## Download the wheels of every locked package for every Python and system
+	@$(BIN)/python -m tools.wheels $(ARGS)
 
 clean:  ## Remove what make has made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

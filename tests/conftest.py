@@ -33,9 +33,17 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 #: Where tests take long: begun last, one of them would keep one process busy when the others are done.
 LONGEST = ("environment", "workflows", "starter", "worker", "embedded", "chaos", "replay")
 _ROOT = Path(__file__).parent
+#: Fixtures that run a Temporal server, and what a module imports that starts one itself.
+RUNNING = {"temporal_server", "stack", "plain_stack", "running"}
+STARTERS = ("Stack", "WorkflowEnvironment")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long ones, each file's tests in their own order."""
+    """Begin with the long ones, each file's tests in their own order; mark those that may run a stack."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & RUNNING or any(hasattr(getattr(item, "module", None), name) for name in STARTERS):
+            item.add_marker(pytest.mark.stack)
     order = {folder: number for number, folder in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.relative_to(_ROOT).parts[0], len(order)))

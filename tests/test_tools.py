@@ -1,0 +1,129 @@
+"""The commands that watch over the pins read each of them, and go on where a registry cannot be reached."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools import outdated, sources, wheels
+from tools.lock import ROOT, locked, read_lock
+from tools.outdated import Row, gather
+from tools.sources import NotTold, Pinned, newest_of, pinned_images
+from tools.wheels import Result, sentence
+
+INTEL_MAC = {"sys_platform": "darwin", "platform_machine": "x86_64"}
+
+
+def test_lock_pins_every_package_with_hashes() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        pins = read_lock(ROOT / name)
+        assert len(pins) > 50
+        assert all(pin.hashes for pin in pins), name
+
+
+def test_lock_for_running_is_part_of_the_one_for_development() -> None:
+    """Each package has one version on a system, whichever lock it comes from."""
+    for environment in ({}, INTEL_MAC):
+        development = locked(environment)
+        for pin in locked(environment, ROOT / "requirements.txt").values():
+            assert development[pin.name] == pin
+
+
+def test_lock_has_other_versions_where_a_system_has_no_newer_wheels() -> None:
+    assert locked(INTEL_MAC)["cryptography"].version.startswith("48.")
+    assert not locked({"sys_platform": "linux"})["cryptography"].version.startswith("48.")
+    assert "colorama" not in locked(INTEL_MAC)
+
+
+def test_lock_refuses_a_line_that_it_does_not_know(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("one>=1 \\\n    --hash=sha256:" + "0" * 64 + "\n")
+    with pytest.raises(ValueError, match=r"lock\.txt:1: is neither a pin nor a hash"):
+        read_lock(lock)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "others", "newest"),
+    [
+        ("16.10-alpine", ["17.2-alpine", "17.2", "18-alpine", "latest", "17.2-alpine3.22"], "17.2-alpine"),
+        (
+            "3.11.14-slim-bookworm",
+            ["3.11.9-slim-bookworm", "3.15.0a1-slim-bookworm"],
+            "3.11.14-slim-bookworm",
+        ),
+        ("1.32.0", ["1.4.9", "1.100.0", "1.33.0-rc.1", "2"], "1.100.0"),
+        ("0.36.1", ["0.37.1", "0.38.0-beta.1", "0.37.0"], "0.37.1"),
+        ("latest", ["1.0"], "latest"),
+        ("1.0", [], "1.0"),
+    ],
+)
+def test_newest_release_is_one_of_the_same_form(pinned: str, others: list[str], newest: str) -> None:
+    assert newest_of(pinned, others) == newest
+
+
+def test_images_are_those_of_compose_and_dockerfile() -> None:
+    names = dict(pinned_images())
+    assert {"docker.io/library/postgres", "docker.io/library/python", "temporalio/server"} <= set(names)
+    assert all(tag and "@" not in tag for tag in names.values())
+    assert not [name for name in names if "moorage" in name]
+
+
+def test_images_are_told_as_not_told_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    told = list(sources.images())
+    assert told
+    assert {one.problem for one in told} == {"neither skopeo nor crane is on the path"}
+
+
+def test_go_documents_are_read_one_after_the_other() -> None:
+    assert list(sources.documents('{"a": 1}\n{"b": {}}\n')) == [{"a": 1}, {"b": {}}]
+    assert list(sources.documents("")) == []
+
+
+def broken() -> Iterator[Pinned]:
+    raise NotTold("go fails: no route")
+    yield
+
+
+def test_source_that_fails_does_not_keep_the_others_from_being_told() -> None:
+    rows = gather(
+        ["bad", "good"], {"bad": broken, "good": lambda: [Pinned("a", "1", "2"), Pinned("b", "1", "1")]}
+    )
+    assert rows == [
+        Row("bad", "", "", "", "go fails: no route"),
+        Row("good", "a", "1", "2"),
+        Row("good", "b", "1", "1"),
+    ]
+    assert [row.outdated for row in rows] == [False, True, False]
+
+
+def test_client_that_is_not_there_is_told() -> None:
+    with pytest.raises(NotTold, match="no-such-client is not on the path"):
+        sources.run(["no-such-client"])
+
+
+def test_outdated_prints_a_document_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(outdated.SOURCES, "python", lambda: [Pinned("a", "1", "2")])
+    monkeypatch.setattr("sys.argv", ["outdated", "--json", "python"])
+    assert outdated.main() == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"source": "python", "name": "a", "pinned": "1", "newest": "2", "problem": "", "outdated": True}
+    ]
+
+
+def test_wheels_are_looked_for_on_every_system_that_the_readme_names() -> None:
+    machines = {(one.markers["sys_platform"], one.markers["platform_machine"]) for one in wheels.SYSTEMS}
+    assert machines == {
+        (s, m)
+        for s, ms in {"linux": ("x86_64", "aarch64"), "darwin": ("arm64", "x86_64")}.items()
+        for m in ms
+    }
+
+
+def test_wheels_that_are_missing_are_named() -> None:
+    assert sentence(Result("3.14", "Linux x86_64", 3, ())) == "Python 3.14, Linux x86_64: 3 of 3 packages"
+    assert sentence(Result("3.14", "L", 3, ("a 1",))) == "Python 3.14, L: 2 of 3 packages; no wheel of a 1"
+    assert sentence(Result("3.14", "L", 3, (), "no route")) == "Python 3.14, L: cannot be told: no route"

@@ -1,0 +1,1 @@
+"""What those who keep Moorage up to date run: no part of it."""

@@ -1,0 +1,120 @@
+"""`make wheels`: is there a wheel of every locked package for every Python and system that Moorage is for?
+
+pip downloads each with its hash into a folder that is removed afterwards: 1 GB in all. Exit code 1 if one
+is missing.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tools.lock import locked
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+@dataclass(frozen=True)
+class System:
+    """What wheels are looked for: pip's names of the platform, and what markers say there."""
+
+    name: str
+    platforms: tuple[str, ...]
+    markers: Mapping[str, str]
+
+
+def _linux(machine: str) -> System:
+    # glibc 2.28 is what Debian 10, RHEL 8 and everything after them have.
+    names = [*(f"manylinux_2_{minor}_{machine}" for minor in range(28, 4, -1)), f"manylinux2014_{machine}"]
+    if machine == "x86_64":
+        names += ["manylinux2010_x86_64", "manylinux1_x86_64"]
+    markers = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+    return System(f"Linux {machine}", tuple(names), markers | {"platform_machine": machine})
+
+
+def _macos(machine: str, version: str) -> System:
+    markers = {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix"}
+    # pip adds the older versions itself.
+    return System(
+        f"macOS {version} {machine}",
+        (f"macosx_{version}_0_{machine}", f"macosx_{version}_0_universal2"),
+        markers | {"platform_machine": machine},
+    )
+
+
+#: On Intel the packaged Helm needs macOS 15; on Apple's own processors everything runs from macOS 14 on.
+SYSTEMS = (_linux("x86_64"), _linux("aarch64"), _macos("arm64", "14"), _macos("x86_64", "15"))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What there is for one Python on one system. `problem` is what kept it from being told."""
+
+    python: str
+    system: str
+    packages: int
+    missing: tuple[str, ...]
+    problem: str = ""
+
+
+def look(python: str, system: System, folder: Path) -> Result:
+    """Download every wheel that this Python takes on this system, and return which there are not."""
+    version = {"python_version": python, "python_full_version": f"{python}.0"}
+    wanted = locked({**system.markers, **version})
+    count, missing = len(wanted), list[str]()
+    while True:
+        lock = folder / "wanted.txt"
+        lock.write_text("\n".join(pin.line() for pin in wanted.values()) + "\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--implementation", "cp"]
+        command += ["--python-version", python, *(f"--platform={each}" for each in system.platforms)]
+        done = subprocess.run(
+            [*command, "-r", str(lock), "-d", str(folder / "wheels")], capture_output=True, text=True
+        )
+        if done.returncode == 0:
+            return Result(python, system.name, count, tuple(missing))
+        absent = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)==", done.stderr)
+        if absent is None or absent[1] not in wanted:
+            problem = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
+            return Result(python, system.name, count, tuple(missing), problem)
+        missing.append(f"{absent[1]} {wanted.pop(absent[1]).version}")
+
+
+def main() -> int:
+    """Look for all of them, and print a line each."""
+    parser = argparse.ArgumentParser(prog="make wheels", description=__doc__)
+    parser.add_argument(
+        "--python", action="append", choices=PYTHONS, help="only for this one; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    chosen = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory(prefix="moorage-wheels-") as folder:
+        for python in chosen.python or PYTHONS:
+            for system in SYSTEMS:
+                result = look(python, system, Path(folder))
+                results.append(result)
+                if not chosen.json:
+                    print(sentence(result), flush=True)
+    if chosen.json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    return 1 if any(result.missing or result.problem for result in results) else 0
+
+
+def sentence(result: Result) -> str:
+    """Return one line for a person."""
+    where = f"Python {result.python}, {result.system}:"
+    if result.problem:
+        return f"{where} cannot be told: {result.problem}"
+    there = result.packages - len(result.missing)
+    missing = f"; no wheel of {', '.join(result.missing)}" if result.missing else ""
+    return f"{where} {there} of {result.packages} packages{missing}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
