@@ -206,7 +206,7 @@ class Capacity(CapacityActivities):
         payloads = first.workflow_execution_started_event_attributes.input.payloads
         if not payloads:
             raise ValueError("it was started with nothing")
-        [start] = await self._temporal.data_converter.decode(payloads, [EnvironmentStart])
+        [start] = await run.data_converter.decode(payloads, [EnvironmentStart])
         found: EnvironmentStart = start
         return found
 

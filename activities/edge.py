@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities import progress
@@ -18,6 +19,8 @@ from activities.progress import Progress
 from clients.lateness import begin_nothing_once
 from contracts.activities import Waiting
 from contracts.environment import Receipt
+from contracts.errors import ErrorType
+from contracts.tampering import Tampered
 
 #: Heartbeats within one heartbeat timeout: two may get lost or late.
 BEATS_PER_TIMEOUT = 3
@@ -35,6 +38,9 @@ class ActivityEdge(Interceptor):
 
 class _Edge(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        for argument in input.args:
+            if isinstance(argument, Tampered):
+                raise ApplicationError(argument.why, type=ErrorType.TAMPERED, non_retryable=True)
         info = activity.info()
         again = info.attempt > 1
         current = Progress(time_left=_time_left(info), silence=info.heartbeat_timeout, kept=_kept(info))

@@ -15,10 +15,11 @@ from benchmarks.floor import TASK_QUEUE as FLOOR
 from benchmarks.floor import BareUpdates
 from benchmarks.ground import Ground, floor_worker, ground, memory_mb
 from contracts.admission import admit
-from contracts.capacity import Amount, Ask, CapacityStart, Carried, HostRoom, Limits
+from contracts.capacity import CAPACITY_ID, Amount, Ask, CapacityStart, Carried, HostRoom, Limits
 from contracts.holdings import Book, pack, unpack
 from embedded.stack import HOST, Part
 from starter.reserving import Reservations
+from worker.converter import converter_at
 
 #: Of the floor's number of updates that are answered in a second, each request with an update of its own.
 TARGET = 0.5
@@ -106,7 +107,7 @@ async def _kilobytes(here: Ground, held: list[Any]) -> int:
     """What a run hands on to the next, as it is sent: encrypted."""
     now = datetime.now(UTC)
     carried = Carried(holdings=pack(held), hosts=(), audited_at=now, next_audit=now)
-    payloads = await here.client.data_converter.encode([CapacityStart(carried=carried)])
+    payloads = await converter_at(here.client, CAPACITY_ID).encode([CapacityStart(carried=carried)])
     return sum(payload.ByteSize() for payload in payloads) // 1000
 
 

@@ -13,7 +13,8 @@
     └── Interrupted          the worker that did it is stopping
     of the workflow
     ├── ProvisioningFailed   it could not be made and was undone; details: an `EnvironmentStatus`
-    └── RequestRefused       an update that the environment does not accept; details: a `Refusal`
+    ├── RequestRefused       an update that the environment does not accept; details: a `Refusal`
+    └── Tampered             something in Temporal was not written by Moorage, or not for this workflow
 
 Types stay in clear in a history even under an encrypting codec, so they never hold a name.
 """
@@ -38,6 +39,7 @@ class ErrorType(StrEnum):
     INTERRUPTED = "Interrupted"
     PROVISIONING_FAILED = "ProvisioningFailed"
     REQUEST_REFUSED = "RequestRefused"
+    TAMPERED = "Tampered"
 
 
 PERMANENT = frozenset(

@@ -1,7 +1,7 @@
 """Temporal's remote codec protocol over HTTP: keeps the Web UI and the `temporal` command readable.
 
-POST /decode, POST /encode, as github.com/temporalio/samples-go/tree/main/codec-server has them. For the
-platform team only, who are shown all that is in Temporal anyway:
+POST /decode, as github.com/temporalio/samples-go/tree/main/codec-server has it; nothing encodes: what is in
+Temporal comes from the API and the worker alone. For the platform team only, who are shown all of it anyway:
 
 - with a token of the API, as `Authorization: Bearer …` (the `temporal` command's `--codec-auth`)
 - in a browser, once signed in at `/` with such a token; the Web UI has to be told to send cookies along
@@ -11,7 +11,7 @@ platform team only, who are shown all that is in Temporal anyway:
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
@@ -35,7 +35,7 @@ from starter.listening import open_listening_socket
 from starter.local_peer import is_same_user
 from starter.reloading import Reloaded
 from starter.tokens import Tokens, load_tokens
-from worker.codec import CannotDecode, EncryptionCodec, Keyring
+from worker.codec import ENCODING, ENCRYPTED, CannotDecode, Keyring
 
 #: The payloads of one event; Temporal takes no more than 4 MB at once, which base64 makes longer.
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -48,8 +48,6 @@ MAX_CONNECTIONS = 500
 MAX_SESSIONS = 500
 
 _log = structlog.get_logger(__name__)
-
-_Code = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 
 
 class _Guard:
@@ -109,27 +107,23 @@ def create_codec_server(
     keys: Keyring, *, tokens_file: Path | None, ui: Sequence[str], trust_same_user: bool = False
 ) -> Starlette:
     """The server's application. Raises `FilesUnusable` for a file of tokens with problems."""
-    codec = EncryptionCodec(keys)
     guard = _Guard(tokens_file, ui, trust_same_user=trust_same_user)
     # A browser that shows the Web UI over TLS does not talk to a server without.
     over_tls = bool(ui) and all(url.startswith("https://") for url in ui)
 
-    def code(apply: _Code) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            guard.check(request)
-            try:
-                payloads = json_format.Parse(await request.body(), Payloads(), ignore_unknown_fields=True)
-            except (json_format.ParseError, UnicodeDecodeError):
-                raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not payloads as JSON") from None
-            try:
-                done = await apply(payloads.payloads)
-            except CannotDecode as error:
-                raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-            return Response(
-                json_format.MessageToJson(Payloads(payloads=done), indent=None), media_type="application/json"
-            )
-
-        return answer
+    async def decode(request: Request) -> Response:
+        guard.check(request)
+        try:
+            payloads = json_format.Parse(await request.body(), Payloads(), ignore_unknown_fields=True)
+        except (json_format.ParseError, UnicodeDecodeError):
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not payloads as JSON") from None
+        try:
+            done = [_decoded(keys, payload) for payload in payloads.payloads]
+        except CannotDecode as error:
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        return Response(
+            json_format.MessageToJson(Payloads(payloads=done), indent=None), media_type="application/json"
+        )
 
     async def page(_: Request) -> Response:
         return _page("Sign in with your token of Moorage's API, to read in Temporal's Web UI.")
@@ -163,8 +157,7 @@ def create_codec_server(
 
     return Starlette(
         routes=[
-            Route("/decode", code(codec.decode), methods=["POST"]),
-            Route("/encode", code(codec.encode), methods=["POST"]),
+            Route("/decode", decode, methods=["POST"]),
             Route("/", page),
             Route("/sign-in", sign_in, methods=["POST"]),
             Route("/signed-in", signed_in),
@@ -182,6 +175,11 @@ def create_codec_server(
         ],
         exception_handlers={HTTPException: problem},
     )
+
+
+def _decoded(keys: Keyring, payload: Payload) -> Payload:
+    """For people to read. What is in clear stays as it is: who looks must see that it was never encrypted."""
+    return keys.open(payload)[0] if payload.metadata.get(ENCODING) == ENCRYPTED else payload
 
 
 async def serve_codec(app: Starlette, host: str, port: int) -> None:

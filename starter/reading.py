@@ -4,9 +4,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 from pydantic import ValidationError
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
     Client,
@@ -28,12 +30,18 @@ from contracts.errors import ErrorType, StepErrorDetails
 from contracts.naming import life_of, name_of_workflow, workflow_id
 from starter.temporal import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
 from starter.views import EnvironmentView, Progress, view_of_status
+from worker.codec import CannotDecode, NotOurs
 from workflows.environment import EnvironmentWorkflow
 
 #: Results of closed runs that are remembered: they never change, and lists of the past ask for pages of them.
 REMEMBERED_ENDS = 1000
 #: Longest piece of a failed attempt's message that is shown beside a step.
 FAILURE_LENGTH = 300
+
+_log = structlog.get_logger(__name__)
+
+_Value = TypeVar("_Value", str, list[str])
+_TYPES: Mapping[type, Any] = {str: str, list: list[str]}
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Reader:
         run = await self._describe(name)
         if run is None:
             return None
-        request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
+        request_id = await remembered(run, memo.REQUEST_ID, "")
         first_run_id = run.raw_description.workflow_execution_info.first_run_id
         return Latest(request_id, first_run_id, run.status is not WorkflowExecutionStatus.RUNNING)
 
@@ -173,7 +181,7 @@ class Reader:
         for pending in run.raw_description.pending_activities:
             name = pending.activity_type.name.partition(".")[0]
             step = StepName(name) if name in set(StepName) else None
-            found[step] = await progress_of(self._client.data_converter, pending)
+            found[step] = await progress_of(run.data_converter, pending)
         return found
 
     async def _standing(
@@ -185,14 +193,13 @@ class Reader:
         known_at: int = 0,
     ) -> Standing:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
-        request_id = await run.memo_value(memo.REQUEST_ID, "", type_hint=str)
+        request_id = await remembered(run, memo.REQUEST_ID, "")
         if status:
             collaborators = status.environment.spec.collaborators
             steps = {step: how for step, how in progress.items() if step}
             view = view_of_status(status, progress=steps, ended=ended, remark=remark)
         else:
-            remembered: list[str] = await run.memo_value(memo.COLLABORATORS, [], type_hint=list[str])
-            collaborators = tuple(remembered)
+            collaborators = tuple(await remembered(run, memo.COLLABORATORS, list[str]()))
             view = view_of_run(run, request_id, collaborators, remark)
         return Standing(
             name=name_of_workflow(run.id),
@@ -207,6 +214,16 @@ class Reader:
             status=status,
             view=view,
         )
+
+
+async def remembered(run: WorkflowExecution, key: str, default: _Value) -> _Value:
+    """A value of a run's memo, or the default: also where Moorage did not write it. Raises LacksKey."""
+    try:
+        value: _Value = await run.memo_value(key, default, type_hint=_TYPES[type(default)])
+    except NotOurs as error:
+        _log.warning("a memo in Temporal was refused", workflow_id=run.id, key=key, cause=str(error))
+        return default
+    return value
 
 
 def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str = "") -> str:
@@ -254,7 +271,7 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
         except (ValueError, RuntimeError, TypeError, AttributeError):
             waiting_for = ""  # of another version of the worker: the step itself goes on
     if pending.HasField("last_failure"):
-        error = await converter.decode_failure(pending.last_failure)
+        error = await _failure(converter, pending.last_failure)
         message = error.message if isinstance(error, FailureError) else str(error)
         failure = message[:FAILURE_LENGTH]
         throttled_by = _throttled_by(error)
@@ -270,6 +287,13 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
         last_failure=failure,
         throttled_by=throttled_by,
     )
+
+
+async def _failure(converter: DataConverter, failure: Failure) -> BaseException:
+    try:
+        return await converter.decode_failure(failure)
+    except CannotDecode as error:
+        return error
 
 
 def _throttled_by(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.messages import TASK_QUEUE
 from contracts.sweeping import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
+from worker.converter import converter_at
 from worker.expiry_settings import Sweep
 from workflows.sweep import ExpirySweepWorkflow
 
@@ -105,16 +106,16 @@ async def _essence(client: Client, schedule: Schedule) -> tuple[object, ...]:
     how = (policy.overlap, policy.catchup_window, policy.pause_on_failure)
     if not isinstance(action, ScheduleActionStartWorkflow):
         return (when, how, "starts no workflow")
-    given = [await _value(client, one) for one in action.args]
+    given = [await _value(client, action.id, one) for one in action.args]
     return (when, how, action.workflow, action.id, action.task_queue, given)
 
 
-async def _value(client: Client, argument: object) -> object:
+async def _value(client: Client, id: str, argument: object) -> object:
     """An argument: as Temporal gives it back it is a payload, encrypted perhaps with a former key."""
     if not isinstance(argument, Payload):
         return argument
     try:
-        [value] = await client.data_converter.decode([argument], [SweepInput])
+        [value] = await converter_at(client, id).decode([argument], [SweepInput])
     except Exception:  # whatever is wrong with it, it is not what it shall be
         return "not to be read"
     return value

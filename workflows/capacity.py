@@ -37,6 +37,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.holdings import Book, in_seconds, pack, unpack
     from contracts.messages import undo_queue
 
+from workflows.problems import genuine
+
 #: One try of an audit: pages of a list, and a look at each of those that differ.
 ATTEMPT = timedelta(minutes=5)
 #: All tries of one; the next one begins afresh, with what is held by then.
@@ -117,15 +119,17 @@ class CapacityWorkflow:
         listed_late = workflow.now() - LATEST_LISTED
         self._ended = {life: ended for life, ended in self._ended.items() if ended > listed_late}
         try:
-            found = await workflow.execute_activity_method(
-                CapacityActivities.audit,
-                AuditInput(now=workflow.now()),
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=ATTEMPT,
-                schedule_to_close_timeout=LIMIT,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
-                summary="compare what is held with what is open",
+            found = genuine(
+                await workflow.execute_activity_method(
+                    CapacityActivities.audit,
+                    AuditInput(now=workflow.now()),
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=ATTEMPT,
+                    schedule_to_close_timeout=LIMIT,
+                    heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                    retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
+                    summary="compare what is held with what is open",
+                )
             )
         except ActivityError as error:
             workflow.logger.warning("the capacity could not be audited: %s", error.cause)
@@ -168,8 +172,13 @@ class CapacityWorkflow:
         raise _refused(tuple(verdicts))
 
     @workflow.signal(description="A life needs its place no more")
-    def release(self, input: ReleaseInput) -> None:
-        """Take its place back. What is not held is left as it is."""
+    def release(self, input: ReleaseInput | None = None) -> None:
+        """Take its place back. What is not held is left as it is.
+
+        Nothing of ours sends it without its argument; what others send must not fail the task, for ever.
+        """
+        if input is None:
+            return
         if input.ran:
             self._ended[input.life] = workflow.now()
         held = self._book.of(input.name)

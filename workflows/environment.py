@@ -236,6 +236,10 @@ class EnvironmentWorkflow:
         self._ending = Ending(Outcome.DELETED, by.who)
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is being deleted.")
 
+    @delete.validator
+    def _check_delete(self, by: ByPerson) -> None:
+        """Refuse one without its argument here: in the handler that would fail the whole task, for ever."""
+
     @workflow.update(description="Cancel the provisioning")
     async def cancel(self, by: ByPerson) -> Answer:
         """Stop making it and begin the teardown; it is followed in the status."""

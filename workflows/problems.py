@@ -1,5 +1,8 @@
 """What a failed activity means, in words, and whether something of it may still be on its way."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
 
@@ -8,7 +11,10 @@ with workflow.unsafe.imports_passed_through():
 
     from contracts.activities import Waiting
     from contracts.environment import Problem
-    from contracts.errors import StepErrorDetails
+    from contracts.errors import ErrorType, StepErrorDetails
+    from contracts.tampering import Tampered
+
+_Result = TypeVar("_Result")
 
 _TIMED_OUT = {
     TimeoutType.HEARTBEAT: "the worker that did it has gone silent",
@@ -16,6 +22,26 @@ _TIMED_OUT = {
     TimeoutType.SCHEDULE_TO_CLOSE: "it did not succeed in the time that it has",
     TimeoutType.SCHEDULE_TO_START: "no worker took it up",
 }
+
+_SEE_THE_LOG = "See the worker's log."
+_REMEDIES: Mapping[str, str] = {
+    ErrorType.TAMPERED: "Somebody answered Temporal in the worker's stead: see who can reach its frontend.",
+}
+
+
+def genuine(result: _Result) -> _Result:
+    """The result of an activity, if a worker of ours gave it; ActivityError, and in doubt, if not."""
+    if isinstance(result, Tampered):
+        raise ActivityError(
+            "the result was refused",
+            scheduled_event_id=0,
+            started_event_id=0,
+            identity="",
+            activity_type="",
+            activity_id="",
+            retry_state=None,
+        ) from ApplicationError(result.why, type=ErrorType.TAMPERED, non_retryable=True)
+    return result
 
 
 def problem_of(error: ActivityError, step: str, system: str) -> Problem:
@@ -27,7 +53,7 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
             step=step,
             system=details.system if details else system,
             cause=cause.message,
-            remedy=details.remedy if details else "See the worker's log.",
+            remedy=details.remedy if details else _REMEDIES.get(cause.type or "", _SEE_THE_LOG),
             type=cause.type or "",
         )
     if isinstance(cause, TimeoutError):
@@ -42,9 +68,7 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
         )
     if isinstance(cause, CancelledError):
         return Problem(step=step, system=system, cause="it was cancelled.", remedy="", type="Cancelled")
-    return Problem(
-        step=step, system=system, cause=str(cause or error), remedy="See the worker's log.", type=""
-    )
+    return Problem(step=step, system=system, cause=str(cause or error), remedy=_SEE_THE_LOG, type="")
 
 
 def is_in_doubt(error: ActivityError) -> bool:

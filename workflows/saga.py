@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
     from contracts.messages import EnvironmentStart, undo_queue
 
-from workflows.problems import is_in_doubt, problem_of
+from workflows.problems import genuine, is_in_doubt, problem_of
 from workflows.record import ITSELF, Record
 from workflows.steps import FEW_CALLS, Step, steps_of
 
@@ -119,16 +119,18 @@ class Saga:
 
     async def _check_people(self) -> Problem | None:
         try:
-            await workflow.execute_activity_method(
-                PeopleActivities.check,
-                CheckPeopleInput(environment=self._environment),
-                start_to_close_timeout=FEW_CALLS,
-                schedule_to_close_timeout=self._limit(PEOPLE_LIMIT),
-                heartbeat_timeout=self._pace.heartbeat_timeout,
-                retry_policy=self._retries(),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=self._priority(0),
-                summary="everybody is known",
+            genuine(
+                await workflow.execute_activity_method(  # type: ignore[func-returns-value]
+                    PeopleActivities.check,
+                    CheckPeopleInput(environment=self._environment),
+                    start_to_close_timeout=FEW_CALLS,
+                    schedule_to_close_timeout=self._limit(PEOPLE_LIMIT),
+                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    priority=self._priority(0),
+                    summary="everybody is known",
+                )
             )
         except ActivityError as error:
             system = (
@@ -142,16 +144,18 @@ class Saga:
         self._record.step(step.name, StepState.RUNNING)
         try:
             # WAIT_CANCELLATION_COMPLETED: the undo must not overtake a do that is still on its way.
-            receipt = await workflow.execute_activity_method(
-                step.ensure,
-                EnsureInput(environment=self._environment),
-                start_to_close_timeout=step.attempt,
-                schedule_to_close_timeout=self._limit(step.limit),
-                heartbeat_timeout=self._pace.heartbeat_timeout,
-                retry_policy=self._retries(),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=self._priority(self._steps.index(step)),
-                summary=step.summary,
+            receipt = genuine(
+                await workflow.execute_activity_method(
+                    step.ensure,
+                    EnsureInput(environment=self._environment),
+                    start_to_close_timeout=step.attempt,
+                    schedule_to_close_timeout=self._limit(step.limit),
+                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    priority=self._priority(self._steps.index(step)),
+                    summary=step.summary,
+                )
             )
         except ActivityError as error:
             self._doubt(is_in_doubt(error))
@@ -198,17 +202,19 @@ class Saga:
         # The virtual cluster can speak for itself only as long as it is there.
         force = StepName.VCLUSTER not in {other.name for other in self._begun}
         try:
-            result = await workflow.execute_activity_method(
-                step.remove,
-                RemoveInput(environment=self._environment, force=force, begun_at=self._begun_at),
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=self._pace.longest_undo,
-                schedule_to_close_timeout=self._pace.longest_undo,
-                heartbeat_timeout=self._pace.heartbeat_timeout,
-                retry_policy=self._retries(),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=self._priority(len(self._steps) - 1 - self._steps.index(step)),
-                summary=f"undo: {step.summary}",
+            result = genuine(
+                await workflow.execute_activity_method(
+                    step.remove,
+                    RemoveInput(environment=self._environment, force=force, begun_at=self._begun_at),
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=self._pace.longest_undo,
+                    schedule_to_close_timeout=self._pace.longest_undo,
+                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    priority=self._priority(len(self._steps) - 1 - self._steps.index(step)),
+                    summary=f"undo: {step.summary}",
+                )
             )
         except ActivityError as error:
             problem = problem_of(error, step.name, step.system)
@@ -253,16 +259,18 @@ class Saga:
     async def _look(self, step: Step) -> Finding | Problem:
         assert step.inspect  # noqa: S101  (the caller chose those that have one)
         try:
-            result = await workflow.execute_activity_method(
-                step.inspect,
-                InspectInput(environment=self._environment, begun_at=self._begun_at),
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=FEW_CALLS,
-                schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
-                heartbeat_timeout=self._pace.heartbeat_timeout,
-                retry_policy=self._retries(),
-                priority=self._priority(len(self._steps) - 1),
-                summary=f"inspect: {step.summary}",
+            result = genuine(
+                await workflow.execute_activity_method(
+                    step.inspect,
+                    InspectInput(environment=self._environment, begun_at=self._begun_at),
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=FEW_CALLS,
+                    schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
+                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    priority=self._priority(len(self._steps) - 1),
+                    summary=f"inspect: {step.summary}",
+                )
             )
         except ActivityError as error:
             return problem_of(error, step.name, step.system)

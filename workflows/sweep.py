@@ -11,6 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.messages import undo_queue
     from contracts.sweeping import SWEEP_WORKFLOW, SweepInput, SweepPassInput, SweepResult
 
+from workflows.problems import genuine
+
 #: One try of a whole sweep. It keeps its page, so that one that is cut off here goes on from there.
 ATTEMPT = timedelta(minutes=15)
 #: A sweep that lasts longer stands in the way of the next one, which would begin afresh.
@@ -32,17 +34,19 @@ class ExpirySweepWorkflow:
     async def run(self, sweep: SweepInput) -> SweepResult:
         """Sweep once; the result says how many were looked at, and what came of each."""
         try:
-            result = await workflow.execute_activity_method(
-                SweepActivities.sweep,
-                SweepPassInput(sweep=sweep, now=workflow.now()),
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=ATTEMPT,
-                schedule_to_close_timeout=LIMIT,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
-                # Once a sweep that was cancelled is over, nothing of it can come about any more.
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary="look, and ask each" if sweep.dry_run else "look, warn and end",
+            result = genuine(
+                await workflow.execute_activity_method(
+                    SweepActivities.sweep,
+                    SweepPassInput(sweep=sweep, now=workflow.now()),
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=ATTEMPT,
+                    schedule_to_close_timeout=LIMIT,
+                    heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                    retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
+                    # Once a sweep that was cancelled is over, nothing of it can come about any more.
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    summary="look, and ask each" if sweep.dry_run else "look, warn and end",
+                )
             )
         except asyncio.CancelledError:
             workflow.set_current_details("Cancelled: ends are frozen, or somebody has cancelled it.")

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.messages import Pace, undo_queue
     from contracts.notices import Account, Notice, NoticeKind
 
-from workflows.problems import problem_of
+from workflows.problems import genuine, problem_of
 from workflows.record import ITSELF, Record
 
 #: One try of all channels, or of all sinks: each call has a timeout of its own well below it.
@@ -53,31 +53,35 @@ class Teller:
     async def hand_over(self) -> None:
         """Hand the account of this life to the sinks; if they do not take it, only the history has it."""
         try:
-            await workflow.execute_activity_method(
-                TrailActivities.keep,
-                self._account(),
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=LAST_WORDS,
-                schedule_to_close_timeout=LAST_WORDS,
-                heartbeat_timeout=self._pace.heartbeat_timeout,
-                retry_policy=self._retries(),
-                priority=Priority(priority_key=1),
-                summary="account to the sinks",
+            genuine(
+                await workflow.execute_activity_method(
+                    TrailActivities.keep,
+                    self._account(),
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=LAST_WORDS,
+                    schedule_to_close_timeout=LAST_WORDS,
+                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    priority=Priority(priority_key=1),
+                    summary="account to the sinks",
+                )
             )
         except ActivityError as error:
             self._record.note(ITSELF, "could not hand over its account", problem_of(error, "", "sink").cause)
 
     async def _send(self, notice: Notice) -> None:
         try:
-            result = await workflow.execute_activity_method(
-                NoticeActivities.send,
-                notice,
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=ATTEMPT,
-                schedule_to_close_timeout=NOTICE_LIMIT,
-                heartbeat_timeout=self._pace.heartbeat_timeout,
-                retry_policy=self._retries(),
-                summary=f"notice: {notice.kind}",
+            result = genuine(
+                await workflow.execute_activity_method(
+                    NoticeActivities.send,
+                    notice,
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=ATTEMPT,
+                    schedule_to_close_timeout=NOTICE_LIMIT,
+                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    summary=f"notice: {notice.kind}",
+                )
             )
         except ActivityError as error:
             self._record.note(ITSELF, "could not tell its people", problem_of(error, "", "notices").cause)

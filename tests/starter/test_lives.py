@@ -18,6 +18,7 @@ from starter.reserving import Reservations
 from starter.updates import JustClosed
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, client_of, unique
+from worker.converter import converter_at
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ async def _start_of(client: Client, name: str) -> EnvironmentStart:
     """What the latest run of the name was started with."""
     history = await client.get_workflow_handle(workflow_id(name)).fetch_history()
     payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
-    [start] = await client.data_converter.decode(payloads, [EnvironmentStart])
+    [start] = await converter_at(client, workflow_id(name)).decode(payloads, [EnvironmentStart])
     assert isinstance(start, EnvironmentStart)
     return start
 

@@ -7,6 +7,8 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 
+from worker.codec import ENCODING, ENCRYPTED, EncryptionCodec
+
 
 async def everything_known(client: Client, query: str = "") -> str:
     """The histories and descriptions of all runs that match `query`, every payload in them decrypted."""
@@ -24,10 +26,11 @@ async def everything_known(client: Client, query: str = "") -> str:
 
 async def _decrypt(client: Client, message: Message) -> None:
     codec = client.data_converter.payload_codec
-    assert codec, "the client reads what is encrypted"
+    assert isinstance(codec, EncryptionCodec), "the client reads what is encrypted"
     for payload in _payloads(message):
-        [decrypted] = await codec.decode([payload])
-        payload.CopyFrom(decrypted)
+        # Search attributes are in clear.
+        if payload.metadata.get(ENCODING) == ENCRYPTED:
+            payload.CopyFrom(codec.keys.open(payload)[0])
 
 
 def _payloads(message: Message) -> Iterator[Payload]:

@@ -8,18 +8,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.converter import (
+    ActivitySerializationContext,
+    SerializationContext,
+    WorkflowSerializationContext,
+)
 from temporalio.exceptions import ApplicationError
 
 from contracts.activities import Waiting
-from worker.codec import CannotDecode, EncryptionCodec, Keyring
+from contracts.tampering import Tampered
+from worker.codec import EncryptionCodec, Keyring, LacksKey, NotOurs, Place
 from worker.converter import PLAIN, data_converter
 
 # The same in every process of a test run, which all have to name the cases alike.
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 
 
+HERE = Place("default", "environment/a")
+HERE_TOO = WorkflowSerializationContext("default", "environment/a")
+
+
+def keyring(*keys: str) -> Keyring:
+    return Keyring.parse(" ".join(keys))
+
+
 def codec(*keys: str) -> EncryptionCodec:
-    return EncryptionCodec(Keyring.parse(" ".join(keys)))
+    return EncryptionCodec(keyring(*keys)).with_context(HERE_TOO)
+
+
+CONVERTER = data_converter(keyring(NEW)).with_context(HERE_TOO)
+
+
+def activity_of(workflow_id: str | None) -> ActivitySerializationContext:
+    return ActivitySerializationContext("default", "1", "step", "queue", workflow_id, None, is_local=False)
 
 
 payloads = st.builds(
@@ -33,12 +54,13 @@ payloads = st.builds(
 async def test_what_was_encrypted_comes_back_as_it_was(given: list[Payload]) -> None:
     encrypted = await codec(NEW).encode(given)
     assert await codec(NEW).decode(encrypted) == given
-    assert [set(each.metadata) for each in encrypted] == [{"encoding", "encryption-key-id"}] * len(given)
+    assert all(each.metadata["encoding"] == b"binary/encrypted" for each in encrypted)
+    assert [keyring(NEW).open(each) for each in encrypted] == [(each, HERE) for each in given]
 
 
 @given(st.text(min_size=8))
 async def test_nothing_of_it_can_be_read(text: str) -> None:
-    [encrypted] = await data_converter(Keyring.parse(NEW)).encode([Waiting(waiting_for=text)])
+    [encrypted] = await CONVERTER.encode([Waiting(waiting_for=text)])
     assert text.encode() not in encrypted.SerializeToString()
     assert b"waiting_for" not in encrypted.SerializeToString()
 
@@ -48,13 +70,73 @@ async def test_the_first_key_encrypts_and_all_decrypt() -> None:
     assert await codec(NEW, OLD).decode(written) == [Payload(data=b"before")]
     later = await codec(NEW, OLD).encode([Payload(data=b"after")])
     assert await codec(NEW).decode(later) == [Payload(data=b"after")]
-    with pytest.raises(CannotDecode):
-        await codec(OLD).decode(later)
+    with pytest.raises(LacksKey):
+        keyring(OLD).open(later[0])
 
 
-async def test_what_is_not_encrypted_is_left_alone() -> None:
-    foreign = [Payload(metadata={"encoding": b"json/plain"}, data=b'"plain"'), Payload()]
-    assert await codec(NEW).decode(foreign) == foreign
+@pytest.mark.parametrize(
+    "payload", [Payload(metadata={"encoding": b"json/plain"}, data=b'"plain"'), Payload()]
+)
+async def test_what_is_not_encrypted_is_refused(payload: Payload) -> None:
+    with pytest.raises(NotOurs, match="is not encrypted"):
+        keyring(NEW).open(payload)
+    with pytest.raises(NotOurs, match="is not encrypted"):
+        await CONVERTER.decode([payload], [str])
+
+
+@pytest.mark.parametrize(
+    ("context", "is_accepted"),
+    [
+        (HERE_TOO, True),
+        (activity_of("environment/a"), True),
+        (activity_of("environment/b"), False),
+        (activity_of(None), False),
+        (WorkflowSerializationContext("default", "environment/b"), False),
+        (WorkflowSerializationContext("staging", "environment/a"), False),
+        (None, False),
+    ],
+)
+async def test_what_is_for_one_workflow_is_refused_elsewhere(
+    context: SerializationContext | None, is_accepted: bool
+) -> None:
+    written = await CONVERTER.encode(["words"])
+    elsewhere = data_converter(keyring(NEW))
+    reader = elsewhere.with_context(context) if context else elsewhere
+    if isinstance(context, ActivitySerializationContext) and not is_accepted:
+        assert isinstance((await reader.decode(written, [str]))[0], Tampered)
+    elif is_accepted:
+        assert await reader.decode(written, [str]) == ["words"]
+    else:
+        with pytest.raises(NotOurs, match="for another workflow"):
+            await reader.decode(written, [str])
+
+
+async def test_nothing_is_written_for_no_workflow() -> None:
+    for context in (None, activity_of(None)):
+        converter = data_converter(keyring(NEW))
+        with pytest.raises(ValueError, match="for no workflow"):
+            await (converter.with_context(context) if context else converter).encode(["words"])
+
+
+@pytest.mark.parametrize("what", ["encryption-namespace", "encryption-workflow-id", "encryption-version"])
+async def test_what_it_says_of_its_place_is_bound(what: str) -> None:
+    sealed = keyring(NEW).seal(Payload(data=b"words"), HERE)
+    sealed.metadata[what] = sealed.metadata[what] + b"b"
+    with pytest.raises(NotOurs, match="is not as it was then"):
+        keyring(NEW).open(sealed)
+    swapped = keyring(NEW).seal(Payload(data=b"words"), Place(HERE.workflow_id, HERE.namespace))
+    swapped.metadata["encryption-namespace"] = HERE.namespace.encode()
+    swapped.metadata["encryption-workflow-id"] = HERE.workflow_id.encode()
+    with pytest.raises(NotOurs):
+        keyring(NEW).open(swapped)
+
+
+async def test_what_an_earlier_version_wrote_is_not_for_good_refused() -> None:
+    old = Payload(
+        metadata={"encoding": b"binary/encrypted", "encryption-key-id": keyring(NEW).first.encode()}
+    )
+    with pytest.raises(LacksKey, match="an earlier version"):
+        keyring(NEW).open(old)
 
 
 @given(st.data())
@@ -66,14 +148,14 @@ async def test_what_was_changed_is_not_believed(data: st.DataObject) -> None:
     changed[position] ^= change
     cut = encrypted.data[: data.draw(st.integers(0, len(encrypted.data) - 1))]
     for bad in (bytes(changed), cut):
-        with pytest.raises(CannotDecode, match="is not as it was then"):
-            await codec(NEW).decode([Payload(metadata=encrypted.metadata, data=bad)])
+        with pytest.raises(NotOurs, match="is not as it was then"):
+            keyring(NEW).open(Payload(metadata=encrypted.metadata, data=bad))
 
 
 async def test_a_missing_key_is_one_sentence_that_names_both() -> None:
     written = await codec(OLD).encode([Payload(data=b"secret words")])
-    with pytest.raises(CannotDecode) as error:
-        await codec(NEW).decode(written)
+    with pytest.raises(LacksKey) as error:
+        await CONVERTER.decode(written)
     text = str(error.value)
     assert Keyring.parse(OLD).ids[0] in text
     assert Keyring.parse(NEW).ids[0] in text
@@ -104,7 +186,7 @@ def test_a_key_may_be_written_in_either_base64(key: bytes) -> None:
 
 
 async def test_a_failure_hides_its_words_and_its_trace() -> None:
-    converter, failure = data_converter(Keyring.parse(NEW)), Failure()
+    converter, failure = CONVERTER, Failure()
     try:
         raise ApplicationError("ada@example.com is unknown", type="UnknownPerson")
     except ApplicationError as error:

@@ -1,0 +1,463 @@
+"""Ensures that who reaches Temporal without our keys makes no environment do anything, and stalls none.
+
+The attacker has a client of the same server and namespace: they send values in clear, and copy what they find
+encrypted to where they want it. What they can do all the same (cancel, terminate) is in `docs/access.md`.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.update.v1 import Input, Meta, Request, WaitPolicy
+from temporalio.api.workflowservice.v1 import (
+    QueryWorkflowRequest,
+    RecordActivityTaskHeartbeatByIdRequest,
+    RespondActivityTaskCompletedByIdRequest,
+    SignalWorkflowExecutionRequest,
+    StartActivityExecutionRequest,
+    StartWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
+)
+from temporalio.client import (
+    ActivityFailureError,
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.converter import WorkflowSerializationContext
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+
+from activities.edge import ActivityEdge
+from contracts.capacity import Amount, CapacityStart, Carried, Holdings, ReleaseInput
+from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.errors import ErrorType
+from contracts.holdings import Holding, in_seconds, pack, unpack
+from contracts.naming import workflow_id
+from contracts.sweeping import SWEEP_SCHEDULED, SweepInput
+from tests.support.stack import unique
+from tests.support.workers import working
+from tests.workflows.conftest import Bench, Life, a_start, until
+from tests.workflows.scripted import Script
+from worker.codec import Keyring, Place
+from worker.converter import PLAIN, data_converter
+from workflows.environment import EnvironmentWorkflow
+
+KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) for number in (3, 4))
+BY = {"who": "mallory@example.com"}
+EXTEND = {"who": "mallory@example.com", "by": "PT8H"}
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Has a way to Temporal, and no key."""
+
+    client: Client
+
+    async def clear(self, *values: Any) -> list[Payload]:
+        """Values as anybody writes them."""
+        return await PLAIN.encode(values)
+
+    async def start(self, id: str, task_queue: str, input: Sequence[Payload], kind: str) -> None:
+        await self.client.workflow_service.start_workflow_execution(
+            StartWorkflowExecutionRequest(
+                namespace=self.client.namespace,
+                workflow_id=id,
+                workflow_type={"name": kind},
+                task_queue={"name": task_queue},
+                input=Payloads(payloads=input),
+                request_id=unique("request"),
+            )
+        )
+
+    async def update(self, id: str, name: str, input: Sequence[Payload]) -> str:
+        """Why it was refused; "" if it was not."""
+        answer = await self.client.workflow_service.update_workflow_execution(
+            UpdateWorkflowExecutionRequest(
+                namespace=self.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=id),
+                wait_policy=WaitPolicy(lifecycle_stage=3),
+                request=Request(
+                    meta=Meta(update_id=unique("update")),
+                    input=Input(name=name, args=Payloads(payloads=input)),
+                ),
+            ),
+            timeout=timedelta(seconds=20),
+        )
+        if not answer.outcome.HasField("failure"):
+            return ""
+        failure = await self.client.data_converter.with_context(
+            WorkflowSerializationContext(self.client.namespace, id)
+        ).decode_failure(answer.outcome.failure)
+        return str(failure)
+
+    async def signal(self, id: str, name: str, input: Sequence[Payload]) -> None:
+        await self.client.workflow_service.signal_workflow_execution(
+            SignalWorkflowExecutionRequest(
+                namespace=self.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=id),
+                signal_name=name,
+                input=Payloads(payloads=input),
+                request_id=unique("request"),
+            )
+        )
+
+    async def query(self, id: str, name: str, input: Sequence[Payload]) -> None:
+        await self.client.workflow_service.query_workflow(
+            QueryWorkflowRequest(
+                namespace=self.client.namespace,
+                execution=WorkflowExecution(workflow_id=id),
+                query=WorkflowQuery(query_type=name, query_args=Payloads(payloads=input)),
+            )
+        )
+
+    async def found(self, id: str, event: EventType.ValueType, of: Callable[[Any], Payloads]) -> Payload:
+        """A payload as the attacker finds it in a history."""
+        events = self.client.get_workflow_handle(id).fetch_history_events()
+        async for one in events:
+            if one.event_type == event:
+                return of(one).payloads[0]
+        raise AssertionError("there is none")
+
+
+@pytest.fixture
+async def sealed(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
+    """A worker that has our keys, on a server that others reach as well."""
+    client = await Client.connect(
+        server.client.service_client.config.target_host, data_converter=data_converter(KEYS)
+    )
+    bench = Bench(client, unique("queue"), Script())
+    edge = [ActivityEdge()]
+    async with working(client, bench.task_queue, bench.script.activities(), interceptors=edge):
+        yield bench
+
+
+@pytest.fixture
+def attacker(sealed: Bench) -> Attacker:
+    return Attacker(sealed.client)
+
+
+async def ready(bench: Bench) -> Life:
+    life = await bench.begin(a_start(unique()))
+
+    async def is_ready() -> bool:
+        return (await life.status()).phase is Phase.READY
+
+    await until(is_ready, "it is ready")
+    return life
+
+
+async def is_unharmed(life: Life) -> None:
+    """It is ready as before, no task of its has failed, and its owner ends it as ever."""
+    status = await life.status()
+    assert (status.phase, status.outcome, len(status.term.extended)) == (Phase.READY, None, 0)
+    assert not [entry for entry in status.trail if "mallory" in entry.who]
+    assert not await task_failures(life.handle)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, {"who": "alice@example.com"})
+    assert (await life.handle.result()).outcome is Outcome.DELETED
+
+
+async def task_failures(handle: WorkflowHandle[Any, Any]) -> int:
+    """How many tasks of the workflow have failed."""
+    kinds = [event.event_type async for event in handle.fetch_history_events()]
+    return kinds.count(EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+
+
+def holding(name: str, life: str) -> Carried:
+    """What a capacity carries that holds a place for one life."""
+    now = datetime.now(UTC)
+    held = Holding(
+        name=name,
+        owner="alice@example.com",
+        team="blue",
+        template="small",
+        host="one",
+        size=Amount(environments=1),
+        ends=in_seconds(now),
+        claims=((life, in_seconds(now)),),
+    )
+    return Carried(holdings=pack([held]), hosts=(), audited_at=now, next_audit=now + timedelta(hours=1))
+
+
+REFERENCE = Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b"{}")
+MARKED = Payload(metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"\xff\xfe"}, data=b"x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("request", BY),
+        ("delete", BY),
+        ("extend", EXTEND),
+        ("cancel", BY),
+        ("resume_teardown", BY),
+        ("expire", BY),
+        ("warn", BY),
+    ],
+)
+async def test_an_update_in_clear(sealed: Bench, attacker: Attacker, name: str, value: Any) -> None:
+    life = await ready(sealed)
+    refused = await attacker.update(life.handle.id, name, await attacker.clear(value))
+    assert "it was not written by Moorage" in refused
+    await is_unharmed(life)
+
+
+async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that no shape of a payload reaches what the SDK does with a whole workflow task."""
+    life = await ready(sealed)
+    place = Place(sealed.client.namespace, life.handle.id)
+    [clear] = await attacker.clear(BY)
+    reference = Payload()
+    reference.CopyFrom(REFERENCE)
+    message = Payload(
+        metadata={
+            "encoding": b"json/protobuf",
+            "messageType": b"temporal.api.sdk.v1.ExternalStorageReference",
+        },
+        data=b"{}",
+    )
+    damaged = KEYS.seal(clear, place)
+    damaged.data = damaged.data[:-1]
+    moved = KEYS.seal(clear, Place(place.namespace, "environment/other"))
+    moved.metadata["encryption-workflow-id"] = place.workflow_id.encode()
+    old = Payload(
+        metadata={"encoding": b"binary/encrypted", "encryption-key-id": KEYS.first.encode()}, data=b"x" * 40
+    )
+    odd = [reference, message, damaged, moved, old, MARKED, Payload(), OTHERS.seal(clear, place)]
+    for payload in odd:
+        assert await attacker.update(life.handle.id, "delete", [payload])
+        await attacker.signal(life.handle.id, "renew", [payload])
+        with pytest.raises(RPCError):
+            await attacker.query(life.handle.id, "due", [payload])
+    assert await attacker.update(life.handle.id, "delete", []), "without any argument"
+    await is_unharmed(life)
+
+
+async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacker: Attacker) -> None:
+    mine, other = await ready(sealed), await ready(sealed)
+    await mine.handle.execute_update(EnvironmentWorkflow.delete, {"who": "mallory@example.com"})
+    await mine.handle.result()
+    found = await attacker.found(
+        mine.handle.id,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+        lambda event: event.workflow_execution_update_accepted_event_attributes.accepted_request.input.args,
+    )
+    assert "for another workflow" in await attacker.update(other.handle.id, "delete", [found])
+    await is_unharmed(other)
+
+
+async def test_what_was_written_for_another_namespace(sealed: Bench, attacker: Attacker) -> None:
+    life = await ready(sealed)
+    [clear] = await attacker.clear(BY)
+    elsewhere = KEYS.seal(clear, Place("staging", life.handle.id))
+    assert "for another workflow" in await attacker.update(life.handle.id, "delete", [elsewhere])
+    await is_unharmed(life)
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+async def test_a_start(sealed: Bench, attacker: Attacker, replayed: bool) -> None:
+    """Ensures that a run that others start does nothing, and leaves its name free."""
+    start = a_start(unique())
+    payloads = await attacker.clear(start)
+    if replayed:
+        life = await ready(sealed)
+        payloads = [
+            await attacker.found(
+                life.handle.id,
+                EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+                lambda event: event.workflow_execution_started_event_attributes.input,
+            )
+        ]
+    before = list(sealed.script.calls)
+    await attacker.start(
+        workflow_id(start.environment.name), sealed.task_queue, payloads, "EnvironmentWorkflow"
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        await sealed.client.get_workflow_handle(workflow_id(start.environment.name)).result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == ErrorType.TAMPERED
+    assert sealed.script.calls == before, "something was made"
+    again = await sealed.begin(start)
+    assert again.answer.kind == "created"
+
+
+async def test_a_signal_to_the_capacity(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that others give nobody's place back, and do not stall the capacity by trying."""
+    id = unique("capacity")
+    capacity = await sealed.client.start_workflow(
+        "CapacityWorkflow",
+        CapacityStart(settle=timedelta(hours=1), carried=holding("held", "a-life")),
+        id=id,
+        task_queue=sealed.task_queue,
+    )
+    release = ReleaseInput(name="held", life="a-life")
+    for payloads in ([], [REFERENCE], await attacker.clear(release), await attacker.clear(release, release)):
+        await attacker.signal(id, "release", payloads)
+    held = await capacity.query("holdings", result_type=Holdings)
+    assert [one.name for one in unpack(held)] == ["held"]
+    assert not await task_failures(capacity)
+    await capacity.signal("release", release)
+    held = await capacity.query("holdings", result_type=Holdings)
+    assert not list(unpack(held)), "its own signal is not taken any more"
+    await capacity.terminate()
+
+
+async def test_the_result_of_an_activity(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that a step that others call done is a failed one, and is undone."""
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def held() -> None:
+        entered.set()
+        await leave.wait()
+
+    sealed.script.before["namespace.ensure"] = held
+    life = await sealed.begin(a_start(unique()))
+    await asyncio.wait_for(entered.wait(), 20)
+    pending = (await life.handle.describe()).raw_description.pending_activities
+    await attacker.client.workflow_service.respond_activity_task_completed_by_id(
+        RespondActivityTaskCompletedByIdRequest(
+            namespace=attacker.client.namespace,
+            workflow_id=life.handle.id,
+            run_id=life.handle.result_run_id or "",
+            activity_id=pending[0].activity_id,
+            result=Payloads(payloads=await attacker.clear({"name": "mallory", "in_doubt": False})),
+        )
+    )
+    leave.set()
+    with pytest.raises(WorkflowFailureError) as failed:
+        await life.handle.result()
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == ErrorType.PROVISIONING_FAILED
+    status = EnvironmentStatus.model_validate(cause.details[0])
+    assert status.problem
+    assert (status.problem.step, status.problem.type) == ("namespace", ErrorType.TAMPERED)
+    assert sealed.script.world == set(), "something is left"
+    assert "namespace.remove" in sealed.script.calls
+
+
+async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that what others keep for the next try is not believed, and does not end the step."""
+    entered, again = asyncio.Event(), asyncio.Event()
+
+    async def fails_once() -> None:
+        if not entered.is_set():
+            entered.set()
+            await again.wait()
+            raise ApplicationError("once more", type=ErrorType.NOT_YET)
+
+    sealed.script.before["project.ensure"] = fails_once
+    life = await sealed.begin(a_start(unique()))
+    await asyncio.wait_for(entered.wait(), 20)
+    pending = (await life.handle.describe()).raw_description.pending_activities
+    await attacker.client.workflow_service.record_activity_task_heartbeat_by_id(
+        RecordActivityTaskHeartbeatByIdRequest(
+            namespace=attacker.client.namespace,
+            workflow_id=life.handle.id,
+            activity_id=pending[0].activity_id,
+            details=Payloads(payloads=await attacker.clear({"waiting_for": "", "kept": "mallory"})),
+        )
+    )
+    again.set()
+
+    async def is_ready() -> bool:
+        return (await life.status()).phase is Phase.READY
+
+    await until(is_ready, "it is ready")
+    await is_unharmed(life)
+
+
+async def test_an_activity_of_no_workflow(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that an activity that others start by itself, which Temporal allows, does nothing."""
+    life = await ready(sealed)
+    found = await attacker.found(
+        life.handle.id,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+        lambda event: event.activity_task_scheduled_event_attributes.input,
+    )
+    before = list(sealed.script.calls)
+    for payload in (found, *await attacker.clear(BY)):
+        id = unique("activity")
+        await attacker.client.workflow_service.start_activity_execution(
+            StartActivityExecutionRequest(
+                namespace=attacker.client.namespace,
+                activity_id=id,
+                activity_type={"name": "namespace.remove"},
+                task_queue={"name": sealed.task_queue},
+                input=Payloads(payloads=[payload]),
+                schedule_to_close_timeout=Duration(seconds=20),
+                retry_policy={"maximum_attempts": 1},
+                request_id=id,
+            )
+        )
+        with pytest.raises(ActivityFailureError):
+            await attacker.client.get_activity_handle(id).result()
+    assert sealed.script.calls == before, "it was done"
+
+
+async def test_a_schedule_that_was_edited(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that a schedule starts nothing with what others put into it, and starts what we put there."""
+    clear = SweepInput(dry_run=True)
+    for id, input, place in (
+        (unique("forged"), clear, ""),
+        (SWEEP_SCHEDULED, clear, ""),
+        (unique("other"), clear, SWEEP_SCHEDULED),
+    ):
+        [payload] = await attacker.clear(input)
+        if place:
+            payload = KEYS.seal(payload, Place(sealed.client.namespace, place))
+        schedule = await attacker.client.create_schedule(
+            unique("schedule"),
+            Schedule(
+                action=ScheduleActionStartWorkflow(
+                    "ExpirySweepWorkflow", args=[payload], id=id, task_queue=sealed.task_queue
+                ),
+                spec=ScheduleSpec(),
+            ),
+            trigger_immediately=True,
+        )
+        run_id = await started_by(schedule)
+        with pytest.raises(WorkflowFailureError) as failed:
+            await sealed.client.get_workflow_handle(run_id).result()
+        assert isinstance(failed.value.cause, ApplicationError)
+        assert failed.value.cause.type == ErrorType.TAMPERED
+        await schedule.delete()
+
+
+async def test_a_scheduled_run_takes_what_was_written_for_its_schedule() -> None:
+    ours = Place("default", SWEEP_SCHEDULED)
+    assert ours.is_good_at(Place("default", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"))
+    for other in (
+        Place("staging", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
+        Place("default", f"{SWEEP_SCHEDULED}-other"),
+        Place("default", f"x{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
+        Place("default", "-2026-11-26T16:00:00Z"),
+    ):
+        assert not ours.is_good_at(other)
+    start = Place("default", workflow_id("a"))
+    assert not start.is_good_at(Place("default", f"{workflow_id('a')}-2026-11-26T16:00:00Z"))
+
+
+async def started_by(schedule: Any) -> str:
+    """The workflow id of what a schedule has started."""
+    found: list[str] = []
+
+    async def has_started() -> bool:
+        actions = (await schedule.describe()).info.recent_actions
+        found.extend(action.action.workflow_id for action in actions)
+        return bool(actions)
+
+    await until(has_started, "the schedule starts something")
+    return found[0]
