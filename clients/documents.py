@@ -100,6 +100,14 @@ class _Loader(_Parser):
         """Nothing to free in the parser in Python; the one in C has its own."""
 
 
+class _Dumper(yaml.SafeDumper):
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar(_STR, text, style=None if isinstance(_plain(text), str) else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def compose_yaml(text: str) -> yaml.Node | None:
     """Parse the one document of the text; None if it is empty. Raises `yaml.YAMLError` as the others do."""
     node: yaml.Node | None = _Loader(text).get_single_node()
@@ -119,6 +127,14 @@ def read_all_yaml(text: str) -> list[Any]:
         _bound(node := loader.get_node(), text)
         found.append(value_of(node))
     return found
+
+
+def write_yaml(content: Any, *, ascii_only: bool = False) -> str:
+    """Write the content so that we, kubectl and Helm read the same: text that looks like more is quoted.
+
+    `ascii_only`: of other characters nothing but escapes, for terminals.
+    """
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only)
 
 
 def value_of(node: yaml.Node | None) -> Any:

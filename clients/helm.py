@@ -22,8 +22,9 @@ from clients.errors import (
     Unreachable,
 )
 from clients.host import Chart
-from clients.kubernetes.access import Access, Unusable
+from clients.kubernetes.access import Access
 from clients.kubernetes.api import missing_right
+from clients.kubernetes.kubeconfig import Unusable
 from clients.lateness import lateness, require_time
 
 _T = TypeVar("_T")
@@ -73,6 +74,7 @@ class HelmSdk:
     ) -> None:
         operation = f"install release {name}"
         loaded = await self._charts.load(self._system, chart)
+        kubeconfig = await self._kubeconfig(operation)
         cancelling = sdk().HelmContext()
 
         is_late = lateness()
@@ -80,7 +82,7 @@ class HelmSdk:
         def install() -> None:
             # In the thread: the wait for one may have taken all the time there was.
             require_time(self._system, operation, is_late)
-            with sdk().Config(namespace=namespace, **self._access.helm()) as config:
+            with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.install(
                     loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
                 )
@@ -92,10 +94,11 @@ class HelmSdk:
 
     async def uninstall(self, namespace: str, name: str) -> None:
         operation, is_late = f"uninstall release {name}", lateness()
+        kubeconfig = await self._kubeconfig(operation)
 
         def uninstall() -> None:
             require_time(self._system, operation, is_late)
-            with sdk().Config(namespace=namespace, **self._access.helm()) as config:
+            with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.uninstall(name)
 
         await self._run(operation, uninstall)
@@ -121,6 +124,15 @@ class HelmSdk:
             return manifests
 
         return await self._run(f"render chart {chart.name} {chart.version}", render)
+
+    async def _kubeconfig(self, operation: str) -> str:
+        """Load the credentials as they are now, the same that our own calls have."""
+        try:
+            return (await self._access.load()).kubeconfig()
+        except Unusable as error:
+            raise Denied(self._system, operation, str(error)) from None
+        except TimeoutError as error:
+            raise Unreachable(self._system, operation, str(error)) from None
 
     async def _run(
         self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
@@ -148,8 +160,6 @@ class HelmSdk:
             return running.result()
         if isinstance(error, ClientError):
             raise error
-        if isinstance(error, Unusable):
-            raise Denied(self._system, operation, str(error))
         # From None: what the SDK raises may quote values.
         raise understood(self._system, operation, error) from None
 

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
+from clients.documents import write_yaml
 from contracts.base import Frozen, Printable
 from starter.access import Principal, Role
 from starter.located import Document, FileProblem, FilesUnusable
@@ -140,5 +140,5 @@ def write_tokens(file: Path, tokens: Sequence[tuple[str, Principal]]) -> None:
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        yaml.safe_dump(content, out, sort_keys=False, allow_unicode=True)
+        out.write(write_yaml(content))
     beside.replace(file)

@@ -86,8 +86,9 @@ def _kubernetes(
 ) -> Host:
     # The official client's import is 50 MB: a process without such a host does without.
     from clients.helm import HelmSdk
-    from clients.kubernetes.access import Access, Unusable
+    from clients.kubernetes.access import Access
     from clients.kubernetes.host import KubernetesHost
+    from clients.kubernetes.kubeconfig import Unusable
 
     try:
         access = Access(cluster.kubeconfig, cluster.context)

@@ -1,23 +1,25 @@
-"""Credentials for a host cluster, loaded as kubectl loads them: kubeconfig, plugin, or the pod's account.
+"""Credentials for a host cluster: of a kubeconfig, of its plugin, or of the pod's account.
 
-The official client does the loading; here is what it leaves open: sentences for what cannot be used, an end
-to what hangs, and credentials that run out while the process lives.
+One loader for all who use them: what it gives becomes the connections of our own calls, and the kubeconfig
+that Helm gets. So both act as the same account, over the same way, and a plugin runs in our limits only.
 """
 
 import asyncio
-import contextlib
+import base64
+import json
 import os
+import ssl
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import yaml
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config
-from kubernetes.aio.config.kube_config import KubeConfigLoader
+from kubernetes.aio.client import ApiClient, Configuration
 
-from clients.documents import read_yaml
+from clients.kubernetes.kubeconfig import Target, Unusable, decoded, read_target
 from clients.kubernetes.plugin import credentials_of
 
 #: Where a pod finds the credentials of its service account.
@@ -26,131 +28,181 @@ ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: the 20 s that a check of `moorage doctor` has, so that it can tell what it waited for.
 LOAD_LIMIT = timedelta(seconds=15)
 
+#: Fields of a cluster and of a user that Helm's client needs, once a plugin has given what it gives.
+_CLUSTER = (
+    "server",
+    "tls-server-name",
+    "insecure-skip-tls-verify",
+    "certificate-authority",
+    "certificate-authority-data",
+    "proxy-url",
+    "disable-compression",
+)
+_USER = (
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+    "token",
+    "tokenFile",
+    "username",
+    "password",
+    "as",
+    "as-uid",
+    "as-groups",
+    "as-user-extra",
+)
+#: Characters of a key that stand for themselves in the name of a header (RFC 9110, token).
+_HEADER_SAFE = "!#$&'*+-.^_`|~"
 
-class Unusable(Exception):
-    """The credentials cannot be used. The text is one sentence without a word of the file's content."""
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a client needs, in the words of a kubeconfig: a cluster, and a user without a plugin."""
+
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Give the headers of every request but the one that authenticates: as whom, and how it is packed."""
+        user = self.user
+        headers = [("Impersonate-User", str(user["as"]))] if user.get("as") else []
+        headers += [("Impersonate-Uid", str(user["as-uid"]))] if user.get("as-uid") else []
+        headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or ()]
+        for key, values in (user.get("as-user-extra") or {}).items():
+            name = f"Impersonate-Extra-{quote(str(key).lower(), safe=_HEADER_SAFE)}"
+            headers += [(name, str(value)) for value in values]
+        if self.cluster.get("disable-compression"):
+            headers.append(("Accept-Encoding", "identity"))
+        return headers
+
+    def authorization(self) -> str:
+        """Give the value of the header that authenticates; "" where a certificate does, or nothing."""
+        if token := self.user.get("token"):
+            return f"Bearer {token}"
+        if self.user.get("username"):
+            pair = f"{self.user['username']}:{self.user.get('password', '')}"
+            return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return ""
+
+    def client(self) -> ApiClient:
+        """Make a client with these. Raise Unusable for certificates and keys that are none.
+
+        They are read while it is made, and are in no file of ours afterwards.
+        """
+        configuration = Configuration(host=str(self.cluster["server"]).rstrip("/"))
+        # Retries are Temporal's, where they can be seen.
+        configuration.retries = None
+        # As kubectl: authorities of clusters often lack what Python 3.13 insists on.
+        configuration.disable_strict_ssl_verification = True
+        configuration.verify_ssl = not self.cluster.get("insecure-skip-tls-verify")
+        configuration.tls_server_name = self.cluster.get("tls-server-name")
+        configuration.proxy = self.cluster.get("proxy-url")
+        if authorization := self.authorization():
+            configuration.api_key = {"BearerToken": authorization}
+        with tempfile.TemporaryDirectory(prefix="moorage-access-") as folder:
+
+            def file(node: Mapping[str, Any], key: str) -> str | None:
+                if (data := node.get(f"{key}-data")) is None:
+                    return node.get(key)
+                path = Path(folder, key)
+                path.touch(mode=0o600)
+                path.write_bytes(decoded(data) or b"")
+                return str(path)
+
+            configuration.ssl_ca_cert = file(self.cluster, "certificate-authority")
+            configuration.cert_file = file(self.user, "client-certificate")
+            configuration.key_file = file(self.user, "client-key")
+            try:
+                return ApiClient(configuration)
+            except (ssl.SSLError, OSError, ValueError) as error:
+                what = f"a certificate or a key is none ({type(error).__name__})"
+        raise Unusable(f"the credentials for {self.cluster['server']} cannot be used: {what}")
+
+    def kubeconfig(self) -> str:
+        """Give them as a kubeconfig that says all itself: a credential."""
+        cluster = {key: self.cluster[key] for key in _CLUSTER if self.cluster.get(key)}
+        user = {key: self.user[key] for key in _USER if self.user.get(key)}
+        if "tokenFile" in user:
+            # Helm's client reads it again when the token has run out.
+            user.pop("token", None)
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": cluster}],
+            "users": [{"name": "it", "user": user}],
+        }
+        return json.dumps(document)
 
 
 class Access:
-    """Where the credentials of one host are. They are read anew with every `load`."""
+    """Where the credentials of one host are. They are read again with every `load`."""
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
         """Raises Unusable when the file is not there, is no kubeconfig, or lacks the context."""
         self.kubeconfig = kubeconfig
         self.context = context
         if kubeconfig is not None:
-            _chosen(kubeconfig, context)
+            read_target(kubeconfig, context)
         elif "KUBERNETES_SERVICE_HOST" not in os.environ:
             raise Unusable("no kubeconfig is named, and this is no pod with an account of its own")
 
-    async def load(self) -> Configuration:
-        """The credentials as they are now. Raises Unusable, and TimeoutError with a sentence at `LOAD_LIMIT`.
+    async def load(self) -> Credentials:
+        """Load them as they are now. Raises Unusable, and TimeoutError with a sentence at `LOAD_LIMIT`.
 
         A plugin that is too late is ended, as one is when this is cancelled.
         """
-        configuration = Configuration()
-        # Retries are Temporal's, where they can be seen.
-        configuration.retries = None
-        if self.kubeconfig is None:
-            try:
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            except ConfigException as error:
-                raise Unusable(f"the pod's own account cannot be used: {error}") from None
-            return configuration
-        cluster, user = _chosen(self.kubeconfig, self.context)
-        plugin = user.pop("exec", None)
-        named = f"the plugin {plugin.get('command', '')} of" if isinstance(plugin, Mapping) else "what is in"
+        target = _of_pod() if self.kubeconfig is None else read_target(self.kubeconfig, self.context)
+        user = {key: value for key, value in target.user.items() if key != "exec"}
+        if (plugin := target.plugin) is not None:
+            user |= await self._asked(plugin, target)
+        user |= _token_in_file(user)
+        credentials = Credentials(target.cluster, user)
+        for name, value in [("Authorization", credentials.authorization()), *credentials.headers()]:
+            if not value.isprintable():
+                raise Unusable(f"the credentials hold a line break or the like, which {name} cannot carry")
+        return credentials
+
+    async def _asked(self, plugin: Mapping[str, Any], target: Target) -> dict[str, str]:
+        named = f"the plugin {plugin['command']} of {self.kubeconfig} gave no credentials"
         try:
-            async with asyncio.timeout(LOAD_LIMIT.total_seconds()) as limit:
-                if isinstance(plugin, Mapping):
-                    user |= await credentials_of(plugin)
-                folder = self.kubeconfig.expanduser().absolute().parent
-                await _load(cluster, user, folder, configuration)
-        except Exception as error:
-            # Of the library's many kinds of errors some quote what they could not read.
-            problem = type(error).__name__
-        else:
-            if plugin and not (configuration.api_key or configuration.cert_file):
-                raise Unusable(f"{named} {self.kubeconfig} gave no credentials")
-            return configuration
-        if limit.expired():
-            within = f"within {LOAD_LIMIT.total_seconds():g} s"
-            raise TimeoutError(f"{named} {self.kubeconfig} gave no credentials {within}")
-        raise Unusable(f"the credentials in {self.kubeconfig} cannot be loaded ({problem})")
-
-    def helm(self) -> dict[str, Any]:
-        """The same credentials in the words of `helm_python.Config`. Raises Unusable."""
-        if self.kubeconfig is not None:
-            context = {"kube_context": self.context} if self.context else {}
-            return {"kubeconfig_path": str(self.kubeconfig), **context}
-        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-        try:
-            # Read each time: the kubelet renews it.
-            token = (ACCOUNT_FOLDER / "token").read_text().strip()
-        except OSError as error:
-            raise Unusable(f"the pod's own account cannot be used: {error.strerror}") from None
-        return {
-            "kube_apiserver": f"https://{f'[{host}]' if ':' in host else host}:{port}",
-            "kube_token": token,
-            "kube_ca_file": str(ACCOUNT_FOLDER / "ca.crt"),
-            # Else a kubeconfig that lies about would be looked at first.
-            "kubeconfig_path": os.devnull,
-        }
+            async with asyncio.timeout(LOAD_LIMIT.total_seconds()):
+                given = await credentials_of(plugin, target.cluster)
+        except TimeoutError:
+            raise TimeoutError(f"{named} within {LOAD_LIMIT.total_seconds():g} s") from None
+        if not given:
+            raise Unusable(named)
+        return given
 
 
-async def _load(
-    cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path, configuration: Configuration
-) -> None:
-    """Have the official client read them: certificates from data or, relative to `folder`, from files."""
-    alone = {
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": cluster}],
-        "users": [{"name": "it", "user": user}],
+def _of_pod() -> Target:
+    """Give the pod's own account in the words of a kubeconfig."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    cluster = {
+        "server": f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        "certificate-authority": str(ACCOUNT_FOLDER / "ca.crt"),
     }
-    loader = KubeConfigLoader(alone, config_base_path=str(folder))  # type: ignore[no-untyped-call]
-    await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+    return Target(cluster, {"tokenFile": str(ACCOUNT_FOLDER / "token")})
 
 
-def _chosen(kubeconfig: Path, context: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The cluster and the user of the context, as the file has them. Raises Unusable without a cluster."""
-    document = _read(kubeconfig)
-    name = context or document.get("current-context")
-    if not name:
-        raise Unusable(f"{kubeconfig} names no current context: name one in the settings")
-    contexts = _named(document, "contexts", "context")
-    if name not in contexts:
-        known = f"it has {', '.join(sorted(contexts))}" if contexts else "it has none"
-        raise Unusable(f"{kubeconfig} has no context {name}; {known}")
-    cluster = _named(document, "clusters", "cluster").get(str(contexts[name].get("cluster")), {})
-    if not cluster.get("server"):
-        raise Unusable(f"the context {name} of {kubeconfig} leads to no server")
-    user = _named(document, "users", "user").get(str(contexts[name].get("user")), {})
-    return dict(cluster), dict(user)
+def _token_in_file(user: dict[str, Any]) -> dict[str, Any]:
+    """Give the token of the user's file; where there is none, the one beside it, as kubectl does.
 
-
-def _read(kubeconfig: Path) -> Mapping[str, Any]:
+    Read each time: the kubelet, for one, renews it.
+    """
+    file = user.pop("tokenFile", None)
+    if file is None:
+        return {}
     try:
-        text = kubeconfig.expanduser().read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise Unusable(f"there is no kubeconfig {kubeconfig}") from None
+        token = Path(file).read_text(encoding="utf-8").strip()
+        why = "it is empty"
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise Unusable(f"the kubeconfig {kubeconfig} cannot be read: {why}") from None
-    document = None
-    with contextlib.suppress(yaml.YAMLError):
-        document = read_yaml(text)
-    if not isinstance(document, Mapping) or "clusters" not in document:
-        # Outside of any handler: the parser's own error quotes the lines that it could not read.
-        raise Unusable(f"{kubeconfig} is not a kubeconfig")
-    return document
-
-
-def _named(document: Mapping[str, Any], plural: str, singular: str) -> dict[str, Mapping[str, Any]]:
-    """The entries of one list of a kubeconfig by name; what is not of that form is left out."""
-    entries = document.get(plural)
-    return {
-        str(entry.get("name")): entry[singular]
-        for entry in (entries if isinstance(entries, list) else [])
-        if isinstance(entry, Mapping) and isinstance(entry.get(singular), Mapping)
-    }
+        token = ""
+        why = str(error.strerror) if isinstance(error, OSError) else "it is not text"
+    if token:
+        return {"token": token, "tokenFile": file}
+    if not user.get("token"):
+        raise Unusable(f"the token in {file} cannot be used: {why}")
+    return {}

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
+from multidict import CIMultiDict
 
 from clients.errors import (
     AlreadyExists,
@@ -29,7 +30,8 @@ from clients.errors import (
     Unreachable,
 )
 from clients.http import retry_after
-from clients.kubernetes.access import Access, Unusable
+from clients.kubernetes.access import Access
+from clients.kubernetes.kubeconfig import Unusable
 from clients.lateness import require_time
 
 #: Time to get a connection: an API server that does not even accept one within this is down.
@@ -61,6 +63,7 @@ class Api:
         self._access = access
         self._timeout = timeout
         self._client: ApiClient | None = None
+        self._headers: Sequence[tuple[str, str]] = ()
         self._loaded_at = 0.0
         self._loading: asyncio.Task[None] | None = None
         self._ahead = timedelta(0)
@@ -156,13 +159,13 @@ class Api:
         client = self._client or await self._connect(operation)
         if method not in _SAFE_METHODS:
             require_time(self.system, operation)
-        headers = {"Accept": accept, "Content-Type": content}
+        asked = {"Accept": accept, "Content-Type": content}
         try:
-            _, url, headers, sent, _ = await client.param_serialize(
+            _, url, plain, sent, _ = await client.param_serialize(
                 method,
                 path,
                 query_params=list((query or {}).items()),
-                header_params=headers,
+                header_params=asked,
                 body=body,
                 auth_settings=["BearerToken"],
             )
@@ -170,6 +173,9 @@ class Api:
                 total=self._timeout.total_seconds(),
                 sock_connect=min(CONNECT_TIMEOUT, self._timeout).total_seconds(),
             )
+            # One name may stand several times: the account acts as a member of several groups.
+            headers = CIMultiDict(plain)
+            headers.extend(self._headers)
             response = await client.call_api(method, url, headers, sent, _request_timeout=timeout)
             data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -205,10 +211,11 @@ class Api:
 
     async def _renew(self) -> None:
         try:
-            configuration = await self._access.load()
+            credentials = await self._access.load()
+            client = credentials.client()
         finally:
             self._loading = None
-        old, self._client = self._client, ApiClient(configuration)
+        old, self._client, self._headers = self._client, client, credentials.headers()
         self._loaded_at = time.monotonic()
         if old is not None:
             # Calls of others may be under way on it: they end within the timeout.

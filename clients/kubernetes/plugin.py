@@ -1,13 +1,16 @@
 """Credential plugins of kubeconfigs (`exec`), run as kubectl runs them.
 
 Not by the official client: it leaves a plugin that hangs behind when one stops waiting for it.
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
 """
 
 import base64
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from clients.errors import MAX_DETAIL
@@ -15,20 +18,39 @@ from clients.programs import run
 
 _log = logging.getLogger(__name__)
 
+#: What begins so is ours and holds our secrets: no plugin has a use for it. All else is handed on, because
+#: the plugins of clouds take their own credentials from variables that no list could name (AWS_*, GOOGLE_*,
+#: AZURE_*, proxies, certificate files, HOME). See docs/decisions.md.
+OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_", "OTEL_EXPORTER_OTLP_")
+#: Name of a cluster's extension that is meant for its plugin.
+_EXTENSION = "client.authentication.k8s.io/exec"
+#: Fields of a cluster that a plugin is told as they are.
+_TOLD = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
 
-async def credentials_of(plugin: Mapping[str, Any]) -> dict[str, str]:
-    """What the plugin gives, as fields of a kubeconfig's user; nothing if it fails, and the log says why.
+
+async def credentials_of(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, str]:
+    """Give the credentials of the plugin, as fields of a user; nothing if it fails, and the log says why.
 
     Cancelled, the plugin is ended. It may take as long as it likes: the limit is the caller's.
-    https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
     """
-    command = str(plugin.get("command", ""))
-    version = plugin.get("apiVersion")
-    asked = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
-    more = {str(each.get("name")): str(each.get("value")) for each in plugin.get("env") or ()}
-    environment = {**os.environ, **more, "KUBERNETES_EXEC_INFO": json.dumps(asked)}
+    command, version = str(plugin["command"]), plugin.get("apiVersion")
+    # By our own PATH, as kubectl does: the one that the kubeconfig names is the plugin's.
+    program = command if "/" in command else shutil.which(command)
+    if program is None:
+        hint = " ".join(str(plugin.get("installHint") or "").split())[:MAX_DETAIL]
+        _log.warning("the credential plugin %s is not in the PATH. %s", command, hint)
+        return {}
+    spec: dict[str, Any] = {"interactive": False}
+    if plugin.get("provideClusterInfo"):
+        spec["cluster"] = _cluster_info(cluster)
+    asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)},
+        **{str(each["name"]): str(each.get("value", "")) for each in plugin.get("env") or ()},
+        "KUBERNETES_EXEC_INFO": json.dumps(asked),
+    }
     try:
-        ended = await run([command, *map(str, plugin.get("args") or ())], environment=environment)
+        ended = await run([program, *map(str, plugin.get("args") or ())], environment=environment)
     except OSError as error:
         _log.warning("the credential plugin %s cannot be run: %s", command, error.strerror)
         return {}
@@ -42,18 +64,40 @@ async def credentials_of(plugin: Mapping[str, Any]) -> dict[str, str]:
     return credentials
 
 
+def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a plugin is told of its cluster, if it asks for that (`provideClusterInfo`)."""
+    info = {key: cluster[key] for key in _TOLD if cluster.get(key)}
+    if data := cluster.get("certificate-authority-data"):
+        info["certificate-authority-data"] = data
+    elif file := cluster.get("certificate-authority"):
+        info["certificate-authority-data"] = base64.b64encode(Path(file).read_bytes()).decode()
+    extensions = cluster.get("extensions")
+    info["config"] = next(
+        (
+            each.get("extension")
+            for each in (extensions if isinstance(extensions, list) else [])
+            if isinstance(each, Mapping) and each.get("name") == _EXTENSION
+        ),
+        None,
+    )
+    return info
+
+
 def _credentials(output: str, version: object) -> dict[str, str]:
     try:
         answer = json.loads(output)
         status = answer["status"] if answer["apiVersion"] == version else {}
-        fields = {"token": status.get("token")}
-        if status.get("clientCertificateData") and status.get("clientKeyData"):
-            fields["client-certificate-data"] = _encoded(status["clientCertificateData"])
-            fields["client-key-data"] = _encoded(status["clientKeyData"])
+        fields: dict[str, Any] = {"token": status.get("token")}
+        certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
+        if bool(certificate) is not bool(key):
+            return {}
+        if certificate:
+            fields["client-certificate-data"] = _encoded(certificate)
+            fields["client-key-data"] = _encoded(key)
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {name: str(value) for name, value in fields.items() if value}
 
 
-def _encoded(pem: str) -> str:
-    return base64.b64encode(pem.encode()).decode()
+def _encoded(pem: Any) -> str:
+    return base64.b64encode(str(pem).encode()).decode()

@@ -191,8 +191,7 @@ def _end(api: "Api", method: str, verb: str, view: "EnvironmentView", no_wait: b
 
 def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
     """Say what became of a call that is not waited for."""
-    import yaml
-
+    from clients.documents import write_yaml
     from starter.cli.printing import print_line
     from starter.cli.render import print_environment, print_json, say
 
@@ -207,6 +206,6 @@ def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
             print_line()
             print_line("values of the vCluster:")
             # YAML that is dumped so holds no line break and no control character but its own.
-            sys.stdout.write(yaml.safe_dump(done["values"], sort_keys=False))
+            sys.stdout.write(write_yaml(done["values"], ascii_only=True))
     else:
         say(f"Watch it with:  moorage watch {done['name']}")

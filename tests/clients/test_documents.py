@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clients.documents import MAX_ADDED, MAX_LEVELS, read_all_yaml, read_yaml
+from clients.documents import MAX_ADDED, MAX_LEVELS, read_all_yaml, read_yaml, write_yaml
 from clients.host import Kubeconfig
 
 #: What sigs.k8s.io/yaml 1.6.0 (`YAMLToJSON`, by which kubectl and Helm read) makes of each document; run, not
@@ -27,6 +29,43 @@ KNOWN: dict[str, Any] = {
     "a: ! 12": {"a": 12},
     "-0.0: a": {"0": "a"},
 }
+
+
+#: Texts of which at least one of YAML 1.1, 1.2 and Kubernetes makes something else.
+WORDS = [
+    "y",
+    "N",
+    "on",
+    "0o17",
+    "017",
+    "08",
+    "1_000",
+    "1e3",
+    "123e4567",
+    ".5",
+    "5.",
+    "~",
+    "",
+    "22:30",
+    "<<",
+    "=",
+]
+WORDS += [
+    "2024-05-01",
+    "0x1F",
+    "0b1",
+    "+1",
+    ".inf",
+    "1e400",
+    "null",
+    "- a",
+    "a: b",
+    "# a",
+    "@",
+    "%a",
+    "!a",
+    "&a",
+]
 
 
 def nested(levels: int) -> str:
@@ -56,6 +95,19 @@ def test_yaml_is_read_as_kubernetes_reads_it(row: dict[str, Any]) -> None:
     got = read_yaml(row["yaml"])
     # As it will be sent: 1 is not the same as 1.0 or true there.
     assert json.dumps(got, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+
+
+@given(
+    st.recursive(st.text() | st.sampled_from(WORDS) | st.booleans() | st.integers(), st.lists, max_leaves=5)
+)
+def test_what_is_written_is_read_as_it_was(content: Any) -> None:
+    """Ensures that no text becomes a number, a truth or nothing: neither here nor in kubectl."""
+    assert read_yaml(write_yaml({"a": content})) == {"a": content}
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_text_that_kubernetes_would_take_for_more_is_quoted(text: str) -> None:
+    assert read_yaml(write_yaml({"a": text, text: "b"})) == {"a": text, text: "b"}
 
 
 def test_all_documents_are_read() -> None:

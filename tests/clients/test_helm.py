@@ -14,25 +14,25 @@ from clients.charts import THREADS, Charts
 from clients.errors import Denied, TooLate, Unreachable
 from clients.helm import HelmSdk
 from clients.host import Chart
-from clients.kubernetes.access import Access, Unusable
+from clients.kubernetes.access import Access
 from clients.lateness import begin_nothing_once
 from tests.clients.kubernetes.test_access import kubeconfig
 from tests.support.within import SOON, soon
 
 
 class Gate:
-    """In place of credentials: each call of Helm stands here, in its thread, until the gate is opened."""
+    """In place of Helm's SDK: each call stands here, in its thread, until the gate is opened."""
 
     def __init__(self) -> None:
         self.came = threading.Semaphore(0)
         self.calls = 0
         self.open = threading.Event()
 
-    def helm(self) -> dict[str, Any]:
+    def Config(self, **_: object) -> Any:  # noqa: N802 - the SDK calls it so
         self.calls += 1
         self.came.release()
         self.open.wait()
-        raise Unusable("this is all that was to be seen")
+        raise Denied("host cluster h", "uninstall", "this is all that was to be seen")
 
 
 @pytest.fixture
@@ -42,15 +42,18 @@ def one_thread() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def gate(one_thread: ThreadPoolExecutor) -> Iterator[Gate]:
+def gate(one_thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
+    monkeypatch.setattr("clients.helm.sdk", lambda: gate)
     yield gate
     gate.open.set()
 
 
 @pytest.fixture
-def helm(gate: Gate, one_thread: ThreadPoolExecutor) -> HelmSdk:
-    return HelmSdk("host cluster h", cast(Access, gate), cast(Charts, None), one_thread)
+def helm(gate: Gate, one_thread: ThreadPoolExecutor, tmp_path: Path) -> HelmSdk:
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(kubeconfig()))
+    return HelmSdk("host cluster h", Access(path), cast(Charts, None), one_thread)
 
 
 @pytest.fixture

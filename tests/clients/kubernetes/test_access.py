@@ -1,8 +1,8 @@
 """Kubeconfigs that cannot be used: one sentence each, and nothing of their content."""
 
 import asyncio
+import base64
 import json
-import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from clients.kubernetes import access as module
-from clients.kubernetes.access import Access, Unusable
+from clients.kubernetes.access import Access
+from clients.kubernetes.kubeconfig import Unusable
 from tests.support.within import SOON, soon
 
 SECRET = "planted-token"
@@ -78,7 +79,7 @@ def plugin_of(folder: Path, script: str) -> dict[str, object]:
     plugin = folder / "plugin"
     plugin.write_text(f"#!/bin/sh\n{script}\n")
     plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
-    return {"apiVersion": VERSION, "command": str(plugin)}
+    return {"apiVersion": VERSION, "command": str(plugin), "interactiveMode": "Never"}
 
 
 def gives(*, version: str = VERSION, **status: str) -> str:
@@ -90,7 +91,7 @@ def gives(*, version: str = VERSION, **status: str) -> str:
 async def test_plugin(tmp_path: Path) -> None:
     """Ensures that a credential plugin is run, as kubectl does it."""
     access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, gives(token=SECRET)))))
-    assert (await access.load()).api_key == {"BearerToken": f"Bearer {SECRET}"}
+    assert (await access.load()).authorization() == f"Bearer {SECRET}"
 
 
 async def test_plugin_is_told_what_its_kubeconfig_says(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ async def test_plugin_is_told_what_its_kubeconfig_says(tmp_path: Path) -> None:
     command = plugin_of(tmp_path, f"{script} {gives(token=SECRET)}")
     command |= {"args": ["get-token"], "env": [{"name": "PLACE", "value": "there"}]}
     access = Access(written(tmp_path, kubeconfig(exec=command)))
-    assert (await access.load()).api_key == {"BearerToken": f"Bearer {SECRET}"}
+    assert (await access.load()).authorization() == f"Bearer {SECRET}"
 
 
 async def test_plugin_that_gives_a_certificate(tmp_path: Path) -> None:
@@ -107,9 +108,9 @@ async def test_plugin_that_gives_a_certificate(tmp_path: Path) -> None:
     given = gives(clientCertificateData="a certificate", clientKeyData="a key")
     config = kubeconfig(exec=plugin_of(tmp_path, given))
     config["clusters"] = [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]
-    configuration = await Access(written(tmp_path, config)).load()
-    files = Path(configuration.cert_file), Path(configuration.key_file)
-    assert [await asyncio.to_thread(file.read_text) for file in files] == ["a certificate", "a key"]
+    user = (await Access(written(tmp_path, config)).load()).user
+    given = [base64.b64decode(user[f"client-{what}-data"]) for what in ("certificate", "key")]
+    assert given == [b"a certificate", b"a key"]
 
 
 async def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
@@ -119,14 +120,14 @@ async def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
     config["clusters"] = [
         {"name": "c", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority": "ca.pem"}}
     ]
-    configuration = await Access(written(tmp_path, config)).load()
-    assert configuration.ssl_ca_cert == str(tmp_path / "ca.pem")
-    assert configuration.api_key == {"BearerToken": f"Bearer {SECRET}"}
+    credentials = await Access(written(tmp_path, config)).load()
+    assert credentials.cluster["certificate-authority"] == str(tmp_path / "ca.pem")
+    assert credentials.authorization() == f"Bearer {SECRET}"
 
 
 async def test_plugin_that_fails(tmp_path: Path) -> None:
     """Ensures that a plugin that gives nothing is named."""
-    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/false"}
+    command = {"apiVersion": VERSION, "command": "/bin/false", "interactiveMode": "Never"}
     access = Access(written(tmp_path, kubeconfig(exec=command)))
     with pytest.raises(Unusable, match=r"the plugin /bin/false of .* gave no credentials"):
         await access.load()
@@ -176,9 +177,3 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def test_helm_gets_the_same(tmp_path: Path) -> None:
-    """Ensures that Helm is pointed at the same file and context."""
-    path = written(tmp_path, kubeconfig())
-    assert Access(path, "main").helm() == {"kubeconfig_path": os.fspath(path), "kube_context": "main"}

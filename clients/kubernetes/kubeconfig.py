@@ -1,0 +1,219 @@
+"""A kubeconfig of a host, read and checked as kubectl does it: the cluster and the user of one context.
+
+What kubectl refuses is refused in one sentence, without a word of the file's secrets. The table of what
+kubectl does with such files is `tests/clients/kubernetes/test_kubeconfig.py`.
+https://github.com/kubernetes/client-go/blob/master/tools/clientcmd/validation.go
+"""
+
+import base64
+import binascii
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from clients.documents import read_yaml
+
+#: Versions of plugins' answers that kubectl still takes. The first one must name its interactiveMode.
+EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+_MODES = ("Never", "IfAvailable", "Always")
+#: Fields that are text, or bytes in base64, of a cluster and a user.
+_TEXTS = {
+    "cluster": ("server", "tls-server-name", "certificate-authority", "proxy-url"),
+    "user": (
+        "client-certificate",
+        "client-key",
+        "token",
+        "tokenFile",
+        "username",
+        "password",
+        "as",
+        "as-uid",
+    ),
+}
+_BYTES = ("certificate-authority-data", "client-certificate-data", "client-key-data")
+_PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+
+class Unusable(Exception):
+    """The credentials cannot be used. The text is one sentence without a word of the file's content."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a context leads to, in the words of a kubeconfig. All paths are absolute."""
+
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+
+    @property
+    def plugin(self) -> Mapping[str, Any] | None:
+        """The plugin that has to give the credentials: what the user itself has comes first."""
+        own = ("token", "tokenFile", "username", "client-certificate", "client-certificate-data")
+        found: Mapping[str, Any] | None = self.user.get("exec")
+        return None if any(self.user.get(each) for each in own) else found
+
+
+def read_target(path: Path, context: str | None = None) -> Target:
+    """Read the context, or the current one. Raise Unusable for what kubectl would not use."""
+    document = _read(path)
+    name = context or _text(document, "current-context")
+    if not name:
+        raise Unusable(f"{path} names no current context: name one in the settings")
+    contexts = _named(path, document, "contexts", "context")
+    if name not in contexts:
+        known = f"it has {', '.join(sorted(contexts))}" if contexts else "it has none"
+        raise Unusable(f"{path} has no context {name}; {known}")
+    chosen = contexts[name]
+    cluster = _named(path, document, "clusters", "cluster").get(_text(chosen, "cluster"), {})
+    users = _named(path, document, "users", "user")
+    user = users.get(named := _text(chosen, "user"), {})
+    if not cluster.get("server"):
+        raise Unusable(f"the context {name} of {path} leads to no server")
+    if named and named not in users:
+        raise Unusable(f"the context {name} of {path} names the user {named}, who is not there")
+    folder = path.expanduser().absolute().parent
+    problems = [*_wrong_types("cluster", cluster), *_wrong_types("user", user)] or [
+        *_wrong_cluster(cluster, folder),
+        *_wrong_user(user, folder),
+    ]
+    if problems:
+        raise Unusable(f"the context {name} of {path} cannot be used: {problems[0]}")
+    return Target(_absolute(cluster, folder), _absolute(user, folder))
+
+
+def decoded(data: object) -> bytes | None:
+    """Decode bytes of a kubeconfig; None if they are none."""
+    try:
+        return base64.b64decode("".join(str(data).split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Unusable(f"there is no kubeconfig {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise Unusable(f"the kubeconfig {path} cannot be read: {why}") from None
+    document: Any = None
+    with contextlib.suppress(yaml.YAMLError):
+        document = read_yaml(text)
+    if not isinstance(document, Mapping) or "clusters" not in document or _is_other_kind(document):
+        # Outside of any handler: the parser's own error quotes the lines that it could not read.
+        raise Unusable(f"{path} is not a kubeconfig")
+    return document
+
+
+def _is_other_kind(document: Mapping[str, Any]) -> bool:
+    """Whether it says that it is something else; it may leave out what it is."""
+    return (document.get("kind") or "Config", document.get("apiVersion") or "v1") != ("Config", "v1")
+
+
+def _named(path: Path, document: Mapping[str, Any], plural: str, singular: str) -> dict[str, Any]:
+    """Give the entries of one list by name; what is not of that form is left out."""
+    entries = document.get(plural)
+    found: dict[str, Any] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        if not isinstance(entry, Mapping):
+            continue
+        name, content = str(entry.get("name")), entry.get(singular)
+        if name in found:
+            raise Unusable(f"{path} has two {plural} with the name {name}")
+        found[name] = content if isinstance(content, Mapping) else {}
+    return found
+
+
+def _text(node: Mapping[str, Any], key: str) -> str:
+    return str(node.get(key) or "")
+
+
+def _wrong_types(what: str, node: Mapping[str, Any]) -> Iterator[str]:
+    for key in _TEXTS[what]:
+        if not isinstance(node.get(key, ""), str | None):
+            yield f"its {key} is not text: put it in quotes"
+    for key in _BYTES:
+        if node.get(key) and decoded(node[key]) is None:
+            yield f"its {key} is not base64"
+
+
+def _wrong_cluster(cluster: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    yield from _two_of_one(cluster, "certificate-authority", folder)
+    has_authority = cluster.get("certificate-authority") or cluster.get("certificate-authority-data")
+    if cluster.get("insecure-skip-tls-verify") and has_authority:
+        yield "it has insecure-skip-tls-verify and a certificate-authority: leave one of them out"
+    if proxy := _text(cluster, "proxy-url"):
+        scheme = proxy.partition("://")[0] if "://" in proxy else ""
+        if scheme not in ("http", "https") or not urlsplit(proxy).netloc:
+            # kubectl also takes socks5, for which our connections have nothing.
+            yield "its proxy-url is no address that begins with http:// or https://"
+
+
+def _wrong_user(user: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    yield from _two_of_one(user, "client-certificate", folder)
+    yield from _two_of_one(user, "client-key", folder)
+    certificate = user.get("client-certificate") or user.get("client-certificate-data")
+    key = user.get("client-key") or user.get("client-key-data")
+    if bool(certificate) is not bool(key):
+        yield "a client-certificate and its client-key belong together, and one of them is missing"
+    if (user.get("token") or user.get("tokenFile")) and user.get("username"):
+        yield "it has a token and a username: leave one of them out"
+    if not user.get("as") and any(user.get(each) for each in ("as-uid", "as-groups", "as-user-extra")):
+        yield "it has as-uid, as-groups or as-user-extra without as"
+    if provider := user.get("auth-provider"):
+        name = provider.get("name") if isinstance(provider, Mapping) else provider
+        yield f"its auth-provider {name} is not supported: use a credential plugin (exec) for it"
+    if "exec" in user and user["exec"] is not None:
+        yield from _wrong_plugin(user["exec"])
+
+
+def _wrong_plugin(plugin: object) -> Iterator[str]:
+    if not isinstance(plugin, Mapping) or not plugin.get("command"):
+        yield "its exec has no command"
+        return
+    version, mode = plugin.get("apiVersion"), plugin.get("interactiveMode")
+    if version not in EXEC_VERSIONS:
+        yield f"the apiVersion of its exec is not one of {', '.join(EXEC_VERSIONS)}"
+    elif mode is None and version == EXEC_VERSIONS[0]:
+        yield "its exec has no interactiveMode: write Never"
+    elif mode is not None and mode not in _MODES:
+        yield f"the interactiveMode of its exec is not one of {', '.join(_MODES)}"
+    elif mode == "Always":
+        yield "the plugin of its exec asks a person (interactiveMode: Always), and nobody is there"
+    for key in ("args", "env"):
+        if not isinstance(plugin.get(key) or [], list):
+            yield f"the {key} of its exec are no list"
+    for each in plugin.get("env") or []:
+        if (
+            not isinstance(each, Mapping)
+            or not each.get("name")
+            or not isinstance(each.get("value", ""), str)
+        ):
+            yield "the env of its exec is no list of name and value, both of them text"
+
+
+def _two_of_one(node: Mapping[str, Any], key: str, folder: Path) -> Iterator[str]:
+    file, data = node.get(key), node.get(f"{key}-data")
+    if file and data:
+        yield f"it has {key} and {key}-data: leave one of them out"
+    elif file and not os.access(path := folder / str(file), os.R_OK):
+        yield f"its {key} {path} cannot be read"
+
+
+def _absolute(node: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Give it with the paths that count from the kubeconfig's folder as absolute ones."""
+    found = {key: value for key, value in node.items() if value not in (None, "")}
+    for key in _PATHS:
+        if key in found:
+            found[key] = str(folder / found[key])
+    plugin = found.get("exec")
+    if isinstance(plugin, Mapping) and "/" in str(plugin["command"]):
+        found["exec"] = {**plugin, "command": str(folder / str(plugin["command"]))}
+    return found
