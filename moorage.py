@@ -3,9 +3,17 @@
 Everything is imported when a verb needs it: the developer's commands need none of it.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
+
+if os.getpid() == 1:
+    # Process 1 of a container has no default action for signals: while modules are imported and systems are
+    # waited for, it would not hear that it is to stop. Those that clean up set handlers of their own.
+    for _number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(_number, lambda number, _frame: os._exit(128 + number))
 
 from starter.cli.app import run
 from starter.cli.failing import CliError, Code, Output

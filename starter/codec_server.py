@@ -17,28 +17,35 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import structlog
 from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from temporalio.api.common.v1 import Payload, Payloads
 
+from starter import security
 from starter.access import Role
 from starter.api.limits import BodyLimit
+from starter.connections import peer_of
 from starter.http_server import Server
 from starter.listening import open_listening_socket
 from starter.local_peer import is_same_user
 from starter.reloading import Reloaded
+from starter.security import Verdict
+from starter.throttle import WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND, Throttle
 from starter.tokens import Tokens, load_tokens
 from worker.codec import ENCODING, ENCRYPTED, CannotDecode, Keyring
 
 #: The payloads of one event; Temporal takes no more than 4 MB at once, which base64 makes longer.
 MAX_BODY_BYTES = 8 * 1024 * 1024
+#: The form with a token, which anybody may send.
+MAX_FORM_BYTES = 4 * 1024
+#: Who is let in without a token is called so in the security log.
+SAME_USER = "(same user)"
 COOKIE = "moorage-codec"
 #: A working day: who looks into the Web UI signs in once a day.
 SESSION_SECONDS = 10 * 3600
@@ -46,8 +53,6 @@ SESSION_SECONDS = 10 * 3600
 MAX_CONNECTIONS = 500
 #: A platform team is a dozen people; the oldest session makes way for a newer one.
 MAX_SESSIONS = 500
-
-_log = structlog.get_logger(__name__)
 
 
 class _Guard:
@@ -58,6 +63,7 @@ class _Guard:
         self._ui = frozenset(ui)
         self._trust_same_user = trust_same_user
         self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._wrong = Throttle(WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND)
 
     def who(self, token: str) -> str:
         """The e-mail of the person of the platform team whose token it is; "" if it is not one."""
@@ -72,35 +78,48 @@ class _Guard:
             self._sessions.popitem(last=False)
         return session
 
-    def check(self, request: Request) -> None:
-        """Return if whoever asks may; HTTPException if not."""
+    def check(self, request: Request) -> str:
+        """Who asks, if they may; HTTPException if not."""
         # CORS keeps a strange page from reading the answer; this keeps it from asking.
         origin = request.headers.get("origin")
         if origin is not None and origin not in self._ui:
+            _record(request, Verdict.DENIED, origin=origin[:200])
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, "this page is not the Web UI of MOORAGE_CODEC_SERVER__UI"
             )
-        if not self._is_known(request):
+        who = self._who(request)
+        if not who:
+            self.refuse(request)
             raise HTTPException(
                 HTTPStatus.UNAUTHORIZED,
                 f"for the platform team: sign in at {request.base_url}, or show a token",
                 {"WWW-Authenticate": "Bearer"},
             )
+        return who
 
-    def _is_known(self, request: Request) -> bool:
+    def refuse(self, request: Request) -> None:
+        """Note that whoever asks is not known; HTTPException if that happens too often there."""
+        limited = self._wrong.failed(peer_of(_peer(request)))
+        if limited is None or limited.is_first:
+            _record(request, Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN)
+        if limited:
+            raise HTTPException(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"too many tokens that are not known: try again in {limited.retry_after} s",
+                {"Retry-After": str(limited.retry_after)},
+            )
+
+    def _who(self, request: Request) -> str:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if token:
-            return kind.lower() == "bearer" and bool(self.who(token.strip()))
+            return self.who(token.strip()) if kind.lower() == "bearer" else ""
         token, ends = self._sessions.get(request.cookies.get(COOKIE, ""), ("", 0.0))
-        if token and time.monotonic() < ends and self.who(token):
-            return True
+        if token and time.monotonic() < ends and (who := self.who(token)):
+            return who
         client, server = request.client, request.scope.get("server")
-        return bool(
-            self._trust_same_user
-            and client
-            and server
-            and is_same_user((client.host, client.port), tuple(server))
-        )
+        if not (self._trust_same_user and client and server):
+            return ""
+        return SAME_USER if is_same_user((client.host, client.port), tuple(server)) else ""
 
 
 def create_codec_server(
@@ -112,7 +131,7 @@ def create_codec_server(
     over_tls = bool(ui) and all(url.startswith("https://") for url in ui)
 
     async def decode(request: Request) -> Response:
-        guard.check(request)
+        who = guard.check(request)
         try:
             payloads = json_format.Parse(await request.body(), Payloads(), ignore_unknown_fields=True)
         except (json_format.ParseError, UnicodeDecodeError):
@@ -120,7 +139,9 @@ def create_codec_server(
         try:
             done = [_decoded(keys, payload) for payload in payloads.payloads]
         except CannotDecode as error:
+            _record(request, Verdict.REFUSED, who)
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        _record(request, Verdict.ALLOWED, who, payloads=len(done))
         return Response(
             json_format.MessageToJson(Payloads(payloads=done), indent=None), media_type="application/json"
         )
@@ -132,8 +153,9 @@ def create_codec_server(
         form = parse_qs((await request.body()).decode(errors="replace"))
         token = form.get("token", [""])[0].strip()
         if not (email := guard.who(token)):
+            guard.refuse(request)
             return _page("That is not a token of the platform team.", HTTPStatus.FORBIDDEN)
-        _log.info("signed in to read in the Web UI", who=email)
+        _record(request, Verdict.ALLOWED, email)
         response = RedirectResponse("/signed-in", HTTPStatus.SEE_OTHER)
         response.set_cookie(
             COOKIE,
@@ -150,6 +172,9 @@ def create_codec_server(
 
     async def healthy(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def nobody(_: Request, __: Exception) -> Response:
+        return Response(status_code=HTTPStatus.BAD_REQUEST)  # for no one: they have gone
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
@@ -171,9 +196,9 @@ def create_codec_server(
                 allow_headers=["Authorization", "Content-Type", "X-Namespace"],
                 allow_credentials=True,
             ),
-            Middleware(BodyLimit, limit=MAX_BODY_BYTES),
+            Middleware(BodyLimit, limit=MAX_BODY_BYTES, smaller={"/sign-in": MAX_FORM_BYTES}),
         ],
-        exception_handlers={HTTPException: problem},
+        exception_handlers={HTTPException: problem, ClientDisconnect: nobody},
     )
 
 
@@ -187,6 +212,22 @@ async def serve_codec(app: Starlette, host: str, port: int) -> None:
     with open_listening_socket(host, port) as listening:
         # No word of a proxy about who asks is believed: the address of the connection itself decides.
         await Server(app, max_connections=MAX_CONNECTIONS).serve(sockets=[listening])
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _record(request: Request, verdict: Verdict, who: str = "", **more: object) -> None:
+    namespace = request.headers.get("x-namespace", "")[:100]
+    security.record(
+        verdict,
+        who=who,
+        verb=f"{request.method} {request.url.path[:200]}",
+        object=namespace,
+        peer=_peer(request),
+        **more,
+    )
 
 
 def _page(message: str, status: HTTPStatus = HTTPStatus.OK, *, form: bool = True) -> Response:

@@ -1,9 +1,6 @@
 """Lists of environments, from visibility: of what somebody may see, by typed search attributes."""
 
 import asyncio
-import base64
-import binascii
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +10,7 @@ from contracts import memo, search
 from contracts.environment import Outcome, Phase
 from contracts.naming import life_of, name_of_workflow
 from starter.access import Principal, Role
+from starter.cursors import Cursors
 from starter.reading import Reader, attribute, phase_of
 from starter.temporal import CALL_PATIENCE, told
 from starter.views import EnvironmentPage, EnvironmentRow
@@ -21,12 +19,6 @@ from worker.codec import CannotDecode
 WORKFLOW_TYPE = "EnvironmentWorkflow"
 #: Ends that are read at once for a page of the past: enough to be quick, too few to be felt by others.
 ENDS_AT_ONCE = 10
-#: Enough to tell a cursor from what somebody has mistyped; it keeps no secret.
-CHECKSUM_BYTES = 6
-
-
-class BadCursor(ValueError):
-    """The cursor is none that a list has given."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,14 @@ class Filters:
 
 
 async def list_environments(
-    client: Client, reader: Reader, principal: Principal, filters: Filters, *, limit: int, cursor: str | None
+    client: Client,
+    reader: Reader,
+    cursors: Cursors,
+    principal: Principal,
+    filters: Filters,
+    *,
+    limit: int,
+    cursor: str | None,
 ) -> EnvironmentPage:
     """One page of the environments that the principal may see and the filters let through.
 
@@ -49,7 +48,7 @@ async def list_environments(
     """
     query = visibility_query(principal, filters)
     runs = client.list_workflows(
-        query, page_size=limit, next_page_token=_read_cursor(cursor), rpc_timeout=CALL_PATIENCE
+        query, page_size=limit, next_page_token=cursors.read(cursor, query), rpc_timeout=CALL_PATIENCE
     )
     with told():
         await runs.fetch_next_page()
@@ -60,7 +59,7 @@ async def list_environments(
             return await _row(reader, run)
 
     rows = await asyncio.gather(*(row(run) for run in runs.current_page or ()))
-    return EnvironmentPage(environments=tuple(rows), next=_write_cursor(runs.next_page_token))
+    return EnvironmentPage(environments=tuple(rows), next=cursors.write(runs.next_page_token, query))
 
 
 def visibility_query(principal: Principal, filters: Filters) -> str:
@@ -118,25 +117,3 @@ async def _row(reader: Reader, run: WorkflowExecution) -> EnvironmentRow:
         expires_at=run.typed_search_attributes.get(search.EXPIRES_AT),
         ended_at=run.close_time,
     )
-
-
-def _read_cursor(cursor: str | None) -> bytes | None:
-    """Temporal's token in a cursor. Checked here: Temporal answers a bad one as if it had failed itself."""
-    if not cursor:
-        return None
-    try:
-        content = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        content = b""
-    token = content[CHECKSUM_BYTES:]
-    if not token or content != _checksum(token) + token:
-        raise BadCursor("it is none that a list has given")
-    return token
-
-
-def _write_cursor(token: bytes | None) -> str | None:
-    return base64.urlsafe_b64encode(_checksum(token) + token).decode().rstrip("=") if token else None
-
-
-def _checksum(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()[:CHECKSUM_BYTES]

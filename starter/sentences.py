@@ -86,5 +86,4 @@ _FORMS = {
         "cannot be a name: at most 30 lower-case letters, digits and hyphens, "
         "beginning with a letter and not ending with a hyphen"
     ),
-    r"^[^\x00-\x1f\x7f]*$": "holds characters that cannot be seen: write letters, digits and signs only",
 }

@@ -155,6 +155,7 @@ class TemplateList(Frozen):
     """The templates that the person who asks may use."""
 
     templates: tuple[TemplateView, ...]
+    remark: str = Field(default="", description="what is wrong with the files that they are read from")
 
 
 class DoneKind(StrEnum):

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     ActivitySerializationContext,
@@ -216,6 +218,12 @@ def key_of(payload: Payload) -> str:
 def _associated(bound: dict[str, bytes]) -> bytes:
     # As JSON: no two different sets of values are written alike.
     return json.dumps({key: value.hex() for key, value in sorted(bound.items())}).encode()
+
+
+def derived_keys(text: str, purpose: bytes) -> tuple[bytes, ...]:
+    """A key for another purpose from each of the keys in `text`, in their order: HKDF's expand step."""
+    keys = (_key(number, word) for number, word in enumerate(text.replace(",", " ").split(), 1))
+    return tuple(HKDFExpand(hashes.SHA256(), KEY_BYTES, purpose).derive(key) for key in keys)
 
 
 def _key(number: int, word: str) -> bytes:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.codec import HOW_TO_MAKE_A_KEY, Keyring
+from worker.codec import HOW_TO_MAKE_A_KEY, Keyring, derived_keys
 from worker.setting_types import Group, Secret, Url, split_words
 
 
@@ -29,6 +29,11 @@ class Encryption(Group):
     def keyring(self) -> Keyring:
         """The keys, ready for use."""
         return Keyring.parse(self.keys.get_secret_value())
+
+    @property
+    def cursor_keys(self) -> tuple[bytes, ...]:
+        """Keys that seal the cursors of lists; every API of the installation has the same."""
+        return derived_keys(self.keys.get_secret_value(), b"moorage cursors of lists")
 
 
 class CodecServer(Group):

@@ -1,5 +1,6 @@
 """Builds the API from its settings and the clients that it is given; runs nothing."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -17,8 +18,10 @@ from starter.api.docs import add_docs
 from starter.api.limits import BodyLimit
 from starter.api.parts import Parts
 from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
+from starter.api.sign_in import SignIn
 from starter.asking import House
 from starter.catalogue import load_catalogue
+from starter.cursors import Cursors
 from starter.fitting import Fitting
 from starter.freezing import Freezer
 from starter.people import PeopleDirectory
@@ -74,8 +77,10 @@ def create_app(
         placing=Placing(house, fitting, reservations),
         reservations=reservations,
         reader=reader,
+        cursors=Cursors(settings.encryption.cursor_keys),
         actor=Actor(client, reader, reservations),
         watches=Watches(reader),
+        streams=Counter(),
         freezer=Freezer(client, settings.sweep),
         sweep=settings.sweep,
         trail_file=settings.trail.file,
@@ -94,12 +99,18 @@ def create_app(
         redoc_url=None,
         docs_url=None,
         openapi_url=f"{API_ROOT}/openapi.json",
+        # Relative to the document, which is two folders deep: the API may be served under any path.
+        servers=[{"url": "../.."}],
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit)
+    # The outermost: who is not known is answered before anything else is read.
+    app.add_middleware(
+        SignIn, tokens=parts.tokens, root=API_ROOT, open_paths=frozenset({f"{API_ROOT}/openapi.json"})
+    )
     handle_problems(app)
     add_docs(app)
-    api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 503))
+    api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
     for module in (templates, environments, events, kubeconfig, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)

@@ -15,12 +15,15 @@ def add_docs(app: FastAPI) -> None:
     """Serve Swagger UI at `/docs`. The package fastapi-offline carries its files."""
     app.mount(_FILES_PATH, StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
+    # Relative to the page, so that they are found behind a proxy that serves the API under a path of its own.
+    files_of_page, document = _FILES_PATH.lstrip("/"), str(app.openapi_url).lstrip("/")
+
     @app.get(DOCS_PATH, include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url=str(app.openapi_url),
+            openapi_url=document,
             title=f"{app.title} API",
-            swagger_js_url=f"{_FILES_PATH}/swagger-ui-bundle.js",
-            swagger_css_url=f"{_FILES_PATH}/swagger-ui.css",
-            swagger_favicon_url=f"{_FILES_PATH}/favicon.png",
+            swagger_js_url=f"{files_of_page}/swagger-ui-bundle.js",
+            swagger_css_url=f"{files_of_page}/swagger-ui.css",
+            swagger_favicon_url=f"{files_of_page}/favicon.png",
         )

@@ -23,6 +23,7 @@ from starter.catalogue import Catalogue
 from starter.listing import Filters, list_environments
 from starter.people import check_people
 from starter.reading import Standing
+from starter.security import note_object
 from starter.updates import JustClosed, NoPlace
 from starter.views import Done, DoneKind, EnvironmentPage, EnvironmentView, view_of_status
 
@@ -62,6 +63,7 @@ async def request_environment(
 ) -> Done:
     """Ask for an environment. 202: it is being made; follow its events. 200: it was asked for before."""
     wish = body.wish()
+    note_object(wish.name[:100])
     key = idempotency_key or secrets.token_hex(16)
     id = request_id(principal.email, wish.name, key)
     start = plan(wish, principal, id, parts.catalogue.current(), parts.house)
@@ -117,7 +119,9 @@ async def list_of_environments(
     filters = Filters(
         owner=owner.lower() if owner else owner, team=team, template=template, phase=phase, ended=ended
     )
-    page = await list_environments(parts.client, parts.reader, principal, filters, limit=limit, cursor=cursor)
+    page = await list_environments(
+        parts.client, parts.reader, parts.cursors, principal, filters, limit=limit, cursor=cursor
+    )
     return page.model_copy(update={"frozen": await parts.freezer.state()})
 
 

@@ -1,19 +1,27 @@
 """Live progress as server-sent events: the whole status whenever it changes, until the life is over."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from http import HTTPStatus
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from starter.access import Verb
+from starter.access import Principal, Verb, may, relations
 from starter.api.parts import Asking, Parts, TheParts
+from starter.api.problems import ApiProblem
 from starter.reading import Standing
 
 #: Proxies close what is silent for a minute; a comment now and then keeps it open.
 KEEP_ALIVE_SECONDS = 15.0
+#: How often a silent stream looks whether its token is still good: who is taken out of the file is out in
+#: seconds.
+CHECK_SECONDS = 2.0
 #: How long a client waits before it connects anew, in milliseconds.
 RECONNECT_MILLISECONDS = 2000
+#: Streams of one person: all environments of a pipeline, and not all connections that there are.
+STREAMS_OF_ONE_PERSON = 100
 
 router = APIRouter(tags=["environments"])
 
@@ -23,26 +31,55 @@ router = APIRouter(tags=["environments"])
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "events: status …, then end"}},
 )
-async def follow_environment(name: str, parts: TheParts, principal: Asking) -> StreamingResponse:
+async def follow_environment(
+    name: str, request: Request, parts: TheParts, principal: Asking
+) -> StreamingResponse:
     """Follow it: an event `status` with the environment at every change, and `end` with its last state.
 
     A stream that stops without `end` was cut: connect anew.
     """
     standing = await parts.environment(name, principal, Verb.WATCH)
+    if parts.streams[principal.email] >= STREAMS_OF_ONE_PERSON:
+        detail = f"you follow {STREAMS_OF_ONE_PERSON} environments already: stop one of these first"
+        raise ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "too-often", detail, headers={"Retry-After": "10"})
     return StreamingResponse(
-        _events(parts, standing),
+        _events(parts, standing, principal, request.state.token),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        # `no-transform`: a proxy that compresses would hold events back until it has enough of them.
+        headers={"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(parts: Parts, standing: Standing) -> AsyncIterator[str]:
-    yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-    async with aclosing(parts.watches.follow(standing, KEEP_ALIVE_SECONDS)) as views:
-        async for view in views:
-            if view is None:
-                yield ": still here\n\n"
-            else:
-                event = "end" if view.ended else "status"
-                # In ASCII: many who read lines take U+2028 and its like for the end of one.
-                yield f"event: {event}\ndata: {view.model_dump_json(ensure_ascii=True)}\n\n"
+async def _events(parts: Parts, standing: Standing, principal: Principal, token: str) -> AsyncIterator[str]:
+    parts.streams[principal.email] += 1
+    sent_at = time.monotonic()
+    try:
+        yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
+        async with aclosing(parts.watches.follow(standing, CHECK_SECONDS)) as views:
+            async for view in views:
+                if not _may_still_watch(parts, standing, token):
+                    return
+                if view is not None:
+                    event = "end" if view.ended else "status"
+                    # In ASCII: many who read lines take U+2028 and its like for the end of one.
+                    yield f"event: {event}\ndata: {view.model_dump_json(ensure_ascii=True)}\n\n"
+                elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
+                    yield ": still here\n\n"
+                else:
+                    continue
+                sent_at = time.monotonic()
+    finally:
+        parts.streams[principal.email] -= 1
+        if not parts.streams[principal.email]:
+            del parts.streams[principal.email]
+
+
+def _may_still_watch(parts: Parts, standing: Standing, token: str) -> bool:
+    """Whether the token is still somebody's who may: its person or their teams may have changed, too."""
+    principal = parts.tokens.current().who(token)
+    if principal is None:
+        return False
+    held = relations(
+        principal, owner=standing.owner, team=standing.team, collaborators=standing.collaborators
+    )
+    return may(Verb.WATCH, held)

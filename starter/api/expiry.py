@@ -18,6 +18,7 @@ from starter.api.parts import Asking, Parts, TheParts
 from starter.api.problems import ApiProblem, no_environment
 from starter.asking import FieldProblem, NotValid
 from starter.histories import HistoryView, accounts_of, life_of_account, life_of_standing
+from starter.security import note_denied
 from starter.sweeps import SweepView, begin, wait
 from starter.updates import JustClosed
 from starter.views import Done, DoneKind, FreezeAnswer, FreezeView
@@ -79,6 +80,8 @@ async def environment_history(name: str, parts: TheParts, principal: Asking) -> 
         if not known and _may_read(principal, account.owner, account.team, account.collaborators):
             lives.append(life_of_account(account))
     if not lives:
+        if standing:
+            note_denied()
         raise no_environment(name)
     return HistoryView(name=name, lives=tuple(lives))
 

@@ -1,5 +1,6 @@
 """What the API is built from, and who is asking: the dependencies of its routes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from starter.acting import Actor
 from starter.api.problems import ApiProblem, no_environment
 from starter.asking import House
 from starter.catalogue import Catalogue
+from starter.cursors import Cursors
 from starter.fitting import Fitting
 from starter.freezing import Freezer
 from starter.people import PeopleDirectory
@@ -24,9 +26,12 @@ from starter.placing import Placing
 from starter.reading import Reader, Standing
 from starter.reloading import Reloaded
 from starter.reserving import Reservations
+from starter.security import note_denied
 from starter.tokens import Tokens
 from starter.watching import Watches
 from worker.expiry_settings import Sweep
+
+CATALOGUE_IS_BROKEN = "The catalogue has changed and cannot be read; the last good one is in force."
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,11 @@ class Parts:
     placing: Placing
     reservations: Reservations
     reader: Reader
+    cursors: Cursors
     actor: Actor
     watches: Watches
+    #: Open streams of events, by person.
+    streams: Counter[str]
     freezer: Freezer
     sweep: Sweep
     trail_file: Path | None
@@ -64,6 +72,7 @@ class Parts:
             principal, owner=standing.owner, team=standing.team, collaborators=standing.collaborators
         )
         if not may(Verb.SHOW, held):
+            note_denied()
             raise no_environment(name)
         if life and life != standing.life:
             detail = f"{name} has begun another life since, and that is not the one that is meant: look at it"
@@ -87,19 +96,10 @@ _bearer = HTTPBearer(auto_error=False, description="A token from the installatio
 
 
 async def principal_of(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Who is asking; 401 without a token that is known."""
-    principal = parts_of(request).tokens.current().who(given.credentials) if given else None
-    if principal is None:
-        raise ApiProblem(
-            HTTPStatus.UNAUTHORIZED,
-            "who-are-you",
-            "the token is not known: ask the platform team for one"
-            if given
-            else 'a token is needed, as the header "Authorization: Bearer …"',
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+    """Who is asking: `starter.api.sign_in` has let them in. The scheme is for the OpenAPI document."""
+    principal: Principal = request.state.principal
     return principal
 
 

@@ -1,8 +1,9 @@
 """Everything that can go wrong at the door, as problem details (RFC 9457): one sentence each, and the field.
 
 400 unreadable       404 not-found    409 refused, no-room, not-usable-yet    422 not-valid
-401 who-are-you      405              413                                     500 our-fault
-403 not-allowed                                                               503 unavailable
+401 who-are-you      405              413                                     429 too-often
+403 not-allowed                                                               500 our-fault
+                                                                              503 unavailable
 """
 
 import json
@@ -23,7 +24,7 @@ from contracts.errors import RefusalReason
 from starter.acting import KeyReused
 from starter.api.models import EnvironmentRequest
 from starter.asking import FieldProblem, NotValid
-from starter.listing import BadCursor
+from starter.cursors import BadCursor
 from starter.sentences import sentence
 from starter.temporal import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
 from starter.updates import JustClosed, NoPlace, Refused
@@ -64,6 +65,7 @@ _TITLES = {
     "no-room": "There is no room for it now",
     "not-usable-yet": "The environment cannot be used yet",
     "not-valid": "The request cannot be granted as it is",
+    "too-often": "The API is asked too often",
     "unavailable": "A system that is needed does not answer",
     "our-fault": "Moorage has failed",
 }

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from contracts.template import Template
 from starter.access import Principal, Role
-from starter.api.parts import Asking, Parts, TheParts
+from starter.api.parts import CATALOGUE_IS_BROKEN, Asking, Parts, TheParts
 from starter.api.problems import ApiProblem
 from starter.catalogue import unknown_template
 from starter.views import TemplateList, TemplateView, view_of_template
@@ -17,7 +17,8 @@ router = APIRouter(tags=["templates"])
 @router.get("/templates")
 async def list_templates(parts: TheParts, principal: Asking) -> TemplateList:
     """The templates that you may ask for."""
-    return TemplateList(templates=tuple(map(view_of_template, _offered(parts, principal))))
+    offered = tuple(map(view_of_template, _offered(parts, principal)))
+    return TemplateList(templates=offered, remark=_remark(parts, principal))
 
 
 @router.get("/templates/{name}")
@@ -28,6 +29,15 @@ async def show_template(name: str, parts: TheParts, principal: Asking) -> Templa
         if template.name == name:
             return view_of_template(template)
     raise ApiProblem(HTTPStatus.NOT_FOUND, "not-found", unknown_template(name[:80], offered))
+
+
+def _remark(parts: Parts, principal: Principal) -> str:
+    problems = parts.catalogue.problems
+    if not problems:
+        return ""
+    # They quote files: for who writes those, and nobody else.
+    more = f" {'; '.join(problems)}" if principal.role is Role.PLATFORM else ""
+    return f"{CATALOGUE_IS_BROKEN}{more}"
 
 
 def _offered(parts: Parts, principal: Principal) -> list[Template]:

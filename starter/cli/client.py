@@ -32,11 +32,12 @@ _CODES = {
     404: Code.NOT_FOUND,
     413: Code.BAD_INPUT,
     422: Code.BAD_INPUT,
+    429: Code.UNREACHABLE,
     503: Code.UNREACHABLE,
 }
 
 #: What stands before the API, or the API itself, answers so while something is away for a moment.
-_AWAY = frozenset({502, 503, 504})
+_AWAY = frozenset({429, 502, 503, 504})
 
 
 class _Away(Exception):
@@ -129,7 +130,9 @@ class Api:
 
     def _stream(self, path: str) -> Iterator[tuple[str, str]]:
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        with self._http.stream("GET", path, timeout=timeout) as answer:
+        # Proxies that compress hold events back until they have enough of them.
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        with self._http.stream("GET", path, timeout=timeout, headers=headers) as answer:
             if not answer.is_success:
                 answer.read()
                 problem = self._failure(answer)

@@ -23,15 +23,19 @@ def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
         return
     with session(ctx, output) as api:
         answer = api.call("GET", "templates")
-        from starter.cli.render import print_json, print_table, template_row
+        from starter.cli.render import print_json, print_table, say, template_row
         from starter.views import TemplateList
 
         if output is Output.JSON:
             print_json(answer["templates"])
             return
-        found = TemplateList.model_validate(answer).templates
+        listed = TemplateList.model_validate(answer)
         columns = ("name", "kubernetes", "size", "time to live", "description")
-        print_table(columns, map(template_row, found), empty="There is no template that you may ask for.")
+        print_table(
+            columns, map(template_row, listed.templates), empty="There is no template that you may ask for."
+        )
+        if listed.remark:
+            say(listed.remark)
 
 
 def check(

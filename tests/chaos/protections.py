@@ -174,7 +174,7 @@ PROTECTIONS = (
     ),
     Protection(
         "7", "a cursor is checked before Temporal sees it", "starter/listing.py",
-        "next_page_token=_read_cursor(cursor)",
+        "next_page_token=cursors.read(cursor, query)",
         "next_page_token=cursor.encode() if cursor else None",
         "tests/chaos/test_fuzz.py", "hundred",
     ),

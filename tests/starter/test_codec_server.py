@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 from google.protobuf import json_format
 from starlette.applications import Starlette
@@ -207,3 +208,26 @@ async def test_the_embedded_stack_tells_its_web_ui(tmp_path: Path) -> None:
             )
             assert texts(answer) == ["hello"]
             assert answer.headers["access-control-allow-origin"] == origin
+
+
+async def test_it_logs_who_decrypts_and_slows_guesses_down(http: httpx.AsyncClient) -> None:
+    """Ensures that who, from where, and the verdict are in the security log, and no token and no payload."""
+    headers = {"X-Namespace": "default"}
+    with structlog.testing.capture_logs() as lines:
+        body = await encrypted("hello")
+        assert texts(await http.post("/decode", json=body, headers=headers | bearer(PLATFORM))) == ["hello"]
+        codes = [(await http.post("/decode", headers=bearer(f"guess-{n}"))).status_code for n in range(70)]
+        codes += [(await http.post("/sign-in", data={"token": "guess"})).status_code for _ in range(3)]
+        again = await http.post("/decode", json=body, headers=bearer(PLATFORM))
+    assert codes[0] == 401
+    assert codes[-1] == 429
+    assert texts(again) == ["hello"]
+    first, *others = [line for line in lines if line["event"] == "access"]
+    assert (first["who"], first["verb"], first["object"], first["verdict"], first["peer"]) == (
+        "ops@example.com", "POST /decode", "default", "allowed", "127.0.0.1",
+    )  # fmt: skip
+    assert {line["verdict"] for line in others} == {"not_signed_in", "limited", "allowed"}
+    assert "guess" not in str(lines)
+    assert "hello" not in str(lines)
+    answer = await http.post("/sign-in", data={"token": "x" * 5000})
+    assert answer.status_code == 413

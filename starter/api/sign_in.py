@@ -1,0 +1,135 @@
+"""Who is asking, known before anything else of a request is read; what they asked for is logged."""
+
+from http import HTTPStatus
+
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from starter import security
+from starter.access import Principal
+from starter.api.problems import ApiProblem
+from starter.connections import peer_of
+from starter.reloading import Reloaded
+from starter.security import Verdict
+from starter.throttle import WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND, Limited, Throttle
+from starter.tokens import Tokens
+
+#: Requests of one person for what they may not do or see: a person who mistypes, not a program that looks
+#: for names.
+DENIALS_AT_ONCE, DENIALS_PER_SECOND = 60, 1.0
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Reads that give something away: they are logged as changes are.
+_LOGGED_READS = frozenset({"read_kubeconfig"})
+
+
+class SignIn:
+    """Lets through who shows a token that is known; answers 401, and 429 to who fails too often.
+
+    A right token is never limited for what others do from the same address, a proxy's for example.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, tokens: Reloaded[Tokens], root: str, open_paths: frozenset[str]
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._root = root
+        self._open_paths = open_paths
+        self._wrong = Throttle(WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND)
+        self._denied = Throttle(DENIALS_AT_ONCE, DENIALS_PER_SECOND)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith(f"{self._root}/") or path in self._open_paths:
+            await self._app(scope, receive, send)
+            return
+        scheme, token = get_authorization_scheme_param(Headers(scope=scope).get("authorization"))
+        principal = self._tokens.current().who(token) if token and scheme.lower() == "bearer" else None
+        if principal is None:
+            await self._refuse(bool(token), scope, receive, send)
+            return
+        scope.setdefault("state", {}).update(principal=principal, token=token)
+        await self._answer(principal, scope, receive, send)
+
+    async def _refuse(self, shown: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = _peer(scope)
+        verb = f"{scope['method']} {scope['path'][:200]}"
+        limited = self._wrong.failed(peer_of(peer))
+        verdict = Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN
+        if limited is None or limited.is_first:
+            security.record(verdict, who="", verb=verb, object="", peer=peer)
+        problem = _too_often("tokens that are not known", limited) if limited else _unknown(shown)
+        await problem.response()(scope, receive, send)
+
+    async def _answer(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        noted, status, limited = security.begin(), 500, None
+
+        async def answered(message: Message) -> None:
+            nonlocal status, limited
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                noted.denied = noted.denied or status == HTTPStatus.FORBIDDEN
+                limited = self._denied.failed(principal.email) if noted.denied else None
+                if limited:
+                    problem = _too_often("requests for what is not yours", limited)
+                    await problem.response()(scope, receive, send)
+            if not limited:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, answered)
+        finally:
+            self._record(principal, scope, noted, status, limited)
+
+    def _record(
+        self, principal: Principal, scope: Scope, noted: security.Noted, status: int, limited: Limited | None
+    ) -> None:
+        verb = str(getattr(scope.get("route"), "name", scope["method"]))
+        is_change = scope["method"] not in _READS or verb in _LOGGED_READS
+        if (limited and not limited.is_first) or not (noted.denied or is_change):
+            return
+        parameters = scope.get("path_params", {})
+        security.record(
+            Verdict.LIMITED if limited else _verdict(noted, status),
+            who=principal.email,
+            verb=verb,
+            object=noted.object or str(parameters.get("name") or parameters.get("run_id") or "")[:100],
+            peer=_peer(scope),
+            status=int(HTTPStatus.TOO_MANY_REQUESTS) if limited else status,
+        )
+
+
+def _verdict(noted: security.Noted, status: int) -> Verdict:
+    if noted.denied:
+        return Verdict.DENIED
+    if status < HTTPStatus.BAD_REQUEST:
+        return Verdict.ALLOWED
+    return Verdict.REFUSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else Verdict.FAILED
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _unknown(shown: bool) -> ApiProblem:
+    return ApiProblem(
+        HTTPStatus.UNAUTHORIZED,
+        "who-are-you",
+        "the token is not known: ask the platform team for one"
+        if shown
+        else 'a token is needed, as the header "Authorization: Bearer …"',
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _too_often(what: str, limited: Limited) -> ApiProblem:
+    return ApiProblem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too-often",
+        f"too many {what}: try again in {limited.retry_after} s",
+        headers={"Retry-After": str(limited.retry_after)},
+    )
