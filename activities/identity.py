@@ -52,9 +52,12 @@ class Identity(IdentityStep):
         return Receipt(name=group.display_name, reference=group.id)
 
     async def _create(self, environment: Environment) -> Group:
-        name = environment.derived_name
+        name, mark = environment.derived_name, environment.mark
         try:
-            group = await self._scim.create_group(name, environment.mark.text)
+            group = await self._scim.create_group(name, mark.text)
+            if group.external_id is not None:
+                # Some answer with a group that was there before.
+                require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
             await self._wait_until_found(group, environment)
             return group
         except AlreadyExists:
@@ -80,7 +83,7 @@ class Identity(IdentityStep):
         except Interrupted as stop:
             stop.ambiguous = True
             raise
-        await self._delete(group)
+        await self._delete_unless_a_stranger(group, environment)
         raise NotYet(
             System.IDENTITY_PROVIDER,
             f"The {System.IDENTITY_PROVIDER} has made group {group.display_name}, and does not find it by "
@@ -89,24 +92,52 @@ class Identity(IdentityStep):
             ambiguous=True,
         )
 
+    async def _delete_unless_a_stranger(self, group: Group, environment: Environment) -> None:
+        """Remove what was just made. Its answer may have been about another group, so its mark is read."""
+        try:
+            there = await self._scim.group(group.id)
+        except NotFound:
+            return
+        is_as_made = there.display_name == environment.derived_name and not await self._scim.members(group.id)
+        if there.external_id is not None or not is_as_made:
+            thing = f"Group {there.display_name}"
+            require_ours(System.IDENTITY_PROVIDER, thing, there.external_id, environment.mark)
+        await self._delete(group)
+
     async def _find(self, environment: Environment) -> Group | None:
         """Our group, if it is there: the first, and any other is removed."""
         name, mark = environment.derived_name, environment.mark
         for group in await self._scim.groups_by_name(name):
             require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
-        ours = sorted(
-            await self._scim.groups_by_external_id(mark.text),
-            key=lambda group: (group.display_name != name, group.id),
-        )
-        for double in ours[1:]:
+        ours = sorted(await self._ours(environment), key=lambda group: (group.display_name != name, group.id))
+        if not ours:
+            return None
+        kept, *doubles = ours
+        for double in doubles:
             await self._delete(double)
-        return ours[0] if ours else None
+        if doubles and kept.id not in {group.id for group in await self._ours(environment)}:
+            # What went as its double was this very group, or somebody else has removed it.
+            raise NotYet(
+                System.IDENTITY_PROVIDER,
+                f"Group {name} is gone from the {System.IDENTITY_PROVIDER} since its double was removed",
+                "Wait: it is made again; if it stays so, look for other groups of that name",
+                ambiguous=True,
+            )
+        return kept
+
+    async def _ours(self, environment: Environment) -> list[Group]:
+        """All groups that bear our mark, each once: found by it, or by our name where that search is late."""
+        name, mark = environment.derived_name, environment.mark
+        by_mark = await self._scim.groups_by_external_id(mark.text)
+        by_name = await self._scim.groups_by_name(name)
+        ours = [group for group in (*by_mark, *by_name) if mark.is_text(group.external_id)]
+        # By id in any case: to delete one of two that are the same would delete both.
+        return list({group.id.casefold(): group for group in reversed(ours)}.values())[::-1]
 
     @activity.defn(name="identity.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """No group that bears our mark is there, however many there were."""
-        mark = input.environment.mark
-        groups = await self._scim.groups_by_external_id(mark.text)
+        groups = await self._ours(input.environment)
         for group in groups:
             await self._delete(group)
         if not groups:
@@ -116,8 +147,12 @@ class Identity(IdentityStep):
     async def _delete(self, group: Group) -> None:
         try:
             # First the people: should the deletion fail, nobody is let in by what is left.
-            for user_id in await self._scim.members(group.id):
-                await self._scim.remove_member(group.id, user_id)
+            out: set[str] = set()
+            # Until none are left, or only such as do not go: some show a part of their members at a time.
+            while left := [one for one in await self._scim.members(group.id) if one not in out]:
+                for user_id in left:
+                    await self._scim.remove_member(group.id, user_id)
+                out.update(left)
             await self._scim.delete_group(group.id)
         except NotFound:
             return
@@ -125,8 +160,7 @@ class Identity(IdentityStep):
     @activity.defn(name="identity.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
         """All groups that bear our mark."""
-        mark = input.environment.mark
-        groups = await self._scim.groups_by_external_id(mark.text)
+        groups = await self._ours(input.environment)
         return InspectResult(left=tuple(f"group {group.display_name}" for group in groups))
 
 
