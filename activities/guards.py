@@ -1,14 +1,17 @@
-"""What keeps an environment within its namespace: quota, limits, network policies. Pure functions.
+"""What keeps an environment within its namespace: quota and limits. Pure functions.
 
-Every object bears the mark. Names start with `moorage`, so that they never meet the chart's own.
+Network policies are in `activities.network_policies`. Every object bears the mark. Names start with
+`moorage`, so that they never meet the chart's own.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from activities.quantities import cpus, least, octets
+from activities.network_policies import network_policies
+from activities.objects import Object, guard
+from activities.quantities import cpus, least, most, octets, times
 from activities.values import value_at
-from clients.host import LABEL_POD_SECURITY
+from clients.host import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity import parts_of_size
 from contracts.environment import Environment
 from contracts.naming import OwnerMark
@@ -21,27 +24,60 @@ DEFAULT_CPU = "500m"
 DEFAULT_MEMORY = "512Mi"
 DEFAULT_CPU_REQUEST = "50m"
 DEFAULT_MEMORY_REQUEST = "64Mi"
-
-#: Port of the vCluster's API server in its pod, and of its kubelet stand-in.
-_API_SERVER_PORT = 8443
-#: Ports at which the API servers of hosts are found, behind their Service.
-_HOST_API_SERVER_PORTS = (443, 6443)
-_DNS_PORTS = (53, 1053)
-#: What is not the internet: other environments, nodes, and the metadata services of clouds.
-_PRIVATE_V4 = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
-_PRIVATE_V6 = ("fc00::/7", "fe80::/10")
-
-Object = dict[str, Any]
+#: Of the node's disk: what is written beside volumes, logs and emptyDir included. Logs alone are rotated at
+#: 50 Mi. A pod that writes more than its limit is evicted.
+DEFAULT_DISK = "1Gi"
+DEFAULT_DISK_REQUEST = "16Mi"
+#: So much of the node's disk for each pod of the template's size, all in all, however it is shared.
+DISK_PER_POD = "1Gi"
+#: What the chart gives its control plane where neither we nor a template say.
+_CHART_DISK = "10Gi"
+#: How many objects there may be on the host: for each pod so many, and some for what stands by itself. Enough
+#: for what people run in clusters of this size; too few to hold up a host's API server or its etcd.
+_PER_POD = {
+    "services": 2,
+    "secrets": 5,
+    "configmaps": 5,
+    "persistentvolumeclaims": 2,
+    "count/serviceaccounts": 2,
+    "count/endpoints": 2,
+    "count/endpointslices.discovery.k8s.io": 6,
+    "count/poddisruptionbudgets.policy": 1,
+}
+_BESIDE = {
+    # A Service for each node that the vCluster shows inside.
+    "services": 50,
+    # Ten revisions of the release, certificates, the configuration.
+    "secrets": 50,
+    "configmaps": 50,
+    "persistentvolumeclaims": 5,
+    "count/serviceaccounts": 10,
+    # Made by the host itself for Services: one each, and of slices some.
+    "count/endpoints": 50,
+    "count/endpointslices.discovery.k8s.io": 150,
+    "count/poddisruptionbudgets.policy": 5,
+}
+#: What no tenant makes: the way in of the template, our own policies, leases of the vCluster's replicas.
+_OURS = {
+    "count/ingresses.networking.k8s.io": 5,
+    "count/networkpolicies.networking.k8s.io": 20,
+    "count/leases.coordination.k8s.io": 20,
+    "replicationcontrollers": 0,
+}
 
 
 def guards(
-    environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]] = ()
+    environment: Environment,
+    values: Mapping[str, Any],
+    networks: HostNetworks,
+    fittings: Sequence[Mapping[str, Any]] = (),
 ) -> list[Object]:
-    """All objects that guard the namespace, given the values of its vCluster and the fittings of its host."""
+    """All objects that guard the namespace, given the values of its vCluster, and networks and fittings of
+    its host."""
     return [
         _resource_quota(environment, values, fittings),
-        _limit_range(environment),
-        *_network_policies(environment),
+        _limit_range(environment, values),
+        *network_policies(environment, networks),
     ]
 
 
@@ -59,24 +95,18 @@ def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
     return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **mark.labels}}}
 
 
-def _object(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
-    metadata = {
-        "name": name,
-        "namespace": environment.derived_name,
-        "labels": dict(environment.mark.labels),
-    }
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
-
-
 def _resource_quota(
     environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]]
 ) -> Object:
     """The template's size for what the developer runs, and on top what the vCluster itself needs."""
     size = environment.template.size
-    volume = str(value_at(values, "controlPlane", "statefulSet", "persistence", "volumeClaim", "size"))
+    volume = _volume(values)
     # The very sums that are reserved for it: it was promised no more, and gets no less.
     parts = parts_of_size(size, values)
     cpu, memory = cpus(*parts["cpu"]), octets(*parts["memory"])
+    own_disk = value_at(values, "controlPlane", "statefulSet", "resources", "limits", "ephemeral-storage")
+    disk = octets(times(DISK_PER_POD, size.pods + OWN_PODS), str(own_disk or _CHART_DISK))
+    counts = {what: number * size.pods + _BESIDE[what] for what, number in _PER_POD.items()} | _OURS
     # A way in that needs a port of the nodes or a load balancer gets just that; a tenant gets none.
     exposure = value_at(values, "controlPlane", "service", "spec", "type")
     hard = {
@@ -84,12 +114,20 @@ def _resource_quota(
         "limits.cpu": cpu,
         "requests.memory": memory,
         "limits.memory": memory,
+        "requests.ephemeral-storage": disk,
+        "limits.ephemeral-storage": disk,
         "requests.storage": octets(size.storage, volume),
         "pods": str(size.pods + OWN_PODS),
         "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
         "services.nodeports": str(_node_ports(exposure, fittings)),
+        **{what: str(number) for what, number in counts.items()},
     }
-    return _object(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
+    return guard(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
+
+
+def _volume(values: Mapping[str, Any]) -> str:
+    """The size of the volume with the virtual cluster's state."""
+    return str(value_at(values, "controlPlane", "statefulSet", "persistence", "volumeClaim", "size"))
 
 
 def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
@@ -100,53 +138,21 @@ def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
     return own or (2 if exposure in ("NodePort", "LoadBalancer") else 0)
 
 
-def _limit_range(environment: Environment) -> Object:
+def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Object:
     size = environment.template.size
-    limits = {
+    container = {
         "type": "Container",
-        "default": {"cpu": least(DEFAULT_CPU, size.cpu), "memory": least(DEFAULT_MEMORY, size.memory)},
+        "default": {
+            "cpu": least(DEFAULT_CPU, size.cpu),
+            "memory": least(DEFAULT_MEMORY, size.memory),
+            "ephemeral-storage": DEFAULT_DISK,
+        },
         "defaultRequest": {
             "cpu": least(DEFAULT_CPU_REQUEST, size.cpu),
             "memory": least(DEFAULT_MEMORY_REQUEST, size.memory),
+            "ephemeral-storage": DEFAULT_DISK_REQUEST,
         },
     }
-    return _object(environment, "v1", "LimitRange", "moorage", {"limits": [limits]})
-
-
-def _network_policies(environment: Environment) -> list[Object]:
-    """Nothing in or out, but for what a vCluster cannot do without, and the internet if its template says so.
-
-    Environments are kept apart by what may go out: nothing leaves for a private address but DNS, and the
-    vCluster's own way to the host's API server.
-    """
-    everybody: Object = {}
-    control_plane: Object = {"matchLabels": {"app": "vcluster", "release": environment.derived_name}}
-
-    def policy(name: str, pods: Object, **rules: list[Object]) -> Object:
-        types = [direction.capitalize() for direction in rules]
-        spec = {"podSelector": pods, "policyTypes": types, **rules}
-        return _object(environment, "networking.k8s.io/v1", "NetworkPolicy", f"moorage-{name}", spec)
-
-    neighbours: list[Object] = [{"podSelector": {}}]
-    internet: list[Object] = [
-        {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_PRIVATE_V4)}},
-        {"ipBlock": {"cidr": "::/0", "except": list(_PRIVATE_V6)}},
-    ]
-    policies = [
-        policy("deny", everybody, ingress=[], egress=[]),
-        policy("within", everybody, ingress=[{"from": neighbours}], egress=[{"to": neighbours}]),
-        # Wherever the host's DNS is: a node-local cache has an address of the node.
-        policy("dns", everybody, egress=[{"ports": _ports(_DNS_PORTS, "UDP", "TCP")}]),
-        policy("host-api", control_plane, egress=[{"ports": _ports(_HOST_API_SERVER_PORTS, "TCP")}]),
-        policy("exposure", control_plane, ingress=[{"ports": _ports((_API_SERVER_PORT,), "TCP")}]),
-    ]
-    if environment.template.network.internet:
-        # The control plane's agent reports over it, and images' registries and packages are there.
-        policies.append(
-            policy("internet", everybody, egress=[{"to": internet, "ports": _ports((443,), "TCP")}])
-        )
-    return policies
-
-
-def _ports(ports: tuple[int, ...], *protocols: str) -> list[Object]:
-    return [{"protocol": protocol, "port": port} for protocol in protocols for port in ports]
+    # No claim is larger than all claims of a tenant may be together, or the vCluster's own.
+    claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, _volume(values))}}
+    return guard(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})

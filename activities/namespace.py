@@ -5,10 +5,12 @@ onto a stranger's namespace would succeed, and our undo would then delete it.
 """
 
 import contextlib
+from datetime import timedelta
 
 from temporalio import activity
 
 from activities import progress
+from activities.ending import Forced
 from activities.errors import NotYet
 from activities.guards import guards, marked, pod_security
 from activities.hosts import (
@@ -17,6 +19,7 @@ from activities.hosts import (
     is_own_namespace,
     namespace_mark,
     require_own_namespace,
+    take_rights,
 )
 from activities.marks import NOTHING_THERE, left_alone
 from activities.values import chart_of, compose
@@ -31,9 +34,12 @@ from contracts.activities import (
     RemoveResult,
 )
 from contracts.environment import Receipt, System
-from contracts.naming import ANNOTATION_OWNER
+from contracts.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_OWNER
 from contracts.template import RetainedVolumes
 
+#: How long things may take to end before their namespace is deleted all the same: longer than they are given
+#: before they are ended by force.
+PATIENCE = timedelta(seconds=90)
 #: Things named in one sentence as holding a namespace; there may be hundreds.
 MAX_BLOCKERS = 5
 
@@ -56,10 +62,12 @@ class Namespace(NamespaceStep):
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
             await host.require_right_to_volumes()
         fittings = [marked(each, environment.mark) for each in await host.fittings(name, name)]
-        objects = [*fittings, *guards(environment, values, fittings)]
+        networks = await host.networks()
+        objects = [*fittings, *guards(environment, values, networks, fittings)]
+        annotations = {ANNOTATION_OWNER: mark.text, ANNOTATION_HOST_NETWORKS: ",".join(networks.nodes)}
         try:
             namespace = await host.create_namespace(
-                name, {**mark.labels, **pod_security(environment)}, {ANNOTATION_OWNER: mark.text}
+                name, {**mark.labels, **pod_security(environment)}, annotations
             )
         except AlreadyExists:
             namespace = await require_own_namespace(host, environment)
@@ -77,6 +85,10 @@ class Namespace(NamespaceStep):
         if not is_own_namespace(namespace, mark):
             found = namespace_mark(namespace, mark)
             return RemoveResult(note=left_alone(f"namespace {name}", found, mark))
+        forced = Forced(host, input.environment)
+        # Before it is deleted: our rights in it go with it, and what holds it could not be released any more.
+        await take_rights(host, input.environment)
+        await progress.until(lambda: _to_end(forced), limit=PATIENCE)
         with contextlib.suppress(NotFound):
             await host.delete_namespace(name, namespace.uid)
         if held := await progress.until(lambda: _what_holds(host, name, namespace.uid)):
@@ -85,7 +97,7 @@ class Namespace(NamespaceStep):
                 f"Namespace {name} on host {host.name} is not gone yet: {held}",
                 "Remove what holds it, as finalizers whose controller is gone",
             )
-        return RemoveResult(note=f"deleted namespace {name}")
+        return RemoveResult(note=f"deleted namespace {name}", forced=forced.lines)
 
     @activity.defn(name="namespace.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
@@ -93,6 +105,12 @@ class Namespace(NamespaceStep):
         name, mark = input.environment.derived_name, input.environment.mark
         namespace = await host_of(self._hosts, input.environment).get_namespace(name)
         return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
+
+
+async def _to_end(forced: Forced) -> str:
+    things = await forced.look()
+    more = f" and {len(things) - MAX_BLOCKERS} more" if len(things) > MAX_BLOCKERS else ""
+    return f"{', '.join(things[:MAX_BLOCKERS])}{more} to end" if things else ""
 
 
 async def _what_holds(host: Host, name: str, uid: str) -> str:

@@ -33,6 +33,16 @@ def octets(*quantities: str) -> str:
     return f"{total // 2**20}Mi" if total % 2**20 == 0 else str(total)
 
 
+def times(quantity: str, number: int) -> str:
+    """So many times as much, in Mi where it comes out even, else in bytes."""
+    return octets(*[quantity] * number)
+
+
+def most(*quantities: str) -> str:
+    """The largest of them, as it is written."""
+    return max(quantities, key=parse)
+
+
 def least(*quantities: str) -> str:
     """The smallest of them, as it is written."""
     return min(quantities, key=parse)

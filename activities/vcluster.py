@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from temporalio import activity
 
 from activities import progress
+from activities.ending import Forced
 from activities.errors import NeverReady, NotYet
 from activities.hosts import (
     Hosts,
@@ -77,10 +78,10 @@ class VCluster(VClusterStep):
             return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
         if release is None and not await _left_without_release(host, environment, input.begun_at):
             return RemoveResult(note=NOTHING_THERE)
-        await _take_down(host, environment, installed=release is not None, begun_at=input.begun_at)
+        forced = await _take_down(host, environment, installed=release is not None, begun_at=input.begun_at)
         kept = (await volumes_of(host, environment, input.begun_at)).names_kept
         more = f"; kept, as the template says: {', '.join(kept)}" if kept else ""
-        return RemoveResult(note=f"uninstalled {name} and deleted its volumes{more}")
+        return RemoveResult(note=f"uninstalled {name} and deleted its volumes{more}", forced=forced)
 
     @activity.defn(name="vcluster.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
@@ -188,9 +189,12 @@ async def _start_of(host: Host, name: str) -> str:
 
 async def _take_down(
     host: Host, environment: Environment, *, installed: bool, begun_at: datetime | None = None
-) -> None:
-    """Uninstall, delete the volumes, and return when nothing is left. NotYet names what stays."""
-    name = environment.derived_name
+) -> tuple[str, ...]:
+    """Uninstall, delete the volumes, and return when nothing is left: what was ended by force.
+
+    NotYet names what stays.
+    """
+    name, forced = environment.derived_name, Forced(host, environment)
     if installed:
         with contextlib.suppress(client.NotFound):
             await host.uninstall_release(name, name)
@@ -198,6 +202,7 @@ async def _take_down(
     async def left() -> str:
         things = await host.leftovers(name, name)
         if things:
+            await forced.look()
             for volume in await host.volumes(name, name):
                 with contextlib.suppress(client.NotFound):
                     await host.delete_volume(name, volume)
@@ -214,3 +219,4 @@ async def _take_down(
             f"Of release {name} on host {host.name} something stays: waiting for {waiting_for}",
             "See what holds it, as finalizers or pods that do not end",
         )
+    return forced.lines

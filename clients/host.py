@@ -189,6 +189,47 @@ class NodeRoom:
     memory: str
 
 
+@dataclass(frozen=True)
+class Peer:
+    """A network (CIDR) and the ports at which it may be reached."""
+
+    cidr: str
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PeerPods:
+    """Pods of the host, by the labels of their namespace's name and their own, and their ports."""
+
+    namespace: str
+    labels: Mapping[str, str]
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HostNetworks:
+    """What network policies have to know of a host.
+
+    `dns` and `dns_pods` answer names, on UDP and TCP. `api_server` is where the host's API server is, by its
+    Service and behind it. `nodes` are the addresses of nodes and API server, which no environment may get at;
+    `pods` are the networks of its pods.
+    """
+
+    dns: tuple[Peer, ...] = ()
+    dns_pods: tuple[PeerPods, ...] = ()
+    api_server: tuple[Peer, ...] = ()
+    nodes: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is still there of what has to end, and what was ended by force just now: in words, one each."""
+
+    waiting_for: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+
+
 class Host(Protocol):
     """A host cluster. Absent things are None on get, NotFound on delete; AlreadyExists on create."""
 
@@ -214,6 +255,17 @@ class Host(Protocol):
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Return if a namespace with these labels could be created; nothing is made. Denied says why not."""
+        ...
+
+    async def rehearse_tenants(self) -> list[str]:
+        """What its policies let tenants do that they must not, in words; nothing is made.
+
+        Denied if it cannot be rehearsed.
+        """
+        ...
+
+    async def networks(self) -> HostNetworks:
+        """Where its DNS, its API server, its nodes and pods are. Rejected if it does not say."""
         ...
 
     async def allocatable(self) -> Sequence[NodeRoom] | None:
@@ -307,6 +359,15 @@ class Host(Protocol):
 
     async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Have our rights in a namespace of ours again, should somebody have taken them away."""
+        ...
+
+    async def end_by_force(self, namespace: str) -> Ending:
+        """Take a look at a namespace of ours in which everything has to end, and see to it that it does.
+
+        What a vCluster has made there, pods, and what has finalizers are deleted. What has been ending for a
+        minute is ended: pods are killed, and finalizers removed that are not of the host's own controllers.
+        To be called again until nothing is waited for. Nothing if there is no namespace.
+        """
         ...
 
     async def leftovers(self, namespace: str, release: str) -> list[str]:

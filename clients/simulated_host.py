@@ -16,10 +16,14 @@ from clients.errors import Denied, NotFound, Unintelligible
 from clients.host import (
     LABEL_POD_SECURITY,
     Chart,
+    Ending,
+    HostNetworks,
     Kubeconfig,
     Manifest,
     Namespace,
     NodeRoom,
+    Peer,
+    PeerPods,
     PersistentVolume,
     Release,
     Startup,
@@ -32,7 +36,16 @@ _T = TypeVar("_T")
 #: What the policy of real hosts takes for pod security.
 _POD_SECURITY = frozenset({"baseline", "restricted"})
 
+#: Nothing is enforced here; policies are made of these as of any host's.
+SIMULATED_NETWORKS = HostNetworks(
+    dns=(Peer("192.0.2.10/32", (53,)),),
+    dns_pods=(PeerPods("kube-system", {"k8s-app": "kube-dns"}, (53,)),),
+    api_server=(Peer("192.0.2.1/32", (443,)), Peer("192.0.2.2/32", (6443,))),
+    nodes=("192.0.2.2/32",),
+)
+
 _NAMESPACE = TypeAdapter(Namespace)
+_ENDING = TypeAdapter(Ending)
 _NODES = TypeAdapter(list[NodeRoom])
 _RELEASE = TypeAdapter(Release)
 _STARTUP = TypeAdapter(Startup)
@@ -88,6 +101,14 @@ class SimulatedHost:
             raise Denied(self._system, operation, "it bears no mark")
         if labels.get(LABEL_POD_SECURITY) not in _POD_SECURITY:
             raise Denied(self._system, operation, "it has no pod security")
+
+    async def rehearse_tenants(self) -> list[str]:
+        """None: nothing runs here."""
+        return []
+
+    async def networks(self) -> HostNetworks:
+        """As a small real one has them: documentation's addresses."""
+        return SIMULATED_NETWORKS
 
     async def allocatable(self) -> Sequence[NodeRoom]:
         """What it was told to say."""
@@ -183,6 +204,14 @@ class SimulatedHost:
 
     async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Fine: there are no rights here."""
+
+    async def end_by_force(self, namespace: str) -> Ending:
+        """What is stubborn ends when it has been asked for once before: there are no minutes here."""
+        path = _path(namespace, "ends")
+        try:
+            return await self._ask(_ENDING, "POST", path, f"end by force in namespace {namespace}")
+        except NotFound:
+            return Ending()
 
     async def leftovers(self, namespace: str, release: str) -> list[str]:
         path = _path(namespace, "releases", release, "leftovers")

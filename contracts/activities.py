@@ -37,9 +37,13 @@ class RemoveInput(Frozen):
 
 
 class RemoveResult(Frozen):
-    """What remove did, in a few words. A lost answer leaves no doubt here: a late delete makes nothing."""
+    """What remove did, in a few words. A lost answer leaves no doubt here: a late delete makes nothing.
+
+    `forced` is what did not end by itself and was ended, one line a thing.
+    """
 
     note: str = ""
+    forced: tuple[str, ...] = ()
 
 
 class InspectInput(Frozen):

@@ -132,13 +132,14 @@ class Problem(Frozen):
 class Finding(Frozen):
     """What an inspection found of one step: nothing, or the list.
 
-    `kept` is there as the template says, or older than the environment.
+    `kept` is there as the template says, or older than the environment. `forced` did not end by itself.
     """
 
     step: StepName
     system: str
     left: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
 
 
 class Certificate(Frozen):

@@ -21,6 +21,8 @@ LABEL_NAME = "moorage.dev/name"
 LABEL_LIFE = "moorage.dev/life"
 #: The annotation, on what has annotations, that holds the owner mark as text.
 ANNOTATION_OWNER = "moorage.dev/owner"
+#: The annotation of a namespace that holds the addresses of its host: a policy keeps endpoints from them.
+ANNOTATION_HOST_NETWORKS = "moorage.dev/host-networks"
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Installation = Annotated[str, StringConstraints(pattern=INSTALLATION_PATTERN)]

@@ -52,11 +52,15 @@ class StepView(Frozen):
 
 
 class SystemView(Frozen):
-    """What the last inspection found in one system: nothing, or the list. `kept` is as the template says."""
+    """What the last inspection found in one system: nothing, or the list. `kept` is as the template says.
+
+    `forced` is what did not end by itself and was ended, one line a thing.
+    """
 
     system: str
     left: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
 
 
 class CertificateView(Frozen):
@@ -245,7 +249,10 @@ def certificate_view(certificate: Certificate) -> CertificateView:
     for finding in certificate.findings:
         seen = systems.get(finding.system, SystemView(system=finding.system))
         systems[finding.system] = SystemView(
-            system=seen.system, left=seen.left + finding.left, kept=seen.kept + finding.kept
+            system=seen.system,
+            left=seen.left + finding.left,
+            kept=seen.kept + finding.kept,
+            forced=seen.forced + finding.forced,
         )
     return CertificateView(
         inspected_at=certificate.inspected_at,

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from clients.kubernetes.wayin import Exposure, HostOptions
 from contracts.template import ChartRepository
 from worker.capacity_settings import Labels, Share
-from worker.setting_types import Group, Networks, PositiveDuration, Secret, Url
+from worker.setting_types import DnsPeers, Group, HttpsPeers, Networks, PositiveDuration, Secret, Url
 
 
 class _Placed(Group):
@@ -84,11 +84,28 @@ class KubernetesHostCluster(_Placed):
         "deploy/rbac.yaml",
         examples=["moorage/moorage-api"],
     )
-    reachable: Networks = Field(
+    reachable: HttpsPeers = Field(
         default=(),
-        description="networks beyond the internet that environments may reach, as the control plane's when "
-        "that is private",
-        examples=["10.20.0.0/16"],
+        description="networks with ports (443 without any) beyond the internet that environments may reach, "
+        "as the control plane's when that is private",
+        examples=["10.20.0.0/16:443+8443"],
+    )
+    dns: DnsPeers = Field(
+        default=(),
+        description="DNS servers beside the Service kube-dns in kube-system, as a cache on the nodes",
+        examples=["169.254.20.10:53"],
+    )
+    api_server: HttpsPeers = Field(
+        default=(),
+        description="where its own API server is; without it, what the Service kubernetes in default says "
+        "when an environment is made",
+        examples=["10.0.0.0/24:443+6443"],
+    )
+    node_networks: Networks = Field(
+        default=(),
+        description="networks of nodes and pods that environments must not reach, beside the addresses that "
+        "its nodes say when an environment is made; private ones never are reached",
+        examples=["198.51.100.0/24"],
     )
 
     @field_validator("address")
@@ -109,7 +126,10 @@ class KubernetesHostCluster(_Placed):
             storage_class=self.storage_class or "",
             chart_repository=self.chart_repository or "",
             api_account=self.api_account or "",
-            reachable=tuple(str(network) for network in self.reachable),
+            reachable=self.reachable,
+            dns=self.dns,
+            api_server=self.api_server,
+            node_networks=tuple(str(network) for network in self.node_networks),
         )
 
 

@@ -1,5 +1,7 @@
 """What settings are made of: groups, and the kinds of values that are checked alike wherever they occur."""
 
+import ipaddress
+import re
 from datetime import timedelta
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from clients.host import Peer
 from contracts.durations import Duration
 
 
@@ -39,10 +42,47 @@ def split_words(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+#: A network and its ports: `10.20.0.0/16`, `10.20.0.1:443`, `10.20.0.0/16:443+8443`, `[fd00::/8]:443`.
+_PEER = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:/\d+)?)\]|(?P<four>[0-9.]+(?:/\d+)?))(?::(?P<ports>[0-9+]+))?"
+)
+_LARGEST_PORT = 65535
+
+
+def _peer(text: object, default: int) -> Peer:
+    """A network with its ports; `default` is the port of one that names none."""
+    if isinstance(text, Peer):
+        return text
+    wrong = f'"{text}" is no network with ports, such as 10.20.0.0/16:443 or [fd00::/8]:443+8443'
+    found = _PEER.fullmatch(str(text))
+    try:
+        # A network of the sixth version without ports needs no brackets.
+        address = str(text) if found is None else found["six"] or found["four"]
+        network = ipaddress.ip_network(address)
+        ports = (
+            tuple(int(port) for port in found["ports"].split("+")) if found and found["ports"] else (default,)
+        )
+    except ValueError:
+        raise ValueError(wrong) from None
+    if not all(0 < port <= _LARGEST_PORT for port in ports):
+        raise ValueError(wrong)
+    return Peer(str(network), ports)
+
+
+def _peers(default: int) -> BeforeValidator:
+    def read(value: object) -> object:
+        words = split_words(value)
+        return tuple(_peer(each, default) for each in words) if isinstance(words, list | tuple) else words
+
+    return BeforeValidator(read)
+
+
 Url = Annotated[str, AfterValidator(_is_url)]
 Secret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
+HttpsPeers = Annotated[tuple[Peer, ...], _peers(443)]
+DnsPeers = Annotated[tuple[Peer, ...], _peers(53)]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,28}[a-z0-9])?$")]
 
 

@@ -52,6 +52,7 @@ class Saga:
         over = (StepState.WAITING, StepState.UNDONE)
         self._begun = [step for step in self._steps if record.state_of(step.name) not in over]
         self._settled_at: datetime | None = None
+        self._forced: dict[StepName, tuple[str, ...]] = {}
         self._stopped = False
         self._resumed = False
 
@@ -221,6 +222,8 @@ class Saga:
             self._record.step(step.name, StepState.UNDO_FAILED, problem.cause)
             return problem
         self._record.step(step.name, StepState.UNDONE, result.note)
+        if result.forced:
+            self._forced[step.name] = result.forced
         return None
 
     async def _inspect(self) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
@@ -274,7 +277,8 @@ class Saga:
             )
         except ActivityError as error:
             return problem_of(error, step.name, step.system)
-        return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept)
+        forced = self._forced.get(step.name, ())
+        return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept, forced=forced)
 
     def _was_begun(self, step: Step) -> bool:
         return self._record.state_of(step.name) is not StepState.WAITING

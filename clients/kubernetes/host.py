@@ -1,6 +1,7 @@
 """A host cluster that is a real Kubernetes: namespaces and kubeconfigs.
 
-Releases are in `releases`, what is applied is in `applying`, PersistentVolumes are in `volumes`.
+Releases are in `releases`, what is applied is in `applying`, PersistentVolumes are in `volumes`, addresses in
+`networks`, what is tried without being made in `rehearsing`, and what is ended by force in `forcing`.
 """
 
 import base64
@@ -11,13 +12,16 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import AlreadyExists, Denied, NotYet, Rejected, Unintelligible
+from clients.errors import Denied, NotYet, Rejected, Unintelligible
 from clients.helm import Helm
 from clients.host import Kubeconfig, Manifest, Namespace, NodeRoom
 from clients.kubernetes import nodes, remains, wayin
 from clients.kubernetes.access import Access
 from clients.kubernetes.api import Api
 from clients.kubernetes.applying import Applying
+from clients.kubernetes.forcing import Forcing
+from clients.kubernetes.networks import Networks
+from clients.kubernetes.rehearsing import Rehearsing
 from clients.kubernetes.releases import Releases
 from clients.kubernetes.remains import SECRET, SERVICE
 from clients.kubernetes.rights import missing
@@ -32,7 +36,7 @@ OLDEST_MINOR = 30
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
-class KubernetesHost(Releases, Applying, Volumes):
+class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing):
     """A `clients.host.Host`. It is not connected before the first call."""
 
     def __init__(
@@ -102,13 +106,6 @@ class KubernetesHost(Releases, Applying, Volumes):
     async def missing_rights(self) -> list[str]:
         """The cluster-wide rights that our account lacks, in words."""
         return await missing(self._api)
-
-    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        # Rights and admission are asked as for a real one; what bears the name already does not matter.
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
-        operation, dry = f"create namespace {name}, as a rehearsal", {"dryRun": "All"}
-        with contextlib.suppress(AlreadyExists):
-            await self._api.call("POST", "/api/v1/namespaces", operation, query=dry, body=body)
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]

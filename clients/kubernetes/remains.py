@@ -67,6 +67,13 @@ OF_A_RELEASE = (
     ROLE,
     ROLE_BINDING,
 )
+#: Beside these, what there can be in the namespace that holds it when it has to go.
+IN_A_NAMESPACE = (
+    *OF_A_RELEASE,
+    Kind("Endpoints", _CORE, "endpoints"),
+    Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
+    Kind("Lease", "/apis/coordination.k8s.io/v1", "leases"),
+)
 #: What may be applied in a namespace: the guards, and what `wayin` makes.
 APPLIED = {
     each.name: each for each in (RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY, SERVICE, ROLE, ROLE_BINDING)

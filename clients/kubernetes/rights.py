@@ -29,7 +29,7 @@ _RBAC = "rbac.authorization.k8s.io"
 CLUSTER_WIDE = (
     *(Right(verb, "namespaces") for verb in ("create", "get", "delete")),
     Right("create", "rolebindings", _RBAC),
-    Right("bind", "clusterroles", _RBAC, "moorage-environment"),
+    *(Right(verb, "clusterroles", _RBAC, "moorage-environment") for verb in ("bind", "get")),
     *(Right(verb, "nodes") for verb in ("get", "list")),
     *(Right(verb, "storageclasses", "storage.k8s.io") for verb in ("get", "list")),
     *(Right(verb, "persistentvolumes") for verb in ("get", "list")),

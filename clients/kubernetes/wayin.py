@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from clients.host import Peer
+
 #: The Service by which a vCluster is reached from outside: ours, so that Kubernetes gives it a free port
 #: before the vCluster is made, whose kubeconfig then names it. A port of our own choice might be taken.
 ACCESS_SERVICE = "moorage-access"
@@ -35,7 +37,9 @@ class HostOptions:
     vCluster's own; empty ones are the chart's. `chart_repository` is where charts come from whatever their
     template says. Without `storage_class` it is the host's default one.
     `api_account` is the service account (namespace/name) under which the API reads kubeconfigs. `reachable`
-    are networks (CIDR) beyond the internet that environments may reach, such as a control plane's.
+    are networks and ports beyond the internet that environments may reach, such as a control plane's.
+    `dns` are servers beside the host's Service kube-dns, `api_server` is the host's own where it is not to be
+    read from the cluster, and `node_networks` are where there are or will be nodes.
     """
 
     exposure: Exposure = Exposure.IN_CLUSTER
@@ -45,7 +49,10 @@ class HostOptions:
     storage_class: str = ""
     chart_repository: str = ""
     api_account: str = ""
-    reachable: tuple[str, ...] = ()
+    reachable: tuple[Peer, ...] = ()
+    dns: tuple[Peer, ...] = ()
+    api_server: tuple[Peer, ...] = ()
+    node_networks: tuple[str, ...] = ()
 
 
 def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> list[Object]:
@@ -70,8 +77,14 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
         api = {"kind": "ServiceAccount", "namespace": namespace, "name": name}
         made += [role, _binding(KUBECONFIG_ROLE, "Role", KUBECONFIG_ROLE, api)]
     if options.reachable:
-        blocks = [{"ipBlock": {"cidr": cidr}} for cidr in options.reachable]
-        spec: Object = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": blocks}]}
+        opened: list[Object] = [
+            {
+                "to": [{"ipBlock": {"cidr": peer.cidr}}],
+                "ports": [{"protocol": "TCP", "port": port} for port in peer.ports],
+            }
+            for peer in options.reachable
+        ]
+        spec: Object = {"podSelector": {}, "policyTypes": ["Egress"], "egress": opened}
         made.append(_object("networking.k8s.io/v1", "NetworkPolicy", "moorage-reachable", spec))
     if options.exposure is Exposure.NODE_PORT:
         # By number, not by the Service's own choice of two: the kubelets that a vCluster stands in for are

@@ -23,12 +23,13 @@ from embedded.host.wire import OBJECTS, RELEASE_NAME, STATUS, NewNamespace, NewR
 
 #: The one in C where PyYAML was built with it: a kubeconfig is made for each call that reads it.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_FINALIZERS = TypeAdapter(list[str])
+_NAMES = TypeAdapter(list[str])
 
 _IN_NAMESPACE = {
     ("GET", "blockers"): "namespace.blockers",
     ("POST", "objects"): "namespace.apply",
     ("DELETE", "volumes"): "volume.delete",
+    ("POST", "ends"): "namespace.end_by_force",
 }
 _ON_NAMESPACE = {"GET": "namespace.get", "DELETE": "namespace.delete"}
 _ON_RELEASE = {"GET": "release.get", "POST": "release.install", "DELETE": "release.uninstall"}
@@ -116,6 +117,12 @@ def control_api(
     async def blockers(request: Request) -> Any:
         return namespaces.blockers(request.path_params["namespace"])
 
+    async def end_by_force(request: Request) -> Any:
+        return namespaces.end_by_force(request.path_params["namespace"])
+
+    async def stubborn(request: Request) -> Any:
+        namespaces.set_stubborn(request.path_params["namespace"], _NAMES.validate_json(await request.body()))
+
     async def apply(request: Request) -> Any:
         namespaces.apply(request.path_params["namespace"], OBJECTS.validate_json(await request.body()))
 
@@ -157,7 +164,7 @@ def control_api(
 
     async def finalizers(request: Request) -> Any:
         namespaces.set_finalizers(
-            request.path_params["namespace"], _FINALIZERS.validate_json(await request.body())
+            request.path_params["namespace"], _NAMES.validate_json(await request.body())
         )
 
     async def release_status(request: Request) -> Any:
@@ -192,6 +199,7 @@ def control_api(
             Route(namespace, answers(delete_namespace), methods=["DELETE"]),
             Route(f"{namespace}/blockers", answers(blockers)),
             Route(f"{namespace}/objects", answers(apply), methods=["POST"]),
+            Route(f"{namespace}/ends", answers(end_by_force), methods=["POST"]),
             Route(f"{namespace}/volumes/{{volume}}", answers(delete_volume), methods=["DELETE"]),
             Route(release, answers(get_release)),
             Route(release, answers(install), methods=["POST"]),
@@ -201,6 +209,7 @@ def control_api(
             Route(f"{release}/leftovers", answers(leftovers)),
             Route(f"{release}/kubeconfig", answers(get_kubeconfig)),
             Route(f"/-{namespace}/finalizers", answers(finalizers, is_open=True), methods=["PUT"]),
+            Route(f"/-{namespace}/stubborn", answers(stubborn, is_open=True), methods=["PUT"]),
             Route(f"/-{release}/status", answers(release_status, is_open=True), methods=["PUT"]),
             Route("/-/trouble", answers(trouble, is_open=True), methods=["PUT", "DELETE"]),
         ]

@@ -9,7 +9,13 @@ from embedded.host.clock import Clock
 from embedded.host.wire import NewNamespace, Object, Refused
 
 #: What goes with a namespace: by table, what people call it; and what only shows inside a vCluster.
-_SHOWN_CONTENT = {"objects": "objects", "releases": "Helm releases", "pods": "pods", "volumes": "volumes"}
+_SHOWN_CONTENT = {
+    "objects": "objects",
+    "releases": "Helm releases",
+    "pods": "pods",
+    "volumes": "volumes",
+    "stubborn": "stubborn pods",
+}
 _CONTENT = (*_SHOWN_CONTENT, "virtual_objects")
 
 
@@ -77,6 +83,27 @@ class Namespaces:
         if row["gone_at"] is not None:
             self._clock.at(row["gone_at"], self._finish, name)
 
+    def set_stubborn(self, name: str, pods: list[str]) -> None:
+        """Pods of a tenant that end only by force, from now on."""
+        self._existing(name)
+        with self._rows:
+            self._rows.execute("DELETE FROM stubborn WHERE namespace = ?", (name,))
+            self._rows.executemany("INSERT INTO stubborn VALUES (?, ?, 0)", [(name, pod) for pod in pods])
+
+    def end_by_force(self, name: str) -> dict[str, Any]:
+        """Pods that are told for the first time are waited for; those that were told before are killed."""
+        self._existing(name)
+        with self._rows:
+            killed = self._rows.execute(
+                "DELETE FROM stubborn WHERE namespace = ? AND asked > 0 RETURNING name", (name,)
+            ).fetchall()
+            self._rows.execute("UPDATE stubborn SET asked = asked + 1 WHERE namespace = ?", (name,))
+        left = self._rows.execute("SELECT name FROM stubborn WHERE namespace = ?", (name,)).fetchall()
+        return {
+            "waiting_for": [f"Pod {row['name']}" for row in (*left, *killed)],
+            "forced": [f"Pod {row['name']} was killed: it wanted 86400 s to end" for row in killed],
+        }
+
     def apply(self, name: str, objects: list[Object]) -> None:
         self.require_writable(name)
         with self._rows:
@@ -88,6 +115,10 @@ class Namespaces:
     def _finish(self, name: str) -> None:
         row = self._find(name)
         if row is None or row["gone_at"] is None:
+            return
+        if self._count("stubborn", name):
+            # As a real one: it waits for the last of its pods.
+            self._clock.at(self._clock.stopped(), self._finish, name)
             return
         with self._rows:
             for table in _CONTENT:

@@ -139,6 +139,8 @@ class Releases:
             left.append(f"Pod {release}-0")
             if pod["exported_at"] <= time.time():
                 left.append(f"Secret vc-{release}")
+        stubborn = self._rows.execute("SELECT name FROM stubborn WHERE namespace = ?", (namespace,))
+        left += [f"Pod {row['name']}" for row in stubborn]
         return left + [f"PersistentVolumeClaim {name}" for name in self.volumes(namespace, release)]
 
     # What runs

@@ -27,6 +27,11 @@ CREATE TABLE IF NOT EXISTS pods (
     started_at REAL NOT NULL, ready_at REAL NOT NULL, exported_at REAL NOT NULL, gone_at REAL,
     PRIMARY KEY (namespace, release)
 ) STRICT;
+-- Tenants' pods that end only by force: `asked` is how often they were told to end.
+CREATE TABLE IF NOT EXISTS stubborn (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name)
+) STRICT;
 -- What stays after an uninstall: the state of the vCluster, and the token that opens it.
 CREATE TABLE IF NOT EXISTS volumes (
     namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,

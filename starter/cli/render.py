@@ -213,6 +213,8 @@ def print_certificate(certificate: CertificateView) -> None:
     for system in certificate.systems:
         kept = f"; kept, as the template says: {', '.join(system.kept)}" if system.kept else ""
         print_line(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}{kept}")
+        for line in system.forced:
+            print_line(f"  {'':<18} by force: {line}")
     if not certificate.systems:
         print_line("  nothing had been made, so nothing is left")
 

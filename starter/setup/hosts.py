@@ -81,6 +81,8 @@ class HostCluster:
             return Found(Kind.REFUSED, detail, self._apply)
         else:
             kept = "and no others"
+        if open_to_tenants := await self._open_to_tenants():
+            return Found(Kind.REFUSED, open_to_tenants, self._apply)
         wanting = [one.name for one in self.templates() if one.retained_volumes is RetainedVolumes.DELETE]
         if wanting:
             try:
@@ -89,7 +91,17 @@ class HostCluster:
                 detail = f"template {', '.join(wanting)}: retained volumes are to be deleted: {error.detail}"
                 remedy = "bind the role moorage-volumes, as deploy/rbac.yaml says, or keep such volumes"
                 return Found(Kind.REFUSED, detail, remedy)
-        return well(f"namespaces of this installation can be made, {kept}")
+        return well(f"namespaces of this installation can be made, {kept}; tenants are kept from the host")
+
+    async def _open_to_tenants(self) -> str:
+        """What its policies let tenants do that they must not, as a sentence; "" if nothing."""
+        try:
+            let_in = await self.host.rehearse_tenants()
+        except Denied as error:
+            return (
+                f"does not let us try what tenants may do: its policies are of an older file: {error.detail}"
+            )
+        return f"its policies do not keep tenants from {'; '.join(let_in)}" if let_in else ""
 
     async def _refusal(self, labels: Mapping[str, str]) -> str:
         """Why a namespace with these labels is not let in, as the host says it; "" if it is."""

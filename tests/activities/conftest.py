@@ -119,6 +119,10 @@ class Systems:
         name = environment.derived_name
         control(self.host, "PUT", f"/-/namespaces/{name}/releases/{name}/status", status)
 
+    def be_stubborn(self, environment: Environment, *pods: str) -> None:
+        """Pods of the environment's tenants end only by force."""
+        control(self.host, "PUT", f"/-/namespaces/{environment.derived_name}/stubborn", list(pods))
+
     def hold_namespace(self, environment: Environment, *finalizers: str) -> None:
         """The environment's namespace does not go before these are taken away."""
         control(self.host, "PUT", f"/-/namespaces/{environment.derived_name}/finalizers", list(finalizers))
@@ -154,6 +158,7 @@ class Systems:
             "release": (host, "SELECT * FROM releases WHERE namespace = :name"),
             "pod": (host, "SELECT * FROM pods WHERE namespace = :name"),
             "volume": (host, "SELECT * FROM volumes WHERE namespace = :name"),
+            "stubborn pod": (host, "SELECT * FROM stubborn WHERE namespace = :name"),
             "inner object": (host, "SELECT * FROM virtual_objects WHERE namespace = :name"),
         }
         return {kind: self._query(file, sql, name) for kind, (file, sql) in queries.items()}

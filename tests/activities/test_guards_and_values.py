@@ -1,5 +1,6 @@
 """The pure parts: quotas and policies, chart values, quantities, and whose a mark is."""
 
+import ipaddress
 import json
 from typing import Any
 
@@ -10,19 +11,26 @@ from activities.guards import guards, pod_security
 from activities.marks import mark_text, require_ours, whose
 from activities.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
-from clients.host import NodeRoom
+from clients.host import HostNetworks, NodeRoom, Peer, PeerPods
 from contracts.capacity import Limits
 from contracts.environment import Environment
 from contracts.template import Network, PodSecurity, Template
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 
 ENVIRONMENT = an_environment("demo")
+NETWORKS = HostNetworks(
+    dns=(Peer("10.96.0.10/32", (53,)),),
+    dns_pods=(PeerPods("kube-system", {"k8s-app": "kube-dns"}, (5353,)),),
+    api_server=(Peer("10.96.0.1/32", (443,)), Peer("198.18.7.7/32", (6443,))),
+    nodes=("8.8.4.0/24", "10.1.0.0/16", "2001:db8::/64", "2600:1f00::1/128", "fd00::1/128"),
+    pods=("9.9.0.0/16", "10.244.0.0/16"),
+)
 
 
 def guard(environment: Environment, kind: str, name: str = "moorage") -> dict[str, Any]:
     [found] = [
         each
-        for each in guards(environment, compose(environment))
+        for each in guards(environment, compose(environment), NETWORKS)
         if (each["kind"], each["metadata"]["name"]) == (kind, name)
     ]
     spec = found["spec"]
@@ -109,8 +117,43 @@ def test_only_the_way_in_gets_ports_of_the_nodes(
 
 
 def test_a_container_that_names_no_limits_never_gets_more_than_the_environment_has() -> None:
-    [limits] = guard(ENVIRONMENT, "LimitRange")["limits"]
-    assert limits["default"] == {"cpu": "500m", "memory": "512Mi"}
+    limits, _ = guard(ENVIRONMENT, "LimitRange")["limits"]
+    assert limits["default"] == {"cpu": "500m", "memory": "512Mi", "ephemeral-storage": "1Gi"}
+    assert set(limits["defaultRequest"]) == set(limits["default"]), "a quota refuses pods without"
+
+
+def test_no_claim_is_larger_than_all_of_them_may_be() -> None:
+    _, claim = guard(ENVIRONMENT, "LimitRange")["limits"]
+    assert claim == {"type": "PersistentVolumeClaim", "max": {"storage": "10Gi"}}
+
+
+def test_what_is_written_on_nodes_is_bounded() -> None:
+    hard = guard(ENVIRONMENT, "ResourceQuota")["hard"]
+    assert hard["limits.ephemeral-storage"] == "32768Mi", "20 and 4 pods, and 8 Gi of the control plane"
+    assert hard["requests.ephemeral-storage"] == hard["limits.ephemeral-storage"]
+    more = {"controlPlane": {"statefulSet": {"resources": {"limits": {"ephemeral-storage": "20Gi"}}}}}
+    hard = guard(an_environment("demo", values=more), "ResourceQuota")["hard"]
+    assert hard["limits.ephemeral-storage"] == "45056Mi"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "pods",
+        "services",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "count/endpoints",
+        "count/endpointslices.discovery.k8s.io",
+        "count/serviceaccounts",
+        "count/poddisruptionbudgets.policy",
+        "count/ingresses.networking.k8s.io",
+    ],
+)
+def test_objects_are_counted(what: str) -> None:
+    # Kinds that the vCluster's own Role may make: thousands of one hold up a host's API server.
+    assert 0 < int(guard(ENVIRONMENT, "ResourceQuota")["hard"][what]) <= 300
 
 
 def test_nothing_goes_in_or_out_but_for_the_exceptions() -> None:
@@ -123,22 +166,107 @@ def test_nothing_goes_in_or_out_but_for_the_exceptions() -> None:
     }
 
 
-def test_what_may_leave_for_anywhere_leaves_from_the_vcluster_itself_or_is_dns() -> None:
-    anywhere = {}
-    for each in guards(ENVIRONMENT, compose(ENVIRONMENT)):
-        for rule in each["spec"].get("egress", []):
-            if "to" not in rule:
-                anywhere[each["metadata"]["name"]] = each["spec"]["podSelector"]
-    assert anywhere == {
-        "moorage-dns": {},
-        "moorage-host-api": {"matchLabels": {"app": "vcluster", "release": "moor-demo"}},
+def egress() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Each rule by which something leaves: its policy, the pods that may, and the rule."""
+    return [
+        (each["metadata"]["name"], each["spec"]["podSelector"], rule)
+        for each in guards(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS)
+        for rule in each["spec"].get("egress", [])
+    ]
+
+
+def test_whatever_leaves_leaves_for_what_is_named_at_ports_that_are_named() -> None:
+    for name, _, rule in egress():
+        assert rule.get("to"), f"{name} opens all addresses"
+        assert rule.get("ports") or name == "moorage-within", f"{name} opens all ports"
+
+
+def test_names_are_asked_of_the_hosts_own_servers_alone() -> None:
+    rules = [rule for name, _, rule in egress() if name == "moorage-dns"]
+    both = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    behind = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+    assert rules == [
+        {"to": [{"ipBlock": {"cidr": "10.96.0.10/32"}}], "ports": both},
+        {"to": [behind], "ports": [{**each, "port": 5353} for each in both]},
+    ]
+    with_port_53 = {
+        name for name, _, rule in egress() for port in rule.get("ports", []) if port["port"] == 53
+    }
+    assert with_port_53 == {"moorage-dns"}
+
+
+def test_the_hosts_api_server_is_reached_by_the_vcluster_itself_at_its_own_ports() -> None:
+    own = {"matchLabels": {"app": "vcluster", "release": "moor-demo"}}
+    found = [(pods, rule) for name, pods, rule in egress() if name == "moorage-host-api"]
+    assert [pods for pods, _ in found] == [own, own]
+    assert {(rule["to"][0]["ipBlock"]["cidr"], rule["ports"][0]["port"]) for _, rule in found} == {
+        ("10.96.0.1/32", 443),
+        ("198.18.7.7/32", 6443),
     }
 
 
-def test_pods_reach_the_internet_and_no_private_address() -> None:
-    [rule] = guard(ENVIRONMENT, "NetworkPolicy", "moorage-internet")["egress"]
-    blocks = {block["ipBlock"]["cidr"]: block["ipBlock"]["except"] for block in rule["to"]}
-    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(blocks["0.0.0.0/0"])
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("8.8.8.8", True),
+        ("1.1.1.1", True),
+        ("172.15.0.1", True),
+        ("2606:4700:4700::1111", True),
+        ("10.1.2.3", False),
+        ("172.31.255.255", False),
+        ("192.168.0.1", False),
+        ("100.64.0.1", False),
+        ("100.100.100.200", False),  # metadata of a cloud
+        ("169.254.169.254", False),
+        ("192.0.0.192", False),  # metadata of another
+        ("127.0.0.1", False),
+        ("0.0.0.0", False),
+        ("198.18.0.1", False),
+        ("198.19.255.255", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("8.8.4.4", False),  # a node's
+        ("9.9.9.9", False),  # a pod's
+        ("::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::10.0.0.1", False),
+        ("64:ff9b:1::1", False),
+        ("fd00::1", False),
+        ("fe80::1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("2001::1", False),  # Teredo
+        ("2002:a00:1::1", False),  # 10.0.0.1 by 6to4
+        ("2001:db8::1", False),
+        ("2600:1f00::1", False),  # a node's
+        ("2600:1f00::2", True),
+        ("4000::1", False),
+    ],
+)
+def test_the_internet_is_what_is_global_and_no_part_of_the_host(address: str, reached: bool) -> None:
+    [rule] = [rule for name, _, rule in egress() if name == "moorage-internet"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+    one = ipaddress.ip_address(address)
+    found = any(
+        one in ipaddress.ip_network(block["cidr"])
+        and not any(one in ipaddress.ip_network(other) for other in block["except"])
+        for block in (each["ipBlock"] for each in rule["to"])
+        if one.version == ipaddress.ip_network(block["cidr"]).version
+    )
+    assert found is reached
+
+
+def test_what_is_excluded_lies_within_what_it_is_excluded_from() -> None:
+    # An API server refuses a policy of which that is not so.
+    [rule] = [rule for name, _, rule in egress() if name == "moorage-internet"]
+    for block in (each["ipBlock"] for each in rule["to"]):
+        whole = ipaddress.ip_network(block["cidr"])
+        assert all(ipaddress.ip_network(other).subnet_of(whole) for other in block["except"])
+        assert len(set(block["except"])) == len(block["except"])
 
 
 def test_a_template_keeps_its_pods_from_the_internet() -> None:
@@ -150,7 +278,7 @@ def test_a_template_keeps_its_pods_from_the_internet() -> None:
 
 
 def _policies(environment: Environment) -> set[str]:
-    objects = guards(environment, compose(environment))
+    objects = guards(environment, compose(environment), NETWORKS)
     return {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
 
 
@@ -183,7 +311,7 @@ def test_no_template_is_weaker_than_the_platform(level: str) -> None:
 
 
 def test_every_guard_bears_the_mark_and_is_in_the_namespace() -> None:
-    for each in guards(ENVIRONMENT, compose(ENVIRONMENT)):
+    for each in guards(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS):
         assert each["metadata"]["labels"] == ENVIRONMENT.mark.labels
         assert each["metadata"]["namespace"] == "moor-demo"
 
@@ -192,7 +320,7 @@ def test_guards_and_values_are_the_same_each_time_and_plain_json() -> None:
     values = compose(ENVIRONMENT)
     assert values == compose(ENVIRONMENT)
     assert json.loads(json.dumps(values)) == values
-    objects = guards(ENVIRONMENT, values)
+    objects = guards(ENVIRONMENT, values, NETWORKS)
     assert json.loads(json.dumps(objects)) == objects
 
 

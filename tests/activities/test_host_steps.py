@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from activities import vcluster
+from activities.ending import MAX_FORCED
 from activities.marks import NOTHING_THERE
 from clients.errors import NotYet
 from clients.host import Chart, Host
@@ -190,6 +191,41 @@ async def test_what_holds_a_namespace_is_told_while_it_does_and_in_the_failure(
     bench.systems.hold_namespace(environment)
     await bench.remove(StepName.NAMESPACE, environment, attempt=2)
     assert bench.systems.counts(environment) == {}
+
+
+async def test_pods_that_do_not_end_are_ended_by_force_and_it_is_told(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.KUBECONFIG)
+    bench.systems.be_stubborn(environment, "stays-x-default-x-moor")
+    removed = await bench.remove(StepName.VCLUSTER, environment)
+    assert removed.forced == ("Pod stays-x-default-x-moor was killed: it wanted 86400 s to end",)
+    assert await bench.inspect(StepName.VCLUSTER, environment) == ()
+
+
+async def test_what_a_release_did_not_leave_is_ended_before_its_namespace_is_deleted(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.ensure(StepName.NAMESPACE, environment)
+    bench.systems.be_stubborn(environment, *(f"stays-{number}" for number in range(30)))
+    removed = await bench.remove(StepName.NAMESPACE, environment)
+    assert len(removed.forced) == MAX_FORCED + 1
+    assert removed.forced[-1] == "and 10 more"
+    assert bench.systems.counts(environment) == {}
+
+
+async def test_nothing_is_ended_by_force_in_a_namespace_that_is_not_ours(
+    bench: Bench, environment: Environment
+) -> None:
+    host, name = bench.clients.hosts[HOST], environment.derived_name
+    await host.create_namespace(name, {}, {})
+    await host.install_release(name, name, Chart(None, "vcluster", "0.30.0"), {}, environment.mark.labels)
+    bench.systems.be_stubborn(environment, "theirs")
+    failure = await bench.removing(StepName.VCLUSTER, environment, limit=2).failure()
+    assert failure.type == ErrorType.NOT_YET.value
+    assert bench.systems.counts(environment)["stubborn pod"] == 1
+    bench.systems.be_stubborn(environment)
+    await bench.remove(StepName.VCLUSTER, environment, attempt=2)
 
 
 async def test_quantities_that_cannot_be_added_up_are_told_before_anything_is_made(bench: Bench) -> None:

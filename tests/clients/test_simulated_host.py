@@ -275,6 +275,7 @@ class TestTrouble:
             ("startup.get", lambda host: host.startup("a", "demo")),
             ("volume.list", lambda host: host.volumes("a", "demo")),
             ("volume.delete", lambda host: host.delete_volume("a", "data-demo-0")),
+            ("namespace.end_by_force", lambda host: host.end_by_force("a")),
             ("leftovers.get", lambda host: host.leftovers("a", "demo")),
             ("kubeconfig.get", lambda host: host.kubeconfig("a", "demo")),
         ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.host import Peer
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.wayin import Exposure
 from tests.worker.test_settings import LEAST
@@ -29,7 +30,10 @@ def test_all_of_them() -> None:
         | {
             "MOORAGE_HOSTS__MAIN__EXPOSURE": "node-port",
             "MOORAGE_HOSTS__MAIN__ADDRESS": "192.0.2.7",
-            "MOORAGE_HOSTS__MAIN__REACHABLE": "10.20.0.0/16, 10.30.0.1",
+            "MOORAGE_HOSTS__MAIN__REACHABLE": "10.20.0.0/16:8443+9443, 10.30.0.1 [fd00::/8]:6443 fd01::1",
+            "MOORAGE_HOSTS__MAIN__DNS": "169.254.20.10",
+            "MOORAGE_HOSTS__MAIN__API_SERVER": "10.0.0.0/24:6443",
+            "MOORAGE_HOSTS__MAIN__NODE_NETWORKS": "198.51.100.0/24",
             "MOORAGE_HOSTS__MAIN__API_ACCOUNT": "moorage/moorage-api",
         }
     )
@@ -37,7 +41,15 @@ def test_all_of_them() -> None:
     assert isinstance(host, KubernetesHostCluster)
     assert host.options.exposure is Exposure.NODE_PORT
     assert host.options.address == "192.0.2.7"
-    assert host.options.reachable == ("10.20.0.0/16", "10.30.0.1/32")
+    assert host.options.reachable == (
+        Peer("10.20.0.0/16", (8443, 9443)),
+        Peer("10.30.0.1/32", (443,)),
+        Peer("fd00::/8", (6443,)),
+        Peer("fd01::1/128", (443,)),
+    )
+    assert host.options.dns == (Peer("169.254.20.10/32", (53,)),)
+    assert host.options.api_server == (Peer("10.0.0.0/24", (6443,)),)
+    assert host.options.node_networks == ("198.51.100.0/24",)
     assert host.options.api_account == "moorage/moorage-api"
 
 
@@ -47,6 +59,11 @@ def test_all_of_them() -> None:
         ("EXPOSURE", "node-port", "is needed for the exposure node-port"),
         ("EXPOSURE", "carrier-pigeon", "'in-cluster'"),
         ("REACHABLE", "everywhere", "REACHABLE"),
+        ("REACHABLE", "10.20.0.0/16:https", "10.20.0.0/16:https"),
+        ("REACHABLE", "10.20.0.0/16:0", "is no network with ports"),
+        ("REACHABLE", "10.20.0.0/16:65536", "is no network with ports"),
+        ("REACHABLE", "10.20.0.1/16", "is no network with ports"),
+        ("DNS", "dns.example.com", "DNS"),
         ("API_ACCOUNT", "moorage-api", "API_ACCOUNT"),
     ],
 )

@@ -1,5 +1,6 @@
 """What differs from host to host: objects of the namespace, and values."""
 
+from clients.host import Peer
 from clients.kubernetes import wayin
 from clients.kubernetes.wayin import Exposure, HostOptions
 
@@ -59,9 +60,19 @@ def test_images_and_volumes() -> None:
 
 def test_reachable_networks() -> None:
     """Ensures that a private control plane can be reached, and nothing else is opened."""
-    policy = wayin.objects(HostOptions(reachable=("10.20.0.0/16",)), "mrg-a", ACCOUNT)[-1]
+    reachable = (Peer("10.20.0.0/16", (8443,)), Peer("10.30.0.1/32", (443, 6443)))
+    policy = wayin.objects(HostOptions(reachable=reachable), "mrg-a", ACCOUNT)[-1]
     assert policy["spec"] == {
         "podSelector": {},
         "policyTypes": ["Egress"],
-        "egress": [{"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]}],
+        "egress": [
+            {
+                "to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}],
+                "ports": [{"protocol": "TCP", "port": 8443}],
+            },
+            {
+                "to": [{"ipBlock": {"cidr": "10.30.0.1/32"}}],
+                "ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}],
+            },
+        ],
     }

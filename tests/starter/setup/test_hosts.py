@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from clients.errors import Rejected
+from clients.errors import Denied, Rejected
 from clients.host import LABEL_POD_SECURITY, Host
 from contracts.naming import LABEL_INSTALLATION
 from starter.setup.areas import Area
@@ -25,14 +25,20 @@ Policy = Callable[[Mapping[str, str]], bool]
 class Admitting:
     """A host of which only the admission is asked."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, let_in: list[str] | Denied) -> None:
         self._policy = policy
+        self._let_in = let_in
         self.asked: list[str] = []
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         self.asked.append(name)
         if not self._policy(labels):
             raise Rejected("host h", f"create namespace {name}", "the words of its policy")
+
+    async def rehearse_tenants(self) -> list[str]:
+        if isinstance(self._let_in, Denied):
+            raise self._let_in
+        return self._let_in
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
@@ -61,11 +67,13 @@ def what_comes_of(command: str) -> list[str]:
     return [json.dumps(each) for each in yaml.safe_load_all(done.stdout)]
 
 
-async def admission(policy: Policy, prefix: str = "mrg") -> tuple[Found, Admitting]:
+async def admission(
+    policy: Policy, prefix: str = "mrg", let_in: list[str] | Denied | None = None
+) -> tuple[Found, Admitting]:
     async def fine() -> Found:
         return well("fine")
 
-    host = Admitting(policy)
+    host = Admitting(policy, let_in or [])
     cluster = HostCluster("h", cast(Host, host), INSTALLATION, prefix, lambda: ())
     files = Part(Area.FILES, "templates", "catalogue", "here", fine)
     [part] = [each for each in cluster.parts(files) if each.name == "admission"]
@@ -91,6 +99,27 @@ async def test_what_a_policy_lets_in(policy: Any, kind: Kind, words: str) -> Non
         assert "apply deploy/rbac.yaml for this installation" in found.remedy
         assert INSTALLATION in found.remedy
     assert {name.partition("-")[0] for name in host.asked} == {"mrg"}, "a name that could not be ours"
+
+
+@pytest.mark.parametrize(
+    ("let_in", "words"),
+    [
+        (["Services with externalIPs", "pods whose probes name a host"], "externalIPs; pods whose probes"),
+        (
+            Denied("h", "create services", "namespaces moorage-rehearsal not found"),
+            "moorage-rehearsal not found",
+        ),
+    ],
+    ids=["policies-without-it", "no-policies"],
+)
+async def test_policies_that_do_not_keep_tenants_from_the_host(
+    let_in: list[str] | Denied, words: str
+) -> None:
+    """Ensures that what a tenant could do to the host is told, and how that is put right."""
+    found, _ = await admission(lambda one: is_ours(one) and is_secured(one), let_in=let_in)
+    assert found.kind is Kind.REFUSED
+    assert words in found.detail
+    assert "apply deploy/rbac.yaml for this installation" in found.remedy
 
 
 async def test_the_command_that_is_told_fills_in_all_that_is_to_be_filled_in() -> None:

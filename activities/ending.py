@@ -1,0 +1,33 @@
+"""How things in an environment's namespace end that do not want to: asked for, then by force."""
+
+from activities.hosts import is_own_namespace
+from clients.host import Host
+from contracts.environment import Environment
+
+#: Lines of a certificate about what was forced; a tenant may have left hundreds.
+MAX_FORCED = 20
+
+
+class Forced:
+    """Sees to the end of all in the namespace, if it bears the mark of this life, and keeps what it did."""
+
+    def __init__(self, host: Host, environment: Environment) -> None:
+        self._host = host
+        self._environment = environment
+        self._lines: dict[str, None] = {}
+
+    async def look(self) -> tuple[str, ...]:
+        """What is still there and has to end; nothing where the namespace is not ours."""
+        name = self._environment.derived_name
+        if not is_own_namespace(await self._host.get_namespace(name), self._environment.mark):
+            return ()
+        ending = await self._host.end_by_force(name)
+        self._lines.update(dict.fromkeys(ending.forced))
+        return ending.waiting_for
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was ended by force so far, for the certificate."""
+        lines = tuple(self._lines)
+        more = len(lines) - MAX_FORCED
+        return (*lines[:MAX_FORCED], f"and {more} more") if more > 0 else lines

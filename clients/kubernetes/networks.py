@@ -1,0 +1,144 @@
+"""Where a host has its DNS, its API server, its nodes and its pods, as the cluster itself says.
+
+What the settings say comes first: a cluster that does not let itself be asked, or whose API server moves, is
+described there.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from clients.errors import Rejected
+from clients.host import HostNetworks, Peer, PeerPods
+from clients.kubernetes import nodes
+from clients.kubernetes.api import Api, Object
+from clients.kubernetes.wayin import HostOptions
+
+#: The Service of the DNS in nearly every cluster, whatever answers behind it.
+_DNS_NAMESPACE, _DNS_SERVICE = "kube-system", "kube-dns"
+_DNS_PORT = 53
+_SERVICE_OF = "kubernetes.io/service-name"
+
+
+class Networks:
+    """The part of `clients.host.Host` that is about its networks."""
+
+    _system: str
+    _api: Api
+    _options: HostOptions
+
+    async def networks(self) -> HostNetworks:
+        found = await self._api.list(nodes.PATH, nodes.LIST)
+        api_server = self._options.api_server or await self._api_server()
+        dns, dns_pods = await self._dns()
+        addresses = [*node_addresses(found), *(peer.cidr for peer in api_server)]
+        return HostNetworks(
+            dns=(*self._options.dns, *dns),
+            dns_pods=dns_pods,
+            api_server=api_server,
+            nodes=collapsed([*addresses, *self._options.node_networks]),
+            pods=collapsed(pod_networks(found)),
+        )
+
+    async def _api_server(self) -> tuple[Peer, ...]:
+        service, slices = await self._service("default", "kubernetes", "the API server of the host")
+        peers = [*service_peers(service), *slice_peers(slices)]
+        if not peers:
+            raise Rejected(
+                self._system,
+                "read the addresses of its API server",
+                "the Service kubernetes in default has none: name them in the setting api_server",
+            )
+        return tuple(dict.fromkeys(peers))
+
+    async def _dns(self) -> tuple[tuple[Peer, ...], tuple[PeerPods, ...]]:
+        service, slices = await self._service(_DNS_NAMESPACE, _DNS_SERVICE, "the DNS of the host")
+        if service is None:
+            if self._options.dns:
+                return (), ()
+            raise Rejected(
+                self._system,
+                "read the addresses of its DNS",
+                f"there is no Service {_DNS_SERVICE} in {_DNS_NAMESPACE}: name them in the setting dns",
+            )
+        named = {port.get("name") for port in _ports(service) if port.get("port") == _DNS_PORT}
+        peers = service_peers(service, only=_DNS_PORT)
+        behind = slice_peers(slices, names=named)
+        labels = (service.get("spec") or {}).get("selector") or {}
+        if not labels:
+            return tuple(dict.fromkeys([*peers, *behind])), ()
+        numbers = tuple(sorted({port for peer in behind for port in peer.ports})) or (_DNS_PORT,)
+        return tuple(peers), (PeerPods(_DNS_NAMESPACE, labels, numbers),)
+
+    async def _service(self, namespace: str, name: str, what: str) -> tuple[Object | None, Sequence[Object]]:
+        """A Service and the slices of its endpoints."""
+        operation = f"read where {what} is"
+        service = await self._api.get(f"/api/v1/namespaces/{namespace}/services/{name}", operation)
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        return service, await self._api.list(path, operation, labels=f"{_SERVICE_OF}={name}")
+
+
+def service_peers(service: Object | None, *, only: int | None = None) -> list[Peer]:
+    """The addresses of a Service, each with all its ports or one of them."""
+    spec = (service or {}).get("spec") or {}
+    ports = tuple(sorted({port["port"] for port in _ports(service) if only is None or port["port"] == only}))
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    return [Peer(single(each), ports) for each in addresses if each and each != "None" and ports]
+
+
+def slice_peers(slices: Iterable[Object], *, names: set[Any] | None = None) -> list[Peer]:
+    """The addresses behind a Service, with the ports of these names."""
+    peers = []
+    for each in slices:
+        ports = tuple(
+            sorted(
+                {
+                    port["port"]
+                    for port in each.get("ports") or []
+                    if port.get("port") and (names is None or port.get("name") in names)
+                }
+            )
+        )
+        if each.get("addressType") in ("IPv4", "IPv6") and ports:
+            peers += [
+                Peer(single(address), ports)
+                for endpoint in each.get("endpoints") or []
+                for address in endpoint.get("addresses") or []
+            ]
+    return peers
+
+
+def node_addresses(found: Iterable[Object]) -> list[str]:
+    """All addresses of nodes, each as a network of its own; names are none."""
+    return [
+        single(address["address"])
+        for node in found
+        for address in (node.get("status") or {}).get("addresses") or []
+        if address.get("type") in ("InternalIP", "ExternalIP")
+    ]
+
+
+def pod_networks(found: Iterable[Object]) -> list[str]:
+    """The networks from which nodes give addresses to pods, where Kubernetes knows them."""
+    networks: list[str] = []
+    for node in found:
+        spec = node.get("spec") or {}
+        networks += spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    return networks
+
+
+def collapsed(networks: Iterable[str]) -> tuple[str, ...]:
+    """The same addresses in as few networks as possible, in order."""
+    parsed = [ipaddress.ip_network(each, strict=False) for each in networks]
+    four = ipaddress.collapse_addresses(each for each in parsed if isinstance(each, ipaddress.IPv4Network))
+    six = ipaddress.collapse_addresses(each for each in parsed if isinstance(each, ipaddress.IPv6Network))
+    return tuple(str(each) for each in (*four, *six))
+
+
+def single(address: str) -> str:
+    """The network that is one address."""
+    return str(ipaddress.ip_network(address))
+
+
+def _ports(service: Object | None) -> Sequence[Mapping[str, Any]]:
+    return ((service or {}).get("spec") or {}).get("ports") or []

@@ -1,0 +1,115 @@
+"""What a host would let in, asked by dry runs: nothing is ever made."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from clients.errors import AlreadyExists, Denied, NotFound, Rejected
+from clients.kubernetes.api import Api
+
+#: The namespace of deploy/rbac.yaml in which nothing ever runs; its annotation names one address of the host.
+REHEARSAL_NAMESPACE = "moorage-rehearsal"
+_HOST_ADDRESS = "192.0.2.1"
+_DRY = {"dryRun": "All"}
+_NAME = {"name": "rehearsal"}
+_CONTAINER = {"name": "a", "image": "rehearsal.invalid/a"}
+
+Object = dict[str, Any]
+
+
+def _service(**spec: Any) -> Object:
+    spec = {"ports": [{"port": 80}], **spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": _NAME, "spec": spec}
+
+
+def _pod(**spec: Any) -> Object:
+    containers = [{**_CONTAINER, **spec.pop("container", {})}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": _NAME, "spec": {"containers": containers, **spec}}
+
+
+def _claim() -> Object:
+    resources = {"requests": {"storage": "1Mi"}}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": resources, "volumeName": "of-others"}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": _NAME, "spec": spec}
+
+
+def _token() -> Object:
+    kind = "kubernetes.io/service-account-token"
+    metadata = {**_NAME, "annotations": {"kubernetes.io/service-account.name": "default"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind}
+
+
+def _slice() -> Object:
+    endpoints = [{"addresses": [_HOST_ADDRESS]}]
+    ports = [{"name": "a", "port": 443, "protocol": "TCP"}]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": _NAME,
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": ports,
+    }
+
+
+#: What a tenant must not do, in words, and an object that does it. One for each policy's every sentence that
+#: the worker's account is not let through.
+FORBIDDEN: Mapping[str, tuple[str, Object]] = {
+    "Services with externalIPs": ("services", _service(externalIPs=["192.0.2.7"])),
+    "Services that are names within the host": (
+        "services",
+        _service(type="ExternalName", externalName="kubernetes.default.svc"),
+    ),
+    "pods with volumes that the node mounts from the network": (
+        "pods",
+        _pod(volumes=[{"name": "a", "nfs": {"server": "192.0.2.7", "path": "/"}}]),
+    ),
+    "pods whose probes name a host": (
+        "pods",
+        _pod(container={"livenessProbe": {"httpGet": {"host": "192.0.2.7", "port": 80}}}),
+    ),
+    "pods that are critical to the host": ("pods", _pod(priorityClassName="system-node-critical")),
+    "endpoints at addresses of nodes": ("endpointslices", _slice()),
+    "claims that name a volume": ("persistentvolumeclaims", _claim()),
+    "tokens of accounts of the host": ("secrets", _token()),
+}
+#: And what must be let in, or the policies would prove nothing.
+_ALLOWED = ("services", _service())
+
+
+class Rehearsing:
+    """The part of `clients.host.Host` that is tried and not made."""
+
+    _system: str
+    _api: Api
+
+    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        # Rights and admission are asked as for a real one; what bears the name already does not matter.
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+        operation = f"create namespace {name}, as a rehearsal"
+        with contextlib.suppress(AlreadyExists):
+            await self._api.call("POST", "/api/v1/namespaces", operation, query=_DRY, body=body)
+
+    async def rehearse_tenants(self) -> list[str]:
+        try:
+            await self._try(*_ALLOWED)
+        except (NotFound, Rejected) as error:
+            raise Denied(self._system, error.operation, error.detail) from None
+        let_in = []
+        for words, (plural, body) in FORBIDDEN.items():
+            try:
+                await self._try(plural, body)
+            except (Denied, Rejected) as error:
+                if "ValidatingAdmissionPolicy" not in error.detail:
+                    # Refused by something else, so that the policy was not asked: it may not be there.
+                    let_in.append(f"{words} ({error.detail})")
+            else:
+                let_in.append(words)
+        return let_in
+
+    async def _try(self, plural: str, body: Object) -> None:
+        version = body["apiVersion"]
+        api = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        path = f"{api}/namespaces/{REHEARSAL_NAMESPACE}/{plural}"
+        operation = f"create {plural} in {REHEARSAL_NAMESPACE}, as a rehearsal"
+        await self._api.call("POST", path, operation, query=_DRY, body=body)
