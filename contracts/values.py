@@ -83,6 +83,28 @@ _UNPRIVILEGED: dict[str, Any] = {
 }
 
 
+def few_rights_inside(values: Mapping[str, Any]) -> str:
+    """What is wrong with the account of the exported kubeconfig; "" if nothing is, or nobody can tell.
+
+    By that kubeconfig the control plane's agent is installed, which takes objects of the whole cluster.
+    """
+    account = value_at(values, "exportKubeConfig", "serviceAccount")
+    if not isinstance(account, Mapping) or not account.get("name"):
+        return ""
+    role = str(account.get("clusterRole") or "")
+    if role and role not in _FEW_RIGHTS:
+        return ""
+    has = f"has the cluster role {role}" if role else "has no cluster role"
+    return (
+        f"the account {account['name']} {has} inside, and the import into the control plane makes objects of "
+        "the whole cluster: give it the clusterRole cluster-admin, or leave serviceAccount out"
+    )
+
+
+#: Cluster roles that every Kubernetes has, and with which no import can be made. Of others nobody can tell.
+_FEW_RIGHTS = frozenset({"view", "edit", "admin"})
+
+
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`, key by key as Helm does it: mappings merge, all else replaces."""
     merged = dict(below)

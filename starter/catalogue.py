@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from contracts.naming import is_name
 from contracts.printable import ensure_printable
 from contracts.template import Extension, Size, Template, TemplateQuota, too_small
+from contracts.values import few_rights_inside
 from starter.located import Document, FileProblem, FilesUnusable, Where
 from starter.sentences import did_you_mean
 
@@ -130,6 +131,9 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
         yield ("description",), str(error)
     if size := _part(Size, content.get("size")):
         yield from ((("size", field), words) for field, words in too_small(size).items())
+    values = content.get("values")
+    if isinstance(values, dict) and (words := few_rights_inside(values)):
+        yield ("values", "exportKubeConfig", "serviceAccount"), words
     quota = _part(TemplateQuota, content.get("quota"))
     if quota and quota.per_person and quota.per_team and quota.per_person > quota.per_team:
         yield (

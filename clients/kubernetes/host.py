@@ -48,6 +48,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing)
         self._timeout = timeout
         self._api = Api(self._system, access, timeout=timeout)
         self._helm = helm
+        self._needed: dict[str, tuple[str, ...]] = {}
         self._account: Mapping[str, Any] | None = None
 
     @property

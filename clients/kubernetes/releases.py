@@ -5,18 +5,26 @@ Read without Helm, because it is done often: a look at labels costs milliseconds
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clients.errors import Denied, NotFound, NotYet
+import yaml
+
+from clients.errors import Denied, NotFound, NotYet, Rejected
 from clients.helm import Helm
 from clients.host import Chart, Release, ReleaseStatus, Startup
 from clients.kubernetes import remains
 from clients.kubernetes.api import Api
+from clients.kubernetes.needs import lacking
 from clients.kubernetes.remains import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
 from clients.kubernetes.startup import Seen, startup_of
-from clients.kubernetes.wayin import HostOptions
+from clients.kubernetes.wayin import ENVIRONMENT_ROLE, HostOptions
 
+#: The namespace and name under which a chart is rendered to see what it needs; nothing is made.
+CHECKED = "moorage-check"
+#: Charts with their values of which it is known what they need.
+KEPT = 64
 #: Labels that Helm itself puts on the record of a release; all others were given at its install.
 _HELM_LABELS = frozenset({"createdAt", "modifiedAt", "name", "owner", "status", "version"})
 
@@ -28,6 +36,8 @@ class Releases:
     _api: Api
     _helm: Helm
     _options: HostOptions
+    #: What checked charts need and we do not hold, by all that this depends on.
+    _needed: dict[str, tuple[str, ...]]
 
     async def get_release(self, namespace: str, name: str) -> Release | None:
         operation = f"read release {name}"
@@ -42,6 +52,35 @@ class Releases:
 
     async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
         await self._helm.check(self._chart(chart), values)
+        held = await self._rules_of_ours()
+        if held is None:
+            return
+        # Neither the names that differ from one environment to the next change what is needed.
+        wanted = {key: value for key, value in values.items() if key != "exportKubeConfig"}
+        key = json.dumps([dataclasses.astuple(chart), held, _without_names(wanted)], sort_keys=True)
+        if key not in self._needed:
+            operation = f"compare what chart {chart.name} {chart.version} needs with what we may"
+            rendered = await self._helm.render(CHECKED, CHECKED, self._chart(chart), values)
+            try:
+                found = lacking(rendered, held, CHECKED)
+            except yaml.YAMLError:
+                raise Rejected(self._system, operation, "what the chart makes is not YAML") from None
+            self._needed = {**dict(list(self._needed.items())[-KEPT:]), key: tuple(found)}
+        if self._needed[key]:
+            detail = (
+                f"its chart needs more than the role {ENVIRONMENT_ROLE} has on the host: "
+                f"{'; '.join(self._needed[key])}. deploy/rbac.yaml says what can be allowed"
+            )
+            raise Rejected(self._system, f"check chart {chart.name}", detail)
+
+    async def _rules_of_ours(self) -> Sequence[Mapping[str, Any]] | None:
+        """What our role holds in the namespaces of environments; None if we may not know."""
+        path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{ENVIRONMENT_ROLE}"
+        try:
+            role = await self._api.get(path, f"read the role {ENVIRONMENT_ROLE}")
+        except Denied:
+            return None
+        return None if role is None else role.get("rules") or []
 
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
@@ -132,6 +171,11 @@ class Releases:
         return await self._api.list(
             kind.path(namespace), operation, labels=labels, metadata_only=metadata_only
         )
+
+
+def _without_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    control_plane = {key: each for key, each in (values.get("controlPlane") or {}).items() if key != "proxy"}
+    return {**values, "controlPlane": control_plane}
 
 
 def _status(helm: str) -> ReleaseStatus:

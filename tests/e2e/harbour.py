@@ -110,8 +110,11 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def host_settings(cluster: Cluster) -> dict[str, str]:
-    """The settings of the hosts, and of what the suite's cluster has other than usual ones."""
+def host_settings(cluster: Cluster, port: int) -> dict[str, str]:
+    """The settings of the hosts, and of what the suite's cluster has other than usual ones.
+
+    `port` is where pods reach the control plane on this machine.
+    """
     values = {
         "KIND": "kubernetes",
         "TIMEOUT": f"{TIMEOUT.total_seconds():g}s",
@@ -121,7 +124,7 @@ def host_settings(cluster: Cluster) -> dict[str, str]:
         "IMAGE_REPOSITORY": cluster.image_repository,
         "CHART_REPOSITORY": cluster.chart_repository,
         "API_ACCOUNT": "moorage/moorage-api",
-        "REACHABLE": f"{cluster.host_address}/32",
+        "REACHABLE": f"{cluster.host_address}/32:{port}",
         # Environments of the suite are far below what they may use: one small node holds several.
         "CAPACITY__CPU": "1000",
         "CAPACITY__MEMORY": "4Ti",
@@ -161,7 +164,7 @@ async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
             pace=PACE,
             timeout=TIMEOUT,
             environment={
-                **host_settings(cluster),
+                **host_settings(cluster, port),
                 **kubeconfigs(cluster, "moorage-worker", folder),
                 "MOORAGE_DEFAULT_HOST": HOSTS[0],
                 "MOORAGE_TEMPLATES": str(templates),

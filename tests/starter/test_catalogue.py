@@ -110,6 +110,16 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
             f"  repository: https://me:secret@charts.example\n  version: {NEWEST_SHOWN}",
             "small.yaml:4:3: chart.repository: holds a user or a password: charts must be to be had without",
         ),
+        (
+            "version: 1\n",
+            "version: 1\nvalues: {exportKubeConfig: {serviceAccount: {name: dev, clusterRole: edit}}}\n",
+            "small.yaml:2:29: values.exportKubeConfig.serviceAccount: the account dev has the cluster role",
+        ),
+        (
+            "version: 1\n",
+            "version: 1\nvalues: {exportKubeConfig: {serviceAccount: {name: dev}}}\n",
+            "values.exportKubeConfig.serviceAccount: the account dev has no cluster role inside, and the",
+        ),
         ("version: 1", "version: [1", "small.yaml:2:12: is not valid YAML"),
         (GOOD, "", "small.yaml:1:1: is not a template"),
         (GOOD, "- a\n", "small.yaml:1:1: is not a template"),
@@ -123,6 +133,17 @@ def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected:
     assert any(expected in problem for problem in problems_in(tmp_path, GOOD.replace(change, to, 1))), (
         problems_in(tmp_path, GOOD.replace(change, to, 1))
     )
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["{}", "{name: ''}", "{name: a, clusterRole: cluster-admin}", "{name: a, clusterRole: our-own}"],
+)
+def test_an_exported_account_that_may_be_enough(tmp_path: Path, account: str) -> None:
+    """Ensures that only those are refused of which everybody knows that they are too little."""
+    values = f"values: {{exportKubeConfig: {{serviceAccount: {account}}}}}\n"
+    (tmp_path / "small.yaml").write_text(GOOD + values)
+    assert load_catalogue(tmp_path).get("small") is not None
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
