@@ -21,6 +21,7 @@ from starter.cli.operator import OperatorVerbs, ServerOptions, SetupOptions, UpO
 
 if TYPE_CHECKING:
     from embedded.stack import Stack
+    from starter.checking import CatalogueCheck, LabelsOfHosts
     from starter.cli.setting_up import Progress
     from starter.setup.areas import Area
     from starter.setup.parts import Result
@@ -33,7 +34,13 @@ def main() -> None:
     """Run the command that the arguments name; never returns."""
     run(
         OperatorVerbs(
-            up=_up, worker=_worker, api=_api, codec_server=_codec_server, setup=_setup, doctor=_doctor
+            up=_up,
+            worker=_worker,
+            api=_api,
+            codec_server=_codec_server,
+            setup=_setup,
+            doctor=_doctor,
+            on_hosts=_on_hosts,
         )
     )
 
@@ -212,6 +219,27 @@ def _doctor(output: Output) -> None:
     from worker.settings import load_settings
 
     print_doctor(_seen_to(_settings(load_settings), [], repair=False), output)
+
+
+def _on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "CatalogueCheck":
+    """Add to the check of a catalogue what the hosts of the settings say."""
+    import asyncio
+
+    from starter.checking import check_on_hosts
+    from worker.clients import open_clients
+    from worker.settings import SettingsError, load_settings
+
+    settings = _settings(load_settings)
+
+    async def ask() -> "CatalogueCheck":
+        async with open_clients(settings) as clients:
+            whose = settings.installation, settings.prefix
+            return await check_on_hosts(found, clients.hosts, labels, *whose)
+
+    try:
+        return asyncio.run(ask())
+    except SettingsError as error:
+        raise CliError(Code.BAD_INPUT, "the settings cannot be used", lines=error.problems) from None
 
 
 def _seen_to(

@@ -4,12 +4,16 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from clients.errors import ClientError
+from clients.host import Host
 from contracts.base import Frozen
 from contracts.charts import chart_caveat
 from contracts.durations import format_duration
+from contracts.naming import Prefix
 from starter.asking import SHORTEST_TTL
 from starter.catalogue import Entry, read_catalogue
 from starter.located import FileProblem
+from starter.on_hosts import misfits
 
 #: The labels of each host cluster, by the host's name.
 LabelsOfHosts = Mapping[str, Mapping[str, str]]
@@ -67,6 +71,36 @@ def check_catalogue(folder: Path, hosts: LabelsOfHosts, today: date | None = Non
         ),
         problems=tuple(map(_remark, problems)),
         warnings=tuple(map(_remark, warnings)),
+    )
+
+
+async def check_on_hosts(
+    found: CatalogueCheck,
+    hosts: Mapping[str, Host],
+    labels: LabelsOfHosts,
+    installation: str,
+    prefix: Prefix,
+) -> CatalogueCheck:
+    """Add what the hosts say of each template that may be made on them.
+
+    A host that cannot be asked is a warning.
+    """
+    folder = found.folder
+    entries = {entry.template.name: entry for entry in read_catalogue(folder)[0]}
+    problems, warnings = list(found.problems), list(found.warnings)
+    for name, host in hosts.items():
+        here = [one for one in entries.values() if one.template.hosts.items() <= labels.get(name, {}).items()]
+        try:
+            misfit = await misfits([one.template for one in here], host, installation, prefix)
+        except ClientError as error:
+            warnings.append(_remark(FileProblem(folder, 1, "", f"host {name} cannot be asked: {error}", 1)))
+            continue
+        problems += [
+            _remark(entries[template].document.problem(("values",), f"cannot be made on host {name}: {why}"))
+            for template, why in misfit.items()
+        ]
+    return found.model_copy(
+        update={"well": not problems, "problems": tuple(problems), "warnings": tuple(warnings)}
     )
 
 

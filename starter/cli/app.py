@@ -48,7 +48,7 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
         ctx.obj = Options(url, token_file)
 
     panel = "For developers"
-    app.add_typer(templates.group(), name="templates", rich_help_panel=panel)
+    app.add_typer(templates.group(verbs.on_hosts), name="templates", rich_help_panel=panel)
     app.command("request", rich_help_panel=panel)(changing.request)
     app.command("list", rich_help_panel=panel)(looking.list_environments)
     app.command("show", rich_help_panel=panel)(looking.show)

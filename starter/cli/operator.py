@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from starter.cli.failing import Output
 from starter.cli.session import OutputOption, failures
 from starter.setup.areas import Area
+
+if TYPE_CHECKING:
+    from starter.cli.templates import OnHosts
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class OperatorVerbs:
     codec_server: Callable[[ServerOptions], None]
     setup: Callable[[SetupOptions], None]
     doctor: Callable[[Output], None]
+    on_hosts: "OnHosts"
 
 
 def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:

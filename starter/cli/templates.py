@@ -1,5 +1,6 @@
 """`moorage templates`: what may be asked for; and `check` and `try`, for those who write templates."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,9 @@ from starter.cli.session import OutputOption, failures, session
 from starter.cli.trying import try_template
 
 if TYPE_CHECKING:
-    from starter.checking import CatalogueCheck
+    from starter.checking import CatalogueCheck, LabelsOfHosts
+
+OnHosts = Callable[["CatalogueCheck", "LabelsOfHosts"], "CatalogueCheck"]
 
 
 def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
@@ -39,18 +42,26 @@ def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
 
 
 def check(
+    ctx: typer.Context,
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of templates; the one of the settings without it.")
     ] = None,
+    hosts: Annotated[
+        bool,
+        typer.Option(
+            "--hosts", help="Ask the hosts of the settings too: charts, values, and what we may do there."
+        ),
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say everything that is wrong with the templates of a folder, file and line.
 
     For those who write them: it asks no system, and of the settings it needs only the labels of the hosts.
-    Exit code 0 if they can be used, 2 if not.
+    With --hosts it needs the worker's settings. Exit code 0 if they can be used, 2 if not.
 
     \b
     Examples: moorage templates check templates/
+              moorage templates check --hosts
               MOORAGE_CONFIG=moorage.toml moorage templates check --output json
     """
     with failures(output):
@@ -64,6 +75,9 @@ def check(
             raise CliError(Code.BAD_INPUT, "the settings cannot be used", lines=error.problems) from None
         labels = {name: host.labels for name, host in settings.hosts.items()}
         found = check_catalogue(folder or settings.templates, labels)
+        if hosts:
+            on_hosts: OnHosts = ctx.obj
+            found = on_hosts(found, labels)
         if output is Output.JSON:
             print_json(found.model_dump(mode="json"))
         else:
@@ -91,10 +105,10 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def group() -> typer.Typer:
-    """`moorage templates` and its verbs."""
+def group(on_hosts: OnHosts) -> typer.Typer:
+    """`moorage templates` and its verbs; `on_hosts` adds to a check what the hosts of the settings say."""
     verbs = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
     verbs.callback(invoke_without_command=True)(templates)
-    verbs.command("check")(check)
+    verbs.command("check", context_settings={"obj": on_hosts})(check)
     verbs.command("try")(try_template)
     return verbs

@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from clients.errors import Denied, Rejected
-from clients.host import LABEL_POD_SECURITY, Chart, Host
+from clients.host import LABEL_POD_SECURITY, Host
 from contracts.charts import chart_caveat
-from contracts.environment import Environment, Spec
-from contracts.naming import LABEL_INSTALLATION, OwnerMark, Prefix, life_of
+from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template
-from contracts.values import compose
+from starter.on_hosts import REHEARSED, misfits
 from starter.setup.areas import Area
 from starter.setup.parts import Found, Kind, Part, well
 
 SYSTEM = "host cluster"
 #: Charts come from repositories that may be far, one by one, on the first call.
 CHARTS_PATIENCE = timedelta(seconds=90)
-#: The name under which something is rehearsed; nothing is ever made under it.
-_REHEARSED = "setup-rehearsal"
 _RBAC = "sed 's/INSTALLATION/{}/; s/PREFIX/{}/' deploy/rbac.yaml | kubectl apply -f -"
 
 
@@ -106,38 +103,23 @@ class HostCluster:
     async def _refusal(self, labels: Mapping[str, str]) -> str:
         """Why a namespace with these labels is not let in, as the host says it; "" if it is."""
         try:
-            await self.host.rehearse_namespace(f"{self.prefix}-{_REHEARSED}", labels)
+            await self.host.rehearse_namespace(f"{self.prefix}-{REHEARSED}", labels)
         except (Denied, Rejected) as error:
             return error.detail or "it does not say why"
         return ""
 
     async def _charts(self) -> Found:
-        problems, known, caveats = [], [], []
+        templates = self.templates()
+        misfit = await misfits(templates, self.host, self.installation, self.prefix)
+        problems = [f"template {name}: {why}" for name, why in misfit.items()]
+        known = [f"{one.chart.name} {one.chart.version}" for one in templates]
         today = datetime.now(UTC).date()
-        for template in self.templates():
-            chart = Chart(template.chart.repository or None, template.chart.name, template.chart.version)
-            try:
-                await self.host.check_release(chart, self._values(template))
-            except Rejected as error:
-                problems.append(f"template {template.name}: {error.detail}")
-            known.append(f"{chart.name} {chart.version}")
-            if caveat := chart_caveat(chart.version, today):
-                caveats.append(f"warning: template {template.name}: chart {caveat}")
+        caveats = [
+            f"warning: template {one.name}: chart {caveat}"
+            for one in templates
+            if (caveat := chart_caveat(one.chart.version, today))
+        ]
         if problems:
             return Found(Kind.REFUSED, "; ".join(problems), "correct the template, or set chart_repository")
         found = f"{', '.join(dict.fromkeys(known))}: there, and takes the values of the templates"
         return well("; ".join([found, *caveats]))
-
-    def _values(self, template: Template) -> Mapping[str, object]:
-        environment = Environment(
-            mark=OwnerMark(installation=self.installation, name=_REHEARSED, life=life_of(_REHEARSED)),
-            prefix=self.prefix,
-            owner="",
-            spec=Spec(template=template.name, team=""),
-            template=template,
-            ttl=template.ttl.default,
-            host=self.name,
-            has_identity_provider=False,
-        )
-        name = environment.derived_name
-        return compose(environment, self.host.planned_overlay(name, name))

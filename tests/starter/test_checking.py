@@ -6,13 +6,15 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from clients.errors import ClientError, Rejected, Unreachable
+from clients.host import Chart, Host
 from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN
 from starter.catalogue import STARTER_TEMPLATES
-from starter.checking import check_catalogue
+from starter.checking import check_catalogue, check_on_hosts
 from tests.starter.test_catalogue import GOOD
 from tests.support.stand_ins import CHECKOUT
 
@@ -176,3 +178,52 @@ def test_hosts_are_known_from_variables_and_no_credential_is_needed(folder: Path
     assert (done.returncode, "tier=gpu" in done.stderr) == (0, False), done.stderr
     done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu")
     assert (done.returncode, "bears tier=gpu" in done.stderr) == (0, True), done.stderr
+
+
+class Judging:
+    """A host that refuses what has these values, or answers nobody."""
+
+    name = "h"
+
+    def __init__(self, error: ClientError | None = None) -> None:
+        self.error = error
+
+    def planned_overlay(self, namespace: str, release: str) -> dict[str, Any]:
+        return {}
+
+    async def check_release(self, chart: Chart, values: dict[str, Any]) -> None:
+        if self.error and (isinstance(self.error, Unreachable) or "sync" in values):
+            raise self.error
+
+
+async def test_what_a_host_refuses_is_told_with_file_and_line(folder: Path) -> None:
+    """Ensures that what cannot be made on a host of its labels is a problem, and no other host is asked."""
+    (folder / "big.yaml").write_text(GOOD + "hosts: {tier: gpu}\nvalues: {sync: {}}\n")
+    refusing = Judging(Rejected("host h", "check", "it needs more than our role has"))
+    hosts = cast(dict[str, Host], {"cpu": refusing, "gpu": refusing})
+    labels = {"cpu": {"tier": "cpu"}, "gpu": {"tier": "gpu"}}
+    found = await check_on_hosts(
+        check_catalogue(folder, labels, SUPPORTED), hosts, labels, "ours000000", "mrg"
+    )
+    [problem] = found.problems
+    assert not found.well
+    assert str(problem).endswith(
+        "big.yaml:15:1: values: cannot be made on host gpu: it needs more than our role has"
+    )
+
+
+async def test_a_host_that_cannot_be_asked_is_a_warning(folder: Path) -> None:
+    """Ensures that a host which is away does not make a template wrong."""
+    away = Judging(Unreachable("host h", "check", "no answer within 30 s"))
+    found = check_catalogue(folder, {"h": {}}, SUPPORTED)
+    found = await check_on_hosts(found, cast(dict[str, Host], {"h": away}), {"h": {}}, "ours000000", "mrg")
+    assert found.well
+    assert "host h cannot be asked" in str(found.warnings[-1])
+    assert "no answer within 30 s" in str(found.warnings[-1])
+
+
+def test_without_settings_no_host_can_be_asked(folder: Path) -> None:
+    """Ensures that it is told what is missing."""
+    done = check("--hosts", str(folder))
+    assert done.returncode == 2
+    assert "MOORAGE_CONTROL_PLANE__URL" in done.stderr
