@@ -223,6 +223,17 @@ class HostNetworks:
 
 
 @dataclass(frozen=True)
+class Health:
+    """What is wrong with a vCluster that was ready, in words; "" if nothing is, or nobody can tell.
+
+    `since` is by the host's clock, where the host knows.
+    """
+
+    wrong: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Ending:
     """What is still there of what has to end, and what was ended by force just now: in words, one each."""
 
@@ -334,6 +345,10 @@ class Host(Protocol):
 
     async def startup(self, namespace: str, release: str) -> Startup:
         """How far its start is. NotFound if there is no such release."""
+        ...
+
+    async def health(self, namespace: str, release: str) -> Health:
+        """Whether a vCluster that was ready still runs and answers, and has all that it was made with."""
         ...
 
     async def volumes(self, namespace: str, release: str) -> list[str]:

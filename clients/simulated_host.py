@@ -17,6 +17,7 @@ from clients.host import (
     LABEL_POD_SECURITY,
     Chart,
     Ending,
+    Health,
     HostNetworks,
     Kubeconfig,
     Manifest,
@@ -183,6 +184,20 @@ class SimulatedHost:
     async def startup(self, namespace: str, release: str) -> Startup:
         path = _path(namespace, "releases", release, "startup")
         return await self._ask(_STARTUP, "GET", path, f"read the start of release {release}")
+
+    async def health(self, namespace: str, release: str) -> Health:
+        """What a look at its start says, and whether its Secret is there."""
+        if await self.get_namespace(namespace) is None:
+            return Health("its namespace is gone")
+        try:
+            startup = await self.startup(namespace, release)
+        except NotFound:
+            return Health("its Helm release is gone")
+        if not startup.ready:
+            return Health(f"its vCluster does not run: waiting for {startup.waiting_for}")
+        if await self.kubeconfig(namespace, release) is None:
+            return Health(f"the Secret vc-{release} with its kubeconfig is gone")
+        return Health()
 
     async def volumes(self, namespace: str, release: str) -> list[str]:
         path = _path(namespace, "releases", release, "volumes")

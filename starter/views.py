@@ -71,6 +71,13 @@ class CertificateView(Frozen):
     systems: tuple[SystemView, ...]
 
 
+class Unwell(Frozen):
+    """What is wrong with an environment that was ready, and since when that is known."""
+
+    what: str
+    since: datetime | None = None
+
+
 class EnvironmentView(Frozen):
     """How an environment stands."""
 
@@ -101,6 +108,9 @@ class EnvironmentView(Frozen):
     certificate: CertificateView | None = None
     trail: tuple[TrailEntry, ...] = ()
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
+    unwell: Unwell | None = Field(
+        default=None, description="what its host says is wrong with it, though it was ready; null if nothing"
+    )
 
 
 class EnvironmentRow(Frozen):

@@ -1,7 +1,8 @@
 """A host cluster that is a real Kubernetes: namespaces and kubeconfigs.
 
 Releases are in `releases`, what is applied is in `applying`, PersistentVolumes are in `volumes`, addresses in
-`networks`, what is tried without being made in `rehearsing`, and what is ended by force in `forcing`.
+`networks`, what is tried without being made in `rehearsing`, what is ended by force in `forcing`, and
+what becomes of vClusters that were ready in `health`.
 """
 
 import base64
@@ -20,6 +21,7 @@ from clients.kubernetes.access import Access
 from clients.kubernetes.api import Api
 from clients.kubernetes.applying import Applying
 from clients.kubernetes.forcing import Forcing
+from clients.kubernetes.health import HealthOf
 from clients.kubernetes.networks import Networks
 from clients.kubernetes.rehearsing import Rehearsing
 from clients.kubernetes.releases import Releases
@@ -36,7 +38,7 @@ OLDEST_MINOR = 30
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
-class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing):
+class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing, HealthOf):
     """A `clients.host.Host`. It is not connected before the first call."""
 
     def __init__(

@@ -72,6 +72,25 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
                 "resourceNames": [f"vc-{release}"],
                 "verbs": ["get"],
             },
+            # It says whether the vCluster is well. By name, and nothing that holds a secret.
+            {
+                "apiGroups": ["apps"],
+                "resources": ["statefulsets", "deployments"],
+                "resourceNames": [release],
+                "verbs": ["get"],
+            },
+            {
+                "apiGroups": [""],
+                "resources": ["persistentvolumeclaims"],
+                "resourceNames": [f"data-{release}-0"],
+                "verbs": ["get"],
+            },
+            {
+                "apiGroups": [""],
+                "resources": ["resourcequotas"],
+                "resourceNames": ["moorage"],
+                "verbs": ["get"],
+            },
         ]
         role = {"apiVersion": _RBAC, "kind": "Role", "metadata": {"name": KUBECONFIG_ROLE}, "rules": rules}
         api = {"kind": "ServiceAccount", "namespace": namespace, "name": name}

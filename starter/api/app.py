@@ -24,6 +24,7 @@ from starter.catalogue import load_catalogue
 from starter.cursors import Cursors
 from starter.fitting import Fitting
 from starter.freezing import Freezer
+from starter.health import Healths
 from starter.people import PeopleDirectory
 from starter.placing import Placing
 from starter.reading import Reader
@@ -73,6 +74,7 @@ def create_app(
         tokens=Reloaded(tokens_file, load_tokens),
         people=people,
         hosts=hosts,
+        healths=Healths(hosts),
         fitting=fitting,
         placing=Placing(house, fitting, reservations),
         reservations=reservations,
@@ -90,6 +92,7 @@ def create_app(
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
         parts.watches.stop()
+        parts.healths.stop()
 
     app = _Api(
         title="Moorage",

@@ -25,7 +25,15 @@ from starter.people import check_people
 from starter.reading import Standing
 from starter.security import note_object
 from starter.updates import JustClosed, NoPlace
-from starter.views import Done, DoneKind, EnvironmentPage, EnvironmentView, view_of_status
+from starter.views import (
+    USABLE_PHASES,
+    Done,
+    DoneKind,
+    EnvironmentPage,
+    EnvironmentView,
+    Unwell,
+    view_of_status,
+)
 
 router = APIRouter(tags=["environments"])
 _log = structlog.get_logger(__name__)
@@ -129,7 +137,13 @@ async def list_of_environments(
 async def show_environment(name: str, parts: TheParts, principal: Asking) -> EnvironmentView:
     """How an environment stands, or how its last life ended."""
     standing = await parts.environment(name, principal, Verb.SHOW)
-    return _beside_catalogue(standing, parts.catalogue.current())
+    view = _beside_catalogue(standing, parts.catalogue.current())
+    if standing.ended or standing.status is None or view.phase not in USABLE_PHASES:
+        return view
+    health = await parts.healths.look(standing.status.environment)
+    if not health.wrong:
+        return view
+    return view.model_copy(update={"unwell": Unwell(what=health.wrong, since=health.since)})
 
 
 @router.delete("/environments/{name}", status_code=HTTPStatus.ACCEPTED)

@@ -21,6 +21,7 @@ from starter.catalogue import Catalogue
 from starter.cursors import Cursors
 from starter.fitting import Fitting
 from starter.freezing import Freezer
+from starter.health import Healths
 from starter.people import PeopleDirectory
 from starter.placing import Placing
 from starter.reading import Reader, Standing
@@ -44,6 +45,7 @@ class Parts:
     tokens: Reloaded[Tokens]
     people: PeopleDirectory
     hosts: Mapping[str, Host]
+    healths: Healths
     fitting: Fitting
     placing: Placing
     reservations: Reservations

@@ -114,6 +114,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     rows = [
         ("name", view.name),
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
+        ("but", _unwell(view)),
         ("owner", f"{view.owner} ({view.team})"),
         ("with", ", ".join(view.collaborators)),
         ("template", view.template + version),
@@ -138,6 +139,13 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     if view.certificate:
         print_line()
         print_certificate(view.certificate)
+
+
+def _unwell(view: EnvironmentView) -> str:
+    """What is wrong with one that was ready."""
+    if view.unwell is None:
+        return ""
+    return view.unwell.what + (f", since {clock(view.unwell.since)}" if view.unwell.since else "")
 
 
 def print_history(history: "HistoryView") -> None:

@@ -1,0 +1,121 @@
+"""Whether environments that are ready are well: who is asked, how often, and what is told of when."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from clients.errors import Denied, Unreachable
+from clients.host import Health, Host, Namespace
+from contracts.environment import Environment
+from starter import health
+from starter.health import Healths
+from tests.starter.test_fitting import environment
+
+AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+class Showing:
+    """A host that shows what it is told, counts, and may take its time."""
+
+    def __init__(self, shown: Health | Exception) -> None:
+        self.shown = shown
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.labels: Mapping[str, str] | None = None
+
+    async def get_namespace(self, name: str) -> Namespace | None:
+        return Namespace(name, "u", labels=self.labels or environment().mark.labels)
+
+    async def health(self, *_: str) -> Health:
+        self.asked += 1
+        await self.may_answer.wait()
+        if isinstance(self.shown, Exception):
+            raise self.shown
+        return self.shown
+
+
+def healths(
+    host: Showing, monkeypatch: pytest.MonkeyPatch, *, fresh: float = 0
+) -> tuple[Healths, Environment]:
+    monkeypatch.setattr(health, "FRESH_SECONDS", fresh)
+    return Healths(cast(dict[str, Host], {"main": host})), environment()
+
+
+async def test_what_is_wrong_is_told_with_when_it_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the moment stays while the same is wrong, the host's own comes first, and it passes."""
+    host = Showing(Health("no pod of its StatefulSet is ready"))
+    all_of_them, one = healths(host, monkeypatch)
+    first = await all_of_them.look(one)
+    again = await all_of_them.look(one)
+    assert first.wrong == "no pod of its StatefulSet is ready"
+    assert first.since is not None
+    assert again == first
+    host.shown = Health("its namespace is being deleted", AT)
+    assert await all_of_them.look(one) == host.shown
+    host.shown = Health()
+    assert await all_of_them.look(one) == Health()
+
+
+@pytest.mark.parametrize(
+    ("shown", "wrong"),
+    [
+        (Unreachable("host", "read", "no route"), "its host main does not answer"),
+        (Denied("host", "read", "no right"), ""),
+        (Health(), ""),
+    ],
+)
+async def test_a_host_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, shown: Health | Exception, wrong: str
+) -> None:
+    """Ensures that a host which is away is told, and rights that are missing hide nothing else."""
+    all_of_them, one = healths(Showing(shown), monkeypatch)
+    assert (await all_of_them.look(one)).wrong == wrong
+
+
+async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that what is well there is not taken for ours."""
+    host = Showing(Health())
+    host.labels = {"team": "red"}
+    all_of_them, one = healths(host, monkeypatch)
+    assert (await all_of_them.look(one)).wrong == "its namespace is somebody else's"
+
+
+async def test_many_who_look_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a host is asked once for all who look at the same time, and for a while after."""
+    host = Showing(Health())
+    all_of_them, one = healths(host, monkeypatch, fresh=3600)
+    await asyncio.gather(*(all_of_them.look(one) for _ in range(20)))
+    await all_of_them.look(one)
+    assert host.asked == 1
+
+
+async def test_a_slow_host_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that what it says late is told to the next who looks."""
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01)
+    host = Showing(Health("its quota is gone"))
+    host.may_answer.clear()
+    all_of_them, one = healths(host, monkeypatch, fresh=3600)
+    assert await all_of_them.look(one) == Health()
+    host.may_answer.set()
+    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.asking)])
+    assert (await all_of_them.look(one)).wrong == "its quota is gone"
+    assert host.asked == 1
+
+
+async def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that what was known of lives that are long gone takes no room for ever."""
+    monkeypatch.setattr(health, "KEPT", 2)
+    all_of_them, one = healths(Showing(Health()), monkeypatch)
+    for number in range(5):
+        mark = one.mark.model_copy(update={"life": f"{number:020x}"})
+        await all_of_them.look(cast(Any, one).model_copy(update={"mark": mark}))
+    assert len(all_of_them._known) == 2
+
+
+async def test_a_host_that_the_api_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that nothing is said of it."""
+    assert await Healths({}).look(environment()) == Health()
