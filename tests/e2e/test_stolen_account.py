@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,21 @@ def may_give_up_volumes(cluster: Cluster) -> Iterator[None]:
     cluster.run("delete", *binding)
 
 
+#: The one change of a volume, and others beside it.
+DELETE = {"persistentVolumeReclaimPolicy": "Delete"}
+MORE: list[dict[str, Any]] = [
+    {"spec": {**DELETE, "capacity": {"storage": "2Mi"}}},
+    {"spec": {**DELETE, "accessModes": ["ReadWriteMany"]}},
+    {"spec": {**DELETE, "mountOptions": ["x"]}},
+    {"spec": {**DELETE, "storageClassName": "x"}},
+    {"spec": {**DELETE, "claimRef": {"name": "other"}}},
+    {"spec": DELETE, "metadata": {"labels": {"a": "b"}}},
+    {"spec": DELETE, "metadata": {"annotations": {"a": "b"}}},
+    {"spec": DELETE, "metadata": {"finalizers": ["example.com/held"]}},
+    {"spec": {"persistentVolumeReclaimPolicy": "Recycle"}},
+]
+
+
 @pytest.mark.parametrize(
     ("namespace", "may"),
     [("mrg-one", True), ("production", False), ("mrgx-one", False), ("not-mrg-one", False)],
@@ -48,11 +64,13 @@ def test_a_volume_of_others_is_kept(
     worker, name = cluster.kubeconfig_of("moorage-worker", tmp_path), unique("volume")
     unclaimed_volume(cluster, name, namespace, policy="Retain", until="Released")
     try:
-        policy = '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}'
-        patch = ("patch", "persistentvolume", name, "--dry-run=server", "-p", policy)
-        done = cluster.attempt(*patch, kubeconfig=worker)
+        patch = ("patch", "persistentvolume", name, "--dry-run=server", "--type=merge", "-p")
+        done = cluster.attempt(*patch, json.dumps({"spec": DELETE}), kubeconfig=worker)
+        more = [cluster.attempt(*patch, json.dumps(change), kubeconfig=worker) for change in MORE]
     finally:
         cluster.run("delete", "persistentvolume", name)
+    for change, tried in zip(MORE, more, strict=True):
+        assert tried.returncode != 0, f"of a volume {change} could be changed"
     if may:
         assert done.returncode == 0, done.stderr
     else:
