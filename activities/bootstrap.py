@@ -12,7 +12,7 @@ import yaml
 
 from activities.errors import NotAccepted
 from clients.documents import NotLikeKubernetes, read_all_yaml
-from clients.errors import MAX_DETAIL
+from clients.errors import CUT
 from clients.host import Manifest
 from contracts.environment import System
 
@@ -79,10 +79,11 @@ class Bootstrap:
     def hide(self, text: str) -> str:
         """`text` without any longer word that is in the manifest: an API server may quote what it refuses.
 
-        A text that was cut to size loses its last word, which may be the beginning of one.
+        A text that was cut loses the words around the cut, each of which may be a piece of one.
         """
-        if len(text) >= MAX_DETAIL:
-            text = f"{text.rpartition(' ')[0]} {HIDDEN}"
+        if CUT in text:
+            head, _, tail = text.partition(CUT)
+            text = f"{head.rpartition(' ')[0]} {HIDDEN} {tail.partition(' ')[2]}".strip()
         for word in sorted(set(_words(self._manifests)), key=len, reverse=True):
             text = text.replace(word, HIDDEN)
         return text

@@ -5,6 +5,7 @@ Loaded ones are kept, a few, because a chart is large and every environment of a
 
 import asyncio
 import importlib
+import re
 import tempfile
 from collections import OrderedDict, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,16 @@ PATIENCE = timedelta(seconds=30)
 #: How long a failure is the answer for all who ask: it spares a repository that is down the many steps that
 #: try again, and costs hardly anything once it is back.
 REMEMBERED = timedelta(seconds=10)
+
+
+#: What Helm says, word for word, of a chart that a repository or a registry does not have.
+_NO_SUCH_CHART = re.compile(
+    r"no chart (version|name) found|chart \"[^\"]*\" (version|matching) .*not found in|improper constraint"
+    r"|FetchReference\" on source: \S+: not found$|\b(MANIFEST|NAME)_UNKNOWN\b"
+)
+#: And where it would have had to say who it is: charts are to be had without that. Docker Hub and others
+#: answer so as well for what they do not have.
+_LOGIN = re.compile(r"status code 40[13]\b|: 40[13] (Unauthorized|Forbidden)|credential not found")
 
 
 def sdk() -> ModuleType:
@@ -162,9 +173,11 @@ def _read(chart: Chart, path: Path) -> "Any | _NotHad":
 
 def _not_pulled(chart: Chart, text: str) -> _NotHad:
     """Why a repository did not give a chart: it has none such, or it could not be asked."""
-    unknown = ("not found", "no chart version", "no chart name", "MANIFEST_UNKNOWN", "improper constraint")
-    if any(words in text for words in unknown) and "no such host" not in text:
+    if _NO_SUCH_CHART.search(text):
         detail = f"{chart.repository} has no version {chart.version} of the chart {chart.name}"
+        return _NotHad(Rejected, detail)
+    if _LOGIN.search(text):
+        detail = f"{chart.repository} wants a login, or has no chart {chart.name}: {text}"
         return _NotHad(Rejected, detail)
     return _NotHad(Unreachable, f"the chart repository {chart.repository}: {text}")
 

@@ -23,6 +23,22 @@ from datetime import timedelta
 MAX_DETAIL = 300
 
 
+#: Where something was left out of a text.
+CUT = " … "
+
+
+def shorten(text: str, limit: int) -> str:
+    """Give the text in one line of at most `limit` characters, without its middle where it is longer.
+
+    The beginning says what failed, the end why: errors that wrap others have their cause last.
+    """
+    text = " ".join(text.split())
+    if len(text) <= limit:
+        return text
+    head = (limit - len(CUT)) // 3
+    return f"{text[:head].rstrip()}{CUT}{text[len(text) - (limit - len(CUT) - head) :].lstrip()}"
+
+
 class ClientError(Exception):
     """One failed call: which system, which operation, and what the system said.
 
@@ -36,7 +52,7 @@ class ClientError(Exception):
     def __init__(self, system: str, operation: str, detail: str, *, ambiguous: bool = False) -> None:
         self.system = system
         self.operation = operation
-        self.detail = " ".join(detail.split())[:MAX_DETAIL]
+        self.detail = shorten(detail, MAX_DETAIL)
         self.ambiguous = ambiguous
         super().__init__(f"{system}: {operation}: {self.detail}")
 

@@ -23,8 +23,8 @@ from clients.errors import (
 )
 from clients.host import Chart
 from clients.kubernetes.access import Access
-from clients.kubernetes.api import missing_right
 from clients.kubernetes.kubeconfig import Unusable
+from clients.kubernetes.refusals import is_about_the_account, is_passing, is_policy, missing_right
 from clients.lateness import lateness, require_time
 
 _T = TypeVar("_T")
@@ -166,7 +166,7 @@ class HelmSdk:
 
 #: What Helm says when a release of that name is there, in any status.
 _TAKEN = re.compile(r"cannot re-?use a name|already exists")
-_REFUSED = re.compile(r"is forbidden|denied the request|is invalid|Invalid value|cannot be imported into")
+_REFUSED = re.compile(r"is forbidden|is invalid|Invalid value|cannot be imported into")
 #: The connection was never made, so nothing was asked for.
 _NOT_CONNECTED = re.compile(r"connection refused|no such host|no route to host|i/o timeout.*dial|dial tcp")
 _CUT = re.compile(r"EOF|connection reset|broken pipe|timeout|deadline exceeded|http2: |TLS handshake")
@@ -184,15 +184,22 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
         or "specifications of the schema" in text
     ):
         return Rejected(system, operation, schema_problem(str(error)))
+    if is_policy(text):
+        return Rejected(system, operation, text, ambiguous=True)
     if missing := missing_right(text):
         return Denied(system, operation, missing, ambiguous=True)
+    if is_about_the_account(text):
+        return Denied(system, operation, text, ambiguous=True)
+    if "webhook" in text and is_passing(text):
+        # Before the words of connections: it is the API server that could not reach something.
+        return ServerFailed(system, operation, text, status=500)
     if _UNAUTHORIZED.search(text):
         return Denied(system, operation, text)
     if 'namespaces "' in text and "not found" in text:
         return NotFound(system, operation, text)
     if "cannot reuse a name" in text or _TAKEN.search(text):
         return AlreadyExists(system, operation, text)
-    if _REFUSED.search(text):
+    if _REFUSED.search(text) and not is_passing(text):
         return Rejected(system, operation, text, ambiguous=True)
     if isinstance(error, helm.HelmKubeError) and _NOT_CONNECTED.search(text):
         return Unreachable(system, operation, text)

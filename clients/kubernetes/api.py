@@ -7,7 +7,6 @@ and buy nothing here. It never retries, but for a credential that has run out.
 import asyncio
 import contextlib
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,13 @@ from clients.errors import (
 from clients.http import retry_after
 from clients.kubernetes.access import Access
 from clients.kubernetes.kubeconfig import Unusable
+from clients.kubernetes.refusals import (
+    is_about_the_account,
+    is_modified,
+    is_passing,
+    is_policy,
+    missing_right,
+)
 from clients.lateness import require_time
 
 #: Time to get a connection: an API server that does not even accept one within this is down.
@@ -44,15 +50,12 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 #: Objects of a list in one answer: namespaces of environments hold fewer.
 PAGE = 500
+#: Tries of a call that others are changing the object under; the API server itself gives a patch five.
+MODIFIED_TRIES = 3
 
 _SAFE_METHODS = frozenset({"GET"})
-_FORBIDDEN = re.compile(
-    r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)"'
-    r' in API group "(?P<group>[^"]*)"'
-    r'(?: in the namespace "(?P<namespace>[^"]*)")?'
-)
-
 Object = Mapping[str, Any]
+_Sent = tuple[str, str, str, Mapping[str, str] | None, Object | None, str, str]
 
 
 class Api:
@@ -95,17 +98,10 @@ class Api:
     ) -> dict[str, Any]:
         """Make one call and return the object of a 2xx; raise a `ClientError` for all else."""
         sent = (method, path, operation, query, body, accept, content)
-        status, headers, text = await self._send(*sent)
-        if status == 401 and await self._reload(operation):
-            status, headers, text = await self._send(*sent)
-        if status == 401 or (status == 403 and missing_right(text.replace('\\"', '"'))):
-            await self.require_started(operation)
-            # It may have become ready in between, and nothing was done yet.
-            status, headers, text = await self._send(*sent)
-        try:
-            document = json.loads(text) if text.strip() else {}
-        except ValueError:
-            document = None
+        for _ in range(MODIFIED_TRIES):
+            status, headers, document, message = await self._answered(sent)
+            if status != 409 or not is_modified(message):
+                break
         if not 200 <= status < 300:
             raise self._failure(method, operation, status, headers, document)
         if not isinstance(document, dict):
@@ -114,6 +110,18 @@ class Api:
         with contextlib.suppress(ValueError):
             self._ahead = parsedate_to_datetime(headers.get("Date", "")) - datetime.now(UTC)
         return document
+
+    async def _answered(self, sent: "_Sent") -> tuple[int, Mapping[str, str], Any, str]:
+        """Make the call with credentials that are good: status, headers, document and its message."""
+        operation = sent[2]
+        status, headers, document, message = _read(await self._send(*sent))
+        if status == 401 and not is_policy(message) and await self._reload(operation):
+            status, headers, document, message = _read(await self._send(*sent))
+        if not is_policy(message) and (status == 401 or (status == 403 and missing_right(message))):
+            await self.require_started(operation)
+            # It may have become ready in between, and nothing was done yet.
+            status, headers, document, message = _read(await self._send(*sent))
+        return status, headers, document, message
 
     async def require_started(self, operation: str) -> None:
         """Return if it is ready. One that has only just started refuses everybody: it knows nobody yet."""
@@ -134,12 +142,22 @@ class Api:
     async def list(
         self, path: str, operation: str, *, labels: str = "", metadata_only: bool = False
     ) -> Sequence[Object]:
-        """All objects at `path`; with `metadata_only` nothing but their metadata."""
+        """All objects at `path`; with `metadata_only` nothing but their metadata.
+
+        A list whose next page has expired is read again from its beginning, then in one piece.
+        """
         items: list[Object] = []
-        query = {"limit": str(PAGE), **({"labelSelector": labels} if labels else {})}
+        chosen = {"labelSelector": labels} if labels else {}
+        query = {"limit": str(PAGE), **chosen}
+        accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
-            accept = METADATA_ONLY if metadata_only else "application/json"
-            body = await self.call("GET", path, operation, query=query, accept=accept)
+            try:
+                body = await self.call("GET", path, operation, query=query, accept=accept)
+            except _Expired:
+                if "limit" not in query:
+                    raise
+                items, query = [], dict(chosen)
+                continue
             items += body.get("items") or []
             following = (body.get("metadata") or {}).get("continue")
             if not following:
@@ -246,19 +264,49 @@ class Api:
         if status >= 500 or status == 408:
             ambiguous = method not in _SAFE_METHODS
             return ServerFailed(self.system, operation, detail, status=status, ambiguous=ambiguous)
+        if is_policy(message):
+            return Rejected(self.system, operation, detail)
         if status == 401:
             return Denied(self.system, operation, "401 it does not accept our credentials")
         if status == 403:
-            if missing := missing_right(message):
-                return Denied(self.system, operation, missing)
-            # Quotas, policies and namespaces that end refuse with 403 too, whoever asks.
-            kind = Rejected if _is_admission(message) else Denied
-            return kind(self.system, operation, detail)
+            return self._forbidden(operation, detail, message)
+        if status == 410:
+            return _Expired(self.system, operation, detail, status=status, ambiguous=False)
+        if status == 409 and is_modified(message):
+            return ServerFailed(self.system, operation, detail, status=status, ambiguous=False)
         if status == 404:
             return NotFound(self.system, operation, detail)
         if status == 409 and reason == "AlreadyExists":
             return AlreadyExists(self.system, operation, detail)
         return Rejected(self.system, operation, detail)
+
+    def _forbidden(self, operation: str, detail: str, message: str) -> ClientError:
+        """Tell a 403 for the account from one for what it asks for, which no credentials would change."""
+        if missing := missing_right(message):
+            return Denied(self.system, operation, missing)
+        if is_about_the_account(message):
+            return Denied(self.system, operation, detail)
+        if not message:
+            words = "403, and Kubernetes does not say so itself: a proxy before it may"
+            return Denied(self.system, operation, words)
+        if is_passing(message):
+            return ServerFailed(self.system, operation, detail, status=403, ambiguous=False)
+        # A quota, a limit, pod security, a namespace that ends: they refuse whoever asks.
+        return Rejected(self.system, operation, detail)
+
+
+class _Expired(ServerFailed):
+    """What was asked for is too old to be told: 410."""
+
+
+def _read(answer: tuple[int, Mapping[str, str], str]) -> tuple[int, Mapping[str, str], Any, str]:
+    """Give the answer with its document, None if it is no JSON, and the message in it."""
+    status, headers, text = answer
+    try:
+        document = json.loads(text) if text.strip() else {}
+    except ValueError:
+        document = None
+    return status, headers, document, str((document if isinstance(document, dict) else {}).get("message", ""))
 
 
 async def _close_later(client: ApiClient, patience: timedelta) -> None:
@@ -266,26 +314,3 @@ async def _close_later(client: ApiClient, patience: timedelta) -> None:
         await asyncio.sleep(patience.total_seconds())
     finally:
         await client.close()  # type: ignore[no-untyped-call]
-
-
-def missing_right(message: str) -> str:
-    """Which right is missing, in words, from the API server's own; "" if it is not about rights."""
-    found = _FORBIDDEN.search(message)
-    if found is None:
-        return ""
-    resource = ".".join(part for part in (found["resource"], found["group"]) if part)
-    where = f"in the namespace {found['namespace']}" if found["namespace"] else "in the whole cluster"
-    return f"the account {found['user']} lacks the right to {found['verb']} {resource} {where}"
-
-
-def _is_admission(message: str) -> bool:
-    return any(
-        words in message
-        for words in (
-            "exceeded quota",
-            "failed quota",
-            "PodSecurity",
-            "being terminated",
-            "ValidatingAdmission",
-        )
-    )

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from clients.errors import shorten
 from clients.host import Startup
+from clients.kubernetes.refusals import is_denial
 from clients.kubernetes.times import time_of
 
 Object = Mapping[str, Any]
@@ -88,9 +90,9 @@ def _without_pod(seen: Seen) -> Startup:
     last = max(refusals, key=lambda event: _last_seen(event) or seen.at)
     words = f"pod not admitted: {_why_refused(str(last.get('message', '')))}"
     made = min(_made(each) or seen.at for each in seen.controllers)
-    return Startup(
-        ready=False, waiting_for=words, failed=words if seen.at - made >= REFUSAL_PATIENCE else None
-    )
+    # Only a denial is final: controllers try again, and most of what hinders them passes.
+    is_final = is_denial(str(last.get("message", ""))) and seen.at - made >= REFUSAL_PATIENCE
+    return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
 
 
 def _of_pod(pod: Object, seen: Seen) -> Startup:
@@ -188,8 +190,7 @@ def _why_refused(message: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split()).rstrip(".")
-    return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}…"
+    return shorten(text, MAX_WORDS).rstrip(".")
 
 
 def _at(node: Any, key: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from activities import cluster_import
 from activities.bootstrap import LARGE, Bootstrap
 from activities.cluster_import import ClusterImport
 from activities.errors import NotAccepted
-from clients.errors import MAX_DETAIL, Rejected
+from clients.errors import CUT, Rejected
 from clients.host import Kubeconfig, Manifest
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput
@@ -259,6 +259,9 @@ def test_a_manifest_shows_nothing_of_itself() -> None:
 def test_words_of_a_manifest_are_hidden_also_where_a_text_was_cut() -> None:
     bootstrap = Bootstrap(yaml.safe_dump(a_manifest(stringData={"certificate": f"BEGIN\n{SECRET}\nEND"})))
     assert bootstrap.hide(f"invalid: BEGIN {SECRET} END") == "invalid: BEGIN (hidden) END"
-    cut = f"{'x' * (MAX_DETAIL - 21)} {SECRET}"[:MAX_DETAIL]
-    assert SECRET[:4] in cut
-    assert SECRET[:4] not in bootstrap.hide(cut)
+    half = len(SECRET) // 2
+    for cut in (f"invalid: {SECRET[:half]}{CUT}the end", f"invalid: x{CUT}{SECRET[half:]} the end"):
+        hidden = bootstrap.hide(cut)
+        assert SECRET[:half] not in hidden
+        assert SECRET[half:] not in hidden
+        assert hidden == "invalid: (hidden) end" if SECRET[:half] in cut else "invalid: (hidden) the end"

@@ -10,7 +10,7 @@ from pathlib import Path
 import helm_python
 import pytest
 
-from clients.charts import Charts
+from clients.charts import Charts, _not_pulled
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Unreachable
 from clients.helm import schema_problem, understood, unknown_kubernetes
 from clients.host import Chart
@@ -156,3 +156,50 @@ def test_errors_of_helm(error: Exception, kind: type[Exception], ambiguous: bool
     found = understood("h", "install release x", error)
     assert type(found) is kind
     assert found.ambiguous is ambiguous
+
+
+FETCH = 'failed to perform "FetchReference" on source: '
+MANIFEST = 'GET "https://r.example/v2/charts/dock/manifests/0.36.0": '
+INDEX = (
+    'looks like "https://r.example/charts" is not a valid chart repository '
+    "or cannot be reached: failed to fetch "
+    "https://r.example/charts/index.yaml : "
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        (f"{FETCH}r.example/charts/dock:0.36.0: not found", Rejected, "has no version 0.36.0"),
+        (
+            'chart "dock" version "0.36.0" not found in https://r.example repository',
+            Rejected,
+            "has no version",
+        ),
+        ("no chart version found for dock-0.36.0", Rejected, "has no version"),
+        (f"{FETCH}{MANIFEST}basic credential not found", Rejected, "wants a login"),
+        (
+            f"{FETCH}{MANIFEST}response status code 401: unauthorized: authentication required",
+            Rejected,
+            "wants a login",
+        ),
+        (f"{FETCH}{MANIFEST}response status code 401: unauthorized: project not found", Rejected, "a login"),
+        (f"{FETCH}{MANIFEST}response status code 403: denied: requested access is denied", Rejected, "login"),
+        (f"{INDEX}401 Unauthorized", Rejected, "wants a login"),
+        (f"{INDEX}404 Not Found", Unreachable, "404 Not Found"),
+        (f"{INDEX}503 Service Unavailable", Unreachable, "503"),
+        (f"{FETCH}{MANIFEST}response status code 500: Internal Server Error", Unreachable, "code 500"),
+        (f"{FETCH}{MANIFEST}response status code 429: toomanyrequests: rate limit", Unreachable, "429"),
+        (f"{FETCH}{MANIFEST}response status code 503: upstream not found", Unreachable, "503"),
+        (
+            f'{FETCH}Get "https://r.example/x": dial tcp: lookup r.example: no such host',
+            Unreachable,
+            "no such",
+        ),
+    ],
+)
+def test_why_a_chart_was_not_pulled_is_told_for_what_it_is(text: str, kind: type, told: str) -> None:
+    """Ensures that a refused login is no missing version; the texts are those of Helm 4.2."""
+    found = _not_pulled(Chart("oci://r.example/charts", "dock", "0.36.0"), text)
+    assert found.kind is kind
+    assert told in found.detail

@@ -98,7 +98,11 @@ def test_yaml_is_read_as_kubernetes_reads_it(row: dict[str, Any]) -> None:
 
 
 @given(
-    st.recursive(st.text() | st.sampled_from(WORDS) | st.booleans() | st.integers(), st.lists, max_leaves=5)
+    st.recursive(
+        st.text() | st.sampled_from(WORDS) | st.booleans() | st.integers(-(2**63), 2**64 - 1),
+        st.lists,
+        max_leaves=5,
+    )
 )
 def test_what_is_written_is_read_as_it_was(content: Any) -> None:
     """Ensures that no text becomes a number, a truth or nothing: neither here nor in kubectl."""

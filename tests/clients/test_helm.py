@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from clients.charts import THREADS, Charts
-from clients.errors import Denied, TooLate, Unreachable
-from clients.helm import HelmSdk
+from clients.errors import AlreadyExists, ClientError, Denied, Rejected, ServerFailed, TooLate, Unreachable
+from clients.helm import HelmSdk, understood
 from clients.host import Chart
 from clients.kubernetes.access import Access
 from clients.lateness import begin_nothing_once
@@ -144,3 +144,51 @@ async def test_a_chart_repository_that_hangs_holds_up_no_uninstall(silent: str, 
             each.cancel()
         await asyncio.wait(waiting)
         await charts.close()
+
+
+#: As Helm 4.2 hands on what API servers say.
+PREFIX = "create: failed to create: "
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (f'{PREFIX}admission webhook "p.example" denied the request: Unauthorized registry', Rejected),
+        (
+            f"{PREFIX}pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with "
+            "binding 'b' denied request: no",
+            Rejected,
+        ),
+        (f'{PREFIX}pods "x" is forbidden: maximum cpu usage per Container is 1, but limit is 2', Rejected),
+        (f'{PREFIX}services "x" is forbidden: exceeded quota: moorage, requested: services=1', Rejected),
+        (f'{PREFIX}roles "x" is forbidden: User "a" cannot create resource "roles" in API group ""', Denied),
+        (
+            f'{PREFIX}roles "x" is forbidden: user "a" (groups=["b"]) is attempting '
+            "to grant RBAC permissions not "
+            "currently held",
+            Denied,
+        ),
+        (f"{PREFIX}Unauthorized", Denied),
+        (
+            f'{PREFIX}Internal error occurred: failed calling webhook "x": failed to call webhook: Post '
+            '"https://x.y.svc:443/?timeout=10s": dial tcp 10.0.0.1:443: connect: connection refused',
+            ServerFailed,
+        ),
+        (
+            f'{PREFIX}Internal error occurred: failed calling webhook "x": Post '
+            '"https://x": context deadline exceeded',
+            ServerFailed,
+        ),
+        (
+            f'{PREFIX}secrets "x" is forbidden: status unknown for quota: moorage, resources: secrets',
+            ServerFailed,
+        ),
+        (f"{PREFIX}etcdserver: leader changed", ServerFailed),
+        (f'{PREFIX}Operation cannot be fulfilled on secrets "x": the object has been modified', ServerFailed),
+        ("cannot re-use a name that is still in use", AlreadyExists),
+    ],
+)
+def test_what_helm_says_is_told_for_what_it_is(text: str, kind: type[ClientError]) -> None:
+    """Ensures that nobody renews credentials for a policy, and that what passes is tried again."""
+    error = understood("host cluster h", "install release x", RuntimeError(text))
+    assert type(error) is kind

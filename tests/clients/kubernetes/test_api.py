@@ -25,7 +25,8 @@ from clients.errors import (
     Unreachable,
 )
 from clients.kubernetes.access import Access
-from clients.kubernetes.api import APPLY, Api, missing_right
+from clients.kubernetes.api import APPLY, Api
+from clients.kubernetes.refusals import missing_right
 from clients.lateness import begin_nothing_once
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
@@ -37,6 +38,20 @@ FORBIDDEN = (
 )
 QUOTA = (
     'services "x" is forbidden: exceeded quota: moorage, requested: services.nodeports=1, used: 1, limited: 1'
+)
+LIMITS = 'pods "x" is forbidden: maximum cpu usage per Container is 1, but limit is 2'
+WEBHOOK = 'admission webhook "policy.example" denied the request: Unauthorized registry'
+POLICY = "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"
+GRANTS = (
+    'roles.rbac.authorization.k8s.io "x" is forbidden: user "a" (groups=["b"]) is attempting to grant RBAC '
+    'permissions not currently held:\n{APIGroups:[""], Resources:["pods"], Verbs:["get"]}'
+)
+UNREADY = 'pods "x" is forbidden: not yet ready to handle request'
+NO_COUNT = 'pods "x" is forbidden: status unknown for quota: moorage, resources: pods'
+MODIFIED = (
+    'Operation cannot be fulfilled on resourcequotas "moorage": the object '
+    "has been modified; please apply your "
+    "changes to the latest version and try again"
 )
 ENDING = "unable to create new content in namespace x because it is being terminated"
 
@@ -98,6 +113,17 @@ async def test_call(api: Api, server: tuple[Server, int]) -> None:
         (status(403, QUOTA, "Forbidden"), Rejected, "exceeded quota", False),
         (status(403, ENDING, "Forbidden"), Rejected, "being terminated", False),
         (status(422, "invalid", "Invalid"), Rejected, "invalid", False),
+        (status(403, LIMITS, "Forbidden"), Rejected, "maximum cpu usage", False),
+        (status(403, WEBHOOK, "Forbidden"), Rejected, 'webhook "policy.example"', False),
+        (status(401, WEBHOOK, "Unauthorized"), Rejected, 'webhook "policy.example"', False),
+        (status(401, POLICY, "Unauthorized"), Rejected, "ValidatingAdmissionPolicy 'p'", False),
+        (status(403, GRANTS, "Forbidden"), Denied, "not currently held", False),
+        (status(403, 'forbidden: User "a" cannot get path "/x"', "Forbidden"), Denied, "cannot get", False),
+        (status(403, UNREADY, "Forbidden"), ServerFailed, "not yet ready", False),
+        (status(403, NO_COUNT, "Forbidden"), ServerFailed, "status unknown", False),
+        (lambda _: web.Response(text="<html>no</html>", status=403), Denied, "a proxy before it may", False),
+        (status(409, MODIFIED, "Conflict"), ServerFailed, "has been modified", False),
+        (status(410, "too old", "Expired"), ServerFailed, "too old", False),
         (status(500, "etcd is gone"), ServerFailed, "etcd is gone", True),
         (lambda _: web.Response(text="<html>proxy</html>"), Unintelligible, "not JSON", True),
         (lambda _: web.Response(text="<html>proxy</html>", status=502), ServerFailed, "502", True),
@@ -110,7 +136,7 @@ async def test_refusals(
     server[0].answer = but_ready(answer)
     with pytest.raises(kind) as error:
         await api.call("POST", "/things", "make a thing", body={})
-    assert type(error.value) is kind
+    assert isinstance(error.value, kind)
     assert words in error.value.detail
     assert error.value.ambiguous is ambiguous
     with pytest.raises(kind) as error:
@@ -260,6 +286,37 @@ async def test_lists_are_read_to_their_end(api: Api, server: tuple[Server, int])
     server[0].answer = lambda request: web.json_response(pages[request.query.get("continue", "")])
     assert await api.list("/things", "list things", labels="a=b") == [1, 2, 3]
     assert {asked.query["labelSelector"] for asked in server[0].asked} == {"a=b"}
+
+
+async def test_a_list_that_expires_on_its_way_is_read_again(api: Api, server: tuple[Server, int]) -> None:
+    """Ensures that it is whole all the same: in pages, and then in one piece, which cannot expire."""
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        if "continue" in request.query:
+            return status(410, "The provided continue parameter is too old", "Expired")(request)
+        if "limit" in request.query:
+            return web.json_response({"items": [1, 2], "metadata": {"continue": "more"}})
+        return web.json_response({"items": [1, 2, 3], "metadata": {}})
+
+    server[0].answer = answer
+    assert await api.list("/things", "list things", labels="a=b") == [1, 2, 3]
+    assert {asked.query["labelSelector"] for asked in server[0].asked} == {"a=b"}
+    assert len(server[0].asked) == 3
+
+
+async def test_what_others_have_changed_meanwhile_is_tried_again(
+    api: Api, server: tuple[Server, int]
+) -> None:
+    refused = iter([True, True])
+    server[0].answer = lambda request: (
+        status(409, MODIFIED, "Conflict")(request) if next(refused, False) else web.json_response({"a": 1})
+    )
+    assert await api.call("POST", "/things", "make a thing", body={}) == {"a": 1}
+    server[0].answer = status(409, "Precondition failed: UID in precondition: a, UID in object meta: b")
+    server[0].asked.clear()
+    with pytest.raises(Rejected, match="Precondition failed"):
+        await api.call("DELETE", "/things", "delete a thing")
+    assert len(server[0].asked) == 1, "the UID is not one that trying again would change"
 
 
 def test_missing_right() -> None:

@@ -167,6 +167,81 @@ def test_refused_pod(age: timedelta, for_good: bool) -> None:
     assert (startup.failed is not None) is for_good
 
 
+POD = "create Pod mrg-a-0 in StatefulSet mrg-a failed error: "
+FORBIDDEN = f'{POD}pods "mrg-a-0" is forbidden: '
+#: As controllers and API servers were seen to give them, and as the code of their admission writes them.
+PASSING = [
+    f'{FORBIDDEN}error looking up service account mrg-a/vc-mrg-a: serviceaccount "vc-mrg-a" not found',
+    f"{FORBIDDEN}status unknown for quota: moorage, resources: limits.cpu,pods",
+    f"{FORBIDDEN}not yet ready to handle request",
+    f"{FORBIDDEN}User "
+    '"system:serviceaccount:kube-system:statefulset-controller" cannot create resource "pods"',
+    f'{POD}Internal error occurred: failed calling webhook "v.kyverno.svc": failed to call webhook: Post '
+    '"https://kyverno-svc.kyverno.svc:443/validate?timeout=10s": context deadline exceeded',
+    "Error creating: Internal error occurred: failed calling admission "
+    'webhook "sidecar-injector.istio.io": Post '
+    "https://istio-sidecar-injector.istio-system.svc:443/inject?timeout=30s: net/http: request canceled "
+    "(Client.Timeout exceeded while awaiting headers)",
+    f'{POD}Internal error occurred: failed calling webhook "x": failed to '
+    'call webhook: Post "https://x.y.svc": '
+    'no endpoints available for service "x"',
+    f"{POD}Internal error occurred: resource quota evaluation timed out",
+    f"{POD}etcdserver: leader changed",
+    f"{POD}etcdserver: request timed out",
+    f'{POD}Operation cannot be fulfilled on resourcequotas "moorage": the '
+    "object has been modified; please apply "
+    "your changes to the latest version and try again",
+    f"{POD}Timeout: request did not complete within requested timeout - context deadline exceeded",
+    f"{POD}The POST operation against Pod could not be completed at this time, please try again.",
+    f"{POD}the server is currently unable to handle the request",
+    f'{POD}Post "https://10.0.0.1:443/api/v1/namespaces/mrg-a/pods": dial '
+    "tcp 10.0.0.1:443: connection refused",
+    f'{POD}object is being deleted: pods "mrg-a-0" already exists',
+    f'{POD}pvc "data-mrg-a-0" is being deleted',
+    f'{POD}namespaces "mrg-a" not found',
+    f"{POD}words that nobody has seen yet",
+]
+DENIALS = [
+    QUOTA,
+    f"{FORBIDDEN}failed quota: moorage: must specify limits.cpu for: syncer; limits.memory for: syncer",
+    f"{FORBIDDEN}maximum cpu usage per Container is 1, but limit is 2",
+    f'{FORBIDDEN}violates PodSecurity "restricted:latest": '
+    'allowPrivilegeEscalation != false (container "syncer" '
+    "must set securityContext.allowPrivilegeEscalation=false)",
+    f"{FORBIDDEN}no PriorityClass with name high was found",
+    f"{FORBIDDEN}unable to validate against any security context constraint: []",
+    f"{FORBIDDEN}unable to create new content in namespace mrg-a because it is being terminated",
+    f"{FORBIDDEN}ValidatingAdmissionPolicy 'images' with binding 'images' "
+    "denied request: of our registry only",
+    f'{POD}admission webhook "validation.gatekeeper.sh" denied the request: [tags] timed out is no tag',
+    f'{POD}Pod "mrg-a-0" is invalid: spec.containers[0].resources.requests: Invalid value: "3": must be less '
+    "than or equal to cpu limit of 2",
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "for_good"),
+    [*((each, False) for each in PASSING), *((each, True) for each in DENIALS)],
+    ids=lambda value: value[-40:] if isinstance(value, str) else str(value),
+)
+def test_only_a_denial_ends_a_start(message: str, for_good: bool) -> None:
+    """Ensures that what passes is waited for, whatever Kubernetes calls it, and told meanwhile."""
+    startup = startup_of(
+        Seen(NOW, [controller(timedelta(minutes=2))], events=[event("mrg-a", "FailedCreate", message)])
+    )
+    assert startup.waiting_for.startswith("pod not admitted: ")
+    assert (startup.failed is not None) is for_good
+
+
+def test_a_long_reason_keeps_its_end() -> None:
+    """Ensures that the cause, which comes last in errors that wrap others, is told."""
+    message = f"failed to pull and unpack image: {'failed to resolve reference: ' * 20}unexpected status 503"
+    status = waiting("ImagePullBackOff", message)
+    startup = startup_of(Seen(NOW, [controller()], [pod(conditions=SCHEDULED, containerStatuses=[status])]))
+    assert "failed to pull and unpack image" in startup.waiting_for
+    assert startup.waiting_for.endswith("unexpected status 503")
+
+
 @pytest.mark.parametrize(
     ("storage_class", "reason", "message", "words"),
     [
