@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from contracts import search
 from contracts.base import Frozen
 from contracts.capacity import Limits
 from contracts.durations import format_duration, parse_duration
@@ -91,6 +92,8 @@ def plan(
         check(f"collaborators.{index}", lambda address=address: read_email(address))  # type: ignore[misc]
     if len(wish.collaborators) > MAX_COLLABORATORS:
         check("collaborators", _too_many)
+    else:
+        check("collaborators", lambda: _check_size(wish.collaborators, principal.email))
     check("host" if wish.host else "template", lambda: _check_host(wish.host, template, house))
     if problems or template is None:
         raise NotValid(problems)
@@ -170,6 +173,15 @@ def _read_ttl(text: str | None, template: Template | None) -> timedelta | None:
 
 def _too_many() -> None:
     raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
+
+
+def _check_size(collaborators: Sequence[str], owner: str) -> None:
+    size = search.size_of(sorted({address.lower() for address in collaborators} - {owner}))
+    if size > search.LARGEST_VALUE:
+        raise ValueError(
+            f"their addresses are too long together: {size} bytes, at most {search.LARGEST_VALUE}; name "
+            "fewer people, or such with shorter addresses"
+        )
 
 
 def candidates(template: Template, host: str | None, house: House) -> tuple[str, ...]:

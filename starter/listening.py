@@ -42,8 +42,11 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     `socket.create_server` say 0: each answer on a kept connection would wait 40 ms for a delayed ACK.
     Accepted connections inherit the option on Linux, macOS and the BSDs.
     """
+    host = host.removeprefix("[").removesuffix("]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    # All addresses are those of IPv4, too, whatever the system's default is (net.ipv6.bindv6only).
+    both = host == "::" and socket.has_dualstack_ipv6()
+    listening = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setblocking(False)
     return listening
@@ -104,7 +107,8 @@ class Acceptor:
                     self._pause(error)
                 # Else there is none left, or the client has gone again already.
                 return
-            self._take(accepted, str(address[0]))
+            # IPv4 comes so to a socket of both families; one peer is to have one name.
+            self._take(accepted, str(address[0]).removeprefix("::ffff:"))
 
     def _take(self, accepted: socket.socket, peer: str) -> None:
         accepted.setblocking(False)

@@ -29,6 +29,7 @@ def is_same_user(peer: Address, own: Address) -> bool:
 
 def _written(address: Address) -> str:
     host, port = address
+    host = host.removeprefix("::ffff:")  # IPv4, on a socket of both families
     # The kernel prints the four bytes as one number of the machine's own byte order.
     number = int.from_bytes(socket.inet_aton(host), sys.byteorder)
     return f"{number:08X}:{port:04X}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import structlog
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -17,6 +18,11 @@ QUERY_PATIENCE = timedelta(seconds=2)
 UPDATE_PATIENCE = timedelta(seconds=20)
 #: The same, when the worker has just not answered a question, or when there is another way to know.
 SHORT_PATIENCE = timedelta(seconds=5)
+
+#: Of the words of an unexpected answer, in characters: enough to know the cause.
+LOGGED_MESSAGE = 500
+
+_log = structlog.get_logger(__name__)
 
 NO_WORKER = "No worker is answering"
 
@@ -42,7 +48,14 @@ def told() -> Iterator[None]:
         # No such workflow is an answer; no such namespace is a wrong setting.
         if error.status is RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
             raise
-        raise TemporalUnavailable(_SENTENCES.get(error.status, _FAILS.format(error.status.name))) from error
+        sentence = _SENTENCES.get(error.status)
+        if sentence is None:
+            # Nobody has foreseen it, and who asks is told no more than its name.
+            message = error.message[:LOGGED_MESSAGE]
+            _log.error("Temporal answers what was not expected", status=error.status.name, message=message)
+            fails = _REFUSES if error.status in _FINAL else _FAILS
+            sentence = fails.format(error.status.name)
+        raise TemporalUnavailable(sentence) from error
 
 
 def _is_about_the_namespace(error: RPCError) -> bool:
@@ -50,6 +63,12 @@ def _is_about_the_namespace(error: RPCError) -> bool:
     return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
 
 
+#: What it would answer again, however often it is asked.
+_FINAL = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE, RPCStatusCode.UNIMPLEMENTED})
+_REFUSES = (
+    "Temporal does not accept this ({}), and will not when it is asked again: tell the platform team, which "
+    "finds more in the log of the API."
+)
 _FAILS = "Temporal fails ({}): ask again in a while; if it lasts, tell the platform team."
 _SENTENCES = {
     RPCStatusCode.NOT_FOUND: "Temporal does not have the namespace of this API: tell the platform team.",

@@ -27,6 +27,8 @@ from starter.located import Document, FileProblem, FilesUnusable
 
 #: 256 random bits: such a token cannot be guessed from its plain SHA-256, which a password could be.
 TOKEN_BYTES = 32
+#: A Secret's files have mode 0644 if its volume does not say otherwise, and a pod cannot change them.
+_IN_A_POD = "; where a Secret is mounted, defaultMode: 0440 in its volume and fsGroup in the pod"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: An e-mail address as browsers check it: HTML, 4.10.5.1.5. Directories at home in `.local` or `.test` too.
 _EMAIL = re.compile(
@@ -115,10 +117,11 @@ def load_tokens(file: Path) -> Tokens:
 
 def _mode_problems(file: Path) -> list[FileProblem]:
     mode = file.stat().st_mode
+    shown = f"mode {stat.S_IMODE(mode):04o}"
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        message = f"others may write it (mode {stat.S_IMODE(mode):04o}) and so let themselves in: chmod 600"
+        message = f"others may write it ({shown}) and so let themselves in: chmod 600{_IN_A_POD}"
     elif mode & stat.S_IROTH:
-        message = f"everybody may read it (mode {stat.S_IMODE(mode):04o}): chmod 600, or 640 for a group"
+        message = f"everybody may read it ({shown}): chmod 600, or 640 for a group{_IN_A_POD}"
     else:
         return []
     return [FileProblem(file, 1, "", message)]

@@ -18,11 +18,31 @@ from pydantic import (
 from clients.host import Peer
 from contracts.durations import Duration
 
+LARGEST_PORT = 65535
+
 
 def _is_url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or len(text.split("://", 1)[1]) == 0:
         raise ValueError("must be a URL that starts with https:// (or http://)")
     return text.rstrip("/")
+
+
+def _is_socket_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(
+            host.strip("[]") if is_bracketed else host.replace("localhost", "127.0.0.1")
+        )
+        if is_bracketed is not (address.version == 6):
+            raise ValueError
+        if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "must be an IP address and a port, such as 127.0.0.1:9464, 0.0.0.0:9464 or [::]:9464"
+        ) from None
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def _is_not_empty(secret: SecretStr) -> SecretStr:
@@ -46,7 +66,6 @@ def split_words(value: object) -> object:
 _PEER = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:/\d+)?)\]|(?P<four>[0-9.]+(?:/\d+)?))(?::(?P<ports>[0-9+]+))?"
 )
-_LARGEST_PORT = 65535
 
 
 def _peer(text: object, default: int) -> Peer:
@@ -64,7 +83,7 @@ def _peer(text: object, default: int) -> Peer:
         )
     except ValueError:
         raise ValueError(wrong) from None
-    if not all(0 < port <= _LARGEST_PORT for port in ports):
+    if not all(0 < port <= LARGEST_PORT for port in ports):
         raise ValueError(wrong)
     return Peer(str(network), ports)
 
@@ -77,6 +96,8 @@ def _peers(default: int) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+#: An address to listen on, as the SDK wants it: no names, an IPv6 address in brackets.
+SocketAddress = Annotated[str, AfterValidator(_is_socket_address)]
 Url = Annotated[str, AfterValidator(_is_url)]
 Secret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]

@@ -30,7 +30,7 @@ from worker.expiry_settings import Notices, Sweep, Trail
 from worker.host_settings import HostCluster
 from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
 from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
-from worker.setting_types import Group, HostName, Networks, PositiveDuration, Secret, Url
+from worker.setting_types import Group, HostName, Networks, PositiveDuration, Secret, SocketAddress, Url
 from worker.sources import SettingsError as SettingsError
 from worker.sources import explain, read_sources
 
@@ -142,7 +142,7 @@ class WorkerProcess(Group):
         description="how long running steps may finish when told to stop; shorter than the 30 s that "
         "Kubernetes gives a pod",
     )
-    metrics: Annotated[str, StringConstraints(pattern=r"^[^\s:]+:[0-9]{1,5}$")] | None = Field(
+    metrics: SocketAddress | None = Field(
         default=None,
         description="address and port of the Prometheus endpoint; off without it",
         examples=["127.0.0.1:9464"],

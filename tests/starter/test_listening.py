@@ -19,6 +19,29 @@ def test_what_is_accepted_sends_at_once(host: str) -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.parametrize("host", ["::", "[::]"])
+def test_all_addresses_are_those_of_both_families(host: str) -> None:
+    try:
+        listening = open_listening_socket(host, 0)
+    except OSError as error:
+        pytest.skip(f"this machine does not have {host}: {error}")
+    with listening:
+        port = listening.getsockname()[1]
+        listening.setblocking(True)
+        for address in ("127.0.0.1", "::1"):
+            with socket.create_connection((address, port)):
+                listening.accept()[0].close()
+
+
+def test_one_address_is_that_alone() -> None:
+    try:
+        listening = open_listening_socket("::1", 0)
+    except OSError as error:
+        pytest.skip(f"this machine does not have ::1: {error}")
+    with listening, pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", listening.getsockname()[1]))
+
+
 @pytest.mark.parametrize("module", ["starter.api.server", "starter.codec_server"])
 def test_both_servers_open_theirs_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that neither has a second way to open a socket."""

@@ -1,10 +1,13 @@
 """What Temporal answers to the API, and what people are told of it."""
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
+from contracts import search
 from starter.temporal import TemporalUnavailable, told
 
 
@@ -28,3 +31,50 @@ async def test_a_workflow_that_is_not_there(temporal_server: WorkflowEnvironment
     with pytest.raises(RPCError) as error:
         await ask(temporal_server, "default", f"environment/{name}")
     assert error.value.status is RPCStatusCode.NOT_FOUND
+
+
+def failed(status: RPCStatusCode) -> RPCError:
+    return RPCError("value size 2141 exceeds size limit 2048", status, b"")
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (RPCStatusCode.INVALID_ARGUMENT, "does not accept this .INVALID_ARGUMENT., and will not"),
+        (RPCStatusCode.INTERNAL, "fails .INTERNAL.: ask again in a while"),
+    ],
+)
+def test_unexpected_answer_leaves_a_log_line(status: RPCStatusCode, sentence: str) -> None:
+    """Ensures that the platform team can find out what the person who asks is not told."""
+    with capture_logs() as logs, pytest.raises(TemporalUnavailable, match=sentence), told():
+        raise failed(status)
+    assert [(line["log_level"], line["status"]) for line in logs] == [("error", status.name)]
+    assert "2141" in logs[0]["message"]
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED])
+def test_outage_is_not_logged_for_each_who_asks(status: RPCStatusCode) -> None:
+    """Ensures that a server that is away does not fill the log."""
+    with capture_logs() as logs, pytest.raises(TemporalUnavailable), told():
+        raise failed(status)
+    assert logs == []
+
+
+@pytest.mark.parametrize("size", [search.LARGEST_VALUE, search.LARGEST_VALUE + 1])
+async def test_limit_of_a_list_of_keywords(temporal_server: WorkflowEnvironment, size: int) -> None:
+    """Ensures that the limit at the door is that of the server, to the byte."""
+    people = [f"{number:0100}" for number in range(19)]
+    people.append("x" * (size - search.size_of([*people, ""])))
+    assert search.size_of(people) == size
+    starting = temporal_server.client.start_workflow(
+        "NeverTaken",
+        id=f"limit-{size}",
+        task_queue="nobody",
+        search_attributes=TypedSearchAttributes([SearchAttributePair(search.COLLABORATORS, people)]),
+    )
+    if size == search.LARGEST_VALUE:
+        await (await starting).terminate()
+        return
+    with pytest.raises(RPCError, match="exceeds size limit") as error:
+        await starting
+    assert error.value.status is RPCStatusCode.INVALID_ARGUMENT

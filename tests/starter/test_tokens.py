@@ -82,8 +82,8 @@ def test_one_token_for_two_people(tmp_path: Path) -> None:
         (0o600, None),
         (0o400, None),
         (0o640, None),
-        (0o644, "may read"),
-        (0o660, "may write"),
+        (0o644, "may read .*chmod 600, .*defaultMode: 0440"),
+        (0o660, "may write .*defaultMode: 0440"),
         (0o602, "may write"),
     ],
 )

@@ -209,3 +209,29 @@ def test_table_has_every_setting() -> None:
         [sys.executable, "-m", "worker.settings"], capture_output=True, text=True, check=True
     )
     assert printed.stdout.strip() == settings_table()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9464", "127.0.0.1:9464"),
+        ("0.0.0.0:1", "0.0.0.0:1"),
+        ("localhost:9464", "127.0.0.1:9464"),
+        ("[::1]:9464", "[::1]:9464"),
+        ("[::]:65535", "[::]:65535"),
+        ("[0:0::1]:9464", "[::1]:9464"),
+    ],
+)
+def test_metrics_address(text: str, address: str) -> None:
+    """Ensures that the address is one that the SDK understands, of both families."""
+    assert load_settings(LEAST | {"MOORAGE_WORKER__METRICS": text}).worker.metrics == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9464", ":9464", "::1:9464", "[::1]", "[::1]:", "127.0.0.1", "127.0.0.1:65536", "metrics:9464", "[]:1"],
+)
+def test_metrics_address_that_cannot_be_listened_on(text: str) -> None:
+    """Ensures that it is refused with a sentence, and not with a pattern."""
+    told = problems_of(LEAST | {"MOORAGE_WORKER__METRICS": text})
+    assert "must be an IP address and a port, such as 127.0.0.1:9464" in told
