@@ -4,10 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.cluster import Cluster
-from tests.e2e.using import kubeconfig_of, retried, running_pod
+from tests.e2e.using import kubeconfig_of, retried
 from tests.environment.asking import Asking
 
 
@@ -16,23 +14,6 @@ async def test_five_at_once_on_two_hosts(five: dict[str, str], alice: Asking, cl
         assert len(cluster.holds(f"mrg-{name}")) == 3, "a namespace, a volume, a release record"
     hosts = {(await alice.show(name))["host"] for name in five.values()}
     assert hosts == {"local", "second"}
-
-
-async def test_isolation(five: dict[str, str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
-    if not cluster.is_ours:
-        pytest.skip("whether it enforces network policies, and has our toolbox, is not known")
-    kubeconfig = await kubeconfig_of(alice, five["first"], tmp_path)
-    await running_pod(cluster, kubeconfig)
-
-    def reaches(address: str) -> bool:
-        command = ("exec", "hello", "--", "fetch", "-timeout", "3s", f"tcp://{address}")
-        return cluster.attempt(*command, kubeconfig=kubeconfig).returncode == 0
-
-    own, other = (_addresses(cluster, f"mrg-{five[which]}") for which in ("first", "other"))
-    assert reaches(own["service"]), "it cannot reach its own API server: the test would prove nothing"
-    for what, address in other.items():
-        assert not reaches(address), f"it reaches another environment's {what} at {address}"
-    assert not reaches(f"{cluster.node_address}:10250"), "it reaches the kubelet"
 
 
 async def test_quota(five: dict[str, str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
@@ -71,17 +52,6 @@ async def test_rights(five: dict[str, str], cluster: Cluster, tmp_path: Path) ->
     assert may(worker, *binding, "-n", namespace), "the refusals above would prove nothing"
 
 
-def _addresses(cluster: Cluster, namespace: str) -> dict[str, str]:
-    pod = cluster.get("pods", "-n", namespace, "-l", "app=vcluster")["items"][0]
-    service = cluster.get("service", namespace, "-n", namespace)
-    access = cluster.get("service", "moorage-access", "-n", namespace)
-    return {
-        "pod": f"{pod['status']['podIP']}:8443",
-        "service": f"{service['spec']['clusterIP']}:443",
-        "way in": f"{cluster.node_address}:{access['spec']['ports'][0]['nodePort']}",
-    }
-
-
 async def _beyond_the_quota(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
     greedy = {
         "apiVersion": "v1",
@@ -98,16 +68,7 @@ async def _beyond_the_quota(cluster: Cluster, kubeconfig: Path, namespace: str) 
             ]
         },
     }
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "opened"},
-        "spec": {"type": "NodePort", "ports": [{"port": 80}], "selector": {"a": "b"}},
-    }
     await retried(cluster, "apply", "-f", "-", kubeconfig=kubeconfig, text=json.dumps(greedy))
-    # Services are made on the host first: this one is refused at once.
-    refused = cluster.attempt("apply", "-f", "-", kubeconfig=kubeconfig, text=json.dumps(service))
-    assert "exceeded quota" in refused.stderr, refused.stderr
     for _ in range(60):
         events = cluster.run("get", "events", "-A", "-o", "json", kubeconfig=kubeconfig)
         if "exceeded quota" in events:

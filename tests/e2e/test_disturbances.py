@@ -1,0 +1,107 @@
+"""Ensures that `show` tells what befalls an environment on its host, and that it is survived or deletable."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.using import gone
+from tests.environment.asking import Asking
+from tests.environment.systems import Systems
+from tests.support.stack import unique
+
+
+async def _until_told(asking: Asking, name: str, words: str) -> dict[str, Any]:
+    """Wait until `show` says these words of what is wrong; "" until nothing is."""
+
+    def told(shown: dict[str, Any]) -> bool:
+        unwell = shown.get("unwell") or {"what": ""}
+        return words in unwell["what"] if words else not unwell["what"]
+
+    return await asking.until(name, told, f"told to be {words or 'well again'!r}")
+
+
+async def test_what_befalls_an_environment(alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
+    name = unique("disturbed")
+    namespace = f"mrg-{name}"
+    here = ("-n", namespace)
+    await alice.request(name)
+    await alice.until_phase(name, "ready")
+    await _until_told(alice, name, "")
+
+    # Its pod is killed, and there is no room for another until somebody makes some.
+    node = cluster.get("nodes")["items"][0]["metadata"]["name"]
+    cluster.run("cordon", node)
+    try:
+        cluster.run("delete", "pod", f"{namespace}-0", *here, "--wait=false")
+        shown = await _until_told(alice, name, "no pod of its StatefulSet is ready")
+        assert shown["phase"] == "ready"
+        assert shown["unwell"]["since"]
+    finally:
+        cluster.run("uncordon", node)
+    await _until_told(alice, name, "")
+
+    # Its quota is changed by hand: by whom, the host knows.
+    more = json.dumps({"spec": {"hard": {"pods": "999"}}})
+    cluster.run("patch", "resourcequota", "moorage", *here, "--type=merge", "-p", more)
+    await _until_told(alice, name, "its quota was changed by kubectl-patch")
+
+    # Its claim is deleted: it stays until its pod ends, and then all is lost.
+    claim = f"data-{namespace}-0"
+    cluster.run("delete", "persistentvolumeclaim", claim, *here, "--wait=false")
+    await _until_told(alice, name, f"the claim {claim} of its volume is being deleted")
+
+    # The Secret with its kubeconfig is deleted.
+    cluster.run("scale", "statefulset", namespace, *here, "--replicas=0")
+    await _until_told(alice, name, "its StatefulSet is scaled to zero")
+    cluster.run("delete", "statefulset", namespace, *here, "--cascade=orphan")
+    await _until_told(alice, name, "its StatefulSet is gone")
+    await gone(alice, name, cluster, stand_ins)
+
+
+async def test_a_secret_that_is_deleted(five: dict[str, str], alice: Asking, cluster: Cluster) -> None:
+    name = five["other"]
+    namespace = f"mrg-{name}"
+    secret = cluster.get("secret", f"vc-{namespace}", "-n", namespace)
+    cluster.run("delete", "secret", f"vc-{namespace}", "-n", namespace)
+    shown = await alice.show(name)
+    if shown["unwell"] is None:
+        # Its vCluster may be quicker, and write it again.
+        shown = await _until_told_or_back(alice, name, cluster, namespace)
+    if shown["unwell"]:
+        assert shown["unwell"]["what"] == f"the Secret vc-{namespace} with its kubeconfig is gone"
+    if cluster.attempt("get", "secret", f"vc-{namespace}", "-n", namespace).returncode != 0:
+        metadata = {key: secret["metadata"][key] for key in ("name", "namespace", "labels")}
+        cluster.run("create", "-f", "-", text=json.dumps({**secret, "metadata": metadata}))
+    await _until_told(alice, name, "")
+    answer = await alice.call("GET", f"/environments/{name}/kubeconfig")
+    assert answer.status_code == 200
+
+
+async def _until_told_or_back(alice: Asking, name: str, cluster: Cluster, namespace: str) -> dict[str, Any]:
+    back: Callable[[dict[str, Any]], bool] = lambda shown: (  # noqa: E731
+        bool(shown["unwell"])
+        or cluster.attempt("get", "secret", f"vc-{namespace}", "-n", namespace).returncode == 0
+    )
+    return await alice.until(name, back, "told that its Secret is gone, or given it again")
+
+
+async def test_kubelet_and_api_server_away(five: dict[str, str], alice: Asking, cluster: Cluster) -> None:
+    if not cluster.is_ours:
+        pytest.skip("its components are not ours to stop")
+    name = five["other"]
+    await asyncio.to_thread(cluster.node, "pause", "kubelet")
+    await asyncio.to_thread(cluster.node, "pause")
+    try:
+        await _until_told(alice, name, "its host")
+    finally:
+        await asyncio.to_thread(cluster.node, "resume")
+        await asyncio.to_thread(cluster.node, "resume", "kubelet")
+        for watching in ("kube-controller-manager", "kube-scheduler"):
+            for what in ("pause", "resume"):
+                await asyncio.to_thread(cluster.node, what, watching)
+    shown = await _until_told(alice, name, "")
+    assert shown["phase"] == "ready"
