@@ -11,6 +11,7 @@ from contracts.template import Template
 from starter.catalogue import load_catalogue
 from starter.setup.areas import Area
 from starter.setup.control_plane import ControlPlane
+from starter.setup.environments import Environments
 from starter.setup.group_trial import GroupTrial
 from starter.setup.hosts import HostCluster
 from starter.setup.identity import Identity
@@ -56,13 +57,16 @@ def all_parts(
         )
     ]
     temporal = Temporal(data_converter(settings.encryption.keyring), settings.sweep)
+    of_temporal = temporal.parts()
+    attributes = next(part for part in of_temporal if part.name == "search attributes")
     return (
         templates,
         *tokens,
         *(key, project, repositories, roles, blueprints),
         *identity.parts(key, project, roles, tokens[0] if tokens else None),
         *of_hosts,
-        *temporal.parts(),
+        *of_temporal,
+        *Environments(temporal, hosts).parts(attributes),
     )
 
 

@@ -1,0 +1,88 @@
+"""The part that asks hosts how the environments are that are ready. An unwell one is a warning.
+
+It is no reason not to start: what befalls one environment must not keep API and worker from the others.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from clients.host import Host
+from contracts import search
+from contracts.environment import Phase
+from contracts.naming import name_of_workflow
+from starter.health import asked
+from starter.listing import WORKFLOW_TYPE, quoted
+from starter.reading import Reader
+from starter.setup.areas import Area
+from starter.setup.parts import Found, Part, well
+from starter.setup.temporal import Temporal
+from starter.temporal import CALL_PATIENCE
+
+SYSTEM = "host cluster"
+#: Environments that are looked at; each takes its host some calls, and a person waits.
+MAX_LOOKED_AT = 200
+AT_ONCE = 10
+#: Those that are named in one sentence.
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Environments:
+    """Checks of the environments that are ready, on the hosts of the settings."""
+
+    temporal: Temporal
+    hosts: Mapping[str, Host]
+
+    def parts(self, attributes: Part) -> tuple[Part, ...]:
+        """The one part; it needs what environments are found by."""
+        return (
+            Part(
+                Area.TEMPORAL,
+                SYSTEM,
+                "environments",
+                ", ".join(self.hosts),
+                self._environments,
+                needs=(attributes,),
+            ),
+        )
+
+    async def _environments(self) -> Found:
+        client = await self.temporal.client()
+        names, more = await _ready(client)
+        gate, reader = asyncio.Semaphore(AT_ONCE), Reader(client)
+
+        async def look(name: str) -> str:
+            async with gate:
+                standing = await reader.read(name)
+                if standing is None or standing.status is None or standing.view.phase is not Phase.READY:
+                    return ""
+                environment = standing.status.environment
+                host = self.hosts.get(environment.host)
+                health = await asked(host, environment) if host else None
+                return f"{name}: {health.wrong}" if health and health.wrong else ""
+
+        unwell = [words for words in await asyncio.gather(*map(look, names)) if words]
+        found = f"{len(names) - len(unwell)} of {len(names)} that are ready are well"
+        if more:
+            found += f" (the first {MAX_LOOKED_AT} were looked at)"
+        if not unwell:
+            return well(found if names else "none is ready")
+        rest = f"; and {len(unwell) - MAX_NAMED} more" if len(unwell) > MAX_NAMED else ""
+        return well(f"{found}; warning: {'; '.join(unwell[:MAX_NAMED])}{rest}")
+
+
+async def _ready(client: Client) -> tuple[list[str], bool]:
+    """Names of those that are ready, and whether there are more."""
+    query = (
+        f"WorkflowType = {quoted(WORKFLOW_TYPE)} AND ExecutionStatus = 'Running' "
+        f"AND {search.PHASE.name} = {quoted(Phase.READY)}"
+    )
+    names: list[str] = []
+    async for run in client.list_workflows(query, page_size=MAX_LOOKED_AT, rpc_timeout=CALL_PATIENCE):
+        if len(names) == MAX_LOOKED_AT:
+            return names, True
+        names.append(name_of_workflow(run.id))
+    return names, False

@@ -1,0 +1,83 @@
+"""What doctor says of environments that are ready, as their hosts show them."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from clients.host import Health, Host, Namespace
+from contracts.environment import Phase
+from starter.setup import environments
+from starter.setup.areas import Area
+from starter.setup.environments import MAX_NAMED, Environments
+from starter.setup.parts import Found, Kind, Part, well
+from starter.setup.temporal import Temporal
+from tests.starter.test_fitting import environment
+
+
+class Showing:
+    """A host on which the environments of these names are unwell."""
+
+    def __init__(self, *unwell: str) -> None:
+        self.unwell = {f"mrg-{name}" for name in unwell}
+
+    async def get_namespace(self, name: str) -> Namespace | None:
+        mark = environment().mark.model_copy(update={"name": name.removeprefix("mrg-")})
+        return Namespace(name, "u", labels=mark.labels)
+
+    async def health(self, name: str, *_: str) -> Health:
+        return Health("no pod of its StatefulSet is ready" if name in self.unwell else "")
+
+
+async def found(monkeypatch: pytest.MonkeyPatch, host: Showing, *names: str, more: bool = False) -> Found:
+    """What the part finds when these are ready."""
+
+    async def ready(_: Any) -> tuple[list[str], bool]:
+        return list(names), more
+
+    class Reading:
+        def __init__(self, _: Any) -> None:
+            pass
+
+        async def read(self, name: str) -> Any:
+            one = environment()
+            one = one.model_copy(update={"mark": one.mark.model_copy(update={"name": name})})
+            view = SimpleNamespace(phase=Phase.TEARING_DOWN if name == "going" else Phase.READY)
+            return SimpleNamespace(status=SimpleNamespace(environment=one), view=view)
+
+    monkeypatch.setattr(environments, "_ready", ready)
+    monkeypatch.setattr(environments, "Reader", Reading)
+
+    async def fine() -> Found:
+        return well("fine")
+
+    async def client() -> None:
+        return None
+
+    temporal = cast(Temporal, SimpleNamespace(client=client))
+    needed = Part(Area.TEMPORAL, "Temporal", "search attributes", "here", fine)
+    [part] = Environments(temporal, cast(dict[str, Host], {"main": host})).parts(needed)
+    assert part.needs == (needed,)
+    return await part.check()
+
+
+async def test_unwell_ones_are_named_and_are_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that each is named with what is wrong; one that has begun to go meanwhile is none."""
+    there = await found(monkeypatch, Showing("b", "going"), "a", "b", "going")
+    assert there.kind is Kind.WELL
+    assert there.detail == "2 of 3 that are ready are well; warning: b: no pod of its StatefulSet is ready"
+
+
+async def test_many_are_not_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a host that is away does not fill a page."""
+    names = [f"e{number}" for number in range(30)]
+    there = await found(monkeypatch, Showing(*names), *names, more=True)
+    assert there.detail.count("no pod of its StatefulSet") == MAX_NAMED
+    assert there.detail.endswith("; and 25 more")
+    assert "(the first 200 were looked at)" in there.detail
+
+
+async def test_none_and_well_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that it is said in few words when nothing is wrong."""
+    assert (await found(monkeypatch, Showing())).detail == "none is ready"
+    assert (await found(monkeypatch, Showing(), "a")).detail == "1 of 1 that are ready are well"
