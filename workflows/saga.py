@@ -28,6 +28,8 @@ from workflows.steps import FEW_CALLS, Step, steps_of
 
 #: The directory may be down for a moment, and hundreds may wait before it; a developer is told soon.
 PEOPLE_LIMIT = timedelta(minutes=5)
+#: Lines of a certificate about what one step has ended by force, of all passes together.
+MAX_FORCED = 40
 #: One look at one system; what it cannot answer in this time is looked at in the next pass.
 INSPECT_LIMIT = timedelta(minutes=2)
 #: The change by which a pass that could not undo everything looks at the rest all the same.
@@ -223,7 +225,9 @@ class Saga:
             return problem
         self._record.step(step.name, StepState.UNDONE, result.note)
         if result.forced:
-            self._forced[step.name] = result.forced
+            # Every pass has its own.
+            lines = dict.fromkeys((*self._forced.get(step.name, ()), *result.forced))
+            self._forced[step.name] = tuple(lines)[:MAX_FORCED]
         return None
 
     async def _inspect(self) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:

@@ -45,6 +45,7 @@ class Script:
     begun_at: list[datetime | None] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
+    ended_by_force: dict[str, tuple[str, ...]] = field(default_factory=dict)
     world: set[str] = field(default_factory=set)
     started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
@@ -111,7 +112,7 @@ class Script:
             self.forced[step] = input.force
             self.begun_at.append(input.begun_at)
             await self._play(f"{step}.remove", lambda: self.world.discard(step))
-            return RemoveResult()
+            return RemoveResult(forced=self.ended_by_force.pop(step, ()))
 
         return remove
 

@@ -44,6 +44,29 @@ def assert_gone(life: Life, status: EnvironmentStatus) -> None:
     assert status.certificate.nothing_left, f"the certificate lists {status.certificate.findings}"
 
 
+async def test_what_was_ended_by_force_is_in_the_certificate_whichever_pass_did_it(bench: Bench) -> None:
+    script = bench.script
+    script.ended_by_force[StepName.VCLUSTER] = ("Pod a was killed",)
+    seen = False
+
+    async def there_again() -> None:
+        nonlocal seen
+        if not seen:
+            seen = True
+            script.world.add(StepName.VCLUSTER)
+            script.ended_by_force[StepName.VCLUSTER] = ("Pod b was killed",)
+
+    script.before[f"{StepName.VCLUSTER}.inspect"] = there_again
+    life = await bench.begin()
+    await reaches(life, Phase.READY)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    status = await life.handle.result()
+    assert_gone(life, status)
+    assert status.certificate
+    forced = {each.step: each.forced for each in status.certificate.findings if each.forced}
+    assert forced == {StepName.VCLUSTER: ("Pod a was killed", "Pod b was killed")}
+
+
 async def test_all_steps_are_done_in_order_and_undone_in_reverse(bench: Bench) -> None:
     life = await bench.begin()
     assert life.answer.kind is AnswerKind.CREATED

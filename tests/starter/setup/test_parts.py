@@ -221,6 +221,7 @@ async def test_a_namespace_that_is_not_there(ground: Ground, monkeypatch: pytest
         "namespace": State.DONE,
         "search attributes": State.DONE,
         "schedules": State.DONE,
+        "environments": State.OK,
     }, made
     again = await ground.see_to(Area.TEMPORAL)
     assert set(states(again).values()) == {State.OK}
