@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.admission import measure_admission
+from benchmarks.api import measure_api
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.orchestration import measure
 from benchmarks.sweep import measure_sweep
@@ -26,6 +27,7 @@ ALL: dict[str, Measure] = {
     "burst": measure_burst,
     "sweep": measure_sweep,
     "admission": measure_admission,
+    "api": measure_api,
 }
 
 

@@ -1,5 +1,6 @@
 """How one environment stands: what Temporal knows of its latest run, and what its workflow says itself."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from contracts.activities import Waiting
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.naming import life_of, name_of_workflow, workflow_id
+from starter.latest import SharedLooks
 from starter.temporal import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
 from starter.views import EnvironmentView, Progress, view_of_status
 from worker.codec import CannotDecode, NotOurs
@@ -35,6 +37,11 @@ from workflows.environment import EnvironmentWorkflow
 
 #: Results of closed runs that are remembered: they never change, and lists of the past ask for pages of them.
 REMEMBERED_ENDS = 1000
+#: How long a status is trusted while its run's history has not grown. It would be good for longer; but a
+#: worker that has gone is to be noticed.
+TRUSTED_SECONDS = 5.0
+#: Statuses that are remembered so: some kilobytes each, of those that are looked at now.
+REMEMBERED_STATUSES = 500
 #: Longest piece of a failed attempt's message that is shown beside a step.
 FAILURE_LENGTH = 300
 
@@ -84,6 +91,9 @@ class Reader:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
+        #: By name: when a worker last said how it stands, and that.
+        self._told: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+        self._looks = SharedLooks(self._look)
 
     async def latest(self, name: str) -> Latest | None:
         """The latest run of the name, without a word from it; None if there is and was none."""
@@ -97,8 +107,27 @@ class Reader:
     async def read(self, name: str, last: Standing | None = None) -> Standing | None:
         """How the environment stands, or None if there is and was none of this name.
 
-        `last` is an earlier answer: its status is good as long as the run's history has not grown.
+        `last` is an earlier answer: its status is good as long as the run's history has not grown. Without
+        it, those who ask at the same time share a look, and a status that a worker has told within
+        `TRUSTED_SECONDS` is good in the same way.
         """
+        return await (self._looks.at(name) if last is None else self._read(name, last))
+
+    async def _look(self, name: str) -> Standing | None:
+        told_at, told = self._told.get(name, (0.0, None))
+        known = told if told and time.monotonic() - told_at < TRUSTED_SECONDS else None
+        standing = await self._read(name, None, known)
+        if standing is None or standing.status is None or standing.ended:
+            self._told.pop(name, None)
+        elif known is None or standing.history_length != known.history_length:
+            self._told[name] = time.monotonic(), standing
+            self._told.move_to_end(name)
+            if len(self._told) > REMEMBERED_STATUSES:
+                self._told.popitem(last=False)
+        return standing
+
+    async def _read(self, name: str, last: Standing | None, known: Standing | None = None) -> Standing | None:
+        known = last or known
         run = await self._describe(name)
         if run is None:
             return None
@@ -106,8 +135,9 @@ class Reader:
             status = await self.end_of(run)
             return await self._standing(run, status, {}, "" if status else _ended_remark(run))
         status, remark, known_at = None, "", run.history_length
-        if last and last.status and (last.run_id, last.history_length) == (run.run_id, run.history_length):
-            status = last.status
+        now = run.run_id, run.history_length
+        if known and known.status and (known.run_id, known.history_length) == now:
+            status = known.status
         else:
             status, remark = await self._ask(run)
         if status is None and last and last.run_id == run.run_id:

@@ -34,6 +34,8 @@ async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None
     await bob.ready(name, collaborators=[DAVE.email])
     await stack.kill(Part.WORKER)
     try:
+        # What a worker has told moments ago of an environment at rest is trusted for seconds.
+        await bob.until(name, lambda view: NO_WORKER in view.remark)
         for caller in (bob, dave):
             begun = time.monotonic()
             view = await caller.show(name)

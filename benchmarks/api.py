@@ -1,0 +1,106 @@
+"""The HTTP API: requests a second by route, beside a bare one, and one environment while others are made."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.ground import Ground, cpu_seconds, ground
+from benchmarks.http_driver import Timed, closed_loop, open_loop
+from embedded.stack import Part
+
+#: What is asked for, by route, of an environment called `one` that is ready.
+ROUTES = {
+    "health": "/healthz",
+    "templates": "/api/v1/templates",
+    "environment": "/api/v1/environments/one",
+    "list": "/api/v1/environments",
+    "capacity": "/api/v1/capacity",
+    "kubeconfig": "/api/v1/environments/one/kubeconfig",
+}
+MANY = 5
+SECONDS = 3.0
+MADE_AT_ONCE = 50
+PER_SECOND = 100.0
+TARGET_P95_MS = 50.0
+#: The processes that work for a read.
+_PARTS = (Part.API, Part.TEMPORAL, Part.WORKER)
+
+
+async def measure_api(folder: Path) -> dict[str, Any]:
+    """Each route over one and over many connections; then one environment, while `MADE_AT_ONCE` are made."""
+    async with ground(folder) as here, _floor() as floor_port:
+        await here.request("one")
+        await here.until("EnvPhase = 'ready'", 1)
+        port, token = urlsplit(here.stack.api_url).port or 0, here.stack.token
+        result: dict[str, Any] = {"what": "API, requests a second"}
+        floors = {}
+        for connections in (1, MANY):
+            floor = await closed_loop(floor_port, "", "/bare", connections=connections, seconds=SECONDS)
+            floors[connections] = floor.per_second
+            result[f"floor_{connections}"] = _said(floor)
+        for route, path in ROUTES.items():
+            for connections in (1, MANY):
+                before = _spent(here)
+                timed = await closed_loop(port, token, path, connections=connections, seconds=SECONDS)
+                cpu = 1000 * (_spent(here) - before) / max(1, len(timed.seconds))
+                ratio = timed.per_second / floors[connections]
+                result[f"{route}_{connections}"] = f"{_said(timed)}, {cpu:.1f} ms cpu, ratio {ratio:.2f}"
+        busy = await _while_made(here, port, token, result)
+        reached = busy.percentile(0.95) < TARGET_P95_MS and not busy.failed
+        target = (
+            f"one environment at {PER_SECOND:g}/s while {MADE_AT_ONCE} are made: p95 < {TARGET_P95_MS:g} ms"
+        )
+    return result | {"target": target, "reached": reached}
+
+
+async def _while_made(here: Ground, port: int, token: str, result: dict[str, Any]) -> Timed:
+    """Those that are made, and the one that is ready, are looked at in turn."""
+    names = [f"busy-{number}" for number in range(MADE_AT_ONCE)]
+    made, before = asyncio.Event(), _spent(here)
+
+    async def make() -> None:
+        await asyncio.gather(*(here.request(name) for name in names))
+        await here.until("EnvPhase = 'ready'", MADE_AT_ONCE + 1)
+        made.set()
+
+    making = asyncio.create_task(make())
+    timed = await open_loop(port, token, [ROUTES["environment"]], per_second=PER_SECOND, until=made)
+    await making
+    result["one_while_made"] = _said(timed)
+    result["cpu_while_made_s"] = round(_spent(here) - before, 1)
+
+    made.clear()
+    asyncio.get_running_loop().call_later(2 * SECONDS, made.set)
+    paths = [f"/api/v1/environments/{name}" for name in names]
+    before = _spent(here)
+    rest = await open_loop(port, token, paths, per_second=PER_SECOND, until=made)
+    cpu = 1000 * (_spent(here) - before) / max(1, len(rest.seconds))
+    result["fifty_at_rest"] = f"{_said(rest)}, {cpu:.1f} ms cpu"
+    await here.gone(names)
+    return timed
+
+
+def _said(timed: Timed) -> str:
+    failed = f", {timed.failed} failed" if timed.failed else ""
+    half, most = timed.percentile(0.5), timed.percentile(0.95)
+    return f"{timed.per_second:.0f}/s, p50 {half:.1f} ms, p95 {most:.1f} ms{failed}"
+
+
+def _spent(here: Ground) -> float:
+    return sum(cpu_seconds(here.stack.pid(part)) for part in _PARTS)
+
+
+@asynccontextmanager
+async def _floor() -> AsyncIterator[int]:
+    command = [sys.executable, "-m", "benchmarks.api_floor"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()

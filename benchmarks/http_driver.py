@@ -1,0 +1,107 @@
+"""Asks one server for pages, over and over, and says how long each answer took. As cheap as Python can be.
+
+wrk would take less of the processor, but is not there everywhere, and cannot ask at a steady rate.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+#: Requests under way at most: a server that cannot keep up is measured, not drowned.
+MOST_AT_ONCE = 100
+
+
+@dataclass
+class Timed:
+    """What came of many requests: how long each took, in seconds, and how long all of them."""
+
+    seconds: list[float] = field(default_factory=list)
+    took: float = 0.0
+    failed: int = 0
+
+    @property
+    def per_second(self) -> float:
+        """Answers a second."""
+        return len(self.seconds) / self.took if self.took else 0.0
+
+    def percentile(self, share: float) -> float:
+        """So many milliseconds or less did this share of the answers take."""
+        ordered = sorted(self.seconds) or [0.0]
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+class Connection:
+    """One kept connection, for one request at a time."""
+
+    def __init__(self, port: int, token: str = "") -> None:
+        self._port = port
+        self._rest = f"HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n"
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def get(self, path: str) -> int:
+        """Read the whole answer; its status."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(f"GET {path} {self._rest}".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        _, _, length = head.partition(b"content-length:")
+        await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
+        return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        """Close it."""
+        if self._streams:
+            self._streams[1].close()
+
+
+async def closed_loop(port: int, token: str, path: str, *, connections: int, seconds: float) -> Timed:
+    """Each of so many connections asks again as soon as it has an answer, for so long."""
+    timed, started = Timed(), time.monotonic()
+
+    async def ask() -> None:
+        connection = Connection(port, token)
+        while time.monotonic() - started < seconds:
+            await _timed(connection, path, time.monotonic(), timed)
+        connection.close()
+
+    await asyncio.gather(*(ask() for _ in range(connections)))
+    timed.took = time.monotonic() - started
+    return timed
+
+
+async def open_loop(
+    port: int, token: str, paths: Sequence[str], *, per_second: float, until: asyncio.Event
+) -> Timed:
+    """Ask at a steady rate, whatever the answers do; late ones count from when they were due."""
+    timed, started, number = Timed(), time.monotonic(), 0
+    idle: list[Connection] = []
+    gate = asyncio.Semaphore(MOST_AT_ONCE)
+    asking: set[asyncio.Task[None]] = set()
+
+    async def ask(path: str, due: float) -> None:
+        connection = idle.pop() if idle else Connection(port, token)
+        await _timed(connection, path, due, timed)
+        idle.append(connection)
+        gate.release()
+
+    while not until.is_set():
+        due = started + number / per_second
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await gate.acquire()
+        task = asyncio.create_task(ask(paths[number % len(paths)], due))
+        asking.add(task)
+        task.add_done_callback(asking.discard)
+        number += 1
+    await asyncio.gather(*asking)
+    timed.took = time.monotonic() - started
+    for connection in idle:
+        connection.close()
+    return timed
+
+
+async def _timed(connection: Connection, path: str, since: float, timed: Timed) -> None:
+    status = await connection.get(path)
+    timed.seconds.append(time.monotonic() - since)
+    timed.failed += status != 200

@@ -1,0 +1,87 @@
+"""Ensures that a worker is asked only for what can have changed, and missed within seconds."""
+
+from typing import Any, cast
+
+import pytest
+
+from starter import reading
+from starter.reading import Reader, Standing
+from tests.starter.test_api_sign_in import STANDING
+
+
+class Scripted(Reader):
+    """A reader whose run has the given length of history, and whose worker counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Any, None))
+        self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
+
+    async def _describe(self, name: str) -> Any:
+        from temporalio.client import WorkflowExecutionStatus
+
+        fields = {"run_id": self.run_id, "history_length": self.length, "id": f"environment/{name}"}
+        return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
+
+    async def _ask(self, run: Any) -> tuple[Any, str]:
+        self.asked += 1
+        return ("status", "") if self.worker else (None, "No worker is answering.")
+
+    async def _progress(self, run: Any) -> Any:
+        return {}
+
+    async def _standing(
+        self, run: Any, status: Any, progress: Any, remark: str, known_at: int = 0
+    ) -> Standing:
+        view = STANDING.view.model_copy(update={"remark": remark})
+        return Standing(**{**vars(STANDING), "run_id": run.run_id, "history_length": known_at,
+                           "status": status, "view": view})  # fmt: skip
+
+
+async def test_an_unchanged_history_is_not_asked_about() -> None:
+    reader = Scripted()
+    for _ in range(20):
+        assert await reader.read("demo")
+    assert reader.asked == 1
+    reader.length += 1
+    await reader.read("demo")
+    await reader.read("demo")
+    assert reader.asked == 2
+    reader.run_id = "continued as new"
+    await reader.read("demo")
+    assert reader.asked == 3
+    await reader.read("other")
+    assert reader.asked == 4
+
+
+async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Scripted()
+    await reader.read("demo")
+    reader.worker = False
+    monkeypatch.setattr(reading, "TRUSTED_SECONDS", 0.0)
+    standing = await reader.read("demo")
+    assert standing
+    assert standing.view.remark == "No worker is answering."
+    monkeypatch.setattr(reading, "TRUSTED_SECONDS", 3600.0)
+    for _ in range(3):
+        standing = await reader.read("demo")
+        assert standing
+        assert standing.view.remark, "what it told before is not brought up again"
+    reader.worker = True
+    standing = await reader.read("demo")
+    assert standing
+    assert standing.view.remark == ""
+
+
+async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that it is its age since a worker told it that counts."""
+    now = [1000.0]
+    monkeypatch.setattr(reading.time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    for _ in range(30):
+        await reader.read("demo")
+        now[0] += 1.0
+    assert reader.asked == 6
+    assert len(reader._told) == 1
+    for number in range(reading.REMEMBERED_STATUSES + 20):
+        await reader.read(f"other-{number}")
+    assert len(reader._told) == reading.REMEMBERED_STATUSES
