@@ -218,7 +218,7 @@ def _doctor(output: Output) -> None:
     from starter.cli.setting_up import print_doctor
     from worker.settings import load_settings
 
-    print_doctor(_seen_to(_settings(load_settings), [], repair=False), output)
+    print_doctor(_seen_to(_settings(load_settings), [], repair=False, running=True), output)
 
 
 def _on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "CatalogueCheck":
@@ -243,9 +243,17 @@ def _on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "CatalogueChe
 
 
 def _seen_to(
-    settings: "Settings", only: "Sequence[Area]", *, repair: bool, progress: "Progress | None" = None
+    settings: "Settings",
+    only: "Sequence[Area]",
+    *,
+    repair: bool,
+    running: bool = False,
+    progress: "Progress | None" = None,
 ) -> "list[Result]":
-    """What came of every part of these areas, or of all; told to `progress` as it comes."""
+    """What came of every part of these areas, or of all; told to `progress` as it comes.
+
+    `running`: also of what has to be so while Moorage runs.
+    """
     import asyncio
     import signal
 
@@ -261,7 +269,8 @@ def _seen_to(
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, walking.cancel)
         async with open_clients(settings) as clients:
-            parts = chosen(all_parts(settings, clients.rafay, clients.scim, clients.hosts), only)
+            every = all_parts(settings, clients.rafay, clients.scim, clients.hosts, running=running)
+            parts = chosen(every, only)
             if progress is None:
                 return await walk(parts, repair=repair)
             with progress.of(parts):

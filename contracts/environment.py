@@ -21,6 +21,8 @@ class Phase(StrEnum):
     TEARING_DOWN = "tearing_down"
     TEARDOWN_INCOMPLETE = "teardown_incomplete"
     GONE = "gone"
+    #: Its workflow was closed from outside, so nothing was taken down: what it made may still be there.
+    ORPHANED = "orphaned"
 
 
 class Outcome(StrEnum):
@@ -192,6 +194,7 @@ class EnvironmentStatus(Frozen):
     receipts: dict[StepName, Receipt] = {}
     problem: Problem | None = None
     unfinished: tuple[Problem, ...] = ()
+    next_pass_at: datetime | None = None
     certificate: Certificate | None = None
     trail: tuple[TrailEntry, ...] = ()
 

@@ -40,13 +40,18 @@ class Pace(Frozen):
 
 
 class EnvironmentStart(Frozen):
-    """The workflow's argument. `carried` is what a run hands on when it continues as new."""
+    """The workflow's argument. `carried` is what a run hands on when it continues as new.
+
+    `forced_by` is who had a life torn down whose own workflow was closed from outside: `carried` is then what
+    is known of that life, and the run starts in its teardown.
+    """
 
     environment: Environment
     request_id: str
     people_are_checked: bool
     pace: Pace = Pace()
     carried: "Carried | None" = None
+    forced_by: str = ""
 
 
 class RequestInput(Frozen):

@@ -32,6 +32,7 @@ class Verb(StrEnum):
     DELETE = "delete"
     CANCEL = "cancel"
     RESUME_TEARDOWN = "resume-teardown"
+    FORCE_TEARDOWN = "force-teardown"
     EXTEND = "extend"
     EXTEND_BEYOND = "extend --override"
     HISTORY = "history"
@@ -70,6 +71,8 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.CANCEL: _DECIDE,
     # It goes on removing things that were given up on: whoever asks must have looked at them.
     Verb.RESUME_TEARDOWN: frozenset({Relation.PLATFORM}),
+    # It removes by names and marks what nobody has a record of any more.
+    Verb.FORCE_TEARDOWN: frozenset({Relation.PLATFORM}),
     Verb.EXTEND: _DECIDE,
     # Beyond what the template allows: the platform team answers for what its host holds.
     Verb.EXTEND_BEYOND: frozenset({Relation.PLATFORM}),

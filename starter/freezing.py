@@ -70,7 +70,8 @@ class Freezer:
         state = await self.state()
         if state:
             with told():
-                await self._handle.unpause(note=f"Thawed by {who}", rpc_timeout=CALL_PATIENCE)
+                note = f"Thawed by {who} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                await self._handle.unpause(note=note, rpc_timeout=CALL_PATIENCE)
         return state
 
     async def _describe(self) -> ScheduleDescription | None:

@@ -5,13 +5,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from contracts import memo, search
 from contracts.environment import Outcome, Phase
 from contracts.naming import life_of, name_of_workflow
+from contracts.notices import Account
 from starter.access import Principal, Role
 from starter.cursors import Cursors
+from starter.past import Past
 from starter.reading import Reader, attribute, phase_of
+from starter.stuck import UNDER_WAY, trouble_of
 from starter.temporal import CALL_PATIENCE, told
 from starter.views import EnvironmentPage, EnvironmentRow
 from worker.codec import CannotDecode
@@ -19,17 +23,38 @@ from worker.codec import CannotDecode
 WORKFLOW_TYPE = "EnvironmentWorkflow"
 #: Ends that are read at once for a page of the past: enough to be quick, too few to be felt by others.
 ENDS_AT_ONCE = 10
+#: How long a list waits to be told what holds up those that are on it.
+TROUBLES_SECONDS = 3.0
+#: What the token of a page of the past begins with.
+_PAST = b"\x00past"
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list is narrowed to; None does not narrow. `ended` chooses between the past and the present."""
+    """What a list is narrowed to; None does not narrow. `ended` chooses between the past and the present.
+
+    `stuck`: only what something holds up. `troubles`: say what holds each up.
+    """
 
     owner: str | None = None
     team: str | None = None
     template: str | None = None
     phase: Phase | None = None
     ended: bool = False
+    stuck: bool = False
+    troubles: bool = False
+
+    def matches(self, account: Account) -> bool:
+        """Whether the life of an account is let through."""
+        return all(
+            wanted in (None, value)
+            for wanted, value in (
+                (self.owner, account.owner.lower()),
+                (self.team, account.team),
+                (self.template, account.template),
+                (self.phase, Phase.GONE),
+            )
+        )
 
 
 async def list_environments(
@@ -41,32 +66,66 @@ async def list_environments(
     *,
     limit: int,
     cursor: str | None,
+    past: Past | None = None,
 ) -> EnvironmentPage:
     """One page of the environments that the principal may see and the filters let through.
+
+    A list of the past goes on with what Temporal has dropped, from `past`. A page may be short.
 
     Visibility lags behind by moments: an environment that was just asked for may not be listed yet.
     """
     query = visibility_query(principal, filters)
-    runs = client.list_workflows(
-        query, page_size=limit, next_page_token=cursors.read(cursor, query), rpc_timeout=CALL_PATIENCE
-    )
+    token = cursors.read(cursor, query)
+
+    async def past_page(past: Past, offset: int, limit: int) -> EnvironmentPage:
+        found, following = await past.rows(principal, filters.matches, offset=offset, limit=limit)
+        more = None if following is None else _PAST + str(following).encode()
+        return EnvironmentPage(environments=tuple(found), next=cursors.write(more, query))
+
+    if past and token and token.startswith(_PAST):
+        return await past_page(past, int(token.removeprefix(_PAST)), limit)
+    runs = client.list_workflows(query, page_size=limit, next_page_token=token, rpc_timeout=CALL_PATIENCE)
     with told():
         await runs.fetch_next_page()
     gate = asyncio.Semaphore(ENDS_AT_ONCE)
 
+    until = asyncio.get_running_loop().time() + TROUBLES_SECONDS
+
     async def row(run: WorkflowExecution) -> EnvironmentRow:
         async with gate:
-            return await _row(reader, run)
+            found = await _row(reader, run)
+            asked = (filters.stuck or filters.troubles) and found.phase in UNDER_WAY
+            return await _with_trouble(reader, found, until) if asked else found
 
-    rows = await asyncio.gather(*(row(run) for run in runs.current_page or ()))
+    rows = list(await asyncio.gather(*(row(run) for run in runs.current_page or ())))
+    if filters.stuck:
+        rows = [row for row in rows if row.problem]
+    if filters.ended and past and not runs.next_page_token:
+        rest = await past_page(past, 0, limit - len(rows))
+        return EnvironmentPage(environments=(*rows, *rest.environments), next=rest.next)
     return EnvironmentPage(environments=tuple(rows), next=cursors.write(runs.next_page_token, query))
+
+
+async def _with_trouble(reader: Reader, row: EnvironmentRow, until: float) -> EnvironmentRow:
+    """The row with what holds it up. Without that if it cannot be told in time: a list is not held up."""
+    try:
+        async with asyncio.timeout_at(until):
+            standing = await reader.read(row.name)
+    except (TimeoutError, CannotDecode, RPCError):
+        return row
+    trouble = trouble_of(standing.view) if standing and standing.life == row.life else None
+    if trouble is None:
+        return row
+    return row.model_copy(update={"problem": trouble.problem, "next_try_at": trouble.next_try_at})
 
 
 def visibility_query(principal: Principal, filters: Filters) -> str:
     """The query for what the principal may see. All that people wrote is in it as quoted values only."""
     terms = [f"WorkflowType = {quoted(WORKFLOW_TYPE)}"]
     if filters.ended:
-        ends = ("Completed", "Failed", "Canceled", "Terminated", "TimedOut")
+        ends: tuple[str, ...] = ("Completed", "Failed", "Canceled", "Terminated", "TimedOut")
+        if filters.phase is Phase.ORPHANED:
+            ends = ends[2:]
         terms.append(f"ExecutionStatus IN ({', '.join(map(quoted, ends))})")
     else:
         terms.append("ExecutionStatus = 'Running'")
@@ -80,10 +139,12 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
         (search.OWNER, filters.owner),
         (search.TEAM, filters.team),
         (search.TEMPLATE, filters.template),
-        (search.PHASE, filters.phase),
+        (search.PHASE, None if filters.phase is Phase.ORPHANED and filters.ended else filters.phase),
     ):
         if value is not None:
             terms.append(f"{key.name} = {quoted(value)}")
+    if filters.stuck:
+        terms.append(f"{search.PHASE.name} IN ({', '.join(map(quoted, UNDER_WAY))})")
     return " AND ".join(terms)
 
 

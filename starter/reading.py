@@ -30,6 +30,7 @@ from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.naming import life_of, name_of_workflow, workflow_id
 from starter.latest import SharedLooks
+from starter.orphans import FROM_OUTSIDE, closing_of, orphan_remark, orphaned
 from starter.temporal import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
 from starter.views import EnvironmentView, Progress, view_of_status
 from worker.codec import CannotDecode, NotOurs
@@ -42,6 +43,8 @@ REMEMBERED_ENDS = 1000
 TRUSTED_SECONDS = 5.0
 #: Statuses that are remembered so: some kilobytes each, of those that are looked at now.
 REMEMBERED_STATUSES = 500
+#: The same for runs that were closed from outside, of which there are few.
+REMEMBERED_ORPHANS = 100
 #: Longest piece of a failed attempt's message that is shown beside a step.
 FAILURE_LENGTH = 300
 
@@ -78,11 +81,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Latest:
-    """Which request the latest run of a name is the life of, its first run, and whether that is over."""
+    """Which request the latest run of a name is the life of, its first run, and whether that is over.
+
+    `closed_from_outside`: it is over and nothing was taken down.
+    """
 
     request_id: str
     first_run_id: str
     ended: bool
+    closed_from_outside: bool = False
 
 
 class Reader:
@@ -94,6 +101,7 @@ class Reader:
         #: By name: when a worker last said how it stands, and that.
         self._told: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
         self._looks = SharedLooks(self._look)
+        self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
 
     async def latest(self, name: str) -> Latest | None:
         """The latest run of the name, without a word from it; None if there is and was none."""
@@ -102,7 +110,8 @@ class Reader:
             return None
         request_id = await remembered(run, memo.REQUEST_ID, "")
         first_run_id = run.raw_description.workflow_execution_info.first_run_id
-        return Latest(request_id, first_run_id, run.status is not WorkflowExecutionStatus.RUNNING)
+        ended = run.status is not WorkflowExecutionStatus.RUNNING
+        return Latest(request_id, first_run_id, ended, run.status in FROM_OUTSIDE)
 
     async def read(self, name: str, last: Standing | None = None) -> Standing | None:
         """How the environment stands, or None if there is and was none of this name.
@@ -132,8 +141,9 @@ class Reader:
         if run is None:
             return None
         if run.status is not WorkflowExecutionStatus.RUNNING:
-            status = await self.end_of(run)
-            return await self._standing(run, status, {}, "" if status else _ended_remark(run))
+            if status := await self.end_of(run):
+                return await self._standing(run, status, {}, "")
+            return await self._orphan(run)
         status, remark, known_at = None, "", run.history_length
         now = run.run_id, run.history_length
         if known and known.status and (known.run_id, known.history_length) == now:
@@ -181,6 +191,22 @@ class Reader:
         if len(self._ends) > REMEMBERED_ENDS:
             self._ends.popitem(last=False)
         return status
+
+    async def _orphan(self, run: WorkflowExecutionDescription) -> Standing:
+        """How it stood when it was closed from outside. Its workflow can still be asked, by a worker."""
+        found = self._orphans.get(run.run_id)
+        if found is None:
+            closing = await closing_of(self._client, run)
+            status, _ = await self._ask(run)
+            if status:
+                status = orphaned(status, closing)
+            found = status, orphan_remark(name_of_workflow(run.id), closing, status)
+            if status:
+                self._orphans[run.run_id] = found
+                if len(self._orphans) > REMEMBERED_ORPHANS:
+                    self._orphans.popitem(last=False)
+        status, remark = found
+        return await self._standing(run, status, {}, remark)
 
     async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
         try:
@@ -263,6 +289,8 @@ def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str
 
 def phase_of(run: WorkflowExecution) -> Phase:
     """The phase that a run has made known; one that ended by itself is gone."""
+    if run.status in FROM_OUTSIDE:
+        return Phase.ORPHANED
     if run.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
         return Phase.GONE
     known = attribute(run, search.PHASE, Phase.PROVISIONING.value)
@@ -344,11 +372,3 @@ def _status_in(cause: BaseException) -> EnvironmentStatus | None:
         return EnvironmentStatus.model_validate(details)
     except ValidationError:
         return None
-
-
-def _ended_remark(run: WorkflowExecution) -> str:
-    how = (run.status.name if run.status else "unknown").lower().replace("_", " ")
-    return (
-        f"Its workflow was ended from outside ({how}), so nothing says that it was taken down: "
-        "the platform team has to look for what it left."
-    )

@@ -67,7 +67,10 @@ class Reservations:
         return await future
 
     async def would(self, asks: Sequence[Ask]) -> Sequence[Verdict]:
-        """What each would be answered now, nothing reserved; nothing at all when that cannot be told."""
+        """What each would be answered now, nothing reserved; nothing at all when that cannot be told.
+
+        Raises TemporalUnavailable.
+        """
         try:
             result: ReserveResult = await self._handle.query(
                 CapacityWorkflow.would, ReserveInput(asks=tuple(asks)), rpc_timeout=QUERY_PATIENCE

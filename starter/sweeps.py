@@ -17,7 +17,7 @@ from worker.expiry_settings import Sweep
 from workflows.sweep import ExpirySweepWorkflow
 
 #: How long one call waits for the result: shorter than the patience of a client and of proxies.
-RESULT_PATIENCE = timedelta(seconds=20)
+RESULT_PATIENCE = timedelta(seconds=10)
 
 
 class SweepView(Frozen):

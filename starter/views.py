@@ -105,8 +105,12 @@ class EnvironmentView(Frozen):
     steps: tuple[StepView, ...] = ()
     problem: Problem | None = Field(default=None, description="why it could not be made")
     unfinished: tuple[Problem, ...] = Field(default=(), description="what could not be undone so far")
+    next_pass_at: datetime | None = Field(
+        default=None, description="when the next pass of its teardown starts, while it waits for that"
+    )
     certificate: CertificateView | None = None
     trail: tuple[TrailEntry, ...] = ()
+    frozen: "FreezeView | None" = Field(default=None, description="set while no environment ends")
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
         default=None, description="what its host says is wrong with it, though it was ready; null if nothing"
@@ -128,6 +132,8 @@ class EnvironmentRow(Frozen):
     requested_at: datetime
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    problem: str = Field(default="", description="what holds it up, if that was asked for")
+    next_try_at: datetime | None = Field(default=None, description="when it tries again by itself")
 
 
 class FreezeView(Frozen):
@@ -143,6 +149,9 @@ class FreezeAnswer(Frozen):
 
     frozen: FreezeView | None
     message: str
+
+
+EnvironmentView.model_rebuild()
 
 
 class EnvironmentPage(Frozen):
@@ -244,6 +253,7 @@ def view_of_status(
         ),
         problem=status.problem,
         unfinished=status.unfinished,
+        next_pass_at=status.next_pass_at,
         certificate=certificate_view(status.certificate) if status.certificate else None,
         trail=status.trail,
         remark=remark,

@@ -74,7 +74,8 @@ class EnvironmentWorkflow:
         self._teller = Teller(self._record, start.pace)
         self._rules = Rules(start, self._record, self._is_ending)
         status = self._record.status
-        self._ending = Ending(status.outcome, ITSELF, status.problem) if status.outcome else None
+        who = start.forced_by or ITSELF
+        self._ending = Ending(status.outcome, who, status.problem) if status.outcome else None
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
@@ -120,7 +121,8 @@ class EnvironmentWorkflow:
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (nothing else leads here)
         if self._record.phase is not Phase.TEARDOWN_INCOMPLETE:
-            self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem)
+            forced = bool(self._start.forced_by)
+            self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem, forced=forced)
             self._record.enter(Phase.TEARING_DOWN)
             if self._ending.outcome is Outcome.EXPIRED:
                 self._teller.tell(NoticeKind.ENDED)
@@ -307,10 +309,16 @@ class EnvironmentWorkflow:
 
     @workflow.update(description="Try again to undo what could not be undone")
     async def resume_teardown(self, by: ByPerson) -> Answer:
-        """Take up a teardown that has given up."""
+        """Take up a teardown that has given up, or end the pause before its next pass."""
         if answer := self._record.remembered():
             return answer
-        self._record.note(by.who, "resumed the teardown")
+        if not self._rules.is_waiting:
+            message = f"{self._name} is being torn down, and a pass is under way now."
+            return self._answer(AnswerKind.NOTHING_TO_DO, message)
+        has_given_up = self._record.phase is Phase.TEARDOWN_INCOMPLETE
+        self._record.note(
+            by.who, "resumed the teardown" if has_given_up else "had the next pass start at once"
+        )
         self._saga.resume()
         return self._answer(AnswerKind.ACCEPTED, f"The teardown of {self._name} goes on.")
 

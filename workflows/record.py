@@ -82,8 +82,10 @@ class Record:
         self._change(phase=phase, **reached.get(phase, {}))
         workflow.upsert_search_attributes([search.PHASE.value_set(phase.value)])
 
-    def end_as(self, outcome: Outcome, who: str, problem: Problem | None = None) -> None:
-        """Keep why the life ends: the first cause decides."""
+    def end_as(
+        self, outcome: Outcome, who: str, problem: Problem | None = None, *, forced: bool = False
+    ) -> None:
+        """Keep why the life ends: the first cause decides. `forced`: its own workflow could not end it."""
         self._change(outcome=outcome, problem=problem)
         what = {
             Outcome.DELETED: "asked to delete it",
@@ -91,7 +93,8 @@ class Record:
             Outcome.EXPIRED: "ended it: its time was up",
             Outcome.FAILED: "gave up making it",
         }
-        self.note(who, what[outcome], problem.cause if problem else "")
+        verb = "had what is left of it torn down" if forced else what[outcome]
+        self.note(who, verb, problem.cause if problem else "")
 
     def warn(self, who: str, lead: timedelta) -> timedelta:
         """Keep that the warning `lead` before the end is given now; how far that moves the end."""
@@ -131,16 +134,8 @@ class Record:
     def step(self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None) -> None:
         """Keep that a step is now in `state`."""
         now = workflow.now()
-        begins = state in (StepState.RUNNING, StepState.UNDOING)
         steps = tuple(
-            old.model_copy(
-                update={
-                    "state": state,
-                    "note": note,
-                    "started_at": now if begins else old.started_at,
-                    "ended_at": None if begins else now,
-                }
-            )
+            old.model_copy(update={"state": state, "note": note, **_moments(old, state, now)})
             if old.step is name
             else old
             for old in self.status.steps
@@ -159,6 +154,10 @@ class Record:
     def unfinished(self, problems: tuple[Problem, ...]) -> None:
         """Keep what the teardown could not do so far."""
         self._change(unfinished=problems)
+
+    def pause(self, until: datetime | None) -> None:
+        """Keep when the next pass of the teardown starts; None while one is under way."""
+        self._change(next_pass_at=until)
 
     def certify(self, certificate: Certificate) -> None:
         """Keep the result of the last inspection."""
@@ -206,7 +205,19 @@ class Record:
             lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
         for problem in status.unfinished:
             lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
+        if status.next_pass_at:
+            lines += ["", f"**Next pass of the teardown**: {said(status.next_pass_at)}"]
         return "\n".join(lines)
+
+
+def _moments(before: StepStatus, state: StepState, now: datetime) -> dict[str, datetime | None]:
+    """When a step that is in `state` from now on started and ended."""
+    if state in (StepState.RUNNING, StepState.UNDOING):
+        return {"started_at": now, "ended_at": None}
+    if state is StepState.UNDO_FAILED and before.state is not StepState.UNDOING:
+        # Its undo was not even tried, so it took no time.
+        return {"started_at": None, "ended_at": None}
+    return {"started_at": before.started_at, "ended_at": now}
 
 
 def _row(*cells: str) -> str:

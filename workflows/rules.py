@@ -48,12 +48,17 @@ class Rules:
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
             )
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its teardown waits: for its next pass, or for a person."""
+        return bool(self._record.status.next_pass_at) or self._record.phase is Phase.TEARDOWN_INCOMPLETE
+
     def may_resume(self) -> None:
-        """Only a teardown that has given up."""
-        if self._record.phase is not Phase.TEARDOWN_INCOMPLETE:
+        """Only what is being torn down, or has given up on it."""
+        if not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW,
-                f"{self._name} is {self._record.phase}: only a teardown that has given up can be resumed.",
+                f"{self._name} is {self._record.phase}: there is no teardown to go on with.",
             )
 
     def extended(self, ask: ExtendInput) -> Term:

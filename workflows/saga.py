@@ -5,7 +5,8 @@ only it cancels. The forward task may be cancelled at any await; the unwinding i
 """
 
 import asyncio
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
@@ -53,7 +54,8 @@ class Saga:
         self._steps = steps_of(start.environment)
         over = (StepState.WAITING, StepState.UNDONE)
         self._begun = [step for step in self._steps if record.state_of(step.name) not in over]
-        self._settled_at: datetime | None = None
+        # What a life that was cut off had under way may still be answered.
+        self._settled_at = workflow.now() + start.pace.settle if start.forced_by else None
         self._forced: dict[StepName, tuple[str, ...]] = {}
         self._stopped = False
         self._resumed = False
@@ -103,7 +105,7 @@ class Saga:
                     return
                 await self._settle()
             elif workflow.now() < patience_ends:
-                await workflow.sleep(pause, summary="pause before the next pass of the teardown")
+                await self._pause(pause)
                 pause = min(2 * pause, self._pace.longest_pause)
             else:
                 await self._wait_to_be_resumed()
@@ -111,7 +113,7 @@ class Saga:
                 pause = self._pace.first_pause
 
     def resume(self) -> None:
-        """Take up a teardown that has given up."""
+        """Take up a teardown that has given up, or end its pause."""
         self._resumed = True
 
     @property
@@ -301,6 +303,18 @@ class Saga:
             await workflow.sleep(
                 self._settled_at - workflow.now(), summary="look again when no late answer can come"
             )
+
+    async def _pause(self, length: timedelta) -> None:
+        """Wait for the next pass, or until `resume` is called."""
+        self._resumed = False
+        self._record.pause(workflow.now() + length)
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._resumed,
+                timeout=length,
+                timeout_summary="pause before the next pass of the teardown",
+            )
+        self._record.pause(None)
 
     async def _wait_to_be_resumed(self) -> None:
         self._resumed = False

@@ -13,18 +13,20 @@ from temporalio.client import Client
 
 from clients.host import Host
 from starter.acting import Actor
-from starter.api import capacity, environments, events, expiry, health, kubeconfig, templates
+from starter.api import capacity, environments, events, expiry, forcing, health, kubeconfig, templates
 from starter.api.docs import add_docs
 from starter.api.limits import BodyLimit
 from starter.api.parts import Parts
 from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.api.sign_in import SignIn
 from starter.asking import House
+from starter.attention import Attention
 from starter.catalogue import load_catalogue
 from starter.cursors import Cursors
 from starter.fitting import Fitting
 from starter.freezing import Freezer
 from starter.health import Healths
+from starter.past import Past
 from starter.people import PeopleDirectory
 from starter.placing import Placing
 from starter.reading import Reader
@@ -77,6 +79,8 @@ def create_app(
         healths=Healths(hosts),
         fitting=fitting,
         placing=Placing(house, fitting, reservations),
+        past=Past(client, settings.trail.file),
+        attention=Attention(client, settings.sweep),
         reservations=reservations,
         reader=reader,
         cursors=Cursors(settings.encryption.cursor_keys),
@@ -114,7 +118,7 @@ def create_app(
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    for module in (templates, environments, events, kubeconfig, expiry, capacity):
+    for module in (templates, environments, forcing, events, kubeconfig, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))

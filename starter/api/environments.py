@@ -7,24 +7,29 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Header, Query, Response
 
+from clients.lines import LinesFile
 from contracts.base import Printable
 from contracts.capacity import Ask
 from contracts.environment import Phase
+from contracts.errors import Refusal, RefusalReason
 from contracts.messages import AnswerKind, EnvironmentStart
-from contracts.naming import life_of, request_id
+from contracts.naming import is_name, life_of, request_id
 from contracts.template import Template
-from starter.access import Principal, Role, Verb
+from starter.access import Principal, Role, Verb, may, relations
 from starter.acting import Finished
 from starter.api.models import EnvironmentRequest
 from starter.api.parts import Asking, Parts, TheParts
 from starter.api.problems import ApiProblem
 from starter.asking import NotValid, Wish, people_problems, plan, status_at_start
 from starter.catalogue import Catalogue
+from starter.histories import accounts_of
 from starter.listing import Filters, list_environments
+from starter.past import is_for, view_of_account
 from starter.people import check_people
 from starter.reading import Standing
 from starter.security import note_object
-from starter.updates import JustClosed, NoPlace
+from starter.temporal import NothingStarted
+from starter.updates import JustClosed, NoPlace, Refused
 from starter.views import (
     USABLE_PHASES,
     Done,
@@ -75,6 +80,7 @@ async def request_environment(
     key = idempotency_key or secrets.token_hex(16)
     id = request_id(principal.email, wish.name, key)
     start = plan(wish, principal, id, parts.catalogue.current(), parts.house)
+    await _require_no_leftovers(parts, principal, wish.name)
     start = await _with_people_checked(parts, start, wish)
     ask = await parts.placing.ask(start)
     try:
@@ -120,15 +126,31 @@ async def list_of_environments(
     template: Annotated[Printable | None, Query(max_length=100)] = None,
     phase: Phase | None = None,
     ended: Annotated[bool, Query(description="the past instead of the present")] = False,
+    mine: Annotated[bool, Query(description="only your own")] = False,
+    stuck: Annotated[bool, Query(description="only what something holds up, with what that is")] = False,
+    troubles: Annotated[bool, Query(description="say what holds up those that do not get on")] = False,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=4000, description="`next` of the page before")] = None,
 ) -> EnvironmentPage:
     """Your environments and those of your teams; all of them for the platform team."""
     filters = Filters(
-        owner=owner.lower() if owner else owner, team=team, template=template, phase=phase, ended=ended
+        owner=principal.email if mine else owner.lower() if owner else owner,
+        team=team,
+        template=template,
+        phase=phase,
+        ended=ended,
+        stuck=stuck,
+        troubles=troubles,
     )
     page = await list_environments(
-        parts.client, parts.reader, parts.cursors, principal, filters, limit=limit, cursor=cursor
+        parts.client,
+        parts.reader,
+        parts.cursors,
+        principal,
+        filters,
+        limit=limit,
+        cursor=cursor,
+        past=parts.past,
     )
     return page.model_copy(update={"frozen": await parts.freezer.state()})
 
@@ -136,9 +158,20 @@ async def list_of_environments(
 @router.get("/environments/{name}")
 async def show_environment(name: str, parts: TheParts, principal: Asking) -> EnvironmentView:
     """How an environment stands, or how its last life ended."""
-    standing = await parts.environment(name, principal, Verb.SHOW)
+    try:
+        standing = await parts.environment(name, principal, Verb.SHOW)
+    except ApiProblem:
+        # Temporal may have dropped it: lists and histories know it from its account.
+        file = LinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
+        for account in reversed(await accounts_of(file, name)):
+            if is_for(account, principal, Verb.SHOW):
+                return view_of_account(account)
+        raise
     view = _beside_catalogue(standing, parts.catalogue.current())
-    if standing.ended or standing.status is None or view.phase not in USABLE_PHASES:
+    if standing.ended:
+        return view
+    view = view.model_copy(update={"frozen": await parts.freezer.state()})
+    if standing.status is None or view.phase not in USABLE_PHASES:
         return view
     health = await parts.healths.look(standing.status.environment)
     if not health.wrong:
@@ -182,6 +215,23 @@ async def resume_teardown(
     return await _change(parts, principal, name, Verb.RESUME_TEARDOWN, idempotency_key, life)
 
 
+async def _require_no_leftovers(parts: Parts, principal: Principal, name: str) -> None:
+    """Refuse a name whose last life was cut off: the next one would fail on what that left."""
+    latest = await parts.reader.latest(name)
+    if latest is None or not latest.closed_from_outside:
+        return
+    standing = await parts.reader.read(name)
+    if standing is None or standing.view.phase is not Phase.ORPHANED:
+        return
+    held = relations(
+        principal, owner=standing.owner, team=standing.team, collaborators=standing.collaborators
+    )
+    if not may(Verb.SHOW, held):
+        raise Refused(Refusal.taken(name))
+    detail = f"{name} cannot be asked for yet. {standing.view.remark}"
+    raise ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="left_behind")
+
+
 def _beside_catalogue(standing: Standing, catalogue: Catalogue) -> EnvironmentView:
     """The view, and what has become since of the template that it was made from."""
     view, kept = standing.view, standing.status.environment.template if standing.status else None
@@ -216,17 +266,16 @@ async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart, 
     start = start.model_copy(update={"environment": environment})
     latest = await parts.reader.latest(environment.name)
     if latest and not latest.ended:
-        message = f"All is well but the name: {environment.name} is in use now. "
-        message += "The same request by its owner joins it; any other is refused."
+        message = await _would_join(parts, start)
     else:
         over = life_of(latest.request_id) if latest and latest.request_id else ""
         host = await parts.placing.would(ask.model_copy(update={"over": over}))
-        if host:
-            environment = environment.model_copy(update={"host": host})
-            start = start.model_copy(update={"environment": environment})
-        message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
         if host is None:
-            message += " Nobody could be asked whether there is room; that is seen to first."
+            # The request itself would be answered so.
+            raise NothingStarted
+        environment = environment.model_copy(update={"host": host})
+        start = start.model_copy(update={"environment": environment})
+        message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
     values = await parts.fitting.values(environment)
     if not start.people_are_checked:
         message += " Nobody could be asked whether all people are known; that is checked first."
@@ -238,6 +287,26 @@ async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart, 
         environment=view_of_status(status_at_start(start)),
         values=values,
     )
+
+
+async def _would_join(parts: Parts, start: EnvironmentStart) -> str:
+    """What the request would be answered while its name is in use; `Refused` as it would be."""
+    environment = start.environment
+    name = environment.name
+    standing = await parts.reader.read(name)
+    if standing is None or standing.ended:
+        return f"{name} has just ended: it would be made again."
+    if standing.owner != environment.owner:
+        raise Refused(Refusal.taken(name))
+    if standing.view.outcome:
+        message = f"{name} is being torn down: ask again when it is gone, or choose another name."
+        raise Refused(Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message))
+    if standing.status is None:
+        raise NothingStarted
+    wanted, given = environment.spec.model_dump(), standing.status.environment.spec.model_dump()
+    if differing := tuple(field for field in given if wanted[field] != given[field]):
+        raise Refused(Refusal.other_spec(name, differing))
+    return f"{name} is there already as asked for, and is {standing.view.phase}: the request would join it."
 
 
 async def _change(
@@ -276,6 +345,8 @@ def _over(standing: Standing, verb: Verb) -> Done:
         raise ApiProblem(
             HTTPStatus.CONFLICT, "refused", f"{standing.name} is gone: nothing to resume", reason="not_now"
         )
+    if standing.view.phase is Phase.ORPHANED:
+        raise ApiProblem(HTTPStatus.CONFLICT, "refused", standing.view.remark, reason="left_behind")
     return Done(
         kind=DoneKind.NOTHING_TO_DO,
         message=f"{standing.name} is gone already. {standing.view.remark}".strip(),

@@ -97,9 +97,12 @@ async def freeze_state(parts: TheParts, _: Asking) -> FreezeAnswer:
 async def freeze(body: FreezeRequest, parts: TheParts, principal: Asking) -> FreezeAnswer:
     """Let no environment end until the thaw. For the platform team."""
     _require(principal, HouseVerb.FREEZE)
+    before = await parts.freezer.state()
     state, stopped = await parts.freezer.freeze(principal.email, body.reason)
-    _log.info("frozen", who=principal.email, reason=body.reason)
+    _log.info("frozen", who=principal.email, reason=body.reason, was=before.reason if before else "")
     message = _frozen(state)
+    if before is not None and state == before:
+        message = f"Ends were frozen before, and that stays: {message} Your reason is not kept; thaw first."
     if not stopped:
         message += " A sweep that had begun before has not stopped yet: it may still end what it has asked."
     return FreezeAnswer(frozen=state, message=message)

@@ -1,4 +1,9 @@
-"""Whether the API is alive, and whether it can do its work: for those who run it. Needs no token."""
+"""Whether the API is alive, and whether it can do its work: for those who run it. Needs no token.
+
+Ready is an API that can answer: Temporal answers it. What else needs attention (no worker takes work, no
+sweep runs, a file with problems) is told beside, and takes no API out of service: that would mend none of it,
+and take away what still works.
+"""
 
 import asyncio
 from http import HTTPStatus
@@ -16,7 +21,7 @@ router = APIRouter(tags=["health"])
 
 
 class Health(Frozen):
-    """It can do its work. `remark` says what the platform team should mend all the same."""
+    """It can do its work. `degraded`: something beside it needs attention, as `remark` says."""
 
     status: str = "ok"
     remark: str | None = None
@@ -30,23 +35,21 @@ async def alive() -> Health:
 
 @router.get("/readyz", response_model_exclude_none=True)
 async def ready(parts: TheParts) -> Health:
-    """Temporal answers. Files that cannot be read are remarked only: the last good ones are in force."""
+    """Temporal answers. What needs attention is told beside, and counts not against it."""
     await asyncio.to_thread(parts.catalogue.current)
     await asyncio.to_thread(parts.tokens.current)
-    problems = []
     try:
         with told():
             await parts.client.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=parts.client.namespace), timeout=CALL_PATIENCE
             )
+            found = await parts.attention.warnings()
     except (TemporalUnavailable, RPCError) as error:
-        problems.append(str(error))
-    if problems:
-        raise ApiProblem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", " ".join(problems))
+        raise ApiProblem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error)) from error
+    remarks = list(found)
     # Not the problems themselves: they quote files, and anybody may ask here. The log has them.
-    remarks = []
     if parts.catalogue.problems:
         remarks.append(CATALOGUE_IS_BROKEN)
     if parts.tokens.problems:
         remarks.append("The file of tokens has changed and cannot be read; the last good one is in force.")
-    return Health(remark=" ".join(remarks) or None)
+    return Health(status="degraded" if found else "ok", remark=" ".join(remarks) or None)

@@ -64,6 +64,8 @@ def _missing(environment: Environment) -> str:
 
 def _why_not(standing: Standing) -> str:
     name, view = standing.name, standing.view
+    if view.phase is Phase.ORPHANED:
+        return view.remark
     if standing.ended:
         return f"{name} is gone: ask for a new one"
     if view.phase is Phase.PROVISIONING and view.outcome is None:

@@ -17,11 +17,13 @@ from starter.access import Principal, Verb, may, relations, who_may
 from starter.acting import Actor
 from starter.api.problems import ApiProblem, no_environment
 from starter.asking import House
+from starter.attention import Attention
 from starter.catalogue import Catalogue
 from starter.cursors import Cursors
 from starter.fitting import Fitting
 from starter.freezing import Freezer
 from starter.health import Healths
+from starter.past import Past
 from starter.people import PeopleDirectory
 from starter.placing import Placing
 from starter.reading import Reader, Standing
@@ -48,6 +50,8 @@ class Parts:
     healths: Healths
     fitting: Fitting
     placing: Placing
+    past: Past
+    attention: Attention
     reservations: Reservations
     reader: Reader
     cursors: Cursors

@@ -26,9 +26,14 @@ _TRIAL = "0-setup-check"
 
 
 def all_parts(
-    settings: Settings, rafay: Rafay, scim: Scim | None, hosts: Mapping[str, Host]
+    settings: Settings,
+    rafay: Rafay,
+    scim: Scim | None,
+    hosts: Mapping[str, Host],
+    *,
+    running: bool = False,
 ) -> Sequence[Part]:
-    """Every part, each after those that it needs."""
+    """Every part, each after those that it needs; `running`: also what is so only while Moorage runs."""
     files = Files(settings.templates, settings.api.tokens_file)
     templates, *tokens = files.parts()
     plane = ControlPlane(
@@ -59,6 +64,8 @@ def all_parts(
     temporal = Temporal(data_converter(settings.encryption.keyring), settings.sweep)
     of_temporal = temporal.parts()
     attributes = next(part for part in of_temporal if part.name == "search attributes")
+    schedules = next(part for part in of_temporal if part.name == "schedules")
+    of_running = temporal.running_parts(schedules) if running else ()
     return (
         templates,
         *tokens,
@@ -67,6 +74,7 @@ def all_parts(
         *of_hosts,
         *of_temporal,
         *Environments(temporal, hosts).parts(attributes),
+        *of_running,
     )
 
 

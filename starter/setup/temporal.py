@@ -14,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts import search
 from contracts.durations import format_duration
 from contracts.sweeping import SWEEP_SCHEDULE
+from starter.attention import overdue_sweep, stuck_environments, unpolled
 from starter.freezing import Freezer, state_of_sweep
 from starter.schedules import CALL_PATIENCE, Difference, differences, reconcile
 from starter.setup.areas import Area
@@ -76,6 +77,37 @@ class Temporal:
             denied=_denied("see and make schedules", "no worker can start without it"),
         )
         return server, namespace, attributes, schedules
+
+    def running_parts(self, schedules: Part) -> tuple[Part, ...]:
+        """What has to be so while Moorage runs, and not before: that work is taken, and gets on."""
+        where = namespace_name()
+        return tuple(
+            Part(Area.TEMPORAL, SYSTEM, name, where, check, needs=(schedules,))
+            for name, check in (
+                ("workers", self._workers),
+                ("sweep", self._sweep_runs),
+                ("progress", self._environments),
+            )
+        )
+
+    async def _workers(self) -> Found:
+        found = await unpolled(await self.client())
+        if found:
+            return Found(Kind.BY_HAND, " ".join(found), "start a worker: moorage worker")
+        return well("every task queue has been asked for work within a minute")
+
+    async def _sweep_runs(self) -> Found:
+        found = await overdue_sweep(await self.client(), self.sweep)
+        if found:
+            return Found(Kind.BY_HAND, " ".join(found), "start a worker, and look at the sweep in Temporal")
+        return well("runs when it should")
+
+    async def _environments(self) -> Found:
+        sentences, names = await stuck_environments(await self.client())
+        if sentences:
+            detail = f"{' '.join(sentences)} {', '.join(names)}"
+            return Found(Kind.BY_HAND, detail, "moorage list --stuck, then mend the cause")
+        return well("none is stuck")
 
     async def client(self) -> Client:
         """The connection, made once. Raises NotConnected."""

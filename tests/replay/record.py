@@ -21,6 +21,7 @@ from contracts.environment import Phase, StepName
 from contracts.errors import ErrorType
 from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
+from starter.forcing import forced_start
 from tests.support.seeding import ready_status, seed
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
@@ -109,6 +110,39 @@ async def _resumed(bench: Bench, name: str, *, cancelled: bool = False) -> Life:
     del bench.script.before["identity.remove"]
     await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
     return life
+
+
+async def _next_pass_at_once(bench: Bench, name: str) -> Life:
+    """The pause before the second pass of its teardown is an hour, and a person ends it."""
+    bench.script.before["identity.remove"] = fails_for_good()
+    hour = timedelta(hours=1)
+    pace = HURRY.model_copy(update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour})
+    life = await bench.begin(a_start(name, pace=pace))
+    await _ready(life)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+
+    async def pauses() -> bool:
+        return (await life.status()).next_pass_at is not None
+
+    await until(pauses, "it pauses before the next pass")
+    del bench.script.before["identity.remove"]
+    await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+    return life
+
+
+async def _forced(bench: Bench, name: str) -> Life:
+    """What is left of a life whose workflow was terminated is torn down in a run that starts with it."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    status = await life.status()
+    await life.handle.terminate()
+    start = forced_start(
+        life.start, status, "alice@example.com", pace=HURRY, requested_at=status.requested_at
+    )
+    handle = await bench.client.start_workflow(
+        EnvironmentWorkflow.run, start, id=life.handle.id, task_queue=bench.task_queue
+    )
+    return Life(start, bench.script, handle, life.answer)
 
 
 async def _cancelled_while_incomplete(bench: Bench, name: str) -> Life:
@@ -337,6 +371,8 @@ PATHS: dict[str, LifePath] = {
     "looked-at-again": _looked_at_again,
     "looked-too-soon": _looked_too_soon,
     "carried": _carried,
+    "next-pass-at-once": _next_pass_at_once,
+    "forced": _forced,
     "swept": _swept,
     "expired-while-provisioning": _expired_while_provisioning,
     "expired-in-its-turn": _expired_in_its_turn,

@@ -59,7 +59,7 @@ CHANGES = {
 FREE = {
     "a summary": ("saga", 'summary="everybody is known"', 'summary="all are known"'),
     "a timeout": ("saga", "start_to_close_timeout=FEW_CALLS", "start_to_close_timeout=INSPECT_LIMIT"),
-    "a pause": ("saga", "workflow.sleep(pause,", "workflow.sleep(2 * pause,"),
+    "a pause": ("saga", "self._pause(pause)", "self._pause(2 * pause)"),
     "a line of the trail": ("environment", 'self._record.note(ITSELF, "ready")', "pass"),
 }
 

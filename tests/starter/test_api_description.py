@@ -30,6 +30,7 @@ async def test_the_document(stack: Stack) -> None:
         ("DELETE", "/environments/{name}"),
         ("POST", "/environments/{name}/cancel"),
         ("POST", "/environments/{name}/resume-teardown"),
+        ("POST", "/environments/{name}/force-teardown"),
         ("POST", "/environments/{name}/extend"),
         ("GET", "/environments/{name}/history"),
         ("GET", "/freeze"),

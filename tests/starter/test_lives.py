@@ -1,24 +1,34 @@
 """Lives of one name, seen past the API: what is said of one never reaches another, however it ended."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from temporalio.client import Client
 
+from clients.lines import LinesFile
 from contracts.capacity import Ask, size_of
+from contracts.environment import Outcome, TrailEntry
 from contracts.messages import EnvironmentStart
 from contracts.naming import workflow_id
+from contracts.notices import Account
 from contracts.values import compose
-from embedded.stack import Stack
+from embedded.faults import Fault, FaultKind
+from embedded.stack import Part, Stack
 from starter import watching
 from starter.acting import Actor, Finished
 from starter.reading import Latest, Reader
 from starter.reserving import Reservations
 from starter.updates import JustClosed
-from tests.starter.calling import Caller, problem
-from tests.support.stack import BOB, client_of, unique
+from tests.environment.systems import Systems
+from tests.starter.calling import PATIENCE, Caller, problem
+from tests.support.stack import ALICE, BOB, client_of, unique
+from tests.support.stand_ins import set_faults
+from tests.workflows.conftest import until
 from worker.converter import converter_at
+
+DRY = {"dry_run": True}
 
 
 @pytest.fixture
@@ -142,20 +152,63 @@ async def _start_of(client: Client, name: str) -> EnvironmentStart:
     return start
 
 
-async def test_ended_from_outside(client: Client, bob: Caller) -> None:
-    """Ensures that one that was terminated in Temporal is shown as such, and does not block its name."""
+async def test_ended_from_outside(client: Client, bob: Caller, dave: Caller) -> None:
+    """Ensures that a terminated one is shown as what it is, and that all ways in say what to do about it."""
     name = unique()
     await bob.ready(name)
-    await client.get_workflow_handle(workflow_id(name)).terminate()
+    await client.get_workflow_handle(workflow_id(name)).terminate(reason="a try")
     view = await bob.show(name)
-    assert (view.ended, view.phase, view.certificate) == (True, "ready", None)
-    assert "ended from outside (terminated)" in view.remark
-    assert "is gone" in problem(await bob.http.get(f"/environments/{name}/kubeconfig"), 409)["detail"]
-    answer = await bob.http.delete(f"/environments/{name}")
-    assert answer.json()["kind"] == "nothing_to_do"
-    assert "has to look" in answer.json()["message"]
-    listed = await bob.http.get("/environments", params={"ended": True, "owner": BOB.email, "limit": 200})
-    assert name in listed.text
+    assert (view.ended, view.phase, view.certificate) == (True, "orphaned", None)
+    assert "closed from outside (terminated by " in view.remark
+    assert ": a try), so nothing was taken down" in view.remark
+    assert f"moorage teardown {name} --force" in view.remark
+    assert [step.state for step in view.steps] == ["done"] * 8, "what it had made is not told"
+    path = f"/environments/{name}"
+    for answer in (
+        await bob.http.get(f"{path}/kubeconfig"),
+        await bob.http.delete(path),
+        await bob.ask(name),
+        await bob.http.post("/environments", params=DRY, json={"name": name, "template": "small"}),
+    ):
+        assert "--force" in problem(answer, 409)["detail"], answer.request.url
+    assert "is taken" in problem(await dave.ask(name), 409)["detail"], "a stranger is told more"
+    [life] = (await bob.http.get(f"{path}/history")).json()["lives"]
+    assert life["phase"] == "orphaned"
+    assert life["trail"][-1]["what"] == "closed its workflow from outside"
+    for query in ({}, {"phase": "orphaned"}):
+        listed = await bob.http.get(
+            "/environments", params={"ended": True, "owner": BOB.email, "limit": 200, **query}
+        )
+        assert {row["name"]: row["phase"] for row in listed.json()["environments"]}[name] == "orphaned"
+
+
+async def test_forced_teardown(client: Client, stack: Stack, alice: Caller, bob: Caller) -> None:
+    """Ensures that what a terminated one left is removed by its marks, and its name free then."""
+    name = unique()
+    path = f"/environments/{name}/force-teardown"
+    ready = await bob.ready(name)
+    assert "its own workflow runs" in problem(await alice.http.post(path), 409)["detail"]
+    await client.get_workflow_handle(workflow_id(name)).terminate()
+    problem(await bob.http.post(path), 403)
+    other = await alice.http.post(path, params={"life": "another"})
+    assert problem(other, 409)["reason"] == "other_life"
+    assert Systems(stack).holds(name), "there is nothing to remove"
+    first, second = await asyncio.gather(alice.http.post(path), alice.http.post(path))
+    assert {first.status_code, second.status_code} <= {202, 409}
+    assert 202 in {first.status_code, second.status_code}
+    view = await bob.until(name, lambda view: view.ended)
+    assert (view.phase, view.outcome, view.life) == ("gone", "deleted", ready.life)
+    assert view.requested_at == ready.requested_at, "what is older than it would be taken for its own"
+    assert view.certificate
+    assert view.certificate.nothing_left
+    assert len(view.certificate.systems) == 3, "not all systems were looked at"
+    assert Systems(stack).holds(name) == {}
+    said = [(entry.who, entry.what) for entry in view.trail]
+    assert (ALICE.email, "had what is left of it torn down") in said
+    assert ("Temporal", "closed its workflow from outside") in said
+    assert "nothing is left" in problem(await alice.http.post(path), 409)["detail"]
+    await bob.ready(name)
+    await bob.gone(name)
 
 
 async def test_an_unchanged_one_is_not_asked_again(client: Client, bob: Caller) -> None:
@@ -175,3 +228,88 @@ async def test_an_unchanged_one_is_not_asked_again(client: Client, bob: Caller) 
     assert again is not None
     assert ended.status is again.status
     assert ended.view == again.view
+
+
+async def test_one_that_temporal_has_dropped(stack: Stack, alice: Caller, bob: Caller, dave: Caller) -> None:
+    """Ensures that list, show and history agree on lives that only their accounts still know."""
+    name = unique()
+    now = datetime.now(UTC)
+    accounts = [
+        Account(
+            name=name, life=f"{number:020x}", owner=BOB.email, team="blue", collaborators=(),
+            template="small", host="local", outcome=Outcome.EXPIRED,
+            requested_at=now - timedelta(days=900 + number), ended_at=now - timedelta(days=900 - number),
+            trail=(TrailEntry(at=now, who=BOB.email, what="asked for it"),),
+        )
+        for number in range(5)
+    ]  # fmt: skip
+    for account in accounts:
+        await LinesFile(stack.folder / "trail.jsonl").add(account.model_dump_json())
+    view = await bob.show(name)
+    assert (view.life, view.phase, view.outcome) == (accounts[-1].life, "gone", "expired")
+    assert "Temporal has dropped its run" in view.remark
+    lives = (await bob.http.get(f"/environments/{name}/history")).json()["lives"]
+    assert [life["life"] for life in lives] == [account.life for account in reversed(accounts)]
+    for caller in (alice, bob):
+        assert await _listed(caller, name) == [account.life for account in reversed(accounts)]
+    assert await _listed(bob, name, phase="gone", team="blue") == [one.life for one in reversed(accounts)]
+    assert await _listed(bob, name, template="medium") == []
+    assert await _listed(dave, name) == []
+    problem(await dave.http.get(f"/environments/{name}"), 404)
+    # What Temporal still knows is listed once, although it has an account as well.
+    known = unique()
+    await bob.ready(known)
+    await bob.gone(known)
+    assert len(await _listed(bob, known)) == 1
+
+
+async def _listed(caller: Caller, name: str, **query: str) -> list[str]:
+    """The lives of the name in the caller's list of the past, page by page."""
+    lives, cursor, pages = [], None, 0
+    while cursor or not pages:
+        answer = await caller.http.get(
+            "/environments", params={"ended": True, "limit": 3, "cursor": cursor, **query}
+        )
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["environments"]) <= 3
+        lives += [row["life"] for row in page["environments"] if row["name"] == name]
+        cursor, pages = page["next"], pages + 1
+    return lives
+
+
+async def test_what_a_dry_run_says_of_a_name_that_is_in_use(stack: Stack, bob: Caller, dave: Caller) -> None:
+    """Ensures that a dry run is refused where the request would be, and only there."""
+    name = unique()
+    await bob.ready(name)
+
+    async def dry(caller: Caller, **fields: str) -> httpx.Response:
+        body = {"name": name, "template": "small", **fields}
+        return await caller.http.post("/environments", params=DRY, json=body)
+
+    joins = await dry(bob)
+    assert (joins.status_code, "would join it" in joins.json()["message"]) == (200, True)
+    assert problem(await dry(bob, ttl="3h"), 409)["reason"] == "other_spec"
+    assert problem(await dry(dave), 409)["reason"] == "other_owner"
+    fault = Fault(operation="group.delete", kind=FaultKind.STATUS, status=500)
+    set_faults(stack.url(Part.CONTROL_PLANE), fault)
+    try:
+        await bob.http.delete(f"/environments/{name}")
+        assert problem(await dry(bob), 409)["reason"] == "being_torn_down"
+
+        # And what holds it up is in the list, with when it is tried again.
+        async def pauses() -> bool:
+            row = (await _stuck(bob)).get(name, {})
+            return row.get("problem", "").startswith("not undone: group: ") and bool(row["next_try_at"])
+
+        await until(pauses, "it is listed with its problem and its next try", PATIENCE)
+    finally:
+        set_faults(stack.url(Part.CONTROL_PLANE))
+    await bob.until(name, lambda view: view.ended)
+    assert name not in await _stuck(bob)
+
+
+async def _stuck(caller: Caller) -> dict[str, dict[str, str]]:
+    answer = await caller.http.get("/environments", params={"stuck": True, "mine": True})
+    assert answer.status_code == 200, answer.text
+    return {row["name"]: row for row in answer.json()["environments"]}

@@ -1,7 +1,7 @@
 """Ensures that every life ends as the design's table of outcomes says, with everything undone in reverse."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
@@ -11,6 +11,7 @@ from temporalio.testing import WorkflowEnvironment
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, StepState
 from contracts.errors import ErrorType, Refusal
 from contracts.messages import AnswerKind, ByPerson
+from starter.forcing import forced_start
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_start, until
 from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
@@ -355,3 +356,102 @@ async def test_an_unknown_person_stops_it_before_the_first_step(bench: Bench) ->
     assert bench.script.calls == ["people.check"], f"more was done: {bench.script.calls}"
     assert status.problem
     assert status.problem.type == ErrorType.UNKNOWN_PERSON
+
+
+async def test_the_next_pass_is_started_at_once(bench: Bench) -> None:
+    """Ensures that a pause of an hour is ended by a person, and that it is said when it would have ended."""
+    bench.script.before["identity.remove"] = fails_for_good()
+    hour = timedelta(hours=1)
+    pace = HURRY.model_copy(update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour})
+    life = await bench.begin(a_start("hurried", pace=pace))
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+    assert "there is no teardown to go on with" in str(refused.value.cause)
+    await reaches(life, Phase.READY)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+
+    async def pauses() -> bool:
+        return (await life.status()).next_pass_at is not None
+
+    await until(pauses, "it pauses")
+    status = await life.status()
+    assert status.next_pass_at
+    assert timedelta(minutes=55) < status.next_pass_at - datetime.now(UTC) <= hour
+    assert [problem.step for problem in status.unfinished] == ["identity"]
+    bench.script.before["identity.remove"] = waits
+    answer = await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+    assert answer.kind is AnswerKind.ACCEPTED
+    await until(lambda: _undoes(life, StepName.IDENTITY), "the next pass has started")
+    assert (await life.status()).next_pass_at is None
+    again = await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+    assert again.kind is AnswerKind.NOTHING_TO_DO, "a pass that is under way is no pause"
+    del bench.script.before["identity.remove"]
+    await until(pauses, "the pass that was cut off is over")
+    await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+    status = await life.handle.result()
+    assert_gone(life, status)
+    said = [entry.what for entry in status.trail if entry.who == BY_ALICE.who]
+    assert said.count("had the next pass start at once") == 2
+
+
+async def _undoes(life: Life, name: StepName) -> bool:
+    return any(step.step is name and step.state is StepState.UNDOING for step in (await life.status()).steps)
+
+
+async def test_an_undo_that_was_not_tried_took_no_time(bench: Bench) -> None:
+    """Ensures that a step that waits for another's undo has no start and no end of its own undo."""
+    bench.script.before["import.remove"] = fails_for_good()
+    hour = timedelta(hours=1)
+    pace = HURRY.model_copy(update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour})
+    life = await bench.begin(a_start("blocked", pace=pace))
+    await reaches(life, Phase.READY)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+
+    async def pauses() -> bool:
+        return (await life.status()).next_pass_at is not None
+
+    await until(pauses, "it pauses")
+    steps = {step.step: step for step in (await life.status()).steps}
+    blocked, failed = steps[StepName.PROJECT], steps[StepName.IMPORT]
+    assert (blocked.state, blocked.started_at, blocked.ended_at) == (StepState.UNDO_FAILED, None, None)
+    assert failed.started_at is not None
+    assert failed.ended_at is not None
+    await life.handle.terminate()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_a_terminated_life_left_is_torn_down_by_names_and_marks(
+    bench: Bench, step: StepName
+) -> None:
+    """Ensures that a run that is started for a life that was cut off in any step leaves nothing of it."""
+    bench.script.after[f"{step}.ensure"] = waits
+    life = await bench.begin()
+    await until(lambda: _has(bench, step), f"{step} is made")
+    status = await life.status()
+    await life.handle.terminate()
+    del bench.script.after[f"{step}.ensure"]
+    start = forced_start(
+        life.start, status, "alice@example.com", pace=HURRY, requested_at=status.requested_at
+    )
+    handle = await bench.client.start_workflow(
+        EnvironmentWorkflow.run, start, id=life.handle.id, task_queue=bench.task_queue
+    )
+    ended = await handle.result()
+    assert_gone(life, ended)
+    assert ended.outcome is Outcome.DELETED
+    assert ended.environment.mark == life.start.environment.mark
+    assert {finding.step for finding in ended.certificate.findings} == {
+        one for one in STEPS if one is not StepName.KUBECONFIG
+    }
+    assert [(entry.who, entry.what) for entry in ended.trail][-2:] == [
+        ("alice@example.com", "had what is left of it torn down"),
+        ("moorage", "gone"),
+    ]
+    told = set(bench.script.begun_at)
+    assert told == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
+    assert bench.script.accounts[-1].life == life.start.environment.mark.life
+
+
+async def _has(bench: Bench, step: StepName) -> bool:
+    made = step is StepName.KUBECONFIG or step in bench.script.world
+    return made and f"{step}.ensure" in bench.script.calls

@@ -1,0 +1,140 @@
+"""What needs attention: nobody takes work, no sweep runs, environments are stuck. Temporal is pretended."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
+from temporalio.service import RPCError, RPCStatusCode
+
+from starter import attention
+from starter.attention import Attention, overdue_sweep, stuck_environments, unpolled
+from worker.expiry_settings import Sweep
+
+WORKFLOWS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+STEPS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+UNDOS = ("moorage-undo", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+
+
+class Pretended:
+    """A client of Temporal that answers what it is given."""
+
+    namespace = "default"
+
+    def __init__(self, **given: Any) -> None:
+        self.polls: dict[Any, list[float]] = given.get("polls", {WORKFLOWS: [1], STEPS: [1], UNDOS: [1]})
+        self.schedule: Any = given.get("schedule")
+        self.counts: list[int] = given.get("counts", [0, 0])
+        self.queries: list[str] = []
+        self.asked = 0
+        self.error: RPCError | None = given.get("error")
+        self.workflow_service = self
+
+    async def describe_task_queue(
+        self, request: DescribeTaskQueueRequest, **_: Any
+    ) -> DescribeTaskQueueResponse:
+        self.asked += 1
+        if self.error:
+            raise self.error
+        answer = DescribeTaskQueueResponse()
+        for ago in self.polls.get((request.task_queue.name, request.task_queue_type), []):
+            poller = PollerInfo()
+            poller.last_access_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=ago))
+            answer.pollers.append(poller)
+        return answer
+
+    def get_schedule_handle(self, _: str) -> Any:
+        async def describe(**_: Any) -> Any:
+            if self.schedule is None:
+                raise RPCError("none", RPCStatusCode.NOT_FOUND, b"")
+            return self.schedule
+
+        return SimpleNamespace(describe=describe)
+
+    async def count_workflows(self, query: str, **_: Any) -> Any:
+        self.queries.append(query)
+        return SimpleNamespace(count=self.counts[(len(self.queries) - 1) % 2])
+
+    async def list_workflows(self, query: str, *, limit: int, **_: Any) -> Any:
+        for number in range(min(limit, self.counts[self.queries.index(query)])):
+            yield SimpleNamespace(id=f"environment/env-{number}")
+
+
+def scheduled(*ran: float, created: float = 9000, paused: bool = False, note: str = "") -> Any:
+    """A schedule with sweeps so many seconds ago."""
+    now = datetime.now(UTC)
+    return SimpleNamespace(
+        info=SimpleNamespace(
+            created_at=now - timedelta(seconds=created),
+            last_updated_at=None,
+            recent_actions=[SimpleNamespace(started_at=now - timedelta(seconds=ago)) for ago in ran],
+        ),
+        schedule=SimpleNamespace(state=SimpleNamespace(paused=paused, note=note)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("polls", "missing"),
+    [
+        ({WORKFLOWS: [50, 3], STEPS: [60], UNDOS: [1]}, []),
+        ({WORKFLOWS: [70, 200], STEPS: [1], UNDOS: [1]}, ["workflows"]),
+        ({WORKFLOWS: [1], STEPS: [], UNDOS: [1]}, ["steps"]),
+        ({WORKFLOWS: [1], STEPS: [1], UNDOS: [66]}, ["undos and sweeps"]),
+        ({}, ["workflows", "steps", "undos and sweeps"]),
+    ],
+)
+async def test_nobody_takes_work(polls: dict[Any, list[float]], missing: list[str]) -> None:
+    """Ensures that each task queue that nobody has polled within a minute is named."""
+    found = await unpolled(Pretended(polls=polls))  # type: ignore[arg-type]
+    assert [one.split("asked for ")[1].split(" (task queue ")[0] for one in found] == missing
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_overdue"),
+    [
+        (None, True),
+        (scheduled(30, 90), False),
+        (scheduled(200, 260), True),
+        (scheduled(created=20), False),
+        (scheduled(created=300), True),
+        (scheduled(9000, paused=True), False),
+        (scheduled(9000, note=f"Thawed by a@b.c at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"), False),
+        (scheduled(9000, note="Thawed by a@b.c at 2020-01-01T00:00:00Z"), True),
+        (scheduled(9000, note="Thawed by a@b.c at noon"), True),
+    ],
+)
+async def test_no_sweep_runs(schedule: Any, is_overdue: bool) -> None:
+    """Ensures that a sweep that has not run is told, but not one that is frozen or was just thawed."""
+    found = await overdue_sweep(Pretended(schedule=schedule), Sweep())  # type: ignore[arg-type]
+    assert bool(found) == is_overdue, found
+
+
+async def test_environments_are_stuck() -> None:
+    """Ensures that those who wait for a person, or are not ready for long, are counted and named."""
+    sentences, names = await stuck_environments(Pretended(counts=[1, 12]))  # type: ignore[arg-type]
+    assert sentences == (
+        "1 environment whose teardown waits for a person.",
+        "12 environments not ready after 20m.",
+    )
+    assert len(names) == 11
+    assert await stuck_environments(Pretended()) == ((), ())  # type: ignore[arg-type]
+
+
+async def test_probes_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that Temporal is asked now and then, however often probes ask; what it hides is no worry."""
+    client = Pretended(polls={}, schedule=scheduled(1), counts=[2, 0])
+    ours = Attention(client, Sweep())  # type: ignore[arg-type]
+    first = await ours.warnings()
+    assert [await ours.warnings() for _ in range(5)] == [first] * 5
+    assert client.asked == 3
+    assert len(first) == 4
+    assert "env-0" not in " ".join(first), "anybody may read these"
+    monkeypatch.setattr(attention, "ASKED_EVERY_SECONDS", 0.0)
+    client.error = RPCError("not for you", RPCStatusCode.PERMISSION_DENIED, b"")
+    assert await ours.warnings() == ()
+    client.error = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+    with pytest.raises(RPCError):
+        await ours.warnings()
