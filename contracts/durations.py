@@ -10,11 +10,19 @@ _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds
 _PART = re.compile(r"(\d{1,6})\s*([wdhms])")
 _WHOLE = re.compile(r"\s*(\d{1,6}\s*[wdhms]\s*)+")
 
+#: ISO 8601, as JSON gives it: weeks, or days and a time. Years and months have no length of their own.
+_ISO = re.compile(
+    r"P(?=[\dT])(?:(?P<weeks>\d{1,6})W)?(?:(?P<days>\d{1,6})D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,6}(?:\.\d{1,6})?)S)?)?"
+)
+
 DURATION_FORM = 'a number and a unit, such as "90m", "8h", "3d" or "1d 12h"'
 
 
 def parse_duration(text: str) -> timedelta:
-    """The length of time that `text` says; ValueError if it says none."""
+    """The length of time that `text` says, also as ISO 8601 ("PT8H"); ValueError if it says none."""
+    if found := _ISO.fullmatch(text.strip().upper()):
+        return timedelta(**{unit: float(count) for unit, count in found.groupdict(default="0").items()})
     if not _WHOLE.fullmatch(text.lower()):
         raise ValueError(f'"{text}" is not a length of time: write {DURATION_FORM}')
     parts = _PART.findall(text.lower())

@@ -19,6 +19,7 @@ from starter.access import Principal, Verb, may, relations
 from starter.reading import remembered
 from starter.temporal import CALL_PATIENCE
 from starter.views import EnvironmentRow, EnvironmentView, certificate_view
+from worker.codec import CannotDecode
 
 #: Accounts that are held against what Temporal still knows with one query.
 AT_ONCE = 100
@@ -112,7 +113,7 @@ class Past:
             async for run in self._client.list_workflows(f"WorkflowId IN ({ids})", rpc_timeout=CALL_PATIENCE):
                 request_id = await remembered(run, memo.REQUEST_ID, "")
                 found.add(life_of(request_id) if request_id else "")
-        except RPCError:
+        except (RPCError, CannotDecode):
             return {one.life for one in accounts}
         return found
 

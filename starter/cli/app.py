@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from starter.cli import capacity, changing, ends, kubeconfig, looking, templates
+from starter.cli.anywhere import default_output, everywhere
 from starter.cli.connection import Options
+from starter.cli.failing import Code
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
 from starter.cli.printing import print_line
 
 _EPILOG = (
-    "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 not allowed, 5 unreachable, 130 interrupted."
+    "Exit codes, for all commands: 0 done, 1 failed or refused, 2 bad input or an unanswered question, "
+    "3 not found, 4 not allowed, 5 unreachable, 130 interrupted."
 )
 
 
@@ -40,12 +43,18 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
             Path | None,
             typer.Option(help="File with your token; else MOORAGE_TOKEN or MOORAGE_TOKEN_FILE."),
         ] = None,
+        output: Annotated[
+            str | None,
+            typer.Option("--output", "-o", help="How to answer, as after the command: table, json, …"),
+        ] = None,
         _version: Annotated[
             bool,
             typer.Option("--version", is_eager=True, callback=_tell_version, help="Say its version."),
         ] = False,
     ) -> None:
         ctx.obj = Options(url, token_file)
+        if output:
+            ctx.default_map = default_output(ctx.command, output)
 
     panel = "For developers"
     app.add_typer(templates.group(verbs.on_hosts), name="templates", rich_help_panel=panel)
@@ -73,11 +82,13 @@ def run(verbs: OperatorVerbs) -> None:
     code: object = 0
     try:
         try:
-            build(verbs)()
+            code = everywhere(typer.main.get_command(build(verbs)))
         finally:
             sys.stdout.flush()
     except SystemExit as end:
         code = end.code
+    except typer.Abort:
+        code = Code.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough: that is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,17 +2,28 @@
 
 import secrets
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from starter.cli.failing import CliError, Code, Output
-from starter.cli.session import EnvironmentArgument, OutputOption, complete_template, session
+from starter.cli.printing import print_json_line
+from starter.cli.session import (
+    EnvironmentArgument,
+    EnvironmentsArgument,
+    OutputOption,
+    complete_host,
+    complete_team,
+    complete_template,
+    session,
+)
 
 if TYPE_CHECKING:
     from starter.cli.client import Api
     from starter.views import EnvironmentView
 
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait: say that it is under way, and end.")]
 
 
@@ -22,13 +33,18 @@ def request(
     template: Annotated[
         str, typer.Argument(help="One of `moorage templates`.", autocompletion=complete_template)
     ],
-    team: Annotated[str | None, typer.Option(help="One of your teams; your first without it.")] = None,
-    ttl: Annotated[str | None, typer.Option(help='How long it shall live: "8h", "1d 12h".')] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(help="One of your teams; your first without it.", autocompletion=complete_team),
+    ] = None,
+    ttl: Annotated[str | None, typer.Option(help='How long it lives: "8h", "1d 12h", or "PT8H".')] = None,
     collaborator: Annotated[
         list[str] | None, typer.Option("--with", help="E-mail of who else may use it. Repeatable.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Host cluster.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and end.")] = False,
+    host: Annotated[str | None, typer.Option(help="Host cluster.", autocompletion=complete_host)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made, and end; with its exit code.")
+    ] = False,
     no_wait: NoWait = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -71,47 +87,66 @@ def request(
             tell_next(view)
 
 
-def watch(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
-    """Watch an environment until it is ready or, if it is on its way out, gone.
+def watch(ctx: typer.Context, names: EnvironmentsArgument, output: OutputOption = Output.TABLE) -> None:
+    """Watch environments until each is ready or, if it is on its way out, gone.
 
     With --output json: one JSON document a line, one for every change.
 
     \b
-    Example: moorage watch demo
+    Examples: moorage watch demo
+              moorage watch demo pr-512
     """
     with session(ctx, output) as api:
-        from contracts.environment import Outcome
-        from starter.cli.render import print_certificate
-        from starter.cli.waiting import follow_until, is_over, is_ready, not_made
+        from starter.cli.several import each_at_once
 
-        view = api.environment(name)
-        done = is_over if view.outcome else is_ready
-        view = follow_until(api, name, view.life, done, output, to_stdout=True)
-        if view.outcome is Outcome.FAILED or (is_over(view) and not (view.ended and view.certificate)):
-            raise not_made(view)
-        if view.certificate and output is Output.TABLE:
-            print_certificate(view.certificate)
+        several = len(names) > 1
+        each_at_once(names, lambda name: _watch_one(api, name, output, about=name if several else ""), output)
+
+
+def _watch_one(api: "Api", name: str, output: Output, *, about: str) -> None:
+    from contracts.environment import Outcome
+    from starter.cli.render import print_certificate
+    from starter.cli.waiting import follow_until, is_over, is_ready, not_made
+
+    view = api.environment(name)
+    done = is_over if view.outcome else is_ready
+    if not view.ended or view.certificate is None:
+        view = follow_until(api, name, view.life, done, output, to_stdout=True, about=about)
+    elif output is Output.JSON:
+        # Temporal may have dropped its run: then there is nothing to follow.
+        print_json_line(view.model_dump_json())
+    if view.outcome is Outcome.FAILED or (is_over(view) and not (view.ended and view.certificate)):
+        raise not_made(view)
+    if view.certificate and output is Output.TABLE:
+        print_certificate(view.certificate)
 
 
 def delete(
     ctx: typer.Context,
-    name: EnvironmentArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    names: EnvironmentsArgument,
+    yes: YesOption = False,
     no_wait: NoWait = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Delete an environment, and show the certificate that nothing is left.
+    """Delete environments, and show for each the certificate that nothing is left.
 
     \b
-    Example: moorage delete demo --yes
+    Examples: moorage delete demo
+              moorage delete demo pr-512 --yes
     """
     with session(ctx, output) as api:
-        view = api.environment(name)
-        if not yes and sys.stdin.isatty():
-            question = f"Delete {name} of {view.owner} ({view.phase}) and all that runs in it?"
-            if not view.ended and not typer.confirm(question, err=True):
-                raise CliError(Code.FAILED, "nothing was deleted")
-        _end(api, "DELETE", "", view, no_wait, output)
+        from starter.cli.prompting import confirm
+        from starter.cli.several import each_in_turn
+
+        views = [api.environment(name) for name in dict.fromkeys(names)]
+        if there := [f"{view.name} of {view.owner} ({view.phase})" for view in views if not view.ended]:
+            question = (
+                f"Delete {', '.join(there)} and all that runs in {'it' if len(there) == 1 else 'them'}?"
+            )
+            confirm(question, yes=yes, refused="nothing was deleted")
+        # All are told first: they are torn down together, and waited for one after the other.
+        begun = [(view, _begin_end(api, "DELETE", "", view)) for view in views]
+        each_in_turn(begun, lambda one: _see_end(api, *one, no_wait, output), output)
 
 
 def cancel(
@@ -126,64 +161,103 @@ def cancel(
     Example: moorage cancel demo
     """
     with session(ctx, output) as api:
-        _end(api, "POST", "/cancel", api.environment(name), no_wait, output)
+        view = api.environment(name)
+        _see_end(api, view, _begin_end(api, "POST", "/cancel", view), no_wait, output)
 
 
 def teardown(
     ctx: typer.Context,
     name: EnvironmentArgument,
-    resume: Annotated[
+    now: Annotated[
         bool,
-        typer.Option("--resume", help="Have one that has given up try again. For the platform team."),
+        typer.Option(
+            "--now", "--resume", help="Start the next pass at once, also of one that has given up. (platform)"
+        ),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Remove what a workflow left that was closed in Temporal, by names and marks. (platform)",
+        ),
+    ] = False,
+    yes: YesOption = False,
     no_wait: NoWait = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Tell what a teardown could not undo; with --resume, have it try again what it has given up.
+    """Tell what a teardown could not undo, and when it tries again.
+
+    With --now the platform team starts the next pass at once. With --force it removes what is left of an
+    environment whose workflow was terminated in Temporal, so that nothing undoes it by itself.
 
     \b
     Examples: moorage teardown demo
-              moorage teardown demo --resume
+              moorage teardown demo --now
+              moorage teardown demo --force
     """
     with session(ctx, output) as api:
         from starter.cli.client import environment_path
-        from starter.cli.render import print_json, say
-        from starter.cli.waiting import follow_until, gave_up_again, tell_gone, tell_teardown
+        from starter.cli.prompting import confirm
+        from starter.cli.render import print_environment, print_json, say
+        from starter.cli.waiting import follow_until, is_over, passed_again, tell_gone, tell_teardown
 
-        if not resume:
-            view = api.environment(name)
+        if now and force:
+            raise CliError(
+                Code.BAD_INPUT, "either --now or --force: only what was closed in Temporal needs force"
+            )
+        before = api.environment(name)
+        if not now and not force:
             if output is Output.JSON:
-                print_json(view.model_dump(mode="json"))
-            tell_teardown(view, quiet=output is Output.JSON)
+                print_json(before.model_dump(mode="json"))
+            tell_teardown(before, quiet=output is Output.JSON)
             return
-        # One key for all tries: a repeat must not resume a teardown that has given up a second time.
-        done = api.call("POST", f"{environment_path(name)}/resume-teardown", key=secrets.token_hex(16))
+        path, life = environment_path(name), before.life or None
+        if force:
+            if output is Output.TABLE and before.ended and not yes:
+                print_environment(before)
+            marks = f"the marks of {name} (life {before.life})"
+            question = f"Remove all that bears {marks} in every system, on {before.host}?"
+            confirm(question, yes=yes, refused="nothing was removed")
+            done = api.call("POST", f"{path}/force-teardown", query={"life": life})
+            until: Callable[[EnvironmentView], bool] = is_over
+        else:
+            # One key for all tries: a repeat must not resume a teardown that has given up a second time.
+            key = secrets.token_hex(16)
+            done = api.call("POST", f"{path}/resume-teardown", query={"life": life}, key=key)
+            until = passed_again(before)
         if no_wait:
             _tell_at_once(api, done, output)
             return
         if output is Output.TABLE:
             say(done["message"])
-        before = api.view(done["environment"])
-        view = follow_until(api, name, done["life"], gave_up_again(before), output)
+        view = follow_until(api, name, done["life"], until, output)
         if output is Output.JSON:
             print_json(view.model_dump(mode="json"))
         tell_gone(view, quiet=output is Output.JSON)
 
 
-def _end(api: "Api", method: str, verb: str, view: "EnvironmentView", no_wait: bool, output: Output) -> None:
+def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> dict[str, Any]:
     from starter.cli.client import environment_path
+
+    # Of this life only, whatever has its name when the call, or a repeat of it, arrives.
+    done: dict[str, Any] = api.call(
+        method, environment_path(view.name) + verb, query={"life": view.life or None}
+    )
+    return done
+
+
+def _see_end(
+    api: "Api", view: "EnvironmentView", done: dict[str, Any], no_wait: bool, output: Output
+) -> None:
     from starter.cli.render import print_json, say
     from starter.cli.waiting import follow_until, is_over, tell_gone
 
-    # Of this life only, whatever has its name when the call, or a repeat of it, arrives.
-    name, life = view.name, view.life or None
-    done = api.call(method, environment_path(name) + verb, query={"life": life})
     if no_wait:
         _tell_at_once(api, done, output)
         return
     if output is Output.TABLE:
         say(done["message"])
-    view = follow_until(api, name, done["life"], is_over, output)
+    view = follow_until(api, view.name, done["life"], is_over, output)
     if output is Output.JSON:
         print_json(view.model_dump(mode="json"))
     tell_gone(view, quiet=output is Output.JSON)

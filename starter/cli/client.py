@@ -12,6 +12,14 @@ import httpx
 from contracts.naming import is_name
 from starter.cli.connection import Connection
 from starter.cli.failing import CliError, Code
+from starter.cli.patience import (
+    READ_SECONDS,
+    is_of_a_proxy,
+    proxy_problem,
+    reason_of,
+    redirect_problem,
+    said_when_slow,
+)
 from starter.views import EnvironmentView
 
 #: Longer than the API's own patience with Temporal, so that it is the API that says what is wrong.
@@ -52,9 +60,16 @@ class Api:
     """The API behind one URL, with one token."""
 
     def __init__(
-        self, connection: Connection, *, timeout: float = TIMEOUT_SECONDS, tries: int = TRIES
+        self,
+        connection: Connection,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        tries: int = TRIES,
+        quiet: bool = False,
     ) -> None:
         self.url = connection.url
+        self._quiet = quiet
+        self._timeout = timeout
         self._tries = tries
         try:
             local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
@@ -160,20 +175,38 @@ class Api:
     ) -> httpx.Response:
         headers = {"Idempotency-Key": key} if key else {}
         params = {name: value for name, value in (query or {}).items() if value is not None}
-        for left in reversed(range(self._tries)):
-            try:
-                answer = self._http.request(method, path, params=params, json=body, headers=headers)
-            except httpx.HTTPError as error:
-                if not left:
-                    raise self._unreachable(error) from None
+        patience = min(self._timeout, READ_SECONDS) if method == "GET" else self._timeout
+        ends = time.monotonic() + patience
+        with said_when_slow(quiet=self._quiet):
+            for left in reversed(range(self._tries)):
+                # What changes something is waited for anew with each try: its answer is worth it.
+                rest = max(1.0, ends - time.monotonic()) if method == "GET" else patience
+                timeout = httpx.Timeout(rest, connect=min(rest, CONNECT_SECONDS))
+                is_last = not left
+                try:
+                    answer = self._http.request(
+                        method, path, params=params, json=body, headers=headers, timeout=timeout
+                    )
+                except httpx.HTTPError as error:
+                    if is_last or (method == "GET" and time.monotonic() >= ends):
+                        raise self._unreachable(error) from None
+                    time.sleep(PAUSE_SECONDS)
+                    continue
+                if answer.is_success:
+                    return answer
+                if not is_of_a_proxy(answer):
+                    raise self._failure(answer)
+                if is_last:
+                    raise proxy_problem(answer, self.url, changes=method != "GET")
+                # The same key with each try: what has been taken up is answered, not done twice.
                 time.sleep(PAUSE_SECONDS)
-                continue
-            if answer.is_success:
-                return answer
-            raise self._failure(answer)
         raise AssertionError("unreachable")
 
     def _failure(self, answer: httpx.Response) -> CliError:
+        if answer.is_redirect:
+            return redirect_problem(answer, self.url)
+        if is_of_a_proxy(answer):
+            return proxy_problem(answer, self.url, changes=False)
         try:
             problem = answer.json()
             errors = problem.get("errors", [])
@@ -185,10 +218,9 @@ class Api:
         return CliError(code, detail[:1].lower() + detail[1:], lines=lines, problem=problem)
 
     def _unreachable(self, error: httpx.HTTPError) -> CliError:
-        how = "gave no answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
         return CliError(
             Code.UNREACHABLE,
-            f"the API at {self.url} {how}",
+            f"the API at {self.url} {reason_of(error)}",
             next_steps=["see that it runs and that the URL is right (MOORAGE_URL); moorage up has its own"],
         )
 

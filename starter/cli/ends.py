@@ -9,7 +9,7 @@ import typer
 from starter.cli.failing import CliError, Code, Output
 from starter.cli.session import EnvironmentArgument, OutputOption, session
 
-Reason = Annotated[str, typer.Option(help="Why; everybody sees it.", prompt=True)]
+Reason = Annotated[str | None, typer.Option(help="Why; everybody sees it. Asked for without it.")]
 
 
 def extend(
@@ -70,14 +70,17 @@ def history(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption 
             print_history(HistoryView.model_validate(answer))
 
 
-def freeze(ctx: typer.Context, reason: Reason, output: OutputOption = Output.TABLE) -> None:
+def freeze(ctx: typer.Context, reason: Reason = None, output: OutputOption = Output.TABLE) -> None:
     """Let no environment end until the thaw. For the platform team.
 
     \b
     Example: moorage freeze --reason "a fair until Friday"
     """
     with session(ctx, output) as api:
-        _tell(api.call("PUT", "freeze", body={"reason": reason}), output)
+        from starter.cli.prompting import ask
+
+        body = {"reason": ask("Reason; everybody sees it", reason, "--reason")}
+        _tell(api.call("PUT", "freeze", body=body), output)
 
 
 def thaw(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:

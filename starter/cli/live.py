@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from contracts.durations import format_duration
 from contracts.environment import Phase, StepState
-from contracts.printable import escape, escape_json
+from contracts.printable import escape
 from starter.cli.failing import Output
-from starter.cli.printing import print_line
-from starter.cli.render import MARKS, elapsed, what_it_waits_for
+from starter.cli.printing import in_local_time, print_json_line, print_line
+from starter.cli.render import MARKS, clock, elapsed, moment, what_it_waits_for
 from starter.views import EnvironmentView, StepView
 
 if TYPE_CHECKING:
@@ -47,15 +47,21 @@ class Silent:
 class Lines:
     """One line for every change, with the time: for logs."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, about: str = "") -> None:
         self._out = out
+        self._about = f"{about}  " if about else ""
+        self._cause = ""
         self._begun = False
         self._phase = ""
         self._remark = ""
+        self._next_pass_at: datetime | None = None
         self._steps: dict[str, str] = {}
 
     def update(self, view: EnvironmentView) -> None:
-        """Say what has changed since the last time, in the order in which it happened."""
+        """Say what has changed since the last time, in the order in which it happened, a cause first."""
+        if view.problem and view.problem.cause != self._cause:
+            self._cause = view.problem.cause
+            self._line(f"{view.name} cannot be made. {view.problem.step}: {self._cause}")
         for step in sorted(view.steps, key=_last_moment):
             text = _in_words(step)
             # Whoever comes later wants to know what happens now, not all that had happened before.
@@ -69,10 +75,13 @@ class Lines:
             self._line(f"{view.name} is {phase}")
         if view.remark and view.remark != self._remark:
             self._line(view.remark)
-        self._phase, self._remark = phase, view.remark
+        if view.next_pass_at and view.next_pass_at != self._next_pass_at:
+            self._line(f"not all is undone yet; the next pass starts {clock(view.next_pass_at)}")
+        self._phase, self._remark, self._next_pass_at = phase, view.remark, view.next_pass_at
 
     def _line(self, text: str) -> None:
-        print_line(f"{datetime.now():%H:%M:%S}  {text}", file=self._out, flush=True)  # noqa: DTZ005 (a wall clock)
+        now = datetime.now()  # noqa: DTZ005 (a wall clock)
+        print_line(f"{now:%H:%M:%S}  {self._about}{text}", file=self._out, flush=True)
 
 
 class Table:
@@ -115,7 +124,14 @@ class Table:
                 Text(elapsed(step)),
                 Text(what_it_waits_for(step), style="" if step.progress else "dim"),
             )
-        return Group(head, table, *([Text(escape(view.remark), style="yellow")] if view.remark else []))
+        cause = f"cannot be made. {view.problem.step}: {view.problem.cause}" if view.problem else ""
+        following = f"next pass {moment(view.next_pass_at)}" if view.next_pass_at else ""
+        below = [
+            Text(escape(in_local_time(text)), style=style)
+            for text, style in ((following, "bold"), (view.remark, "yellow"))
+            if text
+        ]
+        return Group(head, *([Text(escape(cause), style="bold red")] if cause else []), table, *below)
 
 
 class Documents:
@@ -123,19 +139,20 @@ class Documents:
 
     def update(self, view: EnvironmentView) -> None:
         """Print it."""
-        print_line(escape_json(view.model_dump_json()), flush=True)
+        print_json_line(view.model_dump_json())
 
 
 @contextmanager
-def showing(out: TextIO, output: Output) -> Iterator[Show]:
+def showing(out: TextIO, output: Output, about: str = "") -> Iterator[Show]:
     """The show that fits to where it is seen. What it drew last stays there.
 
-    For programs, nothing on standard error, and documents on standard output.
+    `about` names the environment in each line, where several are shown at once. For programs, nothing on
+    standard error, and documents on standard output.
     """
     if output is Output.JSON:
         yield Documents() if out is sys.stdout else Silent()
-    elif not out.isatty():
-        yield Lines(out)
+    elif about or not out.isatty():
+        yield Lines(out, about)
     else:
         from rich.console import Console
         from rich.live import Live

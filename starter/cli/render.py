@@ -10,6 +10,7 @@ from contracts.durations import format_duration
 from contracts.environment import StepState
 from contracts.printable import escape
 from contracts.sweeping import Tally
+from starter.cli.printing import clock as clock
 from starter.cli.printing import print_json as print_json
 from starter.cli.printing import print_line
 from starter.views import CertificateView, EnvironmentRow, EnvironmentView, StepView, TemplateView
@@ -60,17 +61,39 @@ def environment_row(row: EnvironmentRow) -> list[str]:
     return [row.name, state, row.template, row.owner, row.team, row.host, moment(when)]
 
 
+def trouble_line(row: EnvironmentRow) -> str:
+    """What holds an environment of a list up, and when it tries again."""
+    following = f"; next try {_both(row.next_try_at)}" if row.next_try_at else ""
+    return f"{row.name}: {row.problem.rstrip('.')}{following}"
+
+
+def template_lines(template: TemplateView) -> list[str]:
+    """All that a developer needs to know of one template."""
+    ttl = template.ttl
+    extension = ttl.extension
+    allowed = (
+        f"{extension.times} times, {format_duration(extension.total)} in all" if extension.times else "none"
+    )
+    rows = {
+        "name": f"{template.name} version {template.version}",
+        "description": template.description,
+        "kubernetes": template.kubernetes,
+        "size": template_row(template)[2],
+        "time to live": f"{format_duration(ttl.default)}, at most {format_duration(ttl.maximum)}",
+        "extensions": allowed,
+        "warned": ", ".join(f"{format_duration(lead)} before" for lead in ttl.warnings),
+        "kept after": format_duration(ttl.grace) if ttl.grace else "",
+        "teams": ", ".join(template.teams) or "all",
+    }
+    return [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
+
+
 def moment(when: datetime | None) -> str:
     """How far away a moment is, and in which direction."""
     if when is None:
         return ""
     away = when - datetime.now(UTC)
     return f"in {format_duration(away)}" if away.total_seconds() > 0 else f"{format_duration(-away)} ago"
-
-
-def clock(when: datetime | None) -> str:
-    """A moment in the zone of whoever reads it: "Thu 2030-01-31 18:00 CET"."""
-    return when.astimezone().strftime("%a %Y-%m-%d %H:%M %Z") if when else ""
 
 
 def elapsed(step: StepView) -> str:
@@ -122,7 +145,8 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("requested", "" if planned else moment(view.requested_at)),
         ("ready", moment(view.ready_at)),
         ("ended", _both(view.ended_at) if view.ended else ""),
-        ("ends", "" if view.ended else _both(view.expires_at)),
+        ("ends", "" if view.ended else _end(view)),
+        ("next pass", _both(view.next_pass_at)),
         ("time to live", ttl),
         ("life", "" if planned else view.life),
         ("note", view.remark),
@@ -151,16 +175,12 @@ def _unwell(view: EnvironmentView) -> str:
 def print_history(history: "HistoryView") -> None:
     """The lives of a name, as people read them: the latest one last."""
     for life in reversed(history.lives):
-        end = f"{life.outcome}, {clock(life.ended_at)}" if life.ended_at else life.phase
+        end = f"{life.outcome or life.phase}, {clock(life.ended_at)}" if life.ended_at else life.phase
         print_line(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
         for entry in life.trail:
             when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            # Sentences have their moments in UTC; the one that matters is told in the reader's zone.
-            result = entry.result
-            if entry.ends_at:
-                _, _, more = entry.result.partition("; ")
-                result = "; ".join(filter(None, (f"ends {clock(entry.ends_at)}", more)))
-            print_line(f"  {when}  {entry.who} {entry.what}" + (f": {result}" if result else ""))
+            result = f": {entry.result}" if entry.result else ""
+            print_line(f"  {when}  {entry.who} {entry.what}{result}")
         if life.ends_at:
             print_line(f"  ends {clock(life.ends_at)}, {moment(life.ends_at)}")
         if life.certificate:
@@ -184,6 +204,17 @@ def print_sweep(view: "SweepView") -> None:
             print_line(f"  {name:<7} {line.name:<30}  {line.why}")
         if tally.count > len(tally.lines):
             print_line(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
+
+
+def _end(view: EnvironmentView) -> str:
+    """When it ends: not before a thaw, and not again once its teardown has started."""
+    if view.outcome:
+        return ""
+    if view.frozen is None:
+        return _both(view.expires_at)
+    by = f" by {view.frozen.by}" if view.frozen.by else ""
+    then = f"; its time is up {_both(view.expires_at)}" if view.expires_at else ""
+    return f"not before the thaw: all ends are frozen{by}: {view.frozen.reason}{then}"
 
 
 def _both(when: datetime | None) -> str:

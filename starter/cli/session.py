@@ -36,7 +36,7 @@ def session(ctx: typer.Context, output: Output) -> Iterator["Api"]:
     from starter.cli.client import Api
 
     options = ctx.find_object(Options) or Options()
-    with failures(output), Api(find_connection(options)) as api:
+    with failures(output), Api(find_connection(options), quiet=output is Output.JSON) as api:
         yield api
 
 
@@ -50,18 +50,52 @@ def complete_template(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, "templates", {}, incomplete)
 
 
-def _complete(ctx: typer.Context, what: str, query: dict[str, int], incomplete: str) -> list[str]:
+def complete_owner(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Addresses of owners of environments that begin so."""
+    return _complete(ctx, "environments", {"limit": 200}, incomplete, key="owner")
+
+
+def complete_host(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of hosts that begin so."""
+    return _complete(ctx, "capacity", {}, incomplete, within="hosts")
+
+
+def complete_team(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of one's teams that begin so."""
+    found = _complete(ctx, "capacity", {}, f"team {incomplete}", within="quotas", key="whose")
+    return [name.removeprefix("team ") for name in found]
+
+
+def complete_phase(incomplete: str) -> list[str]:
+    """Phases that begin so."""
+    from contracts.environment import Phase
+
+    return [phase.value for phase in Phase if phase.startswith(incomplete)]
+
+
+def _complete(
+    ctx: typer.Context,
+    what: str,
+    query: dict[str, int],
+    incomplete: str,
+    *,
+    within: str = "",
+    key: str = "name",
+) -> list[str]:
     from starter.cli.client import Api
 
     try:
         options = ctx.find_object(Options) or Options()
-        with Api(find_connection(options), timeout=COMPLETION_SECONDS, tries=1) as api:
-            names = [entry["name"] for entry in api.call("GET", what, query=query)[what]]
+        with Api(find_connection(options), timeout=COMPLETION_SECONDS, tries=1, quiet=True) as api:
+            names = [entry[key] for entry in api.call("GET", what, query=query)[within or what]]
     except (CliError, KeyError, TypeError):
         return []
     return sorted({name for name in names if name.startswith(incomplete)})
 
 
+EnvironmentsArgument = Annotated[
+    list[str], typer.Argument(help="Names of environments.", autocompletion=complete_environment)
+]
 EnvironmentArgument = Annotated[
     str, typer.Argument(help="Name of the environment.", autocompletion=complete_environment)
 ]

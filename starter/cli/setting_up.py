@@ -136,7 +136,7 @@ def print_doctor(results: Sequence[Result], output: Output) -> None:
         waiting = sum(one.state is State.WAITS for one in results)
         more = f", and {waiting} wait for that" if waiting else ""
         raise CliError(
-            Code.UNREACHABLE,
+            Code.FAILED,
             f"{len(unwell)} of {len(results)} are not well{more}",
             next_steps=[step for one in unwell if (step := _next(one))],
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from starter.cli.failing import CliError, Code, Output
-from starter.cli.session import OutputOption, failures, session
+from starter.cli.session import OutputOption, complete_template, failures, session
 from starter.cli.trying import try_template
 
 if TYPE_CHECKING:
@@ -39,6 +39,33 @@ def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
         )
         if listed.remark:
             say(listed.remark)
+
+
+def show(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="One of `moorage templates`.", autocompletion=complete_template)
+    ],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show all that a template says of the environments that are made from it.
+
+    \b
+    Example: moorage templates show small
+    """
+    with session(ctx, output) as api:
+        from urllib.parse import quote
+
+        from starter.cli.printing import print_line
+        from starter.cli.render import print_json, template_lines
+        from starter.views import TemplateView
+
+        answer = api.call("GET", f"templates/{quote(name, safe='')}")
+        if output is Output.JSON:
+            print_json(answer)
+            return
+        for line in template_lines(TemplateView.model_validate(answer)):
+            print_line(line)
 
 
 def check(
@@ -109,6 +136,7 @@ def group(on_hosts: OnHosts) -> typer.Typer:
     """`moorage templates` and its verbs; `on_hosts` adds to a check what the hosts of the settings say."""
     verbs = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
     verbs.callback(invoke_without_command=True)(templates)
+    verbs.command("show")(show)
     verbs.command("check", context_settings={"obj": on_hosts})(check)
     verbs.command("try")(try_template)
     return verbs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from starter.cli.failing import CliError, Code, Output
-from starter.cli.session import OutputOption, complete_template, session
+from starter.cli.session import OutputOption, complete_host, complete_team, complete_template, session
 
 if TYPE_CHECKING:
     from starter.cli.client import Api
@@ -55,8 +55,11 @@ def try_template(
     template: Annotated[
         str, typer.Argument(help="One of `moorage templates`.", autocompletion=complete_template)
     ],
-    team: Annotated[str | None, typer.Option(help="One of your teams; your first without it.")] = None,
-    host: Annotated[str | None, typer.Option(help="Host cluster.")] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(help="One of your teams; your first without it.", autocompletion=complete_team),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Host cluster.", autocompletion=complete_host)] = None,
     call: Annotated[
         bool,
         typer.Option(

@@ -10,7 +10,7 @@ from contracts.environment import Outcome, Phase, StepState
 from starter.cli.failing import CliError, Code, Output
 from starter.cli.live import showing
 from starter.cli.printing import print_line
-from starter.cli.render import print_certificate, problem_lines, say
+from starter.cli.render import clock, moment, print_certificate, problem_lines, say
 from starter.views import EnvironmentView
 
 if TYPE_CHECKING:
@@ -20,12 +20,19 @@ Done = Callable[[EnvironmentView], bool]
 
 
 def follow_until(
-    api: "Api", name: str, life: str, done: Done, output: Output, *, to_stdout: bool = False
+    api: "Api",
+    name: str,
+    life: str,
+    done: Done,
+    output: Output,
+    *,
+    to_stdout: bool = False,
+    about: str = "",
 ) -> EnvironmentView:
     """Follow this life until `done` or its end; the last state. Ctrl-C ends the command, and nothing else."""
     seen: list[EnvironmentView] = []
     try:
-        return follow(api, name, life, done, output, to_stdout=to_stdout, saw=seen.append)
+        return follow(api, name, life, done, output, to_stdout=to_stdout, saw=seen.append, about=about)
     except KeyboardInterrupt:
         _stopped_watching(name, seen[-1] if seen else None)
 
@@ -39,11 +46,12 @@ def follow(
     *,
     to_stdout: bool = False,
     saw: Callable[[EnvironmentView], object] = lambda _: None,
+    about: str = "",
 ) -> EnvironmentView:
     """The same for a command that goes on after Ctrl-C; `saw` is told each state."""
     out = sys.stdout if to_stdout else sys.stderr
     view: EnvironmentView | None = None
-    with showing(out, output) as show:
+    with showing(out, output, about) as show:
         for seen in api.follow(name):
             if life and seen.life and seen.life != life:
                 message = f"{name} has ended, and its name is in use again"
@@ -69,14 +77,19 @@ def is_over(view: EnvironmentView) -> bool:
     return view.ended or view.phase is Phase.TEARDOWN_INCOMPLETE
 
 
-def gave_up_again(before: EnvironmentView) -> Done:
-    """Whether a teardown that was resumed waits for a person once more; `before` is how it stood then."""
+def passed_again(before: EnvironmentView) -> Done:
+    """Whether the pass that was started is over, and did not undo all; `before` is how it stood then."""
 
     def again(view: EnvironmentView) -> bool:
-        # Whoever watches may be shown first how it stood before: the trail has the resumption since.
-        return view.phase is Phase.TEARDOWN_INCOMPLETE and view.trail[-1:] != before.trail[-1:]
+        # Whoever watches may be shown first how it stood before: the trail has the start of the pass since.
+        return _waits(view) and (not _waits(before) or view.trail[-1:] != before.trail[-1:])
 
     return again
+
+
+def _waits(view: EnvironmentView) -> bool:
+    """Whether a teardown waits: for its next pass, or for a person."""
+    return view.phase is Phase.TEARDOWN_INCOMPLETE or view.next_pass_at is not None
 
 
 def tell_next(view: EnvironmentView) -> None:
@@ -119,6 +132,8 @@ def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
     """Show the certificate, unless `quiet`; `CliError` if something may be left."""
     if not view.ended:
         message = f"{view.name} could not be taken down completely"
+        if view.next_pass_at:
+            message = f"{message} yet; the next pass starts {clock(view.next_pass_at)}"
         raise CliError(
             Code.FAILED,
             message,
@@ -150,11 +165,14 @@ def tell_teardown(view: EnvironmentView, *, quiet: bool) -> None:
         print_line(f"{view.name} is being torn down by itself.")
         for line in problem_lines(view):
             print_line(f"  {line}")
+        if view.next_pass_at:
+            print_line(f"The next pass starts {clock(view.next_pass_at)}, {moment(view.next_pass_at)}.")
+            say(f"At once, for the platform team:  moorage teardown {view.name} --now")
         say(f"Watch it with:  moorage watch {view.name}")
 
 
 def _resume(view: EnvironmentView) -> str:
-    return f"mend the cause; then the platform team resumes it: moorage teardown {view.name} --resume"
+    return f"mend the cause; then the platform team has it tried again: moorage teardown {view.name} --now"
 
 
 _PAST = {

@@ -156,6 +156,10 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
         (moorage, ("show", "nothing-there"), 3, "there is no environment"),
         (moorage, ("show", "../../x"), 3, "no environment"),
         (dave, ("delete", name, "--yes"), 4, "delete of"),
+        # Nothing is deleted without a word: there is no terminal to ask at.
+        (moorage, ("delete", name), 2, "next: say so with --yes"),
+        (moorage, ("list", "--url", "http://127.0.0.1:1"), 5, "connection refused"),
+        (moorage, ("templates", "show", "smal"), 3, 'did you mean "small"'),
         (unknown, ("list",), 4, "token is not known"),
         (
             unreachable,
@@ -280,6 +284,11 @@ async def test_on_a_terminal(moorage: Cli, bob: Caller) -> None:
     assert f"Delete {name} of {BOB.email}" in shown
     assert "nothing was deleted" in shown
     assert (await bob.show(name)).phase == "ready"
+    shown, code = await on_terminal(moorage, "delete", name, typed=b"\x03")
+    assert (code, "interrupted: nothing was done" in shown) == (130, True)
+    shown, code = await on_terminal(moorage, "delete", name, typed=b"\n")
+    assert (code, "there was no answer" in shown, "--yes" in shown) == (2, True, True)
+    assert (await bob.show(name)).phase == "ready"
     shown, code = await on_terminal(moorage, "delete", name, typed=b"y\n")
     assert code == 0
     assert "nothing left" in shown
@@ -322,6 +331,9 @@ async def test_completion(stack: Stack, moorage: Cli, bob: Caller, tmp_path: Pat
 
     assert name in (await complete(moorage, f"moorage show {name[:9]}")).out
     assert (await complete(moorage, "moorage request x thr")).out.split() == ["throwaway"]
+    assert (await complete(moorage, "moorage request x small --host lo")).out.split() == ["local"]
+    assert (await complete(moorage, "moorage list --team b")).out.split() == ["blue"]
+    assert (await complete(moorage, "moorage list --phase rea")).out.split() == ["ready"]
     nobody = Cli(tmp_path, MOORAGE_URL="http://127.0.0.1:1", MOORAGE_TOKEN="t")
     silent = await complete(nobody, "moorage show x")
     assert (silent.out.strip(), silent.err) == ("", "")
@@ -376,7 +388,7 @@ async def test_doctor(stack: Stack, tmp_path: Path) -> None:
     assert all(result["well"] for result in well.json)
     wrong = {"MOORAGE_CONTROL_PLANE__API_KEY": "wrong", "MOORAGE_IDENTITY__URL": "http://127.0.0.1:1"}
     unwell = await Cli(tmp_path, **(settings | wrong))("doctor")
-    assert unwell.code == 5
+    assert unwell.code == 1
     assert re.search(r"^NOT WELL\s+control plane.*refuses our credentials", unwell.out, re.MULTILINE)
     assert re.search(r"^NOT WELL\s+identity provider.*cannot connect", unwell.out, re.MULTILINE)
     assert re.search(r"^well\s+host cluster", unwell.out, re.MULTILINE)

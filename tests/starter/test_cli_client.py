@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from contracts.environment import Phase
-from starter.cli import client
+from starter.cli import client, patience
 from starter.cli.client import Api
 from starter.cli.connection import Connection
 from starter.cli.failing import CliError, Code
@@ -18,6 +18,9 @@ from starter.views import EnvironmentView
 Answer = tuple[int, str, str]
 
 STREAM = "text/event-stream"
+#: What the server was asked: method and key. And what ends its silence.
+asked: list[tuple[str, str | None]] = []
+quiet = threading.Event()
 
 
 def event(remark: str = "", *, ended: bool = False) -> str:
@@ -36,11 +39,20 @@ def served() -> Iterator[Callable[[list[Answer]], Api]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append((self.command, self.headers.get("Idempotency-Key")))
             status, kind, text = answers.pop(0) if len(answers) > 1 else answers[0]
+            if kind == "silent":
+                quiet.wait(20)
+                return
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            if kind == "moved":
+                self.send_header("Location", text)
             self.end_headers()
             self.wfile.write(text.encode())
+
+        do_POST = do_GET  # noqa: N815 (the library's name)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -50,9 +62,12 @@ def served() -> Iterator[Callable[[list[Answer]], Api]]:
 
         def begin(wanted: list[Answer]) -> Api:
             answers[:] = wanted
+            asked.clear()
+            quiet.clear()
             return Api(Connection(f"http://127.0.0.1:{server.server_port}", "t"))
 
         yield begin
+        quiet.set()
         server.shutdown()
 
 
@@ -96,6 +111,90 @@ def test_what_is_no_event_of_ours(served: Callable[[list[Answer]], Api]) -> None
         pytest.raises(CliError, match="is not Moorage's API"),
     ):
         list(api.follow("demo"))
+
+
+HTML = "text/html"
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_answers_for_a_moment(
+    served: Callable[[list[Answer]], Api], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Ensures that a call is repeated with its key when a proxy says that the API is away."""
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    away = (status, HTML, "<html>away</html>")
+    with served([away, away, (200, "application/json", "{}")]) as api:
+        assert api.call("POST", "environments", body={}, key="k") == {}
+    assert asked == [("POST", "k")] * 3
+
+
+@pytest.mark.parametrize(("method", "may_be_taken"), [("POST", True), ("GET", False)])
+def test_a_proxy_goes_on_answering(
+    served: Callable[[list[Answer]], Api],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    may_be_taken: bool,
+) -> None:
+    """Ensures that it is said that a proxy answered, and of a change that it may have been taken up."""
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    with served([(502, HTML, "<html>")]) as api, pytest.raises(CliError) as failed:
+        api.call(method, "environments", key="k")
+    assert failed.value.code is Code.UNREACHABLE
+    assert "a proxy before the API at http://127.0.0.1" in str(failed.value)
+    assert "answered 502 Bad Gateway" in str(failed.value)
+    assert ("may have been taken up" in str(failed.value)) == may_be_taken
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_named_and_not_followed(served: Callable[[list[Answer]], Api], status: int) -> None:
+    """Ensures that a token goes to no other place than the one that was named."""
+    target = "https://moorage.example.com/api/v1/environments"
+    with served([(status, "moved", target)]) as api, pytest.raises(CliError) as failed:
+        api.call("POST", "environments", body={}, key="k")
+    assert len(asked) == 1
+    assert f"sends on to {target}" in str(failed.value)
+    assert failed.value.next_steps == ("if the API is there: MOORAGE_URL=https://moorage.example.com",)
+    assert failed.value.code is Code.UNREACHABLE
+
+
+def test_a_page_of_something_else(served: Callable[[list[Answer]], Api]) -> None:
+    """Ensures that what is no answer of the API is told as that."""
+    with (
+        served([(200, HTML, "<html>hello</html>")]) as api,
+        pytest.raises(CliError, match="is not Moorage's API"),
+    ):
+        api.call("GET", "environments")
+
+
+def test_a_slow_api(
+    served: Callable[[list[Answer]], Api],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Ensures that waiting is said, once, and that what only looks gives up after one patience in all."""
+    monkeypatch.setattr(patience, "SAID_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(client, "READ_SECONDS", 0.5)
+    with served([(200, "silent", "")]) as api, pytest.raises(CliError, match="no answer in time") as failed:
+        api.call("GET", "environments")
+    assert failed.value.code is Code.UNREACHABLE
+    assert asked == [("GET", None)], "each try has waited for as long again"
+    assert capfd.readouterr().err == "waiting for the API …\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1", "connection refused"),
+        ("http://nowhere.invalid:1", "unknown host"),
+    ],
+)
+def test_why_it_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, url: str, reason: str) -> None:
+    """Ensures that the reason is named."""
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Api(Connection(url, "t")) as api, pytest.raises(CliError, match=f"cannot be reached: {reason}"):
+        api.call("GET", "environments")
 
 
 def test_a_url_that_is_none() -> None:

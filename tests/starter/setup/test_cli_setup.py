@@ -44,8 +44,10 @@ async def test_the_first_hour(moorage: Cli) -> None:
     assert "Setup complete: there was nothing to do." in again.out
     assert {line.split()[0] for line in again.out.partition("\n\n")[0].splitlines()} == {"ok"}
     doctor = await moorage("doctor")
-    assert doctor.code == 0
-    assert "NOT WELL" not in doctor.out
+    # All is set up, and no worker runs here.
+    assert doctor.code == 1
+    assert [line.split()[3] for line in doctor.out.splitlines() if line.startswith("NOT WELL")] == ["workers"]
+    assert "No worker has asked for workflows (task queue moorage) at all" in doctor.out
 
 
 async def test_for_programs(moorage: Cli) -> None:
@@ -64,7 +66,7 @@ async def test_for_programs(moorage: Cli) -> None:
     assert key["remedy"]
     unwell = await moorage("doctor", "-o", "json")
     assert (unwell.code, [part["state"] for part in unwell.json if part["part"] == "API key"]) == (
-        5,
+        1,
         ["failed"],
     )
 
@@ -121,7 +123,7 @@ async def test_killed_and_run_again(ground: Ground, moorage: Cli) -> None:
     await _until_its_group_is_there(ground, moorage, signal.SIGKILL)
     assert ground.groups()
     doctor = await moorage("doctor")
-    assert doctor.code == 5
+    assert doctor.code == 1
     assert "left over from an interrupted setup" in doctor.out
     assert "next: identity provider: group mapping: `moorage setup` would remove it" in doctor.err
     again = await moorage("setup")
