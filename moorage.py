@@ -30,6 +30,20 @@ if TYPE_CHECKING:
     _Settings = TypeVar("_Settings", Settings, CodecServerSettings)
 
 
+#: Settings of the caller that `moorage up` hands on: those that say neither where a system is, nor which
+#: secret it wants: those are the stack's own.
+_HONOURED = (
+    "MOORAGE_TEMPLATES",
+    "MOORAGE_LOG__",
+    "MOORAGE_QUOTAS__",
+    "MOORAGE_CAPACITY__",
+    "MOORAGE_SWEEP__",
+    "MOORAGE_PACE__",
+    "MOORAGE_WORKER__",
+    "MOORAGE_NOTICES__",
+)
+
+
 def main() -> None:
     """Run the command that the arguments name; never returns."""
     run(
@@ -48,12 +62,16 @@ def main() -> None:
 def _up(options: UpOptions) -> None:
     import asyncio
     import json
+    import os
 
     from embedded.stack import Options, StackError, addresses, up, where
 
+    honoured = {name: value for name, value in os.environ.items() if name.startswith(_HONOURED)}
+    port = os.environ.get("MOORAGE_API__PORT", "")
     stack = Options(
         fresh=options.fresh,
-        api_port=options.api_port,
+        api_port=options.api_port or (int(port) if port.isdecimal() else None),
+        environment=honoured,
         ui_port=options.ui_port,
         temporal_port=options.temporal_port,
     )
@@ -66,6 +84,17 @@ def _up(options: UpOptions) -> None:
     def announce(stack: "Stack") -> None:
         print(where(stack) if for_people else json.dumps(addresses(stack)), flush=True)
 
+    ours = (
+        "MOORAGE_URL",
+        "MOORAGE_TOKEN",
+        "MOORAGE_TOKEN_FILE",
+        "MOORAGE_STATE",
+        "MOORAGE_API__PORT",
+        *honoured,
+    )
+    left_out = [name for name in os.environ if name.startswith("MOORAGE_") and name not in ours]
+    if left_out:
+        say(f"Not taken from your environment, because this stack has its own: {', '.join(sorted(left_out))}")
     try:
         asyncio.run(up(options.folder, stack, say, _set_up, announce))
     except StackError as error:
@@ -215,9 +244,15 @@ def _setup(options: SetupOptions) -> None:
 
 
 def _doctor(output: Output) -> None:
+    import os
+
+    from starter.cli.connection import stack_settings
     from starter.cli.setting_up import print_doctor
     from worker.settings import load_settings
 
+    if not {"MOORAGE_INSTALLATION", "MOORAGE_CONFIG"} & set(os.environ):
+        # Beside a stack that runs here it is that stack which is meant.
+        os.environ.update(stack_settings(os.environ))
     print_doctor(_seen_to(_settings(load_settings), [], repair=False, running=True), output)
 
 

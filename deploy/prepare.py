@@ -3,6 +3,7 @@
 `python3 deploy/prepare.py`, with any Python from 3.11 on; needs nothing installed.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -26,7 +27,12 @@ _LETTERS = string.ascii_lowercase + string.digits
 
 
 def main() -> None:
-    """Make what is missing, and say so."""
+    """Make what is missing, and say so. Nothing is written for --help, or for what it does not know."""
+    argparse.ArgumentParser(
+        prog="deploy/prepare.py",
+        description="Make what docker-compose.yml needs before its first start: deploy/secrets, and "
+        ".env. What is there is kept. Shows the first person's token, once.",
+    ).parse_args()
     os.umask(0o077)
     SECRETS.mkdir(exist_ok=True)
     make(SECRETS / ".gitignore", "*\n")

@@ -17,6 +17,7 @@ from typing import Self
 from embedded.stack_children import ChildFailed, Children
 from embedded.stack_folder import AlreadyRunning, StackError, StackFolder
 from embedded.stack_options import LOCAL_PERSON, Options, Part, Person
+from embedded.stack_pointer import forget, point_at
 from embedded.stack_recipes import HOST, UI, Recipes
 
 __all__ = [
@@ -31,6 +32,14 @@ _OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_")
 #: What ends a stack in a terminal: Ctrl-C, a service manager, the terminal's own end.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+
+#: What is said last: that it runs, how it ends, and what to do with it.
+_NEXT = """
+Ready. Ctrl-C stops it; the state stays in {folder}.
+In another terminal, from any folder:
+  moorage templates
+  moorage request demo small
+  moorage kubeconfig demo --merge"""
 
 Prepare = Callable[["Stack"], Awaitable[str]]
 
@@ -240,6 +249,7 @@ async def _run(
     stack = Stack(folder, options)
     say(f"Starting; the state is kept in {stack.folder}")
     async with stack:
+        point_at(stack.folder)
         if announce is None:
             say(where(stack))
         else:
@@ -248,6 +258,7 @@ async def _run(
         try:
             await stack.failed()
         finally:
+            forget(stack.folder)
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
 
@@ -255,6 +266,7 @@ async def _run(
 async def _prepare(stack: Stack, say: Callable[[str], None], prepare: Prepare | None) -> None:
     if prepare is not None:
         say(f"{'set up':<16} {await prepare(stack)}")
+    say(_NEXT.format(folder=stack.folder))
 
 
 def addresses(stack: Stack) -> dict[str, str]:

@@ -8,11 +8,12 @@ import secrets
 import shutil
 import string
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded.serve import listening_socket
@@ -145,12 +146,25 @@ class StackFolder:
         return path
 
     def write_tokens(self, people: Sequence[Mapping[str, Any]]) -> Path:
-        """Write the API's file of tokens: each of `people` has the secret `token of <email>`."""
-        entries = []
+        """Write the API's file of tokens: each of `people` has the secret `token of <email>`.
+
+        Whom somebody has added to the file keeps their token.
+        """
+        entries = self._tokens_of_others({str(person["email"]) for person in people})
         for person in people:
             token = self.secret(f"token of {person['email']}")
             entries.append({"sha256": hashlib.sha256(token.encode()).hexdigest(), **person})
         return self.write("tokens.yaml", json.dumps({"tokens": entries}, indent=2))
+
+    def _tokens_of_others(self, emails: Container[str]) -> list[Any]:
+        try:
+            content = yaml.safe_load((self.path / "tokens.yaml").read_text(encoding="utf-8"))
+            return [one for one in content["tokens"] if str(one["email"]).lower() not in emails]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            file = self.path / "tokens.yaml"
+            raise StackError(f"{file} cannot be read: mend it, or start over with --fresh") from None
 
     def _take_lock(self) -> None:
         lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)

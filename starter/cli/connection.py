@@ -2,8 +2,9 @@
 
 import json
 import os
+import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ from starter.cli.failing import CliError, Code
 
 #: What `moorage up` writes into its folder while it runs.
 CONNECTION_FILE = "connection.json"
+ENVIRONMENT_FILE = "environment"
+#: Below the user's state folder: what `moorage up` writes, so that it is found from any folder.
+POINTER_FILE = "moorage/running-stack.json"
 DEFAULT_STATE = ".moorage"
 #: Far more than such a file has, in characters.
 _LONGEST = 10_000
@@ -72,15 +76,50 @@ def _read(file: Path) -> str:
         raise CliError(Code.BAD_INPUT, f"the token file {file} is not text") from None
 
 
+def stack_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings of the stack that runs here; none if none does."""
+    for folder in _stack_folders(environ):
+        lines = (_private_text(folder / ENVIRONMENT_FILE) or "").splitlines()
+        words = [shlex.split(line.removeprefix("export ")) for line in lines]
+        if found := dict(word[0].split("=", 1) for word in words if len(word) == 1 and "=" in word[0]):
+            return found
+    return {}
+
+
 def _running_stack(environ: Mapping[str, str]) -> Connection | None:
     """The stack that runs here. No file that came with a strange folder says where a token is shown."""
-    file = Path(environ.get("MOORAGE_STATE") or DEFAULT_STATE) / CONNECTION_FILE
+    for folder in _stack_folders(environ):
+        try:
+            content = json.loads(_private_text(folder / CONNECTION_FILE) or "null")
+            stack = Connection(str(content["url"]), str(content["token"]))
+            if urlsplit(stack.url).hostname == "127.0.0.1":
+                return stack
+        except (ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _stack_folders(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Where a stack may keep its state: in the folder that is named, or here, or where the last one does."""
+    if named := environ.get("MOORAGE_STATE"):
+        yield Path(named)
+        return
+    yield Path(DEFAULT_STATE)
+    home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
+    if home:
+        try:
+            content = json.loads(_private_text(Path(home) / POINTER_FILE) or "null")
+            yield Path(content["folder"])
+        except (ValueError, KeyError, TypeError):
+            return
+
+
+def _private_text(file: Path) -> str | None:
+    """What is in a file that is this user's alone; None for any other, and for none."""
     try:
         with file.open(encoding="utf-8") as opened:
             about = os.fstat(opened.fileno())
-            content = json.loads(opened.read(_LONGEST))
-        stack = Connection(str(content["url"]), str(content["token"]))
-        is_ours = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        return stack if is_ours and urlsplit(stack.url).hostname == "127.0.0.1" else None
-    except (OSError, ValueError, KeyError, TypeError):
+            is_ours = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+            return opened.read(_LONGEST) if is_ours else None
+    except (OSError, ValueError):
         return None

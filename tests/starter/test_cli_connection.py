@@ -1,11 +1,13 @@
 """Where the CLI finds the API and a token, and that a token is shown only where it belongs."""
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
 
-from starter.cli.connection import Connection, Options, find_connection
+from embedded.stack_pointer import forget, point_at
+from starter.cli.connection import Connection, Options, find_connection, stack_settings
 from starter.cli.failing import CliError
 
 
@@ -73,3 +75,38 @@ def test_what_is_missing(tmp_path: Path, variables: dict[str, str], expected: st
     with pytest.raises(CliError, match=expected) as failed:
         find_connection(Options(), {"MOORAGE_STATE": str(tmp_path), **variables})
     assert failed.value.code == 2
+
+
+def test_a_stack_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the stack of this user is found by its pointer, and by nothing that others may write."""
+    state, home, here = tmp_path / "state", tmp_path / "home", tmp_path / "here"
+    for folder in (state, home, here):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    environ = {"HOME": str(home)}
+    connection = state / "connection.json"
+    connection.write_text(json.dumps({"url": "http://127.0.0.1:7", "token": "t"}))
+    connection.chmod(0o600)
+    settings = state / "environment"
+    settings.write_text("export MOORAGE_A='two words'\nexport TEMPORAL_ADDRESS=x:1\n")
+    settings.chmod(0o600)
+    assert stack_settings(environ) == {}
+    with pytest.raises(CliError, match="not known where the API is"):
+        find_connection(Options(), environ)
+    point_at(state)
+    pointer = home / ".local" / "state" / "moorage" / "running-stack.json"
+    assert stat.S_IMODE(pointer.stat().st_mode) == 0o600
+    assert stat.S_IMODE(pointer.parent.stat().st_mode) == 0o700
+    assert find_connection(Options(), environ) == Connection("http://127.0.0.1:7", "t")
+    assert stack_settings(environ) == {"MOORAGE_A": "two words", "TEMPORAL_ADDRESS": "x:1"}
+    pointer.chmod(0o644)
+    assert stack_settings(environ) == {}, "others may read it, so it was not we who wrote it"
+    pointer.chmod(0o600)
+    # A stack whose folder is named is that one, or none.
+    assert stack_settings({**environ, "MOORAGE_STATE": str(here)}) == {}
+    forget(here)
+    assert stack_settings(environ), "another stack has ended"
+    forget(state)
+    assert stack_settings(environ) == {}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -229,12 +230,12 @@ def test_an_end_under_a_freeze(capsys: pytest.CaptureFixture[str]) -> None:
     print_environment(
         a_view(
             phase=Phase.TEARING_DOWN, outcome=Outcome.DELETED, expires_at=NOW + timedelta(hours=1),
-            next_pass_at=NOW + timedelta(minutes=5),
+            next_pass_at=datetime.now(UTC) + timedelta(days=5),
         )
     )  # fmt: skip
     shown = capsys.readouterr().out
     assert "\nends:" not in shown
-    assert "next pass:    in 4m 5" in shown or "next pass:    in 5m" in shown
+    assert re.search(r"next pass: +in (5d|4d 23h) \(", shown)
 
 
 @pytest.mark.parametrize(
@@ -274,9 +275,10 @@ def test_a_row_with_its_next_try() -> None:
     """Ensures that a list says when it is tried again."""
     row = EnvironmentRow(
         name="demo", life="l", owner="", team="", template="", host="", phase=Phase.TEARING_DOWN,
-        requested_at=NOW, problem="not undone: group: it fails.", next_try_at=NOW + timedelta(hours=2),
+        requested_at=NOW, problem="not undone: group: it fails.",
+        next_try_at=datetime.now(UTC) + timedelta(days=2),
     )  # fmt: skip
-    assert trouble_line(row).startswith("demo: not undone: group: it fails; next try in 1h 59m (")
+    assert re.match(r"demo: not undone: group: it fails; next try in (2d|1d 23h) \(", trouble_line(row))
 
 
 def test_when_a_pass_that_was_started_is_over() -> None:

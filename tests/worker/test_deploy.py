@@ -76,3 +76,14 @@ def test_server_is_as_fast_as_the_embedded_one() -> None:
     queues = ("transfer", "timer", "visibility")
     limits = {f"history.{queue}ProcessorMaxPollRPS": QUEUE_TASKS_PER_SECOND for queue in queues}
     assert values == limits | {"history.timerProcessorMaxTimeShift": TIMER_SHIFT}
+
+
+def test_help_of_prepare_writes_nothing(tmp_path: Path) -> None:
+    """Ensures that who only asks what it does, or mistypes, is told, and nothing is made."""
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(CHECKOUT / "deploy" / "prepare.py", tmp_path / "deploy")
+    script = [sys.executable, str(tmp_path / "deploy" / "prepare.py")]
+    for argument, code in (("--help", 0), ("-h", 0), ("--hepl", 2), ("now", 2)):
+        ended = subprocess.run([*script, argument], capture_output=True, text=True, check=False)
+        assert (ended.returncode, "usage: deploy/prepare.py" in ended.stdout + ended.stderr) == (code, True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deploy", "prepare.py"]
