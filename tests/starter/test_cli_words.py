@@ -102,7 +102,13 @@ def ended(*arguments: str) -> int:
     """The exit code of a command in this process."""
     nothing: Any = lambda *_: None  # noqa: E731
     verbs = OperatorVerbs(
-        up=nothing, worker=nothing, api=nothing, codec_server=nothing, setup=nothing, doctor=nothing
+        up=nothing,
+        worker=nothing,
+        api=nothing,
+        codec_server=nothing,
+        setup=nothing,
+        doctor=nothing,
+        on_hosts=nothing,
     )
     return everywhere(typer.main.get_command(build(verbs)), arguments)
 
