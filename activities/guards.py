@@ -16,6 +16,7 @@ from contracts.capacity import parts_of_size
 from contracts.environment import Environment
 from contracts.naming import OwnerMark
 from contracts.template import PodSecurity
+from contracts.values import ETCD, control_planes, etcds
 
 #: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.
 OWN_PODS = 4
@@ -100,12 +101,13 @@ def _resource_quota(
 ) -> Object:
     """The template's size for what the developer runs, and on top what the vCluster itself needs."""
     size = environment.template.size
-    volume = _volume(values)
+    pods = size.pods + _own_pods(values)
     # The very sums that are reserved for it: it was promised no more, and gets no less.
     parts = parts_of_size(size, values)
     cpu, memory = cpus(*parts["cpu"]), octets(*parts["memory"])
     own_disk = value_at(values, "controlPlane", "statefulSet", "resources", "limits", "ephemeral-storage")
-    disk = octets(times(DISK_PER_POD, size.pods + OWN_PODS), str(own_disk or _CHART_DISK))
+    own_disks = [str(own_disk or _CHART_DISK)] * control_planes(values)
+    disk = octets(times(DISK_PER_POD, pods), *own_disks)
     counts = {what: number * size.pods + _BESIDE[what] for what, number in _PER_POD.items()} | _OURS
     # A way in that needs a port of the nodes or a load balancer gets just that; a tenant gets none.
     exposure = value_at(values, "controlPlane", "service", "spec", "type")
@@ -116,8 +118,8 @@ def _resource_quota(
         "limits.memory": memory,
         "requests.ephemeral-storage": disk,
         "limits.ephemeral-storage": disk,
-        "requests.storage": octets(size.storage, volume),
-        "pods": str(size.pods + OWN_PODS),
+        "requests.storage": octets(size.storage, *_volumes(values)),
+        "pods": str(pods),
         "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
         "services.nodeports": str(_node_ports(exposure, fittings)),
         **{what: str(number) for what, number in counts.items()},
@@ -125,9 +127,16 @@ def _resource_quota(
     return guard(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
 
 
-def _volume(values: Mapping[str, Any]) -> str:
-    """The size of the volume with the virtual cluster's state."""
-    return str(value_at(values, "controlPlane", "statefulSet", "persistence", "volumeClaim", "size"))
+def _own_pods(values: Mapping[str, Any]) -> int:
+    """Count the vCluster's own pods, and the successor of each in an update."""
+    return OWN_PODS + 2 * (control_planes(values) - 1 + etcds(values))
+
+
+def _volumes(values: Mapping[str, Any]) -> list[str]:
+    """Give the sizes of the volumes with the virtual cluster's state: of each control plane, of each etcd."""
+    claim = ("statefulSet", "persistence", "volumeClaim", "size")
+    planes = [str(value_at(values, "controlPlane", *claim))] * control_planes(values)
+    return planes + [str(value_at(values, *ETCD, *claim))] * etcds(values)
 
 
 def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
@@ -154,5 +163,5 @@ def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Object:
         },
     }
     # No claim is larger than all claims of a tenant may be together, or the vCluster's own.
-    claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, _volume(values))}}
+    claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, *_volumes(values))}}
     return guard(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})

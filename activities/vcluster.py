@@ -93,7 +93,7 @@ class VCluster(VClusterStep):
         if release is None:
             left = await _left_without_release(host, environment, input.begun_at)
         elif mark.is_in(release.labels):
-            left = await host.leftovers(name, name)
+            left = await host.leftovers(name, name, every_claim=await _is_ours(host, environment))
         else:
             return InspectResult()
         kept = (await volumes_of(host, environment, input.begun_at)).names_kept
@@ -116,12 +116,17 @@ async def _release_found(host: Host, environment: Environment) -> Release | None
         return None
 
 
+async def _is_ours(host: Host, environment: Environment) -> bool:
+    """Whether the namespace is of this life: then every claim in it goes, whatever its chart calls it."""
+    return is_own_namespace(await host.get_namespace(environment.derived_name), environment.mark)
+
+
 async def _left_without_release(host: Host, environment: Environment, begun_at: datetime | None) -> list[str]:
     """What an uninstalled release has left. Without its labels, it is ours if its namespace is."""
     name = environment.derived_name
     left = []
-    if is_own_namespace(await host.get_namespace(name), environment.mark):
-        left = await host.leftovers(name, name)
+    if await _is_ours(host, environment):
+        left = await host.leftovers(name, name, every_claim=True)
     return left or (await volumes_of(host, environment, begun_at)).names_going
 
 
@@ -200,10 +205,11 @@ async def _take_down(
             await host.uninstall_release(name, name)
 
     async def left() -> str:
-        things = await host.leftovers(name, name)
+        is_ours = await _is_ours(host, environment)
+        things = await host.leftovers(name, name, every_claim=is_ours)
         if things:
             await forced.look()
-            for volume in await host.volumes(name, name):
+            for volume in await host.volumes(name, name, every_claim=is_ours):
                 with contextlib.suppress(client.NotFound):
                     await host.delete_volume(name, volume)
         else:

@@ -351,8 +351,11 @@ class Host(Protocol):
         """Whether a vCluster that was ready still runs and answers, and has all that it was made with."""
         ...
 
-    async def volumes(self, namespace: str, release: str) -> list[str]:
-        """Names of the volume claims that the release left or uses, whether or not it is there any more."""
+    async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
+        """Names of the volume claims that the release left or uses, whether or not it is there any more.
+
+        `every_claim`: whoever made it; the caller has read the namespace as its own.
+        """
         ...
 
     async def delete_volume(self, namespace: str, name: str) -> None:
@@ -385,8 +388,11 @@ class Host(Protocol):
         """
         ...
 
-    async def leftovers(self, namespace: str, release: str) -> list[str]:
-        """All that is still there of the release, its record and its volumes included, as `Kind name`."""
+    async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
+        """All that is still there of the release, its record and its volumes included, as `Kind name`.
+
+        `every_claim`: as in `volumes`.
+        """
         ...
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:

@@ -199,7 +199,8 @@ class SimulatedHost:
             return Health(f"the Secret vc-{release} with its kubeconfig is gone")
         return Health()
 
-    async def volumes(self, namespace: str, release: str) -> list[str]:
+    async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
+        """All that there are: a namespace here has no other claims."""
         path = _path(namespace, "releases", release, "volumes")
         return await self._ask(_TEXTS, "GET", path, f"list volumes of release {release}")
 
@@ -228,7 +229,8 @@ class SimulatedHost:
         except NotFound:
             return Ending()
 
-    async def leftovers(self, namespace: str, release: str) -> list[str]:
+    async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
+        """All that there is: a namespace here has no other claims."""
         path = _path(namespace, "releases", release, "leftovers")
         return await self._ask(_TEXTS, "GET", path, f"list what is left of release {release}")
 

@@ -15,7 +15,7 @@ from contracts.base import Frozen
 from contracts.errors import Refusal
 from contracts.quantities import parse_quantity
 from contracts.template import Size
-from contracts.values import DNS_LIMITS, value_at
+from contracts.values import DNS_LIMITS, ETCD, control_planes, etcds, value_at
 
 CAPACITY_WORKFLOW = "CapacityWorkflow"
 #: There is one in each Temporal namespace, as there is one installation.
@@ -225,10 +225,14 @@ def parts_of_size(size: Size, values: Mapping[str, Any]) -> dict[str, tuple[str,
     values of its chart.
     """
     own = ("controlPlane", "statefulSet", "resources", "limits")
-    return {
-        "cpu": (size.cpu, str(value_at(values, *own, "cpu")), DNS_LIMITS["cpu"]),
-        "memory": (size.memory, str(value_at(values, *own, "memory")), DNS_LIMITS["memory"]),
-    }
+    etcd = (*ETCD, "statefulSet", "resources", "limits")
+
+    def parts(asked: str, what: str) -> tuple[str, ...]:
+        planes = [str(value_at(values, *own, what))] * control_planes(values)
+        stores = [str(value_at(values, *etcd, what))] * etcds(values)
+        return (asked, *planes, DNS_LIMITS[what], *stores)
+
+    return {"cpu": parts(size.cpu, "cpu"), "memory": parts(size.memory, "memory")}
 
 
 def size_of(size: Size, values: Mapping[str, Any]) -> Amount:

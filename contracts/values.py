@@ -16,8 +16,15 @@ CONTROL_PLANE_REQUESTS = {"cpu": "200m", "memory": "512Mi", "ephemeral-storage":
 CONTROL_PLANE_LIMITS = {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "8Gi"}
 #: Of the CoreDNS that runs inside, as the chart has it; it becomes a pod of the host.
 DNS_LIMITS = {"cpu": "1", "memory": "170Mi"}
+#: Of each etcd, where a template has the chart deploy some (`controlPlane.backingStore.etcd.deploy`): by
+#: itself the chart says no limits, and keeps the volumes.
+ETCD_LIMITS = {"cpu": "500m", "memory": "512Mi"}
 #: Of the volume with the virtual cluster's state.
 CONTROL_PLANE_STORAGE = "5Gi"
+#: Where the etcd is described that the chart deploys.
+ETCD = ("controlPlane", "backingStore", "etcd", "deploy")
+#: Larger numbers of replicas are a slip.
+MOST_REPLICAS = 9
 #: Whom the vCluster runs as where nothing may run as root. Any but 0 will do: its volume is the group's.
 UNPRIVILEGED = 12345
 
@@ -40,7 +47,11 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
         # Clusters of developers often reach nothing outside, and then wait for it.
         "telemetry": {"enabled": False},
     }
+    if etcds(template.values):
+        wanted["controlPlane"]["backingStore"] = _etcd(_ETCD)
     unprivileged = _UNPRIVILEGED if template.pod_security is PodSecurity.RESTRICTED else {}
+    if unprivileged and etcds(template.values):
+        unprivileged = overlay(unprivileged, {"controlPlane": {"backingStore": _etcd(_ETCD_UNPRIVILEGED)}})
     settled: dict[str, Any] = {
         # The namespace step makes all of these, with our mark: the chart's own would come on top, and its
         # quota forbids some of the ways in.
@@ -103,6 +114,37 @@ def few_rights_inside(values: Mapping[str, Any]) -> str:
 
 #: Cluster roles that every Kubernetes has, and with which no import can be made. Of others nobody can tell.
 _FEW_RIGHTS = frozenset({"view", "edit", "admin"})
+
+
+_VOLUME = {"size": CONTROL_PLANE_STORAGE, "retentionPolicy": "Delete"}
+_ETCD = {"resources": {"limits": dict(ETCD_LIMITS)}, "persistence": {"volumeClaim": _VOLUME}}
+_ETCD_UNPRIVILEGED = {
+    "security": {
+        "podSecurityContext": {**_NO_ROOT, "fsGroup": UNPRIVILEGED},
+        "containerSecurityContext": _NO_PRIVILEGE,
+    }
+}
+
+
+def _etcd(stateful_set: Mapping[str, Any]) -> dict[str, Any]:
+    return {"etcd": {"deploy": {"statefulSet": stateful_set}}}
+
+
+def control_planes(values: Mapping[str, Any]) -> int:
+    """Count the control planes that the chart makes: several for high availability."""
+    return _count(value_at(values, "controlPlane", "statefulSet", "highAvailability", "replicas"))
+
+
+def etcds(values: Mapping[str, Any]) -> int:
+    """Count the etcds that the chart deploys beside its control plane; usually none."""
+    if value_at(values, *ETCD, "enabled") is not True:
+        return 0
+    return _count(value_at(values, *ETCD, "statefulSet", "highAvailability", "replicas"))
+
+
+def _count(replicas: object) -> int:
+    """Read a number of replicas: where it is none, the chart makes one, or says itself what is wrong."""
+    return replicas if isinstance(replicas, int) and 0 < replicas <= MOST_REPLICAS else 1
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

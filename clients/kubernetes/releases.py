@@ -100,7 +100,7 @@ class Releases:
 
     async def startup(self, namespace: str, release: str) -> Startup:
         operation = f"read the start of release {release}"
-        selector = f"app=vcluster,release={release}"
+        selector = f"app in (vcluster,vcluster-etcd),release={release}"
         kinds = (STATEFUL_SET, DEPLOYMENT, POD)
         sets, deployments, pods = await asyncio.gather(
             *(self._list(kind, namespace, operation, labels=selector) for kind in kinds)
@@ -118,19 +118,19 @@ class Releases:
         own = [each for each in claims if remains.belongs(CLAIM, each["metadata"], release)]
         return startup_of(Seen(now, controllers, pods, own, events))
 
-    async def volumes(self, namespace: str, release: str) -> list[str]:
+    async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
         operation = f"list volumes of release {release}"
         claims = await self._list_if_there(CLAIM, namespace, operation)
         return sorted(
             str(each["metadata"]["name"])
             for each in claims
-            if remains.belongs(CLAIM, each["metadata"], release)
+            if every_claim or remains.belongs(CLAIM, each["metadata"], release)
         )
 
     async def delete_volume(self, namespace: str, name: str) -> None:
         await self._api.call("DELETE", CLAIM.path(namespace, name), f"delete volume {name}")
 
-    async def leftovers(self, namespace: str, release: str) -> list[str]:
+    async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
         operation = f"list what is left of release {release}"
         lists = await asyncio.gather(
             *(self._list_if_there(kind, namespace, operation) for kind in remains.OF_A_RELEASE)
@@ -139,7 +139,7 @@ class Releases:
             remains.named(kind, str(each["metadata"]["name"]))
             for kind, found in zip(remains.OF_A_RELEASE, lists, strict=True)
             for each in found
-            if remains.belongs(kind, each["metadata"], release)
+            if (every_claim and kind is CLAIM) or remains.belongs(kind, each["metadata"], release)
         ]
 
     def _chart(self, chart: Chart) -> Chart:

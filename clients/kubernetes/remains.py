@@ -86,13 +86,15 @@ def belongs(kind: Kind, metadata: Object, release: str) -> bool:
     name = str(metadata.get("name", ""))
     if labels.get(SYNCED_BY) == release:
         return True
-    if labels.get("app") == "vcluster" and release in (labels.get("release"), labels.get("vcluster-name")):
+    # "vcluster", and "vcluster-etcd" of a chart that deploys its own.
+    is_of_chart = str(labels.get("app", "")).startswith("vcluster")
+    if is_of_chart and release in (labels.get("release"), labels.get("vcluster-name")):
         return True
     if labels.get("owner") == "helm" and labels.get("name") == release:
         return True
     if kind is SECRET:
         return name in (f"vc-{release}", f"{release}-certs", f"vc-config-{release}")
-    return kind is CLAIM and re.fullmatch(rf"data-{re.escape(release)}-\d+", name) is not None
+    return kind is CLAIM and re.fullmatch(rf"data-{re.escape(release)}(-etcd)?-\d+", name) is not None
 
 
 def bound_from(volume: Object, namespace: str) -> bool:

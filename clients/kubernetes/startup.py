@@ -14,7 +14,7 @@ Ages are told by the API server's clock alone.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,8 @@ PULL_PATIENCE = timedelta(seconds=90)
 REFUSAL_PATIENCE = timedelta(seconds=8)
 #: A control plane that has crashed so often, a minute and a half with Kubernetes' pauses, will again.
 MAX_CRASHES = 4
+#: What the chart labels the etcd as that it deploys beside the control plane.
+_ETCD = "vcluster-etcd"
 #: Longest piece of Kubernetes' own words in one sentence.
 MAX_WORDS = 220
 
@@ -65,16 +67,40 @@ class Seen:
 
 
 def startup_of(seen: Seen) -> Startup:
-    """How far it is. Never raises for a field that is not there."""
-    if not seen.controllers:
+    """How far it is. Never raises for a field that is not there.
+
+    One ready control plane is enough, of however many. The etcd that a chart deploys has to be up first, and
+    until then the control plane may crash as often as it likes.
+    """
+    etcd, own = _part(seen, is_etcd=True), _part(seen, is_etcd=False)
+    if not own.controllers:
         return Startup(ready=False, waiting_for="the vCluster's controller to be made")
+    backing = _startup_of_part(etcd, seen) if etcd.controllers else Startup(ready=True)
+    startup = _startup_of_part(own, seen, may_crash=not backing.ready)
+    if startup.ready or startup.failed is not None or backing.ready:
+        return startup
+    failed = None if backing.failed is None else f"etcd: {backing.failed}"
+    return Startup(ready=False, waiting_for=f"etcd: {backing.waiting_for}", failed=failed)
+
+
+def _part(seen: Seen, *, is_etcd: bool) -> Seen:
+    """Give what there is of the etcd of the release, or of the rest."""
+
+    def chosen(objects: Sequence[Object]) -> list[Object]:
+        apps = [(_at(_at(each, "metadata"), "labels").get("app"), each) for each in objects]
+        return [each for app, each in apps if (app == _ETCD) is is_etcd]
+
+    return replace(seen, controllers=chosen(seen.controllers), pods=chosen(seen.pods))
+
+
+def _startup_of_part(part: Seen, seen: Seen, *, may_crash: bool = False) -> Startup:
     # One that ends, as in a restart, says nothing about the one to come.
-    pods = [pod for pod in seen.pods if not _at(pod, "metadata").get("deletionTimestamp")]
+    pods = [pod for pod in part.pods if not _at(pod, "metadata").get("deletionTimestamp")]
     if not pods:
-        return _without_pod(seen)
+        return _without_pod(part)
     if any(_condition(pod, "Ready").get("status") == "True" for pod in pods):
         return Startup(ready=True)
-    return _of_pod(pods[0], seen)
+    return _of_pod(pods[0], seen, may_crash=may_crash)
 
 
 def _without_pod(seen: Seen) -> Startup:
@@ -95,7 +121,7 @@ def _without_pod(seen: Seen) -> Startup:
     return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
 
 
-def _of_pod(pod: Object, seen: Seen) -> Startup:
+def _of_pod(pod: Object, seen: Seen, *, may_crash: bool) -> Startup:
     made = _made(pod) or seen.at
     age = seen.at - made
     scheduled = _condition(pod, "PodScheduled")
@@ -107,7 +133,7 @@ def _of_pod(pod: Object, seen: Seen) -> Startup:
         return Startup(ready=False, waiting_for=words)
     status = _at(pod, "status")
     for container in (*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")):
-        if found := _of_container(container, age):
+        if found := _of_container(container, age, may_crash=may_crash):
             return found
     if trouble := _last_trouble(pod, seen):
         return Startup(ready=False, waiting_for=trouble)
@@ -116,7 +142,7 @@ def _of_pod(pod: Object, seen: Seen) -> Startup:
     return Startup(ready=False, waiting_for="the virtual API server to come up")
 
 
-def _of_container(container: Object, age: timedelta) -> Startup | None:
+def _of_container(container: Object, age: timedelta, *, may_crash: bool) -> Startup | None:
     waiting = _at(_at(container, "state"), "waiting")
     reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
     if reason in _NOT_PULLED:
@@ -133,7 +159,8 @@ def _of_container(container: Object, age: timedelta) -> Startup | None:
         why = _cut(str(ended.get("message") or ended.get("reason") or "it does not say why"))
         how = f"ended with {ended.get('exitCode')} ({crashes + 1} times)"
         words = f"container {container.get('name')} {how}: {why}"
-        return Startup(ready=False, waiting_for=words, failed=words if crashes >= MAX_CRASHES else None)
+        is_final = crashes >= MAX_CRASHES and not may_crash
+        return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         words = f"container {container.get('name')} cannot be made: {_cut(message)}"
         return Startup(ready=False, waiting_for=words, failed=words if age >= PULL_PATIENCE else None)

@@ -12,9 +12,11 @@ from activities.marks import mark_text, require_ours, whose
 from activities.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
 from clients.host import HostNetworks, NodeRoom, Peer, PeerPods
-from contracts.capacity import Limits
+from contracts.capacity import Limits, size_of
 from contracts.environment import Environment
+from contracts.quantities import parse_quantity
 from contracts.template import Network, PodSecurity, Template
+from contracts.values import ETCD, value_at
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 
 ENVIRONMENT = an_environment("demo")
@@ -114,6 +116,46 @@ def test_only_the_way_in_gets_ports_of_the_nodes(
     values = {"controlPlane": {"service": {"spec": {"type": kind}}}} if kind else {}
     hard = guard(an_environment("demo", values=values), "ResourceQuota")["hard"]
     assert (hard["services.loadbalancers"], hard["services.nodeports"]) == (load_balancers, node_ports)
+
+
+@pytest.mark.parametrize(
+    ("etcds", "planes", "cpu", "memory", "storage", "pods"),
+    [
+        (0, 1, "5", 4096 + 2048 + 170, "15Gi", 24),
+        (1, 1, "5500m", 4096 + 2048 + 170 + 512, "20Gi", 26),
+        (3, 2, "8500m", 4096 + 2 * 2048 + 170 + 3 * 512, "35Gi", 32),
+    ],
+    ids=["the usual", "an etcd", "high availability"],
+)
+def test_the_quota_has_room_for_every_replica_of_the_vcluster_itself(
+    etcds: int, planes: int, cpu: str, memory: int, storage: str, pods: int
+) -> None:
+    """Ensures that no control plane, DNS or etcd is refused for what the template itself asks of them."""
+    replicas = {"highAvailability": {"replicas": max(etcds, 1)}}
+    values = {
+        "controlPlane": {
+            "backingStore": {"etcd": {"deploy": {"enabled": etcds > 0, "statefulSet": replicas}}},
+            "statefulSet": {"highAvailability": {"replicas": planes}},
+        }
+    }
+    environment = an_environment("demo", values=values)
+    hard = guard(environment, "ResourceQuota")["hard"]
+    assert parse_quantity(hard["limits.cpu"]) == parse_quantity(cpu)
+    assert parse_quantity(hard["limits.memory"]) == memory * 2**20
+    assert parse_quantity(hard["requests.storage"]) == parse_quantity(storage)
+    assert hard["pods"] == str(pods)
+    # What is reserved on the host is the same.
+    held = size_of(environment.template.size, compose(environment))
+    assert (held.cpu, held.memory) == (parse_quantity(cpu) * 1000, memory * 2**20)
+
+
+def test_a_deployed_etcd_keeps_nothing_and_runs_as_nobody_where_that_is_asked() -> None:
+    values = {"controlPlane": {"backingStore": {"etcd": {"deploy": {"enabled": True}}}}}
+    composed = compose(an_environment("demo", values=values, pod_security=PodSecurity.RESTRICTED))
+    etcd = value_at(composed, *ETCD, "statefulSet")
+    assert etcd["persistence"]["volumeClaim"]["retentionPolicy"] == "Delete"
+    assert etcd["security"]["podSecurityContext"]["runAsNonRoot"] is True
+    assert value_at(compose(ENVIRONMENT), *ETCD) is None, "it is said although there is none"
 
 
 def test_a_container_that_names_no_limits_never_gets_more_than_the_environment_has() -> None:

@@ -28,6 +28,8 @@ class WithVolumes:
         self.there: dict[str, PersistentVolume] = {}
         self.allowed = True
         self.regained: list[str] = []
+        #: Claims that nothing of the chart's labels and names tells to be the release's.
+        self.claims: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
@@ -43,6 +45,21 @@ class WithVolumes:
 
     async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:
         return list(self.there.values())
+
+    async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
+        return [*await self._host.volumes(namespace, release), *(self.claims if every_claim else ())]
+
+    async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
+        others = (f"PersistentVolumeClaim {each}" for each in (self.claims if every_claim else ()))
+        return [*await self._host.leftovers(namespace, release), *others]
+
+    async def delete_volume(self, namespace: str, name: str) -> None:
+        if name not in self.claims:
+            await self._host.delete_volume(namespace, name)
+            return
+        # As of a real one: with its claim goes what it has bound.
+        self.claims.remove(name)
+        self.there.pop(f"of-{name}", None)
 
     async def give_up_volume(self, volume: PersistentVolume) -> None:
         del self.there[volume.name]
@@ -193,3 +210,27 @@ async def test_volumes_of_a_namespace_that_is_not_ours_are_not_looked_at(
     host.has("theirs", retained=False)
     assert await look(bench_there, environment) == InspectResult()
     assert host.regained == [], "no right is taken in somebody else's namespace"
+
+
+async def test_every_claim_of_our_namespace_goes_whatever_its_chart_calls_it(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    """Ensures that its volume goes with it, and no teardown waits for that for ever."""
+    await bench_there.make(environment, before=StepName.KUBECONFIG)
+    host.claims = ["data-mrg-etcd-0", "state-of-something"]
+    for claim in host.claims:
+        host.has(f"of-{claim}", retained=False, released=False, age=-5)
+    left = (await look(bench_there, environment)).left
+    assert "PersistentVolumeClaim data-mrg-etcd-0" in left
+    await bench_there.remove(StepName.VCLUSTER, environment)
+    assert host.claims == []
+    assert (await look(bench_there, environment)).left == ()
+
+
+async def test_claims_of_a_namespace_that_is_not_ours_are_not_touched(
+    bench_there: Bench, host: WithVolumes, environment: Environment
+) -> None:
+    await bench_there.clients.hosts[HOST].create_namespace(environment.derived_name, {}, {})
+    host.claims = ["theirs"]
+    await bench_there.remove(StepName.VCLUSTER, environment)
+    assert host.claims == ["theirs"]

@@ -272,3 +272,63 @@ def test_a_claim_that_waits_for_its_pod_is_no_trouble() -> None:
     pending = pod(conditions=[condition("PodScheduled", "False", message=NO_ROOM)])
     startup = startup_of(Seen(NOW, [controller()], [pending], [claim("folder")]))
     assert "Insufficient cpu" in startup.waiting_for
+
+
+def of_etcd(node: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same object as one of the etcd that the chart deploys."""
+    labels = {"app": "vcluster-etcd", "release": "mrg-a"}
+    return {**node, "metadata": {**node["metadata"], "name": name, "labels": labels}}
+
+
+CRASHED = container(
+    restartCount=MAX_CRASHES + 3,
+    lastState={"terminated": {"exitCode": 1, "reason": "Error", "message": "etcd is not reachable"}},
+)
+
+
+@pytest.mark.parametrize(
+    ("etcd", "own", "words", "failed"),
+    [
+        ({}, {"containerStatuses": [CRASHED]}, "etcd: ", False),
+        (
+            {"containerStatuses": [waiting("ImagePullBackOff", NO_SUCH_IMAGE)]},
+            {"containerStatuses": [CRASHED]},
+            "etcd: image pull back-off",
+            True,
+        ),
+        (
+            {"conditions": [condition("Ready", "True")]},
+            {"containerStatuses": [CRASHED]},
+            "etcd is not reachable",
+            True,
+        ),
+        ({}, {"containerStatuses": [waiting("InvalidImageName")]}, "image name not valid", True),
+        ({}, {"conditions": [condition("Ready", "True")]}, "", False),
+    ],
+    ids=["etcd is slow", "etcd has no image", "etcd is up", "own image", "ready"],
+)
+def test_a_deployed_etcd_comes_first(
+    etcd: dict[str, Any], own: dict[str, Any], words: str, failed: bool
+) -> None:
+    """Ensures that a control plane may crash while its etcd starts, and that etcd's trouble is told."""
+    pods = [
+        of_etcd(pod(**{"conditions": SCHEDULED, **etcd}), "mrg-a-etcd-0"),
+        pod(**{"conditions": SCHEDULED, **own}),
+    ]
+    startup = startup_of(Seen(NOW, [of_etcd(controller(), "mrg-a-etcd"), controller()], pods))
+    assert words in startup.waiting_for
+    assert (startup.failed is not None) is failed
+    assert startup.ready is (words == "")
+
+
+def test_one_ready_control_plane_of_several_is_enough() -> None:
+    pods = [pod(conditions=SCHEDULED), pod(conditions=[condition("Ready", "True")])]
+    assert startup_of(Seen(NOW, [controller()], pods)).ready
+
+
+def test_an_etcd_whose_pods_are_refused_is_told() -> None:
+    refused = event("mrg-a-etcd", "FailedCreate", QUOTA.replace("mrg-a", "mrg-a-etcd"))
+    controllers = [of_etcd(controller(), "mrg-a-etcd"), controller()]
+    startup = startup_of(Seen(NOW, controllers, [pod(conditions=SCHEDULED)], events=[refused]))
+    assert startup.failed is not None
+    assert startup.failed.startswith("etcd: pod not admitted: exceeded quota")
