@@ -327,6 +327,14 @@ class EnvironmentWorkflow:
         if not self._record.remembered():
             self._rules.may_resume()
 
+    @workflow.update(description="Set its search attributes again")
+    async def reindex(self, by: ByPerson) -> Answer:  # noqa: ARG002
+        """Set them all: Temporal forgets the values of an attribute that was removed and made again."""
+        if answer := self._record.remembered():
+            return answer
+        self._record.reindex()
+        return self._answer(AnswerKind.ACCEPTED, f"{self._name} is found by all search attributes.")
+
     @property
     def _name(self) -> str:
         return self._start.environment.name

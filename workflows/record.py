@@ -131,6 +131,21 @@ class Record:
             search.DUE_AT.value_set(self.status.term.due_at),
         ]
 
+    def reindex(self) -> None:
+        """Set all search attributes, whatever they are."""
+        environment = self.status.environment
+        workflow.upsert_search_attributes(
+            [
+                search.OWNER.value_set(environment.owner),
+                search.COLLABORATORS.value_set(environment.spec.collaborators),
+                search.TEAM.value_set(environment.spec.team),
+                search.PHASE.value_set(self.status.phase.value),
+                search.TEMPLATE.value_set(environment.template.name),
+                search.HOST.value_set(environment.host),
+                *self.times,
+            ]
+        )
+
     def step(self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None) -> None:
         """Keep that a step is now in `state`."""
         now = workflow.now()

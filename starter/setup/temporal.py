@@ -18,6 +18,7 @@ from starter.attention import overdue_sweep, stuck_environments, unpolled
 from starter.freezing import Freezer, state_of_sweep
 from starter.schedules import CALL_PATIENCE, Difference, differences, reconcile
 from starter.setup.areas import Area
+from starter.setup.indexing import find_unindexed, has_worker, index_again
 from starter.setup.parts import Found, Kind, Part, well
 from worker.connection import address, connect, namespace_name, search_attributes_of
 from worker.expiry_settings import Sweep
@@ -186,12 +187,38 @@ class Temporal:
             return Found(Kind.REFUSED, detail, "use a namespace of Moorage's own: types cannot be changed")
         if missing := [name for name in types if name not in there]:
             return Found(Kind.MISSING, f"{', '.join(missing)}: not registered", "register them")
-        return well(", ".join(types))
+        return await self._values(well(", ".join(types)))
+
+    async def _values(self, found: Found) -> Found:
+        """What was found, unless environments that run lack values."""
+        client = await self.client()
+        if not (runs := await find_unindexed(client)):
+            return found
+        detail = (
+            f"{found.detail}; {_environments(len(runs))} lost values: not every list and sweep finds them"
+        )
+        if not await has_worker(client):
+            return well(f"{detail}: start a worker, then run `moorage setup` again")
+        return Found(Kind.WRONG, detail, "have them set their values again")
 
     async def _add_attributes(self) -> str:
         client = await self.client()
+        did = [await self._register(client)]
+        if (runs := await find_unindexed(client)) and await has_worker(client):
+            count = await index_again(client, runs)
+            did.append(f"{count} of {len(runs)} environments have set their values again")
+            until = _now() + KNOWN_PATIENCE.total_seconds()
+            while count == len(runs) and await find_unindexed(client):  # visibility is late
+                if _now() > until:
+                    break
+                await asyncio.sleep(_PAUSE_SECONDS)
+        return "; ".join(filter(None, did))
+
+    async def _register(self, client: Client) -> str:
         there = await search_attributes_of(client)
         adding = {key.name: key.indexed_value_type.value for key in search.ALL if key.name not in there}
+        if not adding:
+            return ""
         request = AddSearchAttributesRequest(namespace=client.namespace)
         for name, number in adding.items():
             request.search_attributes[name] = number  # type: ignore[assignment]
@@ -236,6 +263,10 @@ class Temporal:
             Difference.FORMER: "removed",
         }
         return ", ".join(f"{verbs[difference]} {id}" for id, difference in found.items())
+
+
+def _environments(count: int) -> str:
+    return "1 running environment has" if count == 1 else f"{count} running environments have"
 
 
 def _denied(right: str, otherwise: str) -> tuple[str, str]:
