@@ -74,6 +74,11 @@ class Standing:
     view: EnvironmentView
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing in it changes by itself: no step is under way, and it says nothing unusual."""
+        return not self.view.remark and all(step.progress is None for step in self.view.steps)
+
+    @property
     def life(self) -> str:
         """The life that this run is, or is a part of."""
         return self.view.life
@@ -147,6 +152,8 @@ class Reader:
         status, remark, known_at = None, "", run.history_length
         now = run.run_id, run.history_length
         if known and known.status and (known.run_id, known.history_length) == now:
+            if known.is_at_rest and not run.raw_description.pending_activities:
+                return known
             status = known.status
         else:
             status, remark = await self._ask(run)

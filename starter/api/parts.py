@@ -92,8 +92,8 @@ class Parts:
         return standing
 
 
-def parts_of(request: Request) -> Parts:
-    """The parts of the app that serves the request."""
+async def parts_of(request: Request) -> Parts:
+    """The parts of the app that serves the request. A coroutine: FastAPI runs functions in a thread."""
     parts: Parts = request.app.state.parts
     return parts
 

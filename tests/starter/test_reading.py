@@ -15,11 +15,13 @@ class Scripted(Reader):
     def __init__(self) -> None:
         super().__init__(cast(Any, None))
         self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
+        self.pending: list[str] = []
 
     async def _describe(self, name: str) -> Any:
         from temporalio.client import WorkflowExecutionStatus
 
         fields = {"run_id": self.run_id, "history_length": self.length, "id": f"environment/{name}"}
+        fields["raw_description"] = type("Raw", (), {"pending_activities": self.pending})
         return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
 
     async def _ask(self, run: Any) -> tuple[Any, str]:
@@ -32,7 +34,7 @@ class Scripted(Reader):
     async def _standing(
         self, run: Any, status: Any, progress: Any, remark: str, known_at: int = 0
     ) -> Standing:
-        view = STANDING.view.model_copy(update={"remark": remark})
+        view = STANDING.view.model_copy(update={"remark": remark, "steps": ()})
         return Standing(**{**vars(STANDING), "run_id": run.run_id, "history_length": known_at,
                            "status": status, "view": view})  # fmt: skip
 
@@ -51,6 +53,16 @@ async def test_an_unchanged_history_is_not_asked_about() -> None:
     assert reader.asked == 3
     await reader.read("other")
     assert reader.asked == 4
+
+
+async def test_what_is_at_rest_is_not_put_together_again() -> None:
+    """Ensures that it is while a step is under way: what that waits for changes without the history."""
+    reader = Scripted()
+    first = await reader.read("demo")
+    assert await reader.read("demo") is first
+    reader.pending = ["vcluster"]
+    assert await reader.read("demo") is not first
+    assert reader.asked == 1
 
 
 async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
