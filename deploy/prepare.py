@@ -4,6 +4,7 @@
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ FIRST_PERSON = {
     "teams": ["platform"],
     "role": "platform",
 }
+#: The name with which the platform team signs in to Temporal's Web UI.
+WEB_UI_NAME = "platform"
 #: Who the image runs as when the files belong to root, as whom nothing of ours shall run.
 NOBODY = 10001
 _LETTERS = string.ascii_lowercase + string.digits
@@ -38,6 +41,9 @@ def main() -> None:
     make(SECRETS / ".gitignore", "*\n")
     for name in RANDOM:
         make(SECRETS / name, secrets.token_urlsafe(32) + "\n")
+    password = secrets.token_urlsafe(24)
+    if make(SECRETS / "web-ui-sign-in", f"{WEB_UI_NAME}:{hashed(password)}\n"):
+        print(f"  to sign in to Temporal's Web UI, shown this once: name {WEB_UI_NAME}, password {password}")
     token = secrets.token_urlsafe(32)
     tokens = {"tokens": [{"sha256": hashlib.sha256(token.encode()).hexdigest(), **FIRST_PERSON}]}
     if make(SECRETS / "api-tokens", json.dumps(tokens, indent=2) + "\n"):
@@ -49,6 +55,13 @@ def main() -> None:
         for path in (SECRETS, *SECRETS.iterdir()):
             os.chown(path, user, group)
     print("for real systems: their URLs in .env, their keys in deploy/secrets, the people in api-tokens")
+
+
+def hashed(password: str) -> str:
+    """The password as nginx reads it from a file: SHA-1 with a salt, enough for 192 random bits."""
+    salt = secrets.token_bytes(8)
+    digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()
+    return "{SSHA}" + base64.b64encode(digest + salt).decode()
 
 
 def make(path: Path, content: str) -> bool:

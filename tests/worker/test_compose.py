@@ -4,6 +4,8 @@ No container can run here: the commands run as processes, from what the Dockerfi
 environment and the secrets' files of their services, and against the embedded Temporal server.
 """
 
+import base64
+import hashlib
 import json
 import os
 import signal
@@ -220,6 +222,43 @@ def test_every_service_is_confined(name: str) -> None:
         assert service["tmpfs"] == ["/tmp"]
         assert service["user"] == "${RUN_AS:-10001:10001}"
         assert "cap_add" not in service
+
+
+def test_temporal_is_reached_by_those_who_need_it() -> None:
+    """Ensures that neither its frontend nor its database is on a network of others, or published."""
+    networks = {
+        name: set(service.get("networks", ["default"]))
+        for name, service in COMPOSE["services"].items()
+        if "network_mode" not in service
+    }
+    on = {
+        network: {name for name in networks if network in networks[name]} for network in COMPOSE["networks"]
+    }
+    assert all(COMPOSE["networks"][network]["internal"] is True for network in on)
+    assert on == {
+        "storage": {"database", "temporal-schema", "temporal"},
+        "temporal": {"temporal", "temporal-ui", "pod"},
+        "web-ui": {"temporal-ui", "web-ui-sign-in"},
+    }
+    in_the_pod = {name for name, service in COMPOSE["services"].items() if "network_mode" in service}
+    assert in_the_pod == {"setup-temporal", "setup", "api", "worker", "stand-ins"}
+    published = {name for name, service in COMPOSE["services"].items() if service.get("ports")}
+    assert published == {"web-ui-sign-in", "pod", "codec-server"}
+
+
+def test_the_web_ui_only_shows_and_asks_who_it_is(tmp_path: Path) -> None:
+    """Ensures that nothing can be changed there, and that nginx is given a name and a hash, no password."""
+    assert COMPOSE["services"]["temporal-ui"]["environment"]["TEMPORAL_DISABLE_WRITE_ACTIONS"] == "true"
+    secrets, said = prepared(tmp_path)
+    name, password = said.split("Web UI, shown this once: name ")[1].splitlines()[0].split(", password ")
+    known, hashed = (secrets / "web-ui-sign-in").read_text().strip().split(":")
+    assert (known, password in hashed) == (name, False)
+    content = base64.b64decode(hashed.removeprefix("{SSHA}"))
+    assert hashlib.sha1(password.encode() + content[20:]).digest() == content[:20]
+    config = (CHECKOUT / "deploy" / "temporal" / "web-ui.conf").read_text()
+    location = config.partition("location / {")[2].partition("}")[0]
+    assert "auth_basic_user_file /run/secrets/web-ui-sign-in;" in location
+    assert "proxy_pass http://temporal-ui:8080;" in location
 
 
 def test_every_service_waits_for_what_it_needs() -> None:
