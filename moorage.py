@@ -155,9 +155,9 @@ def _api(options: ServerOptions) -> None:
 
     from starter.located import FilesUnusable
     from worker.connection import NotConnected
-    from worker.settings import SettingsError, load_settings
+    from worker.settings import SettingsError, load_api_settings
 
-    settings = _settings(load_settings)
+    settings = _settings(load_api_settings)
     try:
         asyncio.run(_serve(settings, options))
     except NotConnected as error:

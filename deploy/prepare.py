@@ -16,6 +16,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 SECRETS = CHECKOUT / "deploy" / "secrets"
 #: For the stand-ins any random text will do; for real systems, theirs goes into these files.
 RANDOM = ("temporal-db-password", "encryption-keys", "control-plane-api-key", "identity-token", "host-token")
+#: Of these the API has its own, beside the worker's, to look people up with.
+READ_ONLY = ("control-plane-api-key", "identity-token")
 FIRST_PERSON = {
     "person": "Alice",
     "email": "alice@example.com",
@@ -41,6 +43,9 @@ def main() -> None:
     make(SECRETS / ".gitignore", "*\n")
     for name in RANDOM:
         make(SECRETS / name, secrets.token_urlsafe(32) + "\n")
+    for name in READ_ONLY:
+        # The stand-ins know one credential each. Real systems have one that only reads.
+        make(SECRETS / f"{name}-read", (SECRETS / name).read_text(encoding="utf-8"))
     password = secrets.token_urlsafe(24)
     if make(SECRETS / "web-ui-sign-in", f"{WEB_UI_NAME}:{hashed(password)}\n"):
         print(f"  to sign in to Temporal's Web UI, shown this once: name {WEB_UI_NAME}, password {password}")
@@ -54,7 +59,9 @@ def main() -> None:
     if os.getuid() == 0:
         for path in (SECRETS, *SECRETS.iterdir()):
             os.chown(path, user, group)
-    print("for real systems: their URLs in .env, their keys in deploy/secrets, the people in api-tokens")
+    print(
+        "for real systems: their URLs in .env, their keys in deploy/secrets (the API's, …-read, need only read), the people in api-tokens"
+    )
 
 
 def hashed(password: str) -> str:

@@ -5,7 +5,7 @@ How they are found in the environment and in a file is in `worker.sources`. Temp
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -32,11 +32,14 @@ from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
 from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
 from worker.setting_types import Group, HostName, Networks, PositiveDuration, Secret, SocketAddress, Url
 from worker.sources import SettingsError as SettingsError
-from worker.sources import explain, read_sources
+from worker.sources import Values, explain, read_sources
 
 #: How much longer than the longest client timeout a life settles: a lost call may have been sent at the
 #: timeout's very end, and the system needs a while to show what it did.
 SETTLE_BEYOND_TIMEOUT = timedelta(seconds=15)
+
+#: In the place of a credential that a process has no use for.
+NO_CREDENTIAL = "not-given-to-this-process"
 
 #: Looked at beside the code, so that an installed checkout and the image find the same files.
 SHIPPED_TEMPLATES = Path(__file__).resolve().parents[1] / "starter" / "templates"
@@ -104,6 +107,16 @@ class Api(Group):
     port: int = Field(default=7400, ge=1, le=65535, description="port to listen on")
     tokens_file: Path | None = Field(
         default=None, description="file of the bearer tokens and whose they are; the API needs it"
+    )
+    control_plane_api_key: Secret | None = Field(
+        default=None,
+        description="API key of the control plane for the API, which only looks people up there, and only "
+        "without an identity provider; without it, the API uses the worker's",
+    )
+    identity_token: Secret | None = Field(
+        default=None,
+        description="bearer token of the identity provider for the API, which only looks people up there; "
+        "without it, the API uses the worker's",
     )
     max_connections: int = Field(
         default=1000,
@@ -326,6 +339,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return _load(Settings, environ)
 
 
+def load_api_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The same for the API, with its own credentials in place of the worker's, which need not be there."""
+    return _load(Settings, environ, _with_credentials_of_the_api)
+
+
 def load_codec_server_settings(environ: Mapping[str, str] | None = None) -> CodecServerSettings:
     """The same for the codec server; settings that it has no use for are not looked at."""
     return _load(CodecServerSettings, environ)
@@ -336,8 +354,26 @@ def load_catalogue_settings(environ: Mapping[str, str] | None = None) -> Catalog
     return _load(CatalogueSettings, environ)
 
 
-def _load(model: type[_Model], environ: Mapping[str, str] | None) -> _Model:
+def _with_credentials_of_the_api(values: Values) -> None:
+    api = values.get("api", {})
+    control_plane, identity = values.get("control_plane"), values.get("identity")
+    if isinstance(api, dict) and isinstance(control_plane, dict):
+        if "control_plane_api_key" in api:
+            control_plane["api_key"] = api["control_plane_api_key"]
+        elif identity:
+            # People are looked up in the identity provider, so the API asks the control plane nothing.
+            control_plane["api_key"] = NO_CREDENTIAL
+    if isinstance(api, dict) and isinstance(identity, dict) and "identity_token" in api:
+        identity["token"] = api["identity_token"]
+
+
+def _load(
+    model: type[_Model],
+    environ: Mapping[str, str] | None,
+    adapt: Callable[[Values], None] = lambda _: None,
+) -> _Model:
     values, problems = read_sources(model, os.environ if environ is None else environ)
+    adapt(values)
     try:
         settings = model.model_validate(values)
     except ValidationError as error:

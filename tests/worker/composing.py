@@ -52,7 +52,7 @@ class Image:
                 else:
                     source.mkdir(exist_ok=True)
                     shutil.copy(CHECKOUT / name, source / target)
-        [install] = re.findall(r"^RUN \S*/pip (install [^&]*)\.(?: &&.*)?$", stage, re.MULTILINE)
+        [install] = re.findall(r"^RUN \S*/pip (install [^&\n]*)\.(?: &&.*)?$", stage, re.MULTILINE)
         command = [
             sys.executable,
             "-m",

@@ -13,12 +13,13 @@ from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT
 from starter.tokens import load_tokens
 from tests.support.stand_ins import CHECKOUT
 from tests.worker.composing import COMPOSE, filled
-from worker.settings import Settings, load_codec_server_settings, load_settings
+from worker.settings import Settings, load_api_settings, load_codec_server_settings, load_settings
 
 
 def settings_of(service: str, folder: Path, env: dict[str, str]) -> Settings:
     """The settings of a service of the compose file, with the secrets of `folder`, under `env`."""
-    return load_settings(environment_of(service, folder, env))
+    load = load_api_settings if service == "api" else load_settings
+    return load(environment_of(service, folder, env))
 
 
 def environment_of(service: str, folder: Path, env: dict[str, str]) -> dict[str, str]:
@@ -49,6 +50,8 @@ def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
         settings = settings_of(service, secrets, env)
         assert settings.installation == env["MOORAGE_INSTALLATION"]
         assert settings.identity is not None
+    given = COMPOSE["services"]["api"]["secrets"]
+    assert {"control-plane-api-key", "identity-token"}.isdisjoint(given), "it holds what may write"
     assert settings.api.tokens_file is not None
     assert load_tokens(settings.api.tokens_file).who("nobody's") is None
     assert [path for path in secrets.iterdir() if path.stat().st_mode & 0o077] == []

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.capacity import Limits
 from contracts.messages import Pace
-from worker.settings import PaceSettings, SettingsError, load_settings
+from worker.settings import NO_CREDENTIAL, PaceSettings, SettingsError, load_api_settings, load_settings
 from worker.settings_table import describe_settings, settings_table
 
 #: The least that must be set.
@@ -195,6 +195,34 @@ def test_pace_can_be_set_completely() -> None:
     """Ensures that every part of the contracts' pace is a setting, and nothing else."""
     assert set(PaceSettings.model_fields) == set(Pace.model_fields)
     assert load_settings(LEAST | {"MOORAGE_PACE__SETTLE": "PT30.5S"}).new_pace.settle.total_seconds() == 30.5
+
+
+WITHOUT_KEY = {name: text for name, text in LEAST.items() if not name.endswith("API_KEY")}
+DIRECTORY = {"MOORAGE_IDENTITY__URL": "https://idp.example"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        (LEAST, ("planted-key", None)),
+        (LEAST | {"MOORAGE_API__CONTROL_PLANE_API_KEY": "reads"}, ("reads", None)),
+        (WITHOUT_KEY | {"MOORAGE_API__CONTROL_PLANE_API_KEY": "reads"}, ("reads", None)),
+        (WITHOUT_KEY | DIRECTORY | {"MOORAGE_API__IDENTITY_TOKEN": "reads"}, (NO_CREDENTIAL, "reads")),
+        (LEAST | DIRECTORY | {"MOORAGE_IDENTITY__TOKEN": "writes"}, (NO_CREDENTIAL, "writes")),
+    ],
+)
+def test_the_api_holds_its_own_credentials(environ: dict[str, str], expected: tuple[str, str | None]) -> None:
+    """Ensures that the API's process has what may write only where it was given nothing else."""
+    settings = load_api_settings(environ)
+    identity = settings.identity
+    token = identity.token.get_secret_value() if identity else None
+    assert (settings.control_plane.api_key.get_secret_value(), token) == expected
+
+
+def test_the_worker_has_no_use_for_the_credentials_of_the_api() -> None:
+    settings = load_settings(LEAST | {"MOORAGE_API__CONTROL_PLANE_API_KEY": "reads"})
+    assert settings.control_plane.api_key.get_secret_value() == "planted-key"
+    assert "CONTROL_PLANE__API_KEY" in problems_of(WITHOUT_KEY | {"MOORAGE_API__CONTROL_PLANE_API_KEY": "x"})
 
 
 def test_table_has_every_setting() -> None:
