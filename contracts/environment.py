@@ -103,6 +103,12 @@ class Environment(Frozen):
         return f"{self.prefix}-{self.mark.name}"
 
     @property
+    def without_values(self) -> "Environment":
+        """The same but for the values of its template's chart."""
+        template = self.template.model_copy(update={"values": {}})
+        return self.model_copy(update={"template": template})
+
+    @property
     def people(self) -> tuple[str, ...]:
         """Everybody who may use it: the owner first, each once."""
         return tuple(dict.fromkeys((self.owner, *self.spec.collaborators)))

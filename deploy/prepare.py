@@ -59,9 +59,8 @@ def main() -> None:
     if os.getuid() == 0:
         for path in (SECRETS, *SECRETS.iterdir()):
             os.chown(path, user, group)
-    print(
-        "for real systems: their URLs in .env, their keys in deploy/secrets (the API's, …-read, need only read), the people in api-tokens"
-    )
+    print("for real systems: their URLs in .env, their keys in deploy/secrets, the people in api-tokens;")
+    print("what the API is given to look people up with, in the files …-read, needs only read")
 
 
 def hashed(password: str) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from contracts import search
 from contracts.base import Frozen
+from contracts.bounds import ensure_fits
 from contracts.capacity import Limits
 from contracts.durations import format_duration, parse_duration
 from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
@@ -155,6 +156,7 @@ def _check_team(team: str, principal: Principal) -> None:
 def _check_template(name: str, template: Template | None, team: str, offered: Sequence[Template]) -> None:
     if template is None:
         raise ValueError(unknown_template(name[:80], offered))
+    ensure_fits(template)
     if template.teams and team not in template.teams:
         raise ValueError(f'"{name}" is for {", ".join(template.teams)}: ask for it with that team')
 

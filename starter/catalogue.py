@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from contracts.bounds import ensure_fits
 from contracts.naming import is_name
 from contracts.printable import ensure_printable
 from contracts.template import Extension, Size, Template, TemplateQuota, too_small
@@ -114,6 +115,11 @@ def _read_entry(file: Path) -> Entry:
         template = Template.model_validate({**content, "name": name}, extra="forbid")
     except ValidationError as error:
         wrong += document.problems_of(error, Template)
+    else:
+        try:
+            ensure_fits(template)
+        except ValueError as error:
+            wrong.append(document.problem(("values",), str(error)))
     wrong += [document.problem(path, words) for path, words in _unfit(content)]
     if wrong or template is None:
         raise FilesUnusable(sorted(wrong, key=lambda one: (one.line, one.column)))

@@ -7,6 +7,7 @@ from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry, search
+    from contracts.bounds import MOST_NAME_BYTES, cut, first_of
     from contracts.durations import format_duration
     from contracts.environment import (
         Certificate,
@@ -86,7 +87,7 @@ class Record:
         self, outcome: Outcome, who: str, problem: Problem | None = None, *, forced: bool = False
     ) -> None:
         """Keep why the life ends: the first cause decides. `forced`: its own workflow could not end it."""
-        self._change(outcome=outcome, problem=problem)
+        self._change(outcome=outcome, problem=_short(problem) if problem else None)
         what = {
             Outcome.DELETED: "asked to delete it",
             Outcome.CANCELLED: "cancelled it",
@@ -150,14 +151,14 @@ class Record:
         """Keep that a step is now in `state`."""
         now = workflow.now()
         steps = tuple(
-            old.model_copy(update={"state": state, "note": note, **_moments(old, state, now)})
+            old.model_copy(update={"state": state, "note": cut(note), **_moments(old, state, now)})
             if old.step is name
             else old
             for old in self.status.steps
         )
         receipts = dict(self.status.receipts)
         if receipt:
-            receipts[name] = receipt
+            receipts[name] = _bounded(receipt)
         elif state is StepState.UNDONE:
             receipts.pop(name, None)
         self._change(steps=steps, receipts=receipts)
@@ -168,7 +169,7 @@ class Record:
 
     def unfinished(self, problems: tuple[Problem, ...]) -> None:
         """Keep what the teardown could not do so far."""
-        self._change(unfinished=problems)
+        self._change(unfinished=tuple(_short(problem) for problem in problems))
 
     def pause(self, until: datetime | None) -> None:
         """Keep when the next pass of the teardown starts; None while one is under way."""
@@ -176,11 +177,23 @@ class Record:
 
     def certify(self, certificate: Certificate) -> None:
         """Keep the result of the last inspection."""
-        self._change(certificate=certificate)
+        findings = tuple(
+            finding.model_copy(
+                update={field: first_of(getattr(finding, field)) for field in ("left", "kept", "forced")}
+            )
+            for finding in certificate.findings
+        )
+        self._change(certificate=certificate.model_copy(update={"findings": findings}))
 
     def note(self, who: str, what: str, result: str = "", ends_at: datetime | None = None) -> None:
         """Add a line to the audit trail."""
-        entry = TrailEntry(at=workflow.now(), who=who, what=what, result=result, ends_at=ends_at)
+        entry = TrailEntry(
+            at=workflow.now(),
+            who=cut(who, MOST_NAME_BYTES),
+            what=cut(what, MOST_NAME_BYTES),
+            result=cut(result),
+            ends_at=ends_at,
+        )
         trail = (*self.status.trail, entry)
         if len(trail) > TRAIL_LENGTH:
             trail = trail[:TRAIL_HEAD] + trail[len(trail) - TRAIL_LENGTH + TRAIL_HEAD :]
@@ -233,6 +246,16 @@ def _moments(before: StepStatus, state: StepState, now: datetime) -> dict[str, d
         # Its undo was not even tried, so it took no time.
         return {"started_at": None, "ended_at": None}
     return {"started_at": before.started_at, "ended_at": now}
+
+
+def _short(problem: Problem) -> Problem:
+    """The problem, with no text that is too long to be carried."""
+    return problem.model_copy(update={"cause": cut(problem.cause), "remedy": cut(problem.remedy)})
+
+
+def _bounded(receipt: Receipt) -> Receipt:
+    names = {field: cut(getattr(receipt, field), MOST_NAME_BYTES) for field in ("name", "reference")}
+    return receipt.model_copy(update=names)
 
 
 def _row(*cells: str) -> str:

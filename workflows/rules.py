@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
+    from contracts.bounds import MOST_EXTENSIONS
     from contracts.environment import Phase
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, NotExtended, Term
@@ -68,6 +69,9 @@ class Rules:
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if ask.override and not ask.reason.strip():
             raise _refused(RefusalReason.BEYOND_POLICY, "An extension beyond the policy needs a reason.")
+        if len(self._record.status.extended) >= MOST_EXTENSIONS:
+            message = f"{self._name} has been extended {MOST_EXTENSIONS} times already: ask for another one."
+            raise _refused(RefusalReason.BEYOND_POLICY, message)
         try:
             return expiry.extended(
                 self._record.status.term,

@@ -37,6 +37,8 @@ INSPECT_LIMIT = timedelta(minutes=2)
 LOOK_EACH_TIME = "look-in-every-pass"
 #: The change by which an inspection counts only if all of it was after the last moment of a late answer.
 LOOKED_TOO_SOON = "looked-too-soon"
+#: The steps that install, or reckon with, what the template's values say; all others are not told them.
+NEED_VALUES = frozenset({StepName.NAMESPACE, StepName.VCLUSTER})
 #: Temporal's priorities go from 1 to this one, which waits for all others.
 #: https://docs.temporal.io/develop/task-queue-priority-fairness
 LAST_PRIORITY = 5
@@ -47,6 +49,8 @@ class Saga:
 
     def __init__(self, start: EnvironmentStart, record: Record) -> None:
         self._environment = start.environment
+        #: For all that needs no values: a template's may be large, and a history holds each argument.
+        self._slim = start.environment.without_values
         self._people_are_checked = start.people_are_checked
         self._pace = start.pace
         self._record = record
@@ -127,7 +131,7 @@ class Saga:
             genuine(
                 await workflow.execute_activity_method(  # type: ignore[func-returns-value]
                     PeopleActivities.check,
-                    CheckPeopleInput(environment=self._environment),
+                    CheckPeopleInput(environment=self._slim),
                     start_to_close_timeout=FEW_CALLS,
                     schedule_to_close_timeout=self._limit(PEOPLE_LIMIT),
                     heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -152,7 +156,7 @@ class Saga:
             receipt = genuine(
                 await workflow.execute_activity_method(
                     step.ensure,
-                    EnsureInput(environment=self._environment),
+                    EnsureInput(environment=self._environment if step.name in NEED_VALUES else self._slim),
                     start_to_close_timeout=step.attempt,
                     schedule_to_close_timeout=self._limit(step.limit),
                     heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -210,7 +214,7 @@ class Saga:
             result = genuine(
                 await workflow.execute_activity_method(
                     step.remove,
-                    RemoveInput(environment=self._environment, force=force, begun_at=self._begun_at),
+                    RemoveInput(environment=self._slim, force=force, begun_at=self._begun_at),
                     task_queue=undo_queue(workflow.info().task_queue),
                     start_to_close_timeout=self._pace.longest_undo,
                     schedule_to_close_timeout=self._pace.longest_undo,
@@ -271,7 +275,7 @@ class Saga:
             result = genuine(
                 await workflow.execute_activity_method(
                     step.inspect,
-                    InspectInput(environment=self._environment, begun_at=self._begun_at),
+                    InspectInput(environment=self._slim, begun_at=self._begun_at),
                     task_queue=undo_queue(workflow.info().task_queue),
                     start_to_close_timeout=FEW_CALLS,
                     schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),

@@ -215,3 +215,11 @@ def test_an_unknown_template_has_a_suggestion() -> None:
     offered = load_catalogue(STARTER_TEMPLATES).offered_to([])
     assert unknown_template("smal", offered) == 'there is no template "smal": did you mean "small"?'
     assert unknown_template("qqq", offered).endswith("there is medium, small, throwaway")
+
+
+def test_a_template_that_no_history_could_carry(tmp_path: Path) -> None:
+    """Ensures that values which are too large are told at their line, before anybody asks for it."""
+    text = f"{GOOD}values:\n  sync: {{a: {'x' * 600_000}}}\n"
+    [problem] = problems_in(tmp_path, text)
+    assert problem.startswith("small.yaml:14:")
+    assert "the template takes 587 KiB, most of it values: at most 256 KiB" in problem

@@ -47,6 +47,9 @@ class Script:
     accounts: list[Account] = field(default_factory=list)
     ended_by_force: dict[str, tuple[str, ...]] = field(default_factory=dict)
     world: set[str] = field(default_factory=set)
+    #: What steps give back as names and notes, if anything; and what inspections give as kept.
+    says: str = ""
+    lines: tuple[str, ...] = ()
     started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -102,7 +105,9 @@ class Script:
             # The kubeconfig has nothing of its own in any system.
             effect = (lambda: None) if step is StepName.KUBECONFIG else (lambda: self.world.add(step))
             await self._play(f"{step}.ensure", effect)
-            return Receipt(name=input.environment.derived_name, in_doubt=activity.info().attempt > 1)
+            return Receipt(
+                name=self.says or input.environment.derived_name, in_doubt=activity.info().attempt > 1
+            )
 
         return ensure
 
@@ -112,7 +117,7 @@ class Script:
             self.forced[step] = input.force
             self.begun_at.append(input.begun_at)
             await self._play(f"{step}.remove", lambda: self.world.discard(step))
-            return RemoveResult(forced=self.ended_by_force.pop(step, ()))
+            return RemoveResult(note=self.says, forced=self.ended_by_force.pop(step, ()))
 
         return remove
 
@@ -121,7 +126,8 @@ class Script:
         async def inspect(input: InspectInput) -> InspectResult:
             self.begun_at.append(input.begun_at)
             await self._play(f"{step}.inspect", lambda: None)
-            return InspectResult(left=(f"{step} {input.environment.name}",) if step in self.world else ())
+            left = (f"{step} {input.environment.name}",) if step in self.world else ()
+            return InspectResult(left=left, kept=self.lines)
 
         return inspect
 
