@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -38,8 +39,9 @@ from contracts.capacity import (
     size_of,
 )
 from contracts.holdings import Holding, in_seconds, pack, unpack
-from contracts.messages import ENVIRONMENT_WORKFLOW, EnvironmentStart
+from contracts.messages import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
 from contracts.naming import life_of, name_of_workflow, workflow_id
+from contracts.sealing import is_outdated
 from contracts.values import compose
 
 #: One page of the list, or one run: milliseconds, unless something is wrong.
@@ -54,6 +56,8 @@ AT_ONCE = 20
 PAUSES = (0.2, 1.0)
 #: Adopted in one pass: the result is a part of the history, which takes 2 MB; each is some 100 bytes.
 MOST_ADOPTED = 5000
+#: Had to go on in a new run after one audit, since all at once would be a flood; the next audit has the next.
+MOST_RENEWED = 200
 
 _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _T = TypeVar("_T")
@@ -89,7 +93,7 @@ class Capacity(CapacityActivities):
         )
         held = {holding.name: holding for holding in unpack(packed)}
         progress.say(f"{len(held)} held; listing what is open")
-        listed, told = await self._list_open(held)
+        listed, told, outdated = await self._list_open(held)
         over: list[tuple[str, str, int]] = []
         ends: list[tuple[str, int]] = []
         strange: list[str] = []
@@ -102,6 +106,7 @@ class Capacity(CapacityActivities):
             over += claims_over(holding, latest, input.now)
             strange += [holding.name] if latest.host != holding.host else []
             ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
+        await _each(self._renew, outdated[:MOST_RENEWED])
         progress.say(f"asking for {len(unlisted)} that are held and not listed as open")
         for holding, latest in zip(unlisted, await _each(self._latest, unlisted), strict=True):
             if latest and not latest.life:
@@ -121,6 +126,7 @@ class Capacity(CapacityActivities):
             adopted=pack(filter(None, adopted)),
             ends=tuple(ends),
             more=more,
+            renew=await self._is_outdated(),
             next_in=_soon(rooms, self._admission.audit),
         )
 
@@ -140,8 +146,13 @@ class Capacity(CapacityActivities):
 
     async def _list_open(
         self, held: Mapping[str, Holding]
-    ) -> tuple[dict[str, LatestLife], dict[str, Holding]]:
-        """What visibility says is open, by name; and what those hold that hold nothing yet, if it tells."""
+    ) -> tuple[dict[str, LatestLife], dict[str, Holding], list[str]]:
+        """What visibility says is open, by name; what those hold that hold nothing yet, if it tells.
+
+        And the workflows that are encrypted with a former key.
+        """
+        codec = self._temporal.data_converter.payload_codec
+        outdated: list[str] = []
         found: dict[str, LatestLife] = {}
         told: dict[str, Holding] = {}
         runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
@@ -152,7 +163,30 @@ class Capacity(CapacityActivities):
             found[name] = await _latest_of(run, is_open=True)
             if name not in held and (holding := await _told_by(run, found[name])):
                 told[name] = holding
-        return found, told
+            if any(is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()):
+                outdated.append(run.id)
+        return found, told, outdated
+
+    async def _renew(self, workflow_id: str) -> None:
+        """Have it go on in a new run; one that has just ended needs it no more."""
+        try:
+            await self._temporal.get_workflow_handle(workflow_id).signal(
+                SIGNAL_RENEW, rpc_timeout=CALL_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _is_outdated(self) -> bool:
+        """Whether the capacity's own run was started under a former key."""
+        codec = self._temporal.data_converter.payload_codec
+        try:
+            payloads = await _input_of(self._temporal, CAPACITY_ID)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return any(is_outdated(payload, codec) for payload in payloads)
 
     async def _latest(self, holding: Holding) -> LatestLife | None:
         """The latest life of a name, by the record itself and not by the list."""
@@ -198,17 +232,21 @@ class Capacity(CapacityActivities):
         )
 
     async def _started_with(self, run: WorkflowExecution) -> EnvironmentStart:
-        handle = self._temporal.get_workflow_handle(run.id, run_id=run.run_id)
-        events = handle.fetch_history_events(
-            page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
-        )
-        first = await anext(events)
-        payloads = first.workflow_execution_started_event_attributes.input.payloads
+        payloads = await _input_of(self._temporal, run.id, run.run_id)
         if not payloads:
             raise ValueError("it was started with nothing")
         [start] = await run.data_converter.decode(payloads, [EnvironmentStart])
         found: EnvironmentStart = start
         return found
+
+
+async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = None) -> Sequence[Payload]:
+    """What a run was started with, as Temporal keeps it."""
+    events = temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events(
+        page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
+    )
+    first = await anext(events)
+    return first.workflow_execution_started_event_attributes.input.payloads
 
 
 async def _insistently(host: Host) -> Sequence[NodeRoom] | None:

@@ -53,6 +53,7 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: a life settles beyond the longest timeout (`worker.settings`, 15 s): when it looks, the call is over.
 WHOLE_BEYOND_TIMEOUT = timedelta(seconds=10)
 
+_UNAUTHORIZED = 401
 #: Methods that change nothing: a lost answer to one of them leaves nothing in doubt.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -70,11 +71,18 @@ Explain = Callable[[Answer], str]
 Classify = Callable[[Answer, str], type[ClientError] | None]
 
 
+def bearer(token: str) -> dict[str, str]:
+    """The headers of a bearer token; none for what cannot be one."""
+    return {"Authorization": f"Bearer {token}"} if token.isascii() and token.isprintable() and token else {}
+
+
 class HttpSystem:
     """An outside system behind one base URL.
 
     `explain` finds the human words in an error's answer; `classify` may name the error class where the
     status alone does not tell (it sees the answer and those words; None leaves it to the status).
+    `renewed` gives the headers as they are by now, when the credential in them is refused: if they are
+    others, the call is made once more with them, since what was refused has done nothing.
     Answers larger than `MAX_ANSWER_BYTES` are cut off and count as unintelligible.
     """
 
@@ -88,8 +96,10 @@ class HttpSystem:
         explain: Explain,
         classify: Classify | None = None,
         verify: ssl.SSLContext | bool = True,
+        renewed: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self.system = system
+        self._renewed = renewed
         self.timeout = timeout
         self._explain = explain
         self._classify = classify
@@ -143,15 +153,19 @@ class HttpSystem:
         """
         await self._take_turn(operation)
         try:
-            if method not in _SAFE_METHODS:
-                require_time(self.system, operation)
-            async with (
-                asyncio.timeout(self._whole),
-                self._http.stream(
-                    method, path, params=query, json=body, content=content, headers=headers
-                ) as response,
-            ):
-                answer = Answer(response.status_code, response.headers, await self._read(response, operation))
+            while True:
+                if method not in _SAFE_METHODS:
+                    require_time(self.system, operation)
+                async with (
+                    asyncio.timeout(self._whole),
+                    self._http.stream(
+                        method, path, params=query, json=body, content=content, headers=headers
+                    ) as response,
+                ):
+                    content_read = await self._read(response, operation)
+                    answer = Answer(response.status_code, response.headers, content_read)
+                if answer.status != _UNAUTHORIZED or not self._has_renewed(response.request):
+                    break
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable(method, operation, error) from error
         finally:
@@ -183,6 +197,14 @@ class HttpSystem:
                 f"the answer ({answer.status}) is not JSON",
                 ambiguous=method not in _SAFE_METHODS,
             ) from error
+
+    def _has_renewed(self, refused: httpx.Request) -> bool:
+        """Whether there are other headers by now than those that were refused; from here on they are sent."""
+        if self._renewed is None:
+            return False
+        headers = self._renewed()
+        self._http.headers.update(headers)
+        return any(refused.headers.get(name) != value for name, value in headers.items())
 
     async def _take_turn(self, operation: str) -> None:
         """Wait for one of the turns. Unreachable, with nothing sent, if those who have them keep them."""

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from clients.errors import ClientError, NotFound, Rejected, ServerFailed, Unintelligible
-from clients.http import Answer, HttpSystem
+from clients.http import Answer, HttpSystem, bearer
 from clients.scim_lists import ListReader, Query, WireGroup, WireUser, last_step
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
@@ -59,6 +59,7 @@ class Scim:
         *,
         timeout: timedelta,
         verify: ssl.SSLContext | bool = True,
+        reread: Callable[[], str] | None = None,
         system: str = "SCIM directory",
     ) -> None:
         self._system = system
@@ -70,6 +71,7 @@ class Scim:
             explain=_explain,
             classify=_classify,
             verify=verify,
+            renewed=(lambda: bearer(reread())) if reread else None,
         )
 
     async def close(self) -> None:

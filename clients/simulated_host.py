@@ -5,7 +5,7 @@ Its virtual API servers speak Kubernetes, so they are called by the same code as
 
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -29,7 +29,7 @@ from clients.host import (
     Release,
     Startup,
 )
-from clients.http import Answer, HttpSystem
+from clients.http import Answer, HttpSystem, bearer
 from clients.virtual_cluster import VirtualClusterApi
 
 _T = TypeVar("_T")
@@ -65,6 +65,7 @@ class SimulatedHost:
         *,
         timeout: timedelta,
         verify: ssl.SSLContext | bool = True,
+        reread: Callable[[], str] | None = None,
     ) -> None:
         self._name = name
         self._system = f"simulated host {name}"
@@ -76,6 +77,7 @@ class SimulatedHost:
             timeout=timeout,
             explain=_explain,
             verify=verify,
+            renewed=(lambda: bearer(reread())) if reread else None,
         )
 
     @property

@@ -178,7 +178,8 @@ class AuditResult(Frozen):
 
     `over`: claims, as name, life and when it was made, of lives that are over or never began. `adopted`: open
     environments that hold nothing yet, or something else. `ends`: ends that have moved, in seconds.
-    `more`: it is not all yet. `next_in`: when to look again.
+    `more`: it is not all yet. `renew`: what it was started with is encrypted with a former key.
+    `next_in`: when to look again.
     """
 
     hosts: tuple[HostRoom, ...] = ()
@@ -186,6 +187,7 @@ class AuditResult(Frozen):
     adopted: Holdings = Holdings()
     ends: tuple[tuple[str, int], ...] = ()
     more: bool = False
+    renew: bool = False
     next_in: timedelta = timedelta(minutes=2)
 
     @property

@@ -131,6 +131,7 @@ ENVIRONMENT_WORKFLOW = "EnvironmentWorkflow"
 QUERY_DUE = "due"
 UPDATE_WARN = "warn"
 UPDATE_EXPIRE = "expire"
+SIGNAL_RENEW = "renew"
 
 
 class Carried(Frozen):

@@ -6,6 +6,7 @@ and two thousand in all, and one update for fifty requests costs hardly more tha
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -28,7 +29,15 @@ from contracts.capacity import (
 )
 from contracts.errors import ErrorType
 from contracts.messages import TASK_QUEUE
-from starter.temporal import CALL_PATIENCE, QUERY_PATIENCE, NothingStarted, NoWorker, told
+from starter.keys import ensure_key_for
+from starter.temporal import (
+    CALL_PATIENCE,
+    QUERY_PATIENCE,
+    NothingStarted,
+    NoWorker,
+    TemporalUnavailable,
+    told,
+)
 from starter.updates import JustClosed, answered, update_with_start
 from workflows.capacity import CapacityWorkflow
 
@@ -98,6 +107,7 @@ class Reservations:
                     CapacityWorkflow.state, ask, rpc_timeout=QUERY_PATIENCE
                 )
             except RPCError as error:
+                await self._ensure_key()
                 raise _no_worker(error) from error
         return state
 
@@ -109,6 +119,7 @@ class Reservations:
                     CapacityWorkflow.holdings, rpc_timeout=QUERY_PATIENCE
                 )
             except RPCError as error:
+                await self._ensure_key()
                 raise _no_worker(error) from error
         return held
 
@@ -138,8 +149,12 @@ class Reservations:
                 async with answered(PATIENCE):
                     return await self._update(ReserveInput(asks=asks))
             except NoWorker as error:
+                await self._ensure_key()
                 # It may be taken yet; a place whose life does not begin is free again after minutes.
                 raise NothingStarted from error
+            except TemporalUnavailable:
+                await self._ensure_key()
+                raise
             except JustClosed:
                 if attempt + 1 == _TRIES:
                     raise NothingStarted from None
@@ -155,6 +170,11 @@ class Reservations:
                 return ReserveResult.model_validate(cause.details[0]).verdicts
             raise
         return result.verdicts
+
+    async def _ensure_key(self) -> None:
+        """Raise LacksKey if its key is gone: no worker can take it up then, and none is to blame."""
+        with suppress(RPCError):
+            await ensure_key_for(self._client, CAPACITY_ID)
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -75,6 +75,9 @@ _SENTENCES = {
     RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached: ask again in a while.",
     RPCStatusCode.DEADLINE_EXCEEDED: "Temporal gave no answer in time: ask again in a while.",
     RPCStatusCode.CANCELLED: "Temporal gave no answer in time: ask again in a while.",
+    # Of a workflow whose last task has failed: with a key that is gone, or a mistake in the code.
+    RPCStatusCode.FAILED_PRECONDITION: "A worker fails at it again and again: tell the platform team, whose "
+    "`moorage doctor` and worker's log say why.",
     RPCStatusCode.RESOURCE_EXHAUSTED: "Temporal has more to do than it can: ask again in a moment.",
     RPCStatusCode.UNAUTHENTICATED: "Temporal refuses the credentials of this API: tell the platform team.",
     RPCStatusCode.PERMISSION_DENIED: "Temporal refuses the credentials of this API: tell the platform team.",

@@ -15,7 +15,7 @@ from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
 from worker.channels import open_channels, open_sinks
 from worker.settings import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
-from worker.sources import variable
+from worker.sources import reader_of, variable
 
 
 @asynccontextmanager
@@ -31,6 +31,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             control_plane.api_key.get_secret_value(),
             timeout=control_plane.timeout,
             verify=_authority(control_plane.ca_file),
+            reread=reader_of(control_plane.api_key),
         )
         closing.push_async_callback(rafay.close)
         scim = None
@@ -40,6 +41,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
                 identity.token.get_secret_value(),
                 timeout=identity.timeout,
                 verify=_authority(identity.ca_file),
+                reread=reader_of(identity.token),
             )
             closing.push_async_callback(scim.close)
         hosts: dict[str, Host] = {}
@@ -78,6 +80,7 @@ def _host(
         cluster.token.get_secret_value(),
         timeout=cluster.timeout,
         verify=_authority(cluster.ca_file),
+        reread=reader_of(cluster.token),
     )
 
 

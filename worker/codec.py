@@ -30,18 +30,15 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from contracts.errors import ErrorType
+from contracts.sealing import ENCODING as ENCODING
+from contracts.sealing import ENCRYPTED as ENCRYPTED
+from contracts.sealing import KEY_ID, KEY_ID_LENGTH
 from contracts.sweeping import SWEEP_SCHEDULED
 
 KEY_BYTES = 32
 #: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3); a life has about
 #: two hundred, so that is twenty million lives: change the key before that.
 NONCE_BYTES = 12
-#: Of the key's SHA-256, in hex: enough to tell an installation's few keys apart, and tells nothing of them.
-KEY_ID_LENGTH = 8
-
-ENCODING = "encoding"
-ENCRYPTED = b"binary/encrypted"
-KEY_ID = "encryption-key-id"
 #: What a payload is bound to stands beside it in clear as well: the codec server, which is not told where a
 #: payload comes from, needs it to decrypt.
 VERSION = "encryption-version"
@@ -183,6 +180,11 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         self.keys = keys
         self._place = place
 
+    @property
+    def current_key(self) -> str:
+        """See `contracts.sealing.Seals`."""
+        return self.keys.first
+
     def with_context(self, context: SerializationContext) -> Self:
         """The same for the workflow of the context."""
         return type(self)(self.keys, Place.of(context))
@@ -206,13 +208,6 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             lacks_key = b"true" if isinstance(error, LacksKey) else b""
             return Payload(metadata={ENCODING: REFUSED, LACKS_KEY: lacks_key}, data=str(error).encode())
         return clear
-
-
-def key_of(payload: Payload) -> str:
-    """The id of the key with which a payload says that it is encrypted; "" if it says none."""
-    if payload.metadata.get(ENCODING) != ENCRYPTED:
-        return ""
-    return payload.metadata.get(KEY_ID, b"").decode(errors="replace")[:KEY_ID_LENGTH]
 
 
 def _associated(bound: dict[str, bytes]) -> bytes:

@@ -10,7 +10,7 @@ ignores unknown variables, stops at the first unreadable one, and has no secrets
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -168,12 +168,39 @@ def _read_secrets(
             problems.append(f"{name(here)}: {name((*path, secret))} is set as well; set one of them")
             continue
         try:
-            with Path(str(value)).open("rb") as file:
-                values[secret] = file.read(_MAX_SECRET_BYTES).decode().strip()
+            values[secret] = SecretOfFile(Path(str(value)))
         except OSError as error:
             problems.append(f"{name(here)}: cannot read {value}: {error.strerror}")
         except UnicodeDecodeError:
             problems.append(f"{name(here)}: {value} is not text")
+
+
+class SecretOfFile(SecretStr):
+    """A secret that knows its file. Raises OSError, and UnicodeDecodeError for what is not text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(_read_secret(path))
+
+
+def reader_of(secret: SecretStr) -> Callable[[], str] | None:
+    """What reads a secret again that came from a file, "" while that cannot be; None for any other."""
+    if not isinstance(secret, SecretOfFile):
+        return None
+    path = secret.path
+
+    def read() -> str:
+        try:
+            return _read_secret(path)
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    return read
+
+
+def _read_secret(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_MAX_SECRET_BYTES).decode().strip()
 
 
 def _secret_at(model: type[BaseModel], path: Path_) -> FieldInfo | None:

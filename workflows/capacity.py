@@ -68,10 +68,11 @@ class CapacityWorkflow:
         self._audited_at: datetime | None = carried.audited_at if carried else None
         self._next_audit = carried.next_audit if carried else workflow.now() + start.settle
         self._ended: dict[str, datetime] = dict(carried.ended) if carried else {}
+        self._is_to_renew = False
 
     @workflow.run
     async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (it is read where state is made)
-        """Serve until the history is long enough, and go on in a new run."""
+        """Serve until the history is long enough, or its key a former one, and go on in a new run."""
         while not self._is_long():
             await self._rest()
             await self._look()
@@ -91,7 +92,8 @@ class CapacityWorkflow:
 
     def _is_long(self) -> bool:
         # Before it knows who holds what, those who ask wait here, and nothing could be carried.
-        return self._audited_at is not None and workflow.info().is_continue_as_new_suggested()
+        is_long = workflow.info().is_continue_as_new_suggested() or self._is_to_renew
+        return self._audited_at is not None and is_long
 
     async def _rest(self) -> None:
         """Until the next audit is due."""
@@ -139,6 +141,8 @@ class CapacityWorkflow:
         if not found.more:
             self._audited_at = workflow.now()
             self._next_audit = self._audited_at + found.next_in
+        # In a new run all that it carries is encrypted with the key of now.
+        self._is_to_renew = found.renew
         workflow.set_current_details(self._page(found.sentence))
 
     # --- what is asked and said -----------------------------------------------------------------------

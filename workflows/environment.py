@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
     from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, said
+    from contracts.memo import memo_of
     from contracts.messages import (
         Answer,
         AnswerKind,
@@ -76,6 +77,7 @@ class EnvironmentWorkflow:
         status = self._record.status
         who = start.forced_by or ITSELF
         self._ending = Ending(status.outcome, who, status.problem) if status.outcome else None
+        self._is_to_renew = False
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
@@ -105,7 +107,7 @@ class EnvironmentWorkflow:
             self._record.note(ITSELF, "ready")
 
     async def _stay_ready(self) -> None:
-        await self._undisturbed(lambda: self._is_to_end() or workflow.info().is_continue_as_new_suggested())
+        await self._undisturbed(lambda: self._is_to_end() or self._is_to_go_on_in_a_new_run())
         self._notice_cancellation()
         if not self._ending:
             await self._undisturbed(lambda: self._is_to_end() or self._nothing_is_under_way())
@@ -116,7 +118,13 @@ class EnvironmentWorkflow:
 
     def _go_on_in_a_new_run(self) -> NoReturn:
         carried = self._record.carried()
-        workflow.continue_as_new(self._start.model_copy(update={"carried": carried}))
+        # The memo anew: Temporal would carry it over as it is, encrypted with what may be a former key.
+        workflow.continue_as_new(
+            self._start.model_copy(update={"carried": carried}), memo=memo_of(self._start)
+        )
+
+    def _is_to_go_on_in_a_new_run(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested() or self._is_to_renew
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (nothing else leads here)
@@ -137,8 +145,7 @@ class EnvironmentWorkflow:
 
     def _is_too_long_to_wait_in(self) -> bool:
         """Whether a teardown that has given up should wait in a new run: three days of passes are long."""
-        is_long = workflow.info().is_continue_as_new_suggested()
-        return is_long and self._saga.is_at_rest and self._nothing_is_under_way()
+        return self._is_to_go_on_in_a_new_run() and self._saga.is_at_rest and self._nothing_is_under_way()
 
     async def _close(self) -> EnvironmentStatus:
         await self._undisturbed(workflow.all_handlers_finished)
@@ -334,6 +341,15 @@ class EnvironmentWorkflow:
             return answer
         self._record.reindex()
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is found by all search attributes.")
+
+    @reindex.validator
+    def _check_reindex(self, by: ByPerson) -> None:
+        """Refuse one without its argument, as `_check_delete` does."""
+
+    @workflow.signal(description="Go on in a new run, which is encrypted with the key of now")
+    def renew(self) -> None:
+        """Leave a former key behind, as soon as nothing is under way."""
+        self._is_to_renew = True
 
     @property
     def _name(self) -> str:

@@ -5,7 +5,7 @@ secret, except the text of `bootstrap`.
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -79,6 +79,7 @@ class Rafay:
     """A Rafay controller, spoken to as the user whose API key it is.
 
     Ids are the control plane's; names are compared exactly. `timeout` bounds each call.
+    `reread` gives the API key as it is by now, which is asked for when the one that is known is refused.
     """
 
     def __init__(
@@ -94,8 +95,9 @@ class Rafay:
         blueprint_paths: BlueprintPaths = BlueprintPaths(),  # noqa: B008 - frozen
         repository_paths: RepositoryPaths = RepositoryPaths(),  # noqa: B008 - frozen
         sign_in_paths: SignInPaths = SignInPaths(),  # noqa: B008 - frozen
+        reread: Callable[[], str] | None = None,
     ) -> None:
-        self._wire = Wire(system, base_url, api_key, timeout=timeout, verify=verify)
+        self._wire = Wire(system, base_url, api_key, timeout=timeout, verify=verify, reread=reread)
         self._associations = Associations(self._wire, association_paths)
         self._users = LocalUsers(self._wire, user_paths)
         self._clusters = Clusters(self._wire)

@@ -5,7 +5,7 @@ The facts come from Rafay's published clients; where none of them shows a fact, 
 
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -49,18 +49,37 @@ class Wire(HttpSystem):
     """
 
     def __init__(
-        self, system: str, base_url: str, api_key: str, *, timeout: timedelta, verify: ssl.SSLContext | bool
+        self,
+        system: str,
+        base_url: str,
+        api_key: str,
+        *,
+        timeout: timedelta,
+        verify: ssl.SSLContext | bool,
+        reread: Callable[[], str] | None = None,
     ) -> None:
-        if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        if not _is_key(api_key):
             raise ValueError("the API key is empty, or holds characters that no API key has")
+        secrets: set[str] = set()
+
+        def headers(key: str) -> dict[str, str]:
+            # The secret is the last of the dotted parts of a key such as "ra2.<key id>.<secret>".
+            secrets.update({key, key.rpartition(".")[2]} - {""})
+            return {"X-RAFAY-API-KEYID": key, "X-API-KEY": key, "Accept": "application/json"}
+
+        def renewed() -> dict[str, str]:
+            key = reread() if reread else ""
+            return headers(key) if _is_key(key) else {}
+
         super().__init__(
             system,
             base_url,
-            headers={"X-RAFAY-API-KEYID": api_key, "X-API-KEY": api_key, "Accept": "application/json"},
+            headers=headers(api_key),
             timeout=timeout,
-            explain=_without(api_key),
+            explain=_without(secrets),
             classify=classify,
             verify=verify,
+            renewed=renewed,
         )
 
     async def create(self, path: str, operation: str, body: Any, shape: type[_Shape]) -> _Shape:
@@ -228,10 +247,12 @@ def _is_html(answer: Answer) -> bool:
     return answer.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
 
 
-def _without(api_key: str) -> Callable[[Answer], str]:
-    """`explain`, with the API key struck out should the control plane quote it back."""
-    # The secret is the last of the dotted parts of a key such as "ra2.<key id>.<secret>".
-    secrets = {api_key, api_key.rpartition(".")[2]} - {""}
+def _is_key(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def _without(secrets: Set[str]) -> Callable[[Answer], str]:
+    """`explain`, with what is secret of the API keys struck out should the control plane quote it back."""
 
     def explain_without(answer: Answer) -> str:
         text = explain(answer)

@@ -1,6 +1,7 @@
 """The parts of Temporal: its server, the namespace, our search attributes, our schedules."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -16,10 +17,12 @@ from contracts.durations import format_duration
 from contracts.sweeping import SWEEP_SCHEDULE
 from starter.attention import overdue_sweep, stuck_environments, unpolled
 from starter.freezing import Freezer, state_of_sweep
+from starter.keys import Use, keys_in_use
 from starter.schedules import CALL_PATIENCE, Difference, differences, reconcile
 from starter.setup.areas import Area
 from starter.setup.indexing import find_unindexed, has_worker, index_again
 from starter.setup.parts import Found, Kind, Part, well
+from worker.codec import EncryptionCodec
 from worker.connection import address, connect, namespace_name, search_attributes_of
 from worker.expiry_settings import Sweep
 
@@ -88,6 +91,7 @@ class Temporal:
                 ("workers", self._workers),
                 ("sweep", self._sweep_runs),
                 ("progress", self._environments),
+                ("encryption keys", self._keys),
             )
         )
 
@@ -234,6 +238,27 @@ class Temporal:
             await asyncio.sleep(_PAUSE_SECONDS)
         return f"registered {', '.join(adding)}"
 
+    # Encryption keys
+
+    async def _keys(self) -> Found:
+        client = await self.client()
+        codec = client.data_converter.payload_codec
+        if not isinstance(codec, EncryptionCodec):
+            return well("nothing is encrypted")
+        in_use, (first, *others) = await keys_in_use(client), codec.keys.ids
+        lacking = {key: use for key, use in in_use.items() if key not in codec.keys.ids}
+        if any(use.is_open for use in lacking.values()):
+            return Found(Kind.BY_HAND, f"not given any more, and needed: {_said(lacking)}", _ADD_KEYS)
+        former = {key: use for key, use in in_use.items() if key in others}
+        unused = ", ".join(f'"{key}"' for key in others if key not in in_use)
+        words = [
+            f'"{first}" encrypts',
+            f"still needed: {_said(former)}" if former else "",
+            f"needed by nothing: {unused}" if unused else "",
+            f"not given any more, so unreadable: {_said(lacking)}" if lacking else "",
+        ]
+        return well("; ".join(filter(None, words)))
+
     # Schedules
 
     async def _schedules(self) -> Found:
@@ -267,6 +292,13 @@ class Temporal:
 
 def _environments(count: int) -> str:
     return "1 running environment has" if count == 1 else f"{count} running environments have"
+
+
+_ADD_KEYS = "add them to MOORAGE_ENCRYPTION__KEYS of worker, API and codec server again, after the first one"
+
+
+def _said(keys: Mapping[str, Use]) -> str:
+    return ", ".join(f'"{key}" by {use.words}' for key, use in keys.items())
 
 
 def _denied(right: str, otherwise: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ encrypted to where they want it. What they can do all the same (cancel, terminat
 
 import asyncio
 import base64
+import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.query.v1 import WorkflowQuery
@@ -54,6 +56,7 @@ from tests.workflows.scripted import Script
 from worker.codec import Keyring, Place
 from worker.converter import PLAIN, data_converter
 from workflows.environment import EnvironmentWorkflow
+from workflows.registry import WORKFLOWS
 
 KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) for number in (3, 4))
 BY = {"who": "mallory@example.com"}
@@ -377,6 +380,17 @@ async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker) -
 
     await until(is_ready, "it is ready")
     await is_unharmed(life)
+
+
+@pytest.mark.parametrize("kind", WORKFLOWS)
+def test_no_message_without_its_arguments_reaches_a_handler(kind: type) -> None:
+    """Ensures that each update has a validator, which refuses it, and that each signal can do without."""
+    definition = workflow._Definition.must_from_class(kind)
+    for name, update in definition.updates.items():
+        assert update.validator, f"{name} without its argument would fail the whole task, for ever"
+    for name, signal in definition.signals.items():
+        needed = list(inspect.signature(signal.fn).parameters.values())[1:]
+        assert all(one.default is not one.empty for one in needed), f"{name} without its argument would, too"
 
 
 async def test_an_activity_of_no_workflow(sealed: Bench, attacker: Attacker) -> None:

@@ -1,0 +1,143 @@
+"""Ensures that a key can be changed as the README says, and that what would go wrong is told by its name."""
+
+import base64
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client
+
+from contracts.environment import Outcome, Phase
+from contracts.messages import ByPerson, ExtendInput
+from starter.keys import keys_in_use
+from starter.reserving import Reservations
+from starter.schedules import reconcile
+from starter.setup.parts import Found, Kind
+from starter.setup.temporal import Temporal
+from starter.temporal import NothingStarted, TemporalUnavailable
+from tests.workflows.conftest import Life, until
+from tests.workflows.house import BLUE, House, a_house, most
+from worker.codec import Keyring, LacksKey
+from worker.converter import data_converter
+from worker.expiry_settings import Sweep
+from workflows.environment import EnvironmentWorkflow
+
+OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (5, 6))
+OLD_ID, NEW_ID = (Keyring.parse(key).first for key in (OLD, NEW))
+
+
+async def holding(house: House, *keys: str) -> House:
+    """The house, as processes have it that were started with these keys."""
+    target = house.client.service_client.config.target_host
+    client = await Client.connect(target, data_converter=data_converter(Keyring.parse(" ".join(keys))))
+    other = dataclasses.replace(house, client=client)
+    other.reservations = Reservations(client, start=house.start)
+    return other
+
+
+async def doctor(house: House) -> Found:
+    """What `moorage doctor` says of the keys."""
+    temporal = Temporal(house.client.data_converter, Sweep())
+    temporal._client = house.client
+    return await temporal._keys()
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with a_house({"one": most(50)}, audit=timedelta(milliseconds=300)) as house:
+        yield house
+
+
+@asynccontextmanager
+async def at_work(house: House) -> AsyncIterator[House]:
+    """With a worker, as one that has just started: it sees to its schedules first."""
+    await reconcile(house.client, Sweep())
+    async with house.worker():
+        yield house
+
+
+async def ready(house: House, name: str) -> Life:
+    life = await house.begin(name)
+
+    async def is_ready() -> bool:
+        return (await house.handle(name).query(EnvironmentWorkflow.status)).phase is Phase.READY
+
+    await until(is_ready, f"{name} is ready", 30)
+    return life
+
+
+async def test_the_whole_procedure(house: House) -> None:
+    async with at_work(await holding(house, OLD)) as before:
+        await ready(before, "long-lived")
+        await ready(before, "gone-before")
+        await before.handle("gone-before").execute_update(EnvironmentWorkflow.delete, ByPerson(who="a"))
+        await before.handle("gone-before").result()
+        assert (await doctor(before)).detail == f'"{OLD_ID}" encrypts'
+
+    # Added after the old one, everywhere: nothing changes.
+    async with at_work(await holding(house, OLD, NEW)) as added:
+        assert (await added.state()).holdings >= 1
+        assert f'needed by nothing: "{NEW_ID}"' in (await doctor(added)).detail
+
+    # Put first, everywhere: what is open goes on under it.
+    async with at_work(await holding(house, NEW, OLD)) as first:
+
+        async def has_moved() -> bool:
+            use = (await keys_in_use(first.client)).get(OLD_ID)
+            return use is None or not use.is_open
+
+        await until(has_moved, "nothing that is open needs the old key", 60)
+        found = await doctor(first)
+        assert found.kind is Kind.WELL
+        assert f'still needed: "{OLD_ID}" by 2 ended runs, until Temporal drops them' in found.detail
+
+    # Taken out: all goes on.
+    async with at_work(await holding(house, NEW)) as after:
+        handle = after.handle("long-lived")
+        status = await handle.query(EnvironmentWorkflow.status)
+        assert (status.phase, status.trail[0].what) == (Phase.READY, "asked for it")
+        longer = ExtendInput(who="alice@example.com", by=timedelta(hours=1), override=True, reason="x")
+        await handle.execute_update(EnvironmentWorkflow.extend, longer)
+        await ready(after, "made-after")
+        assert {host.room.name for host in (await after.reservations.state(BLUE)).hosts} == {"one"}
+        await handle.execute_update(EnvironmentWorkflow.delete, ByPerson(who="alice@example.com"))
+        assert (await handle.result()).outcome is Outcome.DELETED
+        found = await doctor(after)
+        assert found.kind is Kind.WELL
+        assert f'not given any more, so unreadable: "{OLD_ID}" by' in found.detail
+
+
+async def test_a_key_that_is_taken_out_too_soon(house: House) -> None:
+    """Ensures that nobody blames the worker, that doctor names the key, and that adding it again is all."""
+    async with at_work(await holding(house, OLD)) as before:
+        await ready(before, "cut-off")
+    async with at_work(await holding(house, NEW)) as after:
+        with pytest.raises(LacksKey, match=f'the key "{OLD_ID}", which is not there any more'):
+            await after.reservations.reserve(after.ask("another"))
+        with pytest.raises(LacksKey):
+            await after.reservations.state(BLUE)
+        found = await doctor(after)
+        assert found.kind is Kind.BY_HAND
+        assert f'"{OLD_ID}" by the capacity; 1 open environment (cut-off)' in found.detail
+        assert "add them to MOORAGE_ENCRYPTION__KEYS" in found.remedy
+    async with at_work(await holding(house, NEW, OLD)) as again:
+        status = await again.handle("cut-off").query(EnvironmentWorkflow.status)
+        assert status.phase is Phase.READY
+
+        async def has_place() -> bool:
+            try:
+                return (await again.reservations.reserve(again.ask("another"))).host == "one"
+            except TemporalUnavailable:
+                # Its task has failed, and Temporal waits for a while before it gives it out again.
+                return False
+
+        await until(has_place, "a place is promised again", 60)
+
+
+async def test_without_a_worker_it_is_still_said_so(house: House) -> None:
+    async with at_work(await holding(house, OLD)) as before:
+        await ready(before, "there")
+    with pytest.raises(NothingStarted):
+        await before.reservations.reserve(before.ask("another"))
