@@ -284,8 +284,6 @@ async def test_on_a_terminal(moorage: Cli, bob: Caller) -> None:
     assert f"Delete {name} of {BOB.email}" in shown
     assert "nothing was deleted" in shown
     assert (await bob.show(name)).phase == "ready"
-    shown, code = await on_terminal(moorage, "delete", name, typed=b"\x03")
-    assert (code, "interrupted: nothing was done" in shown) == (130, True)
     shown, code = await on_terminal(moorage, "delete", name, typed=b"\n")
     assert (code, "there was no answer" in shown, "--yes" in shown) == (2, True, True)
     assert (await bob.show(name)).phase == "ready"
