@@ -35,11 +35,12 @@ from embedded.rafay.app import CLUSTERS_PATH
 from embedded.rafay.switches import SWITCHES_PATH
 from tests.activities.running import Running
 from tests.support.stand_ins import control, running_process, set_faults
+from tests.support.within import HANG
 
 HOST = "one"
 KEY, TOKEN = "a-key-of-the-control-plane", "a-token-of-the-others"
 INSTALLATION, OTHER_INSTALLATION = "ours000000", "theirs0000"
-TIMEOUT = timedelta(seconds=10)
+TIMEOUT = timedelta(seconds=HANG)
 #: Seconds that the control plane takes over a deregistration by force.
 FORCED_DELETE = 0.05
 

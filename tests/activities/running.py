@@ -15,6 +15,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from activities.edge import ActivityEdge
 from contracts.activities import Waiting
 from contracts.errors import StepErrorDetails
+from tests.support.within import HANG, NEVER
 
 
 class _Innermost(ActivityInboundInterceptor):
@@ -33,8 +34,8 @@ class Running:
         activity: Callable[..., Awaitable[Any]],
         *arguments: object,
         attempt: int = 1,
-        limit: float = 30,
-        heartbeat_timeout: float = 3,
+        limit: float = NEVER,
+        heartbeat_timeout: float = NEVER,
         kept: str = "",
     ) -> None:
         self.beats: list[Waiting] = []
@@ -65,7 +66,7 @@ class Running:
     def done(self) -> bool:
         return self._task.done()
 
-    async def says(self, text: str, seconds: float = 10) -> Self:
+    async def says(self, text: str, seconds: float = HANG) -> Self:
         """Wait until its heartbeats say `text`, among other words."""
         ends = time.monotonic() + seconds
         while not any(text in wait for wait in self.waits):
@@ -73,6 +74,15 @@ class Running:
             assert time.monotonic() < ends, f"it has not said {text!r} within {seconds} s: {self.waits}"
             await asyncio.sleep(0.01)
         return self
+
+    async def beats_more(self, times: int) -> None:
+        """Wait until it has sent so many heartbeats more."""
+        wanted = len(self.beats) + times
+        ends = time.monotonic() + HANG
+        while len(self.beats) < wanted:
+            assert not self._task.done(), f"it ended after {len(self.beats)} of {wanted} heartbeats"
+            assert time.monotonic() < ends, f"it has sent {len(self.beats)} of {wanted} heartbeats"
+            await asyncio.sleep(0.01)
 
     def cancel(self) -> None:
         """Cancel it as its workflow does."""
@@ -105,7 +115,7 @@ async def succeed(activity: Callable[..., Awaitable[Any]], *arguments: object, a
 
 
 async def fail(
-    activity: Callable[..., Awaitable[Any]], *arguments: object, attempt: int = 1, limit: float = 30
+    activity: Callable[..., Awaitable[Any]], *arguments: object, attempt: int = 1, limit: float = NEVER
 ) -> ApplicationError:
     """Run it to its end, which must be a failure, and return that."""
     return await Running(activity, *arguments, attempt=attempt, limit=limit).failure()

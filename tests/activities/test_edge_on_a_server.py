@@ -16,12 +16,13 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities import progress
+from activities import edge, progress
 from activities.edge import ActivityEdge
 from contracts.activities import Waiting
 from contracts.base import Frozen
 from contracts.environment import Receipt
 from embedded.temporal_server import extra_arguments, find_server
+from tests.support.within import HANG, NEVER, soon
 
 _NUMBERS = itertools.count(1)
 
@@ -42,8 +43,8 @@ class OneStep:
         step = workflow.start_activity(
             name,
             result_type=Receipt,
-            start_to_close_timeout=timedelta(seconds=30),
-            heartbeat_timeout=timedelta(seconds=2),
+            start_to_close_timeout=timedelta(seconds=NEVER),
+            heartbeat_timeout=timedelta(seconds=HANG),
             retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=50)),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
@@ -80,6 +81,12 @@ class Steps:
         return Receipt(name="done")
 
 
+@pytest.fixture(autouse=True)
+def frequent_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hear of cancellations soon, though no worker here is taken for dead."""
+    monkeypatch.setattr(edge, "BEATS_PER_TIMEOUT", HANG / 0.5)
+
+
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[Client]:
     async with await WorkflowEnvironment.start_local(
@@ -99,7 +106,7 @@ async def a_worker(client: Client, queue: str, steps: Steps) -> AsyncIterator[Wo
         workflow_runner=UnsandboxedWorkflowRunner(),
         activities=[steps.call, steps.wait],
         interceptors=[ActivityEdge()],
-        graceful_shutdown_timeout=timedelta(seconds=20),
+        graceful_shutdown_timeout=timedelta(seconds=NEVER),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),
         default_heartbeat_throttle_interval=timedelta(milliseconds=200),
     ) as worker:
@@ -112,7 +119,7 @@ async def begin(client: Client, queue: str, step: str) -> WorkflowHandle[OneStep
 
 async def said(handle: WorkflowHandle[OneStep, Outcome], text: str) -> None:
     """Wait until the activity's heartbeat details, as `describe` has them, say `text`."""
-    for _ in range(200):
+    for _ in range(int(HANG / 0.05)):
         description = await handle.describe()
         for pending in description.raw_description.pending_activities:
             if pending.HasField("heartbeat_details"):
@@ -138,7 +145,7 @@ async def test_the_workflow_gets_the_receipt_of_a_call_that_it_cancelled(client:
         assert (await handle.result()).receipt == Receipt(name="done")
 
 
-async def test_the_workflow_sees_a_cancelled_wait_end_within_two_seconds_and_only_once(
+async def test_the_workflow_sees_a_cancelled_wait_end_at_once_and_only_once(
     client: Client,
 ) -> None:
     queue, steps = a_queue(), Steps()
@@ -146,18 +153,17 @@ async def test_the_workflow_sees_a_cancelled_wait_end_within_two_seconds_and_onl
         handle = await begin(client, queue, "wait")
         await said(handle, "no CPU")
         await handle.cancel()
-        outcome = await asyncio.wait_for(handle.result(), 2)
+        async with soon("a cancelled wait goes on"):
+            outcome = await handle.result()
     assert outcome.error_type == "Interrupted"
     assert steps.tries == 1, "it was tried again after its cancellation"
 
 
 async def test_a_stopping_worker_lets_go_of_waits_at_once_and_another_takes_them_up(client: Client) -> None:
     queue, first, second = a_queue(), Steps(), Steps()
-    async with a_worker(client, queue, first):
+    async with soon("it holds the worker until the grace is over"), a_worker(client, queue, first):
         handle = await begin(client, queue, "wait")
         await said(handle, "no CPU")
-        stopping = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - stopping < 5, "it held the worker until the grace was over"
     second.go_on.set()
     async with a_worker(client, queue, second):
         outcome = await handle.result()

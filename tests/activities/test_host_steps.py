@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -22,9 +21,7 @@ from contracts.naming import ANNOTATION_OWNER
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import HOST, Bench, an_environment, fresh
 from tests.activities.running import Running, details
-
-#: A cancelled wait has to end within this: seconds, on a busy machine.
-SOON = 2.0
+from tests.support.within import soon
 
 
 async def test_a_cancelled_start_ends_within_seconds_and_can_be_undone(
@@ -33,10 +30,9 @@ async def test_a_cancelled_start_ends_within_seconds_and_can_be_undone(
     await bench.make(environment, before=StepName.VCLUSTER)
     bench.systems.hold_starts(environment, "pod pending: 0/1 nodes have 2 CPU free")
     running = await bench.ensuring(StepName.VCLUSTER, environment).says("0/1 nodes have 2 CPU free")
-    began = time.monotonic()
     running.cancel()
-    failure = await running.failure()
-    assert time.monotonic() - began < SOON
+    async with soon("a cancelled start is waited for"):
+        failure = await running.failure()
     assert (failure.type, failure.non_retryable) == (ErrorType.INTERRUPTED.value, True)
     assert "0/1 nodes" in failure.message
     await bench.remove(StepName.VCLUSTER, environment)
@@ -69,7 +65,7 @@ async def test_a_start_whose_time_is_over_says_what_it_waited_for(
 ) -> None:
     await bench.make(environment, before=StepName.VCLUSTER)
     bench.systems.hold_starts(environment, "PVC pending: no storage class")
-    failure = await bench.ensuring(StepName.VCLUSTER, environment, limit=2).failure()
+    failure = await bench.ensuring(StepName.VCLUSTER, environment, limit=10).failure()
     assert failure.type == ErrorType.NOT_YET.value
     assert "PVC pending: no storage class" in failure.message
 

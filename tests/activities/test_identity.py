@@ -19,7 +19,7 @@ from tests.activities.running import Running, details, fail, succeed
 from tests.support.stand_ins import running_process, set_faults
 
 #: Longer than any call takes on a busy machine, and short enough to be waited for twice.
-IMPATIENCE = timedelta(seconds=1.5)
+IMPATIENCE = timedelta(seconds=5)
 
 
 #: For what can come about only where names may be there twice.

@@ -19,6 +19,7 @@ from tests.starter.test_cli import cli_of
 from tests.support.deeds import UNMAKING, no_faults
 from tests.support.stack import ALICE, HURRY, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
+from tests.support.within import HANG
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("2. Fails anywhere")]
 
@@ -76,7 +77,7 @@ async def test_an_undo_that_fails_for_good(
     assert left, "it says that something is left, and nothing is"
     assert left <= MAY_BE_LEFT[step], f"what does not depend on it was not removed: {left}"
     query = f"EnvPhase = 'teardown_incomplete' AND WorkflowId = '{workflow_id(name)}'"
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + HANG
     while (await client.count_workflows(query)).count != 1:  # visibility lags behind by moments
         assert time.monotonic() < ends, "the search attribute does not find it"
         await asyncio.sleep(0.1)

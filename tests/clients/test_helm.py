@@ -17,7 +17,7 @@ from clients.host import Chart
 from clients.kubernetes.access import Access
 from clients.lateness import begin_nothing_once
 from tests.clients.kubernetes.test_access import kubeconfig
-from tests.support.within import SOON, soon
+from tests.support.within import HANG, soon
 
 
 class Gate:
@@ -60,7 +60,7 @@ def helm(gate: Gate, one_thread: ThreadPoolExecutor, tmp_path: Path) -> HelmSdk:
 async def running(gate: Gate, helm: HelmSdk) -> asyncio.Task[None]:
     """An uninstall that is under way, in the only thread."""
     running = asyncio.create_task(helm.uninstall("n", "running"))
-    assert await asyncio.to_thread(gate.came.acquire, timeout=SOON)
+    assert await asyncio.to_thread(gate.came.acquire, timeout=HANG)
     return running
 
 
@@ -70,7 +70,7 @@ async def test_one_that_waits_for_a_thread_is_not_made_when_it_is_cancelled(
     waiting = asyncio.create_task(helm.uninstall("n", "waiting"))
     await asyncio.sleep(0.1)
     waiting.cancel()
-    await asyncio.wait({waiting}, timeout=2)
+    await asyncio.wait({waiting}, timeout=HANG)
     assert waiting.cancelled(), "it waits for a thread although nobody wants it any more"
     gate.open.set()
     for last in (running, asyncio.create_task(helm.uninstall("n", "last"))):
@@ -107,7 +107,7 @@ async def test_one_that_runs_is_seen_to_its_end_when_it_is_cancelled(
         await asyncio.wait({running}, timeout=0.2)
         assert not running.done(), "it is left behind in its thread"
     gate.open.set()
-    await asyncio.wait({running}, timeout=SOON)
+    await asyncio.wait({running}, timeout=HANG)
     assert running.cancelled()
 
 

@@ -21,6 +21,7 @@ from clients import scim_lists
 from clients.errors import ClientError, Denied, NotFound, Rejected, ServerFailed, Unintelligible
 from clients.scim import Group, Scim, User
 from embedded.serve import listening_socket
+from tests.support.within import HANG
 
 Answer = Callable[[Request], Response]
 
@@ -38,7 +39,7 @@ async def directory(answer: Answer) -> AsyncIterator[Scim]:
     sock = listening_socket()
     server = uvicorn.Server(uvicorn.Config(app, log_level=logging.CRITICAL, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
-    scim = Scim(f"http://127.0.0.1:{sock.getsockname()[1]}/scim", "t", timeout=timedelta(seconds=10))
+    scim = Scim(f"http://127.0.0.1:{sock.getsockname()[1]}/scim", "t", timeout=timedelta(seconds=HANG))
     try:
         yield scim
     finally:

@@ -15,6 +15,7 @@ from contracts.charts import NEWEST_SHOWN
 from embedded.faults import Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
+from tests.support.within import HANG
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ async def namespace(host: Host) -> Namespace:
     return await host.create_namespace(f"moor-{uuid4().hex[:10]}", LABELS, {})
 
 
-async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], object], seconds: float = 10) -> T:
+async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], object], seconds: float = HANG) -> T:
     """What `read` gives once it is as wanted; fails with the last of it after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not wanted(value := await read()):
@@ -132,8 +133,11 @@ class TestNamespaces:
         await host.apply(namespace.name, [QUOTA])
         await host.install_release(namespace.name, "demo", CHART, {}, LABELS)
         assert rows_of(running, namespace.name)["releases"] == 1
+        switch = f"/-/namespaces/{namespace.name}/finalizers"
+        control(running.url, "PUT", switch, ["example.com/hold"])
         await host.delete_namespace(namespace.name, namespace.uid)
         assert await host.namespace_blockers(namespace.name)
+        control(running.url, "PUT", switch, [])
         await until(lambda: host.get_namespace(namespace.name), lambda found: found is None)
         assert not any(rows_of(running, namespace.name).values())
         assert await host.leftovers(namespace.name, "demo") == []
@@ -144,8 +148,8 @@ class TestNamespaces:
         switch = f"/-/namespaces/{namespace.name}/finalizers"
         control(running.url, "PUT", switch, ["example.com/hold"])
         await host.delete_namespace(namespace.name, namespace.uid)
-        await asyncio.sleep(0.6)
-        assert await host.namespace_blockers(namespace.name) == ["finalizer example.com/hold"]
+        held = ["finalizer example.com/hold"]
+        await until(lambda: host.namespace_blockers(namespace.name), lambda found: found == held)
         control(running.url, "PUT", switch, [])
         await until(lambda: host.get_namespace(namespace.name), lambda found: found is None)
 
@@ -217,8 +221,7 @@ class TestReleases:
         why = "image pull back-off: no such image"
         control(running.url, "PUT", "/-/trouble", {"namespace": namespace.name, "failed": why})
         await host.install_release(namespace.name, "demo", CHART, {}, {})
-        await asyncio.sleep(0.7)
-        startup = await host.startup(namespace.name, "demo")
+        startup = await until(lambda: host.startup(namespace.name, "demo"), lambda startup: startup.failed)
         assert (startup.ready, startup.failed) == (False, why)
         assert await host.kubeconfig(namespace.name, "demo") is None
 

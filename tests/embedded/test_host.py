@@ -17,6 +17,7 @@ from clients.rafay import Cluster, Rafay
 from contracts.charts import NEWEST_SHOWN
 from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host
 from tests.support.stand_ins import RafayStandIn, start_process
+from tests.support.within import HANG
 
 CHART = Chart(None, "vcluster", NEWEST_SHOWN)
 
@@ -125,9 +126,9 @@ async def test_everything_outlives_a_restart_and_goes_on(tmp_path: Path) -> None
 
 
 async def until(read: Callable[[], Awaitable[Any]], wanted: Callable[[Any], object]) -> Any:
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = asyncio.get_running_loop().time() + HANG
     while not wanted(value := await read()):
-        assert asyncio.get_running_loop().time() < deadline, f"after 10 s it is still {value!r}"
+        assert asyncio.get_running_loop().time() < deadline, f"it is still {value!r}"
         await asyncio.sleep(0.05)
     return value
 

@@ -20,9 +20,10 @@ from embedded.stack_children import get
 from embedded.stack_folder import StackFolder
 from tests.support.stack import hurried
 from tests.support.stand_ins import CHECKOUT
+from tests.support.within import HANG
 
 #: Longest wait for what should take a second or two.
-PATIENCE = 30.0
+PATIENCE = HANG
 #: One that ends with its parent by itself, and one that knows nothing of parents.
 MIXED = (Part.CONTROL_PLANE, Part.TEMPORAL)
 

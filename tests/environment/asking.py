@@ -10,9 +10,10 @@ import pytest
 from embedded.stack import Stack
 from tests.support.stack import ALICE, Person
 from tests.support.stand_ins import TLS
+from tests.support.within import HANG
 
 #: No environment of a stack in a hurry takes a third of it for anything; busy machines take longer.
-PATIENCE = 120.0
+PATIENCE = HANG
 
 
 class Asking:
@@ -26,7 +27,7 @@ class Asking:
         self._http = httpx.AsyncClient(
             base_url=f"{stack.api_url}/api/v1",
             headers={"Authorization": f"Bearer {stack.token_of(person.email)}"},
-            timeout=30,
+            timeout=HANG,
             trust_env=False,
             verify=TLS,
         )

@@ -14,11 +14,9 @@ from embedded.stack import Part, Stack
 from starter.temporal import NO_WORKER
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, DAVE, hurried, unique
+from tests.support.within import HANG, soon
 
 pytestmark = pytest.mark.slow
-
-#: A question is answered within the API's patience with a worker, and something for a loaded machine.
-SOON_SECONDS = 8.0
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +35,8 @@ async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None
         # What a worker has told moments ago of an environment at rest is trusted for seconds.
         await bob.until(name, lambda view: NO_WORKER in view.remark)
         for caller in (bob, dave):
-            begun = time.monotonic()
-            view = await caller.show(name)
-            assert time.monotonic() - begun < SOON_SECONDS
+            async with soon("it waits for a worker"):
+                view = await caller.show(name)
             assert (view.name, view.owner, view.team) == (name, BOB.email, "blue")
             assert (view.phase, view.template) == ("ready", "small")
             assert NO_WORKER in view.remark
@@ -128,7 +125,7 @@ def test_a_bad_file_stops_the_start(stack: Stack, tmp_path: Path) -> None:
     tokens.chmod(0o666)
     env = stack.env | {"MOORAGE_API__TOKENS_FILE": str(tokens), "MOORAGE_API__PORT": "1"}
     ended = subprocess.run(
-        [sys.executable, "-m", "moorage", "api"], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "moorage", "api"], env=env, capture_output=True, text=True, timeout=HANG
     )
     assert ended.returncode == 2
     assert f"{tokens}:1:1: others may write it (mode 0666)" in ended.stderr

@@ -12,6 +12,7 @@ from embedded.stack import Part, Stack
 from tests.starter.calling import Caller, fields_of, problem
 from tests.support.stack import BOB, unique
 from tests.support.stand_ins import set_faults
+from tests.support.within import HANG
 
 
 async def test_a_new_one(bob: Caller) -> None:
@@ -210,7 +211,7 @@ async def test_a_body_that_is_longer_than_it_says(stack: Stack) -> None:
             await asyncio.sleep(0.01)
     except ConnectionError:
         pass
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         answer = await reader.readline()
     writer.close()
     assert b" 413 " in answer, f"after {sent} bytes it answered {answer!r}"

@@ -20,9 +20,10 @@ from embedded.stack import Part, Stack
 from tests.starter.calling import Caller
 from tests.support.stack import ALICE, BOB, DAVE, unique
 from tests.support.stand_ins import CHECKOUT, set_faults
+from tests.support.within import HANG
 
 #: Longest run of one command; they take a second or two where nothing else runs.
-PATIENCE = 60.0
+PATIENCE = HANG
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.starter.test_cli import PATIENCE, Cli, ended
+from tests.support.within import HANG
 
 
 @pytest.mark.slow
@@ -23,7 +24,7 @@ async def test_up_tells_programs_where_everything_is(tmp_path: Path) -> None:
             "api", "temporal_ui", "temporal", "control_plane", "directory", "host", "codec_server", "person",
             "connection", "environment", "logs",
         }  # fmt: skip
-        answer = await asyncio.to_thread(urllib.request.urlopen, f"{found['api']}/healthz", timeout=10)
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"{found['api']}/healthz", timeout=HANG)
         answer.close()
         assert answer.status == 200
         assert found["connection"] == str(tmp_path / "state" / "connection.json")

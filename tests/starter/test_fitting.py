@@ -16,6 +16,7 @@ from contracts.template import Size, Template, too_small
 from starter import fitting
 from starter.asking import NotValid
 from starter.fitting import Fitting
+from tests.support.within import HANG
 
 
 class Asked:
@@ -97,7 +98,7 @@ async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch
 
     host = Silent()
     door = Fitting({"main": host})  # type: ignore[dict-item]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANG):
         await asyncio.gather(*(door.values(environment()) for _ in range(5)))
         await door.values(environment())
     assert len(host.asked) == 1, "the host was asked again while a call was under way"

@@ -19,9 +19,10 @@ from starter.connections import Connections, Proxies, peer_of
 from starter.http_protocol import Deadlines
 from starter.http_server import Server
 from starter.listening import Acceptor, open_listening_socket, room_for_connections
+from tests.support.within import HANG
 
 #: Longest wait for what takes moments: only a test that fails waits so long.
-PATIENCE = 30.0
+PATIENCE = HANG
 #: So short that a test waits for one, and so long that no other one comes first.
 SOON, NEVER = 0.2, 3600.0
 PATIENT = Deadlines(head=NEVER, body=NEVER, rest=NEVER, next=3600, unread=NEVER)

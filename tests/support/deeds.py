@@ -11,6 +11,7 @@ from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.stack import Part, Stack
 from tests.support.stack import TIMEOUT
 from tests.support.stand_ins import control, set_faults
+from tests.support.within import HANG
 
 Call = tuple[Part, str]
 
@@ -56,7 +57,7 @@ AMBIGUITIES = {
     "answered with half a body": Fault(kind=FaultKind.TRUNCATE, times=1),
 }
 #: Longest wait for a call to come.
-PATIENCE = 30.0
+PATIENCE = HANG
 
 
 def strike(stack: Stack, fault: Fault, calls: Mapping[str, Call]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clients.simulated_host import SimulatedHost
 from tests.support.stand_ins import running_process
+from tests.support.within import HANG
 
 HOST_TOKEN = "a-token-of-the-host"
 
@@ -23,7 +24,7 @@ class RunningHost:
     def database(self) -> Path:
         return self.folder / "host.sqlite"
 
-    def client(self, token: str = HOST_TOKEN, seconds: float = 10) -> SimulatedHost:
+    def client(self, token: str = HOST_TOKEN, seconds: float = HANG) -> SimulatedHost:
         return SimulatedHost("harbour", self.url, token, timeout=timedelta(seconds=seconds))
 
 

@@ -22,13 +22,14 @@ from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
 from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
 from embedded.rafay.switches import SWITCHES_PATH
 from embedded.serve import listening_socket
+from tests.support.within import HANG
 
 #: Where `python -m` finds the packages of the checkout, whatever directory pytest was started in.
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: Longest wait for the first answer: imports take a second or two when the cores are busy.
-START_SECONDS = 30.0
+#: Longest wait for the first answer.
+START_SECONDS = HANG
 #: Longest wait for an ordered end; past it the process is killed and the test fails.
-STOP_SECONDS = 10.0
+STOP_SECONDS = HANG
 #: Shared by all clients: everything here is plain HTTP, and reading the machine's certificates takes long.
 TLS = ssl.create_default_context()
 
@@ -92,7 +93,7 @@ def set_faults(base_url: str, *faults: Fault) -> None:
 
 def control(base_url: str, method: str, path: str, body: Any = None) -> Any:
     """Call one of a stand-in's own endpoints (`/-/…`) and return its JSON answer, past any proxy."""
-    with httpx.Client(base_url=base_url, trust_env=False, timeout=10, verify=TLS) as http:
+    with httpx.Client(base_url=base_url, trust_env=False, timeout=HANG, verify=TLS) as http:
         answer = http.request(method, path, json=body)
     assert answer.is_success, f"{method} {path} on the stand-in: {answer.status_code} {answer.text}"
     return answer.json() if answer.content else None
@@ -142,7 +143,7 @@ class RafayStandIn:
             stop_process(self._process)
             self._process = None
 
-    def client(self, key: str = KEY, *, timeout: timedelta = timedelta(seconds=20)) -> Rafay:
+    def client(self, key: str = KEY, *, timeout: timedelta = timedelta(seconds=HANG)) -> Rafay:
         """A client of it, to be closed by the caller."""
         return Rafay(self.base_url, key, timeout=timeout, verify=TLS)
 
@@ -185,7 +186,7 @@ def _wait_for_answer(base_url: str, module: str, process: subprocess.Popen[bytes
             if process.poll() is not None:
                 raise AssertionError(f"{module} ended at its start with exit code {process.returncode}")
             try:
-                http.get(base_url, timeout=1.0)
+                http.get(base_url)
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"{module} gave no answer within {START_SECONDS:g} s") from error

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from tests.support.stand_ins import CHECKOUT
+from tests.support.within import HANG
 
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
@@ -114,5 +115,5 @@ class Service:
 
     def is_healthy(self) -> bool:
         """What its health check says."""
-        check = subprocess.run(self.health, env=self.environment, capture_output=True, timeout=10)
+        check = subprocess.run(self.health, env=self.environment, capture_output=True, timeout=HANG)
         return check.returncode == 0

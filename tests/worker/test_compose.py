@@ -19,11 +19,12 @@ import pytest
 
 from embedded.stack import Options, Part, Stack
 from tests.support.stand_ins import CHECKOUT
+from tests.support.within import HANG
 from tests.worker.composing import COMPOSE, DOCKERFILE, Image, Service
 from tests.worker.test_deploy import prepared
 
 #: Longest wait for a process to become healthy, on a busy machine.
-PATIENCE = 60.0
+PATIENCE = HANG
 OURS = {name for name, service in COMPOSE["services"].items() if "moorage:" in service["image"]}
 
 
@@ -112,7 +113,7 @@ class Composed:
         codes = {}
         for name, process in self.running.items():
             try:
-                codes[name] = process.wait(timeout=30)
+                codes[name] = process.wait(timeout=HANG)
             except subprocess.TimeoutExpired:
                 process.kill()
                 codes[name] = process.wait()

@@ -7,10 +7,13 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.serve import listening_socket
+from tests.support.within import HANG
 from worker.connection import NotConnected, check_namespace, connect
 from worker.converter import PLAIN
 
-SOON = timedelta(seconds=0.3)
+#: For what is there. What is not there is waited for no longer than this.
+PATIENCE = timedelta(seconds=HANG)
+SHORT = timedelta(seconds=0.3)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +29,7 @@ async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
     with pytest.raises(NotConnected, match=f"no Temporal server answers at {address}") as error:
-        await connect(PLAIN, patience=SOON)
+        await connect(PLAIN, patience=SHORT)
     assert "moorage up" in str(error.value)
     assert "TEMPORAL_ADDRESS" in str(error.value)
 
@@ -35,7 +38,7 @@ async def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp
     """Ensures that a broken file of Temporal's settings is told as that."""
     (tmp_path / "temporal.toml").write_text("[profile\n")
     with pytest.raises(NotConnected, match=r"TEMPORAL_\* settings"):
-        await connect(PLAIN, patience=SOON)
+        await connect(PLAIN, patience=PATIENCE)
 
 
 async def test_prepared_namespace(
@@ -43,7 +46,7 @@ async def test_prepared_namespace(
 ) -> None:
     """Ensures that a server with our search attributes is taken as it is."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
-    await check_namespace(await connect(PLAIN, patience=SOON), patience=SOON)
+    await check_namespace(await connect(PLAIN, patience=PATIENCE), patience=PATIENCE)
 
 
 async def test_namespace_that_is_not_there(
@@ -52,9 +55,9 @@ async def test_namespace_that_is_not_there(
     """Ensures that a wrong namespace is told with the command that would make it."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "elsewhere")
-    client = await connect(PLAIN, patience=SOON)
+    client = await connect(PLAIN, patience=PATIENCE)
     with pytest.raises(NotConnected, match="temporal operator namespace create --namespace elsewhere"):
-        await check_namespace(client, patience=SOON)
+        await check_namespace(client, patience=PATIENCE)
 
 
 async def test_search_attributes_that_are_missing(
@@ -64,6 +67,6 @@ async def test_search_attributes_that_are_missing(
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     # The server's own namespace: it is always there, and never has ours.
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "temporal-system")
-    client = await connect(PLAIN, patience=SOON)
+    client = await connect(PLAIN, patience=PATIENCE)
     with pytest.raises(NotConnected, match="--name EnvExpiresAt --type Datetime"):
-        await check_namespace(client, patience=SOON)
+        await check_namespace(client, patience=PATIENCE)

@@ -19,6 +19,7 @@ from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
 from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.temporal_server import extra_arguments, find_server
+from tests.support.within import HANG
 from tests.support.workers import working
 from tests.workflows.scripted import Script
 from workflows.environment import EnvironmentWorkflow
@@ -139,7 +140,7 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
         yield bench
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = HANG) -> None:
     """Wait until `condition` holds; fail with `what` did not happen."""
     ends = asyncio.get_running_loop().time() + seconds
     while not await condition():

@@ -21,6 +21,7 @@ from contracts.messages import EnvironmentStart, SweptInput, undo_queue
 from contracts.sweeping import SweepInput, SweepLine, SweepResult, Tally
 from contracts.template import TimeToLive
 from tests.support.seeding import ready_status, seed
+from tests.support.within import HANG
 from tests.workflows.conftest import a_start
 from worker.run import workflow_runner
 from workflows.environment import EnvironmentWorkflow
@@ -117,7 +118,7 @@ class Sweeper:
 async def is_listed(client: Client, *handles: Handle) -> None:
     """Wait until visibility has them all: it lags behind."""
     for handle in handles:
-        for _ in range(200):
+        for _ in range(int(HANG / 0.05)):
             found = await client.count_workflows(
                 f"WorkflowId = '{handle.id}' AND ExecutionStatus = 'Running' AND EnvPhase = 'ready'"
             )

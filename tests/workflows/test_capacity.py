@@ -27,6 +27,7 @@ from contracts.messages import TASK_QUEUE, Answer, AnswerKind, ByPerson, ExtendI
 from contracts.naming import workflow_id
 from starter.temporal import NothingStarted, TemporalUnavailable
 from starter.updates import NoPlace
+from tests.support.within import HANG
 from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, House, Nodes, a_house, at_once, most, team, times
 from tests.workflows.scripted import fails_for_good, waits
@@ -198,7 +199,7 @@ async def test_given_back_without_anybody_to_take_it(house: House) -> None:
     await until(lambda: _is(house, "alone", Phase.READY), "it is ready")
     await house.client.get_workflow_handle(CAPACITY_ID).terminate()
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
-    status = await asyncio.wait_for(life.handle.result(), 20)
+    status = await asyncio.wait_for(life.handle.result(), HANG)
     assert status.phase is Phase.GONE
 
 

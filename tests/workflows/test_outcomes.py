@@ -12,6 +12,7 @@ from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, S
 from contracts.errors import ErrorType, Refusal
 from contracts.messages import AnswerKind, ByPerson
 from starter.forcing import forced_start
+from tests.support.within import HANG
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_start, until
 from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
@@ -247,7 +248,7 @@ async def test_steps_that_wait_hold_up_no_undo(server: WorkflowEnvironment) -> N
 
         await until(crowded, "the steps had all places")
         await first.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG):
             status = await first.handle.result()
         assert status.certificate, "it ended without a certificate"
         for life in crowd:
@@ -344,7 +345,7 @@ async def test_what_comes_into_being_after_its_undo_and_holds_another_is_found_a
     )
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         assert_gone(life, await life.handle.result())
 
 

@@ -23,6 +23,7 @@ from contracts.environment import Outcome, Phase
 from contracts.messages import ByPerson, ExtendInput
 from contracts.sweeping import SWEEP_SCHEDULE, SweepResult, Tally
 from tests.support.stand_ins import CHECKOUT
+from tests.support.within import HANG
 from tests.workflows.conftest import Bench, until
 from tests.workflows.scripted import fails_for_good, waits
 from tests.workflows.sweeping import (
@@ -39,7 +40,7 @@ from tests.workflows.sweeping import (
 from workflows.environment import EnvironmentWorkflow
 
 #: More than any sweep here takes.
-SOON = 60.0
+SOON = HANG
 
 
 async def many(bench: Bench, count: int, ends_in: float, **policy: object) -> list[Handle]:
@@ -231,7 +232,7 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
     try:
         sweep = await Sweeper(bench.client, queue).begin(page_size=10, at_once=1, ahead=timedelta(0))
 
-        for _ in range(2000):
+        for _ in range(int(HANG / 0.005)):
             pending = (await sweep.describe()).raw_description.pending_activities
             if pending and b"page 4" in pending[0].heartbeat_details.SerializeToString():
                 break

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from clients.rafay import Rafay
 from tests.support.stand_ins import TLS
+from tests.support.within import HANG
 
 KEY = "ra2.0a1b2c.the-secret-part"
 
@@ -47,6 +48,6 @@ async def scripted(*answers: tuple[int, str]) -> AsyncIterator[tuple[Rafay, Scri
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        client = Rafay(f"http://127.0.0.1:{port}", KEY, timeout=timedelta(seconds=10), verify=TLS)
+        client = Rafay(f"http://127.0.0.1:{port}", KEY, timeout=timedelta(seconds=HANG), verify=TLS)
         async with client:
             yield client, script
