@@ -226,7 +226,7 @@ async def test_ctrl_c_stops_watching_only(stack: Stack, moorage: Cli, bob: Calle
 
 
 async def bob_sees(bob: Caller, name: str, state: str) -> None:
-    for _ in range(100):
+    for _ in range(int(PATIENCE / 0.1)):
         if (await bob.http.get(f"/environments/{name}")).status_code == 200:
             break
         await asyncio.sleep(0.2)

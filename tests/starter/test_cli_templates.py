@@ -17,9 +17,6 @@ from tests.starter.test_cli import PATIENCE, Cli, cli_of, ended
 from tests.support.stack import ALICE, BOB, hurried, unique
 from tests.support.stand_ins import set_faults
 
-#: Longer than the API takes to see that a file has changed.
-SEEN_AFTER = 1.2
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -138,8 +135,7 @@ async def test_an_environment_keeps_its_template_and_shows_a_newer_one(
     newer = before.template_version + 1
     try:
         file.write_text(re.sub(r"^version: \d+$", f"version: {newer}", shipped, flags=re.MULTILINE))
-        await asyncio.sleep(SEEN_AFTER)
-        after = await bob.show(name)
+        after = await bob.until(name, lambda view: view.template_newer is not None)
         assert (after.template_version, after.template_newer) == (before.template_version, newer)
         shown = await alices("show", name)
         words = f"small version {before.template_version}; version {newer} exists"
@@ -147,8 +143,7 @@ async def test_an_environment_keeps_its_template_and_shows_a_newer_one(
         assert (await alices("show", name, "--output", "json")).json["template_newer"] == newer
 
         file.write_text(shipped.replace("pods: 40", "pods: 41"))
-        await asyncio.sleep(SEEN_AFTER)
-        changed = await bob.show(name)
+        changed = await bob.until(name, lambda view: bool(view.remark))
         assert changed.template_newer is None
         assert f"is version {before.template_version} still" in changed.remark
     finally:

@@ -171,12 +171,12 @@ def waits_for(event: asyncio.Event) -> Deed:
 waits = waits_for(asyncio.Event())
 
 
-def deaf(seconds: float) -> Deed:
-    """A deed that takes `seconds` and does not listen to cancellation."""
+def deaf(seconds: float, until: asyncio.Event | None = None) -> Deed:
+    """A deed that takes `seconds`, or less once `until` is set, and does not listen to cancellation."""
 
     async def work() -> None:
         ends = asyncio.get_running_loop().time() + seconds
-        while (left := ends - asyncio.get_running_loop().time()) > 0:
+        while (left := ends - asyncio.get_running_loop().time()) > 0 and not (until and until.is_set()):
             activity.heartbeat()
             try:
                 await asyncio.sleep(min(left, 0.1))

@@ -192,19 +192,28 @@ async def test_cancelling_by_update_when_ready_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("when", ["in an undo", "in the pause between passes", "in the settle time"])
 async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: str, when: str) -> None:
     bench.script.after["import.ensure"] = fails_for_good()
+    told = asyncio.Event()
+    pace = {"settle": timedelta(seconds=2)}
     if when == "in an undo":
-        bench.script.before["namespace.remove"] = deaf(0.7)
+        pace["longest_undo"] = timedelta(seconds=HANG)
+        bench.script.before["namespace.remove"] = deaf(HANG, until=told)
         begun = bench.script.started["namespace.remove"]
     elif when == "in the pause between passes":
-        bench.script.before["project.remove"] = fails(30)
+
+        async def fails_until_told() -> None:
+            if not told.is_set():
+                await fails(1)()
+
+        bench.script.before["project.remove"] = fails_until_told
         begun = bench.script.started["project.remove"]
     else:
+        pace["settle"] = timedelta(seconds=8)
         bench.script.before["group.ensure"] = fails(1, in_doubt=True)
         begun = bench.script.started["project.inspect"]
     life = await bench.begin(
         a_start(
             f"rollback-{how}-{len(when)}",
-            pace=HURRY.model_copy(update={"settle": timedelta(seconds=2)}),
+            pace=HURRY.model_copy(update=pace),
         )
     )
     await begun.wait()
@@ -215,6 +224,7 @@ async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: 
         update = EnvironmentWorkflow.cancel if how == "cancel" else EnvironmentWorkflow.delete
         answer = await life.handle.execute_update(update, BY_ALICE)
         assert answer.kind is AnswerKind.NOTHING_TO_DO
+    told.set()
     assert_gone(life, await failure_of(life))
 
 
@@ -299,7 +309,7 @@ async def test_nothing_is_certified_while_a_late_answer_may_come(bench: Bench) -
     script = bench.script
     script.before["group.ensure"] = fails(1, in_doubt=True)
     script.after["namespace.ensure"] = fails_for_good()
-    life = await bench.begin(a_start("doubt", pace=HURRY.model_copy(update={"settle": timedelta(seconds=2)})))
+    life = await bench.begin(a_start("doubt", pace=HURRY.model_copy(update={"settle": timedelta(seconds=8)})))
     await script.started["project.inspect"].wait()
     await asyncio.sleep(0.5)
     status = await life.status()
