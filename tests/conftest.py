@@ -7,19 +7,15 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.stack import Stack
-from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import hurried
+from tests.support.temporal_server import running_temporal_server
 from worker.converter import PLAIN
 
 
 @pytest.fixture(scope="session")
 async def temporal_server() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server as the product runs it, in memory."""
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        dev_server_extra_args=extra_arguments(),
-        data_converter=PLAIN,
-    ) as environment:
+    async with running_temporal_server(PLAIN) as environment:
         yield environment
 
 
@@ -35,7 +31,7 @@ LONGEST = ("environment", "workflows", "starter", "worker", "embedded", "chaos",
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.
 RUNNING = {"temporal_server", "stack", "plain_stack", "running"}
-STARTERS = ("Stack", "WorkflowEnvironment")
+STARTERS = ("Stack", "WorkflowEnvironment", "running_temporal_server")
 
 
 @pytest.hookimpl(tryfirst=True)

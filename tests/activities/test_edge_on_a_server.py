@@ -13,7 +13,6 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ActivityError, ApplicationError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import edge, progress
@@ -21,7 +20,7 @@ from activities.edge import ActivityEdge
 from contracts.activities import Waiting
 from contracts.base import Frozen
 from contracts.environment import Receipt
-from embedded.temporal_server import extra_arguments, find_server
+from tests.support.temporal_server import running_temporal_server
 from tests.support.within import HANG, NEVER, soon
 
 _NUMBERS = itertools.count(1)
@@ -89,11 +88,7 @@ def frequent_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[Client]:
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=extra_arguments(),
-    ) as environment:
+    async with running_temporal_server(pydantic_data_converter) as environment:
         yield environment.client
 
 

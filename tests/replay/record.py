@@ -14,15 +14,14 @@ from typing import Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity import CAPACITY_ID, CapacityStart
 from contracts.environment import Phase, StepName
 from contracts.errors import ErrorType
 from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
-from embedded.temporal_server import extra_arguments, find_server
 from starter.forcing import forced_start
 from tests.support.seeding import ready_status, seed
+from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, House, a_house, most, team
@@ -420,11 +419,7 @@ async def record() -> None:
         async with a_house(hosts, arguments=SHORT_RUNS, audit=AUDIT) as house, house.worker():
             for name, history in (await live(house)).items():
                 (HISTORIES / f"{name}.json").write_text(_without_machine(history.to_json()))
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=extra_arguments(),
-    ) as server:
+    async with running_temporal_server(pydantic_data_converter) as server:
         for name, path in PATHS.items():
             if (HISTORIES / f"{name}.json").exists():
                 continue

@@ -18,7 +18,7 @@ from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
 from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
-from embedded.temporal_server import extra_arguments, find_server
+from tests.support.temporal_server import running_temporal_server
 from tests.support.within import HANG
 from tests.support.workers import working
 from tests.workflows.scripted import Script
@@ -72,11 +72,7 @@ def a_start(
 
 @pytest.fixture(scope="package")
 async def server() -> AsyncIterator[WorkflowEnvironment]:
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=extra_arguments(),
-    ) as environment:
+    async with running_temporal_server(pydantic_data_converter) as environment:
         yield environment
 
 

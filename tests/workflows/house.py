@@ -25,10 +25,10 @@ from contracts.holdings import Holding, unpack
 from contracts.messages import TASK_QUEUE, Answer, EnvironmentStart
 from contracts.naming import OwnerMark, workflow_id
 from contracts.values import compose
-from embedded.temporal_server import extra_arguments, find_server
 from starter.acting import Actor, Finished
 from starter.reading import Reader
 from starter.reserving import Reservations
+from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import Life, a_start, until
 from tests.workflows.scripted import Script
@@ -155,11 +155,7 @@ async def a_house(
     """A house without a worker; its hosts have so much by the settings, or what their `nodes` say."""
     hosts = hosts or {}
     known = {name: Nodes(name) for name in hosts} | dict(nodes or {})
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=[*extra_arguments(), *arguments],
-    ) as server:
+    async with running_temporal_server(pydantic_data_converter, arguments) as server:
         start = CapacityStart(settle=timedelta(milliseconds=100))
         yield House(server, server.client, known, Admission(dict(hosts), audit), start)
 

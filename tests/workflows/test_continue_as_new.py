@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import Outcome, Phase
 from contracts.messages import AnswerKind, ByPerson, RequestInput
-from embedded.temporal_server import extra_arguments, find_server
+from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
@@ -26,11 +25,7 @@ MOST = 500
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     """Of a server that has runs continue as new long before they have their two thousand updates."""
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=[*extra_arguments(), *SHORT_RUNS],
-    ) as server:
+    async with running_temporal_server(pydantic_data_converter, SHORT_RUNS) as server:
         yield server.client
 
 

@@ -74,9 +74,10 @@ async def test_cancelled_in_the_middle(ground: Ground) -> None:
         ground.stack.url(Part.DIRECTORY),
         Fault(operation="group.create", kind=FaultKind.DELAY_AFTER, seconds=10),
     )
-    setting_up = asyncio.create_task(ground.see_to(Area.IDENTITY, IDENTITY__TIMEOUT="60s"))
+    setting_up = asyncio.create_task(ground.see_to(Area.IDENTITY, IDENTITY__TIMEOUT="60s", PACE__SETTLE="2m"))
     async with soon("it has made no group"):
-        while not ground.groups():  # noqa: ASYNC110 - another process makes it
+        while not ground.groups():
+            assert not setting_up.done(), "it ended before it was in the middle of its trial"
             await asyncio.sleep(0.02)
     setting_up.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,58 @@
+"""A Temporal server in memory as the product runs it, for workers in the test's process.
+
+Not `WorkflowEnvironment.start_local`: that gives a server five seconds to start, too few on a busy one.
+"""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+
+import httpx
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.testing import WorkflowEnvironment
+
+from embedded.serve import listening_socket
+from embedded.temporal_server import READY_PATH, is_ready, server_command
+from tests.support.stand_ins import TLS, stop_process
+from tests.support.within import HANG, soon
+
+
+@asynccontextmanager
+async def running_temporal_server(
+    data_converter: DataConverter, arguments: Sequence[str] = ()
+) -> AsyncIterator[WorkflowEnvironment]:
+    """Run a server with these further arguments, and give its client."""
+    ports = _free_ports(3)
+    command = server_command(
+        port=ports[0], http_port=ports[1], metrics_port=ports[2], ui_port=None, database=None
+    )
+    process = await asyncio.to_thread(subprocess.Popen, [*command, *arguments])
+    try:
+        async with soon("the Temporal server does not start"):
+            await _until_ready(process, f"http://127.0.0.1:{ports[1]}{READY_PATH}")
+            client = await Client.connect(f"127.0.0.1:{ports[0]}", data_converter=data_converter)
+        yield WorkflowEnvironment.from_client(client)
+    finally:
+        await asyncio.to_thread(stop_process, process)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody has; all are held until the last is known, so that they differ."""
+    with ExitStack() as held:
+        return [held.enter_context(listening_socket()).getsockname()[1] for _ in range(count)]
+
+
+async def _until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False, timeout=HANG, verify=TLS) as http:
+        while True:
+            assert process.poll() is None, f"the Temporal server ended with exit code {process.returncode}"
+            try:
+                answer = await http.get(url)
+            except httpx.TransportError:
+                pass
+            else:
+                if is_ready(answer.status_code, answer.content):
+                    return
+            await asyncio.sleep(0.05)
