@@ -249,15 +249,19 @@ def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> d
 def _see_end(
     api: "Api", view: "EnvironmentView", done: dict[str, Any], no_wait: bool, output: Output
 ) -> None:
+    from starter.cli.kubeconfig import forget_context
     from starter.cli.render import print_json, say
     from starter.cli.waiting import follow_until, is_over, tell_gone
 
     if no_wait:
         _tell_at_once(api, done, output)
+        forget_context(api.url, view.name, output)
         return
     if output is Output.TABLE:
         say(done["message"])
     view = follow_until(api, view.name, done["life"], is_over, output)
+    if view.ended:
+        forget_context(api.url, view.name, output)
     if output is Output.JSON:
         print_json(view.model_dump(mode="json"))
     tell_gone(view, quiet=output is Output.JSON)

@@ -1,6 +1,5 @@
 """The command that fetches a kubeconfig: to standard output, into a file, or into one that is there."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +20,11 @@ def kubeconfig(
         bool, typer.Option("--merge", help="Put it into your kubeconfig, as context moorage-NAME.")
     ] = False,
     switch: Annotated[
-        bool, typer.Option("--switch/--keep-context", help="With --merge: make it the current context.")
+        bool,
+        typer.Option(
+            "--switch/--keep-context",
+            help="With --merge: make it the current context. It is that where there is none.",
+        ),
     ] = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -41,17 +44,11 @@ def kubeconfig(
 
         if merge and str(file) == "-":
             raise CliError(Code.BAD_INPUT, "--merge needs a file to merge into: leave --file - out")
+        files = [file] if file else kubeconfigs.kubeconfig_files() if merge else []
         text = api.text(f"{environment_path(name)}/kubeconfig")
+        kubeconfigs.checked(text)
         if merge:
-            path = file or kubeconfigs.default_kubeconfig(os.environ)
-            context, backup = kubeconfigs.merge(path, text, name, switch=switch)
-            if output is Output.JSON:
-                print_json({"file": str(path), "context": context, "backup": str(backup) if backup else None})
-                return
-            say(f"{path} has the context {context} now{', and it is the current one' if switch else ''}.")
-            if backup:
-                say(f"What it was before is in {backup}.")
-            say(f"Next:  kubectl --context {context} get namespaces")
+            _merge(files, text, name, switch=switch, url=api.url, output=output)
         elif file and str(file) != "-":
             kubeconfigs.write_private(file, text)
             if output is Output.JSON:
@@ -62,4 +59,53 @@ def kubeconfig(
         elif output is Output.JSON:
             print_json({"kubeconfig": text})
         else:
-            sys.stdout.write(text)
+            # As it came, whatever the terminal's encoding is.
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode())
+
+
+def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, output: Output) -> None:
+    from starter.cli import kubeconfigs
+    from starter.cli.render import print_json, say
+
+    done = kubeconfigs.merge(files, text, name, switch=switch, url=url)
+    backups = [str(backup) for backup in done.files.values() if backup]
+    if output is Output.JSON:
+        backup = done.files.get(done.file)
+        print_json(
+            {
+                "file": str(done.file),
+                "context": done.context,
+                "current": done.is_current,
+                "backup": str(backup) if backup else None,
+                "backups": backups,
+            }
+        )
+        return
+    current = ", and it is the current one" if done.is_current else ""
+    say(f"{done.file} has the context {done.context} now{current}.")
+    for path in backups:
+        say(f"What it was before is in {path}.")
+    say(f"Next:  kubectl --context {done.context} get namespaces")
+
+
+def forget_context(url: str, name: str, output: Output) -> None:
+    """Take the context that `--merge` made out of the kubeconfig, and say so. It never fails."""
+    from starter.cli import kubeconfigs
+    from starter.cli.render import say
+
+    try:
+        done = kubeconfigs.forget(kubeconfigs.kubeconfig_files(), name, url)
+    except CliError as error:
+        lines = [f"Whether kubectl has a context of {name} could not be seen to: {error}"]
+    else:
+        if done is None:
+            return
+        lines = [f"{done.file} has the context {done.context} no more."]
+        if done.kept:
+            lines = [f"{done.file} keeps the context {done.context}: {done.kept}."]
+        elif done.was_current:
+            lines.append("It was the current one. Choose another:  kubectl config use-context NAME")
+    if output is Output.TABLE:
+        for line in lines:
+            say(line)

@@ -267,7 +267,9 @@ async def test_kubeconfig_files(moorage: Cli, bob: Caller) -> None:
     backup = config.with_name(Path(kept.json["backup"]).name)
     assert yaml.safe_load(backup.read_text())["current-context"] == "mine"
     assert yaml.safe_load(config.read_text())["current-context"] == "mine"
-    await bob.gone(name)
+    deleted = await moorage("delete", name, "--yes")
+    assert f"{config} has the context moorage-{name} no more" in deleted.err
+    assert not yaml.safe_load(config.read_text())["contexts"]
     late = await moorage("kubeconfig", name, "--merge")
     assert (late.code, "is gone" in late.err) == (1, True)
 

@@ -1,0 +1,236 @@
+"""A YAML text as nodes that know where they stand in it, so that a change touches nothing else.
+
+Nothing is resolved: a plain `2222:22` stays those characters, whatever a version of YAML takes them for. The
+parser is libyaml, of which kubectl's parser is a port.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+#: Without its C extension, PyYAML refuses tabs where libyaml and kubectl do not.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_QUOTED = frozenset({"'", '"', "|", ">"})
+#: What ends a line, and a comment, in YAML 1.1.
+BREAKS = "\n\r\x85\u2028\u2029"
+#: More nodes than a kubeconfig has, so that aliases of aliases cannot fill the memory.
+MAX_NODES = 100_000
+
+
+class NotYaml(Exception):
+    """The text cannot be parsed. It has no details: they would quote a text that holds credentials."""
+
+
+@dataclass(eq=False)
+class Node:
+    """A value and where it stands: `text[start:end]`, with its tag and anchor, without comments."""
+
+    start: int
+    end: int
+    tag: str | None = None
+
+    @property
+    def real(self) -> "Node":
+        """The node itself, or what the alias stands for."""
+        return self
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it is a plain null, or nothing at all."""
+        return False
+
+
+@dataclass(eq=False)
+class Scalar(Node):
+    """A text; `plain` if no quotes say that it is one."""
+
+    value: str = ""
+    plain: bool = True
+
+    @property
+    def is_null(self) -> bool:
+        return self.plain and self.tag is None and self.value in _NULLS
+
+
+@dataclass(eq=False)
+class Sequence(Node):
+    """A list. `dashes` are the places of its dashes, if it is written in lines."""
+
+    flow: bool = False
+    items: list[Node] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Mapping(Node):
+    """Pairs in their order; a key may be there twice, and kubectl believes the last one."""
+
+    flow: bool = False
+    pairs: list[tuple[Node, Node]] = field(default_factory=list)
+
+    def get(self, key: str) -> Node | None:
+        """The value that kubectl takes for the key: what comes later wins, be it merged in by `<<`."""
+        found = None
+        for name, value in self.pairs:
+            if is_merge(name):
+                for inner in merged(value):
+                    if (there := inner.get(key)) is not None:
+                        found = there
+                        break
+            elif is_text(name, key):
+                found = value
+        return found
+
+
+@dataclass(eq=False)
+class Alias(Node):
+    """Another name of a node that stands further up."""
+
+    target: Node = field(default_factory=lambda: Scalar(0, 0))
+
+    @property
+    def real(self) -> Node:
+        return self.target
+
+
+def parse(text: str) -> Node | None:
+    """The first document, which is all that kubectl reads; None if there is none. Raises NotYaml."""
+    try:
+        events: Iterator[Any] = iter(yaml.parse(text, Loader=_LOADER))
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                return _Composer(events).node(next(events))
+    except (yaml.YAMLError, RecursionError, UnicodeEncodeError):
+        raise NotYaml from None
+    return None
+
+
+def dash_before(text: str, place: int) -> int:
+    """Where the last dash of a list stands that is written in lines and begins before the place."""
+    found = 0
+    tokens: Iterator[Any] = iter(yaml.scan(text, Loader=_LOADER))
+    for token in tokens:
+        if token.start_mark.index >= place:
+            break  # what comes may be another document, of which nothing needs to be right
+        if type(token) is yaml.BlockEntryToken:
+            found = token.start_mark.index
+    return found
+
+
+class _Composer:
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._anchors: dict[str, Node] = {}
+
+    def node(self, event: Any) -> Node:
+        start, end = event.start_mark.index, event.end_mark.index
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self._anchors:
+                raise NotYaml
+            return Alias(start, end, target=self._anchors[event.anchor])
+        if isinstance(event, yaml.ScalarEvent):
+            return self._known(event, Scalar(start, end, event.tag, event.value, event.style not in _QUOTED))
+        if isinstance(event, yaml.SequenceStartEvent):
+            sequence = Sequence(start, start, event.tag, bool(event.flow_style))
+            self._known(event, sequence)
+            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+                sequence.items.append(self.node(event))
+            sequence.end = _end(sequence.flow, event, start, sequence.items)
+            return sequence
+        mapping = Mapping(start, start, event.tag, bool(event.flow_style))
+        self._known(event, mapping)
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            mapping.pairs.append((self.node(event), self.node(next(self._events))))
+        mapping.end = _end(mapping.flow, event, start, [node for pair in mapping.pairs for node in pair])
+        return mapping
+
+    def _known(self, event: Any, node: Node) -> Node:
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+
+def _end(flow: bool, event: Any, start: int, inner: list[Node]) -> int:
+    """The end of the brackets; of what is written in lines, the end of its last part."""
+    return int(event.end_mark.index) if flow else max([start, *(node.end for node in inner)])
+
+
+def is_text(node: Node, text: str) -> bool:
+    """Whether the node is this text."""
+    real = node.real
+    return isinstance(real, Scalar) and real.value == text
+
+
+def is_merge(key: Node) -> bool:
+    """Whether the key merges other mappings into its own."""
+    return isinstance(key, Scalar) and key.plain and key.tag is None and key.value == "<<"
+
+
+def merged(value: Node) -> list[Mapping]:
+    """The mappings that a merge key brings, the first of which wins."""
+    real = value.real
+    parts = real.items if isinstance(real, Sequence) else [real]
+    return [part.real for part in parts if isinstance(part.real, Mapping)]
+
+
+def same(one: Node, other: Node, known: set[tuple[int, int]] | None = None) -> bool:
+    """Whether two nodes, of two texts, say the same, in the same characters and the same quotes.
+
+    Aliases are what they stand for.
+    """
+    known = set() if known is None else known
+    a, b = one.real, other.real
+    if (id(a), id(b)) in known:
+        return True
+    known.add((id(a), id(b)))
+    if type(a) is not type(b) or a.tag != b.tag:
+        return False
+    if isinstance(a, Scalar) and isinstance(b, Scalar):
+        return a.value == b.value and a.plain == b.plain
+    if isinstance(a, Sequence) and isinstance(b, Sequence):
+        return len(a.items) == len(b.items) and all(map(lambda x, y: same(x, y, known), a.items, b.items))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return len(a.pairs) == len(b.pairs) and all(
+            same(x[0], y[0], known) and same(x[1], y[1], known) for x, y in zip(a.pairs, b.pairs, strict=True)
+        )
+    return False
+
+
+def data(node: Node) -> Any:
+    """What the node says, for values that are written so that every version of YAML reads the same.
+
+    Plain `true`, `false`, nulls and decimal integers are those; everything else is a text. Raises NotYaml for
+    a key that is no text, and for more than `MAX_NODES`.
+    """
+    return _data(node, [MAX_NODES])
+
+
+def _data(node: Node, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise NotYaml
+    real = node.real
+    if isinstance(real, Sequence):
+        return [_data(item, left) for item in real.items]
+    if isinstance(real, Mapping):
+        found = {}
+        for key, value in real.pairs:
+            if not isinstance(key.real, Scalar):
+                raise NotYaml
+            found[key.real.value] = _data(value, left)
+        return found
+    return _plain(real) if isinstance(real, Scalar) else None
+
+
+def _plain(real: Scalar) -> Any:
+    if not real.plain or real.tag is not None:
+        return real.value
+    if real.is_null:
+        return None
+    if real.value in ("true", "false"):
+        return real.value == "true"
+    digits = real.value.removeprefix("-")
+    is_number = digits.isascii() and digits.isdigit() and (digits == "0" or digits[0] != "0")
+    return int(real.value) if is_number and len(digits) < 16 else real.value
