@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from starter.cli.failing import CliError, Code, Output
+from starter.cli.moments import read_moment
 from starter.cli.session import EnvironmentArgument, OutputOption, session
 
 Reason = Annotated[str | None, typer.Option(help="Why; everybody sees it. Asked for without it.")]
@@ -138,13 +139,7 @@ def _tell(answer: dict[str, Any], output: Output) -> None:
 
 def _moment(text: str | None) -> str | None:
     """A moment as the API takes it; one without a zone is in the zone of whoever wrote it."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except (ValueError, OverflowError):
-        message = f'"{text}" is not a moment: write "2030-01-31 18:00"'
-        raise CliError(Code.BAD_INPUT, message) from None
+    return None if text is None else read_moment(text).isoformat()
 
 
 def _with_latest(error: CliError) -> CliError:
