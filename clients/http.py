@@ -29,6 +29,8 @@ from clients.errors import (
     Unreachable,
 )
 from clients.lateness import require_time
+from clients.reasons import reason
+from clients.trust import context_for
 
 #: Time to get a connection: a system that does not even accept one within this is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -117,7 +119,7 @@ class HttpSystem:
                 max_keepalive_connections=MAX_CALLS,
                 keepalive_expiry=KEEP_ALIVE.total_seconds(),
             ),
-            verify=verify,
+            verify=context_for(base_url) if verify is True else verify,
             follow_redirects=False,
             trust_env=True,
         )
@@ -235,7 +237,9 @@ class HttpSystem:
         elif isinstance(error, TimeoutError):
             detail = f"no whole answer within {self._whole:g} s"
         elif isinstance(error, httpx.ConnectError):
-            detail = f"cannot connect to {self._http.base_url.host}"
+            detail = f"cannot connect to {self._http.base_url.host}{_because(error)}"
+        elif isinstance(error, httpx.ProxyError):
+            detail = f"cannot connect to {self._http.base_url.host} through the proxy{_because(error)}"
         else:
             detail = f"the connection was cut ({type(error).__name__})"
         return Unreachable(
@@ -263,6 +267,11 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
     409: AlreadyExists,
     429: Throttled,
 }
+
+
+def _because(error: httpx.HTTPError) -> str:
+    why = reason(error)
+    return f": {why}" if why else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:

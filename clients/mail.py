@@ -10,6 +10,8 @@ from email.message import EmailMessage
 from enum import StrEnum
 
 from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
+from clients.reasons import reason
+from clients.trust import TrustError, tls_context
 
 _SYSTEM = "mail server"
 _OPERATION = "send a mail"
@@ -94,15 +96,17 @@ class Mail:
             raise _of_code(error.smtp_code, "it refuses the mail") from None
         except smtplib.SMTPNotSupportedError:
             raise Rejected(_SYSTEM, _OPERATION, "it does not offer what the settings ask for") from None
+        except TrustError as error:
+            raise Rejected(_SYSTEM, _OPERATION, str(error)) from None
         except ssl.SSLCertVerificationError as error:
             detail = f"the certificate of {self._host} is not trusted: {error.verify_message}"
             raise Unreachable(_SYSTEM, _OPERATION, detail) from None
         except (OSError, smtplib.SMTPException) as error:
-            detail = f"no mail server answers at {self._host} ({type(error).__name__})"
+            detail = f"no mail server answers at {self._host} ({reason(error) or type(error).__name__})"
             raise Unreachable(_SYSTEM, _OPERATION, detail) from None
 
     def _send(self, message: EmailMessage, recipients: Sequence[str]) -> _Refusals:
-        tls = ssl.create_default_context() if self._security is not Security.NONE else None
+        tls = tls_context() if self._security is not Security.NONE else None
         with self._connect(tls) as server:
             if tls and self._security is Security.STARTTLS:
                 server.starttls(context=tls)

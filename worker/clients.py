@@ -13,6 +13,7 @@ from clients.host import Host
 from clients.rafay import Rafay
 from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
+from clients.trust import TrustError, context_for
 from worker.channels import open_channels, open_sinks
 from worker.settings import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
 from worker.sources import reader_of, variable
@@ -30,7 +31,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             control_plane.url,
             control_plane.api_key.get_secret_value(),
             timeout=control_plane.timeout,
-            verify=_authority(control_plane.ca_file),
+            verify=_authority(control_plane.url, control_plane.ca_file),
             reread=reader_of(control_plane.api_key),
         )
         closing.push_async_callback(rafay.close)
@@ -40,7 +41,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
                 identity.url,
                 identity.token.get_secret_value(),
                 timeout=identity.timeout,
-                verify=_authority(identity.ca_file),
+                verify=_authority(identity.url, identity.ca_file),
                 reread=reader_of(identity.token),
             )
             closing.push_async_callback(scim.close)
@@ -53,12 +54,16 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         for name, cluster in settings.hosts.items():
             hosts[name] = _host(name, cluster, charts, threads)
             closing.push_async_callback(hosts[name].close)
+        try:
+            channels, sinks = open_channels(settings.notices, closing), open_sinks(settings.trail, closing)
+        except TrustError as error:
+            raise SettingsError([str(error)]) from None
         yield Clients(
             rafay,
             scim,
             hosts,
-            open_channels(settings.notices, closing),
-            open_sinks(settings.trail, closing),
+            channels,
+            sinks,
             Admission(
                 {name: cluster.capacity.limits for name, cluster in settings.hosts.items()},
                 settings.capacity.audit,
@@ -79,7 +84,7 @@ def _host(
         cluster.url,
         cluster.token.get_secret_value(),
         timeout=cluster.timeout,
-        verify=_authority(cluster.ca_file),
+        verify=_authority(cluster.url, cluster.ca_file),
         reread=reader_of(cluster.token),
     )
 
@@ -101,11 +106,9 @@ def _kubernetes(
     return KubernetesHost(name, access, helm, cluster.options, timeout=cluster.timeout)
 
 
-def _authority(ca_file: Path | None) -> ssl.SSLContext | bool:
+def _authority(url: str, ca_file: Path | None) -> ssl.SSLContext:
     """What a server's certificate is checked against: the file's authority, or the usual ones."""
-    if ca_file is None:
-        return True
     try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # also what ssl raises for a file that holds no certificate
-        raise SettingsError([f"ca_file {ca_file} cannot be used: {error.strerror or error}"]) from None
+        return context_for(url, ca_file, setting="ca_file")
+    except TrustError as error:
+        raise SettingsError([str(error)]) from None

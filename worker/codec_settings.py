@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from worker.codec import HOW_TO_MAKE_A_KEY, Keyring, derived_keys
-from worker.setting_types import Group, Secret, Url, split_words
+from worker.setting_types import Group, Material, Url, split_words
 
 
 def _are_keys(secret: SecretStr) -> SecretStr:
@@ -13,7 +13,7 @@ def _are_keys(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Keys = Annotated[Secret, AfterValidator(_are_keys)]
+Keys = Annotated[Material, AfterValidator(_are_keys)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(split_words)]
 
 

@@ -31,6 +31,44 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 #: What an error says that waiting will not change: the credentials, or the server, are other than we think.
 _REFUSALS = ("unauthenticated", "permissiondenied", "permission denied", "certificate", "unimplemented")
 
+_AUTHORITY = "name its authority's file with TEMPORAL_TLS_SERVER_CA_CERT_PATH"
+#: What the transport's errors mean, in the order in which they are looked for: Rust's names of them, for the
+#: SDK gives no other sign. These are final: waiting does not change them.
+_TLS = (
+    ("InvalidContentType", "it does not speak TLS. TEMPORAL_TLS or TEMPORAL_API_KEY ask for it: unset them"),
+    ("UnknownIssuer", f"no authority that is trusted here has signed its certificate: {_AUTHORITY}"),
+    ("CaUsedAsEndEntity", f"its certificate is that of an authority, and not for a server: {_AUTHORITY}"),
+    (
+        "NotValidForName",
+        "its certificate is for another name: see TEMPORAL_ADDRESS or TEMPORAL_TLS_SERVER_NAME",
+    ),
+    ("InvalidCertificate(Expired", "its certificate has expired"),
+    ("InvalidCertificate(NotValidYet", "its certificate is not valid yet: see the clocks of both machines"),
+    ("InvalidCertificate", "its certificate is not valid"),
+    (
+        "PrivateKeyParseError",
+        "the files of TEMPORAL_TLS_CLIENT_CERT_PATH and _KEY_PATH are not a pair in PEM",
+    ),
+    ("AlertReceived", "it refuses our TLS: see TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"),
+)
+#: A server that comes up may behave like this for a moment, so it is waited for.
+_OTHERS = (
+    (
+        "call error after connection: Status { code: Unknown",
+        "it accepts the connection and then breaks it off: if it speaks TLS, set TEMPORAL_TLS=true; "
+        "if it is no Temporal server, correct TEMPORAL_ADDRESS",
+    ),
+)
+#: Why nobody answers.
+_SILENT = (
+    ("dns error", "the host name is unknown"),
+    ("ConnectionRefused", "the connection was refused"),
+    ("Unreachable", "there is no way to it"),
+    ("ConnectionReset", "the connection was cut"),
+    ("imed out", "nothing accepts the connection in time"),
+    ("imeout", "nothing accepts the connection in time"),
+)
+
 
 class NotConnected(Exception):
     """Temporal cannot be used; the text is a sentence that names the address and what to do."""
@@ -135,20 +173,28 @@ def _load() -> ClientConnectConfig:
             f"the TEMPORAL_* settings, or the file of TEMPORAL_CONFIG_FILE, cannot be used: {error}"
         ) from error
     config.setdefault("target_host", DEFAULT_ADDRESS)
+    if "://" in config["target_host"]:
+        raise NotConnected(f'TEMPORAL_ADDRESS is "{config["target_host"]}": write host:port, without http://')
     return config
 
 
 def _is_refusal(error: Exception) -> bool:
-    return any(word in str(error).lower() for word in _REFUSALS)
+    text = str(error)
+    return any(word in text.lower() for word in _REFUSALS) or any(word in text for word, _ in _TLS)
 
 
 def _sentence(address: str, error: Exception) -> str:
+    text = str(error)
+    for word, meaning in (*_TLS, *_OTHERS):
+        if word in text:
+            return f"Temporal at {address} cannot be used: {meaning}"
     if _is_refusal(error):
         return (
             f"Temporal at {address} and we do not accept each other: see that TEMPORAL_API_KEY or the "
             f"TEMPORAL_TLS_* files belong to TEMPORAL_NAMESPACE ({error})"
         )
+    reason = next((f" ({meaning})" for word, meaning in _SILENT if word in text), "")
     return (
-        f"no Temporal server answers at {address}: start one (`moorage up` has its own), "
+        f"no Temporal server answers at {address}{reason}: start one (`moorage up` has its own), "
         "or name yours with TEMPORAL_ADDRESS"
     )

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from clients.kubernetes.wayin import Exposure, HostOptions
 from contracts.template import ChartRepository
 from worker.capacity_settings import Labels, Share
-from worker.setting_types import DnsPeers, Group, HttpsPeers, Networks, PositiveDuration, Secret, Url
+from worker.setting_types import Bearer, DnsPeers, Group, HttpsPeers, Networks, PositiveDuration, Url
 
 
 class _Placed(Group):
@@ -27,7 +27,7 @@ class SimulatedHostCluster(_Placed):
 
     kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
     url: Url = Field(description="base URL of the simulated host", examples=["http://127.0.0.1:7003"])
-    token: Secret = Field(description="bearer token of the simulated host")
+    token: Bearer = Field(description="bearer token of the simulated host")
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer"
     )

@@ -51,6 +51,21 @@ def _is_not_empty(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _is_one_line(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if len(text.splitlines()) > 1:
+        raise ValueError(f"has {len(text.splitlines())} lines: give the secret alone, in one line")
+    if not text.isprintable():
+        raise ValueError("has characters that cannot be printed: give the secret alone")
+    return secret
+
+
+def _fits_into_a_header(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().isascii():
+        raise ValueError("has characters beyond ASCII, which no header can hold: it must be another one")
+    return secret
+
+
 def _is_positive(length: timedelta) -> timedelta:
     if length <= timedelta(0):
         raise ValueError('must be longer than nothing, such as "30s"')
@@ -99,7 +114,11 @@ def _peers(default: int) -> BeforeValidator:
 #: An address to listen on, as the SDK wants it: no names, an IPv6 address in brackets.
 SocketAddress = Annotated[str, AfterValidator(_is_socket_address)]
 Url = Annotated[str, AfterValidator(_is_url)]
-Secret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
+#: A secret of any length and form.
+Material = Annotated[SecretStr, AfterValidator(_is_not_empty)]
+Secret = Annotated[Material, AfterValidator(_is_one_line)]
+#: One that is sent in a header of HTTP.
+Bearer = Annotated[Secret, AfterValidator(_fits_into_a_header)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
 HttpsPeers = Annotated[tuple[Peer, ...], _peers(443)]

@@ -30,7 +30,7 @@ from worker.expiry_settings import Notices, Sweep, Trail
 from worker.host_settings import HostCluster
 from worker.host_settings import KubernetesHostCluster as KubernetesHostCluster
 from worker.host_settings import SimulatedHostCluster as SimulatedHostCluster
-from worker.setting_types import Group, HostName, Networks, PositiveDuration, Secret, SocketAddress, Url
+from worker.setting_types import Bearer, Group, HostName, Networks, PositiveDuration, SocketAddress, Url
 from worker.sources import SettingsError as SettingsError
 from worker.sources import Values, explain, read_sources
 
@@ -51,7 +51,7 @@ class ControlPlane(Group):
     url: Url = Field(
         description="base URL of the control plane's console", examples=["https://console.rafay.dev"]
     )
-    api_key: Secret = Field(description="API key of a user who may manage projects, groups and clusters")
+    api_key: Bearer = Field(description="API key of a user who may manage projects, groups and clusters")
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30),
         description="longest wait for one answer; creating a cluster record takes it several seconds",
@@ -71,7 +71,7 @@ class IdentityProvider(Group):
     url: Url = Field(
         description="base URL of the directory's SCIM 2.0 service", examples=["https://idp.example/scim/v2"]
     )
-    token: Secret = Field(description="bearer token that may read users and manage groups")
+    token: Bearer = Field(description="bearer token that may read users and manage groups")
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer; directories can be slow"
     )
@@ -108,12 +108,12 @@ class Api(Group):
     tokens_file: Path | None = Field(
         default=None, description="file of the bearer tokens and whose they are; the API needs it"
     )
-    control_plane_api_key: Secret | None = Field(
+    control_plane_api_key: Bearer | None = Field(
         default=None,
         description="API key of the control plane for the API, which only looks people up there, and only "
         "without an identity provider; without it, the API uses the worker's",
     )
-    identity_token: Secret | None = Field(
+    identity_token: Bearer | None = Field(
         default=None,
         description="bearer token of the identity provider for the API, which only looks people up there; "
         "without it, the API uses the worker's",

@@ -29,6 +29,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "MOORAGE_URL": "where the CLI finds the API",
     "MOORAGE_TOKEN": "the bearer token that the CLI shows to the API",
     "MOORAGE_TOKEN_FILE": "file with that token",
+    "MOORAGE_CA_FILE": "PEM file with the authorities that the CLI trusts the API's certificate by",
 }
 _BY_PATH = "_file"
 #: Secrets are short; a longer file is the wrong one.
@@ -191,16 +192,19 @@ def reader_of(secret: SecretStr) -> Callable[[], str] | None:
 
     def read() -> str:
         try:
-            return _read_secret(path)
+            text = _read_secret(path)
         except (OSError, UnicodeDecodeError):
             return ""
+        # All that are read again are sent in a header; the settings refuse what does not fit into one.
+        return text if text.isascii() and text.isprintable() else ""
 
     return read
 
 
 def _read_secret(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(_MAX_SECRET_BYTES).decode().strip()
+        # Editors on Windows write a byte order mark.
+        return file.read(_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
 
 
 def _secret_at(model: type[BaseModel], path: Path_) -> FieldInfo | None:

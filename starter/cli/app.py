@@ -1,7 +1,9 @@
 """The `moorage` command: puts the commands together, and is its single way out."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +12,15 @@ import typer
 from starter.cli import capacity, changing, ends, kubeconfig, looking, templates
 from starter.cli.anywhere import default_output, everywhere
 from starter.cli.connection import Options
-from starter.cli.failing import Code
+from starter.cli.crashes import crash
+from starter.cli.failing import CliError, Code, Output
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
 from starter.cli.printing import print_line
+from starter.cli.streams import prepare_streams
 
 _EPILOG = (
     "Exit codes, for all commands: 0 done, 1 failed or refused, 2 bad input or an unanswered question, "
-    "3 not found, 4 not allowed, 5 unreachable, 130 interrupted."
+    "3 not found, 4 not allowed, 5 unreachable, 70 a fault of Moorage, 130 interrupted."
 )
 
 
@@ -47,12 +51,19 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
             str | None,
             typer.Option("--output", "-o", help="How to answer, as after the command: table, json, …"),
         ] = None,
+        ca_file: Annotated[
+            Path | None,
+            typer.Option(
+                help="PEM file with the authorities that the API's certificate may be signed by; "
+                "else MOORAGE_CA_FILE, SSL_CERT_FILE, or those of the system."
+            ),
+        ] = None,
         _version: Annotated[
             bool,
             typer.Option("--version", is_eager=True, callback=_tell_version, help="Say its version."),
         ] = False,
     ) -> None:
-        ctx.obj = Options(url, token_file)
+        ctx.obj = Options(url, token_file, ca_file)
         if output:
             ctx.default_map = default_output(ctx.command, output)
 
@@ -78,7 +89,8 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
 
 
 def run(verbs: OperatorVerbs) -> None:
-    """Run the command that the arguments name, and exit with its code."""
+    """Run the command that the arguments name, and exit with its code. No error leaves it as a traceback."""
+    prepare_streams()
     code: object = 0
     try:
         try:
@@ -86,13 +98,28 @@ def run(verbs: OperatorVerbs) -> None:
         finally:
             sys.stdout.flush()
     except SystemExit as end:
-        code = end.code
-    except typer.Abort:
+        # Whoever read our output has had enough. Typer puts this in its place, and takes it for a failure.
+        has_reader = type(sys.stdout).__name__ != "PacifyFlushWrapper"
+        code = end.code if has_reader else Code.OK
+    except (KeyboardInterrupt, typer.Abort):
         code = Code.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough: that is no failure of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BaseException as error:  # a task that is cancelled is no Exception
+        code = _ended_by(error)
     leave(code if isinstance(code, int) else int(code is not None))
+
+
+def _ended_by(error: BaseException) -> int:
+    """Tell what ended the command; its exit code."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Code.OK
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+        failed = CliError(Code.FAILED, f"the output cannot be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    else:
+        failed = crash(error)
+    failed.show(Output.TABLE)
+    return failed.code
 
 
 def leave(code: int) -> None:
@@ -101,8 +128,9 @@ def leave(code: int) -> None:
     A short process that has loaded Temporal's SDK can abort while Python finalizes, after all its work:
     github.com/temporalio/sdk-python/issues/300. There the interpreter's own end is left out.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     if "temporalio" in sys.modules:
         os._exit(code)
     sys.exit(code)

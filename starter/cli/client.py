@@ -1,14 +1,18 @@
 """The HTTP API as the commands use it: JSON in and out, and every failure a sentence with an exit code."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 
+from clients.reasons import is_final, proxy_of, reason
+from clients.trust import TrustError, context_for
 from contracts.naming import is_name
 from starter.cli.connection import Connection
 from starter.cli.failing import CliError, Code
@@ -16,7 +20,6 @@ from starter.cli.patience import (
     READ_SECONDS,
     is_of_a_proxy,
     proxy_problem,
-    reason_of,
     redirect_problem,
     said_when_slow,
 )
@@ -47,6 +50,24 @@ _CODES = {
 #: What stands before the API, or the API itself, answers so while something is away for a moment.
 _AWAY = frozenset({429, 502, 503, 504})
 
+JSON, YAML = "application/json", "application/yaml"
+
+#: What the answer to a call is, by method and path: the first that fits. Imported when it is needed.
+_ANSWERS: tuple[tuple[str, str, str], ...] = (
+    ("GET", "templates", "starter.views:TemplateList"),
+    ("GET", "templates/.*", "starter.views:TemplateView"),
+    ("GET", "environments", "starter.views:EnvironmentPage"),
+    ("GET", "environments/[^/]*", "starter.views:EnvironmentView"),
+    ("GET", "environments/[^/]*/history", "starter.histories:HistoryView"),
+    ("POST|DELETE", "environments(/.*)?", "starter.views:Done"),
+    (".*", "freeze", "starter.views:FreezeAnswer"),
+    (".*", "sweeps(/.*)?", "starter.sweeps:SweepView"),
+    ("GET", "capacity", "starter.capacities:CapacityView"),
+)
+
+#: What can go wrong with a connection: httpx leaves some of the system's own errors as they are.
+_LOST = (httpx.TransportError, OSError)
+
 
 class _Away(Exception):
     """A stream is not to be had at the moment; `problem` says why."""
@@ -72,16 +93,25 @@ class Api:
         self._timeout = timeout
         self._tries = tries
         try:
-            local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
+            httpx.URL(connection.url)
+        except httpx.InvalidURL as error:
+            raise CliError(Code.BAD_INPUT, f'"{connection.url}" is not a URL: {error}') from None
+        try:
+            local = self._is_local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
             self._http = httpx.Client(
                 base_url=f"{connection.url}/api/v1/",
                 headers={"Authorization": f"Bearer {connection.token}"},
                 timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
                 # What runs on this machine is not behind a proxy, whatever the environment says of others.
                 trust_env=not local,
+                verify=context_for(connection.url, connection.ca_file, setting=connection.ca_setting),
             )
+        except TrustError as error:
+            raise CliError(Code.BAD_INPUT, str(error)) from None
         except (httpx.InvalidURL, ValueError) as error:
-            raise CliError(Code.BAD_INPUT, f'"{connection.url}" is not a URL: {error}') from None
+            # All else that is read here are the variables that name proxies.
+            steps = ["correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or add the API's host to NO_PROXY"]
+            raise CliError(Code.BAD_INPUT, f"a proxy cannot be used: {error}", next_steps=steps) from None
 
     def __enter__(self) -> Self:
         return self
@@ -100,16 +130,25 @@ class Api:
         body: Any = None,
         key: str | None = None,
     ) -> Any:
-        """The JSON that the API answers. A call that had no answer is repeated, with the same key."""
+        """The JSON that the API answers, checked. A call without an answer is repeated, with the same key."""
         answer = self._send(method, path, query=query, body=body, key=key)
+        self._require(answer, JSON)
         try:
-            return answer.json()
-        except ValueError:
-            raise self._no_moorage() from None
+            content = answer.json()
+            _model_of(method, path).model_validate(content)
+        except (ValueError, RecursionError):
+            raise self._no_moorage(answer) from None
+        return content
 
-    def text(self, path: str) -> str:
-        """The text that the API answers."""
-        return self._send("GET", path).text
+    def text(self, path: str, media_type: str = YAML) -> str:
+        """The text of this type that the API answers."""
+        answer = self._send("GET", path)
+        self._require(answer, media_type)
+        return answer.text
+
+    def _require(self, answer: httpx.Response, media_type: str) -> None:
+        if _media_type(answer) != media_type:
+            raise self._no_moorage(answer)
 
     def environment(self, name: str) -> EnvironmentView:
         """How the environment stands."""
@@ -136,10 +175,10 @@ class Api:
                         yield self.view(_parsed(data))
                     if event == "end":
                         return
-            except (httpx.TransportError, _Away) as error:
+            except (*_LOST, _Away) as error:
                 now = time.monotonic()
                 cut_at = cut_at or now
-                if now - cut_at > RECONNECT_SECONDS:
+                if now - cut_at > RECONNECT_SECONDS or is_final(error):
                     raise (error.problem if isinstance(error, _Away) else self._unreachable(error)) from None
             time.sleep(PAUSE_SECONDS)
 
@@ -152,6 +191,7 @@ class Api:
                 answer.read()
                 problem = self._failure(answer)
                 raise _Away(problem) if answer.status_code in _AWAY else problem
+            self._require(answer, "text/event-stream")
             event, data = "message", ""
             for line in _lines(answer):
                 field, _, value = line.partition(": ")
@@ -187,8 +227,8 @@ class Api:
                     answer = self._http.request(
                         method, path, params=params, json=body, headers=headers, timeout=timeout
                     )
-                except httpx.HTTPError as error:
-                    if is_last or (method == "GET" and time.monotonic() >= ends):
+                except (httpx.HTTPError, OSError) as error:
+                    if is_last or is_final(error) or (method == "GET" and time.monotonic() >= ends):
                         raise self._unreachable(error) from None
                     time.sleep(PAUSE_SECONDS)
                     continue
@@ -212,20 +252,40 @@ class Api:
             errors = problem.get("errors", [])
             lines = [f"{one['field']}: {one['message']}" for one in errors]
             detail = str(problem["title"] if lines and answer.status_code == 422 else problem["detail"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return self._no_moorage()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return self._no_moorage(answer)
         code = _CODES.get(answer.status_code, Code.FAILED)
         return CliError(code, detail[:1].lower() + detail[1:], lines=lines, problem=problem)
 
-    def _unreachable(self, error: httpx.HTTPError) -> CliError:
+    def _unreachable(self, error: Exception) -> CliError:
+        why = reason(error)
+        proxy = "" if self._is_local else proxy_of(self.url)
+        step = "see that it runs and that the URL is right (MOORAGE_URL); moorage up has its own"
+        if "certificate is not trusted" in why:
+            step = "name the file with its authority: --ca-file FILE, MOORAGE_CA_FILE or SSL_CERT_FILE"
+        elif proxy:
+            step = f"see that the proxy {proxy} is right and lets it through, or add the host to NO_PROXY"
+            if "407" in why:
+                step = "write the login into the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+        by = f", through the proxy {proxy}" if proxy else ""
         return CliError(
             Code.UNREACHABLE,
-            f"the API at {self.url} {reason_of(error)}",
-            next_steps=["see that it runs and that the URL is right (MOORAGE_URL); moorage up has its own"],
+            f"the API at {self.url} cannot be reached{by}{f': {why}' if why else ''}",
+            next_steps=[step],
         )
 
-    def _no_moorage(self) -> CliError:
-        return CliError(Code.UNREACHABLE, f"what answers at {self.url} is not Moorage's API")
+    def _no_moorage(self, answer: httpx.Response | None = None) -> CliError:
+        """What is said of an answer that Moorage never gives. It is not quoted: a page may hold anything."""
+        message, steps = f"what answers at {self.url} is not Moorage's API", []
+        if answer is not None:
+            kind = _media_type(answer) or "no type"
+            message = f"{message}: {answer.status_code} with {kind}"
+            if answer.status_code == 407:
+                message = f"the proxy before {self.url} wants a login (407)"
+                steps = ["write the login into HTTP_PROXY: http://USER:PASSWORD@HOST:PORT"]
+            elif answer.status_code == 400 and b"HTTPS" in answer.content:
+                steps = ["it asks for https://: correct MOORAGE_URL"]
+        return CliError(Code.UNREACHABLE, message, next_steps=steps)
 
 
 def _lines(answer: httpx.Response) -> Iterator[str]:
@@ -239,8 +299,19 @@ def _lines(answer: httpx.Response) -> Iterator[str]:
 def _parsed(data: str) -> Any:
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def _media_type(answer: httpx.Response) -> str:
+    return str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+
+
+def _model_of(method: str, path: str) -> Any:
+    name = next(name for methods, paths, name in _ANSWERS
+                if re.fullmatch(methods, method) and re.fullmatch(paths, path))  # fmt: skip
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def environment_path(name: str) -> str:

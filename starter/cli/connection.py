@@ -29,6 +29,9 @@ class Connection:
 
     url: str
     token: str
+    #: The authorities that its certificate must be signed by, and where that was said; None: the system's.
+    ca_file: Path | None = None
+    ca_setting: str = ""
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r}, token hidden)"
@@ -40,6 +43,7 @@ class Options:
 
     url: str | None = None
     token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -> Connection:
@@ -60,20 +64,43 @@ def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -
         raise CliError(Code.BAD_INPUT, "it is not known where the API is", next_steps=[_HOW])
     if not url.startswith(("http://", "https://")):
         raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: begin it with https://')
+    _require_host(url)
     if not token:
         raise CliError(Code.BAD_INPUT, f"there is no token to show to {url}", next_steps=[_HOW])
     if not token.isascii() or not token.isprintable():
         raise CliError(Code.BAD_INPUT, "the token has characters that no token has")
-    return Connection(url.rstrip("/"), token)
+    ca_file, setting = options.ca_file, "--ca-file"
+    if ca_file is None and (named := environ.get("MOORAGE_CA_FILE")):
+        ca_file, setting = Path(named), "MOORAGE_CA_FILE"
+    return Connection(url.rstrip("/"), token, ca_file, setting if ca_file else "")
+
+
+def _require_host(url: str) -> None:
+    """CliError unless the URL has a host that can be looked up, and a port that there is."""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        if parts.hostname and parts.port != 0:
+            return
+        reason = "it has no host" if not parts.hostname else "there is no port 0"
+    except UnicodeError:
+        reason = "its host has an empty part, or one that is too long"
+    except ValueError as error:
+        reason = str(error)
+    raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: {reason}')
 
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise CliError(Code.BAD_INPUT, f"the token file {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CliError(Code.BAD_INPUT, f"the token file {file} is not text") from None
+        # Editors on Windows write a byte order mark.
+        token = file.read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise CliError(Code.BAD_INPUT, f"the token file {file} cannot be read: {reason}") from None
+    if len(lines := token.splitlines()) > 1:
+        message = f"the token file {file} has {len(lines)} lines: it must hold the token and nothing else"
+        raise CliError(Code.BAD_INPUT, message)
+    return token
 
 
 def stack_settings(environ: Mapping[str, str]) -> dict[str, str]:

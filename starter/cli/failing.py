@@ -17,6 +17,8 @@ class Code(IntEnum):
     NOT_FOUND = 3
     NOT_ALLOWED = 4
     UNREACHABLE = 5
+    #: A fault of ours, as sysexits.h has it.
+    CRASHED = 70
     #: As shells have it for Ctrl-C.
     INTERRUPTED = 130
 

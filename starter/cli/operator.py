@@ -95,7 +95,7 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         \b
         Example: MOORAGE_CONFIG=moorage.toml moorage worker
         """
-        with failures(output):
+        with failures(output, logs=True):
             verbs.worker()
 
     @app.command(rich_help_panel=panel)
@@ -111,7 +111,7 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         \b
         Example: MOORAGE_CONFIG=moorage.toml moorage api --port 7400
         """
-        with failures(output):
+        with failures(output, logs=True):
             verbs.api(ServerOptions(bind, port))
 
     @app.command("codec-server", rich_help_panel=panel)
@@ -129,7 +129,7 @@ def add_operator_verbs(app: typer.Typer, verbs: OperatorVerbs) -> None:
         \b
         Example: MOORAGE_CONFIG=moorage.toml moorage codec-server --port 7401
         """
-        with failures(output):
+        with failures(output, logs=True):
             verbs.codec_server(ServerOptions(bind, port))
 
     @app.command(rich_help_panel=panel)

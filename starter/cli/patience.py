@@ -1,7 +1,5 @@
 """How long the API is waited for, and what an answer means that is not the API's own."""
 
-import socket
-import ssl
 import sys
 import threading
 from collections.abc import Iterator
@@ -68,26 +66,3 @@ def redirect_problem(answer: httpx.Response, url: str) -> CliError:
 
 def _status(answer: httpx.Response) -> str:
     return f"{answer.status_code} {answer.reason_phrase}".strip()
-
-
-def reason_of(error: httpx.HTTPError) -> str:
-    """Why there was no answer, as the end of a sentence that begins with the API."""
-    if isinstance(error, httpx.ConnectTimeout):
-        return "cannot be reached: no connection in time"
-    if isinstance(error, httpx.TimeoutException):
-        return "gave no answer in time"
-    cause: BaseException | None = error
-    while cause is not None:
-        match cause:
-            case ConnectionRefusedError():
-                return "cannot be reached: connection refused"
-            case socket.gaierror():
-                return f"cannot be reached: unknown host ({cause.strerror})"
-            case ssl.SSLCertVerificationError():
-                return f"cannot be reached: its certificate is not accepted ({cause.verify_message})"
-            case ssl.SSLError():
-                return f"cannot be reached: TLS failed ({cause.reason or 'no TLS there'})"
-            case OSError() if cause.strerror:
-                return f"cannot be reached: {cause.strerror.lower()}"
-        cause = cause.__cause__ or cause.__context__
-    return f"cannot be reached: {str(error) or type(error).__name__}"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from contracts.printable import escape, escape_json
+from starter.cli.streams import for_stream
 
 _IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")
 
@@ -21,12 +22,12 @@ def print_line(text: str = "", *, file: TextIO | None = None, flush: bool = Fals
 
 def print_json(content: Any, *, file: TextIO | None = None) -> None:
     """Print one JSON document on standard output, or to `file`."""
-    print(escape_json(json.dumps(content, indent=2, ensure_ascii=False)), file=file)
+    print(for_stream(escape_json(json.dumps(content, indent=2, ensure_ascii=False)), file), file=file)
 
 
 def print_json_line(document: str) -> None:
     """Print a JSON document that is one line on standard output, at once."""
-    print(escape_json(document), flush=True)
+    print(for_stream(escape_json(document)), flush=True)
 
 
 def print_yaml(content: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from starter.cli.connection import Options, find_connection
+from starter.cli.crashes import crash
 from starter.cli.failing import CliError, Output
 
 if TYPE_CHECKING:
@@ -21,13 +22,32 @@ OutputOption = Annotated[
 
 
 @contextmanager
-def failures(output: Output) -> Iterator[None]:
-    """Errors of a command are told in its way of answering, and become its exit code."""
+def failures(output: Output, *, logs: bool = False) -> Iterator[None]:
+    """Errors of a command are told in its way of answering, and become its exit code.
+
+    What nobody thought of goes to the log as well, where the command is a server that has one (`logs`).
+    """
     try:
         yield
     except CliError as error:
         error.show(output)
         raise typer.Exit(error.code) from None
+    except Exception as error:
+        if is_of_the_command_line(error):
+            raise
+        if logs:
+            import structlog
+
+            if structlog.is_configured():
+                structlog.get_logger("moorage").error("ended by a fault of ours", exc_info=error)
+        failed = crash(error)
+        failed.show(output)
+        raise typer.Exit(failed.code) from None
+
+
+def is_of_the_command_line(error: Exception) -> bool:
+    """Whether the error is one by which Typer ends a command, or one of the output, which `run` sees to."""
+    return isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
 
 
 @contextmanager

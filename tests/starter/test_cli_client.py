@@ -123,8 +123,9 @@ def test_a_proxy_answers_for_a_moment(
     """Ensures that a call is repeated with its key when a proxy says that the API is away."""
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
     away = (status, HTML, "<html>away</html>")
-    with served([away, away, (200, "application/json", "{}")]) as api:
-        assert api.call("POST", "environments", body={}, key="k") == {}
+    done = {"kind": "created", "message": "It is being made.", "name": "demo"}
+    with served([away, away, (200, "application/json", json.dumps(done))]) as api:
+        assert api.call("POST", "environments", body={}, key="k") == done
     assert asked == [("POST", "k")] * 3
 
 

@@ -68,6 +68,12 @@ def test_a_file_that_came_with_a_folder(tmp_path: Path, url: str, mode: int) -> 
         ({"MOORAGE_URL": "http://x"}, "there is no token"),
         ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN": "a\nb"}, "characters that no token has"),
         ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN_FILE": "/nowhere"}, "cannot be read"),
+        ({"MOORAGE_URL": "http://moorage..test", "MOORAGE_TOKEN": "t"}, "its host has an empty part"),
+        ({"MOORAGE_URL": f"http://{'a' * 64}.test", "MOORAGE_TOKEN": "t"}, "its host has an empty part"),
+        ({"MOORAGE_URL": "http://", "MOORAGE_TOKEN": "t"}, "it has no host"),
+        ({"MOORAGE_URL": "http://x:port", "MOORAGE_TOKEN": "t"}, "is not a URL"),
+        ({"MOORAGE_URL": "http://x:99999", "MOORAGE_TOKEN": "t"}, "is not a URL"),
+        ({"MOORAGE_URL": "http://[::1", "MOORAGE_TOKEN": "t"}, "is not a URL"),
     ],
 )
 def test_what_is_missing(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
@@ -110,3 +116,29 @@ def test_a_stack_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert stack_settings(environ), "another stack has ended"
     forget(state)
     assert stack_settings(environ) == {}
+
+
+def test_a_token_file_as_editors_write_it(tmp_path: Path) -> None:
+    """Ensures that a byte order mark is no part of the token, and that more than a token is refused."""
+    file = tmp_path / "token"
+    variables = {"MOORAGE_URL": "http://x", "MOORAGE_TOKEN_FILE": str(file)}
+    file.write_bytes(b"\xef\xbb\xbfabc\r\n")
+    assert find_connection(Options(), variables).token == "abc"
+    for content, expected in (
+        (b"abc\ndef\n", "has 2 lines"),
+        (b"\xff\xfea\0b\0", "is not text"),
+        (b"a\0b", "characters"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(CliError, match=expected) as failed:
+            find_connection(Options(), variables)
+        assert "abc" not in str(failed.value)
+
+
+def test_the_authorities(tmp_path: Path) -> None:
+    """Ensures that the option wins over the variable, and that a sentence can name the one that was taken."""
+    variables = {"MOORAGE_URL": "https://x", "MOORAGE_TOKEN": "t", "MOORAGE_CA_FILE": "/b"}
+    found = find_connection(Options(), variables)
+    assert (found.ca_file, found.ca_setting) == (Path("/b"), "MOORAGE_CA_FILE")
+    found = find_connection(Options(ca_file=Path("/a")), variables)
+    assert (found.ca_file, found.ca_setting) == (Path("/a"), "--ca-file")

@@ -332,6 +332,7 @@ def documents(draw: st.DrawFn) -> str:
     return newline.join(lines) + draw(st.sampled_from([newline, ""]))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(os.environ.get("MOORAGE_TEST_DOCUMENTS", "6")), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],

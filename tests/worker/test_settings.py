@@ -263,3 +263,28 @@ def test_metrics_address_that_cannot_be_listened_on(text: str) -> None:
     """Ensures that it is refused with a sentence, and not with a pattern."""
     told = problems_of(LEAST | {"MOORAGE_WORKER__METRICS": text})
     assert "must be an IP address and a port, such as 127.0.0.1:9464" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\xef\xbb\xbfkey-of-the-control-plane\r\n", ""),
+        (b"key-of-the\ncontrol-plane\n", "has 2 lines"),
+        (b"key-of\0-the-control-plane", "cannot be printed"),
+        ("key-of-the-cöntrol-plane".encode(), "beyond ASCII"),
+        (b"\xff\xfek\0e\0y\0", "is not text"),
+    ],
+)
+def test_a_secret_as_editors_write_it(tmp_path: Path, content: bytes, problem: str) -> None:
+    """Ensures that a byte order mark is no part of a secret, and that what fits no header is told."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    environ = {**LEAST, "MOORAGE_CONTROL_PLANE__API_KEY_FILE": str(file)}
+    del environ["MOORAGE_CONTROL_PLANE__API_KEY"]
+    if not problem:
+        assert load_settings(environ).control_plane.api_key.get_secret_value() == "key-of-the-control-plane"
+        return
+    told = problems_of(environ)
+    assert problem in told
+    assert "MOORAGE_CONTROL_PLANE__API_KEY" in told
+    assert "key-of" not in told

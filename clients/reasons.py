@@ -1,0 +1,110 @@
+"""Why a connection failed, in words: refused, unknown host, certificate, proxy, timeout."""
+
+import errno
+import os
+import socket
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+_UNKNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+#: What OpenSSL says when the other side does not speak TLS.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+
+
+def reason(error: BaseException) -> str:
+    """Why the connection failed, as a clause: "connection refused"; "" if that cannot be told."""
+    for one in _chain(error):
+        if said := _told(one):
+            return said
+    return ""
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether a second try cannot help: a certificate, a name, or a proxy's refusal."""
+    return any(
+        isinstance(one, ssl.SSLError | httpx.ProxyError)
+        or (isinstance(one, socket.gaierror) and one.errno in _UNKNOWN)
+        for one in _chain(error)
+    )
+
+
+def proxy_of(url: str) -> str:
+    """Host and port of the proxy for `url` that the environment names; "" if there is none."""
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    if parts.hostname and urllib.request.proxy_bypass(parts.hostname):
+        return ""
+    found = proxies.get(parts.scheme) or proxies.get("all") or ""
+    try:
+        return urlsplit(found if "://" in found else f"//{found}").netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, each once. Of several attempts to connect, the first."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        following = one.__cause__ or one.__context__
+        one = following.exceptions[0] if isinstance(following, BaseExceptionGroup) else following
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {_certificate(error)}"
+    if isinstance(error, ssl.SSLError):
+        why = error.reason or ""
+        if why in _NOT_TLS:
+            return "what answers there does not speak TLS: is it http://?"
+        if "CERTIFICATE_REQUIRED" in why or "BAD_CERTIFICATE" in why or "HANDSHAKE_FAILURE" in why:
+            return f"it refuses the TLS connection ({_words(why)}): it may want a client certificate"
+        return f"TLS fails ({_words(why) or 'no reason given'})"
+    if isinstance(error, socket.gaierror):
+        return f"unknown host ({error.strerror})"
+    if isinstance(error, UnicodeError):
+        return "its host name is none"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "the connection was cut"
+    if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+        return f"there is no way to it ({os.strerror(error.errno)})"
+    return _told_by_httpx(error)
+
+
+def _told_by_httpx(error: BaseException) -> str:
+    if isinstance(error, httpx.ProxyError):
+        said = str(error)
+        if said.startswith("407"):
+            return "the proxy wants a login (407)"
+        return f"the proxy refuses it ({said})"
+    if isinstance(error, httpx.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx.DecodingError):
+        return "its answer cannot be unpacked"
+    if isinstance(error, httpx.RemoteProtocolError):
+        # The other side closes a connection that begins otherwise than it expects, or says so in its own way.
+        return "what answers there is not HTTP, or closes the connection: is it https://?"
+    return ""
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    said = error.verify_message or str(error)
+    # OpenSSL's "unable to get local issuer certificate" means to most readers something else than it is.
+    if error.verify_code in (18, 19, 20, 21):
+        return f"no authority that is trusted here has signed it ({said})"
+    return said
+
+
+def _words(why: str) -> str:
+    return why.replace("_", " ").lower()

@@ -1,0 +1,52 @@
+"""Standard output and error as they are found: closed, or in an encoding that lacks characters."""
+
+import codecs
+import io
+import json
+import os
+import sys
+import unicodedata
+from typing import TextIO
+
+_SIMPLER = "moorage.simpler"
+#: Marks of ours, where an encoding has none of them.
+_MARKS = {"·": ".", "●": "*", "✓": "+", "✗": "x", "↩": "<", "→": "->", "…": "..."}
+
+
+def prepare_streams() -> None:
+    """Let standard output and error take every text: what their encoding has not is written in a simpler way.
+
+    One that is closed leads nowhere.
+    """
+    codecs.register_error(_SIMPLER, _simpler)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the whole process)
+        elif isinstance(stream, io.TextIOWrapper) and _is_narrow(stream):
+            stream.reconfigure(errors=_SIMPLER)
+
+
+def for_stream(document: str, stream: TextIO | None = None) -> str:
+    """A JSON document that means the same, in characters that the stream, or standard output, has."""
+    if not _is_narrow(stream or sys.stdout):
+        return document
+    # Outside of its texts JSON is ASCII, and in them it has an escape for everything.
+    return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in document)
+
+
+def _simpler(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_MARKS.get(each) or _letter(each) for each in text), error.end
+
+
+def _letter(character: str) -> str:
+    """The letter without its accents, or a question mark."""
+    return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
+
+
+def _is_narrow(stream: TextIO | None) -> bool:
+    """Whether the stream cannot take every character."""
+    return not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
