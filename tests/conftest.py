@@ -30,8 +30,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 LONGEST = ("environment", "workflows", "starter", "worker", "embedded", "chaos", "replay")
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.
-RUNNING = {"temporal_server", "stack", "plain_stack", "running"}
-STARTERS = ("Stack", "WorkflowEnvironment", "running_temporal_server")
+RUNNING = {"temporal_server", "stack", "plain_stack", "house"}
+STARTERS = ("Stack", "WorkflowEnvironment", "running_temporal_server", "a_house", "a_bench", "Bench")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -48,12 +48,14 @@ OUTCOMES = "tests/workflows/test_outcomes.py"
 PROTECTIONS = (
     Protection(
         "1", "a lost worker is noticed by its heartbeat", "workflows/saga.py",
-        "heartbeat_timeout=self._pace.heartbeat_timeout,\n                retry_policy=self._retries(),\n"
-        "                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                priority=self._priority(self._steps.index(step)),",
+        "heartbeat_timeout=self._pace.heartbeat_timeout,\n                    retry_policy=self._retries(),\n"
+        "                    cancellation_type="
+        "workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
+        "                    priority=self._priority(self._steps.index(step)),",
         "retry_policy=self._retries(),\n"
-        "                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                priority=self._priority(self._steps.index(step)),",
+        "                    cancellation_type="
+        "workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
+        "                    priority=self._priority(self._steps.index(step)),",
         "tests/chaos/test_killed.py", "step_waits and vcluster",
     ),
     Protection(
@@ -80,9 +82,9 @@ PROTECTIONS = (
     ),
     Protection(
         "2", "steps that wait hold up no undo", "workflows/saga.py",
-        "                task_queue=undo_queue(workflow.info().task_queue),\n"
-        "                start_to_close_timeout=self._pace.longest_undo,\n",
-        "                start_to_close_timeout=self._pace.longest_undo,\n",
+        "                    task_queue=undo_queue(workflow.info().task_queue),\n"
+        "                    start_to_close_timeout=self._pace.longest_undo,\n",
+        "                    start_to_close_timeout=self._pace.longest_undo,\n",
         OUTCOMES, "hold_up_no_undo",
     ),
     Protection(
@@ -95,9 +97,9 @@ PROTECTIONS = (
     Protection(
         "3", "the undo waits for the end of the do", "workflows/saga.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                priority=self._priority(self._steps.index(step)),",
+        "                    priority=self._priority(self._steps.index(step)),",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,\n"
-        "                priority=self._priority(self._steps.index(step)),",
+        "                    priority=self._priority(self._steps.index(step)),",
         OUTCOMES, "",
     ),
     Protection(
@@ -174,8 +176,8 @@ PROTECTIONS = (
     ),
     Protection(
         "7", "a cursor is checked before Temporal sees it", "starter/listing.py",
-        "next_page_token=cursors.read(cursor, query)",
-        "next_page_token=cursor.encode() if cursor else None",
+        "token = cursors.read(cursor, query)",
+        "token = cursor.encode() if cursor else None",
         "tests/chaos/test_fuzz.py", "hundred",
     ),
     Protection(

@@ -83,12 +83,16 @@ def test_files(tmp_path: Path) -> None:
     """Ensures that names of people, descriptions and any text of a file are held to the same."""
     file = tmp_path / "tokens.yaml"
     sha = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-    for person, said in ((r"\e[2K", "U+001B"), (r"\u202e", "U+202E"), (r"\ud800", "half of a character")):
+    for person, said in (
+        (r"\e[2K", "U+001B"),
+        (r"\u202e", "U+202E"),
+        (r"\ud800", "invalid Unicode character"),
+    ):
         file.write_text(
             f'tokens: [{{sha256: {sha}, email: a@b.c, teams: [t], person: "a{person}b"}}]', encoding="utf-8"
         )
         file.chmod(0o600)
-        with pytest.raises(FilesUnusable, match="holds") as unusable:
+        with pytest.raises(FilesUnusable, match=r"holds|is not valid YAML") as unusable:
             load_tokens(file)
         assert said in str(unusable.value).replace("\\u", "U")
     folder = tmp_path / "templates"

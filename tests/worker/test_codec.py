@@ -204,7 +204,8 @@ async def test_the_largest_payload_does_not_hold_up_the_others() -> None:
     [payload] = await PLAIN.encode(["x" * 2_000_000])
     best = float("inf")
     for _ in range(5):
-        began = time.perf_counter()
+        # Of this thread: however busy the machine is.
+        began = time.thread_time()
         await codec(NEW).decode(await codec(NEW).encode([payload]))
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     assert best < 0.1, f"2 MB take {best * 1000:.0f} ms: encrypt beside the loop"

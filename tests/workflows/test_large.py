@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
 
 from contracts.bounds import MOST_EXTENSIONS, MOST_TEMPLATE_BYTES, template_bytes
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.errors import ErrorType
 from contracts.expiry import Extended
 from contracts.messages import Carried, EnvironmentStart, ExtendInput
-from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
+from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
@@ -47,12 +46,8 @@ def large(name: str, **more: Any) -> EnvironmentStart:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     """Of a server of its own, that has runs continue as new early."""
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_server(), dev_server_extra_args=[*extra_arguments(), *SHORT_RUNS]
-    ) as server:
-        yield await Client.connect(
-            server.client.service_client.config.target_host, data_converter=data_converter(KEYS)
-        )
+    async with running_temporal_server(data_converter(KEYS), SHORT_RUNS) as server:
+        yield server.client
 
 
 async def test_the_largest_template_and_the_longest_words(client: Client) -> None:
