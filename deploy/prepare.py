@@ -9,7 +9,10 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import string
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -39,7 +42,7 @@ def main() -> None:
         ".env. What is there is kept. Shows the first person's token, once.",
     ).parse_args()
     os.umask(0o077)
-    SECRETS.mkdir(exist_ok=True)
+    make_folder(SECRETS)
     make(SECRETS / ".gitignore", "*\n")
     for name in RANDOM:
         make(SECRETS / name, secrets.token_urlsafe(32) + "\n")
@@ -58,7 +61,7 @@ def main() -> None:
     make(CHECKOUT / ".env", f"MOORAGE_INSTALLATION={installation}\nRUN_AS={user}:{group}\n")
     if os.getuid() == 0:
         for path in (SECRETS, *SECRETS.iterdir()):
-            os.chown(path, user, group)
+            os.chown(path, user, group, follow_symlinks=False)
     print("for real systems: their URLs in .env, their keys in deploy/secrets, the people in api-tokens;")
     print("what the API is given to look people up with, in the files …-read, needs only read")
 
@@ -70,12 +73,31 @@ def hashed(password: str) -> str:
     return "{SSHA}" + base64.b64encode(digest + salt).decode()
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder for this user alone; end at another user's, and at one that others may have filled."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    about = path.lstat()
+    mode = stat.S_IMODE(about.st_mode)
+    if not stat.S_ISDIR(about.st_mode):
+        sys.exit(f"{path} is no folder, or a link to one: remove it")
+    if os.getuid() not in (0, about.st_uid):
+        sys.exit(f"{path} belongs to another user (uid {about.st_uid}): remove it, or run this as that user")
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        sys.exit(f"others may write in {path} (mode {mode:04o}): look what is in it, then chmod 700")
+    path.chmod(0o700)
+
+
 def make(path: Path, content: str) -> bool:
     """Write the file unless it is there; whether it was made."""
-    if path.exists():
+    try:
+        # Never through a link, which somebody may have prepared here.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
         print(f"kept {path.relative_to(CHECKOUT)}")
         return False
-    path.write_text(content, encoding="utf-8")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
     print(f"made {path.relative_to(CHECKOUT)}")
     return True
 

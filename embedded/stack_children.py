@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clients.private_files import open_private
 from embedded.serve import listening_socket
 from embedded.stack_folder import StackError
 
@@ -164,7 +165,7 @@ class Children:
         self._children[recipe.name] = child
         sock = listening_socket(recipe.port) if recipe.port is not None else None
         command = [*recipe.command, *(["--fd", str(sock.fileno())] if sock else [])]
-        log = os.open(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = open_private(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             child.process = await asyncio.create_subprocess_exec(
                 *command,

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import string
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from clients.private_files import intruders, open_private, private_folder, write_private
 from embedded.serve import listening_socket
 
 #: What a stack makes in its folder: `--fresh` removes these and nothing else.
@@ -74,15 +75,31 @@ class StackFolder:
         Raises AlreadyRunning, and StackError for a folder that cannot be used.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._take_lock()
+            private_folder(self.path)
         except OSError as error:
             raise StackError(f"the folder {self.path} cannot be used: {error.strerror}") from None
+        try:
+            self._take_lock()
+        except OSError as error:
+            raise StackError(f"{self.path / _LOCK} cannot be used: {error.strerror}") from None
+        try:
+            self._take_over(fresh=fresh)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_over(self, *, fresh: bool) -> None:
+        """Read what the last run left, and nothing that others put in its place."""
         if fresh:
             self._clear()
-        (self.path / "logs").mkdir(exist_ok=True)
+        for path in self._made_here():
+            for intruder in intruders(path):
+                raise StackError(
+                    f"{intruder}; a stack did not make it so: remove it, or start over with --fresh"
+                )
+        private_folder(self.path / "logs")
         # So that nobody commits the state of a stack that was started in a checkout.
-        self.write("gitignore", "*\n", name=".gitignore")
+        self.write(".gitignore", "*\n")
         self._state = self._read_state()
 
     def close(self) -> None:
@@ -135,14 +152,10 @@ class StackFolder:
         os.ftruncate(self.lock_descriptor, 0)
         os.pwrite(self.lock_descriptor, text.encode(), 0)
 
-    def write(self, what: str, content: str, *, name: str | None = None) -> Path:
+    def write(self, name: str, content: str) -> Path:
         """Write a file that only its owner can read, whole or not at all."""
-        path = self.path / (name or what)
-        beside = path.with_name(f".{what}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            out.write(content)
-        beside.replace(path)
+        path = self.path / name
+        write_private(path, content)
         return path
 
     def write_tokens(self, people: Sequence[Mapping[str, Any]]) -> Path:
@@ -167,7 +180,7 @@ class StackFolder:
             raise StackError(f"{file} cannot be read: mend it, or start over with --fresh") from None
 
     def _take_lock(self) -> None:
-        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = open_private(self.path / _LOCK, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + TAKEOVER_SECONDS
         while True:
             with suppress(BlockingIOError):
@@ -183,12 +196,15 @@ class StackFolder:
             time.sleep(0.05)
 
     def _clear(self) -> None:
+        for path in self._made_here():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _made_here(self) -> Iterator[Path]:
         for name in _MADE_HERE:
-            for path in (self.path / name, *(self.path / (name + side) for side in _SQLITE_SIDE_FILES)):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            yield from (self.path / (name + side) for side in ("", *_SQLITE_SIDE_FILES))
 
     def _read_state(self) -> _State:
         path = self.path / "state.json"

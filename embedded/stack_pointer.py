@@ -5,6 +5,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from clients.private_files import private_folder, read_private, write_private
+
 
 def pointer_file() -> Path | None:
     """The file that names the folder of the stack that runs; None for a user without a home."""
@@ -22,13 +24,8 @@ def point_at(folder: Path) -> None:
         return
     # Without it the commands find the stack from its own folder only, which is no reason to stop it.
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json.dump({"folder": str(folder.absolute())}, out)
-        beside.replace(file)
+        private_folder(file.parent)
+        write_private(file, json.dumps({"folder": str(folder.absolute())}))
 
 
 def forget(folder: Path) -> None:
@@ -37,5 +34,5 @@ def forget(folder: Path) -> None:
     if file is None:
         return
     with suppress(OSError, ValueError, AttributeError):
-        if json.loads(file.read_text(encoding="utf-8")).get("folder") == str(folder.absolute()):
+        if json.loads(read_private(file)).get("folder") == str(folder.absolute()):
             file.unlink()

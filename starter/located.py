@@ -1,7 +1,7 @@
 """YAML files that people write, read so that every problem can be told with its line and column."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,10 @@ class Document:
     Raises `FilesUnusable` for what cannot be read, is no YAML, or says the same key twice.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
         self.file = file
         try:
-            text = file.read_text(encoding="utf-8")
-            node = compose_yaml(text)
+            node = compose_yaml(read(file).decode())
             self.content: Any = value_of(node)
         except OSError as error:
             raise FilesUnusable([self.problem((), f"cannot be read: {error.strerror}")]) from None

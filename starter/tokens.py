@@ -10,7 +10,6 @@ tokens:
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import stat
@@ -21,6 +20,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from clients.documents import write_yaml
+from clients.private_files import read_given_file, write_private
 from contracts.base import Frozen, Printable
 from starter.access import Principal, Role
 from starter.located import Document, FileProblem, FilesUnusable
@@ -90,8 +90,14 @@ class Tokens:
 
 def load_tokens(file: Path) -> Tokens:
     """The tokens in `file`; `FilesUnusable` with every problem, one of which may be its mode."""
-    document = Document(file)
-    problems = _mode_problems(file)
+    problems: list[FileProblem] = []
+
+    def read(file: Path) -> bytes:
+        content, about = read_given_file(file)
+        problems.extend(_mode_problems(file, about.st_mode))
+        return content
+
+    document = Document(file, read)
     try:
         content = _File.model_validate(document.content, extra="forbid")
     except ValidationError as error:
@@ -115,8 +121,7 @@ def load_tokens(file: Path) -> Tokens:
     )
 
 
-def _mode_problems(file: Path) -> list[FileProblem]:
-    mode = file.stat().st_mode
+def _mode_problems(file: Path, mode: int) -> list[FileProblem]:
     shown = f"mode {stat.S_IMODE(mode):04o}"
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         message = f"others may write it ({shown}) and so let themselves in: chmod 600{_IN_A_POD}"
@@ -140,8 +145,4 @@ def write_tokens(file: Path, tokens: Sequence[tuple[str, Principal]]) -> None:
             for token, principal in tokens
         ]
     }
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(write_yaml(content))
-    beside.replace(file)
+    write_private(file, write_yaml(content))

@@ -18,6 +18,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.edge import ActivityEdge
 from activities.registry import Clients, all_activities
+from clients.private_files import write_private
 from contracts.messages import TASK_QUEUE, undo_queue
 from worker.clients import open_clients
 from worker.connection import check_namespace, connect
@@ -152,7 +153,7 @@ def _ready_file() -> Iterator[None]:
     name = os.environ.get("MOORAGE_READY_FILE")
     file = Path(name) if name else None
     if file is not None:
-        file.write_text(f"{os.getpid()}\n")
+        write_private(file, f"{os.getpid()}\n")
     try:
         yield
     finally:

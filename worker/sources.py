@@ -18,6 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from clients.private_files import read_given
 from worker.service_links import service_links
 
 PREFIX = "MOORAGE_"
@@ -123,7 +124,7 @@ def _read_file(environ: Mapping[str, str], problems: list[str]) -> Values:
     if not path:
         return {}
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(read_given(Path(path)).decode())
     except OSError as error:
         problems.append(f"MOORAGE_CONFIG: cannot read {path}: {error.strerror}")
     except ValueError as error:
@@ -202,9 +203,8 @@ def reader_of(secret: SecretStr) -> Callable[[], str] | None:
 
 
 def _read_secret(path: Path) -> str:
-    with path.open("rb") as file:
-        # Editors on Windows write a byte order mark.
-        return file.read(_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
+    # Editors on Windows write a byte order mark.
+    return read_given(path, longest=_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
 
 
 def _secret_at(model: type[BaseModel], path: Path_) -> FieldInfo | None:

@@ -21,6 +21,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from clients.kubernetes.kubeconfig import Target, Unusable, decoded, read_target
 from clients.kubernetes.plugin import credentials_of
+from clients.private_files import read_given
 
 #: Where a pod finds the credentials of its service account.
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -196,7 +197,7 @@ def _token_in_file(user: dict[str, Any]) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        token = Path(file).read_text(encoding="utf-8").strip()
+        token = read_given(Path(file)).decode().strip()
         why = "it is empty"
     except (OSError, UnicodeDecodeError) as error:
         token = ""

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from clients.documents import read_yaml
+from clients.private_files import read_given
 
 #: Versions of plugins' answers that kubectl still takes. The first one must name its interactiveMode.
 EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
@@ -97,7 +98,7 @@ def decoded(data: object) -> bytes | None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = read_given(path.expanduser()).decode()
     except FileNotFoundError:
         raise Unusable(f"there is no kubeconfig {path}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -3,12 +3,12 @@
 import json
 import os
 import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clients.private_files import read_private
 from starter.cli.failing import CliError, Code
 
 #: What `moorage up` writes into its folder while it runs.
@@ -17,7 +17,7 @@ ENVIRONMENT_FILE = "environment"
 #: Below the user's state folder: what `moorage up` writes, so that it is found from any folder.
 POINTER_FILE = "moorage/running-stack.json"
 DEFAULT_STATE = ".moorage"
-#: Far more than such a file has, in characters.
+#: Far more than such a file has, in bytes.
 _LONGEST = 10_000
 
 _HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a stack of your own: moorage up"
@@ -144,9 +144,6 @@ def _stack_folders(environ: Mapping[str, str]) -> Iterator[Path]:
 def _private_text(file: Path) -> str | None:
     """What is in a file that is this user's alone; None for any other, and for none."""
     try:
-        with file.open(encoding="utf-8") as opened:
-            about = os.fstat(opened.fileno())
-            is_ours = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-            return opened.read(_LONGEST) if is_ours else None
+        return read_private(file, longest=_LONGEST)
     except (OSError, ValueError):
         return None

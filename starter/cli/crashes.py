@@ -7,6 +7,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
+from clients.private_files import private_folder, write_private
 from starter.cli.failing import CliError, Code
 
 #: As many reports are kept: the newest ones.
@@ -37,13 +38,11 @@ def state_folder() -> Path:
 
 def _write(error: BaseException) -> Path:
     folder = state_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     file = folder / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    # Neither through a link that somebody has put there, nor into a file that is open to others.
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
-        out.write(f"{' '.join(sys.argv[:2])}\nPython {platform.python_version()}, {platform.platform()}\n\n")
-        out.writelines(traceback.format_exception(error))
+    head = f"{' '.join(sys.argv[:2])}\nPython {platform.python_version()}, {platform.platform()}\n\n"
+    text = "".join([head, *traceback.format_exception(error)])
+    write_private(file, text.encode(errors="backslashreplace"))
     for old in sorted(folder.glob("crash-*.log"))[:-KEPT]:
         old.unlink(missing_ok=True)
     return file

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from clients import private_files
 from starter.cli.failing import CliError, Code
 from starter.cli.kubeconfig_text import SECTIONS, Config, Unusable, changed
 
@@ -51,22 +52,10 @@ class Forgotten:
 
 def write_private(path: Path, text: str | bytes) -> None:
     """Write the file whole or not at all, readable by its owner only; a link stays, its target changes."""
-    content = text.encode() if isinstance(text, str) else text
     path = _real(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Never through a file that is there already: it could be a link, or open in somebody's hands.
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        private_files.write_private(path, text)
     except OSError as error:
         raise CliError(Code.FAILED, f"{path} cannot be written: {error.strerror}") from None
 

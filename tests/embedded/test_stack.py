@@ -225,7 +225,7 @@ def free_ports() -> tuple[int, int]:
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     """Ensures that a file where the folder is to be is told in a sentence."""
     (tmp_path / "file").touch()
-    with pytest.raises(StackError, match="cannot be used: File exists"):
+    with pytest.raises(StackError, match="cannot be used: Not a directory"):
         StackFolder(tmp_path / "file").open(fresh=False)
 
 

@@ -1,10 +1,12 @@
 """Tokens: who they let in, and what a file of them must be like."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
+from clients import private_files
 from starter.access import Principal, Role
 from starter.located import FilesUnusable
 from starter.tokens import load_tokens, new_token, read_email, write_tokens
@@ -95,6 +97,30 @@ def test_the_mode_of_the_file(tmp_path: Path, mode: int, expected: str | None) -
         return
     with pytest.raises(FilesUnusable, match=expected):
         load_tokens(file)
+
+
+def test_a_file_that_is_not_its_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that another user's file lets nobody in, and that a FIFO holds nobody."""
+    file = file_with(tmp_path, GOOD)
+    monkeypatch.setattr(private_files, "_owner", lambda _: 0)
+    assert load_tokens(file).who("a token")
+    monkeypatch.setattr(private_files, "_owner", lambda _: 987654)
+    with pytest.raises(FilesUnusable, match=r"cannot be read: it belongs to another user \(uid 987654\)"):
+        load_tokens(file)
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    monkeypatch.undo()
+    with pytest.raises(FilesUnusable):
+        load_tokens(file)
+
+
+def test_a_mounted_file(tmp_path: Path) -> None:
+    """Ensures that a Secret as Kubernetes mounts it is read, behind two links."""
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..data").symlink_to("..2026")
+    file_with(tmp_path / "..2026", GOOD, 0o440)
+    (tmp_path / "mounted.yaml").symlink_to("..data/tokens.yaml")
+    assert load_tokens(tmp_path / "mounted.yaml").who("a token") == ADA
 
 
 @pytest.mark.parametrize(

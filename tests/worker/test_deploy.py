@@ -1,6 +1,7 @@
 """What is shipped for deploying says what the code says: settings, search attributes, the server's limits."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -39,7 +40,12 @@ def prepared(tmp_path: Path) -> tuple[Path, str]:
     again = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     assert "made .env" in first
     assert "made" not in again
-    return tmp_path / "deploy" / "secrets", first
+    secrets = tmp_path / "deploy" / "secrets"
+    if os.getuid() == 0:
+        # Prepared by root they belong to the user of the containers, whose part this process takes.
+        for path in (secrets, *secrets.iterdir()):
+            os.chown(path, 0, 0)
+    return secrets, first
 
 
 def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
@@ -79,6 +85,28 @@ def test_server_is_as_fast_as_the_embedded_one() -> None:
     queues = ("transfer", "timer", "visibility")
     limits = {f"history.{queue}ProcessorMaxPollRPS": QUEUE_TASKS_PER_SECOND for queue in queues}
     assert values == limits | {"history.timerProcessorMaxTimeShift": TIMER_SHIFT}
+
+
+def test_prepare_writes_through_no_link(tmp_path: Path) -> None:
+    """Ensures that what somebody prepared in place of the folder or of a file is not written to."""
+    deploy, other = tmp_path / "deploy", tmp_path / "other"
+    deploy.mkdir()
+    other.mkdir()
+    shutil.copy(CHECKOUT / "deploy" / "prepare.py", deploy)
+    script = [sys.executable, str(deploy / "prepare.py")]
+    (deploy / "secrets").symlink_to(other)
+    ended = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "a link to one: remove it" in ended.stderr) == (1, True)
+    (deploy / "secrets").unlink()
+    (deploy / "secrets").mkdir()
+    (deploy / "secrets").chmod(0o777)
+    ended = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "others may write in " in ended.stderr) == (1, True)
+    (deploy / "secrets").chmod(0o755)
+    (deploy / "secrets" / "web-ui-sign-in").symlink_to(other / "there")
+    ended = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert "kept deploy/secrets/web-ui-sign-in" in ended.stdout
+    assert not list(other.iterdir())
 
 
 def test_help_of_prepare_writes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from clients.rafay.wire import Wire
 from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
 from worker.settings import load_settings
-from worker.sources import SecretOfFile, reader_of
+from worker.sources import SecretOfFile, SettingsError, reader_of
 
 TIMEOUT = timedelta(seconds=5)
 
@@ -110,6 +110,22 @@ def test_neither_key_is_quoted() -> None:
     wire._renewed()
     text = wire._explain(Answer(403, {}, b'{"message": "first-secret, second-secret"}'))
     assert "secret" not in text.replace("…", "")
+
+
+def test_files_that_everybody_may_write_give_no_settings(tmp_path: Path) -> None:
+    """Ensures that neither a secret nor the file of settings is taken from what others may have written."""
+    for name in ("secret", "moorage.toml"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o606)
+    environ = {
+        "MOORAGE_CONFIG": str(tmp_path / "moorage.toml"),
+        "MOORAGE_CONTROL_PLANE__API_KEY_FILE": str(tmp_path / "secret"),
+    }
+    with pytest.raises(SettingsError) as refused:
+        load_settings(environ)
+    for name in environ:
+        assert f"{name}: cannot read" in str(refused.value)
+    assert str(refused.value).count("everybody may write it (mode 0606): chmod o-w") == 2
 
 
 def test_a_secret_of_the_settings_knows_its_file(tmp_path: Path) -> None:

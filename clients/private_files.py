@@ -1,0 +1,161 @@
+"""Files and folders of this user alone, and files that the user was given, such as a mounted Secret.
+
+What Moorage writes itself is never followed through a link, never shared and never another user's. What it is
+given may be a link, belong to root and be readable by a group, as Kubernetes mounts Secrets and ConfigMaps;
+but nobody who could not be root or this user may have written it.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+#: How much of a name the file beside it keeps: with what is added, it stays a name of up to 255 bytes.
+_KEPT_OF_NAME = 50
+#: Not through a link, and without waiting for the other end of a FIFO.
+_CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SHARED = stat.S_IRWXG | stat.S_IRWXO
+
+
+def private_folder(path: Path) -> None:
+    """Make the folder, or take one that is there, so that only its owner can enter it.
+
+    Raises OSError for a link, for another user's, and for one in which others may have put something.
+    """
+    with suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=PRIVATE_FOLDER)
+    if path.is_symlink():
+        raise _refused("it is a link: name the folder that it leads to")
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CAREFUL)
+    try:
+        about = os.fstat(descriptor)
+        mode = stat.S_IMODE(about.st_mode)
+        if _owner(about) != os.geteuid():
+            raise _refused(_belongs(about))
+        if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and os.listdir(descriptor)):
+            raise _refused(f"others may write in it (mode {mode:04o}): look what is in it, then chmod 700")
+        if mode & _SHARED:
+            os.fchmod(descriptor, PRIVATE_FOLDER)
+    finally:
+        os.close(descriptor)
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all. A link at its place is replaced.
+
+    Raises OSError.
+    """
+    beside = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, PRIVATE_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content.encode() if isinstance(content, str) else content)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def open_private(path: Path, flags: int) -> int:
+    """A descriptor of a file that is this user's alone, made if `flags` say so.
+
+    Raises OSError for a link, a second name of another file, what is no file, and another user's.
+    """
+    try:
+        descriptor = os.open(path, flags | _CAREFUL, PRIVATE_FILE)
+    except OSError as error:
+        raise (_refused("it is a link") if error.errno == errno.ELOOP else error) from None
+    try:
+        if problem := _not_ours(os.fstat(descriptor)):
+            raise _refused(problem)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_private(path: Path, *, longest: int = -1) -> str:
+    """The text of a file that Moorage wrote and nobody else can read; at most `longest` bytes of it.
+
+    Raises OSError, also for a file that others may read or write, and UnicodeDecodeError.
+    """
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & _SHARED:
+            raise _refused(f"others may read or write it (mode {mode:04o}): chmod 600")
+        return file.read(longest).decode()
+
+
+def intruders(path: Path) -> Iterator[str]:
+    """What at this path, and below it, Moorage did not put there: a sentence for each."""
+    try:
+        about = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(about.st_mode):
+        if _owner(about) != os.geteuid():
+            yield f"{path}: {_belongs(about)}"
+            return
+        for inner in sorted(path.iterdir()):
+            yield from intruders(inner)
+    elif problem := _not_ours(about):
+        yield f"{path}: {problem}"
+
+
+def read_given(path: Path, *, longest: int = -1) -> bytes:
+    """The content of a file that this user was given; at most `longest` bytes of it.
+
+    It may be a link and a pipe (`<(…)` of a shell). Raises OSError, also for a file that others wrote or may
+    write.
+    """
+    return read_given_file(path, longest=longest)[0]
+
+
+def read_given_file(path: Path, *, longest: int = -1) -> tuple[bytes, os.stat_result]:
+    """As `read_given`, with what the system says about the very file that was read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        mode = stat.S_IMODE(about.st_mode)
+        if stat.S_ISDIR(about.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISFIFO(about.st_mode)):
+            raise _refused("it is no file")
+        if _owner(about) not in (0, os.geteuid()):
+            raise _refused(f"{_belongs(about)}, not to root or to the user who reads it: chown it")
+        if mode & stat.S_IWOTH:
+            raise _refused(f"everybody may write it (mode {mode:04o}): chmod o-w")
+        os.set_blocking(descriptor, True)
+        return file.read(longest), about
+
+
+def _not_ours(about: os.stat_result) -> str:
+    if stat.S_ISLNK(about.st_mode):
+        return "it is a link"
+    if not stat.S_ISREG(about.st_mode):
+        return "it is no file"
+    if _owner(about) != os.geteuid():
+        return _belongs(about)
+    if about.st_nlink > 1:
+        return "it has a second name elsewhere (a hard link)"
+    return ""
+
+
+def _belongs(about: os.stat_result) -> str:
+    return f"it belongs to another user (uid {_owner(about)})"
+
+
+def _owner(about: os.stat_result) -> int:
+    return about.st_uid
+
+
+def _refused(why: str) -> OSError:
+    return OSError(errno.EPERM, why)

@@ -1,0 +1,118 @@
+"""The folder of a stack: what others prepared for it is not taken, and says so."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clients import private_files
+from embedded import stack_pointer
+from embedded.stack_folder import StackError, StackFolder
+
+SOMEBODY = 987654
+
+
+def refusal(path: Path, *, fresh: bool = False) -> str:
+    """Why the folder is not opened."""
+    with pytest.raises(StackError) as refused:
+        StackFolder(path).open(fresh=fresh)
+    return str(refused.value)
+
+
+def left(path: Path) -> Path:
+    """A folder as a stack leaves it."""
+    folder = StackFolder(path)
+    folder.open(fresh=True)
+    folder.write_tokens([{"email": "ada@example.com"}])
+    folder.close()
+    return path
+
+
+def modes(path: Path) -> dict[str, int]:
+    return {one.name: stat.S_IMODE(one.lstat().st_mode) for one in (path, *path.iterdir())}
+
+
+def test_what_a_stack_makes_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        state = left(tmp_path / "state")
+    finally:
+        os.umask(before)
+    files = dict.fromkeys((".gitignore", "lock", "state.json", "tokens.yaml"), 0o600)
+    assert modes(state) == {"state": 0o700, "logs": 0o700, **files}
+
+
+def test_a_folder_that_others_may_write(tmp_path: Path) -> None:
+    state = left(tmp_path / "state")
+    state.chmod(0o777)
+    assert f"the folder {state} cannot be used: others may write in it (mode 0777)" in refusal(state)
+
+
+def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    left(tmp_path / "elsewhere")
+    (tmp_path / "state").symlink_to("elsewhere")
+    assert "it is a link" in refusal(tmp_path / "state", fresh=True)
+
+
+def test_a_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = left(tmp_path / "state")
+    monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
+    assert f"belongs to another user (uid {SOMEBODY})" in refusal(state)
+
+
+PREPARED: dict[str, Callable[[Path, Path], object]] = {
+    "tokens.yaml": lambda path, other: path.symlink_to(other),
+    "state.json": lambda path, other: path.hardlink_to(other),
+    "temporal.sqlite-wal": lambda path, other: path.symlink_to(other),
+    "logs": lambda path, other: path.symlink_to(other.parent),
+    "host": lambda path, other: (path.mkdir(), (path / "ca.key").symlink_to(other)),
+    "people": lambda path, other: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_what_was_prepared_in_it(tmp_path: Path, name: str) -> None:
+    """Ensures that a link, a second name and a FIFO are named, not opened, and removed by --fresh."""
+    state, other = left(tmp_path / "state"), tmp_path / "other"
+    other.write_text("{}")
+    if name in {one.name for one in state.iterdir()}:
+        (state / name).rmdir() if name == "logs" else (state / name).unlink()
+    PREPARED[name](state / name, other)
+    assert f"{state / name}" in (said := refusal(state))
+    assert "remove it" in said
+    left(state)
+    assert (other.read_text(), sorted(one.name for one in tmp_path.iterdir())) == ("{}", ["other", "state"])
+    assert not (state / name).is_symlink()
+
+
+@pytest.mark.parametrize("prepare", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_that_leads_elsewhere(tmp_path: Path, prepare: Callable[[Path, Path], None]) -> None:
+    """Ensures that no file of others is locked and written as if it were the stack's lock."""
+    state, other = left(tmp_path / "state"), tmp_path / "other"
+    other.write_text("others'")
+    (state / "lock").unlink()
+    prepare(state / "lock", other)
+    assert "lock" in refusal(state, fresh=True)
+    assert other.read_text() == "others'"
+
+
+def test_the_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that it is written to no folder of another user, and not through a link."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder, file = tmp_path / "moorage", tmp_path / "moorage" / "running-stack.json"
+    folder.mkdir()
+    folder.chmod(0o777)
+    stack_pointer.point_at(tmp_path)
+    assert not file.exists()
+    folder.chmod(0o755)
+    file.symlink_to(tmp_path / "other")
+    stack_pointer.point_at(tmp_path)
+    assert (file.is_symlink(), (tmp_path / "other").exists(), modes(folder)["moorage"]) == (
+        False,
+        False,
+        0o700,
+    )
+    stack_pointer.forget(tmp_path)
+    assert not file.exists()
