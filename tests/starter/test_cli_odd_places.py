@@ -155,7 +155,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "moorage").write_text("in the way")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (step,) = crashes.crash(ValueError()).next_steps
-    assert "could not be written (File exists)" in step
+    assert "could not be written (Not a directory)" in step
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert crashes.state_folder() == tmp_path / ".local" / "state" / "moorage"
