@@ -26,7 +26,7 @@ from clients.kubernetes.networks import Networks
 from clients.kubernetes.rehearsing import Rehearsing
 from clients.kubernetes.releases import Releases
 from clients.kubernetes.remains import SECRET, SERVICE
-from clients.kubernetes.rights import missing
+from clients.kubernetes.rights import API_SERVER, CLUSTER_WIDE, DNS, missing
 from clients.kubernetes.times import time_of
 from clients.kubernetes.volumes import Volumes
 from clients.kubernetes.wayin import ACCESS_SERVICE, Exposure, HostOptions
@@ -107,8 +107,9 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         return f"volumes of class {found}" if found else "no default storage class"
 
     async def missing_rights(self) -> list[str]:
-        """The cluster-wide rights that our account lacks, in words."""
-        return await missing(self._api)
+        """The rights outside of environments' namespaces that our account lacks, in words."""
+        of_networks = (*DNS, *(() if self._options.api_server else API_SERVER))
+        return await missing(self._api, (*CLUSTER_WIDE, *of_networks))
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]

@@ -11,16 +11,18 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 @dataclass(frozen=True)
 class Right:
-    """One verb on one resource, in the whole cluster unless a `name` narrows it."""
+    """One verb on one resource, in the whole cluster unless a `name` or a `namespace` narrows it."""
 
     verb: str
     resource: str
     group: str = ""
     name: str = ""
+    namespace: str = ""
 
     def __str__(self) -> str:
         resource = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {resource}{f' {self.name}' if self.name else ''}"
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {resource}{f' {self.name}' if self.name else ''}{where}"
 
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -35,7 +37,17 @@ CLUSTER_WIDE = (
     *(Right(verb, "persistentvolumes") for verb in ("get", "list")),
 )
 
-
+_DISCOVERY = "discovery.k8s.io"
+#: By which network policies learn where the host's DNS is.
+DNS = (
+    Right("get", "services", name="kube-dns", namespace="kube-system"),
+    Right("list", "endpointslices", _DISCOVERY, namespace="kube-system"),
+)
+#: And where its API server is, unless the settings say so.
+API_SERVER = (
+    Right("get", "services", name="kubernetes", namespace="default"),
+    Right("list", "endpointslices", _DISCOVERY, namespace="default"),
+)
 #: Of the role `moorage-volumes`, which is for templates that have retained volumes deleted.
 VOLUMES = Right("patch", "persistentvolumes")
 
@@ -51,6 +63,8 @@ async def _has(api: Api, right: Right) -> bool:
     attributes = {"verb": right.verb, "resource": right.resource, "group": right.group}
     if right.name:
         attributes["name"] = right.name
+    if right.namespace:
+        attributes["namespace"] = right.namespace
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

@@ -55,7 +55,9 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
             "values": values,
         }
         for key, value in more.items():
-            if key == "values":
+            if key == "sync":
+                template["values"]["sync"] = value
+            elif key == "values":
                 template["values"]["controlPlane"].update(value)
             else:
                 template[key] = value
@@ -72,6 +74,8 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
     for name, what in (("volumes-kept", "keep"), ("volumes-deleted", "delete")):
         claim = {"persistence": {"volumeClaim": {"enabled": True, "storageClass": RETAINING}}}
         write(name, stateful=claim, retained_volumes=what)
+    write("no-right", sync={"toHost": {"podDisruptionBudgets": {"enabled": True}}})
+    write("no-class-of-its-own", sync={"toHost": {"priorityClasses": {"enabled": True}}})
     write("no-chart", version="9.9.9")
     write("no-version", kubernetes="v1.99.0")
     write("no-values", values={"distro": {"k8s": {"none-such": True}}})

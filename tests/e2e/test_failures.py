@@ -24,6 +24,8 @@ CAUSES = {
     "no-chart": ("9.9.9",),
     "no-values": ("controlPlane.distro.k8s", "none-such"),
     "no-version": ("1.99", "1.36"),
+    "no-right": ("poddisruptionbudgets.policy (sync.toHost.podDisruptionBudgets)", "deploy/rbac.yaml"),
+    "no-class-of-its-own": ("ClusterRole", "whole cluster (sync.toHost.priorityClasses)"),
 }
 
 

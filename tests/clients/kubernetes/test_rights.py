@@ -14,7 +14,7 @@ from clients.errors import Denied, Rejected
 from clients.helm import Helm
 from clients.kubernetes.access import Access
 from clients.kubernetes.host import OLDEST_MINOR, KubernetesHost
-from clients.kubernetes.rights import CLUSTER_WIDE, VOLUMES, Right
+from clients.kubernetes.rights import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Right
 from clients.kubernetes.wayin import HostOptions
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
@@ -37,11 +37,11 @@ async def host(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Kube
 
 
 def roles() -> dict[str, set[Right]]:
-    """The rights of each role of deploy/rbac.yaml."""
+    """The rights of each role of deploy/rbac.yaml; those of a Role are in its namespace."""
     documents = yaml.safe_load_all((CHECKOUT / "deploy" / "rbac.yaml").read_text())
     return {
         each["metadata"]["name"]: {
-            Right(verb, resource, group, name)
+            Right(verb, resource, group, name, each["metadata"].get("namespace", ""))
             for rule in each["rules"]
             for group in rule["apiGroups"]
             for resource in rule["resources"]
@@ -49,7 +49,7 @@ def roles() -> dict[str, set[Right]]:
             for name in rule.get("resourceNames", [""])
         }
         for each in documents
-        if each["kind"] == "ClusterRole"
+        if each["kind"] in ("ClusterRole", "Role")
     }
 
 
@@ -57,6 +57,8 @@ def test_what_is_asked_for_is_what_is_shipped() -> None:
     """Ensures that every right of deploy/rbac.yaml is asked for, and none that it does not give."""
     assert set(CLUSTER_WIDE) == roles()["moorage-worker"]
     assert {VOLUMES} == roles()["moorage-volumes"]
+    assert set(DNS) == roles()["moorage-dns"]
+    assert set(API_SERVER) == roles()["moorage-api-server"]
 
 
 def test_what_a_namespace_is_made_with_it_has_to_its_end() -> None:
