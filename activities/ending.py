@@ -1,11 +1,14 @@
 """How things in an environment's namespace end that do not want to: asked for, then by force."""
 
+from activities import progress
 from activities.hosts import is_own_namespace
 from clients.host import Host
 from contracts.environment import Environment
 
 #: Lines of a certificate about what was forced; a tenant may have left hundreds.
 MAX_FORCED = 20
+#: Lines that the next try begins with: enough to say that there were more.
+MAX_KEPT = MAX_FORCED + 1
 
 
 class Forced:
@@ -14,7 +17,8 @@ class Forced:
     def __init__(self, host: Host, environment: Environment) -> None:
         self._host = host
         self._environment = environment
-        self._lines: dict[str, None] = {}
+        # An earlier try may have been cut off after it had done something.
+        self._lines: dict[str, None] = dict.fromkeys(progress.kept().splitlines())
 
     async def look(self) -> tuple[str, ...]:
         """What is still there and has to end; nothing where the namespace is not ours."""
@@ -22,7 +26,9 @@ class Forced:
         if not is_own_namespace(await self._host.get_namespace(name), self._environment.mark):
             return ()
         ending = await self._host.end_by_force(name)
-        self._lines.update(dict.fromkeys(ending.forced))
+        if ending.forced:
+            self._lines.update(dict.fromkeys(ending.forced))
+            progress.keep("\n".join(list(self._lines)[:MAX_KEPT]))
         return ending.waiting_for
 
     @property

@@ -21,7 +21,7 @@ from clients.kubernetes.times import time_of
 #: How long what was deleted may take to end by itself: twice the time that Kubernetes gives a pod.
 FORCE_AFTER = timedelta(seconds=60)
 #: After so long a node is taken for one that does not end its pods any more.
-NODE_IS_GONE_AFTER = FORCE_AFTER + timedelta(seconds=20)
+NODE_IS_GONE_AFTER = FORCE_AFTER + timedelta(seconds=45)
 #: Calls at once: a tenant may have left hundreds of objects.
 AT_ONCE = 8
 #: Finalizers in these domains are of Kubernetes, its storage and its load balancers: they release something

@@ -199,6 +199,18 @@ async def test_pods_that_do_not_end_are_ended_by_force_and_it_is_told(
     assert await bench.inspect(StepName.VCLUSTER, environment) == ()
 
 
+async def test_what_an_earlier_try_ended_by_force_is_told_by_the_one_that_succeeds(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.KUBECONFIG)
+    bench.systems.be_stubborn(environment, "b")
+    earlier = "Pod a was killed: it wanted 86400 s to end"
+    running = bench.removing(StepName.VCLUSTER, environment, attempt=2, kept=earlier)
+    removed = await running.result()
+    assert removed.forced == (earlier, "Pod b was killed: it wanted 86400 s to end")
+    assert running.beats[-1].kept.splitlines() == list(removed.forced)
+
+
 async def test_what_a_release_did_not_leave_is_ended_before_its_namespace_is_deleted(
     bench: Bench, environment: Environment
 ) -> None:
