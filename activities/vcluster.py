@@ -39,6 +39,8 @@ from contracts.environment import Environment, Receipt, System
 #: How long a pending release may be the work of a Helm that still runs, in a worker that was taken for dead:
 #: an install without waiting takes a second or two. After that nobody works on it.
 PENDING_GRACE = timedelta(seconds=10)
+#: How long the vCluster itself may take to stop; its pods have ten seconds.
+STOP_PATIENCE = timedelta(seconds=45)
 #: Things named in one sentence as left of a release.
 MAX_NAMED = 5
 
@@ -200,6 +202,10 @@ async def _take_down(
     NotYet names what stays.
     """
     name, forced = environment.derived_name, Forced(host, environment)
+    # First of all: a node gives a pod the time that its first deletion gave it, and would take none back.
+    # So its tenants' pods are deleted by us, when nobody makes or deletes any more, and not with the release.
+    await progress.until(lambda: host.stop_release(name, name), limit=STOP_PATIENCE)
+    await forced.look()
     if installed:
         with contextlib.suppress(client.NotFound):
             await host.uninstall_release(name, name)

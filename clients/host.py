@@ -339,6 +339,13 @@ class Host(Protocol):
         """
         ...
 
+    async def stop_release(self, namespace: str, name: str) -> str:
+        """Have the vCluster make nothing any more, and say what still runs of it; "" once nothing does.
+
+        To be called again. Without it, what it deletes takes as long to end as its tenants have asked for.
+        """
+        ...
+
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall it, in any status; what it ran may end a little later, and its volumes stay."""
         ...
@@ -382,8 +389,9 @@ class Host(Protocol):
     async def end_by_force(self, namespace: str) -> Ending:
         """Take a look at a namespace of ours in which everything has to end, and see to it that it does.
 
-        What a vCluster has made there, pods, and what has finalizers are deleted. What has been ending for a
-        minute is ended: pods are killed, and finalizers removed that are not of the host's own controllers.
+        What a vCluster has made there, pods, and what has finalizers are deleted; no pod has more than half a
+        minute. What has been ending for a minute is ended: pods are killed, and finalizers removed that are
+        not of the host's own controllers.
         To be called again until nothing is waited for. Nothing if there is no namespace.
         """
         ...

@@ -180,6 +180,10 @@ class SimulatedHost:
             "POST", _path(namespace, "releases", name), f"install release {name}", body=body
         )
 
+    async def stop_release(self, namespace: str, name: str) -> str:  # noqa: ARG002
+        """Nothing runs here that could make something."""
+        return ""
+
     async def uninstall_release(self, namespace: str, name: str) -> None:
         await self._http.call("DELETE", _path(namespace, "releases", name), f"uninstall release {name}")
 

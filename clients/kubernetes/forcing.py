@@ -1,8 +1,10 @@
-"""The end by force of what has been ending for long in a namespace of ours.
+"""The end of all in a namespace of ours, by force of what does not end.
 
-Tenants can have their pods ask for a day to end in. They have a minute; then they are killed. A pod is not
-just deleted from the API server without grace: its node would go on running it, out of sight, for as long as
-it has asked for. It is given one second instead, and is deleted so only if its node does not end it then.
+Tenants can have their pods ask for a day to end in. What counts is the first deletion: kubelets stop a
+container with the time that it gave, and take no notice of a shorter one that comes later
+(https://github.com/kubernetes/kubernetes/issues/113606). So pods are deleted here before anybody else does,
+with half a minute. One that was deleted before by its tenant has a minute. Then it is told to end at once, and
+if its node does not end it even then, it is deleted from the API server: there it may run on for a while.
 """
 
 import asyncio
@@ -20,6 +22,8 @@ from clients.kubernetes.times import time_of
 
 #: How long what was deleted may take to end by itself: twice the time that Kubernetes gives a pod.
 FORCE_AFTER = timedelta(seconds=60)
+#: What a pod is given to end in, as Kubernetes gives by itself, however much it asks for.
+POD_GRACE = 30
 #: After so long a node is taken for one that does not end its pods any more.
 NODE_IS_GONE_AFTER = FORCE_AFTER + timedelta(seconds=45)
 #: Calls at once: a tenant may have left hundreds of objects.
@@ -64,7 +68,7 @@ class Forcing:
             step
             for kind, found in zip(IN_A_NAMESPACE, lists, strict=True)
             for each in found
-            if (step := next_step(kind, each["metadata"], now)) is not None
+            if (step := next_step(kind, each["metadata"], now, _wanted(each))) is not None
         ]
         forced: list[str] = []
         for start in range(0, len(steps), AT_ONCE):
@@ -78,7 +82,8 @@ class Forcing:
     async def _list_or_nothing(self, kind: Kind, namespace: str, operation: str) -> list[Object]:
         # Rights in the namespace go with it, and kinds are not there on every host.
         with contextlib.suppress(Denied, NotFound, NotYet):
-            return list(await self._api.list(kind.path(namespace), operation, metadata_only=True))
+            # Of pods all: what they ask for is in their spec.
+            return list(await self._api.list(kind.path(namespace), operation, metadata_only=kind is not POD))
         return []
 
     async def _take(self, step: Step, namespace: str) -> bool:
@@ -95,14 +100,22 @@ class Forcing:
         return True
 
 
-def next_step(kind: Kind, metadata: Object, now: datetime) -> Step | None:
-    """What is to be done with an object so that it ends; None for one that holds nothing up."""
+def next_step(kind: Kind, metadata: Object, now: datetime, wanted: int = 0) -> Step | None:
+    """What is to be done with an object so that it ends; None for one that holds nothing up.
+
+    `wanted` is how many seconds a pod asks for.
+    """
     name = str(metadata["name"])
     tenants = [each for each in metadata.get("finalizers") or [] if not is_of_the_host(each)]
     if kind is not POD and not tenants and SYNCED_BY not in (metadata.get("labels") or {}):
         return None
     held = tuple(metadata.get("finalizers") or ())
     deleted_at = time_of(metadata.get("deletionTimestamp"))
+    if deleted_at is None and kind is POD:
+        told = (
+            f"Pod {name} was given {POD_GRACE} s to end: it wanted {wanted} s" if wanted > POD_GRACE else ""
+        )
+        return Step(kind, name, "DELETE", _delete(metadata, grace=min(wanted, POD_GRACE)), told, held)
     if deleted_at is None:
         return Step(kind, name, "DELETE", _delete(metadata), finalizers=held)
     grace = int(metadata.get("deletionGracePeriodSeconds") or 0)
@@ -110,7 +123,7 @@ def next_step(kind: Kind, metadata: Object, now: datetime) -> Step | None:
     if age < FORCE_AFTER:
         return Step(kind, name, finalizers=held)
     if kind is POD and grace > 1:
-        words = f"Pod {name} was killed: it wanted {grace} s to end"
+        words = f"Pod {name} was told to end at once: it had {grace} s"
         return Step(kind, name, "DELETE", _delete(metadata, grace=1), words, held)
     if tenants:
         kept = [each for each in metadata["finalizers"] if each not in tenants]
@@ -118,7 +131,7 @@ def next_step(kind: Kind, metadata: Object, now: datetime) -> Step | None:
         words = f"{kind.name} {name} was released from {', '.join(tenants)}"
         return Step(kind, name, "PATCH", {"metadata": {**change, "finalizers": kept}}, words, held)
     if kind is POD and age >= NODE_IS_GONE_AFTER:
-        words = f"Pod {name} was deleted though its node did not end it"
+        words = f"Pod {name} was deleted though its node had not ended it: there it may run on for a while"
         return Step(kind, name, "DELETE", _delete(metadata, grace=0), words, held)
     return Step(kind, name, finalizers=held)
 
@@ -127,6 +140,12 @@ def is_of_the_host(finalizer: str) -> bool:
     """Whether a controller of the host removes it, once it has released what it stands for."""
     domain, has_domain, _ = finalizer.partition("/")
     return not has_domain or f".{domain}".endswith(_OF_THE_HOST)
+
+
+def _wanted(thing: Object) -> int:
+    """How many seconds a pod asks for, or Kubernetes gives it."""
+    wanted = (thing.get("spec") or {}).get("terminationGracePeriodSeconds")
+    return POD_GRACE if wanted is None else int(wanted)
 
 
 def _delete(metadata: Object, *, grace: int | None = None) -> Object:

@@ -68,6 +68,7 @@ FORBIDDEN: Mapping[str, tuple[str, Object]] = {
         "pods",
         _pod(container={"livenessProbe": {"httpGet": {"host": "192.0.2.7", "port": 80}}}),
     ),
+    "pods that have a day to end": ("pods", _pod(terminationGracePeriodSeconds=86400)),
     "pods that are critical to the host": ("pods", _pod(priorityClassName="system-node-critical")),
     "endpoints at addresses of nodes": ("endpointslices", _slice()),
     "claims that name a volume": ("persistentvolumeclaims", _claim()),

@@ -15,7 +15,7 @@ from clients.errors import Denied, NotFound, NotYet, Rejected
 from clients.helm import Helm
 from clients.host import Chart, Release, ReleaseStatus, Startup
 from clients.kubernetes import remains
-from clients.kubernetes.api import Api
+from clients.kubernetes.api import MERGE, Api
 from clients.kubernetes.needs import lacking
 from clients.kubernetes.remains import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
 from clients.kubernetes.startup import Seen, startup_of
@@ -90,6 +90,22 @@ class Releases:
         except Denied as error:
             await self._api.require_started(error.operation)
             raise
+
+    async def stop_release(self, namespace: str, name: str) -> str:
+        operation = f"stop release {name}"
+        selector = f"app=vcluster,release={name}"
+        try:
+            for kind in (STATEFUL_SET, DEPLOYMENT):
+                for each in await self._list(kind, namespace, operation, labels=selector):
+                    if (each.get("spec") or {}).get("replicas") != 0:
+                        path = kind.path(namespace, str(each["metadata"]["name"]))
+                        body = {"spec": {"replicas": 0}}
+                        await self._api.call("PATCH", path, operation, body=body, content=MERGE)
+            pods = await self._list(POD, namespace, operation, labels=selector, metadata_only=True)
+        except (Denied, NotFound, Rejected):
+            return ""  # gone, or its namespace is going: there is nothing left to stop
+        names = [str(each["metadata"]["name"]) for each in pods]
+        return f"Pod {', '.join(names)} to end" if names else ""
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
         try:

@@ -158,6 +158,8 @@ CASES = (
             ]
         ),
     ),
+    Case("a pod with ten minutes to end", "", pod(terminationGracePeriodSeconds=600)),
+    Case("a pod with a day to end", "at most 600 seconds", pod(terminationGracePeriodSeconds=86400)),
     Case("a critical pod", _CRITICAL, pod(priorityClassName="system-node-critical")),
     Case("a further network", _CHOOSE, pod(annotations={"k8s.v1.cni.cncf.io/networks": "storage"})),
     Case("an identity of the cloud", _CHOOSE, pod(annotations={"iam.amazonaws.com/role": "admin"})),

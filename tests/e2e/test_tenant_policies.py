@@ -79,6 +79,9 @@ def test_the_hosts_own_controllers_note_on_pods_what_is_theirs(
     note = ("annotate", "pod", "tried", "-n", marked, "--dry-run=server")
     network = "k8s.v1.cni.cncf.io/network-status=x"
     assert cluster.attempt(*note, network).returncode == 0
+    longer = ("delete", "pod", "tried", "-n", marked, "--dry-run=server", "--wait=false", "--grace-period")
+    assert "at most 600 seconds" in cluster.attempt(*longer, "86400").stderr
+    assert cluster.attempt(*longer, "600").returncode == 0
     tenant = (f"--as=system:serviceaccount:{marked}:vc-x", f"--as-group=system:serviceaccounts:{marked}")
     groups = ("--as-group=system:masters",)
     refused = cluster.attempt(*note, network, *tenant, *groups)

@@ -46,7 +46,7 @@ SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_IS_GONE_AFTER
         (CLAIM, thing("kubernetes.io/pvc-protection"), None, None),
         (SERVICE, thing("service.kubernetes.io/load-balancer-cleanup"), None, None),
         # What would hold it is told to end, in its own time.
-        (POD, thing(), "DELETE", {}),
+        (POD, thing(), "DELETE", {"gracePeriodSeconds": 30}),
         (CONFIG_MAP, thing("example.com/held"), "DELETE", {}),
         (CONFIG_MAP, thing(labels=SYNCED), "DELETE", {}),
         (CLAIM, thing("kubernetes.io/pvc-protection", labels=SYNCED), "DELETE", {}),
@@ -54,7 +54,7 @@ SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_IS_GONE_AFTER
         (POD, thing(ending=SOON, grace=30), "", None),
         (POD, thing(ending=SOON, grace=DAY), "", None),
         (CONFIG_MAP, thing("example.com/held", ending=SOON), "", None),
-        # Then the node is told to kill it: it goes on running if only the API server forgets it.
+        # Then the node is told to kill it, before the API server forgets it.
         (POD, thing(ending=LATE, grace=DAY), "DELETE", {"gracePeriodSeconds": 1}),
         (POD, thing(ending=LATE, grace=61), "DELETE", {"gracePeriodSeconds": 1}),
         (POD, thing(ending=LATE, grace=1), "", None),
@@ -75,7 +75,7 @@ SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_IS_GONE_AFTER
 )
 def test_what_is_done_next(kind: Kind, metadata: dict[str, Any], method: str | None, body: Any) -> None:
     """Ensures that each has its time, and is then ended by the least force that ends it."""
-    step = next_step(kind, metadata, NOW)
+    step = next_step(kind, metadata, NOW, DAY)
     if method is None:
         assert step is None
         return
@@ -113,7 +113,12 @@ def test_whose_a_finalizer_is(finalizer: str, of_the_host: bool) -> None:
 async def test_a_namespace_is_emptied(tmp_path: Path, server: tuple[Server, int]) -> None:
     """Ensures that what is killed is told in words, and what is refused or gone is looked at again."""
     items = {
-        "pods": [{"metadata": thing(ending=LATE, grace=DAY)}],
+        "pods": [
+            {"metadata": thing(ending=LATE, grace=DAY)},
+            {"metadata": {**thing(), "name": "long"}, "spec": {"terminationGracePeriodSeconds": DAY}},
+            {"metadata": {**thing(), "name": "short"}, "spec": {"terminationGracePeriodSeconds": 5}},
+            {"metadata": {**thing(), "name": "usual"}},
+        ],
         "configmaps": [{"metadata": {**thing("example.com/held", ending=LATE), "name": "y"}}],
         "secrets": [{"metadata": {**thing("example.com/held", ending=LATE), "name": "gone"}}],
         "services": [{"metadata": thing()}],
@@ -139,16 +144,49 @@ async def test_a_namespace_is_emptied(tmp_path: Path, server: tuple[Server, int]
     await host.close()
     assert set(ending.waiting_for) == {
         "Pod x",
+        "Pod long",
+        "Pod short",
+        "Pod usual",
         "ConfigMap y with finalizer example.com/held",
         "Secret gone with finalizer example.com/held",
     }
     assert set(ending.forced) == {
-        "Pod x was killed: it wanted 86400 s to end",
+        "Pod x was told to end at once: it had 86400 s",
+        "Pod long was given 30 s to end: it wanted 86400 s",
         "ConfigMap y was released from example.com/held",
     }
     changes = [(each.method, each.path) for each in server[0].asked if each.method != "GET"]
     assert ("DELETE", "/api/v1/namespaces/mrg-a/pods/x") in changes
     assert ("PATCH", "/api/v1/namespaces/mrg-a/configmaps/y") in changes
     assert not [each for each in changes if "/services" in each[1]]
-    [killed] = [each for each in server[0].asked if each.method == "DELETE"]
-    assert json.loads(killed._read_bytes or b"")["gracePeriodSeconds"] == 1
+    graces = {
+        each.path.rpartition("/")[2]: json.loads(each._read_bytes or b"")["gracePeriodSeconds"]
+        for each in server[0].asked
+        if each.method == "DELETE"
+    }
+    assert graces == {"x": 1, "long": 30, "short": 5, "usual": 30}
+
+
+async def test_a_vcluster_is_stopped_before_it_is_removed(tmp_path: Path, server: tuple[Server, int]) -> None:
+    """Ensures that its set is scaled to zero once, and that its pods are waited for."""
+    sets = [{"metadata": {"name": "mrg-a"}, "spec": {"replicas": 1}}]
+    pods = [{"metadata": {"name": "mrg-a-0"}}]
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "PATCH":
+            sets[0]["spec"] = json.loads(request._read_bytes or b"")["spec"]
+        found = {"statefulsets": sets, "pods": pods}.get(request.path.rpartition("/")[2], [])
+        return web.json_response({"items": found})
+
+    server[0].answer = answer
+    host = a_host(tmp_path, server, HostOptions())
+    assert await host.stop_release("mrg-a", "mrg-a") == "Pod mrg-a-0 to end"
+    assert sets[0]["spec"] == {"replicas": 0}
+    pods.clear()
+    assert await host.stop_release("mrg-a", "mrg-a") == ""
+    changes = [each for each in server[0].asked if each.method == "PATCH"]
+    assert [each.query["labelSelector"] for each in server[0].asked if each.method == "GET"][:1] == [
+        "app=vcluster,release=mrg-a"
+    ]
+    await host.close()
+    assert len(changes) == 1

@@ -202,5 +202,5 @@ def test_each_sentence_of_the_policies_is_rehearsed() -> None:
         and each["metadata"]["name"].startswith("moorage-tenant-")
         for rule in each["spec"]["validations"]
     ]
-    # Not of it: what the worker's account may do, annotations, and the form of slices of names.
-    assert len(sentences) == len(FORBIDDEN) + 6
+    # Not of it: what the worker's account may do, annotations, the form of slices of names, and deletions.
+    assert len(sentences) == len(FORBIDDEN) + 7
