@@ -3,8 +3,8 @@
 Tenants can have their pods ask for a day to end in. What counts is the first deletion: kubelets stop a
 container with the time that it gave, and take no notice of a shorter one that comes later
 (https://github.com/kubernetes/kubernetes/issues/113606). So pods are deleted here before anybody else does,
-with half a minute. One that was deleted before by its tenant has a minute. Then it is told to end at once, and
-if its node does not end it even then, it is deleted from the API server: there it may run on for a while.
+with half a minute. One that was deleted before by its tenant has a minute. Then it is told to end at once,
+and if its node does not end it even then, it is deleted from the API server: it may run on for a while.
 """
 
 import asyncio
