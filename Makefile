@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down e2e bench-host test quick chaos lint check bench venv lock outdated wheels clean
+.PHONY: help demo cluster cluster-down e2e bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,8 +40,8 @@ test: $(VENV)/.dev  ## All tests that need nothing but this machine
 quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chaos" $(ARGS)
 
-chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write what held to docs/guarantees.md
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/guarantees.md tests/chaos tests/environment $(ARGS)
+chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/environment $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
 	@$(PYTHON) tests/cluster up
@@ -63,7 +63,15 @@ lint: $(VENV)/.dev  ## Style, types, who may import whom, docker-compose.yml and
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 
-check: lint test  ## Both
+docs: $(VENV)/.dev  ## Build the documentation site into build/site, strictly and without a network
+	$(BIN)/python -m tools.reference --check
+	@# Material for MkDocs prints a notice about another project at each build.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: $(VENV)/.dev  ## Rewrite the generated parts of docs/reference (settings, commands, problem types)
+	@$(BIN)/python -m tools.reference
+
+check: lint docs test  ## All three
 
 bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for choices)
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -81,4 +89,4 @@ wheels: $(VENV)/.dev  ## Download the wheels of every locked package for every P
 	@$(BIN)/python -m tools.wheels $(ARGS)
 
 clean:  ## Remove what make has made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

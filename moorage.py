@@ -181,7 +181,9 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
     from worker.telemetry import telemetry_runtime
 
     if settings.api.tokens_file is None:
-        raise SettingsError(["MOORAGE_API__TOKENS_FILE: the API needs it; see docs/access.md"])
+        raise SettingsError(
+            ["MOORAGE_API__TOKENS_FILE: the API needs it; see docs/how-to/access-and-tokens.md"]
+        )
     async with open_clients(settings) as clients:
         converter = data_converter(settings.encryption.keyring)
         client = await connect(converter, runtime=telemetry_runtime(None))
@@ -333,7 +335,9 @@ def _settings(load: "Callable[[], _Settings]") -> "_Settings":
             Code.BAD_INPUT,
             "the settings cannot be used",
             lines=error.problems,
-            next_steps=["set them as MOORAGE_* variables or in the file of MOORAGE_CONFIG; README has all"],
+            next_steps=[
+                "set them in MOORAGE_* or the file of MOORAGE_CONFIG; see docs/reference/settings.md"
+            ],
         ) from None
     configure_logging(settings.log)
     return settings

@@ -1,4 +1,4 @@
-"""Who may do what with whose environment: one pure table. docs/access.md shows it to people."""
+"""Who may do what with whose environment: one pure table. docs/reference/access.md shows it to people."""
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The table of all settings for the README, made from the models so that it cannot lag behind them."""
+"""The table of all settings for docs/reference/settings.md, made from the models."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def describe_settings() -> list[Described]:
 
 
 def settings_table() -> str:
-    """The README's table, as Markdown."""
+    """Return the table as Markdown."""
     rows = ["| variable | value | default | meaning |", "| --- | --- | --- | --- |"]
     for each in describe_settings():
         default = f"`{each.default}`" if each.default not in ("", "required") else each.default

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 #: What begins so is ours and holds our secrets: no plugin has a use for it. All else is handed on, because
 #: the plugins of clouds take their own credentials from variables that no list could name (AWS_*, GOOGLE_*,
-#: AZURE_*, proxies, certificate files, HOME). See docs/decisions.md.
+#: AZURE_*, proxies, certificate files, HOME). See docs/adr/worker.md.
 OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_", "OTEL_EXPORTER_OTLP_")
 #: Name of a cluster's extension that is meant for its plugin.
 _EXTENSION = "client.authentication.k8s.io/exec"

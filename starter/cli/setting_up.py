@@ -117,7 +117,7 @@ def _what_now(templates: Sequence[str]) -> list[str]:
         f"  {f'moorage request demo {example}':<32}  ask for a cluster, and watch it come",
         f"  {'moorage kubeconfig demo --merge':<32}  use it with kubectl",
         f"  {'moorage delete demo':<32}  give it back",
-        "Who may come in is in docs/access.md; `moorage doctor` checks all of this at any time.",
+        "To give people access, see docs/how-to/access-and-tokens.md. `moorage doctor` checks all of this.",
     ]
 
 

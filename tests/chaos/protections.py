@@ -1,8 +1,8 @@
 """`python -m tests.chaos.protections`: takes each protection away once, and sees which test goes red.
 
 A test that passes when the protection is removed proves nothing. Each removal is made in a copy of the tree;
-the tests that belong to it run there and must fail. What came of it is written to docs/protections.md; with
-words of names as arguments only those are tried, and it is printed.
+the tests that belong to it run there and must fail. The results go to docs/reference/protections.md; with
+words of names as arguments, only those protections are tried and the results are printed.
 """
 
 import os
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "protections.md"
+PAGE = ROOT / "docs" / "reference" / "protections.md"
 #: More than any of these tests takes on a busy machine; one that hangs without its protection is red too.
 PATIENCE = 240
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
-_ABOUT = """# What each protection is for
+_ABOUT = """# Protections under test
 
 Made by `python -m tests.chaos.protections`: each line is a protection that was taken away in a copy of the
 tree, and the test that went red then; with the protection in its place again, the same test was green.

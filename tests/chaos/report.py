@@ -20,12 +20,13 @@ COMMAND = "make chaos"
 ROW = "step"
 _CELL = "cell of the page of guarantees"
 _ORDER = tuple(StepName)
-_ABOUT = """# What holds
+_ABOUT = """# Chaos test results
 
 Every cell is an environment that was made or unmade on the embedded stack while something was done to it,
 and then looked for in the databases of the outside systems themselves. *held* means: it ended as asked,
-there was one of everything or nothing, and nothing was left. The promises are in the README; how each
-attack is made is in `tests/chaos` and `tests/environment`.
+there was one of everything or nothing, and nothing was left.
+[What is guaranteed](../explanation/guarantees.md) lists the promises; how each attack is made
+is in `tests/chaos` and `tests/environment`.
 """
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from starter.access import HOUSE, TABLE, HouseVerb, Principal, Relation, Role, Verb, may, relations, who_may
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "access.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
 
 
 def documented() -> dict[Verb, set[Relation]]:
-    """The table in docs/access.md."""
+    """The table in docs/reference/access.md."""
     rows = [line.strip("| ").split(" | ") for line in DOCUMENT.read_text().splitlines() if "|" in line]
     header = next(row for row in rows if row[0] == "owner" and len(row) == 5)
     columns = [Relation(cell) for cell in header]
@@ -24,12 +24,12 @@ def documented() -> dict[Verb, set[Relation]]:
 
 
 def test_the_document_is_the_code() -> None:
-    """Ensures that docs/access.md shows exactly the table that is enforced."""
+    """Ensures that docs/reference/access.md shows exactly the table that is enforced."""
     assert documented() == {verb: set(allowed) for verb, allowed in TABLE.items()}
 
 
 def test_the_document_is_the_code_for_the_installation_too() -> None:
-    """Ensures that docs/access.md shows who may freeze, thaw and sweep."""
+    """Ensures that docs/reference/access.md shows who may freeze, thaw and sweep."""
     rows = [line.strip("| ").split(" | ") for line in DOCUMENT.read_text().splitlines() if "|" in line]
     header = next(row for row in rows if row[0] == "of the installation")
     roles = [Role(cell) for cell in header[1:]]

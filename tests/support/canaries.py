@@ -96,7 +96,7 @@ MAIL_PASSWORD = "lets-the-worker-in-4711"
 
 
 def settings_that_are_secret() -> list[str]:
-    """The variables of all settings that are secrets, as the README has them."""
+    """The variables of all settings that are secrets, as docs/reference/settings.md has them."""
     return [setting.name for setting in describe_settings() if setting.form.startswith("secret")]
 
 

@@ -226,7 +226,7 @@ def test_the_worker_has_no_use_for_the_credentials_of_the_api() -> None:
 
 
 def test_table_has_every_setting() -> None:
-    """Ensures that the table for the README is whole, and is what the command prints."""
+    """Ensures that the table of the reference is whole, and is what the command prints."""
     described = {each.name: each for each in describe_settings()}
     assert set(LEAST) <= {name.replace("<name>", "MAIN") for name in described}
     assert all(each.meaning for each in described.values())

@@ -1,7 +1,8 @@
 """Ensures that who reaches Temporal without our keys makes no environment do anything, and stalls none.
 
 The attacker has a client of the same server and namespace: they send values in clear, and copy what they find
-encrypted to where they want it. What they can do all the same (cancel, terminate) is in `docs/access.md`.
+encrypted to where they want it. What they can do all the same (cancel, terminate) is in
+`docs/explanation/security.md`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Ensures that a key can be changed as the README says, and that what would go wrong is told by its name."""
+"""Ensures that docs/how-to/encryption-keys.md is right, and that a missing key is named as the cause."""
 
 import base64
 import dataclasses

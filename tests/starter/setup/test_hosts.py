@@ -54,7 +54,7 @@ def is_secured(labels: Mapping[str, str]) -> bool:
 def commands_told() -> dict[str, str]:
     """The command by which the rights are applied, in each place that people read."""
     told = {}
-    for place in ("deploy/rbac.yaml", "docs/host-cluster.md"):
+    for place in ("deploy/rbac.yaml", "docs/how-to/host-cluster.md"):
         found = re.search(r"sed .* kubectl apply -f -", (CHECKOUT / place).read_text())
         assert found, f"{place} does not say any more how the rights are applied"
         told[place] = found[0]

@@ -1,0 +1,96 @@
+"""Write the generated parts of docs/reference: settings, commands and problem types.
+
+`make reference` rewrites each part between its two markers; `make docs` refuses a page that is out of date.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from starter.api.problems import _TITLES as PROBLEM_TITLES
+from starter.cli.app import build
+from starter.cli.operator import OperatorVerbs
+from worker.settings_table import settings_table
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+
+_BLOCK = re.compile(r"(<!-- made by `make reference`: ([a-z-]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite the pages, or with --check exit with code 1 if one is out of date."""
+    parser = argparse.ArgumentParser(prog="make reference", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="Write nothing; exit with 1 if a page is old.")
+    check = parser.parse_args().check
+    stale = [path for path, text in updated_pages() if text != path.read_text(encoding="utf-8")]
+    for path, text in updated_pages() if not check else ():
+        path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'out of date: run make reference' if check else 'rewritten'}")
+    sys.exit(bool(stale) and check)
+
+
+def updated_pages(folder: Path = REFERENCE) -> Iterator[tuple[Path, str]]:
+    """Yield each page that has a generated part, with the text that it should have."""
+    for path in sorted(folder.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if _BLOCK.search(text):
+            yield path, _BLOCK.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
+
+
+def problem_types() -> str:
+    """Return the table of the API's problem types."""
+    rows = [f"| `urn:moorage:problem:{kind}` | {title} |" for kind, title in PROBLEM_TITLES.items()]
+    return "\n".join(["| type | title |", "| --- | --- |", *rows])
+
+
+def commands() -> str:
+    """Return every command with its arguments and options, as `--help` has them."""
+    verbs = OperatorVerbs(
+        up=_not_run, worker=_not_run, api=_not_run, codec_server=_not_run, setup=_not_run, doctor=_not_run,
+        on_hosts=_not_run,
+    )  # fmt: skip
+    app = typer.main.get_group(build(verbs))
+    return "\n".join(_describe(app, typer.Context(app, info_name="moorage"))).strip()
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "commands": commands,
+    "problem-types": problem_types,
+}
+
+
+def _not_run(*_arguments: object) -> NoReturn:
+    raise AssertionError("the reference describes commands and runs none")
+
+
+def _describe(command: TyperCommand | TyperGroup, context: typer.Context) -> Iterator[str]:
+    """Yield the lines about a command, then those about its subcommands."""
+    yield from ("", f"### {context.command_path}", "")
+    # Typer marks the paragraphs that keep their line breaks, which are the examples, with a backspace.
+    for paragraph in (command.help or "").split("\n\n"):
+        text = paragraph.strip("\n")
+        yield from ("```text", text.removeprefix("\b\n"), "```", "") if text.startswith("\b") else (text, "")
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield from (f"Usage: `{context.command_path} {usage}`", "")
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record and (not isinstance(parameter, TyperOption) or "--help" not in parameter.opts):
+            names, meaning = (" ".join(text.split()) for text in record)
+            yield f"- `{names}`: {meaning}"
+    if isinstance(command, TyperGroup):
+        for name, child in command.commands.items():
+            if isinstance(child, TyperCommand | TyperGroup) and not child.hidden:
+                yield from _describe(child, typer.Context(child, parent=context, info_name=name))
+
+
+if __name__ == "__main__":
+    main()
