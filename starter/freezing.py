@@ -6,7 +6,9 @@ note is not encrypted.
 """
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.durations import format_duration
 from contracts.sweeping import SWEEP_BY_HAND, SWEEP_SCHEDULE
+from starter.latest import SharedLooks
 from starter.schedules import make, schedules
 from starter.temporal import CALL_PATIENCE, told
 from starter.views import FreezeView
@@ -30,6 +33,9 @@ from worker.expiry_settings import Sweep
 #: heartbeat, and lets what it has asked be answered.
 STOP_PATIENCE = timedelta(seconds=15)
 _PAUSE_SECONDS = 0.2
+#: To describe a schedule is a query of Temporal's own worker, 18 ms of processor: once in so long for all who
+#: look at environments and lists.
+SHOWN_SECONDS = 2.0
 
 _NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
 
@@ -41,11 +47,30 @@ class Freezer:
         self._client = client
         self._settings = settings
         self._handle = client.get_schedule_handle(SWEEP_SCHEDULE)
+        self._looks = SharedLooks(self._look)
+        self._shown: tuple[float, FreezeView | None] = (-math.inf, None)
+        self._changes = 0
 
     async def state(self) -> FreezeView | None:
         """How ends are frozen, if they are."""
         found = await self._describe()
         return _read(found) if found else None
+
+    async def shown(self) -> FreezeView | None:
+        """The same for who looks at environments: what this API has not changed may be seconds old."""
+        looked_at, view = self._shown
+        return view if time.monotonic() - looked_at < SHOWN_SECONDS else await self._looks.at(SWEEP_SCHEDULE)
+
+    async def _look(self, _: str) -> FreezeView | None:
+        changes, begun = self._changes, time.monotonic()
+        view = await self.state()
+        if changes == self._changes:
+            self._shown = begun, view
+        return view
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self._shown = (-math.inf, None)
 
     async def freeze(self, who: str, reason: str) -> tuple[FreezeView, bool]:
         """Freeze, and stop the sweeps that are under way; False if one could not be seen to stop in time.
@@ -63,6 +88,7 @@ class Freezer:
         with told():
             note = f"Frozen by {who} at {view.since:%Y-%m-%dT%H:%M:%SZ}: {view.reason}"
             await self._handle.pause(note=note, rpc_timeout=CALL_PATIENCE)
+        self._changed()
         return view, await self._stop_sweeps()
 
     async def thaw(self, who: str) -> FreezeView | None:
@@ -72,6 +98,7 @@ class Freezer:
             with told():
                 note = f"Thawed by {who} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
                 await self._handle.unpause(note=note, rpc_timeout=CALL_PATIENCE)
+        self._changed()
         return state
 
     async def _describe(self) -> ScheduleDescription | None:

@@ -152,7 +152,7 @@ async def list_of_environments(
         cursor=cursor,
         past=parts.past,
     )
-    return page.model_copy(update={"frozen": await parts.freezer.state()})
+    return page.model_copy(update={"frozen": await parts.freezer.shown()})
 
 
 @router.get("/environments/{name}")
@@ -170,7 +170,7 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
     view = _beside_catalogue(standing, parts.catalogue.current())
     if standing.ended:
         return view
-    view = view.model_copy(update={"frozen": await parts.freezer.state()})
+    view = view.model_copy(update={"frozen": await parts.freezer.shown()})
     if standing.status is None or view.phase not in USABLE_PHASES:
         return view
     health = await parts.healths.look(standing.status.environment)

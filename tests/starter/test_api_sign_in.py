@@ -185,10 +185,14 @@ async def test_events_are_not_to_be_changed_on_their_way(app: FastAPI) -> None:
 
 
 class Answering:
-    """A Temporal that is well."""
+    """A Temporal that is well, with nothing that needs attention."""
 
     async def describe_namespace(self, *_: Any, **__: Any) -> None:
         """Nothing."""
+
+    async def warnings(self) -> list[str]:
+        """None."""
+        return []
 
 
 async def test_a_broken_template_takes_no_api_out_of_service(tmp_path: Path, monkeypatch: Any) -> None:
@@ -210,5 +214,6 @@ async def test_a_broken_template_takes_no_api_out_of_service(tmp_path: Path, mon
         assert "small.yaml:1:1: versoin: there is no such field" in told[PLATFORM]
         parts: Parts = app.state.parts
         monkeypatch.setattr(type(parts.client), "workflow_service", Answering())
+        object.__setattr__(parts, "attention", Answering())
         health = await ready(parts)
         assert "the last good one is in force" in (health.remark or "")
