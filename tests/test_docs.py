@@ -19,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = {"docs/reference/chaos-results.md", "docs/reference/protections.md"}
 #: Of `make e2e`, and no setting.
 OTHER_VARIABLES = {"MOORAGE_E2E_KUBECONFIG"}
+#: Options that every command has, or Typer adds.
+ALWAYS = {"--help", "--install-completion", "--output"}
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -57,6 +59,18 @@ def test_commands_in_pages_exist() -> None:
     for page in PAGES:
         used = set(re.findall(r"(?:`|\$ )moorage ([a-z][a-z-]*)", text_of(page)))
         assert used <= known, f"{page} uses commands that do not exist: {used - known}"
+
+
+def test_options_in_pages_exist() -> None:
+    """Ensures that examples use options that their command has."""
+    sections = re.split(r"^### moorage ?", text_of("docs/reference/cli.md"), flags=re.MULTILINE)[1:]
+    known = {section.split("\n", 1)[0]: set(re.findall(r"--[a-z-]+", section)) for section in sections}
+    for page in PAGES:
+        for line in re.findall(r"(?:`|\$ )moorage ([^`\n#]+)", text_of(page)):
+            words = line.split()
+            command = next((name for name in (" ".join(words[:2]), words[0]) if name in known), "")
+            unknown = set(re.findall(r"(?<!\S)--[a-z-]+", line)) - known[command] - known[""] - ALWAYS
+            assert not unknown, f"{page}: moorage {line} uses {unknown}"
 
 
 @pytest.mark.parametrize("page", PAGES)
