@@ -16,16 +16,16 @@ if os.getpid() == 1:
         signal.signal(_number, lambda number, _frame: os._exit(128 + number))
 
 from starter.cli.app import run
-from starter.cli.failing import CliError, Code, Output
+from starter.cli.errors import CliError, Code, Output
 from starter.cli.operator import OperatorVerbs, ServerOptions, SetupOptions, UpOptions
 
 if TYPE_CHECKING:
-    from embedded.stack import Stack
-    from starter.checking import CatalogueCheck, LabelsOfHosts
-    from starter.cli.setting_up import Progress
+    from embedded.stack.stack import Stack
+    from starter.catalogue.lint import CatalogueCheck, LabelsOfHosts
+    from starter.cli.setup_output import Progress
     from starter.setup.areas import Area
-    from starter.setup.parts import Result
-    from worker.settings import CodecServerSettings, Settings
+    from starter.setup.check import Result
+    from worker.settings.models import CodecServerSettings, Settings
 
     _Settings = TypeVar("_Settings", Settings, CodecServerSettings)
 
@@ -64,7 +64,7 @@ def _up(options: UpOptions) -> None:
     import json
     import os
 
-    from embedded.stack import Options, StackError, addresses, up, where
+    from embedded.stack.stack import Options, StackError, addresses, up, where
 
     honoured = {name: value for name, value in os.environ.items() if name.startswith(_HONOURED)}
     port = os.environ.get("MOORAGE_API__PORT", "")
@@ -126,11 +126,11 @@ def _worker() -> None:
     from temporalio.client import Client
     from temporalio.service import RPCError
 
-    from starter.reserving import Reservations
-    from starter.schedules import reconcile
+    from starter.expiry.schedules import reconcile
+    from starter.placement.reservations import Reservations
     from worker.connection import NotConnected
-    from worker.run import run_worker
-    from worker.settings import SettingsError, load_settings
+    from worker.runner import run_worker
+    from worker.settings.models import SettingsError, load_settings
 
     settings = _settings(load_settings)
 
@@ -153,9 +153,9 @@ def _worker() -> None:
 def _api(options: ServerOptions) -> None:
     import asyncio
 
-    from starter.located import FilesUnusable
+    from starter.config_files.yaml_source import FilesUnusable
     from worker.connection import NotConnected
-    from worker.settings import SettingsError, load_api_settings
+    from worker.settings.models import SettingsError, load_api_settings
 
     settings = _settings(load_api_settings)
     try:
@@ -174,10 +174,10 @@ def _api(options: ServerOptions) -> None:
 async def _serve(settings: "Settings", options: ServerOptions) -> None:
     from starter.api.app import create_app
     from starter.api.server import serve
-    from worker.clients import open_clients
+    from worker.client_factory import open_clients
     from worker.connection import check_namespace, connect
-    from worker.converter import data_converter
-    from worker.settings import SettingsError
+    from worker.data_converter import data_converter
+    from worker.settings.models import SettingsError
     from worker.telemetry import telemetry_runtime
 
     if settings.api.tokens_file is None:
@@ -201,9 +201,9 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
 def _codec_server(options: ServerOptions) -> None:
     import asyncio
 
-    from starter.codec_server import create_codec_server, serve_codec
-    from starter.located import FilesUnusable
-    from worker.settings import load_codec_server_settings
+    from starter.codec_server.app import create_codec_server, serve_codec
+    from starter.config_files.yaml_source import FilesUnusable
+    from worker.settings.models import load_codec_server_settings
 
     settings = _settings(load_codec_server_settings)
     ours = settings.codec_server
@@ -228,9 +228,9 @@ def _codec_server(options: ServerOptions) -> None:
 
 
 def _setup(options: SetupOptions) -> None:
-    from starter.catalogue import load_catalogue
-    from starter.cli.setting_up import Progress, print_setup_json, require_complete, say_complete
-    from worker.settings import load_settings
+    from starter.catalogue.loader import load_catalogue
+    from starter.cli.setup_output import Progress, print_setup_json, require_complete, say_complete
+    from worker.settings.models import load_settings
 
     settings = _settings(load_settings)
     for_people = options.output is Output.TABLE
@@ -249,8 +249,8 @@ def _doctor(output: Output) -> None:
     import os
 
     from starter.cli.connection import stack_settings
-    from starter.cli.setting_up import print_doctor
-    from worker.settings import load_settings
+    from starter.cli.setup_output import print_doctor
+    from worker.settings.models import load_settings
 
     if not {"MOORAGE_INSTALLATION", "MOORAGE_CONFIG"} & set(os.environ):
         # Beside a stack that runs here it is that stack which is meant.
@@ -262,9 +262,9 @@ def _on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "CatalogueChe
     """Add to the check of a catalogue what the hosts of the settings say."""
     import asyncio
 
-    from starter.checking import check_on_hosts
-    from worker.clients import open_clients
-    from worker.settings import SettingsError, load_settings
+    from starter.catalogue.lint import check_on_hosts
+    from worker.client_factory import open_clients
+    from worker.settings.models import SettingsError, load_settings
 
     settings = _settings(load_settings)
 
@@ -294,11 +294,11 @@ def _seen_to(
     import asyncio
     import signal
 
-    from starter.setup.all_parts import all_parts
-    from starter.setup.parts import chosen
-    from starter.setup.walking import walk
-    from worker.clients import open_clients
-    from worker.settings import SettingsError
+    from starter.setup.check import chosen
+    from starter.setup.registry import all_parts
+    from starter.setup.runner import walk
+    from worker.client_factory import open_clients
+    from worker.settings.models import SettingsError
 
     async def see_to() -> "list[Result]":
         walking = asyncio.current_task()
@@ -325,7 +325,7 @@ def _seen_to(
 
 def _settings(load: "Callable[[], _Settings]") -> "_Settings":
     """The settings, all their problems told at once, and logs set up as they say."""
-    from worker.settings import SettingsError
+    from worker.settings.models import SettingsError
     from worker.telemetry import configure_logging
 
     try:

@@ -6,22 +6,22 @@ from typing import Any
 
 from temporalio.client import Client
 
-from activities.capacity import Admission, Capacity
-from activities.cluster_import import ClusterImport
-from activities.group import Group
-from activities.identity import Identity
-from activities.kubeconfig import KubeconfigOf
-from activities.namespace import Namespace
-from activities.notices import Channels, Notices
-from activities.people import People
-from activities.project import Project
-from activities.role_binding import RoleBinding
-from activities.sweep import Sweep
-from activities.trail import Sinks, Trail
-from activities.vcluster import VCluster
+from activities.audit_log import Sinks, Trail
+from activities.capacity_audit import Admission, Capacity
+from activities.expiry_sweep import Sweep
+from activities.notifications import Channels, Notices
+from activities.people_check import People
+from activities.steps.cluster_import import ClusterImport
+from activities.steps.group import Group
+from activities.steps.identity_group import Identity
+from activities.steps.kubeconfig import KubeconfigOf
+from activities.steps.namespace import Namespace
+from activities.steps.project import Project
+from activities.steps.role_binding import RoleBinding
+from activities.steps.vcluster import VCluster
 from clients.host import Host
+from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.scim import Scim
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""What a vCluster is installed from: the template's chart, and what `contracts.values` composes."""
+"""What a vCluster is installed from: the template's chart, and what `contracts.chart_values` composes."""
 
 from clients.host import Chart
+from contracts.chart_values import DNS_LIMITS as DNS_LIMITS
+from contracts.chart_values import compose as compose
+from contracts.chart_values import overlay as overlay
+from contracts.chart_values import value_at as value_at
 from contracts.environment import Environment
-from contracts.values import DNS_LIMITS as DNS_LIMITS
-from contracts.values import compose as compose
-from contracts.values import overlay as overlay
-from contracts.values import value_at as value_at
 
 
 def chart_of(environment: Environment) -> Chart:

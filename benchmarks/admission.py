@@ -14,12 +14,12 @@ from typing import Any
 from benchmarks.floor import TASK_QUEUE as FLOOR
 from benchmarks.floor import BareUpdates
 from benchmarks.ground import Ground, floor_worker, ground, memory_mb
-from contracts.admission import admit
-from contracts.capacity import CAPACITY_ID, Amount, Ask, CapacityStart, Carried, HostRoom, Limits
-from contracts.holdings import Book, pack, unpack
-from embedded.stack import HOST, Part
-from starter.reserving import Reservations
-from worker.converter import converter_at
+from contracts.capacity.admission import admit
+from contracts.capacity.ledger import Book, pack, unpack
+from contracts.capacity.models import CAPACITY_ID, Amount, Ask, CapacityStart, Carried, HostRoom, Limits
+from embedded.stack.stack import HOST, Part
+from starter.placement.reservations import Reservations
+from worker.data_converter import converter_at
 
 #: Of the floor's number of updates that are answered in a second, each request with an update of its own.
 TARGET = 0.5

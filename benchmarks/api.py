@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.ground import Ground, cpu_seconds, ground
 from benchmarks.http_driver import Timed, closed_loop, open_loop
-from embedded.stack import Part
+from embedded.stack.stack import Part
 
 #: What is asked for, by route, of an environment called `one` that is ready.
 ROUTES = {

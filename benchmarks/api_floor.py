@@ -5,8 +5,8 @@ import sys
 
 from fastapi import FastAPI
 
-from starter.http_server import Server
-from starter.listening import open_listening_socket
+from starter.http_server.server import Server
+from starter.http_server.sockets import open_listening_socket
 
 app = FastAPI()
 

@@ -9,7 +9,7 @@ from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
 from benchmarks.ground import Ground, cpu_seconds, floor_worker, ground, memory_mb
 from contracts.environment import StepName
 from embedded.faults import CALLS_PATH
-from embedded.stack import Part
+from embedded.stack.stack import Part
 from tests.environment.systems import Systems
 from tests.support.stand_ins import control
 

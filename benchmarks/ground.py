@@ -16,10 +16,10 @@ from temporalio.client import Client
 
 from benchmarks.floor_worker import HEADERS
 from contracts.naming import workflow_id
-from embedded.stack import Options, Part, Stack
+from embedded.stack.stack import Options, Part, Stack
 from tests.support.stand_ins import TLS
 from worker.codec import Keyring
-from worker.converter import data_converter
+from worker.data_converter import data_converter
 
 #: How often a request that was answered 503 is made again.
 TRIES = 30

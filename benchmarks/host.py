@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.vcluster_cli import create, values_of
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import find_cluster
 from tests.e2e.harbour import harbour
 from tests.environment.asking import Asking

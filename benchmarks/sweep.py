@@ -18,17 +18,17 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
 from benchmarks.ground import Ground, cpu_seconds, ground, memory_mb
-from contracts.capacity import CAPACITY_ID, CapacityStart, StateInput
+from contracts.capacity.models import CAPACITY_ID, CapacityStart, StateInput
 from contracts.environment import Environment, Spec
-from contracts.messages import TASK_QUEUE, EnvironmentStart
+from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
+from contracts.expiry_sweep import SWEEP_BY_HAND, SweepInput
 from contracts.naming import OwnerMark, request_id
-from contracts.sweeping import SWEEP_BY_HAND, SweepInput
 from contracts.template import Chart, Size, Template, TimeToLive
-from embedded.stack import Part
-from starter.reserving import Reservations
-from starter.temporal import NoWorker, TemporalUnavailable
+from embedded.stack.stack import Part
+from starter.placement.reservations import Reservations
+from starter.temporal.errors import NoWorker, TemporalUnavailable
 from tests.support.seeding import ready_status, seed
-from workflows.sweep import ExpirySweepWorkflow
+from workflows.expiry_sweep import ExpirySweepWorkflow
 
 TARGET_SECONDS = 60
 MEMORY_TARGET_MB = 200

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import yaml
 
-from clients.helm import Helm
+from clients.helm.client import Helm
 from clients.host import Kubeconfig
-from clients.kubernetes.access import Access
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.exposure import HostOptions
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.wayin import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
 

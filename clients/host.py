@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 import yaml
 
-from clients.documents import read_yaml
+from clients.safe_yaml import read_yaml
 
 #: A Kubernetes object as it stands in a manifest: `apiVersion`, `kind`, `metadata` and the rest.
 Manifest = Mapping[str, Any]

@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import httpx
 
+from clients.connection_errors import reason
+from clients.deadline import require_time
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -28,9 +30,7 @@ from clients.errors import (
     Unintelligible,
     Unreachable,
 )
-from clients.lateness import require_time
-from clients.reasons import reason
-from clients.trust import context_for
+from clients.tls_trust import context_for
 
 #: Time to get a connection: a system that does not even accept one within this is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -52,7 +52,8 @@ _EARLIEST_MOMENT = 1_000_000_000
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: How much longer than its timeout a whole call may take, for connecting and for reading a large answer:
 #: httpx counts the timeout anew for each piece, and one who trickles would hold a turn for ever. Shorter than
-#: a life settles beyond the longest timeout (`worker.settings`, 15 s): when it looks, the call is over.
+#: a life settles beyond the longest timeout (`worker.settings.models`, 15 s): when it looks, the call
+#: is over.
 WHOLE_BEYOND_TIMEOUT = timedelta(seconds=10)
 
 _UNAUTHORIZED = 401

@@ -12,11 +12,11 @@ from datetime import datetime
 
 from temporalio import activity
 
-from contracts.base import Frozen
-from contracts.capacity import AuditInput, AuditResult
+from contracts.capacity.models import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt
-from contracts.notices import Account, Notice
-from contracts.sweeping import SweepPassInput, SweepResult
+from contracts.expiry_sweep import SweepPassInput, SweepResult
+from contracts.models import Frozen
+from contracts.notifications import Account, Notice
 
 
 class EnsureInput(Frozen):

@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from contracts.base import Frozen
 from contracts.durations import Duration
 from contracts.expiry import Extended, Term, Warned
+from contracts.models import Frozen
 from contracts.naming import OwnerMark, Prefix
 from contracts.template import Template
 

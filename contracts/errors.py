@@ -22,7 +22,7 @@ Types stay in clear in a history even under an encrypting codec, so they never h
 from datetime import datetime
 from enum import StrEnum
 
-from contracts.base import Frozen
+from contracts.models import Frozen
 
 
 class ErrorType(StrEnum):

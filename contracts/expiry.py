@@ -6,8 +6,8 @@ Pure functions of `now`, which is Temporal's time always: no clock of a worker o
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from contracts.base import Frozen
 from contracts.durations import format_duration
+from contracts.models import Frozen
 from contracts.template import TimeToLive
 
 #: A life that is shorter than every warning of its template gets one warning, at this share before its end.

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import StringConstraints
 
-from contracts.base import Frozen
+from contracts.models import Frozen
 
 #: An environment's name. At most 30 characters: with the prefix it must fit Helm's 53, beside the
 #: suffixes that the vCluster chart adds to its 63-character Kubernetes names.

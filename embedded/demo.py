@@ -13,8 +13,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from clients.virtual_cluster import version_with
-from embedded.stack import DEFAULT_FOLDER, Stack, StackError, where
-from embedded.stack_options import Options
+from embedded.stack.options import Options
+from embedded.stack.stack import DEFAULT_FOLDER, Stack, StackError, where
 
 NAME = "demo"
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from contracts import search
-from embedded.stack_folder import StackError
+from contracts import search_attributes as search_attributes_module
+from embedded.stack.state_dir import StackError
 
 NAMESPACE = "default"
 
@@ -80,7 +80,9 @@ def extra_arguments(database: Path | None = None) -> list[str]:
 
 def search_attributes() -> Mapping[str, str]:
     """Our search attributes and their types, as the `temporal` program spells them."""
-    return {key.name: key.indexed_value_type.name.title().replace("_", "") for key in search.ALL}
+    return {
+        key.name: key.indexed_value_type.name.title().replace("_", "") for key in search_attributes_module.ALL
+    }
 
 
 #: Path on the HTTP port that answers, once the namespace is served, with its search attributes.

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.support.stack import hurried
 from tests.support.temporal_server import running_temporal_server
-from worker.converter import PLAIN
+from worker.data_converter import PLAIN
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from typing import NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from starter.api.problems import _TITLES as PROBLEM_TITLES
+from starter.api.problem_details import _TITLES as PROBLEM_TITLES
 from starter.cli.app import build
 from starter.cli.operator import OperatorVerbs
-from worker.settings_table import settings_table
+from worker.settings.reference import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"

@@ -14,7 +14,7 @@ import httpx
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from starter.catalogue import STARTER_TEMPLATES, load_catalogue
+from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tools.lock import ROOT, locked
 
 GO_FOLDER = ROOT / "tests" / "cluster" / "go"

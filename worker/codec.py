@@ -29,11 +29,11 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
+from contracts.encryption_metadata import ENCODING as ENCODING
+from contracts.encryption_metadata import ENCRYPTED as ENCRYPTED
+from contracts.encryption_metadata import KEY_ID, KEY_ID_LENGTH
 from contracts.errors import ErrorType
-from contracts.sealing import ENCODING as ENCODING
-from contracts.sealing import ENCRYPTED as ENCRYPTED
-from contracts.sealing import KEY_ID, KEY_ID_LENGTH
-from contracts.sweeping import SWEEP_SCHEDULED
+from contracts.expiry_sweep import SWEEP_SCHEDULED
 
 KEY_BYTES = 32
 #: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3); a life has about
@@ -171,8 +171,8 @@ class Keyring:
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
     """Encrypts with the first key, for the workflow at hand; accepts only what was encrypted for that one.
 
-    What it refuses it replaces, and `worker.converter` raises for that when its value is wanted. Without a
-    workflow at hand it encrypts nothing and accepts nothing. It runs where it is called: 2 MB, the largest
+    What it refuses it replaces, and `worker.data_converter` raises for that when its value is wanted. Without
+    a workflow at hand it encrypts nothing and accepts nothing. It runs where it is called: 2 MB, the largest
     payload there can be, take milliseconds.
     """
 
@@ -182,7 +182,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     @property
     def current_key(self) -> str:
-        """See `contracts.sealing.Seals`."""
+        """See `contracts.encryption_metadata.Seals`."""
         return self.keys.first
 
     def with_context(self, context: SerializationContext) -> Self:

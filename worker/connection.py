@@ -16,7 +16,7 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import search
+from contracts import search_attributes
 
 DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
@@ -79,7 +79,7 @@ async def connect(
 ) -> Client:
     """A client of the Temporal server and namespace that the environment names.
 
-    `converter` comes from `worker.converter`. Tries for as long as `patience` while nothing answers.
+    `converter` comes from `worker.data_converter`. Tries for as long as `patience` while nothing answers.
     Raises NotConnected.
     """
     config = _load()
@@ -138,7 +138,7 @@ async def search_attributes_of(client: Client) -> Mapping[str, int]:
 
 async def _missing(client: Client) -> str:
     there = await search_attributes_of(client)
-    lacking = [key for key in search.ALL if there.get(key.name) != int(key.indexed_value_type)]
+    lacking = [key for key in search_attributes.ALL if there.get(key.name) != int(key.indexed_value_type)]
     if not lacking:
         return ""
     types = {key.name: key.indexed_value_type.name.title().replace("_", "") for key in lacking}

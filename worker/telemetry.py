@@ -17,7 +17,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from worker.settings import Log, LogFormat
+from worker.settings.models import Log, LogFormat
 
 HIDDEN = "(hidden)"
 #: What a key contains whose value is never written, whatever it is.

@@ -1,7 +1,8 @@
 """The workflow of the capacity: it alone knows who holds what, so it alone promises places on hosts.
 
-It runs for ever, and serves one question after the other. What it decides is in `contracts.admission`; what
-it takes for true is compared with what is open every few minutes, so it may even be ended and begun afresh.
+It runs for ever, and serves one question after the other. What it decides is in
+`contracts.capacity.admission`; what it takes for true is compared with what is open every few minutes, so it
+may even be ended and begun afresh.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import CapacityActivities
-    from contracts.admission import admit, decide
-    from contracts.auditing import correct
-    from contracts.capacity import (
+    from contracts.capacity.admission import admit, decide
+    from contracts.capacity.ledger import Book, in_seconds, pack, unpack
+    from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
         AuditInput,
         CapacityStart,
@@ -33,11 +34,11 @@ with workflow.unsafe.imports_passed_through():
         said_cpu,
         said_memory,
     )
+    from contracts.capacity.reconciliation import correct
+    from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType
-    from contracts.holdings import Book, in_seconds, pack, unpack
-    from contracts.messages import undo_queue
 
-from workflows.problems import genuine
+from workflows.activity_failures import genuine
 
 #: One try of an audit: pages of a list, and a look at each of those that differ.
 ATTEMPT = timedelta(minutes=5)

@@ -14,13 +14,10 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.capacity import CAPACITY_ID, SIGNAL_RELEASE, ReleaseInput
+    from contracts.capacity.models import CAPACITY_ID, SIGNAL_RELEASE, ReleaseInput
     from contracts.durations import format_duration
     from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
-    from contracts.errors import ErrorType
-    from contracts.expiry import Due, DueKind, said
-    from contracts.memo import memo_of
-    from contracts.messages import (
+    from contracts.environment_workflow import (
         Answer,
         AnswerKind,
         ByPerson,
@@ -31,12 +28,15 @@ with workflow.unsafe.imports_passed_through():
         SweptAnswer,
         SweptInput,
     )
-    from contracts.notices import NoticeKind
+    from contracts.errors import ErrorType
+    from contracts.expiry import Due, DueKind, said
+    from contracts.notifications import NoticeKind
+    from contracts.workflow_memo import memo_of
 
-from workflows.record import ITSELF, TEMPORAL, Record
-from workflows.rules import Rules
+from workflows.environment_state import ITSELF, TEMPORAL, Record
+from workflows.notifications import Teller
 from workflows.saga import Saga
-from workflows.telling import Teller
+from workflows.update_rules import Rules
 
 #: The change by which accounts are handed over at the end. Runs that closed before it have none.
 ACCOUNT = "account-to-sinks"

@@ -2,6 +2,6 @@
 
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
-from workflows.sweep import ExpirySweepWorkflow
+from workflows.expiry_sweep import ExpirySweepWorkflow
 
 WORKFLOWS = [CapacityWorkflow, EnvironmentWorkflow, ExpirySweepWorkflow]

@@ -21,10 +21,10 @@ with workflow.unsafe.imports_passed_through():
         RemoveInput,
     )
     from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
-    from contracts.messages import EnvironmentStart, undo_queue
+    from contracts.environment_workflow import EnvironmentStart, undo_queue
 
-from workflows.problems import genuine, is_in_doubt, problem_of
-from workflows.record import ITSELF, Record
+from workflows.activity_failures import genuine, is_in_doubt, problem_of
+from workflows.environment_state import ITSELF, Record
 from workflows.steps import FEW_CALLS, Step, steps_of
 
 #: The directory may be down for a moment, and hundreds may wait before it; a developer is told soon.

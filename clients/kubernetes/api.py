@@ -17,6 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 from multidict import CIMultiDict
 
+from clients.deadline import require_time
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -29,7 +30,7 @@ from clients.errors import (
     Unreachable,
 )
 from clients.http import retry_after
-from clients.kubernetes.access import Access
+from clients.kubernetes.credentials import Access
 from clients.kubernetes.kubeconfig import Unusable
 from clients.kubernetes.refusals import (
     is_about_the_account,
@@ -38,7 +39,6 @@ from clients.kubernetes.refusals import (
     is_policy,
     missing_right,
 )
-from clients.lateness import require_time
 
 #: Time to get a connection: an API server that does not even accept one within this is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)

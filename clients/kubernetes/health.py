@@ -12,9 +12,9 @@ from typing import Any
 from clients.errors import ClientError, Denied
 from clients.host import Health, Kubeconfig, VirtualCluster
 from clients.kubernetes.api import Api
-from clients.kubernetes.remains import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
-from clients.kubernetes.times import time_of
-from clients.kubernetes.wayin import Exposure, HostOptions
+from clients.kubernetes.exposure import Exposure, HostOptions
+from clients.kubernetes.inventory import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
+from clients.kubernetes.timestamps import time_of
 from clients.virtual_cluster import FIELD_MANAGER
 
 #: How long a virtual API server has to say that it is ready; it answers in milliseconds.

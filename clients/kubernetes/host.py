@@ -14,22 +14,22 @@ from typing import Any
 from urllib.parse import quote
 
 from clients.errors import Denied, NotYet, Rejected, Unintelligible
-from clients.helm import Helm
+from clients.helm.client import Helm
 from clients.host import Kubeconfig, Manifest, Namespace, NodeRoom
-from clients.kubernetes import nodes, remains, wayin
-from clients.kubernetes.access import Access
+from clients.kubernetes import exposure, inventory, nodes
 from clients.kubernetes.api import Api
-from clients.kubernetes.applying import Applying
-from clients.kubernetes.forcing import Forcing
+from clients.kubernetes.apply import Applying
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.dry_run import Rehearsing
+from clients.kubernetes.exposure import ACCESS_SERVICE, Exposure, HostOptions
+from clients.kubernetes.forced_deletion import Forcing
 from clients.kubernetes.health import HealthOf
+from clients.kubernetes.inventory import SECRET, SERVICE
 from clients.kubernetes.networks import Networks
-from clients.kubernetes.rehearsing import Rehearsing
+from clients.kubernetes.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing
+from clients.kubernetes.persistent_volumes import Volumes
 from clients.kubernetes.releases import Releases
-from clients.kubernetes.remains import SECRET, SERVICE
-from clients.kubernetes.rights import API_SERVER, CLUSTER_WIDE, DNS, missing
-from clients.kubernetes.times import time_of
-from clients.kubernetes.volumes import Volumes
-from clients.kubernetes.wayin import ACCESS_SERVICE, Exposure, HostOptions
+from clients.kubernetes.timestamps import time_of
 from clients.virtual_cluster import VirtualClusterApi
 
 #: The oldest Kubernetes 1 that hosts: the first in which admission policies, by which Moorage is kept to its
@@ -141,20 +141,20 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         objects: list[str] = []
         # The right to list went with the namespace's own role bindings, unless ours is wider.
         with contextlib.suppress(Denied):
-            for kind in remains.OF_A_RELEASE:
+            for kind in inventory.OF_A_RELEASE:
                 for each in await self._list(kind, name, operation, metadata_only=True):
                     objects += [
                         f"{kind.name} {each['metadata']['name']} with finalizer {finalizer}"
                         for finalizer in each["metadata"].get("finalizers") or []
                     ]
-        return remains.what_holds(namespace, objects)
+        return inventory.what_holds(namespace, objects)
 
     async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
-        return wayin.objects(self._options, release, await self._who_am_i())
+        return exposure.objects(self._options, release, await self._who_am_i())
 
     def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
         port = "<a port>" if self._options.exposure is Exposure.NODE_PORT else None
-        return wayin.overlay(self._options, namespace, release, port)
+        return exposure.overlay(self._options, namespace, release, port)
 
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
         port = None
@@ -165,7 +165,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
             port = ports[0].get("nodePort")
             if not isinstance(port, int):
                 raise NotYet(self._system, operation, "it has not been given a port of the nodes")
-        return wayin.overlay(self._options, namespace, release, port)
+        return exposure.overlay(self._options, namespace, release, port)
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
         operation = f"read the kubeconfig of release {release}"

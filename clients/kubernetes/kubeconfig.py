@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from clients.documents import read_yaml
 from clients.private_files import read_given
+from clients.safe_yaml import read_yaml
 
 #: Versions of plugins' answers that kubectl still takes. The first one must name its interactiveMode.
 EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")

@@ -12,7 +12,7 @@ from clients.errors import Rejected
 from clients.host import HostNetworks, Peer, PeerPods
 from clients.kubernetes import nodes
 from clients.kubernetes.api import Api, Object
-from clients.kubernetes.wayin import HostOptions
+from clients.kubernetes.exposure import HostOptions
 
 #: The Service of the DNS in nearly every cluster, whatever answers behind it.
 _DNS_NAMESPACE, _DNS_SERVICE = "kube-system", "kube-dns"

@@ -12,14 +12,14 @@ from typing import Any
 import yaml
 
 from clients.errors import Denied, NotFound, NotYet, Rejected
-from clients.helm import Helm
+from clients.helm.client import Helm
 from clients.host import Chart, Release, ReleaseStatus, Startup
-from clients.kubernetes import remains
+from clients.kubernetes import inventory
 from clients.kubernetes.api import MERGE, Api
-from clients.kubernetes.needs import lacking
-from clients.kubernetes.remains import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
-from clients.kubernetes.startup import Seen, startup_of
-from clients.kubernetes.wayin import ENVIRONMENT_ROLE, HostOptions
+from clients.kubernetes.chart_permissions import lacking
+from clients.kubernetes.exposure import ENVIRONMENT_ROLE, HostOptions
+from clients.kubernetes.inventory import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
+from clients.kubernetes.startup_status import Seen, startup_of
 
 #: The namespace and name under which a chart is rendered to see what it needs; nothing is made.
 CHECKED = "moorage-check"
@@ -131,7 +131,7 @@ class Releases:
         claims, events = await asyncio.gather(
             self._list(CLAIM, namespace, operation), self._list(EVENT, namespace, operation)
         )
-        own = [each for each in claims if remains.belongs(CLAIM, each["metadata"], release)]
+        own = [each for each in claims if inventory.belongs(CLAIM, each["metadata"], release)]
         return startup_of(Seen(now, controllers, pods, own, events))
 
     async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
@@ -140,7 +140,7 @@ class Releases:
         return sorted(
             str(each["metadata"]["name"])
             for each in claims
-            if every_claim or remains.belongs(CLAIM, each["metadata"], release)
+            if every_claim or inventory.belongs(CLAIM, each["metadata"], release)
         )
 
     async def delete_volume(self, namespace: str, name: str) -> None:
@@ -149,13 +149,13 @@ class Releases:
     async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
         operation = f"list what is left of release {release}"
         lists = await asyncio.gather(
-            *(self._list_if_there(kind, namespace, operation) for kind in remains.OF_A_RELEASE)
+            *(self._list_if_there(kind, namespace, operation) for kind in inventory.OF_A_RELEASE)
         )
         return [
-            remains.named(kind, str(each["metadata"]["name"]))
-            for kind, found in zip(remains.OF_A_RELEASE, lists, strict=True)
+            inventory.named(kind, str(each["metadata"]["name"]))
+            for kind, found in zip(inventory.OF_A_RELEASE, lists, strict=True)
             for each in found
-            if (every_claim and kind is CLAIM) or remains.belongs(kind, each["metadata"], release)
+            if (every_claim and kind is CLAIM) or inventory.belongs(kind, each["metadata"], release)
         ]
 
     def _chart(self, chart: Chart) -> Chart:

@@ -1,9 +1,9 @@
 """A Rafay controller over its REST API: `Rafay` and what it answers."""
 
-from clients.rafay.access import AssociationPaths, UserPaths
+from clients.rafay.catalog import BlueprintPaths, RepositoryPaths, SignInPaths, same_repository
 from clients.rafay.client import Rafay
-from clients.rafay.offers import BlueprintPaths, RepositoryPaths, SignInPaths, same_repository
-from clients.rafay.results import (
+from clients.rafay.iam import AssociationPaths, UserPaths
+from clients.rafay.models import (
     READY,
     Account,
     Binding,

@@ -13,9 +13,7 @@ from typing import Any, Self
 from pydantic import AliasPath, Field, model_validator
 
 from clients.errors import Unintelligible
-from clients.rafay.access import AssociationPaths, Associations, LocalUsers, UserPaths
-from clients.rafay.clusters import Clusters
-from clients.rafay.offers import (
+from clients.rafay.catalog import (
     BlueprintPaths,
     Blueprints,
     Repositories,
@@ -23,7 +21,9 @@ from clients.rafay.offers import (
     SignInPaths,
     SignIns,
 )
-from clients.rafay.results import (
+from clients.rafay.clusters import Clusters
+from clients.rafay.iam import AssociationPaths, Associations, LocalUsers, UserPaths
+from clients.rafay.models import (
     Account,
     Binding,
     Blueprint,
@@ -35,7 +35,7 @@ from clients.rafay.results import (
     SignIn,
     User,
 )
-from clients.rafay.wire import Wire, WireModel, filled
+from clients.rafay.transport import Wire, WireModel, filled
 
 _PROJECTS = "/auth/v1/projects/"
 _PROJECT = "/auth/v1/projects/{project_id}/"

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from pydantic import AliasPath, Field
 
 from clients.errors import NotFound, NotYet, Rejected, ServerFailed, Unintelligible
-from clients.rafay.results import FAILED, Cluster, Condition
-from clients.rafay.wire import Wire, WireModel, filled
+from clients.rafay.models import FAILED, Cluster, Condition
+from clients.rafay.transport import Wire, WireModel, filled
 
 _EDGES = "/edge/v1/projects/{project_id}/edges/"
 _EDGE = "/edge/v1/projects/{project_id}/edges/{cluster_id}/"

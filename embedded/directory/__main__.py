@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+from embedded.asgi_server import serve, stop_with_parent
 from embedded.directory.application import PEOPLE, Directory, operation_of, provider, seed
 from embedded.directory.storage import SqliteStorage
 from embedded.faults import FaultInjector
-from embedded.serve import serve, stop_with_parent
 
 #: Where the bearer token is given: arguments are seen by everybody on the machine, this is not.
 TOKEN_VARIABLE = "DIRECTORY_TOKEN"  # noqa: S105 - the name of it

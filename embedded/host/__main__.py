@@ -11,17 +11,17 @@ import os
 import sys
 from pathlib import Path
 
+from embedded.asgi_server import listening_socket, serve, stop_with_parent
 from embedded.host.agents import Agents
-from embedded.host.authority import authority, server_certificate
-from embedded.host.clock import Clock, Timing
-from embedded.host.control import control_api
-from embedded.host.doors import Doors, remembered_socket
-from embedded.host.inner import InnerObjects
+from embedded.host.api import control_api
+from embedded.host.database import open_store
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
-from embedded.host.store import open_store
-from embedded.host.virtual import virtual_servers
-from embedded.serve import listening_socket, serve, stop_with_parent
+from embedded.host.servers import Doors, remembered_socket
+from embedded.host.timing import Clock, Timing
+from embedded.host.tls import authority, server_certificate
+from embedded.host.virtual_api import virtual_servers
+from embedded.host.virtual_objects import InnerObjects
 
 #: Where the bearer token is given: arguments are seen by everybody on the machine, this is not.
 TOKEN_VARIABLE = "HOST_TOKEN"  # noqa: S105 - the name of it

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from embedded.host.inner import InnerObjects
 from embedded.host.releases import Releases
+from embedded.host.virtual_objects import InnerObjects
 from embedded.rafay.agent import agent_client, run_agent
-from embedded.rafay.manifest import AgentIdentity
+from embedded.rafay.bootstrap_manifest import AgentIdentity
 
 _log = logging.getLogger(__name__)
 

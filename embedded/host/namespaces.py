@@ -5,8 +5,8 @@ import sqlite3
 import uuid
 from typing import Any
 
-from embedded.host.clock import Clock
-from embedded.host.wire import NewNamespace, Object, Refused
+from embedded.host.schemas import NewNamespace, Object, Refused
+from embedded.host.timing import Clock
 
 #: What goes with a namespace: by table, what people call it; and what only shows inside a vCluster.
 _SHOWN_CONTENT = {

@@ -8,9 +8,9 @@ import sqlite3
 import time
 from typing import Any
 
-from embedded.host.clock import Clock
 from embedded.host.namespaces import Namespaces
-from embedded.host.wire import NewRelease, Refused, Trouble
+from embedded.host.schemas import NewRelease, Refused, Trouble
+from embedded.host.timing import Clock
 
 #: What the host gives as its version, and every vCluster that asks for none.
 VERSION = "v1.36.0+simulated"

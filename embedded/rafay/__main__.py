@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from embedded.asgi_server import serve, stop_with_parent
 from embedded.faults import FaultInjector
 from embedded.rafay.app import Keys, RafayStandIn
-from embedded.rafay.store import Store
-from embedded.rafay.switches import Switches
-from embedded.serve import serve, stop_with_parent
+from embedded.rafay.behaviour import Switches
+from embedded.rafay.database import Store
 
 #: API keys come by the environment: arguments can be read by everybody on the machine.
 KEY_VARIABLE = "RAFAY_STAND_IN_KEY"

@@ -12,14 +12,14 @@ from types import FrameType
 from pydantic import ValidationError
 
 from embedded.faults import Receive, Scope, Send
-from embedded.rafay.access import Access
-from embedded.rafay.answers import Family, Refusal, Reply, Trouble, refusal_reply, reply
+from embedded.rafay.behaviour import SWITCHES_PATH, Switches
+from embedded.rafay.catalog import Offers
 from embedded.rafay.clusters import Clusters
-from embedded.rafay.offers import Offers
+from embedded.rafay.database import Store
+from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, refusal_reply, reply
+from embedded.rafay.iam import Access
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Request, Route
-from embedded.rafay.store import Store
-from embedded.rafay.switches import SWITCHES_PATH, Switches
 
 SignalHandler = Callable[[int, FrameType | None], None]
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from embedded.rafay.answers import Family, Refusal, Reply, Trouble, reply
-from embedded.rafay.lines import Lines
-from embedded.rafay.listing import check_name, existing, page
-from embedded.rafay.manifest import AgentIdentity, bootstrap_manifest
+from embedded.rafay.agent_connections import Lines
+from embedded.rafay.behaviour import Switches
+from embedded.rafay.bootstrap_manifest import AgentIdentity, bootstrap_manifest
+from embedded.rafay.database import Store, new_id, now
+from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.pagination import check_name, existing, page
 from embedded.rafay.requests import Request, Route
-from embedded.rafay.store import Store, new_id, now
-from embedded.rafay.switches import Switches
 
 #: Longest hold of a check-in, whatever the agent asks for.
 MAX_WAIT_SECONDS = 60.0

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from embedded.rafay.answers import Family, Refusal, Reply, Trouble, reply
-from embedded.rafay.listing import check_name, existing, insert, page, window
+from embedded.rafay.behaviour import Switches
+from embedded.rafay.database import Store, new_id, now
+from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.pagination import check_name, existing, insert, page, window
 from embedded.rafay.requests import Request, Route
-from embedded.rafay.store import Store, new_id, now
-from embedded.rafay.switches import Switches
 
 
 class _Named(BaseModel):

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ValidationError
 
 from embedded.faults import Receive
-from embedded.rafay.answers import Family, Refusal, Reply, Trouble
+from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble
 
 _Body = TypeVar("_Body", bound=BaseModel)
 

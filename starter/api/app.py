@@ -12,29 +12,30 @@ from fastapi import APIRouter, FastAPI
 from temporalio.client import Client
 
 from clients.host import Host
-from starter.acting import Actor
-from starter.api import capacity, environments, events, expiry, forcing, health, kubeconfig, templates
-from starter.api.docs import add_docs
-from starter.api.limits import BodyLimit
-from starter.api.parts import Parts
-from starter.api.problems import MEDIA_TYPE, ProblemDetails, handle_problems
+from starter.api import events, health
+from starter.api.body_limit import BodyLimit
+from starter.api.dependencies import Parts
+from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
+from starter.api.routes import capacity, environments, expiry, forced_teardown, kubeconfig, templates
 from starter.api.sign_in import SignIn
-from starter.asking import House
-from starter.attention import Attention
-from starter.catalogue import load_catalogue
-from starter.cursors import Cursors
-from starter.fitting import Fitting
-from starter.freezing import Freezer
-from starter.health import Healths
-from starter.past import Past
-from starter.people import PeopleDirectory
-from starter.placing import Placing
-from starter.reading import Reader
-from starter.reloading import Reloaded
-from starter.reserving import Reservations
-from starter.tokens import load_tokens
-from starter.watching import Watches
-from worker.settings import Settings
+from starter.api.swagger import add_docs
+from starter.auth.tokens import load_tokens
+from starter.catalogue.loader import load_catalogue
+from starter.config_files.reloading import Reloaded
+from starter.environments.archive import Past
+from starter.environments.commands import Actor
+from starter.environments.cursors import Cursors
+from starter.environments.people_check import PeopleDirectory
+from starter.environments.planning import House
+from starter.environments.reader import Reader
+from starter.environments.watcher import Watches
+from starter.expiry.freeze import Freezer
+from starter.monitoring.attention import Attention
+from starter.monitoring.environment_health import Healths
+from starter.placement.advisor import Placing
+from starter.placement.chart_check import Fitting
+from starter.placement.reservations import Reservations
+from worker.settings.models import Settings
 
 API_ROOT = "/api/v1"
 
@@ -118,7 +119,7 @@ def create_app(
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    for module in (templates, environments, forcing, events, kubeconfig, expiry, capacity):
+    for module in (templates, environments, forced_teardown, events, kubeconfig, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))

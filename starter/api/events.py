@@ -8,10 +8,10 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from starter.access import Principal, Verb, may, relations
-from starter.api.parts import Asking, Parts, TheParts
-from starter.api.problems import ApiProblem
-from starter.reading import Standing
+from starter.api.dependencies import Asking, Parts, TheParts
+from starter.api.problem_details import ApiProblem
+from starter.auth.policy import Principal, Verb, may, relations
+from starter.environments.reader import Standing
 
 #: Proxies close what is silent for a minute; a comment now and then keeps it open.
 KEEP_ALIVE_SECONDS = 15.0

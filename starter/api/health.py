@@ -12,10 +12,10 @@ from fastapi import APIRouter
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.service import RPCError
 
-from contracts.base import Frozen
-from starter.api.parts import CATALOGUE_IS_BROKEN, TheParts
-from starter.api.problems import ApiProblem
-from starter.temporal import CALL_PATIENCE, TemporalUnavailable, told
+from contracts.models import Frozen
+from starter.api.dependencies import CATALOGUE_IS_BROKEN, TheParts
+from starter.api.problem_details import ApiProblem
+from starter.temporal.errors import CALL_PATIENCE, TemporalUnavailable, told
 
 router = APIRouter(tags=["health"])
 

@@ -4,10 +4,10 @@ import socket
 
 from fastapi import FastAPI
 
-from starter.api.parts import Parts
-from starter.http_server import Server
-from starter.listening import open_listening_socket
-from worker.settings import Api
+from starter.api.dependencies import Parts
+from starter.http_server.server import Server
+from starter.http_server.sockets import open_listening_socket
+from worker.settings.models import Api
 
 
 async def serve(app: FastAPI, settings: Api, host: str, port: int) -> None:

@@ -6,14 +6,14 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter import security
-from starter.access import Principal
-from starter.api.problems import ApiProblem
-from starter.connections import peer_of
-from starter.reloading import Reloaded
-from starter.security import Verdict
-from starter.throttle import WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND, Limited, Throttle
-from starter.tokens import Tokens
+from starter.api.problem_details import ApiProblem
+from starter.auth import security_log
+from starter.auth.policy import Principal
+from starter.auth.security_log import Verdict
+from starter.auth.throttle import WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND, Limited, Throttle
+from starter.auth.tokens import Tokens
+from starter.config_files.reloading import Reloaded
+from starter.http_server.connections import peer_of
 
 #: Requests of one person for what they may not do or see: a person who mistypes, not a program that looks
 #: for names.
@@ -60,12 +60,12 @@ class SignIn:
         limited = self._wrong.failed(peer_of(peer))
         verdict = Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN
         if limited is None or limited.is_first:
-            security.record(verdict, who="", verb=verb, object="", peer=peer)
+            security_log.record(verdict, who="", verb=verb, object="", peer=peer)
         problem = _too_often("tokens that are not known", limited) if limited else _unknown(shown)
         await problem.response()(scope, receive, send)
 
     async def _answer(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
-        noted, status, limited = security.begin(), 500, None
+        noted, status, limited = security_log.begin(), 500, None
 
         async def answered(message: Message) -> None:
             nonlocal status, limited
@@ -85,14 +85,19 @@ class SignIn:
             self._record(principal, scope, noted, status, limited)
 
     def _record(
-        self, principal: Principal, scope: Scope, noted: security.Noted, status: int, limited: Limited | None
+        self,
+        principal: Principal,
+        scope: Scope,
+        noted: security_log.Noted,
+        status: int,
+        limited: Limited | None,
     ) -> None:
         verb = str(getattr(scope.get("route"), "name", scope["method"]))
         is_change = scope["method"] not in _READS or verb in _LOGGED_READS
         if (limited and not limited.is_first) or not (noted.denied or is_change):
             return
         parameters = scope.get("path_params", {})
-        security.record(
+        security_log.record(
             Verdict.LIMITED if limited else _verdict(noted, status),
             who=principal.email,
             verb=verb,
@@ -102,7 +107,7 @@ class SignIn:
         )
 
 
-def _verdict(noted: security.Noted, status: int) -> Verdict:
+def _verdict(noted: security_log.Noted, status: int) -> Verdict:
     if noted.denied:
         return Verdict.DENIED
     if status < HTTPStatus.BAD_REQUEST:

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from starter.cli import capacity, changing, ends, kubeconfig, looking, templates
-from starter.cli.anywhere import default_output, everywhere
+from starter.cli import capacity, environments, expiry, kubeconfig, queries, templates
 from starter.cli.connection import Options
-from starter.cli.crashes import crash
-from starter.cli.failing import CliError, Code, Output
+from starter.cli.crash_report import crash
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.global_options import default_output, everywhere
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
 from starter.cli.printing import print_line
 from starter.cli.streams import prepare_streams
@@ -69,21 +69,21 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
 
     panel = "For developers"
     app.add_typer(templates.group(verbs.on_hosts), name="templates", rich_help_panel=panel)
-    app.command("request", rich_help_panel=panel)(changing.request)
-    app.command("list", rich_help_panel=panel)(looking.list_environments)
-    app.command("show", rich_help_panel=panel)(looking.show)
-    app.command("watch", rich_help_panel=panel)(changing.watch)
+    app.command("request", rich_help_panel=panel)(environments.request)
+    app.command("list", rich_help_panel=panel)(queries.list_environments)
+    app.command("show", rich_help_panel=panel)(queries.show)
+    app.command("watch", rich_help_panel=panel)(environments.watch)
     app.command("kubeconfig", rich_help_panel=panel)(kubeconfig.kubeconfig)
-    app.command("extend", rich_help_panel=panel)(ends.extend)
-    app.command("history", rich_help_panel=panel)(ends.history)
+    app.command("extend", rich_help_panel=panel)(expiry.extend)
+    app.command("history", rich_help_panel=panel)(expiry.history)
     app.command("capacity", rich_help_panel=panel)(capacity.capacity)
-    app.command("delete", rich_help_panel=panel)(changing.delete)
-    app.command("cancel", rich_help_panel=panel)(changing.cancel)
+    app.command("delete", rich_help_panel=panel)(environments.delete)
+    app.command("cancel", rich_help_panel=panel)(environments.cancel)
     panel = "For the platform team"
-    app.command("teardown", rich_help_panel=panel)(changing.teardown)
-    app.command("freeze", rich_help_panel=panel)(ends.freeze)
-    app.command("thaw", rich_help_panel=panel)(ends.thaw)
-    app.command("sweep", rich_help_panel=panel)(ends.sweep)
+    app.command("teardown", rich_help_panel=panel)(environments.teardown)
+    app.command("freeze", rich_help_panel=panel)(expiry.freeze)
+    app.command("thaw", rich_help_panel=panel)(expiry.thaw)
+    app.command("sweep", rich_help_panel=panel)(expiry.sweep)
     add_operator_verbs(app, verbs)
     return app
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.failing import Output
-from starter.cli.session import OutputOption, session
+from starter.cli.context import OutputOption, session
+from starter.cli.errors import Output
 
 if TYPE_CHECKING:
-    from starter.capacities import CapacityView, HoldingView, SharesView, ShareView
+    from starter.placement.schemas import CapacityView, HoldingView, SharesView, ShareView
 
 
 def capacity(
@@ -25,8 +25,8 @@ def capacity(
     Example: moorage capacity
     """
     with session(ctx, output) as api:
-        from starter.capacities import CapacityView
-        from starter.cli.render import print_json
+        from starter.cli.formatting import print_json
+        from starter.placement.schemas import CapacityView
 
         answer = api.call("GET", "capacity", query={"holdings": holdings})
         if output is Output.JSON:
@@ -36,8 +36,8 @@ def capacity(
 
 
 def _print(view: "CapacityView") -> None:
+    from starter.cli.formatting import print_table
     from starter.cli.printing import print_line
-    from starter.cli.render import print_table
 
     hosts = [
         [host.name, *_cells(host.shares), _labels(host.labels), _wrong(host.known, host.remark)]
@@ -59,15 +59,15 @@ def _print(view: "CapacityView") -> None:
 
 
 def _holding(one: "HoldingView") -> list[str]:
-    from contracts.capacity import said_cpu, said_memory
-    from starter.cli.render import moment
+    from contracts.capacity.models import said_cpu, said_memory
+    from starter.cli.formatting import moment
 
     who = [one.name, one.owner, one.team, one.template, one.host]
     return [*who, said_cpu(one.cpu), said_memory(one.memory), moment(one.ends_at)]
 
 
 def _cells(shares: "SharesView") -> list[str]:
-    from contracts.capacity import said_cpu, said_memory
+    from contracts.capacity.models import said_cpu, said_memory
 
     environments, cpu = _share(shares.environments, str), _share(shares.cpu, said_cpu)
     return [environments, cpu, _share(shares.memory, said_memory)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clients.private_files import read_private
-from starter.cli.failing import CliError, Code
+from starter.cli.errors import CliError, Code
 
 #: What `moorage up` writes into its folder while it runs.
 CONNECTION_FILE = "connection.json"

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.failing import CliError, Code, Output
-from starter.cli.session import EnvironmentArgument, OutputOption, session
+from starter.cli.context import EnvironmentArgument, OutputOption, session
+from starter.cli.errors import CliError, Code, Output
 
 
 def kubeconfig(
@@ -38,19 +38,19 @@ def kubeconfig(
               moorage kubeconfig demo --merge
     """
     with session(ctx, output) as api:
-        from starter.cli import kubeconfigs
-        from starter.cli.client import environment_path
-        from starter.cli.render import print_json, say
+        from starter.cli import kubeconfig_file
+        from starter.cli.api_client import environment_path
+        from starter.cli.formatting import print_json, say
 
         if merge and str(file) == "-":
             raise CliError(Code.BAD_INPUT, "--merge needs a file to merge into: leave --file - out")
-        files = [file] if file else kubeconfigs.kubeconfig_files() if merge else []
+        files = [file] if file else kubeconfig_file.kubeconfig_files() if merge else []
         text = api.text(f"{environment_path(name)}/kubeconfig")
-        kubeconfigs.checked(text)
+        kubeconfig_file.checked(text)
         if merge:
             _merge(files, text, name, switch=switch, url=api.url, output=output)
         elif file and str(file) != "-":
-            kubeconfigs.write_private(file, text)
+            kubeconfig_file.write_private(file, text)
             if output is Output.JSON:
                 print_json({"file": str(file)})
                 return
@@ -65,10 +65,10 @@ def kubeconfig(
 
 
 def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, output: Output) -> None:
-    from starter.cli import kubeconfigs
-    from starter.cli.render import print_json, say
+    from starter.cli import kubeconfig_file
+    from starter.cli.formatting import print_json, say
 
-    done = kubeconfigs.merge(files, text, name, switch=switch, url=url)
+    done = kubeconfig_file.merge(files, text, name, switch=switch, url=url)
     backups = [str(backup) for backup in done.files.values() if backup]
     if output is Output.JSON:
         backup = done.files.get(done.file)
@@ -91,11 +91,11 @@ def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, o
 
 def forget_context(url: str, name: str, output: Output) -> None:
     """Take the context that `--merge` made out of the kubeconfig, and say so. It never fails."""
-    from starter.cli import kubeconfigs
-    from starter.cli.render import say
+    from starter.cli import kubeconfig_file
+    from starter.cli.formatting import say
 
     try:
-        done = kubeconfigs.forget(kubeconfigs.kubeconfig_files(), name, url)
+        done = kubeconfig_file.forget(kubeconfig_file.kubeconfig_files(), name, url)
     except CliError as error:
         lines = [f"Whether kubectl has a context of {name} could not be seen to: {error}"]
     else:

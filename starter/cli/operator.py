@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.failing import Output
-from starter.cli.session import OutputOption, failures
+from starter.cli.context import OutputOption, failures
+from starter.cli.errors import Output
 from starter.setup.areas import Area
 
 if TYPE_CHECKING:

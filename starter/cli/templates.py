@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.failing import CliError, Code, Output
-from starter.cli.session import OutputOption, complete_template, failures, session
-from starter.cli.trying import try_template
+from starter.cli.context import OutputOption, complete_template, failures, session
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.template_trial import try_template
 
 if TYPE_CHECKING:
-    from starter.checking import CatalogueCheck, LabelsOfHosts
+    from starter.catalogue.lint import CatalogueCheck, LabelsOfHosts
 
 OnHosts = Callable[["CatalogueCheck", "LabelsOfHosts"], "CatalogueCheck"]
 
@@ -26,8 +26,8 @@ def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
         return
     with session(ctx, output) as api:
         answer = api.call("GET", "templates")
-        from starter.cli.render import print_json, print_table, say, template_row
-        from starter.views import TemplateList
+        from starter.cli.formatting import print_json, print_table, say, template_row
+        from starter.environments.schemas import TemplateList
 
         if output is Output.JSON:
             print_json(answer["templates"])
@@ -56,9 +56,9 @@ def show(
     with session(ctx, output) as api:
         from urllib.parse import quote
 
+        from starter.cli.formatting import print_json, template_lines
         from starter.cli.printing import print_line
-        from starter.cli.render import print_json, template_lines
-        from starter.views import TemplateView
+        from starter.environments.schemas import TemplateView
 
         answer = api.call("GET", f"templates/{quote(name, safe='')}")
         if output is Output.JSON:
@@ -92,9 +92,9 @@ def check(
               MOORAGE_CONFIG=moorage.toml moorage templates check --output json
     """
     with failures(output):
-        from starter.checking import check_catalogue
-        from starter.cli.render import print_json, print_table, say
-        from worker.settings import SettingsError, load_catalogue_settings
+        from starter.catalogue.lint import check_catalogue
+        from starter.cli.formatting import print_json, print_table, say
+        from worker.settings.models import SettingsError, load_catalogue_settings
 
         try:
             settings = load_catalogue_settings()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from clients.errors import AlreadyExists, Rejected
 from clients.rafay import Project, Rafay, Repository, Role, same_repository
 from contracts.template import Template
-from starter.sentences import did_you_mean
+from starter.config_files.validation_messages import did_you_mean
 from starter.setup.areas import Area
-from starter.setup.parts import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, Part, well
 
 SYSTEM = "control plane"
 #: Who may make projects, groups and associations in all of an organisation.

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from clients.host import Host
-from contracts import search
+from contracts import search_attributes
 from contracts.environment import Phase
 from contracts.naming import name_of_workflow
-from starter.health import asked
-from starter.listing import WORKFLOW_TYPE, quoted
-from starter.reading import Reader
+from starter.environments.listing import WORKFLOW_TYPE, quoted
+from starter.environments.reader import Reader
+from starter.monitoring.environment_health import asked
 from starter.setup.areas import Area
-from starter.setup.parts import Found, Part, well
+from starter.setup.check import Found, Part, well
 from starter.setup.temporal import Temporal
-from starter.temporal import CALL_PATIENCE
+from starter.temporal.errors import CALL_PATIENCE
 
 SYSTEM = "host cluster"
 #: Environments that are looked at; each takes its host some calls, and a person waits.
@@ -78,7 +78,7 @@ async def _ready(client: Client) -> tuple[list[str], bool]:
     """Names of those that are ready, and whether there are more."""
     query = (
         f"WorkflowType = {quoted(WORKFLOW_TYPE)} AND ExecutionStatus = 'Running' "
-        f"AND {search.PHASE.name} = {quoted(Phase.READY)}"
+        f"AND {search_attributes.PHASE.name} = {quoted(Phase.READY)}"
     )
     names: list[str] = []
     async for run in client.list_workflows(query, page_size=MAX_LOOKED_AT, rpc_timeout=CALL_PATIENCE):

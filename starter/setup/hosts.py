@@ -9,9 +9,9 @@ from clients.host import LABEL_POD_SECURITY, Host
 from contracts.charts import chart_caveat
 from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template
-from starter.on_hosts import REHEARSED, misfits
+from starter.placement.host_check import REHEARSED, misfits
 from starter.setup.areas import Area
-from starter.setup.parts import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, Part, well
 
 SYSTEM = "host cluster"
 #: Charts come from repositories that may be far, one by one, on the first call.

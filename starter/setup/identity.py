@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from clients.identity.scim import Scim
 from clients.rafay import Rafay, SignIn
-from clients.scim import Scim
-from starter.people import check_people
+from starter.environments.people_check import check_people
 from starter.setup.areas import Area
-from starter.setup.group_trial import GroupTrial
-from starter.setup.parts import Found, Kind, Part, well
-from worker.settings import SignIn as SignInSettings
+from starter.setup.check import Found, Kind, Part, well
+from starter.setup.group_probe import GroupTrial
+from worker.settings.models import SignIn as SignInSettings
 
 SYSTEM = "identity provider"
 #: What the integration is called where somebody has to give it a name.

@@ -12,19 +12,19 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import search
+from contracts import search_attributes
 from contracts.durations import format_duration
-from contracts.sweeping import SWEEP_SCHEDULE
-from starter.attention import overdue_sweep, stuck_environments, unpolled
-from starter.freezing import Freezer, state_of_sweep
-from starter.keys import Use, keys_in_use
-from starter.schedules import CALL_PATIENCE, Difference, differences, reconcile
+from contracts.expiry_sweep import SWEEP_SCHEDULE
+from starter.expiry.freeze import Freezer, state_of_sweep
+from starter.expiry.schedules import CALL_PATIENCE, Difference, differences, reconcile
+from starter.monitoring.attention import overdue_sweep, stuck_environments, unpolled
+from starter.monitoring.encryption_keys import Use, keys_in_use
 from starter.setup.areas import Area
-from starter.setup.indexing import find_unindexed, has_worker, index_again
-from starter.setup.parts import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, Part, well
+from starter.setup.search_attributes import find_unindexed, has_worker, index_again
 from worker.codec import EncryptionCodec
 from worker.connection import address, connect, namespace_name, search_attributes_of
-from worker.expiry_settings import Sweep
+from worker.settings.expiry import Sweep
 
 SYSTEM = "Temporal"
 #: How long what has ended is kept in a namespace that setup makes: a month, so that a failure can still be
@@ -182,9 +182,9 @@ class Temporal:
         except RPCError as error:
             if error.status not in _NOT_SHOWN:
                 raise
-            names = ", ".join(key.name for key in search.ALL)
+            names = ", ".join(key.name for key in search_attributes.ALL)
             return well(f"this server does not show them to us: see that it has {names}")
-        types = {key.name: int(key.indexed_value_type) for key in search.ALL}
+        types = {key.name: int(key.indexed_value_type) for key in search_attributes.ALL}
         wrong = [name for name, number in types.items() if there.get(name, number) != number]
         if wrong:
             detail = f"{', '.join(wrong)}: there already, with another type"
@@ -220,7 +220,9 @@ class Temporal:
 
     async def _register(self, client: Client) -> str:
         there = await search_attributes_of(client)
-        adding = {key.name: key.indexed_value_type.value for key in search.ALL if key.name not in there}
+        adding = {
+            key.name: key.indexed_value_type.value for key in search_attributes.ALL if key.name not in there
+        }
         if not adding:
             return ""
         request = AddSearchAttributesRequest(namespace=client.namespace)

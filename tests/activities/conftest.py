@@ -13,17 +13,17 @@ from uuid import uuid4
 
 import pytest
 
-from activities.cluster_import import ClusterImport
-from activities.group import Group
-from activities.identity import Identity
-from activities.kubeconfig import KubeconfigOf
-from activities.namespace import Namespace
-from activities.project import Project
 from activities.registry import Clients
-from activities.role_binding import RoleBinding
-from activities.vcluster import VCluster
+from activities.steps.cluster_import import ClusterImport
+from activities.steps.group import Group
+from activities.steps.identity_group import Identity
+from activities.steps.kubeconfig import KubeconfigOf
+from activities.steps.namespace import Namespace
+from activities.steps.project import Project
+from activities.steps.role_binding import RoleBinding
+from activities.steps.vcluster import VCluster
+from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.scim import Scim
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
 from contracts.charts import NEWEST_SHOWN
@@ -32,7 +32,7 @@ from contracts.naming import OwnerMark
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
-from embedded.rafay.switches import SWITCHES_PATH
+from embedded.rafay.behaviour import SWITCHES_PATH
 from tests.activities.running import Running
 from tests.support.stand_ins import control, running_process, set_faults
 from tests.support.within import HANG

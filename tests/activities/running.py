@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from activities.edge import ActivityEdge
+from activities.interceptor import ActivityEdge
 from contracts.activities import Waiting
 from contracts.errors import StepErrorDetails
 from tests.support.within import HANG, NEVER

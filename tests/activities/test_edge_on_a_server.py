@@ -15,11 +15,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities import edge, progress
-from activities.edge import ActivityEdge
+from activities import activity_context, interceptor
+from activities.interceptor import ActivityEdge
 from contracts.activities import Waiting
-from contracts.base import Frozen
 from contracts.environment import Receipt
+from contracts.models import Frozen
 from tests.support.temporal_server import running_temporal_server
 from tests.support.within import HANG, NEVER, soon
 
@@ -65,7 +65,7 @@ class Steps:
     @activity.defn(name="call")
     async def call(self) -> Receipt:
         self.tries += 1
-        progress.say("a call")
+        activity_context.say("a call")
         await asyncio.sleep(1.5)
         return Receipt(name="done")
 
@@ -76,14 +76,14 @@ class Steps:
         async def look() -> str:
             return "" if self.go_on.is_set() else "pod pending: no CPU"
 
-        await progress.until(look)
+        await activity_context.until(look)
         return Receipt(name="done")
 
 
 @pytest.fixture(autouse=True)
 def frequent_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hear of cancellations soon, though no worker here is taken for dead."""
-    monkeypatch.setattr(edge, "BEATS_PER_TIMEOUT", HANG / 0.5)
+    monkeypatch.setattr(interceptor, "BEATS_PER_TIMEOUT", HANG / 0.5)
 
 
 @pytest.fixture(scope="module")

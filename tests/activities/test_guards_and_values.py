@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from activities.errors import Conflict, NotAccepted
-from activities.guards import guards, pod_security
-from activities.marks import mark_text, require_ours, whose
-from activities.quantities import cpus, least, octets, room_of
+from activities.ownership import mark_text, require_ours, whose
+from activities.parts.namespace_policies import guards, pod_security
+from activities.parts.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
 from clients.host import HostNetworks, NodeRoom, Peer, PeerPods
-from contracts.capacity import Limits, size_of
+from contracts.capacity.models import Limits, size_of
+from contracts.chart_values import ETCD, value_at
 from contracts.environment import Environment
 from contracts.quantities import parse_quantity
 from contracts.template import Network, PodSecurity, Template
-from contracts.values import ETCD, value_at
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 
 ENVIRONMENT = an_environment("demo")

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from activities import vcluster
-from activities.ending import MAX_FORCED
-from activities.marks import NOTHING_THERE
+from activities.ownership import NOTHING_THERE
+from activities.parts.forced_deletion import MAX_FORCED
+from activities.steps import vcluster
 from clients.errors import NotYet
 from clients.host import Chart, Host
 from contracts.activities import InspectInput

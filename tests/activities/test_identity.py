@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from activities import identity
-from activities.identity import Identity
-from clients.scim import Group, Scim
+from activities.steps import identity_group
+from activities.steps.identity_group import Identity
+from clients.identity.scim import Group, Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
@@ -74,7 +74,7 @@ async def test_ensure_and_remove_leave_one_and_then_none(scim: Scim, environment
 @pytest.fixture
 def forgetful(directory: tuple[str, bool], monkeypatch: pytest.MonkeyPatch) -> Iterator["Forgetful"]:
     """A way to the directory past which its search by externalId does not find what is there."""
-    monkeypatch.setattr(identity, "FOUND_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr(identity_group, "FOUND_LIMIT", timedelta(seconds=1))
     return Forgetful(f"{directory[0]}/v2", TOKEN, timeout=TIMEOUT)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from activities import identity
-from activities.identity import Identity
-from clients.scim import Scim
+from activities.steps import identity_group
+from activities.steps.identity_group import Identity
+from clients.identity.scim import Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
@@ -25,7 +25,7 @@ OWNER, COLLABORATOR = "Alice@Example.com", "bob@example.com"
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "FOUND_LIMIT", timedelta(0))
+    monkeypatch.setattr(identity_group, "FOUND_LIMIT", timedelta(0))
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from activities import bootstrap as bootstrap_module
-from activities import cluster_import
-from activities.bootstrap import LARGE, Bootstrap
-from activities.cluster_import import ClusterImport
 from activities.errors import NotAccepted
+from activities.parts import bootstrap_manifest as bootstrap_module
+from activities.parts.bootstrap_manifest import LARGE, Bootstrap
+from activities.steps import cluster_import
+from activities.steps.cluster_import import ClusterImport
 from clients.errors import CUT, Rejected
 from clients.host import Kubeconfig, Manifest
 from clients.simulated_host import SimulatedHost

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from temporalio.activity import ActivityCancellationDetails
 
-from clients.lateness import require_time
-from clients.scim import Scim
+from clients.deadline import require_time
+from clients.identity.scim import Scim
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import TIMEOUT, TOKEN, fresh

@@ -3,7 +3,7 @@
 import pytest
 
 from activities.errors import NotConfigured
-from activities.people import People, configured
+from activities.people_check import People, configured
 from clients.rafay import Binding
 from contracts.activities import CheckPeopleInput
 from contracts.environment import Environment, StepName

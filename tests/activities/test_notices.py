@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.notices import Channels, Notices, text
-from activities.trail import Sinks, Trail
-from clients.lines import LinesFile
-from clients.mail import Mail, Security
+from activities.audit_log import Sinks, Trail
+from activities.notifications import Channels, Notices, text
+from clients.jsonl_file import LinesFile
+from clients.smtp import Mail, Security
 from clients.webhook import DELIVERY, SIGNATURE, Webhook
 from contracts.activities import NoticeResult
 from contracts.environment import Outcome, TrailEntry
 from contracts.errors import ErrorType
-from contracts.notices import Account, Notice, NoticeKind
-from starter.histories import accounts_of
+from contracts.notifications import Account, Notice, NoticeKind
+from starter.environments.history import accounts_of
 from tests.activities.receivers import Mailbox, mail_server, webhook_receiver
 from tests.activities.running import Running, fail, succeed
 

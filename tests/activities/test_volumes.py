@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from activities.marks import NOTHING_THERE
-from activities.volumes import CLOCKS_APART
+from activities.ownership import NOTHING_THERE
+from activities.parts.retained_volumes import CLOCKS_APART
 from clients.errors import Denied
 from clients.host import Host, PersistentVolume
 from contracts.activities import InspectInput, InspectResult, RemoveInput

@@ -59,7 +59,7 @@ PROTECTIONS = (
         "tests/chaos/test_killed.py", "step_waits and vcluster",
     ),
     Protection(
-        "1", "what exists and is ours is taken for done", "activities/project.py",
+        "1", "what exists and is ours is taken for done", "activities/steps/project.py",
         "except AlreadyExists:", "except ZeroDivisionError:",
         "tests/chaos/test_killed.py", "is_made and project and answered",
     ),
@@ -110,7 +110,7 @@ PROTECTIONS = (
         OUTCOMES, "",
     ),
     Protection(
-        "4", "the mark is looked at before anything is touched", "activities/marks.py",
+        "4", "the mark is looked at before anything is touched", "activities/ownership.py",
         "    if not ours.is_text(found):\n", "    if False:\n",
         "tests/activities/test_every_step.py", "never_touched",
     ),
@@ -139,12 +139,12 @@ PROTECTIONS = (
         "tests/activities/test_lateness.py", "slow",
     ),
     Protection(
-        "4", "nobody is let in by a group that the undo would not find", "activities/identity.py",
+        "4", "nobody is let in by a group that the undo would not find", "activities/steps/identity_group.py",
         "            await self._wait_until_found(group, environment)\n", "",
         "tests/activities/test_identity.py", "nobody_is_let_in",
     ),
     Protection(
-        "4", "what had no answer is in doubt", "workflows/problems.py",
+        "4", "what had no answer is in doubt", "workflows/activity_failures.py",
         "    return details is None or details.in_doubt\n", "    return False\n",
         "tests/chaos/test_ambiguous.py", "undo_has_looked and project",
     ),
@@ -154,18 +154,18 @@ PROTECTIONS = (
         "tests/environment/test_throttled.py", "asked_for_is_obeyed",
     ),
     Protection(
-        "4", "a group is looked for before it is made again", "activities/identity.py",
+        "4", "a group is looked for before it is made again", "activities/steps/identity_group.py",
         "        if group is None:\n            group = await self._create(environment)\n",
         "        group = await self._scim.create_group(environment.derived_name, environment.mark.text)\n",
         FAILING, "lost and cut",
     ),
     Protection(
-        "6", "what is said of one life is not said of the next", "starter/api/parts.py",
+        "6", "what is said of one life is not said of the next", "starter/api/dependencies.py",
         "        if life and life != standing.life:\n", "        if False:\n",
         "tests/starter/test_lives.py", "another_life",
     ),
     Protection(
-        "6", "the same request twice is one", "starter/acting.py",
+        "6", "the same request twice is one", "starter/environments/commands.py",
         "            if again and over and (end :=", "            if False and (end :=",
         "tests/environment/test_one_name.py", "same_key",
     ),
@@ -175,7 +175,7 @@ PROTECTIONS = (
         "tests/chaos/test_odd_answers.py", "without_end and identity",
     ),
     Protection(
-        "7", "a cursor is checked before Temporal sees it", "starter/listing.py",
+        "7", "a cursor is checked before Temporal sees it", "starter/environments/listing.py",
         "token = cursors.read(cursor, query)",
         "token = cursor.encode() if cursor else None",
         "tests/chaos/test_fuzz.py", "hundred",
@@ -186,7 +186,7 @@ PROTECTIONS = (
         "tests/worker/test_telemetry.py", "",
     ),
     Protection(
-        "secrets", "failures say nothing in clear", "worker/converter.py",
+        "secrets", "failures say nothing in clear", "worker/data_converter.py",
         "DefaultFailureConverterWithEncodedAttributes", "DefaultFailureConverter",
         "tests/environment/test_secrets.py", "database",
     ),
@@ -197,7 +197,7 @@ PROTECTIONS = (
     ),
     Protection(
         "change", "the replays' sandbox sees every module of a workflow", "workflows/saga.py",
-        "\nfrom workflows.problems import", "\n    from workflows.problems import",
+        "\nfrom workflows.activity_failures import", "\n    from workflows.activity_failures import",
         "tests/replay/test_replay.py", "hidden",
     ),
 )  # fmt: skip

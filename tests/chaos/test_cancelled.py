@@ -7,7 +7,7 @@ import pytest
 
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import MAKING

@@ -14,7 +14,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.support.stack import ALICE, BOB, Person
 
 #: Streams until a life is over; what it answers before that is what `show` answers.

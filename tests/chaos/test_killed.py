@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import MAKING, UNMAKING, WAITING, assert_one_of_each, called, calls

@@ -26,20 +26,20 @@ from hypothesis import strategies as st
 
 from clients.errors import ClientError, Unintelligible
 from clients.http import MAX_ANSWER_BYTES
+from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.scim import Scim
 from contracts.naming import is_name
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
-from starter.catalogue import load_catalogue
-from starter.located import FilesUnusable
+from embedded.stack.stack import Part, Stack
+from starter.catalogue.loader import load_catalogue
+from starter.config_files.yaml_source import FilesUnusable
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import no_faults
 from tests.support.stack import HURRY, hurried, unique
 from tests.support.stand_ins import TLS, set_faults
-from worker.settings import load_settings
-from worker.sources import SettingsError
+from worker.settings.models import load_settings
+from worker.settings.sources import SettingsError
 
 pytestmark = pytest.mark.guarantee("7. Fuzz")
 

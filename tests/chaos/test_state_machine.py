@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.canaries import BRIEF

@@ -18,7 +18,7 @@ import pytest
 
 from clients.host import Kubeconfig
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.activities.receivers import mail_server, webhook_receiver
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems

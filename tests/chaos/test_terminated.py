@@ -4,7 +4,7 @@ import pytest
 
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.chaos.test_killed import MOMENTS
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems

@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.starter.test_cli import cli_of

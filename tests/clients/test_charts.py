@@ -10,9 +10,9 @@ from pathlib import Path
 import helm_python
 import pytest
 
-from clients.charts import Charts, _not_pulled
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Unreachable
-from clients.helm import schema_problem, understood, unknown_kubernetes
+from clients.helm.chart_store import Charts, _not_pulled
+from clients.helm.client import schema_problem, understood, unknown_kubernetes
 from clients.host import Chart
 
 FORBIDDEN = 'pods is forbidden: User "a" cannot create resource "pods" in API group ""'

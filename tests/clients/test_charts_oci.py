@@ -15,7 +15,7 @@ from pathlib import Path
 import helm_python
 import pytest
 
-from embedded.host.authority import authority, server_certificate
+from embedded.host.tls import authority, server_certificate
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.cncf.helm.config.v1+json"
@@ -24,7 +24,7 @@ CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 PULL = """
 import asyncio
 import sys
-from clients.charts import Charts
+from clients.helm.chart_store import Charts
 from clients.errors import ClientError
 from clients.host import Chart
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clients import charts as module
-from clients import pulling
-from clients.charts import Charts
 from clients.errors import Unreachable
+from clients.helm import chart_pull
+from clients.helm import chart_store as module
+from clients.helm.chart_store import Charts
 from clients.host import Chart
 from tests.support.within import HANG, NEVER, soon
 
@@ -175,7 +175,7 @@ async def test_it_holds_up_no_other_repository(repository: Repository) -> None:
 
 
 async def test_a_pull_ends_at_its_limit(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling, "PULL_LIMIT", timedelta(seconds=3))
+    monkeypatch.setattr(chart_pull, "PULL_LIMIT", timedelta(seconds=3))
     async with a_store() as charts:
         waiting = asyncio.create_task(refused(charts, repository.chart()))
         assert "no answer within 3 s" in await waiting

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from clients.charts import THREADS, Charts
+from clients.deadline import begin_nothing_once
 from clients.errors import AlreadyExists, ClientError, Denied, Rejected, ServerFailed, TooLate, Unreachable
-from clients.helm import HelmSdk, understood
+from clients.helm.chart_store import THREADS, Charts
+from clients.helm.client import HelmSdk, understood
 from clients.host import Chart
-from clients.kubernetes.access import Access
-from clients.lateness import begin_nothing_once
+from clients.kubernetes.credentials import Access
 from tests.clients.kubernetes.test_access import kubeconfig
 from tests.support.within import HANG, soon
 
@@ -44,7 +44,7 @@ def one_thread() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def gate(one_thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
-    monkeypatch.setattr("clients.helm.sdk", lambda: gate)
+    monkeypatch.setattr("clients.helm.client.sdk", lambda: gate)
     yield gate
     gate.open.set()
 

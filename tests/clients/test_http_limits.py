@@ -10,7 +10,7 @@ from clients import http as module
 from clients.errors import Unreachable
 from clients.http import WHOLE_BEYOND_TIMEOUT, HttpSystem
 from tests.support.within import soon
-from worker.settings import SETTLE_BEYOND_TIMEOUT
+from worker.settings.models import SETTLE_BEYOND_TIMEOUT
 
 TIMEOUT = timedelta(seconds=4)
 #: In place of the real one, so that a whole call has six seconds.

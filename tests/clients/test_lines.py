@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from clients import lines
+from clients import jsonl_file
 from clients.errors import ServerFailed
-from clients.lines import LinesFile
+from clients.jsonl_file import LinesFile
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_full_disk_leaves_no_torn_line(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data[:written])
 
-    monkeypatch.setattr(lines.os, "write", full)
+    monkeypatch.setattr(jsonl_file.os, "write", full)
     with pytest.raises(ServerFailed, match="trail"):
         await file.add(record(2))
     monkeypatch.undo()
@@ -93,7 +93,7 @@ async def test_what_cannot_be_seen_on_the_disk_is_not_reported_kept(
 
     file = LinesFile(path)
     await file.add(record(1))
-    monkeypatch.setattr(lines.os, "fsync", fails)
+    monkeypatch.setattr(jsonl_file.os, "fsync", fails)
     with pytest.raises(ServerFailed):
         await file.add(record(2))
     monkeypatch.undo()
@@ -106,7 +106,7 @@ _FILL = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from clients.errors import ClientError
-from clients.lines import LinesFile
+from clients.jsonl_file import LinesFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 file = LinesFile(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
@@ -194,7 +194,7 @@ async def test_file_that_is_rotated_in_the_middle_of_an_addition(
             rotate(path)
         return real(descriptor, data)
 
-    monkeypatch.setattr(lines.os, "write", rotated_before)
+    monkeypatch.setattr(jsonl_file.os, "write", rotated_before)
     await file.add(record(2))
     assert set(await numbers(path)) == {1, 2}
 
@@ -209,7 +209,7 @@ async def test_broken_archive_does_not_hide_the_rest(path: Path) -> None:
 _WRITE = """
 import asyncio, sys
 from pathlib import Path
-from clients.lines import LinesFile
+from clients.jsonl_file import LinesFile
 async def main():
     file = LinesFile(Path(sys.argv[1]))
     first = int(sys.argv[2])
@@ -234,6 +234,6 @@ async def test_file_system_without_locks_is_written_all_the_same(
     def none(_descriptor: int, _how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(lines.fcntl, "flock", none)
+    monkeypatch.setattr(jsonl_file.fcntl, "flock", none)
     await LinesFile(path).add(record(1))
     assert await numbers(path) == [1]

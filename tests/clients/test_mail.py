@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from clients.errors import Rejected, Unreachable
-from clients.mail import Letter, Mail, Security
-from embedded.host.authority import authority, server_certificate
+from clients.smtp import Letter, Mail, Security
+from embedded.host.tls import authority, server_certificate
 from tests.activities.receivers import Mailbox, mail_server
 
 LOGIN = ("moorage", "right-horse")

@@ -19,8 +19,8 @@ from clients.errors import (
     Unintelligible,
     Unreachable,
 )
-from clients.scim import Scim
-from clients.scim_lists import PAGE_SIZE
+from clients.identity.scim import Scim
+from clients.identity.scim_lists import PAGE_SIZE
 from embedded.faults import Fault, FaultKind
 from tests.support.stand_ins import running_process, set_faults
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clients.errors import NotFound, Rejected, Unintelligible
-from clients.scim import Group, Scim
+from clients.identity.scim import Group, Scim
 from tests.support.scim_dialects import USABLE, Aws, Dialect, PlainMembers, error, serving
 from tests.support.stand_ins import TLS
 

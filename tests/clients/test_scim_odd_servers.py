@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clients import scim_lists
 from clients.errors import ClientError, Denied, NotFound, Rejected, ServerFailed, Unintelligible
-from clients.scim import Group, Scim, User
-from embedded.serve import listening_socket
+from clients.identity import scim_lists
+from clients.identity.scim import Group, Scim, User
+from embedded.asgi_server import listening_socket
 from tests.support.within import HANG
 
 Answer = Callable[[Request], Response]

@@ -18,7 +18,7 @@ from clients.host import Chart, Host, Kubeconfig, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
 from contracts.charts import NEWEST_SHOWN
 from embedded.faults import CALLS_PATH, Fault, FaultKind
-from embedded.host.authority import server_certificate
+from embedded.host.tls import server_certificate
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.admission import admit, decide
-from contracts.capacity import Amount, Ask, HostRoom, Limits, Quotas, said_cpu, said_memory, size_of
+from contracts.capacity.admission import admit, decide
+from contracts.capacity.ledger import START_GRACE, Book, Holding, pack, unpack
+from contracts.capacity.models import Amount, Ask, HostRoom, Limits, Quotas, said_cpu, said_memory, size_of
 from contracts.errors import Refusal, RefusalReason
-from contracts.holdings import START_GRACE, Book, Holding, pack, unpack
 from contracts.template import Size
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

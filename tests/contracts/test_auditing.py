@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.auditing import LatestLife, claims_over, correct
-from contracts.capacity import Amount, AuditResult, HostRoom, Limits
-from contracts.holdings import START_GRACE, Book, Holding, in_seconds, pack
+from contracts.capacity.ledger import START_GRACE, Book, Holding, in_seconds, pack
+from contracts.capacity.models import Amount, AuditResult, HostRoom, Limits
+from contracts.capacity.reconciliation import LatestLife, claims_over, correct
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 YOUNG = in_seconds(NOW - START_GRACE + timedelta(seconds=5))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.bounds import MOST_LINES, MOST_TEMPLATE_BYTES, cut, ensure_fits, first_of, template_bytes
+from contracts.size_limits import MOST_LINES, MOST_TEMPLATE_BYTES, cut, ensure_fits, first_of, template_bytes
 from tests.workflows.conftest import a_start
 
 

@@ -27,7 +27,7 @@ import yaml
 from clients.host import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
 from contracts.template import PodSecurity
-from starter.catalogue import STARTER_TEMPLATES, load_catalogue
+from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.environment.systems import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster, find_cluster
 from tests.e2e.five import five_at_once
 from tests.e2e.harbour import harbour

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster, find_cluster
 from tests.e2e.harbour import harbour
 from tests.e2e.using import POD

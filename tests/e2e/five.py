@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.harbour import RETAINING
 from tests.e2e.using import gone

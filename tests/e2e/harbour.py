@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from contracts.messages import Pace
-from embedded.stack import Part, Stack
+from contracts.environment_workflow import Pace
+from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.support.stack import ALICE, BOB, hurried
 

@@ -7,15 +7,15 @@ from typing import cast
 import pytest
 import yaml
 
-from clients.charts import Charts
 from clients.errors import Denied, Unreachable
-from clients.helm import Helm
+from clients.helm.chart_store import Charts
+from clients.helm.client import Helm
 from clients.host import Chart
-from clients.kubernetes.access import Access
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.exposure import HostOptions
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.wayin import HostOptions
-from embedded.stack import Stack
-from starter.catalogue import STARTER_TEMPLATES, load_catalogue
+from embedded.stack.stack import Stack
+from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster
 from tests.e2e.harbour import TIMEOUT
 from tests.environment.asking import Asking

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.rafay.switches import SWITCHES_PATH
-from embedded.stack import Part, Stack
+from embedded.rafay.behaviour import SWITCHES_PATH
+from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.using import gone, has_gone
 from tests.environment.asking import Asking

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import POLICY_DELAY, Cluster
 from tests.e2e.harbour import HOSTS, write_templates
 from tests.support.stand_ins import CHECKOUT

@@ -9,7 +9,7 @@ import pytest
 
 from clients.host import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.using import unclaimed_volume
 from tests.support.stack import unique

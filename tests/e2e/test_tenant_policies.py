@@ -8,7 +8,7 @@ import pytest
 
 from clients.host import LABEL_POD_SECURITY
 from contracts.naming import ANNOTATION_HOST_NETWORKS, LABEL_INSTALLATION
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.tenants import CASES, HOST_NETWORKS, pod, service
 from tests.support.stack import unique

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from activities.volumes import CLOCKS_APART
+from activities.parts.retained_volumes import CLOCKS_APART
 from tests.e2e.cluster import Cluster
 from tests.e2e.using import has_gone, unclaimed_volume
 from tests.environment.asking import Asking

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from embedded.asgi_server import listening_socket
 from embedded.faults import Fault, FaultKind
-from embedded.rafay.store import SEED_USERS
-from embedded.serve import listening_socket
+from embedded.rafay.database import SEED_USERS
 from tests.support.stand_ins import CHECKOUT, TLS, RafayStandIn, control
 from tests.support.within import HANG
 

@@ -14,10 +14,10 @@ import httpx
 import psutil
 import pytest
 
-from embedded.serve import listening_socket
-from embedded.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
-from embedded.stack_children import get
-from embedded.stack_folder import StackFolder
+from embedded.asgi_server import listening_socket
+from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
+from embedded.stack.state_dir import StackFolder
+from embedded.stack.supervisor import get
 from tests.support.stack import hurried
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG

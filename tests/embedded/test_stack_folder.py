@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clients import private_files
-from embedded import stack_pointer
-from embedded.stack_folder import StackError, StackFolder
+from embedded.stack import pointer
+from embedded.stack.state_dir import StackError, StackFolder
 
 SOMEBODY = 987654
 
@@ -104,15 +104,15 @@ def test_the_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, file = tmp_path / "moorage", tmp_path / "moorage" / "running-stack.json"
     folder.mkdir()
     folder.chmod(0o777)
-    stack_pointer.point_at(tmp_path)
+    pointer.point_at(tmp_path)
     assert not file.exists()
     folder.chmod(0o755)
     file.symlink_to(tmp_path / "other")
-    stack_pointer.point_at(tmp_path)
+    pointer.point_at(tmp_path)
     assert (file.is_symlink(), (tmp_path / "other").exists(), modes(folder)["moorage"]) == (
         False,
         False,
         0o700,
     )
-    stack_pointer.forget(tmp_path)
+    pointer.forget(tmp_path)
     assert not file.exists()

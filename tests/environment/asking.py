@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.support.stack import ALICE, Person
 from tests.support.stand_ins import TLS
 from tests.support.within import HANG

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import no_faults

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 
 #: For each system: what to call a thing, and the query that lists the names of all such things.
 _QUERIES = {

@@ -3,7 +3,7 @@
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import AMBIGUITIES, MAKING, assert_one_of_each, strike

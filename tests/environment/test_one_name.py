@@ -2,7 +2,7 @@
 
 import asyncio
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.stack import ALICE, BOB, unique

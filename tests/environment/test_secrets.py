@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from clients.host import Kubeconfig
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.activities.receivers import mail_server, webhook_receiver
 from tests.environment.asking import Asking
 from tests.support.canaries import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.starter.test_cli import cli_of
 from tests.support.deeds import MAKING, calls, no_faults, strike

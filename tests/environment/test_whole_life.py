@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from clients.host import Kubeconfig
 from clients.virtual_cluster import VirtualClusterApi
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.stack import unique

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.deeds import assert_one_of_each

@@ -15,11 +15,11 @@ from typing import Any
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from contracts.capacity import CAPACITY_ID, CapacityStart
+from contracts.capacity.models import CAPACITY_ID, CapacityStart
 from contracts.environment import Phase, StepName
+from contracts.environment_workflow import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
-from contracts.messages import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
-from starter.forcing import forced_start
+from starter.environments.forced_teardown import forced_start
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

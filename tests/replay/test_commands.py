@@ -41,7 +41,7 @@ def test_the_commands_are_those_that_were_agreed() -> None:
 #: For each kind of change: a piece of the source, and what somebody might make of it.
 CHANGES = {
     "a command more": ("saga", "        self._resumed = False\n", "        await workflow.sleep(1)\n"),
-    "a command less": ("record", "        workflow.upsert_search_attributes(self.times)\n", ""),
+    "a command less": ("environment_state", "        workflow.upsert_search_attributes(self.times)\n", ""),
     "another activity": ("saga", "step.inspect,\n", "step.remove,\n"),
     "two commands that changed places": (
         "environment",

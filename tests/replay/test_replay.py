@@ -13,7 +13,7 @@ from temporalio.workflow import NondeterminismError
 
 from contracts.environment import Finding
 from tests.replay.record import HISTORIES, OF_GIVEN_UP, OF_THE_CAPACITY, PATHS
-from worker.run import workflow_runner
+from worker.runner import workflow_runner
 from workflows import saga, steps
 from workflows.registry import WORKFLOWS
 

@@ -19,7 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.activities import EnsureInput
 from contracts.environment import Outcome, Phase, Receipt, StepName
-from contracts.messages import ByPerson, ExtendInput
+from contracts.environment_workflow import ByPerson, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
 from tests.support.workers import working

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from embedded.stack import Part, Stack
-from starter.views import EnvironmentView
+from embedded.stack.stack import Part, Stack
+from starter.environments.schemas import EnvironmentView
 from tests.support.within import HANG
 
 #: Longest wait for what takes a second or two on an idle machine.

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.starter.calling import Caller, calling
 from tests.support.stack import ALICE, BOB, CAROL, DAVE
 

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from starter.access import HOUSE, TABLE, HouseVerb, Principal, Relation, Role, Verb, may, relations, who_may
+from starter.auth.policy import (
+    HOUSE,
+    TABLE,
+    HouseVerb,
+    Principal,
+    Relation,
+    Role,
+    Verb,
+    may,
+    relations,
+    who_may,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
 

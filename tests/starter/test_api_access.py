@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 
-from starter.access import TABLE, Relation, Verb
-from starter.views import EnvironmentView
+from starter.auth.policy import TABLE, Relation, Verb
+from starter.environments.schemas import EnvironmentView
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, DAVE, unique
 

@@ -5,8 +5,8 @@ from urllib.parse import urljoin
 
 import httpx
 
-from embedded.stack import Stack
-from starter.views import Done, EnvironmentView
+from embedded.stack.stack import Stack
+from starter.environments.schemas import Done, EnvironmentView
 
 
 async def test_the_document(stack: Stack) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from contracts.charts import NEWEST_SHOWN
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, calling, fields_of, problem
 from tests.support.stack import ALICE, BOB, hurried, unique
 

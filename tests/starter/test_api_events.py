@@ -5,8 +5,8 @@ import contextlib
 import itertools
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
-from starter.views import EnvironmentView
+from embedded.stack.stack import Part, Stack
+from starter.environments.schemas import EnvironmentView
 from tests.starter.calling import Caller, problem
 from tests.support.stack import unique
 from tests.support.stand_ins import set_faults

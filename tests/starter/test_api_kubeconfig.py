@@ -7,7 +7,7 @@ import yaml
 from clients.simulated_host import SimulatedHost
 from contracts.naming import OwnerMark
 from embedded.faults import Fault, FaultKind
-from embedded.stack import HOST, Part, Stack
+from embedded.stack.stack import HOST, Part, Stack
 from tests.starter.calling import Caller, problem
 from tests.support.stack import DAVE, TIMEOUT, unique
 from tests.support.stand_ins import set_faults

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from starter.access import Principal
-from starter.listing import Filters, quoted, visibility_query
+from starter.auth.policy import Principal
+from starter.environments.listing import Filters, quoted, visibility_query
 from tests.starter.calling import PATIENCE, Caller, fields_of, problem
 from tests.support.stack import CAROL, unique
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded.stack import Part, Stack
-from starter.temporal import NO_WORKER
+from embedded.stack.stack import Part, Stack
+from starter.temporal.errors import NO_WORKER
 from tests.starter.calling import Caller, problem
 from tests.support.stack import BOB, DAVE, hurried, unique
 from tests.support.within import HANG, soon

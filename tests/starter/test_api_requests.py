@@ -8,7 +8,7 @@ import pytest
 
 from contracts.naming import life_of, request_id
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, fields_of, problem
 from tests.support.stack import BOB, unique
 from tests.support.stand_ins import set_faults

@@ -11,15 +11,15 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from starter import reloading
 from starter.api import events
+from starter.api.dependencies import Parts
 from starter.api.events import STREAMS_OF_ONE_PERSON
 from starter.api.health import ready
-from starter.api.parts import Parts
-from starter.catalogue import STARTER_TEMPLATES
-from starter.reading import Standing
-from starter.tokens import write_tokens
-from starter.views import EnvironmentView
+from starter.auth.tokens import write_tokens
+from starter.catalogue.loader import STARTER_TEMPLATES
+from starter.config_files import reloading
+from starter.environments.reader import Standing
+from starter.environments.schemas import EnvironmentView
 from tests.starter.calling import problem
 from tests.starter.doors import DEV, DEVELOPER, OPS, PLATFORM, an_app, bearer
 from tests.starter.test_cli_printing import VIEW

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from starter.catalogue import load_catalogue
-from starter.located import FilesUnusable
-from starter.tokens import load_tokens
+from starter.auth.tokens import load_tokens
+from starter.catalogue.loader import load_catalogue
+from starter.config_files.yaml_source import FilesUnusable
 from tests.starter.calling import fields_of, problem
 from tests.starter.doors import PLATFORM, an_app, bearer
 

@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import pytest
 
-from contracts.messages import EnvironmentStart, Pace
+from contracts.environment_workflow import EnvironmentStart, Pace
 from contracts.template import Template
-from starter.access import Principal
-from starter.asking import House, NotValid, Wish, plan
-from starter.catalogue import Catalogue
+from starter.auth.policy import Principal
+from starter.catalogue.loader import Catalogue
+from starter.environments.planning import House, NotValid, Wish, plan
 from tests.starter.test_fitting import environment
 
 OWNER = "ada@example.com"

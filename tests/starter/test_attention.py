@@ -11,9 +11,9 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.service import RPCError, RPCStatusCode
 
-from starter import attention
-from starter.attention import Attention, overdue_sweep, stuck_environments, unpolled
-from worker.expiry_settings import Sweep
+from starter.monitoring import attention
+from starter.monitoring.attention import Attention, overdue_sweep, stuck_environments, unpolled
+from worker.settings.expiry import Sweep
 
 WORKFLOWS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
 STEPS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contracts.charts import NEWEST_SHOWN
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, problem
 from tests.starter.test_cli import Cli
 from tests.support.stack import ALICE, BOB, DAVE, hurried, unique

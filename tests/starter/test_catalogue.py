@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from contracts.charts import NEWEST_SHOWN
-from starter.catalogue import STARTER_TEMPLATES, load_catalogue, unknown_template
-from starter.located import FilesUnusable
+from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue, unknown_template
+from starter.config_files.yaml_source import FilesUnusable
 
 GOOD = f"""\
 version: 1

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.environment import Certificate, Finding, StepName, System
-from starter.cli.render import print_certificate
-from starter.views import certificate_view
+from starter.cli.formatting import print_certificate
+from starter.environments.schemas import certificate_view
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

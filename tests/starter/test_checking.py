@@ -13,8 +13,8 @@ import pytest
 from clients.errors import ClientError, Rejected, Unreachable
 from clients.host import Chart, Host
 from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN
-from starter.catalogue import STARTER_TEMPLATES
-from starter.checking import check_catalogue, check_on_hosts
+from starter.catalogue.lint import check_catalogue, check_on_hosts
+from starter.catalogue.loader import STARTER_TEMPLATES
 from tests.starter.test_catalogue import GOOD
 from tests.support.stand_ins import CHECKOUT
 

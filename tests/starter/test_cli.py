@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller
 from tests.support.stack import ALICE, BOB, DAVE, unique
 from tests.support.stand_ins import CHECKOUT, set_faults

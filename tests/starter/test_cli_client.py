@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from contracts.environment import Phase
-from starter.cli import client, patience
-from starter.cli.client import Api
+from starter.cli import api_client, api_retries
+from starter.cli.api_client import Api
 from starter.cli.connection import Connection
-from starter.cli.failing import CliError, Code
-from starter.views import EnvironmentView
+from starter.cli.errors import CliError, Code
+from starter.environments.schemas import EnvironmentView
 
 Answer = tuple[int, str, str]
 
@@ -83,7 +83,7 @@ def test_a_gateway_that_stays_away(
     served: Callable[[list[Answer]], Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a stream that does not come back ends as unreachable, in the words of who answered."""
-    monkeypatch.setattr(client, "RECONNECT_SECONDS", 0.7)
+    monkeypatch.setattr(api_client, "RECONNECT_SECONDS", 0.7)
     problem = {
         "title": "A system that is needed does not answer",
         "detail": "Temporal is away.",
@@ -121,7 +121,7 @@ def test_a_proxy_answers_for_a_moment(
     served: Callable[[list[Answer]], Api], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     """Ensures that a call is repeated with its key when a proxy says that the API is away."""
-    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
     away = (status, HTML, "<html>away</html>")
     done = {"kind": "created", "message": "It is being made.", "name": "demo"}
     with served([away, away, (200, "application/json", json.dumps(done))]) as api:
@@ -137,7 +137,7 @@ def test_a_proxy_goes_on_answering(
     may_be_taken: bool,
 ) -> None:
     """Ensures that it is said that a proxy answered, and of a change that it may have been taken up."""
-    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
     with served([(502, HTML, "<html>")]) as api, pytest.raises(CliError) as failed:
         api.call(method, "environments", key="k")
     assert failed.value.code is Code.UNREACHABLE
@@ -173,8 +173,8 @@ def test_a_slow_api(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Ensures that waiting is said, once, and that what only looks gives up after one patience in all."""
-    monkeypatch.setattr(patience, "SAID_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(client, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(api_retries, "SAID_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(api_client, "READ_SECONDS", 0.5)
     with served([(200, "silent", "")]) as api, pytest.raises(CliError, match="no answer in time") as failed:
         api.call("GET", "environments")
     assert failed.value.code is Code.UNREACHABLE
@@ -191,7 +191,7 @@ def test_a_slow_api(
 )
 def test_why_it_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, url: str, reason: str) -> None:
     """Ensures that the reason is named."""
-    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with Api(Connection(url, "t")) as api, pytest.raises(CliError, match=f"cannot be reached: {reason}"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack_pointer import forget, point_at
+from embedded.stack.pointer import forget, point_at
 from starter.cli.connection import Connection, Options, find_connection, stack_settings
-from starter.cli.failing import CliError
+from starter.cli.errors import CliError
 
 
 def write_connection(folder: Path, connection: dict[str, str], mode: int = 0o600) -> None:

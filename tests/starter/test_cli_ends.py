@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack import Stack
+from embedded.stack.stack import Stack
 from tests.starter.test_cli import Cli
 from tests.support.stack import BOB, unique
 

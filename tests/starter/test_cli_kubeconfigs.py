@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from starter.cli import kubeconfigs
-from starter.cli.failing import CliError, Code
-from starter.cli.kubeconfigs import (
+from starter.cli import kubeconfig_file
+from starter.cli.errors import CliError, Code
+from starter.cli.kubeconfig_file import (
     MARK,
     checked,
     default_file,
@@ -174,7 +174,7 @@ def test_an_answer_that_is_no_kubeconfig(tmp_path: Path, given: str) -> None:
 
 def test_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a file that kubectl is writing is not written, and the sentence says what to do."""
-    monkeypatch.setattr(kubeconfigs, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(kubeconfig_file, "LOCK_SECONDS", 0.1)
     path = tmp_path / "config"
     path.write_text(THERE)
     lock = tmp_path / "config.lock"
@@ -238,7 +238,7 @@ def test_a_list_of_files(tmp_path: Path, switch: bool) -> None:
 
 def test_a_link_is_locked_as_kubectl_locks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a link is locked by its own name and its target's, and a linked folder only once."""
-    monkeypatch.setattr(kubeconfigs, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(kubeconfig_file, "LOCK_SECONDS", 0.1)
     (tmp_path / "real").mkdir()
     (tmp_path / "folder").symlink_to("real")
     (tmp_path / "real" / "config").write_text(THERE)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from starter.cli.failing import CliError, Code
-from starter.cli.moments import read_moment
+from starter.cli.errors import CliError, Code
+from starter.cli.local_time import read_moment
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from starter.cli import app, crashes
-from starter.cli.failing import CliError, Code, Output
+from starter.cli import app, crash_report
+from starter.cli.context import failures
+from starter.cli.errors import CliError, Code, Output
 from starter.cli.operator import OperatorVerbs
 from starter.cli.printing import print_json, print_line
-from starter.cli.session import failures
 from starter.cli.streams import prepare_streams
 
 
@@ -76,9 +76,9 @@ def test_outputs_that_are_closed() -> None:
 def test_no_home_and_no_entry_for_the_user() -> None:
     """Ensures that a user whom the system does not know can use every command."""
     code = (
-        "import os, sys; sys.path.insert(0, os.getcwd()); import starter.cli.kubeconfigs as k\n"
-        "from starter.cli.failing import CliError\n"
-        "from starter.cli.crashes import crash\n"
+        "import os, sys; sys.path.insert(0, os.getcwd()); import starter.cli.kubeconfig_file as k\n"
+        "from starter.cli.errors import CliError\n"
+        "from starter.cli.crash_report import crash\n"
         "os.setuid(54321)\n"
         "try: k.kubeconfig_files({})\n"
         "except CliError as error: print(error)\n"
@@ -154,11 +154,11 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     """Ensures that the sentence says that there is no report, and why."""
     (tmp_path / "moorage").write_text("in the way")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    (step,) = crashes.crash(ValueError()).next_steps
+    (step,) = crash_report.crash(ValueError()).next_steps
     assert "could not be written (Not a directory)" in step
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert crashes.state_folder() == tmp_path / ".local" / "state" / "moorage"
+    assert crash_report.state_folder() == tmp_path / ".local" / "state" / "moorage"
 
 
 def test_reports_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +167,8 @@ def test_reports_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "moorage").mkdir()
     for number in range(30):
         (tmp_path / "moorage" / f"crash-20200101T0000{number:02}-1.log").touch()
-    crashes.crash(ValueError())
-    assert len(reports(tmp_path)) == crashes.KEPT
+    crash_report.crash(ValueError())
+    assert len(reports(tmp_path)) == crash_report.KEPT
     assert reports(tmp_path)[-1].read_text().endswith("ValueError\n")
 
 

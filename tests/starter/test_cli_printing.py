@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.environment import Phase, StepName, StepState, TrailEntry
-from starter.cli.failing import CliError, Code, Output
-from starter.cli.live import Documents, Lines, Table
-from starter.cli.render import print_environment, print_history, print_json, print_table, say
-from starter.histories import HistoryView, LifeView
-from starter.views import EnvironmentView, Progress, StepView
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.formatting import print_environment, print_history, print_json, print_table, say
+from starter.cli.live_progress import Documents, Lines, Table
+from starter.environments.history import HistoryView, LifeView
+from starter.environments.schemas import EnvironmentView, Progress, StepView
 
 EVIL = "good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"
 SHOWN = r"good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"

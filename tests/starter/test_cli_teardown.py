@@ -10,7 +10,7 @@ import pytest
 
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.starter.test_cli import cli_of
 from tests.support.stack import ALICE, BOB, HURRY, client_of, hurried, unique
 from tests.support.stand_ins import set_faults

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
-from starter.catalogue import STARTER_TEMPLATES
+from embedded.stack.stack import Part, Stack
+from starter.catalogue.loader import STARTER_TEMPLATES
 from tests.starter.calling import Caller, calling
 from tests.starter.test_cli import PATIENCE, Cli, cli_of, ended
 from tests.support.stack import ALICE, BOB, hurried, unique

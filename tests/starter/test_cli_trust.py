@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from embedded.host.authority import authority, server_certificate
-from starter.cli.client import Api
+from embedded.host.tls import authority, server_certificate
+from starter.cli.api_client import Api
 from starter.cli.connection import Connection
-from starter.cli.failing import CliError, Code
+from starter.cli.errors import CliError, Code
 
 TEMPLATES = json.dumps({"templates": []})
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -104,10 +104,10 @@ def test_the_systems_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Ensures that the system's store is what is asked when nothing is named."""
     import truststore
 
-    from clients.trust import tls_context
+    from clients.tls_trust import tls_context
 
     assert isinstance(tls_context(environ={}), truststore.SSLContext)
-    monkeypatch.setattr("clients.trust._system_has_any", lambda: False)
+    monkeypatch.setattr("clients.tls_trust._system_has_any", lambda: False)
     found = tls_context(environ={})
     assert not isinstance(found, truststore.SSLContext)
     assert len(found.get_ca_certs()) > 50  # the list that comes with httpx

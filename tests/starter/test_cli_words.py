@@ -14,18 +14,18 @@ import typer
 from contracts.durations import parse_duration
 from contracts.environment import Outcome, Phase, Problem, StepName, StepState
 from starter.cli import printing
-from starter.cli.anywhere import everywhere
 from starter.cli.app import build
+from starter.cli.batch import each_in_turn
 from starter.cli.connection import Options
-from starter.cli.failing import CliError, Code, Output
-from starter.cli.live import Lines
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import passed_again
+from starter.cli.formatting import elapsed, print_environment, trouble_line
+from starter.cli.global_options import everywhere
+from starter.cli.live_progress import Lines
 from starter.cli.operator import OperatorVerbs
-from starter.cli.prompting import ask, confirm
-from starter.cli.render import elapsed, print_environment, trouble_line
-from starter.cli.several import each_in_turn
-from starter.cli.waiting import passed_again
-from starter.stuck import trouble_of
-from starter.views import EnvironmentRow, EnvironmentView, FreezeView, Progress, StepView
+from starter.cli.prompts import ask, confirm
+from starter.environments.schemas import EnvironmentRow, EnvironmentView, FreezeView, Progress, StepView
+from starter.monitoring.stuck import trouble_of
 
 NOW = datetime.now(UTC)
 
@@ -144,7 +144,7 @@ def test_options_before_and_after_the_command(
         seen.append(options)
         raise CliError(Code.UNREACHABLE, "stop here")
 
-    monkeypatch.setattr("starter.cli.session.find_connection", find)
+    monkeypatch.setattr("starter.cli.context.find_connection", find)
     token = str(tmp_path / "token")
     for arguments in (
         ("-o", "json", "--url", "http://a", "--token-file", token, "list"),

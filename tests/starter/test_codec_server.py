@@ -18,12 +18,12 @@ from starlette.applications import Starlette
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import WorkflowSerializationContext
 
-from embedded.serve import listening_socket
-from embedded.stack import Part, Stack
-from starter import local_peer
-from starter.access import Principal, Role
-from starter.codec_server import MAX_BODY_BYTES, create_codec_server
-from starter.tokens import write_tokens
+from embedded.asgi_server import listening_socket
+from embedded.stack.stack import Part, Stack
+from starter.auth.policy import Principal, Role
+from starter.auth.tokens import write_tokens
+from starter.codec_server import local_peer
+from starter.codec_server.app import MAX_BODY_BYTES, create_codec_server
 from tests.support.stack import converter_of, hurried
 from tests.support.stand_ins import TLS
 from tests.support.within import soon

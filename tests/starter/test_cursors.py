@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from starter.cursors import BadCursor, Cursors
-from worker.settings import Encryption
+from starter.environments.cursors import BadCursor, Cursors
+from worker.settings.models import Encryption
 
 OLD, NEW = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
 QUERY = "WorkflowType = 'EnvironmentWorkflow'"

@@ -13,9 +13,9 @@ from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark
 from contracts.template import Size, Template, too_small
-from starter import fitting
-from starter.asking import NotValid
-from starter.fitting import Fitting
+from starter.environments.planning import NotValid
+from starter.placement import chart_check
+from starter.placement.chart_check import Fitting
 from tests.support.within import HANG
 
 
@@ -88,7 +88,7 @@ async def test_a_repository_that_cannot_be_asked() -> None:
 
 async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that nobody waits for long, and all for the same call, whose answer counts when it comes."""
-    monkeypatch.setattr(fitting, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(chart_check, "PATIENCE_SECONDS", 0.05)
     answered = asyncio.Event()
 
     class Silent(Asked):

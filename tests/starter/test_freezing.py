@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from starter import freezing
-from starter.freezing import Freezer
-from starter.views import FreezeView
-from worker.expiry_settings import Sweep
+from starter.environments.schemas import FreezeView
+from starter.expiry import freeze
+from starter.expiry.freeze import Freezer
+from worker.settings.expiry import Sweep
 
 
 class Temporal:
@@ -75,12 +75,12 @@ async def test_a_look_from_before_a_change_is_not_kept() -> None:
 
 async def test_what_others_change_is_seen_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(freezing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(freeze.time, "monotonic", lambda: now[0])
     temporal = Temporal()
     freezer = Alone(cast(Any, temporal), Sweep())
     assert await freezer.shown() is None
     temporal.frozen = "paused in the Web UI"
-    now[0] += freezing.SHOWN_SECONDS
+    now[0] += freeze.SHOWN_SECONDS
     assert _reason(await freezer.shown()) == "paused in the Web UI"
 
 

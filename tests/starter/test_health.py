@@ -10,8 +10,8 @@ import pytest
 from clients.errors import Denied, Unreachable
 from clients.host import Health, Host, Namespace
 from contracts.environment import Environment
-from starter import health
-from starter.health import Healths
+from starter.monitoring import environment_health
+from starter.monitoring.environment_health import Healths
 from tests.starter.test_fitting import environment
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ class Showing:
 def healths(
     host: Showing, monkeypatch: pytest.MonkeyPatch, *, fresh: float = 0
 ) -> tuple[Healths, Environment]:
-    monkeypatch.setattr(health, "FRESH_SECONDS", fresh)
+    monkeypatch.setattr(environment_health, "FRESH_SECONDS", fresh)
     return Healths(cast(dict[str, Host], {"main": host})), environment()
 
 
@@ -95,7 +95,7 @@ async def test_many_who_look_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_slow_host_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that what it says late is told to the next who looks."""
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(environment_health, "PATIENCE_SECONDS", 0.01)
     host = Showing(Health("its quota is gone"))
     host.may_answer.clear()
     all_of_them, one = healths(host, monkeypatch, fresh=3600)
@@ -108,7 +108,7 @@ async def test_a_slow_host_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that what was known of lives that are long gone takes no room for ever."""
-    monkeypatch.setattr(health, "KEPT", 2)
+    monkeypatch.setattr(environment_health, "KEPT", 2)
     all_of_them, one = healths(Showing(Health()), monkeypatch)
     for number in range(5):
         mark = one.mark.model_copy(update={"life": f"{number:020x}"})

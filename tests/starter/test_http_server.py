@@ -14,11 +14,11 @@ import httpx
 import pytest
 import structlog
 
-from starter import listening
-from starter.connections import Connections, Proxies, peer_of
-from starter.http_protocol import Deadlines
-from starter.http_server import Server
-from starter.listening import Acceptor, open_listening_socket, room_for_connections
+from starter.http_server import sockets
+from starter.http_server.connections import Connections, Proxies, peer_of
+from starter.http_server.protocol import Deadlines
+from starter.http_server.server import Server
+from starter.http_server.sockets import Acceptor, open_listening_socket, room_for_connections
 from tests.support.within import HANG
 
 #: Longest wait for what takes moments: only a test that fails waits so long.
@@ -291,7 +291,7 @@ class _Short:
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 async def test_a_shortage_of_descriptors_is_told_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that accepting pauses, leaves one line, closes idle connections, and goes on."""
-    monkeypatch.setattr(listening, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(sockets, "PAUSE_SECONDS", 0.001)
     connections, accepted = Connections(10, Proxies()), asyncio.Event()
     closed = []
     idle = connections.admit("203.0.113.1")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from starter.latest import SharedLooks
+from starter.environments.shared_reads import SharedLooks
 
 
 class Looked:

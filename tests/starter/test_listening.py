@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from starter.listening import open_listening_socket
+from starter.http_server.sockets import open_listening_socket
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -42,7 +42,7 @@ def test_one_address_is_that_alone() -> None:
         socket.create_connection(("127.0.0.1", listening.getsockname()[1]))
 
 
-@pytest.mark.parametrize("module", ["starter.api.server", "starter.codec_server"])
+@pytest.mark.parametrize("module", ["starter.api.server", "starter.codec_server.app"])
 def test_both_servers_open_theirs_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that neither has a second way to open a socket."""
     imported = __import__(module, fromlist=["open_listening_socket"])

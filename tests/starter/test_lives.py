@@ -7,26 +7,26 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from clients.lines import LinesFile
-from contracts.capacity import Ask, size_of
+from clients.jsonl_file import LinesFile
+from contracts.capacity.models import Ask, size_of
+from contracts.chart_values import compose
 from contracts.environment import Outcome, TrailEntry
-from contracts.messages import EnvironmentStart
+from contracts.environment_workflow import EnvironmentStart
 from contracts.naming import workflow_id
-from contracts.notices import Account
-from contracts.values import compose
+from contracts.notifications import Account
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part, Stack
-from starter import watching
-from starter.acting import Actor, Finished
-from starter.reading import Latest, Reader
-from starter.reserving import Reservations
-from starter.updates import JustClosed
+from embedded.stack.stack import Part, Stack
+from starter.environments import watcher
+from starter.environments.commands import Actor, Finished
+from starter.environments.reader import Latest, Reader
+from starter.placement.reservations import Reservations
+from starter.temporal.updates import JustClosed
 from tests.environment.systems import Systems
 from tests.starter.calling import PATIENCE, Caller, problem
 from tests.support.stack import ALICE, BOB, client_of, unique
 from tests.support.stand_ins import set_faults
 from tests.workflows.conftest import until
-from worker.converter import converter_at
+from worker.data_converter import converter_at
 
 DRY = {"dry_run": True}
 
@@ -78,11 +78,11 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     stack: Stack, bob: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that the end of a life is told although its name is the next one's before anybody looked."""
-    monkeypatch.setattr(watching, "SHORTEST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 3600.0)
     name = unique()
     life = (await bob.ready(name)).life
     reader = Reader(await client_of(stack))
-    watches = watching.Watches(reader)
+    watches = watcher.Watches(reader)
     standing = await reader.read(name)
     assert standing is not None
     followed = watches.follow(standing, 60.0)
@@ -90,7 +90,7 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     assert first is not None
     await bob.gone(name)
     await bob.ready(name)
-    monkeypatch.setattr(watching, "SHORTEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 0.0)
     [watched] = watches._watched.values()
     looks = asyncio.create_task(watches._watch(watched))
     last = await anext(followed)

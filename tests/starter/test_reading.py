@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import pytest
 
-from starter import reading
-from starter.reading import Reader, Standing
+from starter.environments import reader as reader_module
+from starter.environments.reader import Reader, Standing
 from tests.starter.test_api_sign_in import STANDING
 
 
@@ -69,11 +69,11 @@ async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch)
     reader = Scripted()
     await reader.read("demo")
     reader.worker = False
-    monkeypatch.setattr(reading, "TRUSTED_SECONDS", 0.0)
+    monkeypatch.setattr(reader_module, "TRUSTED_SECONDS", 0.0)
     standing = await reader.read("demo")
     assert standing
     assert standing.view.remark == "No worker is answering."
-    monkeypatch.setattr(reading, "TRUSTED_SECONDS", 3600.0)
+    monkeypatch.setattr(reader_module, "TRUSTED_SECONDS", 3600.0)
     for _ in range(3):
         standing = await reader.read("demo")
         assert standing
@@ -87,13 +87,13 @@ async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch)
 async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that it is its age since a worker told it that counts."""
     now = [1000.0]
-    monkeypatch.setattr(reading.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(reader_module.time, "monotonic", lambda: now[0])
     reader = Scripted()
     for _ in range(30):
         await reader.read("demo")
         now[0] += 1.0
     assert reader.asked == 6
     assert len(reader._told) == 1
-    for number in range(reading.REMEMBERED_STATUSES + 20):
+    for number in range(reader_module.REMEMBERED_STATUSES + 20):
         await reader.read(f"other-{number}")
-    assert len(reader._told) == reading.REMEMBERED_STATUSES
+    assert len(reader._told) == reader_module.REMEMBERED_STATUSES

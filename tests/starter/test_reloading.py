@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from starter import reloading
-from starter.access import Principal
-from starter.catalogue import load_catalogue
-from starter.located import FilesUnusable
-from starter.reloading import Reloaded
-from starter.tokens import load_tokens, write_tokens
+from starter.auth.policy import Principal
+from starter.auth.tokens import load_tokens, write_tokens
+from starter.catalogue.loader import load_catalogue
+from starter.config_files import reloading
+from starter.config_files.reloading import Reloaded
+from starter.config_files.yaml_source import FilesUnusable
 from tests.clients.test_documents import bomb
 from tests.starter.test_catalogue import GOOD
 

@@ -10,11 +10,11 @@ from temporalio.client import Client, Schedule, ScheduleOverlapPolicy
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.sweeping import SCHEDULE_PREFIX, SWEEP_SCHEDULE
-from starter.freezing import Freezer, state_of_sweep
-from starter.schedules import reconcile, schedules
+from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE
+from starter.expiry.freeze import Freezer, state_of_sweep
+from starter.expiry.schedules import reconcile, schedules
 from worker.connection import NotConnected
-from worker.expiry_settings import Sweep
+from worker.settings.expiry import Sweep
 
 #: Not within the length of a test: what begins here are schedules only.
 SETTINGS = Sweep(interval=timedelta(days=30))

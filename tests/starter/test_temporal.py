@@ -7,8 +7,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from contracts import search
-from starter.temporal import TemporalUnavailable, told
+from contracts import search_attributes
+from starter.temporal.errors import TemporalUnavailable, told
 
 
 async def ask(server: WorkflowEnvironment, namespace: str, id: str) -> None:
@@ -60,19 +60,21 @@ def test_outage_is_not_logged_for_each_who_asks(status: RPCStatusCode) -> None:
     assert logs == []
 
 
-@pytest.mark.parametrize("size", [search.LARGEST_VALUE, search.LARGEST_VALUE + 1])
+@pytest.mark.parametrize("size", [search_attributes.LARGEST_VALUE, search_attributes.LARGEST_VALUE + 1])
 async def test_limit_of_a_list_of_keywords(temporal_server: WorkflowEnvironment, size: int) -> None:
     """Ensures that the limit at the door is that of the server, to the byte."""
     people = [f"{number:0100}" for number in range(19)]
-    people.append("x" * (size - search.size_of([*people, ""])))
-    assert search.size_of(people) == size
+    people.append("x" * (size - search_attributes.size_of([*people, ""])))
+    assert search_attributes.size_of(people) == size
     starting = temporal_server.client.start_workflow(
         "NeverTaken",
         id=f"limit-{size}",
         task_queue="nobody",
-        search_attributes=TypedSearchAttributes([SearchAttributePair(search.COLLABORATORS, people)]),
+        search_attributes=TypedSearchAttributes(
+            [SearchAttributePair(search_attributes.COLLABORATORS, people)]
+        ),
     )
-    if size == search.LARGEST_VALUE:
+    if size == search_attributes.LARGEST_VALUE:
         await (await starting).terminate()
         return
     with pytest.raises(RPCError, match="exceeds size limit") as error:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from clients import private_files
-from starter.access import Principal, Role
-from starter.located import FilesUnusable
-from starter.tokens import load_tokens, new_token, read_email, write_tokens
+from starter.auth.policy import Principal, Role
+from starter.auth.tokens import load_tokens, new_token, read_email, write_tokens
+from starter.config_files.yaml_source import FilesUnusable
 
 ADA = Principal(person="Ada Lovelace", email="ada@example.com", teams=("payments",))
 SHA = hashlib.sha256(b"a token").hexdigest()

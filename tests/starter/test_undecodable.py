@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from activities.capacity import Admission, Capacity
-from contracts import search
-from contracts.capacity import AuditInput, AuditResult
-from contracts.holdings import unpack
-from contracts.memo import REQUEST_ID
+from activities.capacity_audit import Admission, Capacity
+from contracts import search_attributes
+from contracts.capacity.ledger import unpack
+from contracts.capacity.models import AuditInput, AuditResult
 from contracts.naming import workflow_id
-from embedded.stack import Stack
+from contracts.workflow_memo import REQUEST_ID
+from embedded.stack.stack import Stack
 from tests.activities.running import Running
 from tests.starter.calling import PATIENCE, Caller, problem
 from tests.support.stack import ALICE, client_of, unique
 from worker.codec import Keyring
-from worker.converter import data_converter
+from worker.data_converter import data_converter
 
 
 async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> None:
@@ -32,7 +32,7 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
         id=workflow_id(name),
         task_queue="nobody",
         memo={REQUEST_ID: "encrypted"},
-        search_attributes=TypedSearchAttributes([SearchAttributePair(search.OWNER, ALICE.email)]),
+        search_attributes=TypedSearchAttributes([SearchAttributePair(search_attributes.OWNER, ALICE.email)]),
     )
     details = problem(await alice.http.get(f"/environments/{name}"), 503)
     assert details["detail"] == "What Temporal keeps of it cannot be decrypted: tell the platform team."

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.activities.receivers import Receiver
-from worker.settings_table import describe_settings
+from worker.settings.reference import describe_settings
 
 PLANTED = "let-through-on-purpose"
 #: The variables of all settings that are secrets, whatever hosts there are.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from embedded.faults import CALLS_PATH, Fault, FaultKind
-from embedded.stack import Part, Stack
+from embedded.stack.stack import Part, Stack
 from tests.support.stack import TIMEOUT
 from tests.support.stand_ins import control, set_faults
 from tests.support.within import HANG

@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from embedded.stack import Part, StackError, up
+from embedded.stack.stack import Part, StackError, up
 from tests.support.stack import hurried
 
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from embedded.serve import listening_socket
+from embedded.asgi_server import listening_socket
 
 Document = dict[str, Any]
 _FILTER = re.compile(r'(?P<name>.+) eq (?P<value>".*")')

@@ -7,11 +7,11 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from contracts import search
+from contracts import search_attributes
 from contracts.environment import EnvironmentStatus, Phase, StepStatus
-from contracts.memo import memo_of
-from contracts.messages import Carried, EnvironmentStart
+from contracts.environment_workflow import Carried, EnvironmentStart
 from contracts.naming import workflow_id
+from contracts.workflow_memo import memo_of
 from workflows.environment import EnvironmentWorkflow
 from workflows.steps import steps_of
 
@@ -45,14 +45,14 @@ async def seed(
     """Start its workflow in that state, findable as it would be; `attributes` are found instead."""
     environment = start.environment
     found: dict[Any, Any] = {
-        search.OWNER: environment.owner,
-        search.COLLABORATORS: environment.spec.collaborators,
-        search.TEAM: environment.spec.team,
-        search.PHASE: status.phase.value,
-        search.TEMPLATE: environment.template.name,
-        search.HOST: environment.host,
-        search.EXPIRES_AT: status.expires_at,
-        search.DUE_AT: status.term.due_at,
+        search_attributes.OWNER: environment.owner,
+        search_attributes.COLLABORATORS: environment.spec.collaborators,
+        search_attributes.TEAM: environment.spec.team,
+        search_attributes.PHASE: status.phase.value,
+        search_attributes.TEMPLATE: environment.template.name,
+        search_attributes.HOST: environment.host,
+        search_attributes.EXPIRES_AT: status.expires_at,
+        search_attributes.DUE_AT: status.term.due_at,
         **(attributes or {}),
     }
     return await client.start_workflow(

@@ -21,10 +21,10 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
-from contracts.messages import Pace
-from embedded.stack import Options, Part, Person, Stack
+from contracts.environment_workflow import Pace
+from embedded.stack.stack import Options, Part, Person, Stack
 from worker.codec import Keyring
-from worker.converter import data_converter
+from worker.data_converter import data_converter
 
 #: Everything that takes minutes in earnest takes moments here. `settle` stays above the timeouts below.
 HURRY = Pace(

@@ -18,10 +18,10 @@ from typing import Any, Self
 import httpx
 
 from clients.rafay import Rafay
+from embedded.asgi_server import listening_socket
 from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
 from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
-from embedded.rafay.switches import SWITCHES_PATH
-from embedded.serve import listening_socket
+from embedded.rafay.behaviour import SWITCHES_PATH
 from tests.support.within import HANG
 
 #: Where `python -m` finds the packages of the checkout, whatever directory pytest was started in.
@@ -40,7 +40,8 @@ def start_process(
     """Start `python -m <module> --fd N <args>` on a listening socket of ours, and wait until it answers.
 
     Returns its base URL and the process, which holds the read end of a pipe to us as its standard input
-    (see `embedded.serve.stop_with_parent`). `env` is added to the environment. End it with `stop_process`.
+    (see `embedded.asgi_server.stop_with_parent`). `env` is added to the environment. End it with
+    `stop_process`.
     """
     with listening_socket(port) as sock:
         base_url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -152,7 +153,7 @@ class RafayStandIn:
         set_faults(self.base_url, *faults)
 
     def switch(self, **switches: Any) -> None:
-        """Change some of `embedded.rafay.switches.Switches`."""
+        """Change some of `embedded.rafay.behaviour.Switches`."""
         control(self.base_url, "PUT", SWITCHES_PATH, switches)
 
     def reset(self) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 
-from contracts.messages import undo_queue
-from worker.run import workflow_runner
+from contracts.environment_workflow import undo_queue
+from worker.runner import workflow_runner
 from workflows.registry import WORKFLOWS
 
 
@@ -23,7 +23,7 @@ async def working(
     max_cached_workflows: int = 1000,
     max_concurrent_activities: int = 100,
 ) -> AsyncIterator[Worker]:
-    """What does environments and what undoes them, as `worker.run` has it; leaving it stops both."""
+    """What does environments and what undoes them, as `worker.runner` has it; leaving it stops both."""
     throttle = timedelta(milliseconds=100)
     does = Worker(
         client,

@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from contracts.activities import Waiting
 from contracts.tampering import Tampered
 from worker.codec import EncryptionCodec, Keyring, LacksKey, NotOurs, Place
-from worker.converter import PLAIN, data_converter
+from worker.data_converter import PLAIN, data_converter
 
 # The same in every process of a test run, which all have to name the cases alike.
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack import Options, Part, Stack
+from embedded.stack.stack import Options, Part, Stack
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
 from tests.worker.composing import COMPOSE, DOCKERFILE, Image, Service

@@ -12,11 +12,11 @@ from queue import Queue
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from embedded.host.authority import authority, server_certificate
-from embedded.serve import listening_socket
+from embedded.asgi_server import listening_socket
+from embedded.host.tls import authority, server_certificate
 from tests.support.within import HANG
 from worker.connection import NotConnected, check_namespace, connect
-from worker.converter import PLAIN
+from worker.data_converter import PLAIN
 
 #: For what is there. What is not there is waited for no longer than this.
 PATIENCE = timedelta(seconds=HANG)

@@ -11,10 +11,10 @@ from pathlib import Path
 import yaml
 
 from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT
-from starter.tokens import load_tokens
+from starter.auth.tokens import load_tokens
 from tests.support.stand_ins import CHECKOUT
 from tests.worker.composing import COMPOSE, filled
-from worker.settings import Settings, load_api_settings, load_codec_server_settings, load_settings
+from worker.settings.models import Settings, load_api_settings, load_codec_server_settings, load_settings
 
 
 def settings_of(service: str, folder: Path, env: dict[str, str]) -> Settings:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from clients.host import Peer
+from clients.kubernetes.exposure import Exposure
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.wayin import Exposure
 from tests.worker.test_settings import LEAST
-from worker.clients import open_clients
-from worker.settings import KubernetesHostCluster, SettingsError, load_settings
+from worker.client_factory import open_clients
+from worker.settings.models import KubernetesHostCluster, SettingsError, load_settings
 
 REAL = {
     **{name: value for name, value in LEAST.items() if "HOSTS__MAIN" not in name},

@@ -10,12 +10,12 @@ import pytest
 
 from clients.errors import Denied
 from clients.http import Answer, HttpSystem, bearer
+from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.rafay.wire import Wire
-from clients.scim import Scim
+from clients.rafay.transport import Wire
 from clients.simulated_host import SimulatedHost
-from worker.settings import load_settings
-from worker.sources import SecretOfFile, SettingsError, reader_of
+from worker.settings.models import load_settings
+from worker.settings.sources import SecretOfFile, SettingsError, reader_of
 
 TIMEOUT = timedelta(seconds=5)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 from temporalio.testing import WorkflowEnvironment
 
-from embedded.serve import listening_socket
+from embedded.asgi_server import listening_socket
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
 from tests.worker.test_settings import LEAST

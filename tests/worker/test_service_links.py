@@ -4,7 +4,7 @@ import pytest
 
 from starter.cli.connection import Connection, Options, find_connection
 from tests.worker.test_settings import LEAST
-from worker.settings import SettingsError, load_settings
+from worker.settings.models import SettingsError, load_settings
 
 
 def links(

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from contracts.capacity import Limits
-from contracts.messages import Pace
-from worker.settings import NO_CREDENTIAL, PaceSettings, SettingsError, load_api_settings, load_settings
-from worker.settings_table import describe_settings, settings_table
+from contracts.capacity.models import Limits
+from contracts.environment_workflow import Pace
+from worker.settings.models import (
+    NO_CREDENTIAL,
+    PaceSettings,
+    SettingsError,
+    load_api_settings,
+    load_settings,
+)
+from worker.settings.reference import describe_settings, settings_table
 
 #: The least that must be set.
 LEAST = {

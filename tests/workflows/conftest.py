@@ -15,7 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, EnvironmentStatus, Spec
-from contracts.messages import Answer, EnvironmentStart, Pace, RequestInput
+from contracts.environment_workflow import Answer, EnvironmentStart, Pace, RequestInput
 from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from tests.support.temporal_server import running_temporal_server

@@ -16,18 +16,27 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
-from activities.capacity import Admission, Capacity
-from activities.edge import ActivityEdge
+from activities.capacity_audit import Admission, Capacity
+from activities.interceptor import ActivityEdge
 from clients.errors import Unreachable
 from clients.host import NodeRoom
-from contracts.capacity import Amount, Ask, CapacityStart, CapacityState, Limits, Quotas, StateInput, size_of
-from contracts.holdings import Holding, unpack
-from contracts.messages import TASK_QUEUE, Answer, EnvironmentStart
+from contracts.capacity.ledger import Holding, unpack
+from contracts.capacity.models import (
+    Amount,
+    Ask,
+    CapacityStart,
+    CapacityState,
+    Limits,
+    Quotas,
+    StateInput,
+    size_of,
+)
+from contracts.chart_values import compose
+from contracts.environment_workflow import TASK_QUEUE, Answer, EnvironmentStart
 from contracts.naming import OwnerMark, workflow_id
-from contracts.values import compose
-from starter.acting import Actor, Finished
-from starter.reading import Reader
-from starter.reserving import Reservations
+from starter.environments.commands import Actor, Finished
+from starter.environments.reader import Reader
+from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import Life, a_start, until

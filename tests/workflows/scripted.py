@@ -26,7 +26,7 @@ from contracts.activities import (
 )
 from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.notices import Account, Notice
+from contracts.notifications import Account, Notice
 
 Deed = Callable[[], Awaitable[None]]
 

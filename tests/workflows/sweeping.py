@@ -13,19 +13,19 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from activities.edge import ActivityEdge
-from activities.sweep import Sweep
+from activities.expiry_sweep import Sweep
+from activities.interceptor import ActivityEdge
 from contracts.environment import EnvironmentStatus
+from contracts.environment_workflow import EnvironmentStart, SweptInput, undo_queue
 from contracts.errors import Refusal
-from contracts.messages import EnvironmentStart, SweptInput, undo_queue
-from contracts.sweeping import SweepInput, SweepLine, SweepResult, Tally
+from contracts.expiry_sweep import SweepInput, SweepLine, SweepResult, Tally
 from contracts.template import TimeToLive
 from tests.support.seeding import ready_status, seed
 from tests.support.within import HANG
 from tests.workflows.conftest import a_start
-from worker.run import workflow_runner
+from worker.runner import workflow_runner
 from workflows.environment import EnvironmentWorkflow
-from workflows.sweep import ExpirySweepWorkflow
+from workflows.expiry_sweep import ExpirySweepWorkflow
 
 _numbers = itertools.count(1)
 #: No warnings, no grace: it is over when its time is up.

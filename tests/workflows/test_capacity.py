@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from activities.capacity import Capacity
+from activities.capacity_audit import Capacity
 from clients.host import NodeRoom
-from contracts import memo
-from contracts.capacity import (
+from contracts import workflow_memo
+from contracts.capacity.models import (
     CAPACITY_ID,
     CAPACITY_WORKFLOW,
     QUERY_HOLDINGS,
@@ -22,11 +22,11 @@ from contracts.capacity import (
     Verdict,
 )
 from contracts.environment import Phase
+from contracts.environment_workflow import TASK_QUEUE, Answer, AnswerKind, ByPerson, ExtendInput
 from contracts.errors import RefusalReason
-from contracts.messages import TASK_QUEUE, Answer, AnswerKind, ByPerson, ExtendInput
 from contracts.naming import workflow_id
-from starter.temporal import NothingStarted, TemporalUnavailable
-from starter.updates import NoPlace
+from starter.temporal.errors import NothingStarted, TemporalUnavailable
+from starter.temporal.updates import NoPlace
 from tests.support.within import HANG
 from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, House, Nodes, a_house, at_once, most, team, times
@@ -313,7 +313,7 @@ async def test_what_a_run_of_an_earlier_version_holds() -> None:
             start,
             id=workflow_id("earlier"),
             task_queue=TASK_QUEUE,
-            memo={memo.REQUEST_ID: start.request_id},
+            memo={workflow_memo.REQUEST_ID: start.request_id},
         )
         await house.reservations.begin()
         await house.until_held("earlier")
@@ -350,7 +350,7 @@ async def test_without_a_worker_nothing_is_started(monkeypatch: pytest.MonkeyPat
     """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
     async with a_house({"one": most(4)}) as house:
         with monkeypatch.context() as impatient:
-            impatient.setattr("starter.reserving.PATIENCE", timedelta(seconds=1))
+            impatient.setattr("starter.placement.reservations.PATIENCE", timedelta(seconds=1))
             with pytest.raises(NothingStarted):
                 await house.request("never")
         async with house.worker():

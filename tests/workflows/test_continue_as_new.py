@@ -8,7 +8,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from contracts.environment import Outcome, Phase
-from contracts.messages import AnswerKind, ByPerson, RequestInput
+from contracts.environment_workflow import AnswerKind, ByPerson, RequestInput
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, a_start, until

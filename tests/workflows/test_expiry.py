@@ -9,11 +9,9 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from contracts import search
+from contracts import search_attributes
 from contracts.environment import Outcome, Phase
-from contracts.errors import RefusalReason
-from contracts.expiry import DueKind
-from contracts.messages import (
+from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
     QUERY_DUE,
     UPDATE_EXPIRE,
@@ -21,7 +19,9 @@ from contracts.messages import (
     DueInput,
     ExtendInput,
 )
-from contracts.notices import NoticeKind
+from contracts.errors import RefusalReason
+from contracts.expiry import DueKind
+from contracts.notifications import NoticeKind
 from tests.workflows.conftest import Bench, until
 from tests.workflows.scripted import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded
@@ -59,8 +59,8 @@ async def test_an_extension_moves_the_end_everywhere(bench: Bench) -> None:
     status = await handle.query(EnvironmentWorkflow.status)
     assert status.expires_at == before + timedelta(hours=1)
     attributes = (await handle.describe()).typed_search_attributes
-    assert abs(attributes[search.EXPIRES_AT] - status.expires_at) < timedelta(milliseconds=1)
-    assert abs(attributes[search.DUE_AT] - status.term.due_at) < timedelta(milliseconds=1)
+    assert abs(attributes[search_attributes.EXPIRES_AT] - status.expires_at) < timedelta(milliseconds=1)
+    assert abs(attributes[search_attributes.DUE_AT] - status.term.due_at) < timedelta(milliseconds=1)
     [line] = status.trail
     assert (line.who, line.what, line.ends_at) == (ALICE, "extended it by 1h", status.expires_at)
 

@@ -43,19 +43,19 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.edge import ActivityEdge
-from contracts.capacity import Amount, CapacityStart, Carried, Holdings, ReleaseInput
+from activities.interceptor import ActivityEdge
+from contracts.capacity.ledger import Holding, in_seconds, pack, unpack
+from contracts.capacity.models import Amount, CapacityStart, Carried, Holdings, ReleaseInput
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.errors import ErrorType
-from contracts.holdings import Holding, in_seconds, pack, unpack
+from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
 from contracts.naming import workflow_id
-from contracts.sweeping import SWEEP_SCHEDULED, SweepInput
 from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import Bench, Life, a_start, until
 from tests.workflows.scripted import Script
 from worker.codec import Keyring, Place
-from worker.converter import PLAIN, data_converter
+from worker.data_converter import PLAIN, data_converter
 from workflows.environment import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
 

@@ -3,14 +3,14 @@
 import pytest
 from temporalio.client import Client, WorkflowExecution
 
-from contracts import search
+from contracts import search_attributes
 from contracts.environment import Phase
 from starter.setup import temporal
-from starter.setup.indexing import find_unindexed, has_worker, index_again
-from starter.setup.parts import Kind
+from starter.setup.check import Kind
+from starter.setup.search_attributes import find_unindexed, has_worker, index_again
 from starter.setup.temporal import Temporal
 from tests.workflows.conftest import Bench, until
-from worker.expiry_settings import Sweep
+from worker.settings.expiry import Sweep
 
 
 async def lacking(client: Client, id: str) -> list[WorkflowExecution]:
@@ -36,13 +36,13 @@ async def test_environment_without_search_attributes_gets_them_again(bench: Benc
     there = (await life.handle.describe()).typed_search_attributes
     environment = life.start.environment
     status = await life.status()
-    assert there.get(search.OWNER) == environment.owner
-    assert there.get(search.TEAM) == environment.spec.team
-    assert there.get(search.TEMPLATE) == environment.template.name
-    assert there.get(search.HOST) == environment.host
-    assert there.get(search.EXPIRES_AT) == status.expires_at
-    assert there.get(search.DUE_AT) == status.term.due_at
-    assert there.get(search.PHASE) in [phase.value for phase in Phase]
+    assert there.get(search_attributes.OWNER) == environment.owner
+    assert there.get(search_attributes.TEAM) == environment.spec.team
+    assert there.get(search_attributes.TEMPLATE) == environment.template.name
+    assert there.get(search_attributes.HOST) == environment.host
+    assert there.get(search_attributes.EXPIRES_AT) == status.expires_at
+    assert there.get(search_attributes.DUE_AT) == status.term.due_at
+    assert there.get(search_attributes.PHASE) in [phase.value for phase in Phase]
 
 
 async def test_worker_is_seen_where_there_is_one(bench: Bench) -> None:

@@ -9,11 +9,11 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from contracts.bounds import MOST_EXTENSIONS, MOST_TEMPLATE_BYTES, template_bytes
 from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment_workflow import Carried, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
 from contracts.expiry import Extended
-from contracts.messages import Carried, EnvironmentStart, ExtendInput
+from contracts.size_limits import MOST_EXTENSIONS, MOST_TEMPLATE_BYTES, template_bytes
 from tests.support.stack import unique
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
@@ -21,7 +21,7 @@ from tests.workflows.conftest import HURRY, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
 from tests.workflows.scripted import Script
 from worker.codec import Keyring
-from worker.converter import converter_at, data_converter
+from worker.data_converter import converter_at, data_converter
 from workflows.environment import EnvironmentWorkflow
 
 #: Temporal's own limit of one payload, `limit.blobSize.error`.

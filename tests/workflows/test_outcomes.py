@@ -9,9 +9,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, StepState
+from contracts.environment_workflow import AnswerKind, ByPerson
 from contracts.errors import ErrorType, Refusal
-from contracts.messages import AnswerKind, ByPerson
-from starter.forcing import forced_start
+from starter.environments.forced_teardown import forced_start
 from tests.support.within import HANG
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_start, until

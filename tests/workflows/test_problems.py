@@ -3,7 +3,7 @@
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, TimeoutType
 
 from contracts.errors import StepErrorDetails
-from workflows.problems import problem_of
+from workflows.activity_failures import problem_of
 
 
 def failed_by(cause: BaseException) -> ActivityError:

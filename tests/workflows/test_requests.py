@@ -7,8 +7,8 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from contracts.environment import Phase
+from contracts.environment_workflow import Answer, AnswerKind, ByPerson, RequestInput
 from contracts.errors import ErrorType, Refusal, RefusalReason
-from contracts.messages import Answer, AnswerKind, ByPerson, RequestInput
 from tests.workflows.conftest import Bench, a_start, until
 from tests.workflows.scripted import deaf, waits_for
 from workflows.environment import EnvironmentWorkflow

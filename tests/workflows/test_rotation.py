@@ -10,18 +10,18 @@ import pytest
 from temporalio.client import Client
 
 from contracts.environment import Outcome, Phase
-from contracts.messages import ByPerson, ExtendInput
-from starter.keys import keys_in_use
-from starter.reserving import Reservations
-from starter.schedules import reconcile
-from starter.setup.parts import Found, Kind
+from contracts.environment_workflow import ByPerson, ExtendInput
+from starter.expiry.schedules import reconcile
+from starter.monitoring.encryption_keys import keys_in_use
+from starter.placement.reservations import Reservations
+from starter.setup.check import Found, Kind
 from starter.setup.temporal import Temporal
-from starter.temporal import NothingStarted, TemporalUnavailable
+from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from tests.workflows.conftest import Life, until
 from tests.workflows.house import BLUE, House, a_house, most
 from worker.codec import Keyring, LacksKey
-from worker.converter import data_converter
-from worker.expiry_settings import Sweep
+from worker.data_converter import data_converter
+from worker.settings.expiry import Sweep
 from workflows.environment import EnvironmentWorkflow
 
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (5, 6))

@@ -19,10 +19,10 @@ from temporalio.client import (
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import WorkflowEnvironment
 
-from contracts import search
+from contracts import search_attributes
 from contracts.environment import Outcome, Phase
-from contracts.messages import ByPerson, ExtendInput
-from contracts.sweeping import SWEEP_SCHEDULE, SweepResult, Tally
+from contracts.environment_workflow import ByPerson, ExtendInput
+from contracts.expiry_sweep import SWEEP_SCHEDULE, SweepResult, Tally
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
 from tests.workflows.conftest import Bench, until
@@ -150,7 +150,9 @@ async def test_one_in_provisioning_past_its_end_is_found_and_ended(bench: Bench)
         start,
         id=f"environment/{start.environment.name}",
         task_queue=bench.task_queue,
-        search_attributes=TypedSearchAttributes([SearchAttributePair(search.PHASE, "provisioning")]),
+        search_attributes=TypedSearchAttributes(
+            [SearchAttributePair(search_attributes.PHASE, "provisioning")]
+        ),
     )
     await bench.script.started["vcluster.ensure"].wait()
     async with sweeper(bench.client) as sweep:
@@ -167,9 +169,9 @@ async def test_visibility_that_lags_behind_decides_nothing(bench: Bench) -> None
     """Ensures that the environment has the last word: what is listed wrongly is kept, and says why."""
     past, future = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
     task_queue = bench.task_queue
-    extended = await seeded(bench.client, task_queue, 3600, attributes={search.DUE_AT: past})
-    unknown = await seeded(bench.client, task_queue, -5, attributes={search.DUE_AT: None})
-    behind = await seeded(bench.client, task_queue, -5, attributes={search.DUE_AT: future})
+    extended = await seeded(bench.client, task_queue, 3600, attributes={search_attributes.DUE_AT: past})
+    unknown = await seeded(bench.client, task_queue, -5, attributes={search_attributes.DUE_AT: None})
+    behind = await seeded(bench.client, task_queue, -5, attributes={search_attributes.DUE_AT: future})
     await is_listed(bench.client, extended, unknown, behind)
     async with sweeper(bench.client) as sweep:
         result = await sweep()
@@ -355,7 +357,7 @@ async def test_a_schedule_that_was_paused_goes_on_with_the_next_sweep(bench: Ben
 def _due_attributes() -> TypedSearchAttributes:
     return TypedSearchAttributes(
         [
-            SearchAttributePair(search.PHASE, "ready"),
-            SearchAttributePair(search.DUE_AT, datetime.now(UTC) - timedelta(hours=1)),
+            SearchAttributePair(search_attributes.PHASE, "ready"),
+            SearchAttributePair(search_attributes.DUE_AT, datetime.now(UTC) - timedelta(hours=1)),
         ]
     )

@@ -11,8 +11,8 @@ import psutil
 import pytest
 import yaml
 
-from clients.kubernetes import access as module
-from clients.kubernetes.access import Access
+from clients.kubernetes import credentials as module
+from clients.kubernetes.credentials import Access
 from clients.kubernetes.kubeconfig import Unusable
 from tests.support.within import HANG, soon
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from clients.deadline import begin_nothing_once
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -23,10 +24,9 @@ from clients.errors import (
     Unintelligible,
     Unreachable,
 )
-from clients.kubernetes.access import Access
 from clients.kubernetes.api import APPLY, Api
+from clients.kubernetes.credentials import Access
 from clients.kubernetes.refusals import missing_right
-from clients.lateness import begin_nothing_once
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
 from tests.support.within import HANG, soon
@@ -194,7 +194,7 @@ async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
     with_plugin: Api, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that all who wait for credentials are told at the same time, and that the next has them."""
-    monkeypatch.setattr("clients.kubernetes.access.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.credentials.LOAD_LIMIT", timedelta(seconds=1))
     plugin_of(tmp_path, f'echo run >> "$0.runs"\n{HANGS}')
     async with soon("a plugin that hangs is waited for without a limit"):
         calls = (with_plugin.call("POST", "/things", "make a thing", body={}) for _ in range(5))
@@ -207,7 +207,7 @@ async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
         assert not error.ambiguous
     assert server[0].asked == []
     plugin_of(tmp_path, gives(token="planted-token"))
-    monkeypatch.setattr("clients.kubernetes.access.LOAD_LIMIT", timedelta(seconds=HANG))
+    monkeypatch.setattr("clients.kubernetes.credentials.LOAD_LIMIT", timedelta(seconds=HANG))
     async with soon("after one that hung no plugin is run any more"):
         await with_plugin.call("GET", "/things", "read things")
     assert server[0].asked[0].headers["Authorization"] == "Bearer planted-token"
@@ -220,7 +220,7 @@ async def test_a_plugin_that_hangs_when_its_token_has_run_out(
     plugin_of(tmp_path, gives(token="planted-token"))
     await with_plugin.call("GET", "/things", "read things")
     plugin_of(tmp_path, HANGS)
-    monkeypatch.setattr("clients.kubernetes.access.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.credentials.LOAD_LIMIT", timedelta(seconds=1))
     monkeypatch.setattr("clients.kubernetes.api.RELOAD_AFTER", timedelta(0))
     server[0].answer = status(401, "Unauthorized")
     async with soon("a plugin that hangs is waited for without a limit"):

@@ -8,12 +8,12 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Rejected
-from clients.helm import Helm
+from clients.helm.client import Helm
 from clients.host import Chart
-from clients.kubernetes.access import Access
+from clients.kubernetes.chart_permissions import lacking
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.exposure import HostOptions
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.needs import lacking
-from clients.kubernetes.wayin import HostOptions
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host

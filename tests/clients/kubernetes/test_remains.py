@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.remains import CLAIM, POD, SECRET, Kind, belongs, named, what_holds
+from clients.kubernetes.inventory import CLAIM, POD, SECRET, Kind, belongs, named, what_holds
 
 
 @pytest.mark.parametrize(

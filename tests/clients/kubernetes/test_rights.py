@@ -11,11 +11,11 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Denied, Rejected
-from clients.helm import Helm
-from clients.kubernetes.access import Access
+from clients.helm.client import Helm
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.exposure import HostOptions
 from clients.kubernetes.host import OLDEST_MINOR, KubernetesHost
-from clients.kubernetes.rights import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Right
-from clients.kubernetes.wayin import HostOptions
+from clients.kubernetes.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Right
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT

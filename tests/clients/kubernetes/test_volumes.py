@@ -11,11 +11,11 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Denied
-from clients.helm import Helm
+from clients.helm.client import Helm
 from clients.host import PersistentVolume
-from clients.kubernetes.access import Access
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.exposure import HostOptions
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.wayin import HostOptions
 from tests.clients.kubernetes.conftest import Server
 
 VOLUME = PersistentVolume("pv", "u", True, True, datetime(2026, 1, 2, tzinfo=UTC))

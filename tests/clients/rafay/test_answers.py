@@ -19,7 +19,7 @@ from clients.errors import (
 )
 from clients.http import Answer
 from clients.rafay import Binding, User
-from clients.rafay.wire import classify, explain
+from clients.rafay.transport import classify, explain
 from tests.clients.rafay.scripted import KEY, scripted
 
 V1_DETAILS = (

@@ -12,7 +12,7 @@ import yaml
 from clients.errors import AlreadyExists, NotFound, NotYet, Rejected
 from clients.rafay import READY, Cluster, Project, Rafay
 from embedded.rafay.agent import AgentEnd, agent_client, run_agent
-from embedded.rafay.manifest import AgentIdentity, agent_identity
+from embedded.rafay.bootstrap_manifest import AgentIdentity, agent_identity
 from tests.support.stand_ins import TLS, RafayStandIn
 from tests.support.within import HANG, soon
 

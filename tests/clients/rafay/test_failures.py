@@ -18,8 +18,8 @@ from clients.errors import (
     Unreachable,
 )
 from clients.rafay import Rafay
+from embedded.asgi_server import listening_socket
 from embedded.faults import Fault, FaultKind
-from embedded.serve import listening_socket
 from tests.support.stand_ins import TLS, RafayStandIn
 from tests.support.within import HANG
 

@@ -11,17 +11,17 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from clients.scim import Scim
-from contracts.sweeping import SCHEDULE_PREFIX
-from embedded.stack import Part, Stack
-from starter.setup.all_parts import all_parts
+from clients.identity.scim import Scim
+from contracts.expiry_sweep import SCHEDULE_PREFIX
+from embedded.stack.stack import Part, Stack
 from starter.setup.areas import Area
-from starter.setup.parts import Result, State, chosen
-from starter.setup.walking import walk
+from starter.setup.check import Result, State, chosen
+from starter.setup.registry import all_parts
+from starter.setup.runner import walk
 from tests.support.stack import TIMEOUT, client_of, hurried
 from tests.support.stand_ins import RafayStandIn, set_faults
-from worker.clients import open_clients
-from worker.settings import Settings, load_settings
+from worker.client_factory import open_clients
+from worker.settings.models import Settings, load_settings
 
 NAMED = frozenset({Part.TEMPORAL, Part.DIRECTORY, Part.HOST})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part
+from embedded.stack.stack import Part
 from tests.starter.setup.conftest import Ground
 from tests.starter.test_cli import Cli, ended
 from tests.support.stand_ins import RafayStandIn, set_faults

@@ -9,8 +9,8 @@ from clients.host import Health, Host, Namespace
 from contracts.environment import Phase
 from starter.setup import environments
 from starter.setup.areas import Area
+from starter.setup.check import Found, Kind, Part, well
 from starter.setup.environments import MAX_NAMED, Environments
-from starter.setup.parts import Found, Kind, Part, well
 from starter.setup.temporal import Temporal
 from tests.starter.test_fitting import environment
 

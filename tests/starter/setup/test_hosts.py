@@ -13,8 +13,8 @@ from clients.errors import Denied, Rejected
 from clients.host import LABEL_POD_SECURITY, Host
 from contracts.naming import LABEL_INSTALLATION
 from starter.setup.areas import Area
+from starter.setup.check import Found, Kind, Part, well
 from starter.setup.hosts import HostCluster
-from starter.setup.parts import Found, Kind, Part, well
 from tests.support.stand_ins import CHECKOUT
 
 INSTALLATION = "ours000000"

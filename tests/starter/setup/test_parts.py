@@ -9,17 +9,17 @@ import pytest
 from contracts.charts import NEWEST_SHOWN
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import SIGN_INS_PATH
-from embedded.stack import Part
-from starter.catalogue import STARTER_TEMPLATES
-from starter.freezing import Freezer
+from embedded.stack.stack import Part
+from starter.catalogue.loader import STARTER_TEMPLATES
+from starter.expiry.freeze import Freezer
 from starter.setup.areas import Area
+from starter.setup.check import State
 from starter.setup.control_plane import repository_name
-from starter.setup.parts import State
 from tests.starter.setup.conftest import Ground, states
 from tests.support.stack import client_of, unique
 from tests.support.stand_ins import control, set_faults
 from tests.support.within import soon
-from worker.expiry_settings import Sweep
+from worker.settings.expiry import Sweep
 
 SSO = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}
 BEGUN = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}

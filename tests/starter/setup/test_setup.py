@@ -3,9 +3,9 @@
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.stack import Part
+from embedded.stack.stack import Part
 from starter.setup.areas import Area
-from starter.setup.parts import Result, State
+from starter.setup.check import Result, State
 from tests.starter.setup.conftest import Ground, states
 from tests.support.stack import client_of
 from tests.support.stand_ins import RafayStandIn, set_faults

@@ -1,0 +1,321 @@
+"""The audit of the capacity: what is open compared with what is held, and what the hosts have.
+
+It only looks. What visibility lists may be late, so nothing is called over before its run has been asked for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowHistoryEventFilterType,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import activity_context
+from activities.parts.quantities import room_of
+from clients.errors import ClientError
+from clients.host import Host, NodeRoom
+from contracts import search_attributes, workflow_memo
+from contracts.activities import CapacityActivities
+from contracts.capacity.ledger import Holding, in_seconds, pack, unpack
+from contracts.capacity.models import (
+    CAPACITY_ID,
+    QUERY_HOLDINGS,
+    Amount,
+    AuditInput,
+    AuditResult,
+    Holdings,
+    HostRoom,
+    Limits,
+    size_of,
+)
+from contracts.capacity.reconciliation import LatestLife, claims_over
+from contracts.chart_values import compose
+from contracts.encryption_metadata import is_outdated
+from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
+from contracts.naming import life_of, name_of_workflow, workflow_id
+
+#: One page of the list, or one run: milliseconds, unless something is wrong.
+CALL_TIMEOUT = timedelta(seconds=10)
+#: All that is held, of thousands.
+QUERY_TIMEOUT = timedelta(seconds=20)
+#: Environments of one page of the list.
+PAGE_SIZE = 500
+#: Runs that are asked for at one time: enough for hundreds a second, few enough for the server.
+AT_ONCE = 20
+#: Before a host is asked again that has failed, in seconds: few, because the next audit asks it anyway.
+PAUSES = (0.2, 1.0)
+#: Adopted in one pass: the result is a part of the history, which takes 2 MB; each is some 100 bytes.
+MOST_ADOPTED = 5000
+#: Had to go on in a new run after one audit, since all at once would be a flood; the next audit has the next.
+MOST_RENEWED = 200
+
+_OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+#: How what is of another version, begun by hand, or encrypted with a key that is gone fails to be read: the
+#: others are seen to all the same.
+UNREADABLE = (RuntimeError, ValueError, LookupError)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the settings say: what each host has, over what its cluster reports; and how often to audit."""
+
+    capacities: Mapping[str, Limits] = field(default_factory=dict)
+    audit: timedelta = timedelta(minutes=2)
+
+
+class Capacity(CapacityActivities):
+    """Looks through a client of Temporal, and at the hosts."""
+
+    def __init__(self, temporal: Client, hosts: Mapping[str, Host], admission: Admission) -> None:
+        self._temporal = temporal
+        self._hosts = hosts
+        self._admission = admission
+
+    @activity.defn(name="capacity.audit")
+    async def audit(self, input: AuditInput) -> AuditResult:
+        """Compare, and say only what differs."""
+        rooms = await asyncio.gather(*map(self._survey, self._hosts.values()))
+        packed = await self._temporal.get_workflow_handle(CAPACITY_ID).query(
+            QUERY_HOLDINGS, result_type=Holdings, rpc_timeout=QUERY_TIMEOUT
+        )
+        held = {holding.name: holding for holding in unpack(packed)}
+        activity_context.say(f"{len(held)} held; listing what is open")
+        listed, told, outdated = await self._list_open(held)
+        over: list[tuple[str, str, int]] = []
+        ends: list[tuple[str, int]] = []
+        strange: list[str] = []
+        unlisted: list[Holding] = []
+        for holding in held.values():
+            latest = listed.get(holding.name)
+            if latest is None or latest.life not in holding.lives:
+                unlisted.append(holding)
+                continue
+            over += claims_over(holding, latest, input.now)
+            strange += [holding.name] if latest.host != holding.host else []
+            ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
+        await _each(self._renew, outdated[:MOST_RENEWED])
+        activity_context.say(f"asking for {len(unlisted)} that are held and not listed as open")
+        for holding, latest in zip(unlisted, await _each(self._latest, unlisted), strict=True):
+            if latest and not latest.life:
+                continue  # whose it is cannot be read any more: it keeps what it has
+            over += claims_over(holding, latest, input.now)
+            if latest and latest.open and latest.life not in holding.lives:
+                strange.append(holding.name)
+        strange += [name for name in listed if name not in held]
+        activity_context.say(f"taking up {len(strange)} that hold nothing, or something else")
+        adopting = strange[:MOST_ADOPTED]
+        read = await _each(self._read, [name for name in adopting if name not in told])
+        adopted = [*(told[name] for name in adopting if name in told), *read]
+        more = len(strange) > MOST_ADOPTED
+        return AuditResult(
+            hosts=tuple(rooms),
+            over=tuple(over),
+            adopted=pack(filter(None, adopted)),
+            ends=tuple(ends),
+            more=more,
+            renew=await self._is_outdated(),
+            next_in=_soon(rooms, self._admission.audit),
+        )
+
+    async def _survey(self, host: Host) -> HostRoom:
+        """What a host has, by the settings and else by its own word."""
+        said = self._admission.capacities.get(host.name, Limits())
+        all_said = said.cpu is not None and said.memory is not None
+        try:
+            nodes = await _insistently(host)
+            reported, remark = Limits(), ""
+            if nodes is not None:
+                reported, remark = room_of(nodes)
+        except ClientError as error:
+            remark = f"it does not say what it has: {error.detail}"
+            return HostRoom(
+                name=host.name, total=said, known=all_said, remark=remark[: activity_context.MAX_TEXT]
+            )
+        return HostRoom(name=host.name, total=said.over(reported), remark=remark[: activity_context.MAX_TEXT])
+
+    async def _list_open(
+        self, held: Mapping[str, Holding]
+    ) -> tuple[dict[str, LatestLife], dict[str, Holding], list[str]]:
+        """What visibility says is open, by name; what those hold that hold nothing yet, if it tells.
+
+        And the workflows that are encrypted with a former key.
+        """
+        codec = self._temporal.data_converter.payload_codec
+        outdated: list[str] = []
+        found: dict[str, LatestLife] = {}
+        told: dict[str, Holding] = {}
+        runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        async for run in runs:
+            if len(found) % PAGE_SIZE == 0:
+                activity_context.check()
+            name = name_of_workflow(run.id)
+            found[name] = await _latest_of(run, is_open=True)
+            if name not in held and (holding := await _told_by(run, found[name])):
+                told[name] = holding
+            if any(is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()):
+                outdated.append(run.id)
+        return found, told, outdated
+
+    async def _renew(self, workflow_id: str) -> None:
+        """Have it go on in a new run; one that has just ended needs it no more."""
+        try:
+            await self._temporal.get_workflow_handle(workflow_id).signal(
+                SIGNAL_RENEW, rpc_timeout=CALL_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _is_outdated(self) -> bool:
+        """Whether the capacity's own run was started under a former key."""
+        codec = self._temporal.data_converter.payload_codec
+        try:
+            payloads = await _input_of(self._temporal, CAPACITY_ID)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return any(is_outdated(payload, codec) for payload in payloads)
+
+    async def _latest(self, holding: Holding) -> LatestLife | None:
+        """The latest life of a name, by the record itself and not by the list."""
+        try:
+            handle = self._temporal.get_workflow_handle(workflow_id(holding.name))
+            run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        return await _latest_of(run, is_open=run.status is WorkflowExecutionStatus.RUNNING)
+
+    async def _read(self, name: str) -> Holding | None:
+        """What the open life of a name holds, by what it was started with; None if it is over by now.
+
+        Not by a question to it: that would have a worker take up each of thousands.
+        """
+        handle = self._temporal.get_workflow_handle(workflow_id(name))
+        try:
+            run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
+            if run.status is not WorkflowExecutionStatus.RUNNING:
+                return None
+            start = await self._started_with(run)
+            size = size_of(start.environment.template.size, compose(start.environment))
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        except UNREADABLE as error:
+            activity.logger.warning("what %s holds cannot be told (%s)", name, type(error).__name__)
+            return None
+        environment = start.environment
+        ends = (
+            run.typed_search_attributes.get(search_attributes.EXPIRES_AT) or run.start_time + environment.ttl
+        )
+        return Holding(
+            name=name,
+            owner=environment.owner,
+            team=environment.spec.team,
+            template=environment.template.name,
+            host=environment.host,
+            size=size,
+            ends=in_seconds(ends),
+            claims=((environment.mark.life, in_seconds(run.start_time)),),
+        )
+
+    async def _started_with(self, run: WorkflowExecution) -> EnvironmentStart:
+        payloads = await _input_of(self._temporal, run.id, run.run_id)
+        if not payloads:
+            raise ValueError("it was started with nothing")
+        [start] = await run.data_converter.decode(payloads, [EnvironmentStart])
+        found: EnvironmentStart = start
+        return found
+
+
+async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = None) -> Sequence[Payload]:
+    """What a run was started with, as Temporal keeps it."""
+    events = temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events(
+        page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
+    )
+    first = await anext(events)
+    return first.workflow_execution_started_event_attributes.input.payloads
+
+
+async def _insistently(host: Host) -> Sequence[NodeRoom] | None:
+    """What its nodes have; a failure that may pass is looked past a few times."""
+    for pause in PAUSES:
+        try:
+            return await host.allocatable()
+        except ClientError as error:
+            if not error.retryable:
+                raise
+            await activity_context.pause(pause)
+    return await host.allocatable()
+
+
+async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
+    """The life that a run is; "" if that cannot be read: the others are seen to all the same."""
+    ends: datetime | None = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
+    request_id = ""
+    with suppress(*UNREADABLE):
+        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
+    return LatestLife(
+        life=life_of(request_id) if request_id else "",
+        open=is_open,
+        host=run.typed_search_attributes.get(search_attributes.HOST) or "",
+        ends=in_seconds(ends) if ends else 0,
+    )
+
+
+async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Holding | None:
+    """What a listed run holds; None if its memo does not tell, as that of a run of an earlier version."""
+    size: list[int] = []
+    with suppress(*UNREADABLE):
+        size = await run.memo_value(workflow_memo.SIZE, [], type_hint=list[int])
+    attributes = run.typed_search_attributes
+    owner, team = attributes.get(search_attributes.OWNER), attributes.get(search_attributes.TEAM)
+    template = attributes.get(search_attributes.TEMPLATE)
+    if not (size and latest.life and latest.host and latest.ends and owner and team and template):
+        return None
+    return Holding(
+        name=name_of_workflow(run.id),
+        owner=owner,
+        team=team,
+        template=template,
+        host=latest.host,
+        size=Amount(environments=1, cpu=size[0], memory=size[1]),
+        ends=latest.ends,
+        claims=((latest.life, in_seconds(run.start_time)),),
+    )
+
+
+async def _each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:
+    """The answers, in order; asked for a few at a time."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(what: _T) -> _R:
+        async with gate:
+            activity_context.check()
+            return await ask(what)
+
+    return await asyncio.gather(*map(one, of))
+
+
+#: While a host has not told what it has nobody can be placed there, so it is asked again soon.
+_ASK_AGAIN = timedelta(seconds=15)
+
+
+def _soon(rooms: Iterable[HostRoom], usual: timedelta) -> timedelta:
+    return usual if all(room.known for room in rooms) else min(usual, _ASK_AGAIN)

@@ -1,0 +1,258 @@
+"""The work of the expiry sweep: goes through those whose time has come, page by page, and asks each of them.
+
+It decides nothing itself. Visibility says whom to ask, and may be late; the environment says what is due, and
+looks again, by Temporal's time, when it is told to do it. No clock of this machine is read.
+"""
+
+import asyncio
+import base64
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import activity_context
+from contracts import search_attributes
+from contracts.activities import SweepActivities
+from contracts.environment import Phase
+from contracts.environment_workflow import (
+    ENVIRONMENT_WORKFLOW,
+    QUERY_DUE,
+    UPDATE_EXPIRE,
+    UPDATE_WARN,
+    DueInput,
+    SweptAnswer,
+    SweptInput,
+)
+from contracts.errors import ErrorType, Refusal
+from contracts.expiry import Due, DueKind
+from contracts.expiry_sweep import SWEEP_SCHEDULE, THE_SWEEP, Deed, SweepLine, SweepPassInput, SweepResult
+from contracts.models import Frozen
+from contracts.naming import name_of_workflow
+
+#: One page of the list, a count, or a question to one environment: milliseconds, unless something is wrong.
+CALL_TIMEOUT = timedelta(seconds=10)
+#: One environment's answer to being warned or ended. What is asked is good for no longer than this, so that
+#: a word from before a freeze is not obeyed after it.
+UPDATE_TIMEOUT = timedelta(seconds=15)
+
+#: The type of the error that an update gets whose run closed before it was answered.
+_RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
+
+#: Those that can be due. One that is being torn down has its end already, and one that failed, too.
+_PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.READY)
+_OPEN = (
+    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "
+    f"AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
+)
+
+
+class _Kept(Frozen):
+    """What a further try begins with: the next page, and what came of the ones before."""
+
+    token: str
+    result: SweepResult
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Temporal's time: when it says that this try began, and what a clock that only counts says since."""
+
+    began: datetime
+    counted: float
+
+    def now(self) -> datetime:
+        return self.began + timedelta(seconds=time.monotonic() - self.counted)
+
+
+class Sweep(SweepActivities):
+    """Asks, warns and ends through a client of Temporal."""
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+
+    @activity.defn(name="sweep.pass")
+    async def sweep(self, input: SweepPassInput) -> SweepResult:
+        """All pages, one after the other, the environments of a page at once; a further try goes on."""
+        clock = _Clock(activity.info().started_time, time.monotonic())
+        kept = _read(activity_context.kept())
+        if kept is None:
+            count = await self._temporal.count_workflows(_OPEN, rpc_timeout=CALL_TIMEOUT)
+            kept = _Kept(
+                token="", result=SweepResult(now=input.now, dry_run=input.sweep.dry_run, open=count.count)
+            )
+        token, result = base64.b64decode(kept.token), kept.result
+        # With the time of the sweep's beginning on every page: a token is good for its own query only.
+        due_by = (input.now + input.sweep.ahead).isoformat()
+        due_at = search_attributes.DUE_AT.name
+        query = f"{_OPEN} AND ({due_at} <= '{due_by}' OR {due_at} IS NULL)"
+        turns = itertools.count(result.ended.count)
+        while True:
+            activity_context.check()
+            frozen = await self._frozen()
+            pages = self._temporal.list_workflows(
+                query, page_size=input.sweep.page_size, next_page_token=token, rpc_timeout=CALL_TIMEOUT
+            )
+            await pages.fetch_next_page()
+            page = _Page(self._temporal, input, clock, frozen, turns)
+            for deed, line in await page.all(pages.current_page or ()):
+                result = result.plus(deed, line)
+            activity_context.check()
+            result = result.model_copy(
+                update={
+                    "frozen": frozen,
+                    "pages": result.pages + 1,
+                    "seconds": round((clock.now() - input.now).total_seconds(), 3),
+                }
+            )
+            if not pages.next_page_token:
+                return result
+            token = pages.next_page_token
+            activity_context.say(f"page {result.pages + 1}; {result.sentence}")
+            activity_context.keep(
+                _Kept(token=base64.b64encode(token).decode(), result=result).model_dump_json()
+            )
+
+    async def _frozen(self) -> str:
+        """Who has frozen all ends and why, or "". Frozen is that the schedule of the sweep is paused."""
+        try:
+            schedule = await self._temporal.get_schedule_handle(SWEEP_SCHEDULE).describe(
+                rpc_timeout=CALL_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return ""
+            raise
+        state = schedule.schedule.state
+        return (state.note or "the schedule is paused") if state.paused else ""
+
+
+class _Page:
+    """The environments of one page."""
+
+    def __init__(
+        self,
+        temporal: Client,
+        input: SweepPassInput,
+        clock: _Clock,
+        frozen: str,
+        turns: Iterator[int],
+    ) -> None:
+        self._temporal = temporal
+        self._sweep = input.sweep
+        self._clock = clock
+        self._frozen = frozen
+        self._turns = turns
+        self._gate = asyncio.Semaphore(input.sweep.at_once)
+
+    async def all(self, runs: Sequence[WorkflowExecution]) -> list[tuple[Deed, SweepLine]]:
+        """What came of each. Cut short, with what was done so far, when the activity is told to stop."""
+        found = await asyncio.gather(*map(self._one, runs))
+        return [(deed, SweepLine(name=name, why=why)) for name, deed, why in filter(None, found)]
+
+    async def _one(self, run: WorkflowExecution) -> tuple[str, Deed, str] | None:
+        name = name_of_workflow(run.id)
+        async with self._gate:
+            if activity_context.is_told_to_stop():
+                return None
+            try:
+                return (name, *await self._ask(run))
+            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                return name, Deed.FAILED, "it gave no answer in time"
+            except WorkflowQueryFailedError as error:
+                return name, Deed.FAILED, f"it cannot say what is due: {error.message}"
+            except WorkflowUpdateFailedError as error:
+                return name, *_refusal(error)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return name, Deed.KEPT, "it has ended meanwhile"
+                return name, Deed.FAILED, f"Temporal: {error.status.name}"
+            except (RuntimeError, ValueError, LookupError) as error:
+                # Of another version, or encrypted with a key that is gone: the others are seen to.
+                return name, Deed.FAILED, f"its answer cannot be read ({type(error).__name__})"
+
+    async def _ask(self, run: WorkflowExecution) -> tuple[Deed, str]:
+        # By its id alone: whatever life has the name now knows best what is due for it.
+        environment = self._temporal.get_workflow_handle(run.id)
+        guess = None
+        if not self._sweep.dry_run and not self._frozen:
+            # It is told at once what seems to be due, and looks itself before it does that, which spares a
+            # question to each of thousands. A refusal leaves nothing in its history.
+            ends_at = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
+            guess = DueKind.END if ends_at and ends_at <= self._clock.now() else DueKind.WARN
+            try:
+                return await self._tell(environment, guess)
+            except WorkflowUpdateFailedError as error:
+                if not _is_not_due(error):
+                    raise
+        question = DueInput(now=self._clock.now(), ahead=self._sweep.ahead)
+        due: Due = await environment.query(QUERY_DUE, question, result_type=Due, rpc_timeout=CALL_TIMEOUT)
+        if due.kind in (DueKind.KEEP, guess):
+            return Deed.KEPT, due.why
+        if self._sweep.dry_run:
+            return _DEEDS[due.kind], due.why
+        if self._frozen:
+            return Deed.KEPT, f"{due.why}, and all ends are frozen: {self._frozen}"
+        return await self._tell(environment, due.kind)
+
+    async def _tell(self, environment: WorkflowHandle[Any, Any], kind: DueKind) -> tuple[Deed, str]:
+        """Have it do what is due. The environment looks again, by Temporal's time, and may refuse."""
+        if activity_context.is_told_to_stop():
+            return Deed.KEPT, "the sweep was told to stop"
+        swept = SweptInput(
+            who=THE_SWEEP if not self._sweep.by else f"{THE_SWEEP}, asked for by {self._sweep.by}",
+            good_until=self._clock.now() + UPDATE_TIMEOUT,
+            ahead=self._sweep.ahead,
+            pause=self._pause() if kind is DueKind.END else timedelta(0),
+        )
+        async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
+            answer: SweptAnswer = await environment.execute_update(
+                UPDATE_WARN if kind is DueKind.WARN else UPDATE_EXPIRE, swept, result_type=SweptAnswer
+            )
+        return _DEEDS[kind], answer.what
+
+    def _pause(self) -> timedelta:
+        return timedelta(seconds=next(self._turns) / self._sweep.ends_per_second)
+
+
+_DEEDS = {DueKind.WARN: Deed.WARNED, DueKind.END: Deed.ENDED}
+
+
+def _is_not_due(error: WorkflowUpdateFailedError) -> bool:
+    cause = error.cause
+    return isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED
+
+
+def _refusal(error: WorkflowUpdateFailedError) -> tuple[Deed, str]:
+    """It has changed since it was asked, which is for it to say; anything else is a failure."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
+            with suppress(ValidationError):  # of another version
+                return Deed.KEPT, Refusal.model_validate(cause.details[0]).message
+        if cause.type == _RUN_CLOSED:
+            return Deed.KEPT, "it has ended meanwhile"
+    return Deed.FAILED, f"it could not do it: {cause}"
+
+
+def _read(kept: str) -> _Kept | None:
+    try:
+        return _Kept.model_validate_json(kept) if kept else None
+    except ValidationError:
+        return None

@@ -1,0 +1,1 @@
+"""What steps are made of: resources, manifests and look-ups that several steps share."""

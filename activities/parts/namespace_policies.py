@@ -1,0 +1,167 @@
+"""What keeps an environment within its namespace: quota and limits. Pure functions.
+
+Network policies are in `activities.parts.network_policies`. Every object bears the mark. Names start with
+`moorage`, so that they never meet the chart's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from activities.parts.guard_object import Object, guard
+from activities.parts.network_policies import network_policies
+from activities.parts.quantities import cpus, least, most, octets, times
+from activities.values import value_at
+from clients.host import LABEL_POD_SECURITY, HostNetworks
+from contracts.capacity.models import parts_of_size
+from contracts.chart_values import ETCD, control_planes, etcds
+from contracts.environment import Environment
+from contracts.naming import OwnerMark
+from contracts.template import PodSecurity
+
+#: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.
+OWN_PODS = 4
+#: What a container gets that names no limits; it cannot be admitted under a quota without any.
+DEFAULT_CPU = "500m"
+DEFAULT_MEMORY = "512Mi"
+DEFAULT_CPU_REQUEST = "50m"
+DEFAULT_MEMORY_REQUEST = "64Mi"
+#: Of the node's disk: what is written beside volumes, logs and emptyDir included. Logs alone are rotated at
+#: 50 Mi. A pod that writes more than its limit is evicted.
+DEFAULT_DISK = "1Gi"
+DEFAULT_DISK_REQUEST = "16Mi"
+#: So much of the node's disk for each pod of the template's size, all in all, however it is shared.
+DISK_PER_POD = "1Gi"
+#: What the chart gives its control plane where neither we nor a template say.
+_CHART_DISK = "10Gi"
+#: How many objects there may be on the host: for each pod so many, and some for what stands by itself. Enough
+#: for what people run in clusters of this size; too few to hold up a host's API server or its etcd.
+_PER_POD = {
+    "services": 2,
+    "secrets": 5,
+    "configmaps": 5,
+    "persistentvolumeclaims": 2,
+    "count/serviceaccounts": 2,
+    "count/endpoints": 2,
+    "count/endpointslices.discovery.k8s.io": 6,
+    "count/poddisruptionbudgets.policy": 1,
+}
+_BESIDE = {
+    # A Service for each node that the vCluster shows inside.
+    "services": 50,
+    # Ten revisions of the release, certificates, the configuration.
+    "secrets": 50,
+    "configmaps": 50,
+    "persistentvolumeclaims": 5,
+    "count/serviceaccounts": 10,
+    # Made by the host itself for Services: one each, and of slices some.
+    "count/endpoints": 50,
+    "count/endpointslices.discovery.k8s.io": 150,
+    "count/poddisruptionbudgets.policy": 5,
+}
+#: What no tenant makes: the way in of the template, our own policies, leases of the vCluster's replicas.
+_OURS = {
+    "count/ingresses.networking.k8s.io": 5,
+    "count/networkpolicies.networking.k8s.io": 20,
+    "count/leases.coordination.k8s.io": 20,
+    "replicationcontrollers": 0,
+}
+
+
+def guards(
+    environment: Environment,
+    values: Mapping[str, Any],
+    networks: HostNetworks,
+    fittings: Sequence[Mapping[str, Any]] = (),
+) -> list[Object]:
+    """All objects that guard the namespace, given the values of its vCluster, and networks and fittings of
+    its host."""
+    return [
+        _resource_quota(environment, values, fittings),
+        _limit_range(environment, values),
+        *network_policies(environment, networks),
+    ]
+
+
+def pod_security(environment: Environment) -> dict[str, str]:
+    """Labels of the namespace: what its template says is enforced, and people hear what would be better."""
+    return {
+        LABEL_POD_SECURITY: environment.template.pod_security.value,
+        "pod-security.kubernetes.io/warn": PodSecurity.RESTRICTED.value,
+    }
+
+
+def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
+    """The object with the mark among its labels."""
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **mark.labels}}}
+
+
+def _resource_quota(
+    environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]]
+) -> Object:
+    """The template's size for what the developer runs, and on top what the vCluster itself needs."""
+    size = environment.template.size
+    pods = size.pods + _own_pods(values)
+    # The very sums that are reserved for it: it was promised no more, and gets no less.
+    parts = parts_of_size(size, values)
+    cpu, memory = cpus(*parts["cpu"]), octets(*parts["memory"])
+    own_disk = value_at(values, "controlPlane", "statefulSet", "resources", "limits", "ephemeral-storage")
+    own_disks = [str(own_disk or _CHART_DISK)] * control_planes(values)
+    disk = octets(times(DISK_PER_POD, pods), *own_disks)
+    counts = {what: number * size.pods + _BESIDE[what] for what, number in _PER_POD.items()} | _OURS
+    # A way in that needs a port of the nodes or a load balancer gets just that; a tenant gets none.
+    exposure = value_at(values, "controlPlane", "service", "spec", "type")
+    hard = {
+        "requests.cpu": cpu,
+        "limits.cpu": cpu,
+        "requests.memory": memory,
+        "limits.memory": memory,
+        "requests.ephemeral-storage": disk,
+        "limits.ephemeral-storage": disk,
+        "requests.storage": octets(size.storage, *_volumes(values)),
+        "pods": str(pods),
+        "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
+        "services.nodeports": str(_node_ports(exposure, fittings)),
+        **{what: str(number) for what, number in counts.items()},
+    }
+    return guard(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
+
+
+def _own_pods(values: Mapping[str, Any]) -> int:
+    """Count the vCluster's own pods, and the successor of each in an update."""
+    return OWN_PODS + 2 * (control_planes(values) - 1 + etcds(values))
+
+
+def _volumes(values: Mapping[str, Any]) -> list[str]:
+    """Give the sizes of the volumes with the virtual cluster's state: of each control plane, of each etcd."""
+    claim = ("statefulSet", "persistence", "volumeClaim", "size")
+    planes = [str(value_at(values, "controlPlane", *claim))] * control_planes(values)
+    return planes + [str(value_at(values, *ETCD, *claim))] * etcds(values)
+
+
+def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
+    """The ports of the nodes that the way in takes: by the host's own Service, or by the chart's."""
+    specs = [each["spec"] for each in fittings if each.get("kind") == "Service"]
+    own = sum(len(spec["ports"]) for spec in specs if spec.get("type") == "NodePort")
+    # The chart's has two: the API server's, and the one of the kubelets that it stands in for.
+    return own or (2 if exposure in ("NodePort", "LoadBalancer") else 0)
+
+
+def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Object:
+    size = environment.template.size
+    container = {
+        "type": "Container",
+        "default": {
+            "cpu": least(DEFAULT_CPU, size.cpu),
+            "memory": least(DEFAULT_MEMORY, size.memory),
+            "ephemeral-storage": DEFAULT_DISK,
+        },
+        "defaultRequest": {
+            "cpu": least(DEFAULT_CPU_REQUEST, size.cpu),
+            "memory": least(DEFAULT_MEMORY_REQUEST, size.memory),
+            "ephemeral-storage": DEFAULT_DISK_REQUEST,
+        },
+    }
+    # No claim is larger than all claims of a tenant may be together, or the vCluster's own.
+    claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, *_volumes(values))}}
+    return guard(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})

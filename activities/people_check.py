@@ -1,0 +1,67 @@
+"""Who the people are: looked up where members are kept, never made, never changed.
+
+With an identity provider that is where its people are; without one, they are local users of the control
+plane.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from temporalio import activity
+
+from activities.errors import NotConfigured, PersonUnknown
+from clients.identity.scim import Scim
+from clients.rafay import Rafay
+from contracts.activities import CheckPeopleInput, PeopleActivities
+from contracts.environment import System
+
+
+class _Person(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+class _Directory(Protocol):
+    async def find_user(self, email: str, /) -> _Person | None: ...
+
+
+class People(PeopleActivities):
+    """The read-only check before the first step."""
+
+    def __init__(self, rafay: Rafay, scim: Scim | None) -> None:
+        self._rafay = rafay
+        self._scim = scim
+
+    @activity.defn(name="people.check")
+    async def check(self, input: CheckPeopleInput) -> None:
+        """Everybody who shall use the environment is known; PersonUnknown names all who are not."""
+        environment = input.environment
+        if environment.has_identity_provider:
+            await ids_of(configured(self._scim), environment.people, System.IDENTITY_PROVIDER)
+        else:
+            await ids_of(self._rafay, environment.people, System.CONTROL_PLANE)
+
+
+async def ids_of(directory: _Directory, emails: Sequence[str], system: System) -> list[str]:
+    """The directory's ids of all of them, in order; PersonUnknown names all whom it does not know."""
+    found = {email: await directory.find_user(email) for email in emails}
+    unknown = [email for email, user in found.items() if user is None]
+    if unknown:
+        verb = "is" if len(unknown) == 1 else "are"
+        raise PersonUnknown(
+            system,
+            f"{', '.join(unknown)} {verb} not known to the {system}",
+            "Correct the address, or ask the platform team for an account there",
+        )
+    return [user.id for user in found.values() if user is not None]
+
+
+def configured(scim: Scim | None) -> Scim:
+    """The directory; NotConfigured if this worker's settings name none."""
+    if scim is None:
+        raise NotConfigured(
+            System.IDENTITY_PROVIDER,
+            f"The environment has an {System.IDENTITY_PROVIDER}, and the worker's settings name none",
+            "Put it back into the settings",
+        )
+    return scim

@@ -1,0 +1,99 @@
+"""Step 3: what the group may do on the project and, without an identity provider, who is in the group.
+
+Nothing here can bear a mark: bindings and memberships are ours when their group and project are. Missing
+members are added; strangers whom an administrator has put into our group stay, until the group goes.
+"""
+
+import contextlib
+
+from temporalio import activity
+
+from activities.ownership import NOTHING_THERE, left_alone
+from activities.parts.control_plane_resource import own_group, own_project
+from activities.people_check import ids_of
+from clients.errors import AlreadyExists, NotFound
+from clients.rafay import Group, Rafay
+from contracts.activities import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+    RoleBindingStep,
+)
+from contracts.environment import Receipt, System
+
+
+class RoleBinding(RoleBindingStep):
+    """Binds the role and keeps local members."""
+
+    def __init__(self, rafay: Rafay) -> None:
+        self._rafay = rafay
+
+    @activity.defn(name="role-binding.ensure")
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Our group has the template's role on our project; without an identity provider, all are members."""
+        environment = input.environment
+        local = () if environment.has_identity_provider else environment.people
+        user_ids = await ids_of(self._rafay, local, System.CONTROL_PLANE)
+        project = await own_project(self._rafay, environment)
+        group = await own_group(self._rafay, environment)
+        await self._bind(group, project.id, project.name, environment.template.role)
+        for user_id in user_ids:
+            await self._rafay.add_member(group.id, user_id)
+        return Receipt(name=group.name, reference=environment.template.role)
+
+    async def _bind(self, group: Group, project_id: str, project_name: str, role: str) -> None:
+        try:
+            await self._rafay.bind_role(group.id, project_id, role)
+        except AlreadyExists:
+            held = {each.project_name: each.role_names for each in await self._rafay.bindings(group.id)}
+            if held.get(project_name) == (role,):
+                return
+            # Another role, or more of them: somebody has changed what is ours.
+            await self._rafay.unbind(group.id, project_id)
+            await self._rafay.bind_role(group.id, project_id, role)
+
+    @activity.defn(name="role-binding.remove")
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Nobody is in our group, and it may do nothing on our project."""
+        name, mark = input.environment.derived_name, input.environment.mark
+        group = await self._rafay.find_group(name)
+        if group is None:
+            return RemoveResult(note=NOTHING_THERE)
+        if not mark.is_text(group.description):
+            return RemoveResult(note=left_alone(f"group {name}", group.description, mark))
+        try:
+            members = await self._rafay.group_members(group.id)
+        except NotFound:
+            return RemoveResult(note=NOTHING_THERE)
+        for member in members:
+            await self._rafay.remove_member(group.id, member.id)
+        project = await self._rafay.find_project(name)
+        if project is not None and mark.is_text(project.description):
+            with contextlib.suppress(NotFound):
+                await self._rafay.unbind(group.id, project.id)
+        return RemoveResult(note=f"unbound group {name}, and took {len(members)} local members out of it")
+
+    @activity.defn(name="role-binding.inspect")
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """The members of our group, and the roles that it has."""
+        name, mark = input.environment.derived_name, input.environment.mark
+        group = await self._rafay.find_group(name)
+        if group is None or not mark.is_text(group.description):
+            return InspectResult()
+        try:
+            members = await self._rafay.group_members(group.id)
+            bindings = await self._rafay.bindings(group.id)
+        except NotFound:
+            return InspectResult()
+        return InspectResult(
+            left=(
+                *(f"member {member.email} of group {name}" for member in members),
+                *(
+                    f"role {role} of group {name} on project {binding.project_name}"
+                    for binding in bindings
+                    for role in binding.role_names
+                ),
+            )
+        )

@@ -1,0 +1,235 @@
+"""Step 6: the vCluster, a Helm release in the environment's namespace, started. Its labels are the mark.
+
+Helm never waits here: the start is watched, so that what it waits for can be told while it does. Volumes go
+with the release: on an old one a new vCluster would come up with the old state and the old credentials.
+Volumes whose storage class retains them go or stay as the template says; see
+`activities/parts/retained_volumes.py`.
+"""
+
+import contextlib
+from datetime import datetime, timedelta
+
+from temporalio import activity
+
+from activities import activity_context
+from activities.errors import NeverReady, NotYet
+from activities.ownership import NOTHING_THERE, left_alone, mark_text
+from activities.parts.forced_deletion import Forced
+from activities.parts.host_lookup import (
+    Hosts,
+    host_of,
+    is_own_namespace,
+    require_own_namespace,
+    require_own_release,
+    take_rights,
+)
+from activities.parts.retained_volumes import give_up, volumes_of
+from activities.values import chart_of, compose
+from clients import errors as client
+from clients.host import Host, Release, ReleaseStatus
+from contracts.activities import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+    VClusterStep,
+)
+from contracts.environment import Environment, Receipt, System
+
+#: How long a pending release may be the work of a Helm that still runs, in a worker that was taken for dead:
+#: an install without waiting takes a second or two. After that nobody works on it.
+PENDING_GRACE = timedelta(seconds=10)
+#: How long the vCluster itself may take to stop; its pods have ten seconds.
+STOP_PATIENCE = timedelta(seconds=45)
+#: Things named in one sentence as left of a release.
+MAX_NAMED = 5
+
+
+class VCluster(VClusterStep):
+    """Installs, starts, removes and finds the vCluster."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    @activity.defn(name="vcluster.ensure")
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """The release is there once, is ours, and has started. NeverReady says why it will not."""
+        environment = input.environment
+        host, name = host_of(self._hosts, environment), environment.derived_name
+        await require_own_namespace(host, environment)
+        release = await _usable_release(host, environment)
+        if release is None:
+            await _install(host, environment)
+        if waiting_for := await activity_context.until(lambda: _start_of(host, name)):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"The vCluster on host {host.name} has not started in its time: {waiting_for}",
+                "See to what it waits for, then ask again",
+            )
+        return Receipt(name=name, reference=f"{host.name}/{name}")
+
+    @activity.defn(name="vcluster.remove")
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Of our release nothing is there: not itself, not its volumes, not what it ran."""
+        environment = input.environment
+        host = host_of(self._hosts, environment)
+        name, mark = environment.derived_name, environment.mark
+        await take_rights(host, environment)
+        release = await _release_found(host, environment)
+        if release is not None and not mark.is_in(release.labels):
+            return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
+        if release is None and not await _left_without_release(host, environment, input.begun_at):
+            return RemoveResult(note=NOTHING_THERE)
+        forced = await _take_down(host, environment, installed=release is not None, begun_at=input.begun_at)
+        kept = (await volumes_of(host, environment, input.begun_at)).names_kept
+        more = f"; kept, as the template says: {', '.join(kept)}" if kept else ""
+        return RemoveResult(note=f"uninstalled {name} and deleted its volumes{more}", forced=forced)
+
+    @activity.defn(name="vcluster.inspect")
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """What is left of our release, and which volumes are kept as the template says."""
+        environment = input.environment
+        host = host_of(self._hosts, environment)
+        name, mark = environment.derived_name, environment.mark
+        release = await _release_found(host, environment)
+        if release is None:
+            left = await _left_without_release(host, environment, input.begun_at)
+        elif mark.is_in(release.labels):
+            left = await host.leftovers(name, name, every_claim=await _is_ours(host, environment))
+        else:
+            return InspectResult()
+        kept = (await volumes_of(host, environment, input.begun_at)).names_kept
+        return InspectResult(left=tuple(left), kept=kept)
+
+
+async def _release_found(host: Host, environment: Environment) -> Release | None:
+    """The release of our name, whosever it is; None as well where one may not look and nothing can be ours.
+
+    Our rights go with our namespace, and somebody else may have one of its name by now. What was ours went
+    with ours, so what we may not see in theirs is theirs.
+    """
+    name = environment.derived_name
+    try:
+        return await host.get_release(name, name)
+    except (client.Denied, client.NotYet):
+        # Not yet: what one may not look into ends as well.
+        if is_own_namespace(await host.get_namespace(name), environment.mark):
+            raise
+        return None
+
+
+async def _is_ours(host: Host, environment: Environment) -> bool:
+    """Whether the namespace is of this life: then every claim in it goes, whatever its chart calls it."""
+    return is_own_namespace(await host.get_namespace(environment.derived_name), environment.mark)
+
+
+async def _left_without_release(host: Host, environment: Environment, begun_at: datetime | None) -> list[str]:
+    """What an uninstalled release has left. Without its labels, it is ours if its namespace is."""
+    name = environment.derived_name
+    left = []
+    if await _is_ours(host, environment):
+        left = await host.leftovers(name, name, every_claim=True)
+    return left or (await volumes_of(host, environment, begun_at)).names_going
+
+
+async def _usable_release(host: Host, environment: Environment) -> Release | None:
+    """Our release, installed to its end; None when there is none (any more). Conflict if it is not ours."""
+    name = environment.derived_name
+
+    async def pending() -> str:
+        release = await host.get_release(name, name)
+        if release is None or release.status in (ReleaseStatus.DEPLOYED, ReleaseStatus.FAILED):
+            return ""
+        return f"an earlier Helm call on {name} to end ({release.status})"
+
+    release = await host.get_release(name, name)
+    if release is None:
+        return None
+    require_own_release(release, environment.mark)
+    if release.status is ReleaseStatus.DEPLOYED:
+        return release
+    await activity_context.until(pending, limit=PENDING_GRACE)
+    release = await host.get_release(name, name)
+    if release is not None and release.status is ReleaseStatus.DEPLOYED:
+        return release
+    # What a killed Helm leaves blocks every later install.
+    await _take_down(host, environment, installed=release is not None)
+    return None
+
+
+async def _install(host: Host, environment: Environment) -> None:
+    name = environment.derived_name
+    values = compose(environment, await host.overlay(name, name))
+    try:
+        await activity_context.cancellable(
+            host.install_release(
+                name,
+                name,
+                chart_of(environment),
+                values,
+                environment.mark.labels,
+            )
+        )
+    except client.AlreadyExists:
+        # Somebody was quicker: perhaps an earlier try of ours whose answer was lost.
+        release = await host.get_release(name, name)
+        if release is not None:
+            require_own_release(release, environment.mark)
+        raise NotYet(
+            System.HOST_CLUSTER,
+            f"Helm release {name} appeared on host {host.name} while it was being installed",
+            "Nothing: the next try takes it over",
+        ) from None
+
+
+async def _start_of(host: Host, name: str) -> str:
+    """What the start waits for; "" once it is done. NeverReady with the cause when it has failed."""
+    startup = await host.startup(name, name)
+    if startup.failed is not None:
+        raise NeverReady(
+            System.HOST_CLUSTER,
+            f"The vCluster on host {host.name} will not start: {startup.failed}",
+            "See to the cause on the host or in the template, then ask again",
+        )
+    return "" if startup.ready else startup.waiting_for or "the vCluster to start"
+
+
+async def _take_down(
+    host: Host, environment: Environment, *, installed: bool, begun_at: datetime | None = None
+) -> tuple[str, ...]:
+    """Uninstall, delete the volumes, and return when nothing is left: what was ended by force.
+
+    NotYet names what stays.
+    """
+    name, forced = environment.derived_name, Forced(host, environment)
+    # First of all: a node gives a pod the time that its first deletion gave it, and would take none back.
+    # So its tenants' pods are deleted by us, when nobody makes or deletes any more, and not with the release.
+    await activity_context.until(lambda: host.stop_release(name, name), limit=STOP_PATIENCE)
+    await forced.look()
+    if installed:
+        with contextlib.suppress(client.NotFound):
+            await host.uninstall_release(name, name)
+
+    async def left() -> str:
+        is_ours = await _is_ours(host, environment)
+        things = await host.leftovers(name, name, every_claim=is_ours)
+        if things:
+            await forced.look()
+            for volume in await host.volumes(name, name, every_claim=is_ours):
+                with contextlib.suppress(client.NotFound):
+                    await host.delete_volume(name, volume)
+        else:
+            volumes = await volumes_of(host, environment, begun_at)
+            await give_up(host, volumes)
+            things = volumes.names_going
+        more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
+        return f"{', '.join(things[:MAX_NAMED])}{more} to go" if things else ""
+
+    if waiting_for := await activity_context.until(left):
+        raise NotYet(
+            System.HOST_CLUSTER,
+            f"Of release {name} on host {host.name} something stays: waiting for {waiting_for}",
+            "See what holds it, as finalizers or pods that do not end",
+        )
+    return forced.lines

@@ -1,0 +1,1 @@
+"""Helm: releases, and the charts that they are installed from."""

@@ -1,0 +1,238 @@
+"""Helm, as far as a host cluster needs it, behind an interface small enough to swap.
+
+Behind it is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of their own, and
+charts are fetched before, without any. No call waits for what it makes to start: Helm's own wait hides why
+something does not.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from clients.deadline import lateness, require_time
+from clients.errors import (
+    AlreadyExists,
+    ClientError,
+    Denied,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Unreachable,
+)
+from clients.helm.chart_store import Charts, sdk
+from clients.host import Chart
+from clients.kubernetes.credentials import Access
+from clients.kubernetes.kubeconfig import Unusable
+from clients.kubernetes.refusals import is_about_the_account, is_passing, is_policy, missing_right
+
+_T = TypeVar("_T")
+
+
+class Helm(Protocol):
+    """Releases of one host cluster. Every failure is a `clients.errors.ClientError`."""
+
+    async def install(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Install, without waiting for the start.
+
+        Cancelled, it cancels Helm and returns when that has ended; at once where that has not begun.
+
+        AlreadyExists if there is a release of that name in any status. Rejected for a chart that is not to be
+        had, or that will not take the values.
+        """
+        ...
+
+    async def uninstall(self, namespace: str, name: str) -> None:
+        """Uninstall, without waiting for the end of what it ran. NotFound if there is none."""
+        ...
+
+    async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Whether the chart is to be had and takes the values: Rejected says why not. Nothing is made."""
+        ...
+
+    async def render(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """The manifests that an install would make, by the files of the chart that make them."""
+        ...
+
+
+class HelmSdk:
+    """A `Helm` through Helm's Go SDK. The charts may be shared by several hosts; so may the threads."""
+
+    def __init__(self, system: str, access: Access, charts: Charts, threads: ThreadPoolExecutor) -> None:
+        self._system = system
+        self._access = access
+        self._charts = charts
+        self._threads = threads
+
+    async def install(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        operation = f"install release {name}"
+        loaded = await self._charts.load(self._system, chart)
+        kubeconfig = await self._kubeconfig(operation)
+        cancelling = sdk().HelmContext()
+
+        is_late = lateness()
+
+        def install() -> None:
+            # In the thread: the wait for one may have taken all the time there was.
+            require_time(self._system, operation, is_late)
+            with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
+                config.install(
+                    loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
+                )
+
+        try:
+            await self._run(operation, install, cancel=cancelling.cancel)
+        finally:
+            cancelling.close()
+
+    async def uninstall(self, namespace: str, name: str) -> None:
+        operation, is_late = f"uninstall release {name}", lateness()
+        kubeconfig = await self._kubeconfig(operation)
+
+        def uninstall() -> None:
+            require_time(self._system, operation, is_late)
+            with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
+                config.uninstall(name)
+
+        await self._run(operation, uninstall)
+
+    async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        operation = f"check the values of chart {chart.name} {chart.version}"
+        loaded = await self._charts.load(self._system, chart)
+
+        def check() -> None:
+            loaded.validate_schema(dict(values))
+            if problem := unknown_kubernetes(values, loaded.values):
+                raise Rejected(self._system, operation, problem)
+
+        await self._run(operation, check)
+
+    async def render(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        loaded = await self._charts.load(self._system, chart)
+
+        def render() -> dict[str, str]:
+            manifests: dict[str, str] = loaded.render(dict(values), name=name, namespace=namespace)
+            return manifests
+
+        return await self._run(f"render chart {chart.name} {chart.version}", render)
+
+    async def _kubeconfig(self, operation: str) -> str:
+        """Load the credentials as they are now, the same that our own calls have."""
+        try:
+            return (await self._access.load()).kubeconfig()
+        except Unusable as error:
+            raise Denied(self._system, operation, str(error)) from None
+        except TimeoutError as error:
+            raise Unreachable(self._system, operation, str(error)) from None
+
+    async def _run(
+        self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
+    ) -> _T:
+        """Make the call in a thread. When cancelled, see it to its end: a thread cannot be left behind.
+
+        One that still waits for a thread is not made any more.
+        """
+        job = self._threads.submit(call)
+        running = asyncio.wrap_future(job)
+        cancelled = False
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError:
+                if job.cancel():
+                    raise
+                cancelled = True
+                if cancel is not None:
+                    cancel()
+        error = running.exception()
+        if cancelled:
+            raise asyncio.CancelledError
+        if error is None:
+            return running.result()
+        if isinstance(error, ClientError):
+            raise error
+        # From None: what the SDK raises may quote values.
+        raise understood(self._system, operation, error) from None
+
+
+#: What Helm says when a release of that name is there, in any status.
+_TAKEN = re.compile(r"cannot re-?use a name|already exists")
+_REFUSED = re.compile(r"is forbidden|is invalid|Invalid value|cannot be imported into")
+#: The connection was never made, so nothing was asked for.
+_NOT_CONNECTED = re.compile(r"connection refused|no such host|no route to host|i/o timeout.*dial|dial tcp")
+_CUT = re.compile(r"EOF|connection reset|broken pipe|timeout|deadline exceeded|http2: |TLS handshake")
+_UNAUTHORIZED = re.compile(r"Unauthorized|provide credentials|certificate signed by unknown authority")
+
+
+def understood(system: str, operation: str, error: BaseException) -> ClientError:
+    """An error of Helm as one of `clients.errors`; Helm tells most of them apart in its text alone."""
+    helm = sdk()
+    text = " ".join(str(error).split())
+    if isinstance(error, helm.HelmNotFoundError):
+        return NotFound(system, operation, text)
+    if (
+        isinstance(error, helm.HelmValuesError | helm.HelmRenderError)
+        or "specifications of the schema" in text
+    ):
+        return Rejected(system, operation, schema_problem(str(error)))
+    if is_policy(text):
+        return Rejected(system, operation, text, ambiguous=True)
+    if missing := missing_right(text):
+        return Denied(system, operation, missing, ambiguous=True)
+    if is_about_the_account(text):
+        return Denied(system, operation, text, ambiguous=True)
+    if "webhook" in text and is_passing(text):
+        # Before the words of connections: it is the API server that could not reach something.
+        return ServerFailed(system, operation, text, status=500)
+    if _UNAUTHORIZED.search(text):
+        return Denied(system, operation, text)
+    if 'namespaces "' in text and "not found" in text:
+        return NotFound(system, operation, text)
+    if "cannot reuse a name" in text or _TAKEN.search(text):
+        return AlreadyExists(system, operation, text)
+    if _REFUSED.search(text) and not is_passing(text):
+        return Rejected(system, operation, text, ambiguous=True)
+    if isinstance(error, helm.HelmKubeError) and _NOT_CONNECTED.search(text):
+        return Unreachable(system, operation, text)
+    if _NOT_CONNECTED.search(text) or _CUT.search(text):
+        return Unreachable(system, operation, text, ambiguous=True)
+    if isinstance(error, helm.HelmChartLoadError | helm.HelmChartInvalidError):
+        return Rejected(system, operation, text)
+    return ServerFailed(system, operation, text, status=500)
+
+
+def unknown_kubernetes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """What is wrong with the Kubernetes version in a vCluster's values; "" if nothing is, or nobody can tell.
+
+    The chart's default is the newest that its release knows; newer ones have APIs that its syncer does not.
+    """
+    wanted, newest = _version_at(values, "version"), _version_at(defaults, "image", "tag")
+    if wanted is None or newest is None or wanted <= newest:
+        return ""
+    return f"it knows Kubernetes up to 1.{newest}, and 1.{wanted} is asked for"
+
+
+def _version_at(values: Mapping[str, Any], *path: str) -> int | None:
+    """The minor number of the version of Kubernetes 1 that stands there."""
+    found: Any = values
+    for key in ("controlPlane", "distro", "k8s", *path):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    match = re.match(r"v?1\.(\d+)", str(found or ""))
+    return int(match[1]) if match else None
+
+
+def schema_problem(text: str) -> str:
+    """Of what a chart's schema refuses, the places and the reasons; any other text as it is."""
+    found = re.findall(r"- at '([^']*)': (?!validation failed)([^\n]+)", text)
+    if not found:
+        return text.removeprefix("execution error at ")
+    return "; ".join(f"{path.strip('/').replace('/', '.') or 'the values'}: {why}" for path, why in found)

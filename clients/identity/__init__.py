@@ -1,0 +1,1 @@
+"""Identity providers: people, groups and membership."""

@@ -1,0 +1,102 @@
+"""What is applied in the namespaces of environments, and our own rights there, which come first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from clients.errors import AlreadyExists, Denied, Rejected
+from clients.host import Manifest
+from clients.kubernetes import exposure, inventory
+from clients.kubernetes.api import APPLY, Api
+from clients.kubernetes.inventory import Kind
+from clients.virtual_cluster import FIELD_MANAGER
+
+#: How long an authorizer may take to learn of a binding that was just made: it watches, so it is moments.
+BINDING_DELAY = timedelta(seconds=5)
+BINDING_PAUSE = timedelta(milliseconds=50)
+_SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+class Applying:
+    """The part of `clients.host.Host` that is about objects in a namespace, and about who we are."""
+
+    _system: str
+    _api: Api
+    _account: Mapping[str, Any] | None
+
+    async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
+        newly_bound = False
+        for each in objects:
+            kind, name = inventory.APPLIED.get(str(each.get("kind"))), str(each["metadata"]["name"])
+            if kind is None:
+                raise Rejected(self._system, f"apply {name}", f"kind {each.get('kind')} is not foreseen")
+            body = {**each, "metadata": {**each["metadata"], "namespace": namespace}}
+            if kind is inventory.ROLE_BINDING and not newly_bound:
+                newly_bound = await self._bind(kind, namespace, body)
+                continue
+            await self._apply(kind, namespace, name, body, patience=BINDING_DELAY if newly_bound else None)
+
+    async def _bind(self, kind: Kind, namespace: str, body: Manifest) -> bool:
+        """Make a binding by the one right that is held everywhere: create. False if it is there already."""
+        name = body["metadata"]["name"]
+        try:
+            await self._api.call("POST", kind.path(namespace), f"create role binding {name}", body=body)
+        except AlreadyExists:
+            return False
+        return True
+
+    async def _apply(
+        self, kind: Kind, namespace: str, name: str, body: Manifest, *, patience: timedelta | None
+    ) -> None:
+        await self._patiently(
+            lambda: self._api.call(
+                "PATCH",
+                kind.path(namespace, name),
+                f"apply {kind.name} {name} in namespace {namespace}",
+                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                body=body,
+                content=APPLY,
+            ),
+            patience,
+        )
+
+    async def _patiently(self, call: Callable[[], Awaitable[object]], patience: timedelta | None) -> None:
+        """Make the call again while it is denied: our binding may not have got around yet."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (patience.total_seconds() if patience else 0)
+        while True:
+            try:
+                await call()
+            except Denied:
+                if loop.time() >= until:
+                    raise
+                await asyncio.sleep(BINDING_PAUSE.total_seconds())
+            else:
+                return
+
+    async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
+        binding = exposure.own_binding(await self._who_am_i())
+        metadata = {**binding["metadata"], "namespace": namespace, "labels": dict(labels)}
+        body = {**binding, "metadata": metadata}
+        if await self._bind(inventory.ROLE_BINDING, namespace, body):
+            operation = f"use our rights in namespace {namespace}"
+            await self._patiently(
+                lambda: self._api.list(inventory.POD.path(namespace), operation, metadata_only=True),
+                BINDING_DELAY,
+            )
+
+    async def _who_am_i(self) -> Mapping[str, Any]:
+        """Our account, as the subject of a binding."""
+        if self._account is None:
+            body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+            operation = "read who we are"
+            answer = await self._api.call("POST", _SELF, operation, body=body)
+            user = str(((answer.get("status") or {}).get("userInfo") or {}).get("username", ""))
+            parts = user.split(":")
+            self._account = (
+                {"kind": "ServiceAccount", "namespace": parts[2], "name": parts[3]}
+                if user.startswith("system:serviceaccount:") and len(parts) == 4
+                else {"kind": "User", "name": user}
+            )
+        return self._account

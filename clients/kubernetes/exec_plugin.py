@@ -1,0 +1,103 @@
+"""Credential plugins of kubeconfigs (`exec`), run as kubectl runs them.
+
+Not by the official client: it leaves a plugin that hangs behind when one stops waiting for it.
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+"""
+
+import base64
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clients.errors import MAX_DETAIL
+from clients.subprocesses import run
+
+_log = logging.getLogger(__name__)
+
+#: What begins so is ours and holds our secrets: no plugin has a use for it. All else is handed on, because
+#: the plugins of clouds take their own credentials from variables that no list could name (AWS_*, GOOGLE_*,
+#: AZURE_*, proxies, certificate files, HOME). See docs/adr/worker.md.
+OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_", "OTEL_EXPORTER_OTLP_")
+#: Name of a cluster's extension that is meant for its plugin.
+_EXTENSION = "client.authentication.k8s.io/exec"
+#: Fields of a cluster that a plugin is told as they are.
+_TOLD = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
+
+
+async def credentials_of(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, str]:
+    """Give the credentials of the plugin, as fields of a user; nothing if it fails, and the log says why.
+
+    Cancelled, the plugin is ended. It may take as long as it likes: the limit is the caller's.
+    """
+    command, version = str(plugin["command"]), plugin.get("apiVersion")
+    # By our own PATH, as kubectl does: the one that the kubeconfig names is the plugin's.
+    program = command if "/" in command else shutil.which(command)
+    if program is None:
+        hint = " ".join(str(plugin.get("installHint") or "").split())[:MAX_DETAIL]
+        _log.warning("the credential plugin %s is not in the PATH. %s", command, hint)
+        return {}
+    spec: dict[str, Any] = {"interactive": False}
+    if plugin.get("provideClusterInfo"):
+        spec["cluster"] = _cluster_info(cluster)
+    asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)},
+        **{str(each["name"]): str(each.get("value", "")) for each in plugin.get("env") or ()},
+        "KUBERNETES_EXEC_INFO": json.dumps(asked),
+    }
+    try:
+        ended = await run([program, *map(str, plugin.get("args") or ())], environment=environment)
+    except OSError as error:
+        _log.warning("the credential plugin %s cannot be run: %s", command, error.strerror)
+        return {}
+    if ended.code:
+        complaint = " ".join(ended.complaint.split())[:MAX_DETAIL]
+        _log.warning("the credential plugin %s has ended with %d: %s", command, ended.code, complaint)
+        return {}
+    credentials = _credentials(ended.output, version)
+    if not credentials:
+        _log.warning("the credential plugin %s gave no credential of %s", command, version)
+    return credentials
+
+
+def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a plugin is told of its cluster, if it asks for that (`provideClusterInfo`)."""
+    info = {key: cluster[key] for key in _TOLD if cluster.get(key)}
+    if data := cluster.get("certificate-authority-data"):
+        info["certificate-authority-data"] = data
+    elif file := cluster.get("certificate-authority"):
+        info["certificate-authority-data"] = base64.b64encode(Path(file).read_bytes()).decode()
+    extensions = cluster.get("extensions")
+    info["config"] = next(
+        (
+            each.get("extension")
+            for each in (extensions if isinstance(extensions, list) else [])
+            if isinstance(each, Mapping) and each.get("name") == _EXTENSION
+        ),
+        None,
+    )
+    return info
+
+
+def _credentials(output: str, version: object) -> dict[str, str]:
+    try:
+        answer = json.loads(output)
+        status = answer["status"] if answer["apiVersion"] == version else {}
+        fields: dict[str, Any] = {"token": status.get("token")}
+        certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
+        if bool(certificate) is not bool(key):
+            return {}
+        if certificate:
+            fields["client-certificate-data"] = _encoded(certificate)
+            fields["client-key-data"] = _encoded(key)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {name: str(value) for name, value in fields.items() if value}
+
+
+def _encoded(pem: Any) -> str:
+    return base64.b64encode(str(pem).encode()).decode()

@@ -1,0 +1,255 @@
+"""How far the start of a vCluster is, in words: a pure function of what the API server shows.
+
+What has failed for good, as against what is only slow:
+
+- a cause that time does not change ends it at once: an image that its registry does not have, a pod that a
+  quota or a policy refuses, a volume for which there is no storage class
+- a cause that may pass ends it when it has lasted: pulls that fail for other reasons after `PULL_PATIENCE`,
+  a container that has crashed `MAX_CRASHES` times
+- the rest (no room on any node, an image still being pulled, a probe not answered yet) is only slow: a node
+  may be added, and the step's own time limit ends it with these words as the cause
+
+Ages are told by the API server's clock alone.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from clients.errors import shorten
+from clients.host import Startup
+from clients.kubernetes.refusals import is_denial
+from clients.kubernetes.timestamps import time_of
+
+Object = Mapping[str, Any]
+
+#: A registry that cannot be reached, or throttles, is given so long since the pod was made.
+PULL_PATIENCE = timedelta(seconds=90)
+#: A refused pod or claim is given so long: quotas and default classes are counted and set a moment later.
+REFUSAL_PATIENCE = timedelta(seconds=8)
+#: A control plane that has crashed so often, a minute and a half with Kubernetes' pauses, will again.
+MAX_CRASHES = 4
+#: What the chart labels the etcd as that it deploys beside the control plane.
+_ETCD = "vcluster-etcd"
+#: Longest piece of Kubernetes' own words in one sentence.
+MAX_WORDS = 220
+
+#: Why a container waits whose image is not there, and in which words that is told.
+_NOT_PULLED = {
+    "ImagePullBackOff": "image pull back-off",
+    "ErrImagePull": "image not pulled",
+    "InvalidImageName": "image name not valid",
+    "ErrImageNeverPull": "image not on the node, and not to be pulled",
+    "RegistryUnavailable": "registry not available",
+}
+#: Warnings that hold a pod up; probes that fail are how every start looks.
+_TROUBLES = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Evicted"})
+#: What registries say of an image that they do not have, or do not show to us.
+_NO_SUCH_IMAGE = re.compile(
+    r"not found|manifest unknown|name unknown|does not exist|denied|unauthorized|invalid reference",
+    re.IGNORECASE,
+)
+#: Names that do not resolve are told in the same words, and pass.
+_NO_SUCH_HOST = re.compile(r"no such host|lookup |dial tcp", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is of a release: its controllers, pods, claims, the events of its namespace, the time."""
+
+    at: datetime
+    controllers: Sequence[Object] = ()
+    pods: Sequence[Object] = ()
+    claims: Sequence[Object] = ()
+    events: Sequence[Object] = field(default=())
+
+
+def startup_of(seen: Seen) -> Startup:
+    """How far it is. Never raises for a field that is not there.
+
+    One ready control plane is enough, of however many. The etcd that a chart deploys has to be up first, and
+    until then the control plane may crash as often as it likes.
+    """
+    etcd, own = _part(seen, is_etcd=True), _part(seen, is_etcd=False)
+    if not own.controllers:
+        return Startup(ready=False, waiting_for="the vCluster's controller to be made")
+    backing = _startup_of_part(etcd, seen) if etcd.controllers else Startup(ready=True)
+    startup = _startup_of_part(own, seen, may_crash=not backing.ready)
+    if startup.ready or startup.failed is not None or backing.ready:
+        return startup
+    failed = None if backing.failed is None else f"etcd: {backing.failed}"
+    return Startup(ready=False, waiting_for=f"etcd: {backing.waiting_for}", failed=failed)
+
+
+def _part(seen: Seen, *, is_etcd: bool) -> Seen:
+    """Give what there is of the etcd of the release, or of the rest."""
+
+    def chosen(objects: Sequence[Object]) -> list[Object]:
+        apps = [(_at(_at(each, "metadata"), "labels").get("app"), each) for each in objects]
+        return [each for app, each in apps if (app == _ETCD) is is_etcd]
+
+    return replace(seen, controllers=chosen(seen.controllers), pods=chosen(seen.pods))
+
+
+def _startup_of_part(part: Seen, seen: Seen, *, may_crash: bool = False) -> Startup:
+    # One that ends, as in a restart, says nothing about the one to come.
+    pods = [pod for pod in part.pods if not _at(pod, "metadata").get("deletionTimestamp")]
+    if not pods:
+        return _without_pod(part)
+    if any(_condition(pod, "Ready").get("status") == "True" for pod in pods):
+        return Startup(ready=True)
+    return _of_pod(pods[0], seen, may_crash=may_crash)
+
+
+def _without_pod(seen: Seen) -> Startup:
+    names = {_name(each) for each in seen.controllers}
+    refusals = [
+        event
+        for event in seen.events
+        if event.get("reason") in ("FailedCreate", "ReplicaSetCreateError")
+        and any(_name_of_regarding(event).startswith(name) for name in names)
+    ]
+    if not refusals:
+        return Startup(ready=False, waiting_for="the vCluster's pod to be made")
+    last = max(refusals, key=lambda event: _last_seen(event) or seen.at)
+    words = f"pod not admitted: {_why_refused(str(last.get('message', '')))}"
+    made = min(_made(each) or seen.at for each in seen.controllers)
+    # Only a denial is final: controllers try again, and most of what hinders them passes.
+    is_final = is_denial(str(last.get("message", ""))) and seen.at - made >= REFUSAL_PATIENCE
+    return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
+
+
+def _of_pod(pod: Object, seen: Seen, *, may_crash: bool) -> Startup:
+    made = _made(pod) or seen.at
+    age = seen.at - made
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        for claim in seen.claims:
+            if _at(claim, "status").get("phase") == "Pending" and (found := _of_claim(claim, age, seen)):
+                return found
+        words = f"pod pending: {_cut(str(scheduled.get('message') or 'it has no node yet'))}"
+        return Startup(ready=False, waiting_for=words)
+    status = _at(pod, "status")
+    for container in (*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")):
+        if found := _of_container(container, age, may_crash=may_crash):
+            return found
+    if trouble := _last_trouble(pod, seen):
+        return Startup(ready=False, waiting_for=trouble)
+    if _condition(pod, "Initialized").get("status") != "True":
+        return Startup(ready=False, waiting_for="the vCluster's images and files to be made ready")
+    return Startup(ready=False, waiting_for="the virtual API server to come up")
+
+
+def _of_container(container: Object, age: timedelta, *, may_crash: bool) -> Startup | None:
+    waiting = _at(_at(container, "state"), "waiting")
+    reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+    if reason in _NOT_PULLED:
+        words = f"{_NOT_PULLED[reason]}: {container.get('image')}: {_cut(_pull_error(message))}"
+        for_good = reason in ("InvalidImageName", "ErrImageNeverPull") or (
+            bool(_NO_SUCH_IMAGE.search(message)) and not _NO_SUCH_HOST.search(message)
+        )
+        return Startup(
+            ready=False, waiting_for=words, failed=words if for_good or age >= PULL_PATIENCE else None
+        )
+    ended = _at(_at(container, "lastState"), "terminated") or _at(_at(container, "state"), "terminated")
+    crashes = int(container.get("restartCount") or 0)
+    if ended and ended.get("reason") != "Completed" and not container.get("ready"):
+        why = _cut(str(ended.get("message") or ended.get("reason") or "it does not say why"))
+        how = f"ended with {ended.get('exitCode')} ({crashes + 1} times)"
+        words = f"container {container.get('name')} {how}: {why}"
+        is_final = crashes >= MAX_CRASHES and not may_crash
+        return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
+    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        words = f"container {container.get('name')} cannot be made: {_cut(message)}"
+        return Startup(ready=False, waiting_for=words, failed=words if age >= PULL_PATIENCE else None)
+    return None
+
+
+def _of_claim(claim: Object, age: timedelta, seen: Seen) -> Startup | None:
+    """What an unbound claim waits for; None for one that waits for its pod to get a node."""
+    name = _name(claim)
+    said = [e for e in seen.events if _name_of_regarding(e) == name and e.get("type") != "Normal"]
+    said += [e for e in seen.events if _name_of_regarding(e) == name and e.get("reason") == "FailedBinding"]
+    # A claim that nothing was told of: without a class and a default, nobody takes it up, and nobody says so.
+    storage_class = _at(claim, "spec").get("storageClassName")
+    message = str(said[-1].get("message", "")) if said else ""
+    for_good = "no storage class is set" in message or ("storageclass" in message and "not found" in message)
+    if for_good:
+        missing = f"no storage class {storage_class}" if storage_class else "no storage class"
+        words = f"PVC {name} pending: {missing}"
+        return Startup(ready=False, waiting_for=words, failed=words if age >= REFUSAL_PATIENCE else None)
+    if message:
+        return Startup(ready=False, waiting_for=f"PVC {name} pending: {_cut(message)}")
+    if not storage_class:
+        return Startup(ready=False, waiting_for=f"PVC {name} pending: no storage class")
+    return None
+
+
+def _last_trouble(pod: Object, seen: Seen) -> str:
+    """The last warning about the pod that is no probe's: those are how every start looks."""
+    warnings = [
+        event
+        for event in seen.events
+        if event.get("type") == "Warning"
+        and _name_of_regarding(event) == _name(pod)
+        and event.get("reason") in _TROUBLES
+    ]
+    if not warnings:
+        return ""
+    last = max(warnings, key=lambda event: _last_seen(event) or seen.at)
+    if (when := _last_seen(last)) and seen.at - when > PULL_PATIENCE:
+        return ""
+    return f"pod held up: {_cut(str(last.get('message', '')))}"
+
+
+def _pull_error(message: str) -> str:
+    """The end of the chain of wrapped errors: what the registry or the network said."""
+    text = message.split("ErrImagePull: ", 1)[-1].removeprefix("rpc error: code = ")
+    return text.partition("desc = ")[2] or text or "the node does not say why"
+
+
+def _why_refused(message: str) -> str:
+    """A controller's message without the names that it begins with."""
+    text = message.partition(" is forbidden: ")[2] or message.partition(" error: ")[2] or message
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    return shorten(text, MAX_WORDS).rstrip(".")
+
+
+def _at(node: Any, key: str) -> Mapping[str, Any]:
+    found = node.get(key) if isinstance(node, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(node: Mapping[str, Any], key: str) -> Sequence[Object]:
+    found = node.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _name(node: Object) -> str:
+    return str(_at(node, "metadata").get("name", ""))
+
+
+def _name_of_regarding(event: Object) -> str:
+    return str((_at(event, "involvedObject") or _at(event, "regarding")).get("name", ""))
+
+
+def _condition(pod: Object, kind: str) -> Mapping[str, Any]:
+    conditions = _list(_at(pod, "status"), "conditions")
+    return next((each for each in conditions if each.get("type") == kind), {})
+
+
+def _made(node: Object) -> datetime | None:
+    return time_of(_at(node, "metadata").get("creationTimestamp"))
+
+
+def _last_seen(event: Object) -> datetime | None:
+    return time_of(
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or _at(event, "metadata").get("creationTimestamp")
+    )

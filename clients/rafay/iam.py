@@ -1,0 +1,149 @@
+"""Who may do what where: roles of groups on projects, and local users in groups.
+
+Rafay publishes neither path nor body of most of these calls, so each adapter keeps its paths in one value
+and its bodies in one place, to be replaced when a real controller has shown them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import AliasPath, Field, model_validator
+
+from clients.errors import AlreadyExists, NotFound, Rejected
+from clients.rafay.models import Binding, Role, User
+from clients.rafay.transport import Wire, WireModel, filled
+
+
+@dataclass(frozen=True)
+class AssociationPaths:
+    """Where roles and the associations of groups with projects are. All assumed."""
+
+    roles: str = "/auth/v1/roles/"
+    of_group: str = "/auth/v1/groups/{group_id}/projects/"
+    one: str = "/auth/v1/groups/{group_id}/projects/{project_id}/"
+
+
+@dataclass(frozen=True)
+class UserPaths:
+    """Where local users are (published), and the members of a group (assumed)."""
+
+    users: str = "/auth/v1/users/"
+    of_group: str = "/auth/v1/groups/{group_id}/users/"
+    one: str = "/auth/v1/groups/{group_id}/users/{user_id}/"
+
+
+class _Role(WireModel):
+    id: str
+    name: str
+    scope: str | None = None
+
+
+class _HeldRole(WireModel):
+    name: str = Field(validation_alias=AliasPath("role", "name"))
+
+
+class _Association(WireModel):
+    project_name: str = Field(validation_alias=AliasPath("project", "name"))
+    roles: list[_HeldRole] | None = None
+
+
+class _Account(WireModel):
+    id: str
+    username: str
+
+
+class _Person(WireModel):
+    """An entry of a list of users: published with the account under its key, accepted flat as well."""
+
+    account: _Account
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, entry: Any) -> Any:
+        return {"account": entry} if isinstance(entry, dict) and "account" not in entry else entry
+
+
+class Associations:
+    """Roles of groups on projects."""
+
+    def __init__(self, wire: Wire, paths: AssociationPaths) -> None:
+        self._wire = wire
+        self._paths = paths
+        self._role_ids: dict[str, str] = {}
+
+    async def role_id(self, role_name: str) -> str:
+        """The id of the role of exactly this name; Rejected if there is none.
+
+        Ids differ from installation to installation and stay while it lives, so they are read once.
+        """
+        operation = f"find role {role_name}"
+        if role_name not in self._role_ids:
+            self._role_ids = {role.name: role.id for role in await self.roles(operation)}
+        if role_name not in self._role_ids:
+            raise Rejected(self._wire.system, operation, f"there is no role named {role_name}")
+        return self._role_ids[role_name]
+
+    async def roles(self, operation: str = "list roles") -> list[Role]:
+        """All roles that there are."""
+        roles = await self._wire.entries(self._paths.roles, operation, _Role)
+        return [Role(role.id, role.name, role.scope or "") for role in roles]
+
+    async def bind(self, group_id: str, project_id: str, role_name: str) -> None:
+        """Give the group the role on the project; AlreadyExists if it has any role there."""
+        role = {"role_id": await self.role_id(role_name), "namespace_ids": []}
+        path = filled(self._paths.of_group, group_id=group_id)
+        operation = f"bind role {role_name} to group {group_id} on project {project_id}"
+        try:
+            await self._wire.call("POST", path, operation, body={"project_id": project_id, "roles": [role]})
+        except (NotFound, Rejected):
+            self._role_ids = {}  # should the controller have been made anew, so were the ids of its roles
+            raise
+
+    async def of_group(self, group_id: str) -> list[Binding]:
+        """The roles that the group has, project by project."""
+        path = filled(self._paths.of_group, group_id=group_id)
+        held = await self._wire.entries(path, f"list role bindings of group {group_id}", _Association)
+        return [Binding(one.project_name, tuple(role.name for role in one.roles or [])) for one in held]
+
+    async def unbind(self, group_id: str, project_id: str) -> None:
+        """Take all roles on the project from the group; NotFound if it has none."""
+        path = filled(self._paths.one, group_id=group_id, project_id=project_id)
+        await self._wire.delete(path, f"unbind group {group_id} from project {project_id}")
+
+
+class LocalUsers:
+    """Users that the control plane itself keeps, and their membership of groups."""
+
+    def __init__(self, wire: Wire, paths: UserPaths) -> None:
+        self._wire = wire
+        self._paths = paths
+
+    async def find(self, email: str) -> User | None:
+        """The user with this e-mail address, upper or lower case regardless."""
+        people = await self._wire.entries(self._paths.users, f"find user {email}", _Person, q=email)
+        users = (User(person.account.id, person.account.username) for person in people)
+        return next((user for user in users if user.email.casefold() == email.casefold()), None)
+
+    async def of_group(self, group_id: str) -> list[User]:
+        """All members of the group."""
+        path = filled(self._paths.of_group, group_id=group_id)
+        people = await self._wire.entries(path, f"list members of group {group_id}", _Person)
+        return [User(person.account.id, person.account.username) for person in people]
+
+    async def add(self, group_id: str, user_id: str) -> None:
+        """Afterwards the user is a member. NotFound if there is no such group or user."""
+        path = filled(self._paths.of_group, group_id=group_id)
+        try:
+            await self._wire.call(
+                "POST", path, f"add user {user_id} to group {group_id}", body={"account_id": user_id}
+            )
+        except AlreadyExists:
+            return
+
+    async def remove(self, group_id: str, user_id: str) -> None:
+        """Afterwards the user is no member, also if there never was such a group."""
+        path = filled(self._paths.one, group_id=group_id, user_id=user_id)
+        try:
+            await self._wire.delete(path, f"remove user {user_id} from group {group_id}")
+        except NotFound:
+            return

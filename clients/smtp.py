@@ -1,0 +1,149 @@
+"""A mail server that takes mail by SMTP."""
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from enum import StrEnum
+
+from clients.connection_errors import reason
+from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
+from clients.tls_trust import TrustError, tls_context
+
+_SYSTEM = "mail server"
+_OPERATION = "send a mail"
+#: The first reply code that is final: one below says "not now" (RFC 5321, 4.2.1).
+_FINAL = 500
+_Refusals = Mapping[str, tuple[int, bytes]]
+
+
+class Security(StrEnum):
+    """How the connection is protected."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One mail. `id` and `at`, when it was written, are the same for every try to send it."""
+
+    id: str
+    at: datetime
+    to: Sequence[str]
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of one mail: for whom it was taken, for whom not yet, and for whom it will never be."""
+
+    taken: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class Mail:
+    """Sends through one server, a connection a mail: there are few."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        security: Security,
+        sender: str,
+        login: tuple[str, str] | None,
+        timeout: timedelta,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._security = security
+        self._sender = sender
+        self._login = login
+        self._timeout = timeout.total_seconds()
+
+    async def send(self, letter: Letter, only: Sequence[str] = ()) -> Delivery:
+        """Hand over one mail to all whom it is for, or `only` to some of them; says what became of each.
+
+        Raises a `ClientError` when the server has taken it for nobody and refuses nobody in particular.
+        """
+        message = EmailMessage()
+        # The same for every try, as a mail that is sent again has to be.
+        message["Date"] = letter.at
+        message["From"] = self._sender
+        message["To"] = ", ".join(letter.to)
+        message["Subject"] = letter.subject
+        # The same for every try: mail programs show a mail that came twice as one.
+        message["Message-ID"] = f"<{letter.id}@moorage>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(letter.text)
+        recipients = tuple(only) or tuple(letter.to)
+        try:
+            refusals = await asyncio.to_thread(self._send, message, recipients)
+            return _delivery(recipients, refusals, else_taken=True)
+        except smtplib.SMTPRecipientsRefused as error:
+            # It may have ended in the middle of them (421), so who is not named is not refused.
+            return _delivery(recipients, error.recipients, else_taken=False)
+        except smtplib.SMTPAuthenticationError as error:
+            raise Denied(_SYSTEM, _OPERATION, f"{error.smtp_code} it refuses our login") from None
+        except smtplib.SMTPResponseException as error:
+            raise _of_code(error.smtp_code, "it refuses the mail") from None
+        except smtplib.SMTPNotSupportedError:
+            raise Rejected(_SYSTEM, _OPERATION, "it does not offer what the settings ask for") from None
+        except TrustError as error:
+            raise Rejected(_SYSTEM, _OPERATION, str(error)) from None
+        except ssl.SSLCertVerificationError as error:
+            detail = f"the certificate of {self._host} is not trusted: {error.verify_message}"
+            raise Unreachable(_SYSTEM, _OPERATION, detail) from None
+        except (OSError, smtplib.SMTPException) as error:
+            detail = f"no mail server answers at {self._host} ({reason(error) or type(error).__name__})"
+            raise Unreachable(_SYSTEM, _OPERATION, detail) from None
+
+    def _send(self, message: EmailMessage, recipients: Sequence[str]) -> _Refusals:
+        tls = tls_context() if self._security is not Security.NONE else None
+        with self._connect(tls) as server:
+            if tls and self._security is Security.STARTTLS:
+                server.starttls(context=tls)
+            if self._login:
+                server.login(*self._login)
+            return server.send_message(message, to_addrs=list(recipients))
+
+    def _connect(self, tls: ssl.SSLContext | None) -> smtplib.SMTP:
+        if tls and self._security is Security.TLS:
+            return smtplib.SMTP_SSL(self._host, self._port, timeout=self._timeout, context=tls)
+        return smtplib.SMTP(self._host, self._port, timeout=self._timeout)
+
+
+def _delivery(recipients: Sequence[str], refusals: _Refusals, *, else_taken: bool) -> Delivery:
+    """What the server's replies for single recipients mean; `else_taken`: it has taken it for the others."""
+    refused = tuple(each for each in recipients if each in refusals and refusals[each][0] >= _FINAL)
+    deferred = tuple(
+        each for each in recipients if each not in refused and (each in refusals or not else_taken)
+    )
+    taken = tuple(each for each in recipients if each not in refused and each not in deferred)
+    return Delivery(taken, deferred, refused)
+
+
+def not_yet(deferred: Sequence[str], refused: Sequence[str]) -> ClientError:
+    """The error of a mail that is worth another try for some: it names them, and who will never have it."""
+    detail = f"it does not take it yet for {', '.join(deferred)}"
+    if refused:
+        detail += f", and never for {', '.join(refused)}"
+    return ServerFailed(_SYSTEM, _OPERATION, detail, status=503, ambiguous=False)
+
+
+def never(refused: Sequence[str]) -> ClientError:
+    """The error of a mail that nobody will have."""
+    return Rejected(_SYSTEM, _OPERATION, f"it refuses the recipients {', '.join(refused)}")
+
+
+def _of_code(code: int, detail: str) -> ClientError:
+    if code < _FINAL:
+        return ServerFailed(_SYSTEM, _OPERATION, f"{code} {detail}", status=503, ambiguous=False)
+    return Rejected(_SYSTEM, _OPERATION, f"{code} {detail}")

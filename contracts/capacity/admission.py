@@ -1,0 +1,167 @@
+"""How it is decided who has a place, and where.
+
+Pure: `decide` is a function of a book, a question and a moment. The workflow of the capacity makes no other
+decisions.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from contracts.capacity.ledger import Book, Holding, Key, in_seconds
+from contracts.capacity.models import Amount, Ask, HostRoom, Limits, Verdict, said_cpu, said_memory
+from contracts.errors import Refusal, RefusalReason
+
+
+def admit(book: Book, ask: Ask, now: datetime) -> Verdict:
+    """Decide, and enter what was decided into the book. Again by the same life: the same place."""
+    verdict = decide(book, ask, now)
+    if verdict.host:
+        shared = _still_there(book, ask, now)
+        claims = tuple(one for one in shared.claims if one[0] != ask.life) if shared else ()
+        book.put(
+            Holding(
+                name=ask.name,
+                owner=ask.owner,
+                team=ask.team,
+                template=ask.template,
+                host=verdict.host,
+                size=ask.size,
+                ends=max(in_seconds(ask.ends_at), shared.ends if shared else 0),
+                claims=(*claims, (ask.life, in_seconds(now))),
+            )
+        )
+    return verdict
+
+
+def decide(book: Book, ask: Ask, now: datetime) -> Verdict:
+    """Whether there is a place, and where: changes nothing.
+
+    A name is held once, whoever of its owner's lives holds it. Else the quotas of person and team are looked
+    at, and then of the hosts on which it fits the one is chosen that has most to spare.
+    """
+    if shared := _still_there(book, ask, now):
+        refusal = _not_shared(shared, ask)
+        return Verdict(refusal=refusal) if refusal else Verdict(host=shared.host)
+    gone = book.of(ask.name)
+    if verdict := _beyond_quota(book, ask, gone, now):
+        return verdict
+    fitting = [
+        (_spare(room, ask.size, held), -held.environments, name)
+        for name in ask.hosts
+        if (room := book.hosts.get(name)) and room.known
+        for held in [book.held("host", name, without=gone)]
+        if not lacking(room.total.without(held), ask.size)
+    ]
+    if not fitting:
+        return _nowhere(book, ask, gone, now)
+    # The first of those that are alike, as the settings name them.
+    most = max(fitting, key=lambda one: one[:2])
+    return Verdict(host=most[2])
+
+
+def lacking(room: Limits, size: Amount) -> list[str]:
+    """The fields of which there is less than so much."""
+    wanted = size.model_dump()
+    return [field for field, left in room.model_dump(exclude_none=True).items() if wanted[field] > left]
+
+
+def _still_there(book: Book, ask: Ask, now: datetime) -> Holding | None:
+    """What is held under the name, but for a life that is known to be over."""
+    there = book.of(ask.name)
+    return there.after(ask.over, in_seconds(now)) if there and ask.over in there.lives else there
+
+
+def _not_shared(there: Holding, ask: Ask) -> Refusal | None:
+    if there.owner != ask.owner:
+        return Refusal.taken(ask.name)
+    differing = [field for field in ("template", "team") if getattr(there, field) != getattr(ask, field)]
+    if not differing and there.size != ask.size:
+        differing = ["template"]
+    if there.host not in ask.hosts:
+        differing.append("host")
+    return Refusal.other_spec(ask.name, tuple(differing)) if differing else None
+
+
+def _beyond_quota(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> Verdict | None:
+    template = f" from {ask.template}"
+    quotas = (
+        (ask.quotas.template_person, ("person", ask.owner, ask.template), "you have", template),
+        (ask.quotas.template_team, ("team", ask.team, ask.template), f"team {ask.team} has", template),
+        (ask.quotas.person, ("person", ask.owner), "you have", ""),
+        (ask.quotas.team, ("team", ask.team), f"team {ask.team} has", ""),
+    )
+    for limits, key, who, of_what in quotas:
+        left = limits.without(book.held(*key, without=gone))
+        if short := lacking(left, ask.size):
+            message = (
+                f"{ask.name} asks for {_said(ask.size, short)}; {who} {_left(limits, left, short, of_what)}"
+            )
+            return _refused(book, message, key, RefusalReason.OVER_QUOTA, now)
+    return None
+
+
+def _nowhere(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> Verdict:
+    silent = [name for name in ask.hosts if name not in book.hosts or not book.hosts[name].known]
+    asked: list[str] = []
+    told = []
+    for name in ask.hosts:
+        if name in silent:
+            told.append(f"host {name} has not told yet what it has")
+            continue
+        total = book.hosts[name].total
+        left = total.without(book.held("host", name, without=gone))
+        short = lacking(left, ask.size)
+        asked += [field for field in short if field not in asked]
+        told.append(f"host {name} has {_left(total, left, short)}")
+    wants = f"asks for {_said(ask.size, asked)}" if asked else "has no place"
+    message = f"{ask.name} {wants}; {', '.join(told)}"
+    keys = tuple(name for name in ask.hosts if name not in silent)
+    # What nobody knows now is known in a moment: it is no reason to ask for less.
+    reason = RefusalReason.NO_ROOM if keys else RefusalReason.NOT_KNOWN
+    return _refused(book, message, ("host", *keys), reason, now)
+
+
+def _refused(book: Book, message: str, key: Key, reason: RefusalReason, now: datetime) -> Verdict:
+    kind, *names = key
+    if kind == "host":
+        ends = [one.ends for one in book if one.host in names]
+    else:
+        ends = [one.ends for one in book if key in one.keys]
+    # One whose time is up is ending, or kept for its grace: nobody knows better than "now".
+    next_end = max(min(ends), in_seconds(now)) if ends else None
+    return Verdict(
+        refusal=Refusal(reason=reason, message=f"{message}."),
+        next_end=datetime.fromtimestamp(next_end, UTC) if next_end else None,
+    )
+
+
+def _spare(room: HostRoom, size: Amount, held: Amount) -> tuple[bool, float]:
+    """How good a place a host is: those that answer first, then by the scarcest share that would be left."""
+    shares = [
+        1 - (getattr(held, field) + getattr(size, field)) / total
+        for field, total in room.total.model_dump(exclude_none=True).items()
+        if total
+    ]
+    return not room.remark, min(shares, default=1.0)
+
+
+def _said(size: Amount, fields: Iterable[str]) -> str:
+    return " and ".join(_words(field, getattr(size, field)) for field in fields)
+
+
+def _left(limits: Limits, left: Limits, fields: Iterable[str], of_what: str = "") -> str:
+    parts = []
+    for field in fields:
+        total, rest = getattr(limits, field), getattr(left, field)
+        parts.append(f"{_number(field, rest)} of {_words(field, total)}{of_what} left")
+    return " and ".join(parts)
+
+
+def _words(field: str, amount: int) -> str:
+    if field == "environments":
+        return f"{amount} environment{'' if amount == 1 else 's'}"
+    return f"{_number(field, amount)} {'CPU' if field == 'cpu' else 'of memory'}"
+
+
+def _number(field: str, amount: int) -> str:
+    return {"cpu": said_cpu, "memory": said_memory}.get(field, str)(amount)

@@ -1,0 +1,225 @@
+"""The simulated host's own HTTP API: what `clients.simulated_host` calls, and switches for tests and people.
+
+Everything but the switches under `/-/` needs the bearer token.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from embedded.faults import App
+from embedded.host.agents import Agents
+from embedded.host.namespaces import Namespaces
+from embedded.host.releases import VERSION, Releases
+from embedded.host.schemas import OBJECTS, RELEASE_NAME, STATUS, NewNamespace, NewRelease, Refused, Trouble
+from embedded.host.virtual_api import PREFIX
+
+#: The one in C where PyYAML was built with it: a kubeconfig is made for each call that reads it.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_NAMES = TypeAdapter(list[str])
+
+_IN_NAMESPACE = {
+    ("GET", "blockers"): "namespace.blockers",
+    ("POST", "objects"): "namespace.apply",
+    ("DELETE", "volumes"): "volume.delete",
+    ("POST", "ends"): "namespace.end_by_force",
+}
+_ON_NAMESPACE = {"GET": "namespace.get", "DELETE": "namespace.delete"}
+_ON_RELEASE = {"GET": "release.get", "POST": "release.install", "DELETE": "release.uninstall"}
+_OF_RELEASE = {
+    "startup": "startup.get",
+    "volumes": "volume.list",
+    "leftovers": "leftovers.get",
+    "kubeconfig": "kubeconfig.get",
+}
+_IN_VIRTUAL = {"readyz": "virtual.readyz", "version": "virtual.version"}
+
+
+def operation_of(method: str, path: str) -> str | None:
+    """The name by which faults strike a call; None for what has none."""
+    if path.startswith(PREFIX):
+        rest = path.removeprefix(PREFIX).split("/")[2:]
+        if method == "PATCH":
+            return "virtual.apply"
+        return _IN_VIRTUAL.get("/".join(rest), "virtual.read")
+    match path.strip("/").split("/"):
+        case ["version"]:
+            return "host.version"
+        case ["nodes"]:
+            return "node.list"
+        case ["namespaces"]:
+            return "namespace.create"
+        case ["namespaces", _]:
+            return _ON_NAMESPACE.get(method)
+        case ["namespaces", _, "releases", _]:
+            return _ON_RELEASE.get(method)
+        case ["namespaces", _, "releases", _, what]:
+            return _OF_RELEASE.get(what)
+        case ["namespaces", _, what, *_]:
+            return _IN_NAMESPACE.get((method, what))
+    return None
+
+
+def kubeconfig(namespace: str, release: str, server: str, authority: str, token: str) -> str:
+    """The kubeconfig that a simulated vCluster exports. `authority` is a certificate in base64."""
+    name = f"simulated/{namespace}/{release}"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": authority}}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    return yaml.dump(document, Dumper=_DUMPER, sort_keys=False)
+
+
+def control_api(
+    namespaces: Namespaces,
+    releases: Releases,
+    agents: Agents,
+    *,
+    token: str,
+    virtual_url: str,
+    authority: str,
+    cpu: str,
+    memory: str,
+) -> App:
+    """The API as an application. `virtual_url` is where the virtual API servers are.
+
+    `cpu` and `memory` are what its one node says that it has.
+    """
+
+    async def version(_: Request) -> Any:
+        return VERSION
+
+    async def nodes(_: Request) -> Any:
+        return [{"cpu": cpu, "memory": memory}]
+
+    async def create_namespace(request: Request) -> Any:
+        return namespaces.create(NewNamespace.model_validate_json(await request.body()))
+
+    async def get_namespace(request: Request) -> Any:
+        return namespaces.get(request.path_params["namespace"])
+
+    async def delete_namespace(request: Request) -> Any:
+        namespace = request.path_params["namespace"]
+        namespaces.delete(namespace, request.query_params.get("uid", ""))
+        agents.refresh_namespace(namespace)
+
+    async def blockers(request: Request) -> Any:
+        return namespaces.blockers(request.path_params["namespace"])
+
+    async def end_by_force(request: Request) -> Any:
+        return namespaces.end_by_force(request.path_params["namespace"])
+
+    async def stubborn(request: Request) -> Any:
+        namespaces.set_stubborn(request.path_params["namespace"], _NAMES.validate_json(await request.body()))
+
+    async def apply(request: Request) -> Any:
+        namespaces.apply(request.path_params["namespace"], OBJECTS.validate_json(await request.body()))
+
+    async def get_release(request: Request) -> Any:
+        return releases.get(*_where(request))
+
+    async def install(request: Request) -> Any:
+        namespace, release = _where(request)
+        wanted = NewRelease.model_validate_json(await request.body())
+        releases.install(namespace, RELEASE_NAME.validate_python(release), wanted)
+        agents.refresh((namespace, release))
+
+    async def uninstall(request: Request) -> Any:
+        releases.uninstall(*_where(request))
+        agents.refresh(_where(request))
+
+    async def startup(request: Request) -> Any:
+        return releases.startup(*_where(request))
+
+    async def volumes(request: Request) -> Any:
+        return releases.volumes(*_where(request))
+
+    async def delete_volume(request: Request) -> Any:
+        releases.delete_volume(request.path_params["namespace"], request.path_params["volume"])
+
+    async def leftovers(request: Request) -> Any:
+        return releases.leftovers(*_where(request))
+
+    async def get_kubeconfig(request: Request) -> Any:
+        namespace, release = _where(request)
+        opens = releases.token(namespace, release)
+        if opens is None or not releases.exported(namespace, release):
+            raise Refused(404, f'secrets "vc-{release}" not found')
+        server = f"{virtual_url}{PREFIX}{namespace}/{release}"
+        return {
+            "name": f"vc-{release}",
+            "config": kubeconfig(namespace, release, server, authority, opens),
+        }
+
+    async def finalizers(request: Request) -> Any:
+        namespaces.set_finalizers(
+            request.path_params["namespace"], _NAMES.validate_json(await request.body())
+        )
+
+    async def release_status(request: Request) -> Any:
+        releases.set_status(*_where(request), STATUS.validate_json(await request.body()))
+
+    async def trouble(request: Request) -> Any:
+        wanted = request.method == "PUT"
+        releases.trouble = Trouble.model_validate_json(await request.body()) if wanted else None
+
+    def answers(handler: Callable[[Request], Awaitable[Any]], *, is_open: bool = False) -> Any:
+        async def endpoint(request: Request) -> Response:
+            given = request.headers.get("Authorization", "").encode()
+            if not is_open and not secrets.compare_digest(given, f"Bearer {token}".encode()):
+                return _refusal(401, "the bearer token is missing or wrong")
+            try:
+                return JSONResponse(await handler(request))
+            except Refused as refused:
+                return _refusal(refused.status, str(refused))
+            except ValidationError as error:
+                problem = error.errors(include_url=False, include_input=False)[0]
+                return _refusal(422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}")
+
+        return endpoint
+
+    namespace, release = "/namespaces/{namespace}", "/namespaces/{namespace}/releases/{release}"
+    routed = Starlette(
+        routes=[
+            Route("/version", answers(version)),
+            Route("/nodes", answers(nodes)),
+            Route("/namespaces", answers(create_namespace), methods=["POST"]),
+            Route(namespace, answers(get_namespace)),
+            Route(namespace, answers(delete_namespace), methods=["DELETE"]),
+            Route(f"{namespace}/blockers", answers(blockers)),
+            Route(f"{namespace}/objects", answers(apply), methods=["POST"]),
+            Route(f"{namespace}/ends", answers(end_by_force), methods=["POST"]),
+            Route(f"{namespace}/volumes/{{volume}}", answers(delete_volume), methods=["DELETE"]),
+            Route(release, answers(get_release)),
+            Route(release, answers(install), methods=["POST"]),
+            Route(release, answers(uninstall), methods=["DELETE"]),
+            Route(f"{release}/startup", answers(startup)),
+            Route(f"{release}/volumes", answers(volumes)),
+            Route(f"{release}/leftovers", answers(leftovers)),
+            Route(f"{release}/kubeconfig", answers(get_kubeconfig)),
+            Route(f"/-{namespace}/finalizers", answers(finalizers, is_open=True), methods=["PUT"]),
+            Route(f"/-{namespace}/stubborn", answers(stubborn, is_open=True), methods=["PUT"]),
+            Route(f"/-{release}/status", answers(release_status, is_open=True), methods=["PUT"]),
+            Route("/-/trouble", answers(trouble, is_open=True), methods=["PUT", "DELETE"]),
+        ]
+    )
+    return cast(App, routed)
+
+
+def _where(request: Request) -> tuple[str, str]:
+    return request.path_params["namespace"], request.path_params["release"]
+
+
+def _refusal(status: int, message: str) -> Response:
+    return JSONResponse({"message": message}, status_code=status)

@@ -1,0 +1,74 @@
+"""What the stand-in's collections have in common: names, duplicates, look-ups and pages."""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from embedded.rafay.database import Store
+from embedded.rafay.error_responses import Refusal, Reply, Trouble, reply
+from embedded.rafay.requests import Request
+
+#: Names of projects, groups and clusters: the strictest rule that Rafay's documents suggest.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+#: Entries of a page if the caller does not say.
+DEFAULT_LIMIT = 25
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a name that is none."""
+    if not _NAME.fullmatch(name):
+        raise Refusal(Trouble.INVALID, f"invalid {kind} name: lower-case letters, digits and -, at most 63")
+
+
+def insert(store: Store, kind: str, name: str, sql: str, *values: Any) -> None:
+    """Insert one row, or refuse it as a duplicate."""
+    try:
+        store.run(sql, *values)
+    except sqlite3.IntegrityError as error:
+        raise Refusal(Trouble.DUPLICATE, f"{kind} with name {name} already exists") from error
+
+
+def existing(store: Store, table: str, id: str) -> sqlite3.Row:
+    """The row with this id, or a refusal because it is missing."""
+    row: sqlite3.Row | None = store.one(f"SELECT * FROM {table} WHERE id = ?", id)  # noqa: S608 - our names
+    if row is None:
+        raise Refusal(Trouble.MISSING, f"{table.removesuffix('s')} {id} not found")
+    return row
+
+
+def window(request: Request, page_limit: int) -> tuple[int, int]:
+    """The `limit` and `offset` that the caller asked for, within bounds."""
+    return min(request.number("limit", DEFAULT_LIMIT), page_limit), request.number("offset", 0)
+
+
+def page(
+    store: Store,
+    page_limit: int,
+    request: Request,
+    table: str,
+    to_json: Callable[[sqlite3.Row], dict[str, Any]],
+    *,
+    name_column: str = "name",
+    key: str = "results",
+    where: str = "1 = 1",
+    values: tuple[Any, ...] = (),
+) -> Reply:
+    """One page of a v1 list, oldest first. `q` and `name` are substrings of the name, as at Rafay."""
+    limit, offset = window(request, page_limit)
+    wanted = (
+        f"FROM {table} WHERE {where} AND instr(lower({name_column}), ?) AND instr(lower({name_column}), ?)"
+    )
+    values = (*values, request.query("q").lower(), request.query("name").lower())
+    count = store.count(f"SELECT count(*) {wanted}", *values)
+    rows = store.all(f"SELECT * {wanted} ORDER BY rowid LIMIT ? OFFSET ?", *values, limit, offset)
+    following = urlencode({"limit": limit, "offset": offset + limit, "q": request.query("q")})
+    return reply(
+        {
+            "count": count,
+            "next": f"?{following}" if offset + limit < count else None,
+            "previous": None,
+            key: [to_json(row) for row in rows],
+        }
+    )

@@ -1,0 +1,194 @@
+"""How each part of a stack is started: its ports, its command, its environment, and when it is ready."""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from embedded.stack.options import KNOWN_PEOPLE, Options, Part
+from embedded.stack.state_dir import StackFolder
+from embedded.stack.supervisor import Ready, Recipe, get
+
+#: What the settings call the host cluster.
+HOST = "local"
+UI = "Web UI"
+_TEMPORAL_HTTP = "Temporal HTTP API"
+_TEMPORAL_METRICS = "Temporal metrics"
+_ENCRYPTION_KEY = "encryption key"
+
+#: Where the API says that it can serve.
+_API_READY_PATH = "/readyz"
+#: How long the worker's steps may finish when it is told to stop: what is interrupted is taken up again.
+_WORKER_GRACE = timedelta(seconds=3)
+
+#: Where our packages are: the children find them there, and nowhere else by chance.
+_CODE = Path(__file__).resolve().parents[2]
+#: `-P`: a folder named `worker` in the current directory must not be taken for ours.
+_PYTHON = (sys.executable, "-P", "-m")
+
+#: The stand-ins: module, and the variable in which it expects its secret.
+_STAND_INS = {
+    Part.CONTROL_PLANE: ("embedded.rafay", "RAFAY_STAND_IN_KEY"),
+    Part.DIRECTORY: ("embedded.directory", "DIRECTORY_TOKEN"),
+    Part.HOST: ("embedded.host", "HOST_TOKEN"),
+}
+
+
+class Recipes:
+    """The recipes of one stack, whose folder is open. Raises StackError if a wanted port is taken."""
+
+    def __init__(self, folder: StackFolder, options: Options) -> None:
+        self._folder = folder
+        self._options = options
+        wanted: dict[str, int | None] = {
+            Part.API: options.api_port,
+            Part.TEMPORAL: options.temporal_port,
+            UI: options.ui_port,
+            **{str(part): port for part, port in options.ports.items()},
+        }
+        names = [str(part) for part in Part if part is not Part.WORKER]
+        names += [UI, _TEMPORAL_HTTP, _TEMPORAL_METRICS]
+        self.ports = {name: folder.port(name, wanted.get(name)) for name in names}
+
+    def url(self, what: str) -> str:
+        """Base URL of a part, or of the Web UI."""
+        return f"http://127.0.0.1:{self.ports[what]}"
+
+    @property
+    def temporal_address(self) -> str:
+        """Host and port of the Temporal server."""
+        return f"127.0.0.1:{self.ports[Part.TEMPORAL]}"
+
+    @property
+    def databases(self) -> Mapping[Part, Path]:
+        """The SQLite files of the stand-ins."""
+        return {
+            Part.CONTROL_PLANE: self._folder.path / "control-plane.sqlite",
+            Part.DIRECTORY: self._folder.path / "directory.sqlite",
+            Part.HOST: self._folder.path / "host" / "host.sqlite",
+        }
+
+    def settings(self) -> dict[str, str]:
+        """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
+        secret = self._secret
+        timeout = _seconds(self._options.timeout)
+        host = f"MOORAGE_HOSTS__{HOST.upper()}__"
+        values = {
+            "TEMPORAL_ADDRESS": self.temporal_address,
+            "TEMPORAL_NAMESPACE": "default",
+            "MOORAGE_INSTALLATION": self._folder.installation,
+            "MOORAGE_ENCRYPTION__KEYS": self._folder.secret(_ENCRYPTION_KEY),
+            "MOORAGE_CONTROL_PLANE__URL": self.url(Part.CONTROL_PLANE),
+            "MOORAGE_CONTROL_PLANE__API_KEY": secret(Part.CONTROL_PLANE),
+            "MOORAGE_CONTROL_PLANE__TIMEOUT": timeout,
+            f"{host}KIND": "simulated",
+            f"{host}URL": self.url(Part.HOST),
+            f"{host}TOKEN": secret(Part.HOST),
+            f"{host}TIMEOUT": timeout,
+            "MOORAGE_API__PORT": str(self.ports[Part.API]),
+            "MOORAGE_API__TOKENS_FILE": str(self._folder.path / "tokens.yaml"),
+            "MOORAGE_CODEC_SERVER__PORT": str(self.ports[Part.CODEC_SERVER]),
+            "MOORAGE_CODEC_SERVER__UI": f"{self.url(UI)} http://localhost:{self.ports[UI]}",
+            # The dev server's Web UI has no sign-in of its own, and cannot be told to send cookies along.
+            "MOORAGE_CODEC_SERVER__TRUST_SAME_USER": "true",
+            "MOORAGE_WORKER__GRACEFUL_SHUTDOWN": _seconds(_WORKER_GRACE),
+            "MOORAGE_READY_FILE": str(self.ready_file),
+            "MOORAGE_TRAIL__FILE": str(self._folder.path / "trail.jsonl"),
+        }
+        if Part.DIRECTORY in self._options.parts:
+            values |= {
+                "MOORAGE_IDENTITY__URL": f"{self.url(Part.DIRECTORY)}/v2",
+                "MOORAGE_IDENTITY__TOKEN": secret(Part.DIRECTORY),
+                "MOORAGE_IDENTITY__TIMEOUT": timeout,
+            }
+        if self._options.pace is not None:
+            for name, length in self._options.pace.model_dump(mode="json", exclude_none=True).items():
+                values[f"MOORAGE_PACE__{name.upper()}"] = length
+        return _environment() | values | dict(self._options.environment)
+
+    @property
+    def ready_file(self) -> Path:
+        """Where the worker writes its process id once it takes work."""
+        return self._folder.path / "worker.ready"
+
+    def recipe(self, part: Part) -> Recipe:
+        """How to start the part."""
+        if part is Part.TEMPORAL:
+            return self._temporal()
+        port = self.ports.get(part, 0)
+        if part in _STAND_INS:
+            module, variable = _STAND_INS[part]
+            environment = _environment() | {variable: self._secret(part)}
+            command = [*_PYTHON, module, *self._data(part), *self._options.arguments.get(part, ())]
+            return Recipe(part, command, environment, partial(_answers, port), port)
+        ready: Ready = {
+            Part.API: partial(_serves, port),
+            Part.CODEC_SERVER: partial(_answers, port),
+        }.get(part, self._worker_is_ready)
+        environment = self.settings() | dict(self._options.environment_of.get(part, {}))
+        return Recipe(part, [*_PYTHON, "moorage", part.lower().replace(" ", "-")], environment, ready)
+
+    def _secret(self, part: Part) -> str:
+        return self._options.secrets.get(part) or self._folder.secret(part)
+
+    def _data(self, part: Part) -> list[str]:
+        if part is Part.HOST:
+            return ["--folder", str(self._folder.path / "host")]
+        arguments = ["--database", str(self.databases[part])]
+        people = sorted({*(person.email for person in self._options.people), *KNOWN_PEOPLE})
+        if part is Part.DIRECTORY:
+            file = self._folder.write("people", "".join(f"{email}\n" for email in people))
+            return [*arguments, "--people", str(file)]
+        return [*arguments, *(argument for email in people for argument in ("--user", email))]
+
+    def _temporal(self) -> Recipe:
+        # Imported late: it brings in the whole SDK, and the other parts can start meanwhile.
+        from embedded import temporal_server
+
+        http_port = self.ports[_TEMPORAL_HTTP]
+        command = temporal_server.server_command(
+            port=self.ports[Part.TEMPORAL],
+            http_port=http_port,
+            metrics_port=self.ports[_TEMPORAL_METRICS],
+            ui_port=self.ports[UI],
+            database=self._folder.path / "temporal.sqlite",
+            codec=self.url(Part.CODEC_SERVER) if Part.CODEC_SERVER in self._options.parts else None,
+        )
+
+        async def ready() -> bool:
+            return temporal_server.is_ready(*await get(http_port, temporal_server.READY_PATH))
+
+        return Recipe(Part.TEMPORAL, command, _environment(), ready)
+
+    async def _worker_is_ready(self) -> bool:
+        return self.ready_file.exists()
+
+
+def _environment() -> dict[str, str]:
+    """The caller's environment without their settings, and with no proxy between the parts.
+
+    What somebody has set up for a real system must not leak into this one.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MOORAGE_", "TEMPORAL_")) and name.lower() != "no_proxy"
+    }
+    no_proxy = os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))
+    no_proxy = f"{no_proxy},127.0.0.1" if no_proxy else "127.0.0.1"
+    path = os.pathsep.join(filter(None, (str(_CODE), os.environ.get("PYTHONPATH"))))
+    return kept | {"NO_PROXY": no_proxy, "no_proxy": no_proxy, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _seconds(length: timedelta) -> str:
+    return f"{length.total_seconds():g}s"
+
+
+async def _answers(port: int) -> bool:
+    return (await get(port, "/"))[0] != 0
+
+
+async def _serves(port: int) -> bool:
+    return (await get(port, _API_READY_PATH))[0] == 200

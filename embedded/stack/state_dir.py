@@ -1,0 +1,261 @@
+"""The folder in which a stack keeps its state between runs, and the lock that lets one stack use it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import string
+import time
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clients.private_files import intruders, open_private, private_folder, write_private
+from embedded.asgi_server import listening_socket
+
+#: What a stack makes in its folder: `--fresh` removes these and nothing else.
+_MADE_HERE = (
+    "connection.json", "control-plane.sqlite", "directory.sqlite", "environment", "host", "logs", "people",
+    "state.json", "temporal.sqlite", "tokens.yaml", "trail.jsonl", "worker.ready",
+)  # fmt: skip
+_LOCK = "lock"
+_SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
+#: How long a new stack waits for the children of one that was killed; see `embedded.stack.watchdog`.
+TAKEOVER_SECONDS = 8.0
+
+#: Where free ports are looked for: below those that systems give to outgoing connections, so that nothing
+#: takes one by chance between two runs, or before the part that it is for has started.
+_PORTS = range(20000, 32000)
+
+_LETTERS = string.ascii_lowercase + string.digits
+#: As long as an installation's name may be: nobody else's is the same by chance.
+_INSTALLATION_LENGTH = 12
+
+
+class StackError(Exception):
+    """The embedded stack cannot run; the text is a sentence for the person at the terminal."""
+
+
+class AlreadyRunning(StackError):
+    """Another process runs a stack from the same folder; the text says where."""
+
+
+class _State(BaseModel):
+    """What is kept from run to run: a secret by its name, a port by who listens on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    installation: str
+    secrets: dict[str, str] = {}
+    ports: dict[str, int] = {}
+
+
+class StackFolder:
+    """The folder of one stack, for as long as this process holds its lock.
+
+    Everything in it that is or holds a secret can be read by its owner only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+        self._state = _State(installation="")
+        #: What each part has been given in this run.
+        self._given: dict[str, int] = {}
+
+    def open(self, *, fresh: bool) -> None:
+        """Make the folder if need be, lock it, and read what the last run left; `fresh` removes that first.
+
+        Raises AlreadyRunning, and StackError for a folder that cannot be used.
+        """
+        try:
+            private_folder(self.path)
+        except OSError as error:
+            raise StackError(f"the folder {self.path} cannot be used: {error.strerror}") from None
+        try:
+            self._take_lock()
+        except OSError as error:
+            raise StackError(f"{self.path / _LOCK} cannot be used: {error.strerror}") from None
+        try:
+            self._take_over(fresh=fresh)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_over(self, *, fresh: bool) -> None:
+        """Read what the last run left, and nothing that others put in its place."""
+        if fresh:
+            self._clear()
+        for path in self._made_here():
+            for intruder in intruders(path):
+                raise StackError(
+                    f"{intruder}; a stack did not make it so: remove it, or start over with --fresh"
+                )
+        private_folder(self.path / "logs")
+        # So that nobody commits the state of a stack that was started in a checkout.
+        self.write(".gitignore", "*\n")
+        self._state = self._read_state()
+
+    def close(self) -> None:
+        """Give the lock back; what is in the folder stays for the next run."""
+        if self._lock is not None:
+            for name in ("connection.json", "environment"):
+                (self.path / name).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def lock_descriptor(self) -> int:
+        """For a child that shall keep the folder locked until it ends as well."""
+        if self._lock is None:
+            raise RuntimeError("the folder is not open")
+        return self._lock
+
+    @property
+    def installation(self) -> str:
+        """The random name of this stack's installation."""
+        return self._state.installation
+
+    def secret(self, name: str) -> str:
+        """The secret of that name: the same in every run."""
+        if name not in self._state.secrets:
+            self._state.secrets[name] = secrets.token_urlsafe(32)
+            self._save()
+        return self._state.secrets[name]
+
+    def port(self, name: str, wanted: int | None = None) -> int:
+        """The port of that name on 127.0.0.1: the wanted one, or the last run's, or a free one.
+
+        Raises StackError if the wanted one is taken, by another part of this stack or by anything else.
+        """
+        given = {number: other for other, number in self._given.items() if other != name}
+        port = wanted or self._state.ports.get(name, 0)
+        if wanted is not None and (wanted in given or not _is_free(wanted)):
+            by = f" by the {given[wanted]}" if wanted in given else ""
+            raise StackError(f"port {wanted} for the {name} is taken{by}: free it, or choose another")
+        if not port or port in given or not _is_free(port):
+            port = _free_port({*given, *self._state.ports.values()})
+        self._given[name] = port
+        self._state.ports[name] = port
+        self._save()
+        return port
+
+    def announce(self, **where: str) -> None:
+        """Tell a second `up` where this one is; it reads this from the lock."""
+        text = json.dumps({"pid": os.getpid(), **where})
+        os.ftruncate(self.lock_descriptor, 0)
+        os.pwrite(self.lock_descriptor, text.encode(), 0)
+
+    def write(self, name: str, content: str) -> Path:
+        """Write a file that only its owner can read, whole or not at all."""
+        path = self.path / name
+        write_private(path, content)
+        return path
+
+    def write_tokens(self, people: Sequence[Mapping[str, Any]]) -> Path:
+        """Write the API's file of tokens: each of `people` has the secret `token of <email>`.
+
+        Whom somebody has added to the file keeps their token.
+        """
+        entries = self._tokens_of_others({str(person["email"]) for person in people})
+        for person in people:
+            token = self.secret(f"token of {person['email']}")
+            entries.append({"sha256": hashlib.sha256(token.encode()).hexdigest(), **person})
+        return self.write("tokens.yaml", json.dumps({"tokens": entries}, indent=2))
+
+    def _tokens_of_others(self, emails: Container[str]) -> list[Any]:
+        try:
+            content = yaml.safe_load((self.path / "tokens.yaml").read_text(encoding="utf-8"))
+            return [one for one in content["tokens"] if str(one["email"]).lower() not in emails]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            file = self.path / "tokens.yaml"
+            raise StackError(f"{file} cannot be read: mend it, or start over with --fresh") from None
+
+    def _take_lock(self) -> None:
+        lock = open_private(self.path / _LOCK, os.O_RDWR | os.O_CREAT)
+        deadline = time.monotonic() + TAKEOVER_SECONDS
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = lock
+                self.announce()
+                return
+            where = _read_json(self.path / _LOCK)
+            # Its process is gone and its children are still on their way out: soon it is ours.
+            if _is_alive(where.get("pid")) or time.monotonic() > deadline:
+                os.close(lock)
+                raise AlreadyRunning(_already_running(self.path, where))
+            time.sleep(0.05)
+
+    def _clear(self) -> None:
+        for path in self._made_here():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _made_here(self) -> Iterator[Path]:
+        for name in _MADE_HERE:
+            yield from (self.path / (name + side) for side in ("", *_SQLITE_SIDE_FILES))
+
+    def _read_state(self) -> _State:
+        path = self.path / "state.json"
+        if path.exists():
+            try:
+                return _State.model_validate_json(path.read_text(encoding="utf-8"))
+            except ValidationError:
+                raise StackError(f"{path} cannot be read: start over with --fresh") from None
+        installation = "".join(secrets.choice(_LETTERS) for _ in range(_INSTALLATION_LENGTH))
+        return _State(installation=installation)
+
+    def _save(self) -> None:
+        self.write("state.json", self._state.model_dump_json(indent=2))
+
+
+def _already_running(path: Path, where: Mapping[str, Any]) -> str:
+    places = [f"{what} {where[what]}" for what in ("API", "Web UI") if what in where]
+    at = f": {', '.join(places)}" if places else ", and still starting"
+    return f"a stack runs already from {path} (process {where.get('pid', 'unknown')}){at}"
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _is_alive(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_free(port: int) -> bool:
+    try:
+        listening_socket(port).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port(taken: Iterable[int]) -> int:
+    while True:
+        port = secrets.choice(_PORTS)
+        if port not in taken and _is_free(port):
+            return port

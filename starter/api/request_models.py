@@ -1,0 +1,76 @@
+"""What people send to the API."""
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from contracts.models import Printable
+from starter.environments.planning import Wish
+
+
+class EnvironmentRequest(BaseModel):
+    """An environment to be made. What is left out is decided by the template and the settings."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "demo", "template": "small"},
+                {
+                    "name": "checkout-pr-512",
+                    "template": "medium",
+                    "team": "payments",
+                    "ttl": "1d 12h",
+                    "collaborators": ["grace@example.com"],
+                },
+            ]
+        },
+    )
+
+    name: Printable = Field(
+        description="1 to 30 lower-case letters, digits and hyphens, beginning with a letter"
+    )
+    template: Printable = Field(description="one of GET /templates")
+    team: Printable | None = Field(default=None, description="one of your teams; without it, your first")
+    ttl: Printable | None = Field(
+        default=None, description='how long it shall live, such as "8h" or "1d 12h"; the template decides'
+    )
+    collaborators: list[Printable] = Field(
+        default_factory=list, description="e-mail addresses of who else may use it"
+    )
+    host: Printable | None = Field(
+        default=None, description="host cluster; without it, the installation's own"
+    )
+
+    def wish(self) -> Wish:
+        """The same, for the rules."""
+        return Wish(
+            name=self.name,
+            template=self.template,
+            team=self.team,
+            ttl=self.ttl,
+            collaborators=tuple(self.collaborators),
+            host=self.host,
+        )
+
+
+class ExtensionRequest(BaseModel):
+    """How far the end shall be moved: `by` a length of time, counted from the end, or `until` a moment."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"by": "1d"}, {"until": "2030-01-31T18:00:00+01:00"}]},
+    )
+
+    by: Printable | None = Field(default=None, description='such as "1d" or "4h"')
+    until: AwareDatetime | None = Field(default=None, description="with its zone (ISO 8601)")
+    override: bool = Field(default=False, description="beyond the template's policy; for the platform team")
+    reason: Printable = Field(
+        default="", max_length=500, description="is in the trail; an override needs one"
+    )
+
+
+class FreezeRequest(BaseModel):
+    """Why nothing shall end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Printable = Field(min_length=1, max_length=500, description="shown to everybody; not encrypted")

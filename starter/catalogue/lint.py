@@ -1,0 +1,141 @@
+"""The catalogue as `moorage templates check` judges it: all problems and warnings at once."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from clients.errors import ClientError
+from clients.host import Host
+from contracts.charts import chart_caveat
+from contracts.durations import format_duration
+from contracts.models import Frozen
+from contracts.naming import Prefix
+from starter.catalogue.loader import Entry, read_catalogue
+from starter.config_files.yaml_source import FileProblem
+from starter.environments.planning import SHORTEST_TTL
+from starter.placement.host_check import misfits
+
+#: The labels of each host cluster, by the host's name.
+LabelsOfHosts = Mapping[str, Mapping[str, str]]
+
+
+class Remark(Frozen):
+    """One thing about one file. `field` is "" for the whole of it."""
+
+    file: Path
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """As compilers write it."""
+        return str(FileProblem(self.file, self.line, self.field, self.message, self.column))
+
+
+class CheckedTemplate(Frozen):
+    """A template that can be used."""
+
+    name: str
+    version: int
+    description: str
+    file: Path
+
+
+class CatalogueCheck(Frozen):
+    """What was found. With a problem the API does not start, or goes on with what was good last."""
+
+    folder: Path
+    well: bool
+    templates: tuple[CheckedTemplate, ...]
+    problems: tuple[Remark, ...]
+    warnings: tuple[Remark, ...]
+
+
+def check_catalogue(folder: Path, hosts: LabelsOfHosts, today: date | None = None) -> CatalogueCheck:
+    """Everything about the templates in `folder`. Without `hosts` nothing is said of hosts."""
+    entries, problems = read_catalogue(folder)
+    today = today or datetime.now(UTC).date()
+    warnings = [warning for entry in entries for warning in _warnings(entry, hosts, today)]
+    return CatalogueCheck(
+        folder=folder,
+        well=not problems,
+        templates=tuple(
+            CheckedTemplate(
+                name=entry.template.name,
+                version=entry.template.version,
+                description=entry.template.description,
+                file=entry.document.file,
+            )
+            for entry in entries
+        ),
+        problems=tuple(map(_remark, problems)),
+        warnings=tuple(map(_remark, warnings)),
+    )
+
+
+async def check_on_hosts(
+    found: CatalogueCheck,
+    hosts: Mapping[str, Host],
+    labels: LabelsOfHosts,
+    installation: str,
+    prefix: Prefix,
+) -> CatalogueCheck:
+    """Add what the hosts say of each template that may be made on them.
+
+    A host that cannot be asked is a warning.
+    """
+    folder = found.folder
+    entries = {entry.template.name: entry for entry in read_catalogue(folder)[0]}
+    problems, warnings = list(found.problems), list(found.warnings)
+    for name, host in hosts.items():
+        here = [one for one in entries.values() if one.template.hosts.items() <= labels.get(name, {}).items()]
+        try:
+            misfit = await misfits([one.template for one in here], host, installation, prefix)
+        except ClientError as error:
+            warnings.append(_remark(FileProblem(folder, 1, "", f"host {name} cannot be asked: {error}", 1)))
+            continue
+        problems += [
+            _remark(entries[template].document.problem(("values",), f"cannot be made on host {name}: {why}"))
+            for template, why in misfit.items()
+        ]
+    return found.model_copy(
+        update={"well": not problems, "problems": tuple(problems), "warnings": tuple(warnings)}
+    )
+
+
+def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileProblem]:
+    """What can be used, and is hardly meant so."""
+    template, document = entry.template, entry.document
+    if caveat := chart_caveat(template.chart.version, today):
+        yield document.problem(("chart", "version"), caveat)
+    ttl = template.ttl
+    if ttl.default < SHORTEST_TTL:
+        yield document.problem(
+            ("ttl", "default"),
+            f"{format_duration(ttl.default)} may be over before it is ready: at least "
+            f"{format_duration(SHORTEST_TTL)}, as for those who ask",
+        )
+    for index, lead in enumerate(ttl.warnings):
+        if lead >= ttl.default and "warnings" in ttl.model_fields_set:
+            yield document.problem(
+                ("ttl", "warnings", index),
+                f"{format_duration(lead)} before its end is before its beginning, when it lives "
+                f"{format_duration(ttl.default)}: then this warning is left out",
+            )
+    wanted = template.hosts.items()
+    if hosts and not any(wanted <= labels.items() for labels in hosts.values()):
+        words = ", ".join(f"{label}={value}" for label, value in wanted)
+        yield document.problem(
+            ("hosts",), f"no host cluster of the settings bears {words}: nobody can have one of it"
+        )
+
+
+def _remark(problem: FileProblem) -> Remark:
+    return Remark(
+        file=problem.file,
+        line=problem.line,
+        column=problem.column,
+        field=problem.field,
+        message=problem.message,
+    )

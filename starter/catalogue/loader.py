@@ -1,0 +1,170 @@
+"""The catalogue: a folder of YAML files, one template a file, named like the file; read strictly or not."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from contracts.chart_values import few_rights_inside
+from contracts.naming import is_name
+from contracts.printable_text import ensure_printable
+from contracts.size_limits import ensure_fits
+from contracts.template import Extension, Size, Template, TemplateQuota, too_small
+from starter.config_files.validation_messages import did_you_mean
+from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
+
+#: The catalogue that Moorage brings along.
+STARTER_TEMPLATES = Path(__file__).parents[1] / "templates"
+_ENDINGS = (".yaml", ".yml")
+
+_Part = TypeVar("_Part", bound=BaseModel)
+
+
+class Catalogue:
+    """The templates by name, in the order of their names."""
+
+    def __init__(self, templates: Iterable[Template]) -> None:
+        self._templates: Mapping[str, Template] = {
+            template.name: template for template in sorted(templates, key=lambda one: one.name)
+        }
+
+    def get(self, name: str) -> Template | None:
+        """The template of exactly this name."""
+        return self._templates.get(name)
+
+    def offered_to(self, teams: Iterable[str], *, everything: bool = False) -> list[Template]:
+        """The templates that somebody of these teams may ask for; all of them with `everything`."""
+        mine = set(teams)
+        return [
+            template
+            for template in self._templates.values()
+            if everything or not template.teams or mine & set(template.teams)
+        ]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A template, and the file that it was read from."""
+
+    template: Template
+    document: Document
+
+
+def load_catalogue(folder: Path) -> Catalogue:
+    """The catalogue in `folder`; `FilesUnusable` with every problem of every file if there is one."""
+    entries, problems = read_catalogue(folder)
+    if problems:
+        raise FilesUnusable(problems)
+    return Catalogue(entry.template for entry in entries)
+
+
+def read_catalogue(folder: Path) -> tuple[list[Entry], list[FileProblem]]:
+    """The templates in `folder` that can be used, and every problem of every file."""
+    entries: dict[str, Entry] = {}
+    problems: list[FileProblem] = []
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS)
+    except OSError as error:
+        return [], [FileProblem(folder, 1, "", f"the folder of templates cannot be read: {error.strerror}")]
+    if not files:
+        problems.append(
+            FileProblem(folder, 1, "", "holds no template: put a file such as small.yaml into it")
+        )
+    for file in files:
+        try:
+            entry = _read_entry(file)
+        except FilesUnusable as unusable:
+            problems += unusable.problems
+            continue
+        name = entry.template.name
+        if name in entries:
+            first = entries[name].document.file.name
+            problems.append(FileProblem(file, 1, "", f"{first} is the template {name} already"))
+        entries[name] = entry
+    return list(entries.values()), problems
+
+
+def _read_entry(file: Path) -> Entry:
+    name = file.stem
+    if not is_name(name):
+        raise FilesUnusable(
+            [
+                FileProblem(
+                    file,
+                    1,
+                    "",
+                    f'a template is named like its file, and "{name}" cannot be a name: at most 30 '
+                    "lower-case letters, digits and hyphens, beginning with a letter",
+                )
+            ]
+        )
+    document = Document(file)
+    content = document.content
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise FilesUnusable([document.problem((), 'is not a template: write one "field: value" a line')])
+    if content.get("name", name) != name:
+        raise FilesUnusable(
+            [document.problem(("name",), f"the file is {file.name}, so the name is {name}: leave it out")]
+        )
+    template: Template | None = None
+    wrong: list[FileProblem] = []
+    try:
+        template = Template.model_validate({**content, "name": name}, extra="forbid")
+    except ValidationError as error:
+        wrong += document.problems_of(error, Template)
+    else:
+        try:
+            ensure_fits(template)
+        except ValueError as error:
+            wrong.append(document.problem(("values",), str(error)))
+    wrong += [document.problem(path, words) for path, words in _unfit(content)]
+    if wrong or template is None:
+        raise FilesUnusable(sorted(wrong, key=lambda one: (one.line, one.column)))
+    return Entry(template, document)
+
+
+def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
+    """What two fields say against each other, and what is too small, of the parts that can be read.
+
+    Not the model's: an environment keeps the template that was good when it was made.
+    """
+    try:
+        ensure_printable(str(content.get("description", "")))
+    except ValueError as error:
+        yield ("description",), str(error)
+    if size := _part(Size, content.get("size")):
+        yield from ((("size", field), words) for field, words in too_small(size).items())
+    values = content.get("values")
+    if isinstance(values, dict) and (words := few_rights_inside(values)):
+        yield ("values", "exportKubeConfig", "serviceAccount"), words
+    quota = _part(TemplateQuota, content.get("quota"))
+    if quota and quota.per_person and quota.per_team and quota.per_person > quota.per_team:
+        yield (
+            ("quota", "per_person"),
+            f"{quota.per_person} is more than a team may have together, {quota.per_team}: "
+            "nobody could ever have so many",
+        )
+    ttl = content.get("ttl")
+    extension = _part(Extension, ttl.get("extension") if isinstance(ttl, dict) else None)
+    if extension is None:
+        return
+    if extension.times and not extension.total:
+        yield ("ttl", "extension", "total"), f"is missing: {extension.times} extensions, and not by how much"
+    if extension.total > timedelta(0) and not extension.times:
+        yield ("ttl", "extension", "times"), "is missing: how often it may be extended; without it, never"
+
+
+def _part(model: type[_Part], content: object) -> _Part | None:
+    """A part of a template, if it is there and right as far as it goes."""
+    try:
+        return model.model_validate(content) if isinstance(content, dict) else None
+    except ValidationError:
+        return None
+
+
+def unknown_template(name: str, offered: Iterable[Template]) -> str:
+    """The sentence for a template that is not offered, with the one that may have been meant."""
+    return f'there is no template "{name}"{did_you_mean(name, [one.name for one in offered])}'

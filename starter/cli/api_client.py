@@ -1,0 +1,321 @@
+"""The HTTP API as the commands use it: JSON in and out, and every failure a sentence with an exit code."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from clients.connection_errors import is_final, proxy_of, reason
+from clients.tls_trust import TrustError, context_for
+from contracts.naming import is_name
+from starter.cli.api_retries import (
+    READ_SECONDS,
+    is_of_a_proxy,
+    proxy_problem,
+    redirect_problem,
+    said_when_slow,
+)
+from starter.cli.connection import Connection
+from starter.cli.errors import CliError, Code
+from starter.environments.schemas import EnvironmentView
+
+#: Longer than the API's own patience with Temporal, so that it is the API that says what is wrong.
+TIMEOUT_SECONDS = 40.0
+CONNECT_SECONDS = 5.0
+#: A stream is cut when even its comments, one in 15 s, stay away.
+SILENCE_SECONDS = 45.0
+#: Tries of a call that can be repeated: all can, because those that change something bear a key.
+TRIES = 3
+PAUSE_SECONDS = 0.5
+#: How long a stream that is cut is taken up again before the command gives up.
+RECONNECT_SECONDS = 60.0
+
+_CODES = {
+    400: Code.BAD_INPUT,
+    401: Code.NOT_ALLOWED,
+    403: Code.NOT_ALLOWED,
+    404: Code.NOT_FOUND,
+    413: Code.BAD_INPUT,
+    422: Code.BAD_INPUT,
+    429: Code.UNREACHABLE,
+    503: Code.UNREACHABLE,
+}
+
+#: What stands before the API, or the API itself, answers so while something is away for a moment.
+_AWAY = frozenset({429, 502, 503, 504})
+
+JSON, YAML = "application/json", "application/yaml"
+
+#: What the answer to a call is, by method and path: the first that fits. Imported when it is needed.
+_ANSWERS: tuple[tuple[str, str, str], ...] = (
+    ("GET", "templates", "starter.environments.schemas:TemplateList"),
+    ("GET", "templates/.*", "starter.environments.schemas:TemplateView"),
+    ("GET", "environments", "starter.environments.schemas:EnvironmentPage"),
+    ("GET", "environments/[^/]*", "starter.environments.schemas:EnvironmentView"),
+    ("GET", "environments/[^/]*/history", "starter.environments.history:HistoryView"),
+    ("POST|DELETE", "environments(/.*)?", "starter.environments.schemas:Done"),
+    (".*", "freeze", "starter.environments.schemas:FreezeAnswer"),
+    (".*", "sweeps(/.*)?", "starter.expiry.sweeps:SweepView"),
+    ("GET", "capacity", "starter.placement.schemas:CapacityView"),
+)
+
+#: What can go wrong with a connection: httpx leaves some of the system's own errors as they are.
+_LOST = (httpx.TransportError, OSError)
+
+
+class _Away(Exception):
+    """A stream is not to be had at the moment; `problem` says why."""
+
+    def __init__(self, problem: CliError) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
+
+class Api:
+    """The API behind one URL, with one token."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        tries: int = TRIES,
+        quiet: bool = False,
+    ) -> None:
+        self.url = connection.url
+        self._quiet = quiet
+        self._timeout = timeout
+        self._tries = tries
+        try:
+            httpx.URL(connection.url)
+        except httpx.InvalidURL as error:
+            raise CliError(Code.BAD_INPUT, f'"{connection.url}" is not a URL: {error}') from None
+        try:
+            local = self._is_local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
+            self._http = httpx.Client(
+                base_url=f"{connection.url}/api/v1/",
+                headers={"Authorization": f"Bearer {connection.token}"},
+                timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+                # What runs on this machine is not behind a proxy, whatever the environment says of others.
+                trust_env=not local,
+                verify=context_for(connection.url, connection.ca_file, setting=connection.ca_setting),
+            )
+        except TrustError as error:
+            raise CliError(Code.BAD_INPUT, str(error)) from None
+        except (httpx.InvalidURL, ValueError) as error:
+            # All else that is read here are the variables that name proxies.
+            steps = ["correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or add the API's host to NO_PROXY"]
+            raise CliError(Code.BAD_INPUT, f"a proxy cannot be used: {error}", next_steps=steps) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        key: str | None = None,
+    ) -> Any:
+        """The JSON that the API answers, checked. A call without an answer is repeated, with the same key."""
+        answer = self._send(method, path, query=query, body=body, key=key)
+        self._require(answer, JSON)
+        try:
+            content = answer.json()
+            _model_of(method, path).model_validate(content)
+        except (ValueError, RecursionError):
+            raise self._no_moorage(answer) from None
+        return content
+
+    def text(self, path: str, media_type: str = YAML) -> str:
+        """The text of this type that the API answers."""
+        answer = self._send("GET", path)
+        self._require(answer, media_type)
+        return answer.text
+
+    def _require(self, answer: httpx.Response, media_type: str) -> None:
+        if _media_type(answer) != media_type:
+            raise self._no_moorage(answer)
+
+    def environment(self, name: str) -> EnvironmentView:
+        """How the environment stands."""
+        return self.view(self.call("GET", environment_path(name)))
+
+    def view(self, content: Any) -> EnvironmentView:
+        """An environment out of an answer."""
+        try:
+            return EnvironmentView.model_validate(content)
+        except ValueError:
+            raise self._no_moorage() from None
+
+    def follow(self, name: str) -> Iterator[EnvironmentView]:
+        """How the environment stands, now and after every change, until its life is over.
+
+        A stream that is cut is taken up again; it must come back within `RECONNECT_SECONDS`.
+        """
+        cut_at: float | None = None
+        while True:
+            try:
+                for event, data in self._stream(f"{environment_path(name)}/events"):
+                    cut_at = None
+                    if event in ("status", "end"):
+                        yield self.view(_parsed(data))
+                    if event == "end":
+                        return
+            except (*_LOST, _Away) as error:
+                now = time.monotonic()
+                cut_at = cut_at or now
+                if now - cut_at > RECONNECT_SECONDS or is_final(error):
+                    raise (error.problem if isinstance(error, _Away) else self._unreachable(error)) from None
+            time.sleep(PAUSE_SECONDS)
+
+    def _stream(self, path: str) -> Iterator[tuple[str, str]]:
+        timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        # Proxies that compress hold events back until they have enough of them.
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        with self._http.stream("GET", path, timeout=timeout, headers=headers) as answer:
+            if not answer.is_success:
+                answer.read()
+                problem = self._failure(answer)
+                raise _Away(problem) if answer.status_code in _AWAY else problem
+            self._require(answer, "text/event-stream")
+            event, data = "message", ""
+            for line in _lines(answer):
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    event = value
+                elif field == "data":
+                    data += value
+                elif not line:
+                    if data:
+                        yield event, data
+                    event, data = "message", ""
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        key: str | None = None,
+    ) -> httpx.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        params = {name: value for name, value in (query or {}).items() if value is not None}
+        patience = min(self._timeout, READ_SECONDS) if method == "GET" else self._timeout
+        ends = time.monotonic() + patience
+        with said_when_slow(quiet=self._quiet):
+            for left in reversed(range(self._tries)):
+                # What changes something is waited for anew with each try: its answer is worth it.
+                rest = max(1.0, ends - time.monotonic()) if method == "GET" else patience
+                timeout = httpx.Timeout(rest, connect=min(rest, CONNECT_SECONDS))
+                is_last = not left
+                try:
+                    answer = self._http.request(
+                        method, path, params=params, json=body, headers=headers, timeout=timeout
+                    )
+                except (httpx.HTTPError, OSError) as error:
+                    if is_last or is_final(error) or (method == "GET" and time.monotonic() >= ends):
+                        raise self._unreachable(error) from None
+                    time.sleep(PAUSE_SECONDS)
+                    continue
+                if answer.is_success:
+                    return answer
+                if not is_of_a_proxy(answer):
+                    raise self._failure(answer)
+                if is_last:
+                    raise proxy_problem(answer, self.url, changes=method != "GET")
+                # The same key with each try: what has been taken up is answered, not done twice.
+                time.sleep(PAUSE_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _failure(self, answer: httpx.Response) -> CliError:
+        if answer.is_redirect:
+            return redirect_problem(answer, self.url)
+        if is_of_a_proxy(answer):
+            return proxy_problem(answer, self.url, changes=False)
+        try:
+            problem = answer.json()
+            errors = problem.get("errors", [])
+            lines = [f"{one['field']}: {one['message']}" for one in errors]
+            detail = str(problem["title"] if lines and answer.status_code == 422 else problem["detail"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return self._no_moorage(answer)
+        code = _CODES.get(answer.status_code, Code.FAILED)
+        return CliError(code, detail[:1].lower() + detail[1:], lines=lines, problem=problem)
+
+    def _unreachable(self, error: Exception) -> CliError:
+        why = reason(error)
+        proxy = "" if self._is_local else proxy_of(self.url)
+        step = "see that it runs and that the URL is right (MOORAGE_URL); moorage up has its own"
+        if "certificate is not trusted" in why:
+            step = "name the file with its authority: --ca-file FILE, MOORAGE_CA_FILE or SSL_CERT_FILE"
+        elif proxy:
+            step = f"see that the proxy {proxy} is right and lets it through, or add the host to NO_PROXY"
+            if "407" in why:
+                step = "write the login into the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+        by = f", through the proxy {proxy}" if proxy else ""
+        return CliError(
+            Code.UNREACHABLE,
+            f"the API at {self.url} cannot be reached{by}{f': {why}' if why else ''}",
+            next_steps=[step],
+        )
+
+    def _no_moorage(self, answer: httpx.Response | None = None) -> CliError:
+        """What is said of an answer that Moorage never gives. It is not quoted: a page may hold anything."""
+        message, steps = f"what answers at {self.url} is not Moorage's API", []
+        if answer is not None:
+            kind = _media_type(answer) or "no type"
+            message = f"{message}: {answer.status_code} with {kind}"
+            if answer.status_code == 407:
+                message = f"the proxy before {self.url} wants a login (407)"
+                steps = ["write the login into HTTP_PROXY: http://USER:PASSWORD@HOST:PORT"]
+            elif answer.status_code == 400 and b"HTTPS" in answer.content:
+                steps = ["it asks for https://: correct MOORAGE_URL"]
+        return CliError(Code.UNREACHABLE, message, next_steps=steps)
+
+
+def _lines(answer: httpx.Response) -> Iterator[str]:
+    """The lines of a stream of events, cut at line feeds only: httpx also cuts at U+2028 and its like."""
+    rest = ""
+    for text in answer.iter_text():
+        *lines, rest = (rest + text).split("\n")
+        yield from (line.removesuffix("\r") for line in lines)
+
+
+def _parsed(data: str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _media_type(answer: httpx.Response) -> str:
+    return str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+
+
+def _model_of(method: str, path: str) -> Any:
+    name = next(name for methods, paths, name in _ANSWERS
+                if re.fullmatch(methods, method) and re.fullmatch(paths, path))  # fmt: skip
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def environment_path(name: str) -> str:
+    """The path of an environment. What no environment can be named is not found without asking."""
+    if not is_name(name):
+        raise CliError(Code.NOT_FOUND, f'there is no environment "{name}": that cannot be a name')
+    return f"environments/{name}"

@@ -1,0 +1,269 @@
+"""Tables and lines for people, JSON for programs."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from contracts.durations import format_duration
+from contracts.environment import StepState
+from contracts.expiry_sweep import Tally
+from contracts.printable_text import escape
+from starter.cli.printing import clock as clock
+from starter.cli.printing import print_json as print_json
+from starter.cli.printing import print_line
+from starter.environments.schemas import (
+    CertificateView,
+    EnvironmentRow,
+    EnvironmentView,
+    StepView,
+    TemplateView,
+)
+
+if TYPE_CHECKING:
+    from starter.environments.history import HistoryView
+    from starter.expiry.sweeps import SweepView
+
+MARKS = {
+    StepState.WAITING: "·",
+    StepState.RUNNING: "●",
+    StepState.DONE: "✓",
+    StepState.FAILED: "✗",
+    StepState.UNDOING: "●",
+    StepState.UNDONE: "↩",
+    StepState.UNDO_FAILED: "✗",
+}
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """A table as wide as it needs to be; `empty` in its place when there are no rows."""
+    found = [list(map(escape, row)) for row in rows]
+    if not found:
+        print_line(empty)
+        return
+    table = [[column.upper() for column in columns], *found]
+    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
+    for row in table:
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def template_row(template: TemplateView) -> list[str]:
+    """A template as a row of the table of templates."""
+    size = template.size
+    return [
+        template.name,
+        template.kubernetes,
+        f"{size.cpu} CPU, {size.memory}, {size.storage} disk",
+        f"{format_duration(template.ttl.default)} (up to {format_duration(template.ttl.maximum)})",
+        template.description,
+    ]
+
+
+def environment_row(row: EnvironmentRow) -> list[str]:
+    """An environment as a row of a list."""
+    state = row.outcome or row.phase if row.ended else row.phase
+    when = row.ended_at if row.ended else row.expires_at
+    return [row.name, state, row.template, row.owner, row.team, row.host, moment(when)]
+
+
+def trouble_line(row: EnvironmentRow) -> str:
+    """What holds an environment of a list up, and when it tries again."""
+    following = f"; next try {_both(row.next_try_at)}" if row.next_try_at else ""
+    return f"{row.name}: {row.problem.rstrip('.')}{following}"
+
+
+def template_lines(template: TemplateView) -> list[str]:
+    """All that a developer needs to know of one template."""
+    ttl = template.ttl
+    extension = ttl.extension
+    allowed = (
+        f"{extension.times} times, {format_duration(extension.total)} in all" if extension.times else "none"
+    )
+    rows = {
+        "name": f"{template.name} version {template.version}",
+        "description": template.description,
+        "kubernetes": template.kubernetes,
+        "size": template_row(template)[2],
+        "time to live": f"{format_duration(ttl.default)}, at most {format_duration(ttl.maximum)}",
+        "extensions": allowed,
+        "warned": ", ".join(f"{format_duration(lead)} before" for lead in ttl.warnings),
+        "kept after": format_duration(ttl.grace) if ttl.grace else "",
+        "teams": ", ".join(template.teams) or "all",
+    }
+    return [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
+
+
+def moment(when: datetime | None) -> str:
+    """How far away a moment is, and in which direction."""
+    if when is None:
+        return ""
+    away = when - datetime.now(UTC)
+    return f"in {format_duration(away)}" if away.total_seconds() > 0 else f"{format_duration(-away)} ago"
+
+
+def elapsed(step: StepView) -> str:
+    """How long a step took, or has been running."""
+    if step.started_at is None:
+        return ""
+    length = (step.ended_at or datetime.now(UTC)) - step.started_at
+    seconds = max(0.0, length.total_seconds())
+    return f"{seconds:.1f}s" if seconds < 10 else format_duration(length)
+
+
+def what_it_waits_for(step: StepView) -> str:
+    """What a running step is at, in one line that can be shown; the note of one that is over."""
+    return escape(_what_it_waits_for(step))
+
+
+def _what_it_waits_for(step: StepView) -> str:
+    progress = step.progress
+    if progress is None:
+        return step.note
+    if progress.throttled_by and progress.next_attempt_at:
+        left = progress.next_attempt_at - datetime.now(UTC)
+        return (
+            f"throttled by {progress.throttled_by}, next try in {max(1, math.ceil(left.total_seconds()))} s"
+        )
+    parts = [progress.waiting_for]
+    if progress.attempt > 1 or progress.next_attempt_at:
+        parts.append(f"attempt {progress.attempt}")
+    if progress.next_attempt_at:
+        parts.append(f"next {moment(progress.next_attempt_at)}")
+    if progress.last_failure:
+        parts.append(f"last failure: {progress.last_failure}")
+    return "; ".join(filter(None, parts))
+
+
+def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
+    """All that a person wants to know of one environment, or of one that is `planned` only."""
+    ttl = format_duration(view.ttl) if view.ttl else ""
+    newer = f"; version {view.template_newer} exists" if view.template_newer else ""
+    version = f" version {view.template_version}{newer}" if view.template_version else ""
+    rows = [
+        ("name", view.name),
+        ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
+        ("but", _unwell(view)),
+        ("owner", f"{view.owner} ({view.team})"),
+        ("with", ", ".join(view.collaborators)),
+        ("template", view.template + version),
+        ("host", view.host),
+        ("requested", "" if planned else moment(view.requested_at)),
+        ("ready", moment(view.ready_at)),
+        ("ended", _both(view.ended_at) if view.ended else ""),
+        ("ends", "" if view.ended else _end(view)),
+        ("next pass", _both(view.next_pass_at)),
+        ("time to live", ttl),
+        ("life", "" if planned else view.life),
+        ("note", view.remark),
+    ]
+    for key, value in rows:
+        if value:
+            print_line(f"{key + ':':<14}{value}")
+    if view.steps:
+        print_line()
+        for line in step_lines(view):
+            print_line(line)
+    for line in problem_lines(view):
+        print_line(line)
+    if view.certificate:
+        print_line()
+        print_certificate(view.certificate)
+
+
+def _unwell(view: EnvironmentView) -> str:
+    """What is wrong with one that was ready."""
+    if view.unwell is None:
+        return ""
+    return view.unwell.what + (f", since {clock(view.unwell.since)}" if view.unwell.since else "")
+
+
+def print_history(history: "HistoryView") -> None:
+    """The lives of a name, as people read them: the latest one last."""
+    for life in reversed(history.lives):
+        end = f"{life.outcome or life.phase}, {clock(life.ended_at)}" if life.ended_at else life.phase
+        print_line(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
+        for entry in life.trail:
+            when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            result = f": {entry.result}" if entry.result else ""
+            print_line(f"  {when}  {entry.who} {entry.what}{result}")
+        if life.ends_at:
+            print_line(f"  ends {clock(life.ends_at)}, {moment(life.ends_at)}")
+        if life.certificate:
+            left = ", ".join(one for system in life.certificate.systems for one in system.left)
+            print_line(f"  certificate: {left or 'nothing left'}")
+        if life.remark:
+            print_line(f"  {life.remark}")
+
+
+def print_sweep(view: "SweepView") -> None:
+    """What a sweep did, or would do."""
+    result = view.result
+    print_line(view.message)
+    if result is None:
+        return
+    if result.frozen:
+        print_line(f"Nothing ends now. {result.frozen}")
+    for name in ("warned", "ended", "kept", "failed"):
+        tally: Tally = getattr(result, name)
+        for line in tally.lines:
+            print_line(f"  {name:<7} {line.name:<30}  {line.why}")
+        if tally.count > len(tally.lines):
+            print_line(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
+
+
+def _end(view: EnvironmentView) -> str:
+    """When it ends: not before a thaw, and not again once its teardown has started."""
+    if view.outcome:
+        return ""
+    if view.frozen is None:
+        return _both(view.expires_at)
+    by = f" by {view.frozen.by}" if view.frozen.by else ""
+    then = f"; its time is up {_both(view.expires_at)}" if view.expires_at else ""
+    return f"not before the thaw: all ends are frozen{by}: {view.frozen.reason}{then}"
+
+
+def _both(when: datetime | None) -> str:
+    return f"{moment(when)} ({clock(when)})" if when else ""
+
+
+def step_lines(view: EnvironmentView) -> list[str]:
+    """The steps, a line each."""
+    width = max((len(step.system) for step in view.steps), default=0)
+    return [
+        f"  {MARKS[step.state]} {step.step:<13} {step.system:<{width}}  {elapsed(step):>7}  "
+        f"{step.state if step.state is not StepState.WAITING else '':<11} {what_it_waits_for(step)}".rstrip()
+        for step in view.steps
+    ]
+
+
+def problem_lines(view: EnvironmentView) -> list[str]:
+    """Why it could not be made, and what could not be undone."""
+    lines = []
+    if view.problem:
+        lines.append(f"{view.problem.step} ({view.problem.system}): {view.problem.cause}")
+        if view.problem.remedy:
+            lines.append(view.problem.remedy)
+    for problem in view.unfinished:
+        lines.append(f"not undone: {problem.step} ({problem.system}): {problem.cause}")
+        if problem.remedy:
+            lines.append(problem.remedy)
+    return lines
+
+
+def print_certificate(certificate: CertificateView) -> None:
+    """What the inspection after the teardown found, a line a system."""
+    when = certificate.inspected_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    print_line(f"Certificate, inspected {when}:")
+    for system in certificate.systems:
+        kept = f"; kept, as the template says: {', '.join(system.kept)}" if system.kept else ""
+        print_line(f"  {system.system:<18} {', '.join(system.left) or 'nothing left'}{kept}")
+        for line in system.forced:
+            print_line(f"  {'':<18} by force: {line}")
+    if not certificate.systems:
+        print_line("  nothing had been made, so nothing is left")
+
+
+def say(line: str = "") -> None:
+    """A line for the person that is not the command's answer."""
+    print_line(line, file=sys.stderr)

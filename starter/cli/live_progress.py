@@ -1,0 +1,173 @@
+"""Progress while a command waits: a table that moves on a terminal, else one line a change."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from contracts.durations import format_duration
+from contracts.environment import Phase, StepState
+from contracts.printable_text import escape
+from starter.cli.errors import Output
+from starter.cli.formatting import MARKS, clock, elapsed, moment, what_it_waits_for
+from starter.cli.printing import in_local_time, print_json_line, print_line
+from starter.environments.schemas import EnvironmentView, StepView
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: How often the clocks of running steps move.
+REFRESHES_PER_SECOND = 4
+_UNDER_WAY = (StepState.RUNNING, StepState.UNDOING)
+_STYLES = {
+    StepState.DONE: "green",
+    StepState.RUNNING: "bold cyan",
+    StepState.UNDOING: "bold yellow",
+    StepState.UNDONE: "yellow",
+    StepState.FAILED: "bold red",
+    StepState.UNDO_FAILED: "bold red",
+    StepState.WAITING: "dim",
+}
+
+
+class Show(Protocol):
+    """Shows how an environment stands, each time that it changes."""
+
+    def update(self, view: EnvironmentView) -> None: ...
+
+
+class Silent:
+    """Shows nothing: for programs, which want the end only."""
+
+    def update(self, view: EnvironmentView) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """One line for every change, with the time: for logs."""
+
+    def __init__(self, out: TextIO, about: str = "") -> None:
+        self._out = out
+        self._about = f"{about}  " if about else ""
+        self._cause = ""
+        self._begun = False
+        self._phase = ""
+        self._remark = ""
+        self._next_pass_at: datetime | None = None
+        self._steps: dict[str, str] = {}
+
+    def update(self, view: EnvironmentView) -> None:
+        """Say what has changed since the last time, in the order in which it happened, a cause first."""
+        if view.problem and view.problem.cause != self._cause:
+            self._cause = view.problem.cause
+            self._line(f"{view.name} cannot be made. {view.problem.step}: {self._cause}")
+        for step in sorted(view.steps, key=_last_moment):
+            text = _in_words(step)
+            # Whoever comes later wants to know what happens now, not all that had happened before.
+            is_news = self._begun or view.phase is Phase.PROVISIONING or step.state in _UNDER_WAY
+            if is_news and self._steps.get(step.step, StepState.WAITING) != text:
+                self._line(f"{step.step}: {text}")
+            self._steps[step.step] = text
+        self._begun = True
+        phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
+        if phase != self._phase:
+            self._line(f"{view.name} is {phase}")
+        if view.remark and view.remark != self._remark:
+            self._line(view.remark)
+        if view.next_pass_at and view.next_pass_at != self._next_pass_at:
+            self._line(f"not all is undone yet; the next pass starts {clock(view.next_pass_at)}")
+        self._phase, self._remark, self._next_pass_at = phase, view.remark, view.next_pass_at
+
+    def _line(self, text: str) -> None:
+        now = datetime.now()  # noqa: DTZ005 (a wall clock)
+        print_line(f"{now:%H:%M:%S}  {self._about}{text}", file=self._out, flush=True)
+
+
+class Table:
+    """The steps as a table that is drawn anew in its place, with clocks that move."""
+
+    def __init__(self) -> None:
+        self._view: EnvironmentView | None = None
+
+    def update(self, view: EnvironmentView) -> None:
+        """Take over the new state; it is drawn with the next refresh."""
+        self._view = view
+
+    def __rich__(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        view = self._view
+        if view is None:
+            return Text("…")
+        since = datetime.now(UTC) - view.requested_at
+        head = Text.assemble(
+            (escape(view.name), "bold"),
+            f"  {escape(view.template)}  ",
+            (view.phase + (f" ({view.outcome})" if view.outcome else ""), "bold"),
+            f"  {format_duration(since)}",
+        )
+        table = RichTable.grid(padding=(0, 1))
+        table.add_column(width=2, justify="right")
+        table.add_column(min_width=13)
+        table.add_column()
+        table.add_column(justify="right", min_width=7)
+        table.add_column(overflow="fold")
+        for step in view.steps:
+            style = _STYLES[step.state]
+            table.add_row(
+                Text(MARKS[step.state], style=style),
+                Text(step.step, style=style),
+                Text(escape(step.system), style="dim"),
+                Text(elapsed(step)),
+                Text(what_it_waits_for(step), style="" if step.progress else "dim"),
+            )
+        cause = f"cannot be made. {view.problem.step}: {view.problem.cause}" if view.problem else ""
+        following = f"next pass {moment(view.next_pass_at)}" if view.next_pass_at else ""
+        below = [
+            Text(escape(in_local_time(text)), style=style)
+            for text, style in ((following, "bold"), (view.remark, "yellow"))
+            if text
+        ]
+        return Group(head, *([Text(escape(cause), style="bold red")] if cause else []), table, *below)
+
+
+class Documents:
+    """One JSON document a line for every change: for programs that follow."""
+
+    def update(self, view: EnvironmentView) -> None:
+        """Print it."""
+        print_json_line(view.model_dump_json())
+
+
+@contextmanager
+def showing(out: TextIO, output: Output, about: str = "") -> Iterator[Show]:
+    """The show that fits to where it is seen. What it drew last stays there.
+
+    `about` names the environment in each line, where several are shown at once. For programs, nothing on
+    standard error, and documents on standard output.
+    """
+    if output is Output.JSON:
+        yield Documents() if out is sys.stdout else Silent()
+    elif about or not out.isatty():
+        yield Lines(out, about)
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        table = Table()
+        with Live(table, console=Console(file=out), refresh_per_second=REFRESHES_PER_SECOND):
+            yield table
+        sys.stdout.flush()
+
+
+def _last_moment(step: StepView) -> datetime:
+    return step.ended_at or step.started_at or datetime.max.replace(tzinfo=UTC)
+
+
+def _in_words(step: StepView) -> str:
+    took = elapsed(step) if step.ended_at else ""
+    details = "; ".join(filter(None, (took, what_it_waits_for(step))))
+    return f"{step.state} ({details})" if details else step.state.value

@@ -1,0 +1,37 @@
+"""Questions to the person at the terminal. Nothing is ever decided without an answer."""
+
+import sys
+
+from starter.cli.errors import CliError, Code
+
+
+def confirm(question: str, *, yes: bool, refused: str) -> None:
+    """Return if the person says yes; CliError otherwise. `yes`: it was said already, with --yes."""
+    if yes:
+        return
+    if _answer(f"{question} [y/N]: ", "say so with --yes").lower() not in ("y", "yes"):
+        raise CliError(Code.FAILED, refused)
+
+
+def ask(question: str, given: str | None, option: str) -> str:
+    """What was given with the option, or else what the person answers."""
+    return given or _answer(f"{question}: ", f"give it with {option}")
+
+
+def _answer(question: str, instead: str) -> str:
+    if not sys.stdin.isatty():
+        message = f'there is no terminal to ask at: "{question.rstrip(": ")}"'
+        raise CliError(Code.BAD_INPUT, message, next_steps=[instead])
+    # Not by input(), which would write the question to standard output.
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise CliError(Code.INTERRUPTED, "interrupted: nothing was done") from None
+    if not line.endswith("\n"):
+        sys.stderr.write("\n")
+    if not line.strip():
+        raise CliError(Code.BAD_INPUT, "there was no answer: nothing was done", next_steps=[instead])
+    return line.strip()

@@ -1,0 +1,164 @@
+"""What people and programs are told of a set-up: a line a part as it goes, and what comes of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from contracts.printable_text import escape
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.formatting import print_table
+from starter.cli.printing import print_json, print_line
+from starter.setup.areas import Area
+from starter.setup.check import Part, Result, State
+
+#: Widths of the columns: the longest words that stand in them.
+_STATE, _SYSTEM, _PART = 8, 17, 18
+_INDENT = " " * (_STATE + 2)
+_CHANGED = (State.DONE, State.REPAIRED)
+
+
+class Progress:
+    """Tells each result when it is there; on a terminal also what is waited for."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._waiting: list[str] = []
+
+    @contextmanager
+    def of(self, parts: Sequence[Part]) -> Iterator[None]:
+        """These are waited for, one after the other."""
+        self._waiting = [f"{part.system}, {part.name}" for part in parts]
+        self._say_waiting()
+        try:
+            yield
+        finally:
+            self._clear()
+
+    def tell(self, result: Result) -> None:
+        """The result of the part that was waited for."""
+        self._clear()
+        for line in lines_of(result):
+            print_line(line, file=self._out, flush=True)
+        self._waiting.pop(0)
+        self._say_waiting()
+
+    def _say_waiting(self) -> None:
+        if self._out.isatty() and self._waiting:
+            self._out.write(escape(f"{'…':<{_STATE}}  {self._waiting[0]}"))
+            self._out.flush()
+
+    def _clear(self) -> None:
+        if self._out.isatty():
+            # As rich and pip do it: back to the line's beginning, and the rest of it away.
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+
+def lines_of(result: Result) -> list[str]:
+    """One result: its line, and indented below what to do."""
+    detail = f"{result.where}: {result.detail}" if result.area is Area.HOSTS else result.detail
+    head = f"{result.state:<{_STATE}}  {result.system:<{_SYSTEM}}  {result.part:<{_PART}}  {detail}"
+    below = [f"{_INDENT}{line}" for line in (*_remedy(result), *result.steps)]
+    return [head.rstrip(), *below]
+
+
+def _remedy(result: Result) -> list[str]:
+    if not result.remedy:
+        return []
+    return [f"{'setup would' if result.state is State.WOULD_DO else '→'} {result.remedy}"]
+
+
+def print_setup_json(results: Sequence[Result], *, dry_run: bool) -> None:
+    """The whole set-up as one document."""
+    print_json(
+        {
+            "complete": all(one.well for one in results),
+            "dry_run": dry_run,
+            "changed": [f"{one.system}: {one.part}" for one in results if one.state in _CHANGED],
+            "parts": [one.model_dump(mode="json") for one in results],
+        }
+    )
+
+
+def require_complete(results: Sequence[Result], *, dry_run: bool) -> None:
+    """CliError with what is to be done now, unless all is as it should be."""
+    unwell = _causes([one for one in results if not one.well])
+    if not unwell:
+        return
+    waiting = sum(one.state is State.WAITS for one in results)
+    more = f", and {waiting} wait for that" if waiting else ""
+    would = [one for one in unwell if one.state is State.WOULD_DO]
+    steps = [f"`moorage setup` would see to {_named(would)}"] if would else []
+    by_people = [one for one in unwell if one.state is not State.WOULD_DO]
+    if by_people:
+        steps.append(f"see to {_named(by_people)}, as said above, and run it again: what is done stays done")
+    verb = "is not as it should be" if len(unwell) == 1 else "are not as they should be"
+    text = f"{len(unwell)} of {len(results)} parts {verb}{more}"
+    raise CliError(Code.FAILED, f"{'nothing was changed; ' if dry_run else ''}{text}", next_steps=steps)
+
+
+def say_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
+    """What was done, and what a developer can do now. Without templates: it was a part of it only."""
+    changed = [one for one in results if one.state in _CHANGED]
+    done = f"it has seen to {_named(changed)}" if changed else "there was nothing to do"
+    print_line()
+    print_line(f"{'Setup complete' if templates else 'That part of the setup is complete'}: {done}.")
+    if templates:
+        for line in _what_now(templates):
+            print_line(line)
+
+
+def _what_now(templates: Sequence[str]) -> list[str]:
+    example = "small" if "small" in templates else next(iter(templates), "TEMPLATE")
+    return [
+        "",
+        "While a worker and the API run (moorage worker, moorage api), a developer with a token can now:",
+        f"  {'moorage templates':<32}  see what there is: {', '.join(templates)}",
+        f"  {f'moorage request demo {example}':<32}  ask for a cluster, and watch it come",
+        f"  {'moorage kubeconfig demo --merge':<32}  use it with kubectl",
+        f"  {'moorage delete demo':<32}  give it back",
+        "To give people access, see docs/how-to/access-and-tokens.md. `moorage doctor` checks all of this.",
+    ]
+
+
+def print_doctor(results: Sequence[Result], output: Output) -> None:
+    """How everything is; CliError if something is not well."""
+    if output is Output.JSON:
+        print_json([one.model_dump(mode="json") for one in results])
+    else:
+        rows = [
+            [_verdict(one), one.system, one.part, one.where, f"{one.milliseconds} ms", one.detail]
+            for one in results
+        ]
+        print_table(["", "system", "part", "where", "took", ""], rows, empty="")
+    unwell = _causes([one for one in results if not one.well])
+    if unwell:
+        waiting = sum(one.state is State.WAITS for one in results)
+        more = f", and {waiting} wait for that" if waiting else ""
+        raise CliError(
+            Code.FAILED,
+            f"{len(unwell)} of {len(results)} are not well{more}",
+            next_steps=[step for one in unwell if (step := _next(one))],
+        )
+
+
+def _verdict(result: Result) -> str:
+    return "well" if result.well else "waits" if result.state is State.WAITS else "NOT WELL"
+
+
+def _next(result: Result) -> str:
+    what = f"{result.system}: "
+    if result.state is State.WOULD_DO:
+        return f"{what}{result.part}: `moorage setup` would {result.remedy}"
+    if result.state is State.BY_HAND and result.steps:
+        return f"{what}{result.remedy}; `moorage setup --dry-run` says what to enter"
+    return f"{what}{result.remedy}" if result.remedy else ""
+
+
+def _causes(results: Sequence[Result]) -> list[Result]:
+    """Those that do not merely wait for another."""
+    return [one for one in results if one.state is not State.WAITS]
+
+
+def _named(results: Sequence[Result]) -> str:
+    return ", ".join(f"{one.part} ({one.system})" for one in results)

@@ -1,0 +1,131 @@
+"""YAML files that people write, read so that every problem can be told with its line and column."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from clients.safe_yaml import NotLikeKubernetes, compose_yaml, value_of
+from starter.config_files.validation_messages import sentence
+
+Where = tuple[str | int, ...]
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class FileProblem:
+    """One thing that is wrong in a file: where, in which field ("" for the whole), and a sentence."""
+
+    file: Path
+    line: int
+    field: str
+    message: str
+    column: int = 1
+
+    def __str__(self) -> str:
+        """The problem as compilers write it, so that editors can jump to it."""
+        field = f"{self.field}: " if self.field else ""
+        return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
+
+
+class FilesUnusable(Exception):
+    """Files that people wrote cannot be used; `problems` names every reason, not only the first."""
+
+    def __init__(self, problems: Iterable[FileProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Document:
+    """A YAML file's content as Kubernetes and Helm read it, and the place at which each part of it stands.
+
+    Raises `FilesUnusable` for what cannot be read, is no YAML, or says the same key twice.
+    """
+
+    def __init__(self, file: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
+        self.file = file
+        try:
+            node = compose_yaml(read(file).decode())
+            self.content: Any = value_of(node)
+        except OSError as error:
+            raise FilesUnusable([self.problem((), f"cannot be read: {error.strerror}")]) from None
+        except UnicodeDecodeError:
+            raise FilesUnusable([self.problem((), "is not text in UTF-8")]) from None
+        except (yaml.YAMLError, ValueError) as error:
+            # The parser's own text quotes the file; its problem and its line are enough.
+            mark = getattr(error, "problem_mark", None)
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            said = getattr(error, "problem", None) or "it cannot be parsed"
+            # What the parser cannot read is no YAML; what we refuse says so itself.
+            words = said if isinstance(error, NotLikeKubernetes) else f"is not valid YAML: {said}"
+            raise FilesUnusable([FileProblem(file, line, "", words, column)]) from None
+        self._root = node
+        if halves := list(_lone_surrogates(node)):
+            raise FilesUnusable(
+                FileProblem(
+                    file, mark.line + 1, "", "holds half of a character (\\ud800 to \\udfff)", mark.column + 1
+                )
+                for mark in halves
+            )
+        if twice := list(_repeated_keys(node)):
+            raise FilesUnusable(
+                FileProblem(file, mark.line + 1, key, "stands here twice", mark.column + 1)
+                for key, mark in twice
+            )
+
+    def place_of(self, path: Where) -> tuple[int, int]:
+        """Line and column at which `path` stands; of what is missing, those of what should hold it."""
+        node, place = getattr(self, "_root", None), (1, 1)
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                found = [(key, value) for key, value in node.value if key.value == str(part)]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                found = [(entry, entry) for entry in node.value[part : part + 1]]
+            else:
+                found = []
+            if not found:
+                return place
+            key, node = found[0]
+            place = key.start_mark.line + 1, key.start_mark.column + 1
+        return place
+
+    def problem(self, path: Where, message: str) -> FileProblem:
+        """A problem of the part at `path`."""
+        line, column = self.place_of(path)
+        return FileProblem(self.file, line, ".".join(map(str, path)), message, column)
+
+    def problems_of(self, error: ValidationError, model: type[BaseModel]) -> list[FileProblem]:
+        """The problems that `model` has with the content, one sentence each."""
+        return [self.problem(detail["loc"], sentence(detail, model)) for detail in error.errors()]
+
+
+def _lone_surrogates(node: yaml.Node | None) -> Iterator[yaml.Mark]:
+    """Where a scalar holds an escape that stands for half a surrogate pair: nothing can write it as UTF-8."""
+    if isinstance(node, yaml.ScalarNode):
+        if _SURROGATE.search(node.value):
+            yield node.start_mark
+    elif isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for part in pair:
+                yield from _lone_surrogates(part)
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _lone_surrogates(entry)
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Mark]]:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if isinstance(key.value, str):
+                if key.value in seen:
+                    yield key.value, key.start_mark
+                seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _repeated_keys(entry)

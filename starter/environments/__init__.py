@@ -1,0 +1,1 @@
+"""Environments, as the API handles them: planned, requested, read, listed, watched and torn down."""

@@ -1,0 +1,143 @@
+"""Tears down what is left of a life whose workflow was closed from outside, by names and marks alone.
+
+A new run does it. Nothing of what the closed run recorded is relied on but who it was for: every step
+counts as one that may have left something, and the inspection decides.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from contracts import search_attributes
+from contracts.environment import EnvironmentStatus, Outcome, Phase, StepState, StepStatus
+from contracts.environment_workflow import TASK_QUEUE, Answer, AnswerKind, Carried, EnvironmentStart, Pace
+from contracts.naming import workflow_id
+from contracts.workflow_memo import memo_of
+from starter.temporal.errors import CALL_PATIENCE, told
+from worker.codec import CannotDecode
+from worker.data_converter import converter_at
+from workflows.environment import EnvironmentWorkflow
+from workflows.steps import steps_of
+
+
+def forced_start(
+    before: EnvironmentStart,
+    status: EnvironmentStatus | None,
+    who: str,
+    *,
+    pace: Pace,
+    requested_at: datetime,
+) -> EnvironmentStart:
+    """The start of a run that tears down what is left of the life that `before` started.
+
+    `status` is what is known of how that life stood, if anything is. `requested_at` is when it started at the
+    latest: what is older than that is not its own.
+    """
+    environment = before.environment
+    known = status or (before.carried.status if before.carried else None)
+    if known is None:
+        known = EnvironmentStatus(
+            environment=environment,
+            phase=Phase.ORPHANED,
+            requested_at=requested_at,
+            expires_at=requested_at + environment.ttl,
+            steps=(),
+        )
+    steps = tuple(
+        StepStatus(step=step.name, system=step.system, state=StepState.DONE, note="may be there")
+        for step in steps_of(environment)
+    )
+    carried = known.model_copy(
+        update={
+            "phase": Phase.TEARING_DOWN,
+            "outcome": Outcome.DELETED,
+            "ended_at": None,
+            "steps": steps,
+            "receipts": {},
+            "problem": None,
+            "unfinished": (),
+            "next_pass_at": None,
+            "certificate": None,
+        }
+    )
+    return before.model_copy(
+        update={
+            "pace": pace,
+            "carried": Carried(status=carried),
+            "forced_by": who,
+            "people_are_checked": True,
+        }
+    )
+
+
+async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
+    """What a run was started with, from the first event of its history. Needs no worker.
+
+    Raises CannotDecode.
+    """
+    handle = client.get_workflow_handle(workflow_id(name), run_id=run_id)
+    with told():
+        events = handle.fetch_history_events(page_size=1, rpc_timeout=CALL_PATIENCE)
+        first = await anext(events)
+    payloads = first.workflow_execution_started_event_attributes.input.payloads
+    converter = converter_at(client, workflow_id(name))
+    [start] = await converter.decode(payloads, [EnvironmentStart])
+    if not isinstance(start, EnvironmentStart):
+        raise CannotDecode(f"what environment {name} was started with is not ours")
+    return start
+
+
+async def force_teardown(client: Client, start: EnvironmentStart) -> Answer:
+    """Start the run. One that is there already is answered: the name has one run at a time."""
+    environment, name = start.environment, start.environment.name
+    life = environment.mark.life
+    assert start.carried  # noqa: S101  (made by `forced_start`)
+    status = start.carried.status
+    attributes: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(search_attributes.OWNER, environment.owner),
+        SearchAttributePair(search_attributes.COLLABORATORS, environment.spec.collaborators),
+        SearchAttributePair(search_attributes.TEAM, environment.spec.team),
+        SearchAttributePair(search_attributes.PHASE, Phase.TEARING_DOWN.value),
+        SearchAttributePair(search_attributes.TEMPLATE, environment.template.name),
+        SearchAttributePair(search_attributes.HOST, environment.host),
+        SearchAttributePair(search_attributes.EXPIRES_AT, status.expires_at),
+        SearchAttributePair(search_attributes.DUE_AT, status.term.due_at),
+    ]
+    try:
+        with told():
+            await client.start_workflow(
+                EnvironmentWorkflow.run,
+                start,
+                id=workflow_id(name),
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                memo=memo_of(start),
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary=f"{name}: what is left of it is torn down, for {start.forced_by}"[:200],
+                static_details=(
+                    f"- owner: {environment.owner} ({environment.spec.team})\n"
+                    f"- host cluster: {environment.host}\n"
+                    f"- everything of it is named: {environment.derived_name}\n"
+                    f"- owner mark: {environment.mark.text}\n\n"
+                    "Its own workflow was closed from outside. Never Terminate this one: "
+                    "nothing would be taken down."
+                ),
+                rpc_timeout=CALL_PATIENCE,
+            )
+    except WorkflowAlreadyStartedError:
+        message = f"{name} has a run again, and nothing was started: look at it."
+        return Answer(kind=AnswerKind.NOTHING_TO_DO, message=message, life=life)
+    return Answer(
+        kind=AnswerKind.ACCEPTED,
+        message=f"What is left of {name} is being torn down, by its names and the marks of life {life}.",
+        life=life,
+    )

@@ -1,0 +1,84 @@
+"""What has happened to an environment, life by life: from its record, and from the accounts of others."""
+
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from clients.jsonl_file import LinesFile
+from contracts.environment import Outcome, Phase, TrailEntry
+from contracts.models import Frozen
+from contracts.notifications import Account
+from starter.environments.reader import Standing
+from starter.environments.schemas import CertificateView, certificate_view
+
+
+class LifeView(Frozen):
+    """One life of a name. `ends_at` is its end as it is now, while it lives."""
+
+    life: str
+    owner: str
+    team: str
+    template: str
+    phase: Phase
+    outcome: Outcome | None = None
+    requested_at: datetime
+    ends_at: datetime | None = None
+    ended_at: datetime | None = None
+    trail: tuple[TrailEntry, ...] = ()
+    certificate: CertificateView | None = None
+    remark: str = ""
+
+
+class HistoryView(Frozen):
+    """The lives of a name, the latest first."""
+
+    name: str
+    lives: tuple[LifeView, ...]
+
+
+async def accounts_of(file: LinesFile | None, name: str) -> list[Account]:
+    """The accounts of the name, the oldest first, one a life. Lines that cannot be read are left out."""
+    found: dict[str, Account] = {}
+    for line in await file.find(f'"name":"{name}"') if file else ():
+        try:
+            account = Account.model_validate_json(line)
+        except ValidationError:
+            continue
+        if account.name == name:
+            found[account.life] = account
+    return list(found.values())
+
+
+def life_of_standing(standing: Standing) -> LifeView:
+    """The life that Temporal still knows."""
+    view = standing.view
+    return LifeView(
+        life=view.life,
+        owner=view.owner,
+        team=view.team,
+        template=view.template,
+        phase=view.phase,
+        outcome=view.outcome,
+        requested_at=view.requested_at,
+        ends_at=None if view.ended else view.expires_at,
+        ended_at=view.ended_at,
+        trail=view.trail,
+        certificate=view.certificate,
+        remark=view.remark,
+    )
+
+
+def life_of_account(account: Account) -> LifeView:
+    """A life that only its account still knows."""
+    return LifeView(
+        life=account.life,
+        owner=account.owner,
+        team=account.team,
+        template=account.template,
+        phase=Phase.GONE,
+        outcome=account.outcome,
+        requested_at=account.requested_at,
+        ended_at=account.ended_at,
+        trail=account.trail,
+        certificate=certificate_view(account.certificate) if account.certificate else None,
+    )

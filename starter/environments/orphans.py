@@ -1,0 +1,96 @@
+"""Environments whose workflow was closed from outside: how that happened, and how they stood when it did."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowHistoryEventFilterType,
+)
+from temporalio.service import RPCError
+
+from contracts.environment import EnvironmentStatus, Phase, StepState, StepStatus, TrailEntry
+from starter.temporal.errors import CALL_PATIENCE, told
+
+#: An environment's own workflow completes, or fails with its status; it never ends otherwise.
+FROM_OUTSIDE = frozenset(
+    {
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.TIMED_OUT,
+        WorkflowExecutionStatus.CANCELED,
+    }
+)
+#: Longest piece of a reason that people wrote in Temporal.
+REASON_LENGTH = 200
+_CUT_OFF = {StepState.RUNNING: StepState.FAILED, StepState.UNDOING: StepState.UNDO_FAILED}
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How a run was closed from outside: "terminated", by whom, and why, as far as Temporal tells."""
+
+    how: str
+    at: datetime | None
+    by: str = ""
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        by = f" by {self.by}" if self.by else ""
+        return f"{self.how}{by}" + (f": {self.why}" if self.why else "")
+
+
+async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
+    """How the run was closed, from the last event of its history."""
+    how = (run.status.name if run.status else "unknown").lower().replace("_", " ")
+    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+    try:
+        with told():
+            events = handle.fetch_history_events(
+                event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT, rpc_timeout=CALL_PATIENCE
+            )
+            last = [event async for event in events][-1:]
+    except RPCError:
+        last = []  # its retention has just ended
+    if not last or last[0].event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
+        return Closing(how, run.close_time)
+    about = last[0].workflow_execution_terminated_event_attributes
+    return Closing(how, run.close_time, about.identity, about.reason[:REASON_LENGTH])
+
+
+def orphaned(status: EnvironmentStatus, closing: Closing) -> EnvironmentStatus:
+    """How the environment stands whose workflow was closed so: nothing of it is under way any more."""
+    is_gone = status.certificate is not None and status.certificate.nothing_left
+    at = closing.at or status.requested_at
+    entry = TrailEntry(at=at, who="Temporal", what="closed its workflow from outside", result=closing.text)
+    return status.model_copy(
+        update={
+            "phase": Phase.GONE if is_gone else Phase.ORPHANED,
+            "ended_at": closing.at,
+            "next_pass_at": None,
+            "steps": tuple(_cut_off(step, at) for step in status.steps),
+            "trail": (*status.trail, entry),
+        }
+    )
+
+
+def orphan_remark(name: str, closing: Closing, status: EnvironmentStatus | None) -> str:
+    """What has happened, and what is to be done, in sentences."""
+    what = f"Its workflow was closed from outside ({closing.text})"
+    if status and status.phase is Phase.GONE:
+        return f"{what} after everything had been taken down."
+    return (
+        f"{what}, so nothing was taken down, and what it made may still be there: "
+        f"the platform team removes it with: moorage teardown {name} --force"
+    )
+
+
+def _cut_off(step: StepStatus, at: datetime) -> StepStatus:
+    if step.state not in _CUT_OFF:
+        return step
+    note = "cut off when its workflow was closed"
+    return step.model_copy(update={"state": _CUT_OFF[step.state], "ended_at": at, "note": note})

@@ -1,0 +1,212 @@
+"""What somebody asks for, checked against the catalogue and the rules, and what follows from it. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from contracts import search_attributes
+from contracts.capacity.models import Limits
+from contracts.durations import format_duration, parse_duration
+from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
+from contracts.environment_workflow import EnvironmentStart, Pace
+from contracts.models import Frozen
+from contracts.naming import OwnerMark, is_name
+from contracts.size_limits import ensure_fits
+from contracts.template import Template
+from starter.auth.policy import Principal, Role
+from starter.auth.tokens import read_email
+from starter.catalogue.loader import Catalogue, unknown_template
+from starter.config_files.validation_messages import did_you_mean
+from workflows.steps import steps_of
+
+#: Members of one environment beside its owner. Whole teams have it through their team.
+MAX_COLLABORATORS = 20
+#: An environment that ends before it can be ready helps nobody.
+SHORTEST_TTL = timedelta(minutes=5)
+
+NAME_FORM = (
+    "at most 30 lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen"
+)
+
+
+class FieldProblem(Frozen):
+    """One field of a request, and what is wrong with it, as a sentence."""
+
+    field: str
+    message: str
+
+
+class NotValid(Exception):
+    """The request cannot be granted as it is; every field that is wrong is named."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{one.field}: {one.message}" for one in self.problems))
+
+
+@dataclass(frozen=True)
+class House:
+    """What the settings decide for all environments of the installation. `hosts`: each with its labels."""
+
+    installation: str
+    prefix: str
+    hosts: Mapping[str, Mapping[str, str]]
+    default_host: str | None
+    has_identity_provider: bool
+    pace: Pace
+    team_quotas: Mapping[str, Limits] = field(default_factory=dict)
+    person_quota: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody asks for, as it was written."""
+
+    name: str
+    template: str
+    team: str | None = None
+    ttl: str | None = None
+    collaborators: tuple[str, ...] = ()
+    host: str | None = None
+
+
+def plan(
+    wish: Wish, principal: Principal, request_id: str, catalogue: Catalogue, house: House
+) -> EnvironmentStart:
+    """What is to be started for the wish, its people not checked yet; `NotValid` if it cannot be granted."""
+    problems: list[FieldProblem] = []
+
+    def check(field: str, read: Callable[[], object]) -> None:
+        try:
+            read()
+        except ValueError as error:
+            problems.append(FieldProblem(field=field, message=str(error)))
+
+    team = wish.team or principal.teams[0]
+    offered = catalogue.offered_to(principal.teams, everything=principal.role is Role.PLATFORM)
+    template = next((one for one in offered if one.name == wish.template), None)
+    check("name", lambda: _check_name(wish.name))
+    check("team", lambda: _check_team(team, principal))
+    check("template", lambda: _check_template(wish.template, template, team, offered))
+    check("ttl", lambda: _read_ttl(wish.ttl, template))
+    for index, address in enumerate(wish.collaborators):
+        check(f"collaborators.{index}", lambda address=address: read_email(address))  # type: ignore[misc]
+    if len(wish.collaborators) > MAX_COLLABORATORS:
+        check("collaborators", _too_many)
+    else:
+        check("collaborators", lambda: _check_size(wish.collaborators, principal.email))
+    check("host" if wish.host else "template", lambda: _check_host(wish.host, template, house))
+    if problems or template is None:
+        raise NotValid(problems)
+
+    ttl = _read_ttl(wish.ttl, template)
+    # Sorted, so that the same people in another order are the same request.
+    collaborators = sorted({read_email(address) for address in wish.collaborators} - {principal.email})
+    environment = Environment(
+        mark=OwnerMark.of_request(house.installation, wish.name, request_id),
+        prefix=house.prefix,
+        owner=principal.email,
+        spec=Spec(
+            template=template.name, team=team, collaborators=tuple(collaborators), ttl=ttl, host=wish.host
+        ),
+        template=template,
+        ttl=ttl or template.ttl.default,
+        # The first that comes into question, until it is given its place on one of them.
+        host=candidates(template, wish.host, house)[0],
+        has_identity_provider=house.has_identity_provider,
+    )
+    return EnvironmentStart(
+        environment=environment, request_id=request_id, people_are_checked=False, pace=house.pace
+    )
+
+
+def people_problems(start: EnvironmentStart, wish: Wish, unknown: Mapping[str, str]) -> list[FieldProblem]:
+    """The problems of unknown people, at the fields in which the wish names them."""
+    problems = []
+    if message := unknown.get(start.environment.owner):
+        problems.append(FieldProblem(field="owner", message=message))
+    for index, address in enumerate(wish.collaborators):
+        if message := unknown.get(address.lower()):
+            problems.append(FieldProblem(field=f"collaborators.{index}", message=message))
+    return problems
+
+
+def status_at_start(start: EnvironmentStart) -> EnvironmentStatus:
+    """How the environment stands, or would, in its first moment: every step waits."""
+    now = datetime.now(UTC)
+    return EnvironmentStatus(
+        environment=start.environment,
+        phase=Phase.PROVISIONING,
+        requested_at=now,
+        expires_at=now + start.environment.ttl,
+        steps=tuple(StepStatus(step=step.name, system=step.system) for step in steps_of(start.environment)),
+    )
+
+
+def _check_name(name: str) -> None:
+    if not is_name(name):
+        raise ValueError(f'"{name[:80]}" cannot be a name: {NAME_FORM}')
+
+
+def _check_team(team: str, principal: Principal) -> None:
+    if team not in principal.teams:
+        raise ValueError(f'you are not in a team "{team[:80]}"{did_you_mean(team, principal.teams)}')
+
+
+def _check_template(name: str, template: Template | None, team: str, offered: Sequence[Template]) -> None:
+    if template is None:
+        raise ValueError(unknown_template(name[:80], offered))
+    ensure_fits(template)
+    if template.teams and team not in template.teams:
+        raise ValueError(f'"{name}" is for {", ".join(template.teams)}: ask for it with that team')
+
+
+def _read_ttl(text: str | None, template: Template | None) -> timedelta | None:
+    if text is None:
+        return None
+    ttl = parse_duration(text[:80])
+    if ttl < SHORTEST_TTL:
+        raise ValueError(f'"{text}" is too short: at least {format_duration(SHORTEST_TTL)}')
+    if template and ttl > template.ttl.maximum:
+        longest = format_duration(template.ttl.maximum)
+        raise ValueError(f'"{text}" is longer than "{template.name}" allows: at most {longest}')
+    return ttl
+
+
+def _too_many() -> None:
+    raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
+
+
+def _check_size(collaborators: Sequence[str], owner: str) -> None:
+    size = search_attributes.size_of(sorted({address.lower() for address in collaborators} - {owner}))
+    if size > search_attributes.LARGEST_VALUE:
+        raise ValueError(
+            f"their addresses are too long together: {size} bytes, at most "
+            f"{search_attributes.LARGEST_VALUE}; name fewer people, or such with shorter addresses"
+        )
+
+
+def candidates(template: Template, host: str | None, house: House) -> tuple[str, ...]:
+    """The hosts on which an environment of the template may be made; `host` if that was asked for.
+
+    All that bear the template's labels, unless the default host does: then that one alone.
+    """
+    bearing = tuple(name for name, labels in house.hosts.items() if template.hosts.items() <= labels.items())
+    wanted = host or house.default_host
+    if host or wanted in bearing:
+        return (wanted,) if wanted in bearing else ()
+    return bearing
+
+
+def _check_host(host: str | None, template: Template | None, house: House) -> None:
+    if host is not None and host not in house.hosts:
+        raise ValueError(f'there is no host "{host[:80]}"{did_you_mean(host, house.hosts)}')
+    if template is None or candidates(template, host, house):
+        return
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(template.hosts.items()))
+    fitting = candidates(template, None, replace(house, default_host=None))
+    if host and fitting:
+        raise ValueError(f'"{template.name}" wants a host with {labels}: {", ".join(fitting)}, not {host}')
+    raise ValueError(
+        f'"{template.name}" wants a host with {labels}, and there is none: tell the platform team'
+    )

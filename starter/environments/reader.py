@@ -1,0 +1,381 @@
+"""How one environment stands: what Temporal knows of its latest run, and what its workflow says itself."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import SearchAttributeKey
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import search_attributes, workflow_memo
+from contracts.activities import Waiting
+from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
+from contracts.errors import ErrorType, StepErrorDetails
+from contracts.naming import life_of, name_of_workflow, workflow_id
+from starter.environments.orphans import FROM_OUTSIDE, closing_of, orphan_remark, orphaned
+from starter.environments.schemas import EnvironmentView, Progress, view_of_status
+from starter.environments.shared_reads import SharedLooks
+from starter.temporal.errors import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
+from worker.codec import CannotDecode, NotOurs
+from workflows.environment import EnvironmentWorkflow
+
+#: Results of closed runs that are remembered: they never change, and lists of the past ask for pages of them.
+REMEMBERED_ENDS = 1000
+#: How long a status is trusted while its run's history has not grown. It would be good for longer; but a
+#: worker that has gone is to be noticed.
+TRUSTED_SECONDS = 5.0
+#: Statuses that are remembered so: some kilobytes each, of those that are looked at now.
+REMEMBERED_STATUSES = 500
+#: The same for runs that were closed from outside, of which there are few.
+REMEMBERED_ORPHANS = 100
+#: Longest piece of a failed attempt's message that is shown beside a step.
+FAILURE_LENGTH = 300
+
+_log = structlog.get_logger(__name__)
+
+_Value = TypeVar("_Value", str, list[str])
+_TYPES: Mapping[type, Any] = {str: str, list: list[str]}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The latest run of a name. `status` is None when only Temporal could tell; `view.remark` says why.
+
+    `history_length` is how long the run's history was when the status was read from it.
+    """
+
+    name: str
+    run_id: str
+    first_run_id: str
+    history_length: int
+    ended: bool
+    request_id: str
+    owner: str
+    team: str
+    collaborators: tuple[str, ...]
+    status: EnvironmentStatus | None
+    view: EnvironmentView
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing in it changes by itself: no step is under way, and it says nothing unusual."""
+        return not self.view.remark and all(step.progress is None for step in self.view.steps)
+
+    @property
+    def life(self) -> str:
+        """The life that this run is, or is a part of."""
+        return self.view.life
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Which request the latest run of a name is the life of, its first run, and whether that is over.
+
+    `closed_from_outside`: it is over and nothing was taken down.
+    """
+
+    request_id: str
+    first_run_id: str
+    ended: bool
+    closed_from_outside: bool = False
+
+
+class Reader:
+    """Reads environments. Cheap to ask again: a closed run is read once, an unchanged one not queried."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
+        #: By name: when a worker last said how it stands, and that.
+        self._told: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+        self._looks = SharedLooks(self._look)
+        self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
+
+    async def latest(self, name: str) -> Latest | None:
+        """The latest run of the name, without a word from it; None if there is and was none."""
+        run = await self._describe(name)
+        if run is None:
+            return None
+        request_id = await remembered(run, workflow_memo.REQUEST_ID, "")
+        first_run_id = run.raw_description.workflow_execution_info.first_run_id
+        ended = run.status is not WorkflowExecutionStatus.RUNNING
+        return Latest(request_id, first_run_id, ended, run.status in FROM_OUTSIDE)
+
+    async def read(self, name: str, last: Standing | None = None) -> Standing | None:
+        """How the environment stands, or None if there is and was none of this name.
+
+        `last` is an earlier answer: its status is good as long as the run's history has not grown. Without
+        it, those who ask at the same time share a look, and a status that a worker has told within
+        `TRUSTED_SECONDS` is good in the same way.
+        """
+        return await (self._looks.at(name) if last is None else self._read(name, last))
+
+    async def _look(self, name: str) -> Standing | None:
+        told_at, told = self._told.get(name, (0.0, None))
+        known = told if told and time.monotonic() - told_at < TRUSTED_SECONDS else None
+        standing = await self._read(name, None, known)
+        if standing is None or standing.status is None or standing.ended:
+            self._told.pop(name, None)
+        elif known is None or standing.history_length != known.history_length:
+            self._told[name] = time.monotonic(), standing
+            self._told.move_to_end(name)
+            if len(self._told) > REMEMBERED_STATUSES:
+                self._told.popitem(last=False)
+        return standing
+
+    async def _read(self, name: str, last: Standing | None, known: Standing | None = None) -> Standing | None:
+        known = last or known
+        run = await self._describe(name)
+        if run is None:
+            return None
+        if run.status is not WorkflowExecutionStatus.RUNNING:
+            if status := await self.end_of(run):
+                return await self._standing(run, status, {}, "")
+            return await self._orphan(run)
+        status, remark, known_at = None, "", run.history_length
+        now = run.run_id, run.history_length
+        if known and known.status and (known.run_id, known.history_length) == now:
+            if known.is_at_rest and not run.raw_description.pending_activities:
+                return known
+            status = known.status
+        else:
+            status, remark = await self._ask(run)
+        if status is None and last and last.run_id == run.run_id:
+            status, known_at = last.status, last.history_length
+        progress = await self._progress(run)
+        if status is None and (unnamed := progress.get(None)):
+            remark = f"{remark} It waits for: {unnamed.waiting_for or unnamed.last_failure}."
+        return await self._standing(run, status, progress, remark, known_at)
+
+    async def end_after(self, before: Standing) -> Standing | None:
+        """How the life ended that stood so before, its name being another's by now; None if nothing tells."""
+        handle = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, workflow_id(before.name), run_id=before.run_id
+        )
+        try:
+            with told():
+                status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_PATIENCE)
+        except WorkflowFailureError as error:
+            status = _status_in(error.cause)
+        except RPCError:
+            status = None
+        if status is None:
+            return None
+        return replace(before, ended=True, status=status, view=view_of_status(status, ended=True))
+
+    async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
+        """The status with which a closed run ended; None if it did not end by itself."""
+        if run.run_id in self._ends:
+            self._ends.move_to_end(run.run_id)
+            return self._ends[run.run_id]
+        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+        status = None
+        try:
+            with told():
+                status = await handle.result(follow_runs=False, rpc_timeout=CALL_PATIENCE)
+        except WorkflowFailureError as error:
+            status = _status_in(error.cause)
+        except RPCError:
+            return None  # its retention has just ended
+        self._ends[run.run_id] = status
+        if len(self._ends) > REMEMBERED_ENDS:
+            self._ends.popitem(last=False)
+        return status
+
+    async def _orphan(self, run: WorkflowExecutionDescription) -> Standing:
+        """How it stood when it was closed from outside. Its workflow can still be asked, by a worker."""
+        found = self._orphans.get(run.run_id)
+        if found is None:
+            closing = await closing_of(self._client, run)
+            status, _ = await self._ask(run)
+            if status:
+                status = orphaned(status, closing)
+            found = status, orphan_remark(name_of_workflow(run.id), closing, status)
+            if status:
+                self._orphans[run.run_id] = found
+                if len(self._orphans) > REMEMBERED_ORPHANS:
+                    self._orphans.popitem(last=False)
+        status, remark = found
+        return await self._standing(run, status, {}, remark)
+
+    async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
+        try:
+            with told():
+                handle = self._client.get_workflow_handle(workflow_id(name))
+                return await handle.describe(rpc_timeout=CALL_PATIENCE)
+        except RPCError:
+            return None
+
+    async def _ask(self, run: WorkflowExecution) -> tuple[EnvironmentStatus | None, str]:
+        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+        try:
+            return await handle.query(EnvironmentWorkflow.status, rpc_timeout=QUERY_PATIENCE), ""
+        except WorkflowQueryFailedError:
+            return None, "Its workflow cannot say how it stands: tell the platform team."
+        except RPCError as error:
+            if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.NOT_FOUND):
+                return None, "Temporal has just stopped answering."
+            # Deadline, cancelled, or Temporal's own word that nobody polls: all mean the same to who asks.
+            return (
+                None,
+                f"{NO_WORKER}, so this is only what Temporal knows; the work goes on when one is back.",
+            )
+
+    async def _progress(self, run: WorkflowExecutionDescription) -> dict[StepName | None, Progress]:
+        """What is known of each running activity, by step; that of an activity of no step is under None."""
+        found: dict[StepName | None, Progress] = {}
+        for pending in run.raw_description.pending_activities:
+            name = pending.activity_type.name.partition(".")[0]
+            step = StepName(name) if name in set(StepName) else None
+            found[step] = await progress_of(run.data_converter, pending)
+        return found
+
+    async def _standing(
+        self,
+        run: WorkflowExecutionDescription,
+        status: EnvironmentStatus | None,
+        progress: Mapping[StepName | None, Progress],
+        remark: str,
+        known_at: int = 0,
+    ) -> Standing:
+        ended = run.status is not WorkflowExecutionStatus.RUNNING
+        request_id = await remembered(run, workflow_memo.REQUEST_ID, "")
+        if status:
+            collaborators = status.environment.spec.collaborators
+            steps = {step: how for step, how in progress.items() if step}
+            view = view_of_status(status, progress=steps, ended=ended, remark=remark)
+        else:
+            collaborators = tuple(await remembered(run, workflow_memo.COLLABORATORS, list[str]()))
+            view = view_of_run(run, request_id, collaborators, remark)
+        return Standing(
+            name=name_of_workflow(run.id),
+            run_id=run.run_id,
+            first_run_id=run.raw_description.workflow_execution_info.first_run_id,
+            history_length=known_at,
+            ended=ended,
+            request_id=request_id,
+            owner=view.owner,
+            team=view.team,
+            collaborators=collaborators,
+            status=status,
+            view=view,
+        )
+
+
+async def remembered(run: WorkflowExecution, key: str, default: _Value) -> _Value:
+    """A value of a run's memo, or the default: also where Moorage did not write it. Raises LacksKey."""
+    try:
+        value: _Value = await run.memo_value(key, default, type_hint=_TYPES[type(default)])
+    except NotOurs as error:
+        _log.warning("a memo in Temporal was refused", workflow_id=run.id, key=key, cause=str(error))
+        return default
+    return value
+
+
+def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str = "") -> str:
+    """The value of a search attribute of a run, or the default where it has none."""
+    return run.typed_search_attributes.get(key) or default
+
+
+def phase_of(run: WorkflowExecution) -> Phase:
+    """The phase that a run has made known; one that ended by itself is gone."""
+    if run.status in FROM_OUTSIDE:
+        return Phase.ORPHANED
+    if run.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
+        return Phase.GONE
+    known = attribute(run, search_attributes.PHASE, Phase.PROVISIONING.value)
+    return Phase(known) if known in set(Phase) else Phase.PROVISIONING
+
+
+def view_of_run(
+    run: WorkflowExecution, request_id: str, collaborators: tuple[str, ...], remark: str
+) -> EnvironmentView:
+    """What Temporal alone knows of an environment."""
+    return EnvironmentView(
+        name=name_of_workflow(run.id),
+        life=life_of(request_id) if request_id else "",
+        owner=attribute(run, search_attributes.OWNER),
+        team=attribute(run, search_attributes.TEAM),
+        template=attribute(run, search_attributes.TEMPLATE),
+        host=attribute(run, search_attributes.HOST),
+        collaborators=collaborators,
+        phase=phase_of(run),
+        outcome=Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None,
+        ended=run.status is not WorkflowExecutionStatus.RUNNING,
+        requested_at=run.start_time,
+        ended_at=run.close_time,
+        expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
+        remark=remark,
+    )
+
+
+async def progress_of(converter: DataConverter, pending: PendingActivityInfo) -> Progress:
+    """What a pending activity waits for, in its own words, and how its attempts went."""
+    waiting_for, failure, throttled_by = "", "", ""
+    if pending.heartbeat_details.payloads:
+        try:
+            [details] = await converter.decode(pending.heartbeat_details.payloads, [Waiting])
+            waiting_for = details.waiting_for
+        except (ValueError, RuntimeError, TypeError, AttributeError):
+            waiting_for = ""  # of another version of the worker: the step itself goes on
+    if pending.HasField("last_failure"):
+        error = await _failure(converter, pending.last_failure)
+        message = error.message if isinstance(error, FailureError) else str(error)
+        failure = message[:FAILURE_LENGTH]
+        throttled_by = _throttled_by(error)
+    next_attempt = None
+    if pending.HasField("next_attempt_schedule_time"):
+        next_attempt = pending.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
+        if next_attempt <= datetime.now(UTC):
+            next_attempt = None
+    return Progress(
+        waiting_for=waiting_for,
+        attempt=max(1, pending.attempt),
+        next_attempt_at=next_attempt,
+        last_failure=failure,
+        throttled_by=throttled_by,
+    )
+
+
+async def _failure(converter: DataConverter, failure: Failure) -> BaseException:
+    try:
+        return await converter.decode_failure(failure)
+    except CannotDecode as error:
+        return error
+
+
+def _throttled_by(error: BaseException) -> str:
+    if not isinstance(error, ApplicationError) or error.type != ErrorType.THROTTLED:
+        return ""
+    try:
+        return StepErrorDetails.model_validate(error.details[0]).system if error.details else ""
+    except ValidationError:
+        return ""
+
+
+def _status_in(cause: BaseException) -> EnvironmentStatus | None:
+    """The status that a failure carries, however its details came through the converter."""
+    if not isinstance(cause, ApplicationError) or cause.type != ErrorType.PROVISIONING_FAILED:
+        return None
+    details: Any = cause.details[0] if cause.details else None
+    try:
+        return EnvironmentStatus.model_validate(details)
+    except ValidationError:
+        return None

@@ -1,0 +1,281 @@
+"""What the API says of environments and templates, and the CLI shows: JSON with the words of the contracts.
+
+Nothing here holds a secret. Fields that only a worker can tell are empty while none answers; then
+`remark` says so.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from contracts.durations import Duration
+from contracts.environment import (
+    Certificate,
+    EnvironmentStatus,
+    Outcome,
+    Phase,
+    Problem,
+    StepName,
+    StepState,
+    TrailEntry,
+)
+from contracts.models import Frozen
+from contracts.template import Size, Template, TimeToLive
+
+#: Phases in which an environment can be used.
+USABLE_PHASES = frozenset({Phase.USABLE, Phase.READY})
+
+
+class Progress(Frozen):
+    """What a running step is doing: what it waits for, which attempt it is, and why the last one failed."""
+
+    waiting_for: str = ""
+    attempt: int = 1
+    next_attempt_at: datetime | None = None
+    last_failure: str = ""
+    throttled_by: str = Field(default="", description="the system that has asked for the pause, if one has")
+
+
+class StepView(Frozen):
+    """How one step stands; `progress` while it runs."""
+
+    step: StepName
+    system: str
+    state: StepState
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    note: str = ""
+    progress: Progress | None = None
+
+
+class SystemView(Frozen):
+    """What the last inspection found in one system: nothing, or the list. `kept` is as the template says.
+
+    `forced` is what did not end by itself and was ended, one line a thing.
+    """
+
+    system: str
+    left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+
+
+class CertificateView(Frozen):
+    """The result of the inspection after a teardown, by system."""
+
+    inspected_at: datetime
+    nothing_left: bool
+    systems: tuple[SystemView, ...]
+
+
+class Unwell(Frozen):
+    """What is wrong with an environment that was ready, and since when that is known."""
+
+    what: str
+    since: datetime | None = None
+
+
+class EnvironmentView(Frozen):
+    """How an environment stands."""
+
+    name: str
+    life: str
+    owner: str
+    team: str
+    template: str
+    template_version: int | None = None
+    template_newer: int | None = Field(
+        default=None, description="the version that the catalogue has now, if that is a newer one"
+    )
+    kubernetes: str = ""
+    host: str = ""
+    collaborators: tuple[str, ...] = ()
+    ttl: Duration | None = None
+    phase: Phase
+    outcome: Outcome | None = None
+    ended: bool = False
+    requested_at: datetime
+    usable_at: datetime | None = None
+    ready_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    steps: tuple[StepView, ...] = ()
+    problem: Problem | None = Field(default=None, description="why it could not be made")
+    unfinished: tuple[Problem, ...] = Field(default=(), description="what could not be undone so far")
+    next_pass_at: datetime | None = Field(
+        default=None, description="when the next pass of its teardown starts, while it waits for that"
+    )
+    certificate: CertificateView | None = None
+    trail: tuple[TrailEntry, ...] = ()
+    frozen: "FreezeView | None" = Field(default=None, description="set while no environment ends")
+    remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
+    unwell: Unwell | None = Field(
+        default=None, description="what its host says is wrong with it, though it was ready; null if nothing"
+    )
+
+
+class EnvironmentRow(Frozen):
+    """An environment as lists show it."""
+
+    name: str
+    life: str
+    owner: str
+    team: str
+    template: str
+    host: str
+    phase: Phase
+    outcome: Outcome | None = None
+    ended: bool = False
+    requested_at: datetime
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+    problem: str = Field(default="", description="what holds it up, if that was asked for")
+    next_try_at: datetime | None = Field(default=None, description="when it tries again by itself")
+
+
+class FreezeView(Frozen):
+    """Since when all ends are frozen, by whom, and why. One that was paused in Temporal knows only a note."""
+
+    by: str = ""
+    since: datetime | None = None
+    reason: str
+
+
+class FreezeAnswer(Frozen):
+    """How ends are frozen, if they are, and that as a sentence."""
+
+    frozen: FreezeView | None
+    message: str
+
+
+EnvironmentView.model_rebuild()
+
+
+class EnvironmentPage(Frozen):
+    """One page of a list. `next` is the cursor of the following page, or None on the last one."""
+
+    environments: tuple[EnvironmentRow, ...]
+    next: str | None = None
+    frozen: FreezeView | None = Field(default=None, description="set while no environment ends")
+
+
+class TemplateView(Frozen):
+    """What can be asked for by name."""
+
+    name: str
+    version: int
+    description: str
+    kubernetes: str
+    size: Size
+    ttl: TimeToLive
+    teams: tuple[str, ...] = ()
+
+
+class TemplateList(Frozen):
+    """The templates that the person who asks may use."""
+
+    templates: tuple[TemplateView, ...]
+    remark: str = Field(default="", description="what is wrong with the files that they are read from")
+
+
+class DoneKind(StrEnum):
+    """What became of a request to the API."""
+
+    CREATED = "created"  #: it is being made
+    JOINED = "joined"  #: the same was asked for before; this is it
+    FINISHED = "finished"  #: this very request was carried out before, and its life is over
+    ACCEPTED = "accepted"  #: it is under way; follow the environment
+    NOTHING_TO_DO = "nothing_to_do"  #: it is so already, or will be
+    DRY_RUN = "dry_run"  #: all is well, and nothing was started
+
+
+class Done(Frozen):
+    """The answer to what was asked: a sentence, and the environment as it then stands, if that is known."""
+
+    kind: DoneKind
+    message: str
+    name: str
+    life: str = ""
+    environment: EnvironmentView | None = None
+    values: dict[str, Any] | None = Field(
+        default=None, description="of a dry run: the values that the vCluster's chart would be installed with"
+    )
+
+
+def view_of_template(template: Template) -> TemplateView:
+    """What a developer needs to know of a template."""
+    return TemplateView.model_validate(template.model_dump())
+
+
+def view_of_status(
+    status: EnvironmentStatus,
+    *,
+    progress: Mapping[StepName, Progress] | None = None,
+    ended: bool = False,
+    remark: str = "",
+) -> EnvironmentView:
+    """An environment whose own word is known."""
+    environment = status.environment
+    progress = progress or {}
+    return EnvironmentView(
+        name=environment.name,
+        life=environment.mark.life,
+        owner=environment.owner,
+        team=environment.spec.team,
+        template=environment.template.name,
+        template_version=environment.template.version,
+        kubernetes=environment.template.kubernetes,
+        host=environment.host,
+        collaborators=environment.spec.collaborators,
+        ttl=environment.ttl,
+        phase=status.phase,
+        outcome=status.outcome,
+        ended=ended,
+        requested_at=status.requested_at,
+        usable_at=status.usable_at,
+        ready_at=status.ready_at,
+        ended_at=status.ended_at,
+        expires_at=status.expires_at,
+        steps=tuple(
+            StepView(
+                step=step.step,
+                system=step.system,
+                state=step.state,
+                started_at=step.started_at,
+                ended_at=step.ended_at,
+                note=step.note,
+                progress=progress.get(step.step) if step.state in _UNDER_WAY else None,
+            )
+            for step in status.steps
+        ),
+        problem=status.problem,
+        unfinished=status.unfinished,
+        next_pass_at=status.next_pass_at,
+        certificate=certificate_view(status.certificate) if status.certificate else None,
+        trail=status.trail,
+        remark=remark,
+    )
+
+
+_UNDER_WAY = frozenset({StepState.RUNNING, StepState.UNDOING})
+
+
+def certificate_view(certificate: Certificate) -> CertificateView:
+    """What an inspection found, by system."""
+    systems: dict[str, SystemView] = {}
+    for finding in certificate.findings:
+        seen = systems.get(finding.system, SystemView(system=finding.system))
+        systems[finding.system] = SystemView(
+            system=seen.system,
+            left=seen.left + finding.left,
+            kept=seen.kept + finding.kept,
+            forced=seen.forced + finding.forced,
+        )
+    return CertificateView(
+        inspected_at=certificate.inspected_at,
+        nothing_left=certificate.nothing_left,
+        systems=tuple(systems.values()),
+    )

@@ -1,0 +1,122 @@
+"""Follows environments for all who watch them: one look at Temporal serves every watcher of the same one."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from contracts.environment import Phase
+from starter.environments.reader import Reader, Standing
+from starter.environments.schemas import EnvironmentView
+from starter.temporal.errors import TemporalUnavailable
+
+#: Pause after something has changed: steps follow one another in fractions of a second.
+SHORTEST_PAUSE_SECONDS = 0.25
+#: Pauses grow by this while nothing changes, up to a limit that depends on how much is going on.
+PAUSE_GROWTH = 1.5
+LONGEST_PAUSE_AT_WORK_SECONDS = 1.0
+LONGEST_PAUSE_AT_REST_SECONDS = 5.0
+#: Looks at Temporal at one time, for all watched environments together: watching never crowds out asking.
+LOOKS_AT_ONCE = 16
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Watched:
+    """One life that is watched: how it stood last, and the event of its next change."""
+
+    standing: Standing
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    over: bool = False
+    followers: int = 0
+    task: asyncio.Task[None] | None = None
+
+    def publish(self, standing: Standing, *, over: bool) -> None:
+        self.standing, self.over = standing, over
+        # Whoever waits on the old event is woken; whoever looks from now on waits on the new one.
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Watches:
+    """All lives that are watched at the moment."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._watched: dict[tuple[str, str], _Watched] = {}
+        self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._stopping = False
+
+    async def follow(
+        self, standing: Standing, keep_alive: float
+    ) -> AsyncGenerator[EnvironmentView | None, None]:
+        """How the environment stands, now and after every change, until its life is over.
+
+        None where nothing has changed for `keep_alive` seconds. Ends early, without a last view that has
+        ended, when the API stops.
+        """
+        key = (standing.name, standing.life)
+        watched = self._watched.get(key)
+        if watched is None:
+            watched = self._watched[key] = _Watched(standing, over=standing.ended)
+            watched.task = asyncio.create_task(self._watch(watched), name=f"watch {standing.name}")
+        watched.followers += 1
+        seen: EnvironmentView | None = None
+        try:
+            while not self._stopping:
+                if watched.standing.view != seen:
+                    seen = watched.standing.view
+                    yield seen
+                    continue
+                if watched.over:
+                    return
+                changed = watched.changed
+                try:
+                    async with asyncio.timeout(keep_alive):
+                        await changed.wait()
+                except TimeoutError:
+                    yield None
+        finally:
+            watched.followers -= 1
+            if not watched.followers:
+                self._watched.pop(key, None)
+                if watched.task:
+                    watched.task.cancel()
+
+    def stop(self) -> None:
+        """Let every follower go, so that the API can stop."""
+        self._stopping = True
+        for watched in self._watched.values():
+            watched.publish(watched.standing, over=watched.over)
+
+    async def _watch(self, watched: _Watched) -> None:
+        pause = SHORTEST_PAUSE_SECONDS
+        while not watched.over:
+            await asyncio.sleep(pause)
+            before = watched.standing
+            try:
+                async with self._gate:
+                    now = await self._reader.read(before.name, before)
+                    if now and now.life != before.life:
+                        # The name has begun its next life: what is followed is how this one ended.
+                        now = await self._reader.end_after(before)
+            except TemporalUnavailable as error:
+                view = before.view.model_copy(update={"remark": str(error)})
+                now = replace(before, view=view)
+            except Exception:
+                # A watcher that dies would leave its followers waiting for ever.
+                _log.exception("watching failed", environment=before.name)
+                now = before
+            if now is None:
+                # The run and its retention are over.
+                watched.publish(before, over=True)
+            elif now.view != before.view or now.ended:
+                watched.publish(now, over=now.ended)
+                pause = SHORTEST_PAUSE_SECONDS
+            else:
+                watched.standing = now
+                at_rest = now.view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
+                longest = LONGEST_PAUSE_AT_REST_SECONDS if at_rest else LONGEST_PAUSE_AT_WORK_SECONDS
+                pause = min(pause * PAUSE_GROWTH, longest)

@@ -1,0 +1,1 @@
+"""Expiry: schedules, sweeps on request, and the freeze."""

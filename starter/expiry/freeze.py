@@ -1,0 +1,166 @@
+"""The freeze: no environment ends until the thaw.
+
+Frozen is that the sweep's schedule is paused, with who, when and why in its note. Temporal keeps it, its
+Web UI shows it, it needs no worker, and a schedule that somebody pauses there is a freeze all the same. The
+note is not encrypted.
+"""
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleDescription,
+    WorkflowExecutionStatus,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts.durations import format_duration
+from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_SCHEDULE
+from starter.environments.schemas import FreezeView
+from starter.environments.shared_reads import SharedLooks
+from starter.expiry.schedules import make, schedules
+from starter.temporal.errors import CALL_PATIENCE, told
+from worker.connection import NotConnected
+from worker.settings.expiry import Sweep
+
+#: How long whoever freezes waits for a sweep that is under way to stop: it learns of it with its next
+#: heartbeat, and lets what it has asked be answered.
+STOP_PATIENCE = timedelta(seconds=15)
+_PAUSE_SECONDS = 0.2
+#: To describe a schedule is a query of Temporal's own worker, 18 ms of processor: once in so long for all who
+#: look at environments and lists.
+SHOWN_SECONDS = 2.0
+
+_NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
+
+
+class Freezer:
+    """Freezes and thaws."""
+
+    def __init__(self, client: Client, settings: Sweep) -> None:
+        self._client = client
+        self._settings = settings
+        self._handle = client.get_schedule_handle(SWEEP_SCHEDULE)
+        self._looks = SharedLooks(self._look)
+        self._shown: tuple[float, FreezeView | None] = (-math.inf, None)
+        self._changes = 0
+
+    async def state(self) -> FreezeView | None:
+        """How ends are frozen, if they are."""
+        found = await self._describe()
+        return _read(found) if found else None
+
+    async def shown(self) -> FreezeView | None:
+        """The same for who looks at environments: what this API has not changed may be seconds old."""
+        looked_at, view = self._shown
+        return view if time.monotonic() - looked_at < SHOWN_SECONDS else await self._looks.at(SWEEP_SCHEDULE)
+
+    async def _look(self, _: str) -> FreezeView | None:
+        changes, begun = self._changes, time.monotonic()
+        view = await self.state()
+        if changes == self._changes:
+            self._shown = begun, view
+        return view
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self._shown = (-math.inf, None)
+
+    async def freeze(self, who: str, reason: str) -> tuple[FreezeView, bool]:
+        """Freeze, and stop the sweeps that are under way; False if one could not be seen to stop in time.
+
+        Frozen already is left as it is: who was first is who is asked.
+        """
+        found = await self._describe()
+        if found is None:
+            # No worker has ever been here; the first one leaves the schedule as paused as it finds it.
+            with told():
+                await make(self._client, SWEEP_SCHEDULE, schedules(self._settings)[SWEEP_SCHEDULE])
+        elif state := _read(found):
+            return state, True
+        view = FreezeView(by=who, since=datetime.now(UTC), reason=" ".join(reason.split()))
+        with told():
+            note = f"Frozen by {who} at {view.since:%Y-%m-%dT%H:%M:%SZ}: {view.reason}"
+            await self._handle.pause(note=note, rpc_timeout=CALL_PATIENCE)
+        self._changed()
+        return view, await self._stop_sweeps()
+
+    async def thaw(self, who: str) -> FreezeView | None:
+        """Thaw; what was frozen, or None if nothing was."""
+        state = await self.state()
+        if state:
+            with told():
+                note = f"Thawed by {who} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                await self._handle.unpause(note=note, rpc_timeout=CALL_PATIENCE)
+        self._changed()
+        return state
+
+    async def _describe(self) -> ScheduleDescription | None:
+        try:
+            with told():
+                return await self._handle.describe(rpc_timeout=CALL_PATIENCE)
+        except RPCError:
+            return None  # there is no such schedule
+
+    async def _stop_sweeps(self) -> bool:
+        try:
+            async with asyncio.timeout(STOP_PATIENCE.total_seconds()):
+                with told():
+                    async for id in self._running():
+                        await self._client.get_workflow_handle(id).cancel(rpc_timeout=CALL_PATIENCE)
+                    while True:
+                        if not [id async for id in self._running()]:
+                            return True
+                        await asyncio.sleep(_PAUSE_SECONDS)
+        except TimeoutError:
+            return False
+
+    async def _running(self) -> AsyncIterator[str]:
+        found = await self._describe()
+        actions = found.info.running_actions if found else []
+        ids = [one.workflow_id for one in actions if isinstance(one, ScheduleActionExecutionStartWorkflow)]
+        for id in (*ids, SWEEP_BY_HAND):
+            try:
+                run = await self._client.get_workflow_handle(id).describe(rpc_timeout=CALL_PATIENCE)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    continue
+                raise
+            if run.status is WorkflowExecutionStatus.RUNNING:
+                yield id
+
+
+def _read(found: ScheduleDescription) -> FreezeView | None:
+    state = found.schedule.state
+    if not state.paused:
+        return None
+    note = _NOTE.fullmatch(state.note or "")
+    if not note:
+        return FreezeView(reason=state.note or "the schedule of the sweep is paused in Temporal")
+    try:
+        since = datetime.fromisoformat(note["since"])
+    except ValueError:
+        since = None
+    return FreezeView(by=note["by"], since=since, reason=note["reason"])
+
+
+async def state_of_sweep(client: Client, settings: Sweep) -> str:
+    """How the sweep stands, in words, for those who look after it; NotConnected if it is not scheduled."""
+    try:
+        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise NotConnected("it is not scheduled, so no environment ends: start a worker") from None
+        raise NotConnected(f"Temporal does not tell: {error.message}") from error
+    if state := _read(found):
+        by = f" by {state.by}" if state.by else ""
+        return f"ALL ENDS ARE FROZEN{by}: {state.reason}"
+    last = max((one.started_at for one in found.info.recent_actions), default=None)
+    ago = f", the last one {format_duration(datetime.now(UTC) - last)} ago" if last else ", none so far"
+    return f"every {format_duration(settings.interval)}{ago}"

@@ -1,0 +1,76 @@
+"""Sweeps that somebody asks for: begun, and waited for. One of each kind at a time; who comes later joins."""
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError
+
+from contracts.environment_workflow import TASK_QUEUE
+from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_DRY_RUN, SweepResult
+from contracts.models import Frozen
+from starter.expiry.schedules import sweep_input
+from starter.temporal.errors import CALL_PATIENCE, told
+from worker.settings.expiry import Sweep
+from workflows.expiry_sweep import ExpirySweepWorkflow
+
+#: How long one call waits for the result: shorter than the patience of a client and of proxies.
+RESULT_PATIENCE = timedelta(seconds=10)
+
+
+class SweepView(Frozen):
+    """A sweep that was asked for. `result` is None while it is under way, or when it was stopped."""
+
+    id: str
+    dry_run: bool
+    over: bool
+    result: SweepResult | None = None
+    message: str
+
+
+async def begin(client: Client, settings: Sweep, *, dry_run: bool, by: str) -> str:
+    """Begin a sweep, or join the one that is under way; its run id."""
+    with told():
+        handle = await client.start_workflow(
+            ExpirySweepWorkflow.run,
+            sweep_input(settings, dry_run=dry_run, by=by),
+            id=_workflow_id(dry_run),
+            task_queue=TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"{'dry run, ' if dry_run else ''}asked for by {by}"[:200],
+            rpc_timeout=CALL_PATIENCE,
+        )
+    return handle.result_run_id or ""
+
+
+async def wait(client: Client, run_id: str, *, dry_run: bool) -> SweepView | None:
+    """How it went, if it is over soon; None if there is no such sweep."""
+    try:
+        # Checked here: Temporal answers an id of another form as if it had failed itself.
+        uuid.UUID(run_id)
+    except ValueError:
+        return None
+    handle = client.get_workflow_handle_for(ExpirySweepWorkflow.run, _workflow_id(dry_run), run_id=run_id)
+
+    def view(message: str, *, over: bool = True, result: SweepResult | None = None) -> SweepView:
+        return SweepView(id=run_id, dry_run=dry_run, over=over, result=result, message=message)
+
+    try:
+        with told():
+            async with asyncio.timeout(RESULT_PATIENCE.total_seconds()):
+                result = await handle.result()
+    except TimeoutError:
+        return view("The sweep is under way.", over=False)
+    except WorkflowFailureError:
+        run = await handle.describe(rpc_timeout=CALL_PATIENCE)
+        how = "was stopped" if run.status is WorkflowExecutionStatus.CANCELED else "has failed"
+        return view(f"The sweep {how} before it was through: Temporal's Web UI tells why.")
+    except RPCError:
+        return None
+    return view(f"{result.sentence[:1].upper()}{result.sentence[1:]}.", result=result)
+
+
+def _workflow_id(dry_run: bool) -> str:
+    return SWEEP_DRY_RUN if dry_run else SWEEP_BY_HAND

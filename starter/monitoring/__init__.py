@@ -1,0 +1,1 @@
+"""What needs attention while Moorage runs."""

@@ -1,0 +1,168 @@
+"""What needs attention while Moorage runs: nobody takes work, no sweep runs, environments are stuck.
+
+Asked of Temporal alone, so that it can be told while no worker answers.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import search_attributes
+from contracts.durations import format_duration
+from contracts.environment import Phase
+from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
+from contracts.expiry_sweep import SWEEP_SCHEDULE
+from contracts.models import Frozen
+from contracts.naming import name_of_workflow
+from starter.temporal.errors import CALL_PATIENCE
+from worker.settings.expiry import Sweep
+
+#: A worker asks for work at least once a minute: the server lets a poll wait for so long. (Seen: at most 55 s
+#: since the last poll of a worker that has nothing to do.)
+LAST_POLL = timedelta(seconds=65)
+#: Sweeps that may fail to run before somebody is told.
+MISSED_SWEEPS = 2
+#: Longer than a whole environment takes to be ready, where nothing is wrong.
+MAKING_LIMIT = timedelta(minutes=20)
+#: Probes ask every few seconds, and anybody may: Temporal is asked at most so often.
+ASKED_EVERY_SECONDS = 10.0
+#: What a server answers that shows such things to administrators only.
+NOT_SHOWN = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+#: What a thaw leaves in the schedule's note: no sweep was due before that.
+_THAWED = re.compile(r"Thawed by \S+ at (?P<at>\S+)")
+#: Longest list of names: the rest is a number.
+MOST_NAMED = 10
+
+_POLLED = (
+    (TASK_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "workflows"),
+    (TASK_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, "steps"),
+    (undo_queue(TASK_QUEUE), TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, "undos and sweeps"),
+)
+
+
+class Worries(Frozen):
+    """What was found, a sentence each. Names of environments are in `named` only."""
+
+    workers: tuple[str, ...] = ()
+    sweep: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of them, without names."""
+        return (*self.workers, *self.sweep, *self.environments)
+
+
+async def unpolled(client: Client) -> tuple[str, ...]:
+    """Each kind of work that no worker has asked for in a minute. Raises RPCError."""
+    found = []
+    for queue, kind, what in _POLLED:
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+        )
+        answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_PATIENCE)
+        last = max((one.last_access_time.ToDatetime(tzinfo=UTC) for one in answer.pollers), default=None)
+        if last is None or datetime.now(UTC) - last > LAST_POLL:
+            ago = f"for {format_duration(datetime.now(UTC) - last)}" if last else "at all"
+            found.append(f"No worker has asked for {what} (task queue {queue}) {ago}: start one.")
+    return tuple(found)
+
+
+async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
+    """That no sweep has run when it should have. One that is frozen is not due. Raises RPCError."""
+    try:
+        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return ("The sweep is not scheduled, so no environment ends: start a worker.",)
+        raise
+    if found.schedule.state.paused:
+        return ()
+    ran = [one.started_at for one in found.info.recent_actions]
+    changed = [found.info.last_updated_at] if found.info.last_updated_at else []
+    since = max([found.info.created_at, *ran, *changed, *_thawed_at(found.schedule.state.note or "")])
+    waited = datetime.now(UTC) - since
+    if waited <= settings.interval * MISSED_SWEEPS + settings.jitter:
+        return ()
+    # Also when one was started and nobody has taken it: the next ones wait for it.
+    return (f"No sweep has run for {format_duration(waited)}, so no environment is warned or ended.",)
+
+
+def _thawed_at(note: str) -> Sequence[datetime]:
+    found = _THAWED.match(note)
+    try:
+        return [datetime.fromisoformat(found["at"])] if found else []
+    except ValueError:
+        return []
+
+
+async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Environments that do not get on, as sentences without names, and the names. Raises RPCError."""
+    open_runs = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+    before = (datetime.now(UTC) - MAKING_LIMIT).strftime("%Y-%m-%dT%H:%M:%SZ")
+    queries = {
+        "whose teardown waits for a person": (
+            f"{open_runs} AND {search_attributes.PHASE.name} = '{Phase.TEARDOWN_INCOMPLETE}'"
+        ),
+        f"not ready after {format_duration(MAKING_LIMIT)}": (
+            f"{open_runs} AND {search_attributes.PHASE.name} IN ('{Phase.PROVISIONING}', '{Phase.USABLE}') "
+            f"AND StartTime < '{before}'"
+        ),
+    }
+    sentences: list[str] = []
+    names: list[str] = []
+    for what, query in queries.items():
+        count = (await client.count_workflows(query, rpc_timeout=CALL_PATIENCE)).count
+        if not count:
+            continue
+        sentences.append(f"{count} environment{'s' if count > 1 else ''} {what}.")
+        found = client.list_workflows(
+            query, limit=MOST_NAMED, page_size=MOST_NAMED, rpc_timeout=CALL_PATIENCE
+        )
+        names += [name_of_workflow(run.id) async for run in found]
+    return tuple(sentences), tuple(names)
+
+
+async def worries(client: Client, settings: Sweep) -> Worries:
+    """All of it. Raises RPCError."""
+    environments, named = await stuck_environments(client)
+    return Worries(
+        workers=await unpolled(client),
+        sweep=await overdue_sweep(client, settings),
+        environments=environments,
+        named=named,
+    )
+
+
+class Attention:
+    """What needs attention, asked of Temporal now and then."""
+
+    def __init__(self, client: Client, settings: Sweep) -> None:
+        self._client = client
+        self._settings = settings
+        self._asking = asyncio.Lock()
+        self._asked_at: float | None = None
+        self._found: tuple[str, ...] = ()
+
+    async def warnings(self) -> tuple[str, ...]:
+        """In sentences without names of environments: anybody may read them. Raises RPCError."""
+        async with self._asking:
+            now = time.monotonic()
+            if self._asked_at is None or now - self._asked_at >= ASKED_EVERY_SECONDS:
+                try:
+                    self._found = (await worries(self._client, self._settings)).sentences
+                except RPCError as error:
+                    if error.status not in NOT_SHOWN:
+                        raise
+                    self._found = ()
+                self._asked_at = time.monotonic()
+            return self._found

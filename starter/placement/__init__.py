@@ -1,0 +1,1 @@
+"""Placement: which hosts take a request, and reservations of their capacity."""

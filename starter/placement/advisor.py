@@ -1,0 +1,111 @@
+"""What a request asks of the hosts: on which it may be made, how much it holds, what would fit instead."""
+
+from collections.abc import Iterable
+
+from contracts.capacity.models import Amount, Ask, Limits, Quotas, size_of
+from contracts.chart_values import compose
+from contracts.environment import Environment
+from contracts.environment_workflow import EnvironmentStart
+from contracts.errors import RefusalReason
+from contracts.expiry import said
+from contracts.template import Template
+from starter.environments.planning import FieldProblem, House, NotValid, candidates, status_at_start
+from starter.placement.chart_check import Fitting
+from starter.placement.reservations import Reservations
+from starter.temporal.updates import NoPlace
+
+#: Templates that are named as what would fit: one is enough to go on with, dozens are not read.
+MOST_NAMED = 3
+
+
+class Placing:
+    """Makes of a request what is asked of the capacity."""
+
+    def __init__(self, house: House, fitting: Fitting, reservations: Reservations) -> None:
+        self._house = house
+        self._fitting = fitting
+        self._reservations = reservations
+
+    async def ask(self, start: EnvironmentStart) -> Ask:
+        """What the request asks for, on those hosts that will have its template; `NotValid` if none will."""
+        environment = start.environment
+        hosts, why = [], None
+        for host in candidates(environment.template, environment.spec.host, self._house):
+            try:
+                await self._fitting.values(environment.model_copy(update={"host": host}))
+            except NotValid as error:
+                why = why or error
+            else:
+                hosts.append(host)
+        if why and not hosts:
+            raise why
+        return _ask(start, environment.template, tuple(hosts), self._house)
+
+    async def would(self, ask: Ask) -> str | None:
+        """The host that it would be given now; None if nobody can tell. `NoPlace` if there is none."""
+        for verdict in await self._reservations.would([ask]):
+            if verdict.refusal:
+                raise NoPlace(verdict.refusal, verdict.next_end)
+            return verdict.host
+        return None
+
+    async def advised(
+        self, refused: NoPlace, start: EnvironmentStart, offered: Iterable[Template]
+    ) -> NoPlace:
+        """The refusal, with what would fit, or when the next environment ends that is in the way."""
+        if refused.refusal.reason is RefusalReason.NOT_KNOWN:
+            return refused
+        environment = start.environment
+        wanted = _size(environment, environment.template)
+        smaller = []
+        for template in offered:
+            hosts = candidates(template, environment.spec.host, self._house)
+            is_for_team = not template.teams or environment.spec.team in template.teams
+            if is_for_team and hosts and _is_smaller(_size(environment, template), wanted):
+                smaller.append(_ask(start, template, hosts, self._house))
+        verdicts = await self._reservations.would(smaller) if smaller else ()
+        found = [ask for ask, verdict in zip(smaller, verdicts, strict=False) if verdict.host]
+        found.sort(key=lambda ask: (ask.size.cpu, ask.size.memory), reverse=True)
+        fits = tuple(ask.template for ask in found[:MOST_NAMED])
+        advice = [f"{' or '.join(fits)} would fit."] if fits else []
+        if refused.next_end:
+            advice.append(f"The next one that is in the way ends {said(refused.next_end)}.")
+        elif not fits:
+            advice.append("Nothing ends that would make room: tell the platform team.")
+        refusal = refused.refusal
+        message = " ".join([refusal.message, *advice])
+        return NoPlace(refusal.model_copy(update={"message": message}), refused.next_end, fits)
+
+
+def _ask(start: EnvironmentStart, template: Template, hosts: tuple[str, ...], house: House) -> Ask:
+    environment = start.environment
+    team = environment.spec.team
+    return Ask(
+        name=environment.name,
+        life=environment.mark.life,
+        owner=environment.owner,
+        team=team,
+        template=template.name,
+        size=_size(environment, template),
+        hosts=hosts,
+        ends_at=status_at_start(start).expires_at,
+        quotas=Quotas(
+            person=house.person_quota,
+            team=house.team_quotas.get(team, Limits()),
+            template_person=Limits(environments=template.quota.per_person),
+            template_team=Limits(environments=template.quota.per_team),
+        ),
+    )
+
+
+def _size(environment: Environment, template: Template) -> Amount:
+    """What an environment of the template holds; `NotValid` if its values are no quantities."""
+    try:
+        return size_of(template.size, compose(environment.model_copy(update={"template": template})))
+    except ValueError as error:
+        message = f'"{template.name}" cannot be made: {error}'
+        raise NotValid([FieldProblem(field="template", message=message)]) from None
+
+
+def _is_smaller(size: Amount, than: Amount) -> bool:
+    return size != than and size.cpu <= than.cpu and size.memory <= than.memory

@@ -1,0 +1,75 @@
+"""Whether an environment's template fits its host, asked before anything is made: chart, values, versions."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from clients.errors import ClientError, Rejected
+from clients.host import Chart, Host
+from contracts.chart_values import compose
+from contracts.environment import Environment
+from contracts.template import Template
+from starter.environments.planning import FieldProblem, NotValid
+
+#: Templates that are known to fit; a catalogue has a handful of versions in use.
+KEPT = 64
+#: How long a developer waits for a chart that has to be fetched first.
+PATIENCE_SECONDS = 5.0
+
+
+#: A host, and a template that may fit it.
+_Known = tuple[str, Template]
+
+
+class Fitting:
+    """Asks the hosts, and remembers what was well: a template that fits goes on fitting."""
+
+    def __init__(self, hosts: Mapping[str, Host]) -> None:
+        self._hosts = hosts
+        self._well: list[_Known] = []
+        self._under_way: list[tuple[_Known, asyncio.Task[None]]] = []
+
+    async def values(self, environment: Environment) -> dict[str, Any]:
+        """The values to be installed with; `NotValid` says why the chart will not have them.
+
+        A repository that cannot be asked now, or takes long, is no reason to refuse: the worker asks again
+        before it makes the namespace.
+        """
+        host, template, name = (
+            self._hosts.get(environment.host),
+            environment.template,
+            environment.derived_name,
+        )
+        if host is None:
+            return compose(environment)
+        values = compose(environment, host.planned_overlay(name, name))
+        known = (environment.host, template)
+        if known in self._well:
+            return values
+        checking = self._checking(known, host, values)
+        await asyncio.wait({checking}, timeout=PATIENCE_SECONDS)
+        error = checking.exception() if checking.done() else None
+        if isinstance(error, Rejected):
+            message = f'"{template.name}" cannot be made on {environment.host}: {error.detail}'
+            raise NotValid([FieldProblem(field="template", message=message)])
+        if error and not isinstance(error, ClientError):
+            raise error
+        return values
+
+    def _checking(self, known: _Known, host: Host, values: dict[str, Any]) -> asyncio.Task[None]:
+        """The check that is under way, or a new one: all who ask meanwhile wait for the same."""
+        for other, task in self._under_way:
+            if other == known:
+                return task
+        chart = known[1].chart
+        check = host.check_release(Chart(chart.repository or None, chart.name, chart.version), values)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._under_way.remove((known, task))
+            if not task.cancelled() and task.exception() is None:
+                self._well = [*self._well[-KEPT:], known]
+
+        task = asyncio.ensure_future(check)
+        self._under_way.append((known, task))
+        task.add_done_callback(over)
+        return task

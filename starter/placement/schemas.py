@@ -1,0 +1,120 @@
+"""What the API says of the capacity, and the CLI shows."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from contracts.capacity.ledger import Holding
+from contracts.capacity.models import Amount, CapacityState, Limits
+from contracts.models import Frozen
+from starter.auth.policy import Principal
+from starter.environments.planning import House
+
+
+class ShareView(Frozen):
+    """All of it, what is held, and what is left. `total` and `left` are None without a limit."""
+
+    total: int | None
+    held: int
+    left: int | None
+
+
+class SharesView(Frozen):
+    """Environments, thousandths of a CPU, and bytes of memory."""
+
+    environments: ShareView
+    cpu: ShareView
+    memory: ShareView
+
+
+class HostView(Frozen):
+    """One host. `known` is False until its cluster has told what it has; then nothing can be placed there."""
+
+    name: str
+    labels: dict[str, str]
+    shares: SharesView
+    known: bool
+    remark: str = Field(default="", description="what is wrong with it; its numbers are then the last known")
+
+
+class QuotaView(Frozen):
+    """How much somebody, or a team, may have open at a time."""
+
+    whose: str
+    shares: SharesView
+
+
+class HoldingView(Frozen):
+    """One place, and who has it."""
+
+    name: str
+    owner: str
+    team: str
+    template: str
+    host: str
+    cpu: int
+    memory: int
+    ends_at: datetime
+
+
+class CapacityView(Frozen):
+    """How the capacity stands. `remark` says so while it is still being found out who holds what."""
+
+    audited_at: datetime | None
+    hosts: tuple[HostView, ...]
+    quotas: tuple[QuotaView, ...]
+    environments: int = Field(description="all that hold a place")
+    holdings: tuple[HoldingView, ...] | None = Field(default=None, description="for the platform team")
+    remark: str = ""
+
+
+def view_of(
+    state: CapacityState, principal: Principal, house: House, held: Iterable[Holding] | None
+) -> CapacityView:
+    """What is known of the capacity, as far as it concerns whoever asks; who holds what if it is given."""
+    quotas = [QuotaView(whose="you", shares=_shares(house.person_quota, state.person))]
+    for team in principal.teams:
+        limits = house.team_quotas.get(team, Limits())
+        quotas.append(
+            QuotaView(whose=f"team {team}", shares=_shares(limits, state.teams.get(team, Amount())))
+        )
+    return CapacityView(
+        audited_at=state.audited_at,
+        hosts=tuple(
+            HostView(
+                name=host.room.name,
+                labels=dict(house.hosts.get(host.room.name, {})),
+                shares=_shares(host.room.total, host.held),
+                known=host.room.known,
+                remark=host.room.remark,
+            )
+            for host in state.hosts
+        ),
+        quotas=tuple(quotas),
+        environments=state.holdings,
+        holdings=None if held is None else tuple(map(_holding, sorted(held, key=lambda one: one.name))),
+        remark="" if state.audited_at else "Who holds what is still being found out: look again soon.",
+    )
+
+
+def _shares(limits: Limits, held: Amount) -> SharesView:
+    left = limits.without(held)
+    shares = {
+        field: ShareView(total=getattr(limits, field), held=getattr(held, field), left=getattr(left, field))
+        for field in SharesView.model_fields
+    }
+    return SharesView(**shares)
+
+
+def _holding(held: Holding) -> HoldingView:
+    return HoldingView(
+        name=held.name,
+        owner=held.owner,
+        team=held.team,
+        template=held.template,
+        host=held.host,
+        cpu=held.size.cpu,
+        memory=held.size.memory,
+        ends_at=datetime.fromtimestamp(held.ends, UTC),
+    )

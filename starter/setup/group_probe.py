@@ -1,0 +1,156 @@
+"""Whether groups of equal name can be kept in control plane and identity provider: shown by a throw-away one.
+
+The group bears a mark of its own and a name that no environment can have. It is removed again whatever
+happens; what an interruption leaves is found by the mark, and removed, by the next run.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from clients.errors import AlreadyExists, ClientError, NotFound, Rejected
+from clients.identity.scim import Scim
+from clients.rafay import Rafay
+from starter.setup.check import Found, Kind, well
+
+#: How long removing may take when the trial is interrupted: a few calls to systems that answer.
+REMOVE_PATIENCE = timedelta(seconds=30)
+#: How long a group that was just made may take to be found: some directories show it seconds later.
+FOUND_PATIENCE = timedelta(seconds=20)
+_FOUND_PAUSE = timedelta(seconds=1)
+#: Nobody has it: taking them out of a group shows the right to change who is in it, and changes nothing.
+_NOBODY = "moorage-setup-nobody"
+
+
+@dataclass(frozen=True)
+class GroupTrial:
+    """The throw-away group of one installation; without a directory, in the control plane alone."""
+
+    rafay: Rafay
+    scim: Scim | None
+    name: str
+    mark: str
+    host_project: str
+    role: Callable[[], str]
+
+    @property
+    def _both(self) -> str:
+        return "both under one name" if self.scim else "the control plane"
+
+    async def check(self) -> Found:
+        """Nothing of an earlier trial is left over."""
+        left = await self._left_over()
+        if left:
+            return Found(Kind.WRONG, f"left over from an interrupted setup: {', '.join(left)}", "remove it")
+        found = await self.rafay.find_group(self.name)
+        if found is not None:
+            detail = f"the control plane has a group {self.name} that setup did not make"
+            return Found(Kind.BY_HAND, detail, "remove it, or rename it")
+        return well("nothing is left over; setup tries it with a throw-away group")
+
+    async def remove(self) -> str:
+        """Nothing that bears our mark is left."""
+        left = await self._left_over()
+        await self._remove()
+        return f"removed {', '.join(left) or 'what was left over'}"
+
+    async def try_it(self) -> str:
+        """Make the group in both systems, give it a role, find it by its name, and remove it again."""
+        try:
+            await self._make()
+        finally:
+            await _to_its_end(self._remove())
+        if left := await self._left_over():
+            raise Rejected("setup", f"remove group {self.name}", f"still there: {', '.join(left)}")
+        return f"a throw-away group was made in {self._both}, got a role, and is gone again"
+
+    async def _make(self) -> None:
+        project = await self.rafay.find_project(self.host_project)
+        if project is None:
+            raise NotFound("control plane", f"find project {self.host_project}", "it has just gone")
+        with contextlib.suppress(
+            AlreadyExists
+        ):  # of another setup that runs now, and then also to be removed
+            await self.rafay.create_group(self.name, self.mark)
+        group = await self.rafay.find_group(self.name)
+        if group is None or group.description != self.mark:
+            detail = f"group {self.name} was made, and is not found under its name as it was made"
+            raise Rejected("control plane", "keep a group", detail)
+        with contextlib.suppress(AlreadyExists):
+            await self.rafay.bind_role(group.id, project.id, self.role())
+        if self.scim:
+            await self._make_in(self.scim)
+
+    async def _make_in(self, scim: Scim) -> None:
+        made = await scim.create_group(self.name, self.mark)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FOUND_PATIENCE.total_seconds()
+        while made.id not in [group.id for group in await scim.groups_by_name(self.name)]:
+            if loop.time() > until:
+                detail = f"group {self.name} was made and is not found under its name: names must be equal"
+                raise Rejected("identity provider", "keep a group", detail)
+            await asyncio.sleep(_FOUND_PAUSE.total_seconds())
+        await scim.remove_member(made.id, _NOBODY)
+
+    async def _left_over(self) -> list[str]:
+        left = []
+        group = await self.rafay.find_group(self.name)
+        if group is not None and group.description == self.mark:
+            left.append(f"group {self.name} in the control plane")
+        if self.scim:
+            doubles = await self.scim.groups_by_external_id(self.mark)
+            left += [f"group {one.display_name} in the identity provider" for one in doubles]
+        return left
+
+    async def _remove(self) -> None:
+        """Remove it wherever it is: each system is seen to, whatever becomes of the other."""
+        problems = []
+        for remove in (self._remove_from_control_plane, self._remove_from_directory):
+            problem = await _tried(remove)
+            if problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
+
+    async def _remove_from_control_plane(self) -> None:
+        group = await self.rafay.find_group(self.name)
+        if group is None or group.description != self.mark:
+            return
+        for binding in await self.rafay.bindings(group.id):
+            project = await self.rafay.find_project(binding.project_name)
+            if project is not None:
+                await self.rafay.unbind(group.id, project.id)
+        await self.rafay.delete_group(group.id)
+
+    async def _remove_from_directory(self) -> None:
+        if self.scim is None:
+            return
+        for group in await self.scim.groups_by_external_id(self.mark):
+            await self.scim.delete_group(group.id)
+
+
+async def _tried(remove: Callable[[], Awaitable[None]]) -> ClientError | None:
+    try:
+        await remove()
+    except NotFound:
+        return None  # gone already
+    except ClientError as error:
+        return error
+    return None
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """See the work to its end, also when whoever waits for it is told to stop meanwhile."""
+
+    async def within() -> None:
+        async with asyncio.timeout(REMOVE_PATIENCE.total_seconds()):
+            await work
+
+    task = asyncio.ensure_future(within())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

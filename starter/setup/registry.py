@@ -1,0 +1,114 @@
+"""The whole list of parts, made from the settings and the clients."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clients.host import Host
+from clients.identity.scim import Scim
+from clients.rafay import Rafay
+from contracts.template import Template
+from starter.auth.tokens import load_tokens
+from starter.catalogue.loader import load_catalogue
+from starter.setup.areas import Area
+from starter.setup.check import Found, Part, well
+from starter.setup.control_plane import ControlPlane
+from starter.setup.environments import Environments
+from starter.setup.group_probe import GroupTrial
+from starter.setup.hosts import HostCluster
+from starter.setup.identity import Identity
+from starter.setup.temporal import Temporal
+from worker.data_converter import data_converter
+from worker.settings.models import Settings
+
+#: In names of what setup makes for a moment. No environment's name begins with a digit, so none has it.
+_TRIAL = "0-setup-check"
+
+
+def all_parts(
+    settings: Settings,
+    rafay: Rafay,
+    scim: Scim | None,
+    hosts: Mapping[str, Host],
+    *,
+    running: bool = False,
+) -> Sequence[Part]:
+    """Every part, each after those that it needs; `running`: also what is so only while Moorage runs."""
+    files = Files(settings.templates, settings.api.tokens_file)
+    templates, *tokens = files.parts()
+    plane = ControlPlane(
+        rafay,
+        settings.control_plane.url,
+        settings.control_plane.host_project,
+        mark=f"{settings.installation}/setup",
+        templates=files.templates,
+    )
+    key, project, repositories, roles, blueprints = plane.parts(templates)
+    trial = GroupTrial(
+        rafay,
+        scim,
+        name=f"{settings.prefix}-{_TRIAL}-{settings.installation}",
+        mark=f"{settings.installation}/{_TRIAL}",
+        host_project=settings.control_plane.host_project,
+        role=lambda: files.templates()[0].role,
+    )
+    where = settings.identity.url if settings.identity else settings.control_plane.url
+    identity = Identity(rafay, scim, where, settings.sso, trial, files.people)
+    of_hosts = [
+        part
+        for name, host in hosts.items()
+        for part in HostCluster(name, host, settings.installation, settings.prefix, files.templates).parts(
+            templates
+        )
+    ]
+    temporal = Temporal(data_converter(settings.encryption.keyring), settings.sweep)
+    of_temporal = temporal.parts()
+    attributes = next(part for part in of_temporal if part.name == "search attributes")
+    schedules = next(part for part in of_temporal if part.name == "schedules")
+    of_running = temporal.running_parts(schedules) if running else ()
+    return (
+        templates,
+        *tokens,
+        *(key, project, repositories, roles, blueprints),
+        *identity.parts(key, project, roles, tokens[0] if tokens else None),
+        *of_hosts,
+        *of_temporal,
+        *Environments(temporal, hosts).parts(attributes),
+        *of_running,
+    )
+
+
+class Files:
+    """The files that people write: templates and tokens. What was read well is kept for the other parts."""
+
+    def __init__(self, templates: Path, tokens: Path | None) -> None:
+        self._folder = templates
+        self._file = tokens
+        self._templates: Sequence[Template] = ()
+        self._people: Sequence[str] = ()
+
+    def parts(self) -> tuple[Part, ...]:
+        """Their parts; that of tokens only where there is a file."""
+        area = Area.FILES
+        templates = Part(area, "templates", "catalogue", str(self._folder), self._read_templates)
+        if self._file is None:
+            return (templates,)
+        return templates, Part(area, "tokens", "people", str(self._file), self._read_tokens)
+
+    def templates(self) -> Sequence[Template]:
+        """All templates, once they have been read."""
+        return self._templates
+
+    def people(self) -> Sequence[str]:
+        """The addresses of all who have a token, once they have been read."""
+        return self._people
+
+    async def _read_templates(self) -> Found:
+        found = await asyncio.to_thread(load_catalogue, self._folder)
+        self._templates = found.offered_to([], everything=True)
+        return well(f"no problem: {', '.join(template.name for template in self._templates)}")
+
+    async def _read_tokens(self) -> Found:
+        if self._file is not None:
+            self._people = (await asyncio.to_thread(load_tokens, self._file)).people
+        return well(f"no problem: {len(set(self._people))} with a token")

@@ -1,0 +1,161 @@
+"""How parts are walked: each when those that it needs are well, checked, repaired, tried, and told.
+
+Parts are walked at the same time, except that each waits for those that it needs; results are told in order.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from clients.errors import ClientError, Denied, NotFound, Throttled, Unreachable
+from starter.config_files.yaml_source import FilesUnusable
+from starter.setup.check import Kind, Part, Result, State
+from starter.temporal.errors import TemporalUnavailable
+from worker.connection import NotConnected
+
+#: One repair or trial: several calls, and Temporal takes ten seconds to know a new namespace everywhere.
+REPAIR_PATIENCE = timedelta(seconds=90)
+#: Pause before a throttled call is tried again, when its system names none.
+THROTTLED_PAUSE = timedelta(seconds=1)
+
+_REFUSALS = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
+#: All that can go wrong with a part; anything else is a mistake of ours, and is not hidden.
+_TROUBLES = (TimeoutError, ClientError, RPCError, NotConnected, TemporalUnavailable, FilesUnusable)
+
+_T = TypeVar("_T")
+
+
+async def walk(
+    parts: Sequence[Part], *, repair: bool, tell: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
+    """See to all of them, or only look; `tell` is told each result, in the order of the parts.
+
+    A part comes after those that it needs. Cancelled, it lets trials take back what they have made.
+    """
+    running: dict[Part, asyncio.Task[Result]] = {}
+    for part in parts:
+        needed = [running[one] for one in part.needs]
+        running[part] = asyncio.create_task(_in_turn(part, needed, repair))
+    results = []
+    try:
+        for task in running.values():
+            results.append(await task)
+            tell(results[-1])
+    finally:
+        for task in running.values():
+            task.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+    return results
+
+
+async def _in_turn(part: Part, needed: Sequence[asyncio.Task[Result]], repair: bool) -> Result:
+    # Waited for and not awaited: to cancel this one must not cancel those.
+    if needed:
+        await asyncio.wait(needed)
+    lacking = [task.result() for task in needed if not task.cancelled() and not task.result().well]
+    if lacking:
+        names = ", ".join(f"{one.part} ({one.system})" for one in lacking)
+        return _result(part, State.WAITS, f"waits for {names}")
+    begun = time.monotonic()
+    try:
+        result = await _settle(part, repair)
+    except _TROUBLES as error:
+        steps = tuple(map(str, error.problems)) if isinstance(error, FilesUnusable) else ()
+        result = _result(part, State.FAILED, *_explained(part, error), steps if len(steps) > 1 else ())
+    return result.model_copy(update={"milliseconds": round((time.monotonic() - begun) * 1000)})
+
+
+async def _settle(part: Part, repair: bool) -> Result:
+    found = await _patiently(part.check, part.patience)
+    state, did = State.OK, ""
+    if found.kind in (Kind.MISSING, Kind.WRONG):
+        if part.repair is None or not repair:
+            return _result(part, State.WOULD_DO, found.detail, found.remedy, found.steps)
+        state = State.DONE if found.kind is Kind.MISSING else State.REPAIRED
+        did = await _repaired(part.repair)
+        found = await _patiently(part.check, part.patience)
+        if found.kind in (Kind.MISSING, Kind.WRONG):
+            return _result(part, State.FAILED, f"{did}, and still: {found.detail}", "run it again")
+    if found.kind is Kind.BY_HAND:
+        return _result(part, State.BY_HAND, found.detail, found.remedy, found.steps)
+    if found.kind is Kind.REFUSED:
+        return _result(part, State.FAILED, found.detail, found.remedy, found.steps)
+    if repair and part.trial:
+        shown = await _patiently(part.trial, REPAIR_PATIENCE)
+        return _result(part, state, "; ".join(filter(None, (did, shown))))
+    return _result(part, state, did or found.detail)
+
+
+async def _repaired(repair: Callable[[], Awaitable[str]]) -> str:
+    try:
+        return await _patiently(repair, REPAIR_PATIENCE)
+    except ClientError as error:
+        if not error.ambiguous:
+            raise
+        # It may have been done all the same: the check that follows will tell.
+        return f"asked to {error.operation}, without an answer ({error.detail})"
+
+
+async def _patiently(call: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
+    """Make the call, and make it again when it is throttled, as long as patience lasts."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience.total_seconds()
+    async with asyncio.timeout_at(until):
+        while True:
+            try:
+                return await call()
+            except Throttled as error:
+                pause = (error.retry_after or THROTTLED_PAUSE).total_seconds()
+                if loop.time() + pause >= until:
+                    raise
+                await asyncio.sleep(pause)
+
+
+def _result(part: Part, state: State, detail: str, remedy: str = "", steps: tuple[str, ...] = ()) -> Result:
+    return Result(
+        area=part.area,
+        system=part.system,
+        part=part.name,
+        where=part.where,
+        state=state,
+        detail=detail,
+        remedy=remedy,
+        steps=steps,
+    )
+
+
+def _explained(part: Part, error: Exception) -> tuple[str, str]:
+    """What went wrong, and what to do about it."""
+    match error:
+        case TimeoutError():
+            return "no answer in time", "see that it runs, and that the way to it is open"
+        case Denied():
+            words, remedy = part.denied
+            return f"{words}: {error.operation}: {error.detail}", remedy
+        case Throttled():
+            return f"throttled: {error.operation}: {error.detail}", "run it again in a while"
+        case Unreachable():
+            return error.detail, "see that it runs, that its URL is right and the way to it open"
+        case NotFound():
+            detail = f"{error.operation}: {error.detail}"
+            return detail, "see that its URL is right: something else seems to answer there"
+        case ClientError():
+            return f"{error.operation}: {error.detail}", "see its own log"
+        case RPCError() if error.status in _REFUSALS:
+            words, remedy = part.denied
+            return f"{words}: {error.message}", remedy
+        case RPCError() | TemporalUnavailable():
+            return str(error), "see its own log, and run this again"
+        case NotConnected():
+            detail, _, remedy = str(error).partition(": ")
+            return detail, remedy
+        case FilesUnusable():
+            first, *more = map(str, error.problems)
+            count = f"{len(more) + 1} problems, the first: " if more else ""
+            return f"{count}{first}", "correct the file"
+        case _:
+            raise error

@@ -1,0 +1,1 @@
+"""Temporal as the API sees it: errors and updates."""

@@ -1,0 +1,114 @@
+"""The clients of all outside systems that the settings name, for the length of a with-block."""
+
+import ssl
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from activities.capacity_audit import Admission
+from activities.registry import Clients
+from clients.helm.chart_store import THREADS, Charts
+from clients.host import Host
+from clients.identity.scim import Scim
+from clients.rafay import Rafay
+from clients.simulated_host import SimulatedHost
+from clients.tls_trust import TrustError, context_for
+from worker.notification_clients import open_channels, open_sinks
+from worker.settings.models import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
+from worker.settings.sources import reader_of, variable
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """Clients of what the settings name, closed at the end. Nothing is called yet.
+
+    Raises SettingsError for files and systems that cannot be used.
+    """
+    async with AsyncExitStack() as closing:
+        control_plane = settings.control_plane
+        rafay = Rafay(
+            control_plane.url,
+            control_plane.api_key.get_secret_value(),
+            timeout=control_plane.timeout,
+            verify=_authority(control_plane.url, control_plane.ca_file),
+            reread=reader_of(control_plane.api_key),
+        )
+        closing.push_async_callback(rafay.close)
+        scim = None
+        if (identity := settings.identity) is not None:
+            scim = Scim(
+                identity.url,
+                identity.token.get_secret_value(),
+                timeout=identity.timeout,
+                verify=_authority(identity.url, identity.ca_file),
+                reread=reader_of(identity.token),
+            )
+            closing.push_async_callback(scim.close)
+        hosts: dict[str, Host] = {}
+        # What is costly about Helm is shared by all hosts. Neither takes anything before its first use.
+        charts, threads = Charts(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
+        # Calls that run are seen to their end. Fetches are ended, before: a repository may never answer.
+        closing.callback(threads.shutdown)
+        closing.push_async_callback(charts.close)
+        for name, cluster in settings.hosts.items():
+            hosts[name] = _host(name, cluster, charts, threads)
+            closing.push_async_callback(hosts[name].close)
+        try:
+            channels, sinks = open_channels(settings.notices, closing), open_sinks(settings.trail, closing)
+        except TrustError as error:
+            raise SettingsError([str(error)]) from None
+        yield Clients(
+            rafay,
+            scim,
+            hosts,
+            channels,
+            sinks,
+            Admission(
+                {name: cluster.capacity.limits for name, cluster in settings.hosts.items()},
+                settings.capacity.audit,
+            ),
+        )
+
+
+def _host(
+    name: str,
+    cluster: SimulatedHostCluster | KubernetesHostCluster,
+    charts: Charts,
+    threads: ThreadPoolExecutor,
+) -> Host:
+    if isinstance(cluster, KubernetesHostCluster):
+        return _kubernetes(name, cluster, charts, threads)
+    return SimulatedHost(
+        name,
+        cluster.url,
+        cluster.token.get_secret_value(),
+        timeout=cluster.timeout,
+        verify=_authority(cluster.url, cluster.ca_file),
+        reread=reader_of(cluster.token),
+    )
+
+
+def _kubernetes(
+    name: str, cluster: KubernetesHostCluster, charts: Charts, threads: ThreadPoolExecutor
+) -> Host:
+    # The official client's import is 50 MB: a process without such a host does without.
+    from clients.helm.client import HelmSdk
+    from clients.kubernetes.credentials import Access
+    from clients.kubernetes.host import KubernetesHost
+    from clients.kubernetes.kubeconfig import Unusable
+
+    try:
+        access = Access(cluster.kubeconfig, cluster.context)
+    except Unusable as error:
+        raise SettingsError([f"{variable(('hosts', name, 'kubeconfig'))}: {error}"]) from None
+    helm = HelmSdk(f"host cluster {name}", access, charts, threads)
+    return KubernetesHost(name, access, helm, cluster.options, timeout=cluster.timeout)
+
+
+def _authority(url: str, ca_file: Path | None) -> ssl.SSLContext:
+    """What a server's certificate is checked against: the file's authority, or the usual ones."""
+    try:
+        return context_for(url, ca_file, setting="ca_file")
+    except TrustError as error:
+        raise SettingsError([str(error)]) from None

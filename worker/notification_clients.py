@@ -1,0 +1,48 @@
+"""The clients of what people are told by, and of what keeps accounts, as far as the settings name them."""
+
+from contextlib import AsyncExitStack
+
+from activities.audit_log import Sinks
+from activities.notifications import Channels
+from clients.jsonl_file import LinesFile
+from clients.smtp import Mail
+from clients.webhook import Webhook
+from worker.settings.expiry import Notices, Trail
+
+
+def open_channels(settings: Notices, closing: AsyncExitStack) -> Channels:
+    """The ways to people; `closing` closes them."""
+    timeout = settings.timeout
+    webhook = slack = mail = None
+    if settings.webhook_url and settings.webhook_secret:
+        secret = settings.webhook_secret.get_secret_value()
+        webhook = Webhook("webhook of notices", settings.webhook_url, secret=secret, timeout=timeout)
+        closing.push_async_callback(webhook.close)
+    if settings.slack_url:
+        slack = Webhook("Slack", settings.slack_url.get_secret_value(), secret=None, timeout=timeout)
+        closing.push_async_callback(slack.close)
+    if settings.smtp_host and settings.sender:
+        login = None
+        if settings.smtp_user and settings.smtp_password:
+            login = (settings.smtp_user, settings.smtp_password.get_secret_value())
+        mail = Mail(
+            settings.smtp_host,
+            settings.smtp_port,
+            security=settings.smtp_security,
+            sender=settings.sender,
+            login=login,
+            timeout=timeout,
+        )
+    return Channels(webhook, slack, mail)
+
+
+def open_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
+    """Where accounts go; `closing` closes them."""
+    webhook = None
+    if settings.webhook_url and settings.webhook_secret:
+        secret = settings.webhook_secret.get_secret_value()
+        webhook = Webhook(
+            "webhook of accounts", settings.webhook_url, secret=secret, timeout=settings.timeout
+        )
+        closing.push_async_callback(webhook.close)
+    return Sinks(LinesFile(settings.file) if settings.file else None, webhook)

@@ -1,0 +1,123 @@
+"""The settings of how environments end: the sweep, the notices of it, and where accounts are kept."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from clients.smtp import Security
+from worker.settings.types import Group, PositiveDuration, Secret, Url
+
+
+def _needed_with(other: str, value: object, info: ValidationInfo) -> None:
+    if info.data.get(other) and value is None:
+        raise ValueError(f"is needed with {other}")
+
+
+class Sweep(Group):
+    """The expiry sweep."""
+
+    interval: PositiveDuration = Field(
+        default=timedelta(minutes=1), description="how often it is looked for environments to warn or end"
+    )
+    jitter: PositiveDuration = Field(
+        default=timedelta(seconds=5), description="how much later, by chance, a sweep may begin"
+    )
+    catch_up: PositiveDuration = Field(
+        default=timedelta(minutes=10),
+        description="sweeps that were missed for longer are left out: the next one sees to everything anyway",
+    )
+    at_once: int = Field(
+        default=20, ge=1, le=200, description="environments that a sweep asks, warns or ends at one time"
+    )
+    ends_per_second: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=1000,
+        description="teardowns that a sweep lets begin in a second, so that the systems stand it when "
+        "thousands end together",
+    )
+
+    @property
+    def ahead(self) -> timedelta:
+        """How long before its time a warning is given, so that none waits for the next sweep."""
+        return self.interval + self.jitter
+
+
+class Notices(Group):
+    """How people are told that an environment ends. None of it is needed."""
+
+    webhook_url: Url | None = Field(default=None, description="address that gets every notice as JSON")
+    webhook_secret: Secret | None = Field(
+        default=None,
+        validate_default=True,
+        description="what the notices for webhook_url are signed with (HMAC-SHA256)",
+    )
+    slack_url: Secret | None = Field(
+        default=None, description="an incoming webhook of Slack, or of what takes the same form"
+    )
+    smtp_host: str | None = Field(default=None, description="mail server; people get notices by e-mail")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="port of the mail server")
+    smtp_security: Security = Field(
+        default=Security.STARTTLS, description="how the connection to the mail server is protected"
+    )
+    smtp_user: str | None = Field(default=None, description="login at the mail server, if it wants one")
+    smtp_password: Secret | None = Field(
+        default=None, validate_default=True, description="password of smtp_user"
+    )
+    sender: str | None = Field(
+        default=None, validate_default=True, description="address that the mails are from"
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=15), description="longest wait for one answer of any of them"
+    )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        _needed_with("webhook_url", secret, info)
+        return secret
+
+    @field_validator("slack_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be a URL that starts with https:// (or http://)")
+        return url
+
+    @field_validator("smtp_password")
+    @classmethod
+    def _lets_in(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        _needed_with("smtp_user", password, info)
+        return password
+
+    @field_validator("sender")
+    @classmethod
+    def _sends(cls, sender: str | None, info: ValidationInfo) -> str | None:
+        _needed_with("smtp_host", sender, info)
+        return sender
+
+
+class Trail(Group):
+    """Where the account of each life is kept beyond Temporal's retention. None of it is needed."""
+
+    file: Path | None = Field(
+        default=None,
+        description="file to which the worker adds one line of JSON a life, and in which the API looks for "
+        "the history of those that are gone",
+    )
+    webhook_url: Url | None = Field(default=None, description="address that gets every account as JSON")
+    webhook_secret: Secret | None = Field(
+        default=None,
+        validate_default=True,
+        description="what the accounts for webhook_url are signed with (HMAC-SHA256)",
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=15), description="longest wait for one answer"
+    )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        _needed_with("webhook_url", secret, info)
+        return secret

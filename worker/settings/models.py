@@ -1,0 +1,383 @@
+"""All settings, read once at start: what they are called, what they mean, and why their defaults are such.
+
+How they are found in the environment and in a file is in `worker.settings.sources`. Temporal's own settings
+(`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, TLS) are read by `worker.connection`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from contracts.durations import format_duration
+from contracts.environment_workflow import Pace
+from contracts.naming import Installation, Prefix
+from worker.settings.capacity import Capacity, Labels, Quotas
+from worker.settings.codec import CodecServer, Encryption
+from worker.settings.expiry import Notices, Sweep, Trail
+from worker.settings.hosts import HostCluster
+from worker.settings.hosts import KubernetesHostCluster as KubernetesHostCluster
+from worker.settings.hosts import SimulatedHostCluster as SimulatedHostCluster
+from worker.settings.sources import SettingsError as SettingsError
+from worker.settings.sources import Values, explain, read_sources
+from worker.settings.types import Bearer, Group, HostName, Networks, PositiveDuration, SocketAddress, Url
+
+#: How much longer than the longest client timeout a life settles: a lost call may have been sent at the
+#: timeout's very end, and the system needs a while to show what it did.
+SETTLE_BEYOND_TIMEOUT = timedelta(seconds=15)
+
+#: In the place of a credential that a process has no use for.
+NO_CREDENTIAL = "not-given-to-this-process"
+
+#: Looked at beside the code, so that an installed checkout and the image find the same files.
+SHIPPED_TEMPLATES = Path(__file__).resolve().parents[2] / "starter" / "templates"
+
+
+class ControlPlane(Group):
+    """The system that manages clusters and who may use them: Rafay."""
+
+    url: Url = Field(
+        description="base URL of the control plane's console", examples=["https://console.rafay.dev"]
+    )
+    api_key: Bearer = Field(description="API key of a user who may manage projects, groups and clusters")
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30),
+        description="longest wait for one answer; creating a cluster record takes it several seconds",
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+    host_project: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
+        default="moorage-hosts",
+        description="project of the platform team, with the chart repositories; `moorage setup` makes it",
+    )
+
+
+class IdentityProvider(Group):
+    """A SCIM 2.0 directory. Without this group, members are local users of the control plane."""
+
+    url: Url = Field(
+        description="base URL of the directory's SCIM 2.0 service", examples=["https://idp.example/scim/v2"]
+    )
+    token: Bearer = Field(description="bearer token that may read users and manage groups")
+    timeout: PositiveDuration = Field(
+        default=timedelta(seconds=30), description="longest wait for one answer; directories can be slow"
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+
+
+class SignIn(Group):
+    """How people sign in to the control plane by the identity provider. Needed for `moorage setup` only."""
+
+    domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")] = Field(
+        description="domain of the addresses whose people the control plane sends to the identity provider",
+        examples=["example.com"],
+    )
+    metadata_url: Url = Field(
+        description="where the identity provider shows its SAML metadata",
+        examples=["https://idp.example/saml/metadata"],
+    )
+    group_attribute: str = Field(
+        default="groups", description="attribute in which the identity provider says a person's groups"
+    )
+    confirmed: bool = Field(
+        default=False,
+        description="that somebody has signed in so; for control planes that do not tell of their providers",
+    )
+
+
+class Api(Group):
+    """The HTTP API, the one door."""
+
+    bind: str = Field(default="127.0.0.1", description="address to listen on; in a container 0.0.0.0")
+    port: int = Field(default=7400, ge=1, le=65535, description="port to listen on")
+    tokens_file: Path | None = Field(
+        default=None, description="file of the bearer tokens and whose they are; the API needs it"
+    )
+    control_plane_api_key: Bearer | None = Field(
+        default=None,
+        description="API key of the control plane for the API, which only looks people up there, and only "
+        "without an identity provider; without it, the API uses the worker's",
+    )
+    identity_token: Bearer | None = Field(
+        default=None,
+        description="bearer token of the identity provider for the API, which only looks people up there; "
+        "without it, the API uses the worker's",
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=16,
+        le=50000,
+        description="connections at once, streams of events included; fewer where the limit of open files is "
+        "lower. One address has a half of them at most, a trusted proxy all",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="addresses or networks of the proxies before the API: their word about who asks "
+        "(X-Forwarded-For, X-Forwarded-Proto) is believed, and nobody else's",
+        examples=["10.1.2.3", "10.0.0.0/24"],
+    )
+
+
+class WorkerProcess(Group):
+    """The process that runs workflows and activities."""
+
+    max_concurrent_activities: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="steps that run at once; most of them wait, so it may be several times the calls that "
+        "the control plane stands",
+    )
+    max_cached_workflows: int = Field(
+        default=200,
+        ge=1,
+        le=10000,
+        description="environments that it keeps in memory, at about 0.2 MB each; the others are read from "
+        "Temporal again when something happens to them",
+    )
+    graceful_shutdown: PositiveDuration = Field(
+        default=timedelta(seconds=25),
+        description="how long running steps may finish when told to stop; shorter than the 30 s that "
+        "Kubernetes gives a pod",
+    )
+    metrics: SocketAddress | None = Field(
+        default=None,
+        description="address and port of the Prometheus endpoint; off without it",
+        examples=["127.0.0.1:9464"],
+    )
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How it is written: `auto` is for people on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Log(Group):
+    """Logs of the worker and the API, on standard error."""
+
+    level: LogLevel = Field(default=LogLevel.INFO, description="the least that is logged")
+    format: LogFormat = Field(
+        default=LogFormat.AUTO, description="auto is for people on a terminal, and JSON elsewhere"
+    )
+
+
+class PaceSettings(Group):
+    """How patient a life is. An environment keeps the one that it was started with."""
+
+    settle: PositiveDuration | None = Field(
+        default=None,
+        description="pause after an answer that never came, before the last inspection; without it, the "
+        f"longest timeout above and {format_duration(SETTLE_BEYOND_TIMEOUT)}",
+    )
+    heartbeat_timeout: PositiveDuration = Field(
+        default=Pace().heartbeat_timeout,
+        description="a worker that is silent on a running step for so long is taken for dead",
+    )
+    first_retry: PositiveDuration = Field(
+        default=Pace().first_retry, description="pause before the first retry of a step; then it doubles"
+    )
+    longest_retry: PositiveDuration = Field(
+        default=Pace().longest_retry, description="longest pause between two tries of a step"
+    )
+    longest_step: PositiveDuration | None = Field(
+        default=None, description="a ceiling for the time limits of all steps; without it, each has its own"
+    )
+    longest_undo: PositiveDuration = Field(
+        default=Pace().longest_undo, description="what one undo may take in one pass of a teardown"
+    )
+    first_pause: PositiveDuration = Field(
+        default=Pace().first_pause, description="pause between the first two passes of a teardown"
+    )
+    longest_pause: PositiveDuration = Field(
+        default=Pace().longest_pause, description="longest pause between two passes of a teardown"
+    )
+    give_up_after: PositiveDuration = Field(
+        default=Pace().give_up_after, description="when a teardown stops trying and asks for a person"
+    )
+
+
+class Settings(Group):
+    """Everything that is set. Build it with `load_settings`."""
+
+    installation: Installation = Field(
+        description="8 to 16 letters and digits, chosen at random, that tell this installation from all "
+        "others; on every resource, so never change it",
+        examples=["k3x9q0vb"],
+    )
+    prefix: Prefix = Field(
+        default="mrg",
+        description="first part of every derived name: up to 10 of a-z, 0-9 and hyphen; never change it "
+        "while there are environments",
+    )
+    encryption: Encryption = Field(description="how what Temporal keeps is encrypted")
+    templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
+    control_plane: ControlPlane = Field(description="the control plane")
+    identity: IdentityProvider | None = Field(default=None, description="the identity provider, if any")
+    sso: SignIn | None = Field(default=None, description="signing in by the identity provider, if wanted")
+    hosts: dict[HostName, HostCluster] = Field(min_length=1, description="the host clusters, by name")
+    default_host: HostName | None = Field(
+        default=None,
+        validate_default=True,
+        description="host cluster when none is asked for; without it, the one with the most room",
+    )
+    quotas: Quotas = Quotas()
+    capacity: Capacity = Capacity()
+    api: Api = Api()
+    codec_server: CodecServer = CodecServer()
+    worker: WorkerProcess = WorkerProcess()
+    sweep: Sweep = Sweep()
+    notices: Notices = Notices()
+    trail: Trail = Trail()
+    log: Log = Log()
+    pace: PaceSettings = PaceSettings()
+
+    # Checked field by field, not on the whole: pydantic skips a check of the whole when one field is
+    # wrong, and all problems are to be named at once.
+
+    @field_validator("sso")
+    @classmethod
+    def _has_an_identity_provider(cls, sso: SignIn | None, info: ValidationInfo) -> SignIn | None:
+        if sso is not None and info.data.get("identity", sso) is None:
+            raise ValueError("needs an identity provider: set MOORAGE_IDENTITY__URL and its token")
+        return sso
+
+    @field_validator("default_host")
+    @classmethod
+    def _is_one_of_the_hosts(cls, default_host: str | None, info: ValidationInfo) -> str | None:
+        hosts = info.data.get("hosts", {})
+        if hosts and default_host and default_host not in hosts:
+            raise ValueError(f"must be one of the hosts: {', '.join(sorted(hosts))}")
+        return default_host
+
+    @field_validator("pace")
+    @classmethod
+    def _settles_longer_than_any_call(cls, pace: PaceSettings, info: ValidationInfo) -> PaceSettings:
+        longest = _longest_timeout(info.data)
+        if pace.settle is not None and pace.settle <= longest:
+            raise ValueError(
+                "settle must be longer than the longest timeout of the outside systems, "
+                f"{format_duration(longest)}: what had no answer may come into being for that long"
+            )
+        return pace
+
+    @property
+    def new_pace(self) -> Pace:
+        """How patient the environments are that begin now."""
+        values = self.pace.model_dump()
+        settle = self.pace.settle or _longest_timeout(dict(self)) + SETTLE_BEYOND_TIMEOUT
+        return Pace(**{**values, "settle": settle})
+
+
+def _longest_timeout(values: Mapping[str, Any]) -> timedelta:
+    systems = [values.get("control_plane"), values.get("identity"), *values.get("hosts", {}).values()]
+    return max((system.timeout for system in systems if system is not None), default=timedelta(0))
+
+
+class CodecServerSettings(BaseModel):
+    """The part of the settings that the codec server needs: it is given no credentials of any system."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    encryption: Encryption = Field(description="how what Temporal keeps is encrypted")
+    api: Api = Api()
+    codec_server: CodecServer = CodecServer()
+    log: Log = Log()
+
+
+class LabelsOfHost(BaseModel):
+    """Of a host cluster, what its templates can ask of it: no credential is looked at."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    labels: Labels = Field(default_factory=dict, description="what templates choose hosts by")
+
+
+class CatalogueSettings(BaseModel):
+    """The part of the settings that checking a catalogue needs."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    templates: Path = Field(default=SHIPPED_TEMPLATES, description="folder of the catalogue's templates")
+    hosts: dict[HostName, LabelsOfHost] = Field(default_factory=dict, description="the host clusters")
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of the `MOORAGE_*` variables over those of the file that `MOORAGE_CONFIG` names.
+
+    Raises SettingsError with all problems at once; it never quotes a secret.
+    """
+    return _load(Settings, environ)
+
+
+def load_api_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The same for the API, with its own credentials in place of the worker's, which need not be there."""
+    return _load(Settings, environ, _with_credentials_of_the_api)
+
+
+def load_codec_server_settings(environ: Mapping[str, str] | None = None) -> CodecServerSettings:
+    """The same for the codec server; settings that it has no use for are not looked at."""
+    return _load(CodecServerSettings, environ)
+
+
+def load_catalogue_settings(environ: Mapping[str, str] | None = None) -> CatalogueSettings:
+    """The same for `moorage templates check`, which works without any."""
+    return _load(CatalogueSettings, environ)
+
+
+def _with_credentials_of_the_api(values: Values) -> None:
+    api = values.get("api", {})
+    control_plane, identity = values.get("control_plane"), values.get("identity")
+    if isinstance(api, dict) and isinstance(control_plane, dict):
+        if "control_plane_api_key" in api:
+            control_plane["api_key"] = api["control_plane_api_key"]
+        elif identity:
+            # People are looked up in the identity provider, so the API asks the control plane nothing.
+            control_plane["api_key"] = NO_CREDENTIAL
+    if isinstance(api, dict) and isinstance(identity, dict) and "identity_token" in api:
+        identity["token"] = api["identity_token"]
+
+
+def _load(
+    model: type[_Model],
+    environ: Mapping[str, str] | None,
+    adapt: Callable[[Values], None] = lambda _: None,
+) -> _Model:
+    values, problems = read_sources(model, os.environ if environ is None else environ)
+    adapt(values)
+    try:
+        settings = model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError([*problems, *explain(model, error)]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings

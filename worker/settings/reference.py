@@ -1,0 +1,102 @@
+"""The table of all settings for docs/reference/settings.md, made from the models."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import PydanticUndefined
+
+from contracts.durations import format_duration
+from worker.settings.models import SHIPPED_TEMPLATES, Settings
+from worker.settings.sources import OTHER_VARIABLES, field_at, paths, variable
+
+
+@dataclass(frozen=True)
+class Described:
+    """One setting: its variable, the form of its value, its default ("" when it has none), its meaning."""
+
+    name: str
+    form: str
+    default: str
+    meaning: str
+
+
+def describe_settings() -> list[Described]:
+    """Every setting, in the order in which the models have them."""
+    return list(_describe(Settings))
+
+
+def settings_table() -> str:
+    """Return the table as Markdown."""
+    rows = ["| variable | value | default | meaning |", "| --- | --- | --- | --- |"]
+    for each in describe_settings():
+        default = f"`{each.default}`" if each.default not in ("", "required") else each.default
+        rows.append(f"| `{each.name}` | {each.form} | {default} | {each.meaning} |")
+    rows += [f"| `{name}` | | | {meaning} |" for name, meaning in OTHER_VARIABLES.items()]
+    return "\n".join(rows)
+
+
+def print_settings() -> None:
+    """Write the table to standard output."""
+    print(settings_table())
+
+
+def _describe(model: type[BaseModel]) -> Iterator[Described]:
+    for path in paths(model):
+        field = field_at(model, path)
+        if field is None:
+            continue
+        group = field_at(model, path[:-1])
+        optional = group is not None and group.default is None
+        needed = "" if optional else "required"
+        yield Described(
+            name=variable(path),
+            form=_form(path, field.annotation),
+            default=needed if field.is_required() else _default(field.default),
+            meaning=field.description or "",
+        )
+
+
+def _form(path: tuple[str, ...], annotation: Any) -> str:
+    if path[-1] == "kind":
+        return "`simulated` or `kubernetes`"  # the field of each kind knows its own only
+    parts = set(_parts(annotation))
+    if SecretStr in parts:
+        return "secret, or its file as `…_FILE`"
+    for part, form in (
+        (timedelta, "duration"),
+        (Path, "path"),
+        (int, "number"),
+        (float, "number"),
+        (bool, "`true` or `false`"),
+    ):
+        if part in parts:
+            return form
+    choices = [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []
+    return " or ".join(f"`{each}`" for each in choices) or "text"
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for each in get_args(annotation):
+        # The arguments of Annotated are values, and not all of them can be put into a set.
+        if isinstance(each, type) or get_args(each):
+            yield from _parts(each)
+
+
+def _default(value: Any) -> str:
+    if value is None or value == () or value is PydanticUndefined:
+        return ""
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if value == SHIPPED_TEMPLATES:
+        return "starter/templates"  # its path on this machine would be nobody else's
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.value if isinstance(value, Enum) else value)

@@ -1,0 +1,114 @@
+"""What an environment accepts of what people and sweeps ask of it, and in which words it refuses.
+
+Read by validators, so nothing here changes anything.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts import expiry
+    from contracts.environment import Phase
+    from contracts.environment_workflow import EnvironmentStart, ExtendInput, RequestInput, SweptInput
+    from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.expiry import Due, DueKind, NotExtended, Term
+    from contracts.size_limits import MOST_EXTENSIONS
+
+from workflows.environment_state import Record
+
+
+class Rules:
+    """The rules of one environment. What they forbid is raised as `REQUEST_REFUSED` with a `Refusal`."""
+
+    def __init__(self, start: EnvironmentStart, record: Record, is_ending: Callable[[], bool]) -> None:
+        self._environment = start.environment
+        self._name = start.environment.name
+        self._record = record
+        self._is_ending = is_ending
+
+    def may_join(self, ask: RequestInput) -> None:
+        """Its owner may, who asks for the same, as long as it is not being torn down."""
+        if ask.owner != self._environment.owner:
+            raise _error(Refusal.taken(self._name))
+        if self._is_ending():
+            raise _refused(
+                RefusalReason.BEING_TORN_DOWN,
+                f"{self._name} is being torn down: ask again when it is gone, or choose another name.",
+            )
+        wanted, given = ask.spec.model_dump(), self._environment.spec.model_dump()
+        if differing := tuple(field for field in given if wanted[field] != given[field]):
+            raise _error(Refusal.other_spec(self._name, differing))
+
+    def may_cancel(self) -> None:
+        """As long as it is being made; what is being torn down already is no refusal."""
+        if self._record.phase is Phase.READY and not self._is_ending():
+            raise _refused(
+                RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
+            )
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its teardown waits: for its next pass, or for a person."""
+        return bool(self._record.status.next_pass_at) or self._record.phase is Phase.TEARDOWN_INCOMPLETE
+
+    def may_resume(self) -> None:
+        """Only what is being torn down, or has given up on it."""
+        if not self._is_ending():
+            raise _refused(
+                RefusalReason.NOT_NOW,
+                f"{self._name} is {self._record.phase}: there is no teardown to go on with.",
+            )
+
+    def extended(self, ask: ExtendInput) -> Term:
+        """Its term after the extension, within its policy unless that is overridden."""
+        if self._is_ending():
+            message = f"{self._name} is being torn down: it cannot be extended any more."
+            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if ask.override and not ask.reason.strip():
+            raise _refused(RefusalReason.BEYOND_POLICY, "An extension beyond the policy needs a reason.")
+        if len(self._record.status.extended) >= MOST_EXTENSIONS:
+            message = f"{self._name} has been extended {MOST_EXTENSIONS} times already: ask for another one."
+            raise _refused(RefusalReason.BEYOND_POLICY, message)
+        try:
+            return expiry.extended(
+                self._record.status.term,
+                workflow.now(),
+                by=ask.by,
+                until=ask.until,
+                override=ask.override,
+            )
+        except NotExtended as error:
+            raise _refused(
+                RefusalReason.BEYOND_POLICY,
+                f"{self._name} cannot be extended so: {error.why}.",
+                latest=error.latest,
+            ) from None
+
+    def due_now(self, ask: SweptInput, kind: DueKind) -> Due:
+        """What is due, if that is `kind`: an extension that was taken before this has moved the end."""
+        if workflow.now() > ask.good_until:
+            raise _refused(
+                RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks anew."
+            )
+        due = self.due(workflow.now(), ask.ahead)
+        if due.kind is not kind:
+            raise _refused(RefusalReason.NOT_DUE, due.why)
+        return due
+
+    def due(self, now: datetime, ahead: timedelta) -> Due:
+        """What is due at `now`, `ahead` as in `contracts.expiry.due`."""
+        if self._is_ending():
+            return Due(kind=DueKind.KEEP, why="it is being torn down already")
+        status = self._record.status
+        return expiry.due(status.term, now, in_use=status.in_use, ahead=ahead)
+
+
+def _refused(reason: RefusalReason, message: str, latest: datetime | None = None) -> ApplicationError:
+    return _error(Refusal(reason=reason, message=message, latest=latest))
+
+
+def _error(refusal: Refusal) -> ApplicationError:
+    return ApplicationError(refusal.message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
