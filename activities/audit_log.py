@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from activities import activity_context
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 from clients.webhook import Webhook
 from contracts.activities import TrailActivities, TrailResult
 from contracts.notifications import Account
@@ -15,7 +15,7 @@ from contracts.notifications import Account
 class Sinks:
     """Where accounts go; None is not set."""
 
-    file: LinesFile | None = None
+    file: JsonLinesFile | None = None
     webhook: Webhook | None = None
 
 

@@ -23,10 +23,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import activity_context
 from activities.parts.quantities import room_of
 from clients.errors import ClientError
-from clients.host import Host, NodeRoom
+from clients.host import Host, NodeCapacity
 from contracts import search_attributes, workflow_memo
 from contracts.activities import CapacityActivities
-from contracts.capacity.ledger import Holding, in_seconds, pack, unpack
+from contracts.capacity.ledger import Reservation, in_seconds, pack, unpack
 from contracts.capacity.models import (
     CAPACITY_ID,
     QUERY_HOLDINGS,
@@ -34,7 +34,7 @@ from contracts.capacity.models import (
     AuditInput,
     AuditResult,
     Holdings,
-    HostRoom,
+    HostCapacity,
     Limits,
     size_of,
 )
@@ -97,7 +97,7 @@ class Capacity(CapacityActivities):
         over: list[tuple[str, str, int]] = []
         ends: list[tuple[str, int]] = []
         strange: list[str] = []
-        unlisted: list[Holding] = []
+        unlisted: list[Reservation] = []
         for holding in held.values():
             latest = listed.get(holding.name)
             if latest is None or latest.life not in holding.lives:
@@ -130,25 +130,27 @@ class Capacity(CapacityActivities):
             next_in=_soon(rooms, self._admission.audit),
         )
 
-    async def _survey(self, host: Host) -> HostRoom:
+    async def _survey(self, host: Host) -> HostCapacity:
         """What a host has, by the settings and else by its own word."""
         said = self._admission.capacities.get(host.name, Limits())
         all_said = said.cpu is not None and said.memory is not None
         try:
-            nodes = await _insistently(host)
+            nodes = await _with_retries(host)
             reported, remark = Limits(), ""
             if nodes is not None:
                 reported, remark = room_of(nodes)
         except ClientError as error:
             remark = f"it does not say what it has: {error.detail}"
-            return HostRoom(
+            return HostCapacity(
                 name=host.name, total=said, known=all_said, remark=remark[: activity_context.MAX_TEXT]
             )
-        return HostRoom(name=host.name, total=said.over(reported), remark=remark[: activity_context.MAX_TEXT])
+        return HostCapacity(
+            name=host.name, total=said.over(reported), remark=remark[: activity_context.MAX_TEXT]
+        )
 
     async def _list_open(
-        self, held: Mapping[str, Holding]
-    ) -> tuple[dict[str, LatestLife], dict[str, Holding], list[str]]:
+        self, held: Mapping[str, Reservation]
+    ) -> tuple[dict[str, LatestLife], dict[str, Reservation], list[str]]:
         """What visibility says is open, by name; what those hold that hold nothing yet, if it tells.
 
         And the workflows that are encrypted with a former key.
@@ -156,7 +158,7 @@ class Capacity(CapacityActivities):
         codec = self._temporal.data_converter.payload_codec
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
-        told: dict[str, Holding] = {}
+        told: dict[str, Reservation] = {}
         runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             if len(found) % PAGE_SIZE == 0:
@@ -190,7 +192,7 @@ class Capacity(CapacityActivities):
             raise
         return any(is_outdated(payload, codec) for payload in payloads)
 
-    async def _latest(self, holding: Holding) -> LatestLife | None:
+    async def _latest(self, holding: Reservation) -> LatestLife | None:
         """The latest life of a name, by the record itself and not by the list."""
         try:
             handle = self._temporal.get_workflow_handle(workflow_id(holding.name))
@@ -201,7 +203,7 @@ class Capacity(CapacityActivities):
             raise
         return await _latest_of(run, is_open=run.status is WorkflowExecutionStatus.RUNNING)
 
-    async def _read(self, name: str) -> Holding | None:
+    async def _read(self, name: str) -> Reservation | None:
         """What the open life of a name holds, by what it was started with; None if it is over by now.
 
         Not by a question to it: that would have a worker take up each of thousands.
@@ -224,7 +226,7 @@ class Capacity(CapacityActivities):
         ends = (
             run.typed_search_attributes.get(search_attributes.EXPIRES_AT) or run.start_time + environment.ttl
         )
-        return Holding(
+        return Reservation(
             name=name,
             owner=environment.owner,
             team=environment.spec.team,
@@ -253,7 +255,7 @@ async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = Non
     return first.workflow_execution_started_event_attributes.input.payloads
 
 
-async def _insistently(host: Host) -> Sequence[NodeRoom] | None:
+async def _with_retries(host: Host) -> Sequence[NodeCapacity] | None:
     """What its nodes have; a failure that may pass is looked past a few times."""
     for pause in PAUSES:
         try:
@@ -279,7 +281,7 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     )
 
 
-async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Holding | None:
+async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Reservation | None:
     """What a listed run holds; None if its memo does not tell, as that of a run of an earlier version."""
     size: list[int] = []
     with suppress(*UNREADABLE):
@@ -289,7 +291,7 @@ async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Holding | None
     template = attributes.get(search_attributes.TEMPLATE)
     if not (size and latest.life and latest.host and latest.ends and owner and team and template):
         return None
-    return Holding(
+    return Reservation(
         name=name_of_workflow(run.id),
         owner=owner,
         team=team,
@@ -317,5 +319,5 @@ async def _each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R
 _ASK_AGAIN = timedelta(seconds=15)
 
 
-def _soon(rooms: Iterable[HostRoom], usual: timedelta) -> timedelta:
+def _soon(rooms: Iterable[HostCapacity], usual: timedelta) -> timedelta:
     return usual if all(room.known for room in rooms) else min(usual, _ASK_AGAIN)

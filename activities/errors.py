@@ -92,7 +92,10 @@ _Meaning = tuple[ErrorType, str]
 
 #: What an error of a client means, most specific first, and what a person can do about it.
 _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
-    (client.TooLate, (ErrorType.INTERRUPTED, "Nothing: another try takes it up, or it is being undone")),
+    (
+        client.DeadlineExceeded,
+        (ErrorType.INTERRUPTED, "Nothing: another try takes it up, or it is being undone"),
+    ),
     (client.Unreachable, (ErrorType.UNAVAILABLE, "See that {system} is up and reachable from the worker")),
     (client.ServerFailed, (ErrorType.UNAVAILABLE, "See that {system} is well, then try again")),
     (

@@ -42,7 +42,14 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import ErrorType, Refusal
 from contracts.expiry import Due, DueKind
-from contracts.expiry_sweep import SWEEP_SCHEDULE, THE_SWEEP, Deed, SweepLine, SweepPassInput, SweepResult
+from contracts.expiry_sweep import (
+    SWEEP_SCHEDULE,
+    THE_SWEEP,
+    SweepLine,
+    SweepOutcome,
+    SweepPassInput,
+    SweepResult,
+)
 from contracts.models import Frozen
 from contracts.naming import name_of_workflow
 
@@ -161,12 +168,12 @@ class _Page:
         self._turns = turns
         self._gate = asyncio.Semaphore(input.sweep.at_once)
 
-    async def all(self, runs: Sequence[WorkflowExecution]) -> list[tuple[Deed, SweepLine]]:
+    async def all(self, runs: Sequence[WorkflowExecution]) -> list[tuple[SweepOutcome, SweepLine]]:
         """What came of each. Cut short, with what was done so far, when the activity is told to stop."""
         found = await asyncio.gather(*map(self._one, runs))
         return [(deed, SweepLine(name=name, why=why)) for name, deed, why in filter(None, found)]
 
-    async def _one(self, run: WorkflowExecution) -> tuple[str, Deed, str] | None:
+    async def _one(self, run: WorkflowExecution) -> tuple[str, SweepOutcome, str] | None:
         name = name_of_workflow(run.id)
         async with self._gate:
             if activity_context.is_told_to_stop():
@@ -174,20 +181,20 @@ class _Page:
             try:
                 return (name, *await self._ask(run))
             except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                return name, Deed.FAILED, "it gave no answer in time"
+                return name, SweepOutcome.FAILED, "it gave no answer in time"
             except WorkflowQueryFailedError as error:
-                return name, Deed.FAILED, f"it cannot say what is due: {error.message}"
+                return name, SweepOutcome.FAILED, f"it cannot say what is due: {error.message}"
             except WorkflowUpdateFailedError as error:
                 return name, *_refusal(error)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    return name, Deed.KEPT, "it has ended meanwhile"
-                return name, Deed.FAILED, f"Temporal: {error.status.name}"
+                    return name, SweepOutcome.KEPT, "it has ended meanwhile"
+                return name, SweepOutcome.FAILED, f"Temporal: {error.status.name}"
             except (RuntimeError, ValueError, LookupError) as error:
                 # Of another version, or encrypted with a key that is gone: the others are seen to.
-                return name, Deed.FAILED, f"its answer cannot be read ({type(error).__name__})"
+                return name, SweepOutcome.FAILED, f"its answer cannot be read ({type(error).__name__})"
 
-    async def _ask(self, run: WorkflowExecution) -> tuple[Deed, str]:
+    async def _ask(self, run: WorkflowExecution) -> tuple[SweepOutcome, str]:
         # By its id alone: whatever life has the name now knows best what is due for it.
         environment = self._temporal.get_workflow_handle(run.id)
         guess = None
@@ -204,17 +211,17 @@ class _Page:
         question = DueInput(now=self._clock.now(), ahead=self._sweep.ahead)
         due: Due = await environment.query(QUERY_DUE, question, result_type=Due, rpc_timeout=CALL_TIMEOUT)
         if due.kind in (DueKind.KEEP, guess):
-            return Deed.KEPT, due.why
+            return SweepOutcome.KEPT, due.why
         if self._sweep.dry_run:
             return _DEEDS[due.kind], due.why
         if self._frozen:
-            return Deed.KEPT, f"{due.why}, and all ends are frozen: {self._frozen}"
+            return SweepOutcome.KEPT, f"{due.why}, and all ends are frozen: {self._frozen}"
         return await self._tell(environment, due.kind)
 
-    async def _tell(self, environment: WorkflowHandle[Any, Any], kind: DueKind) -> tuple[Deed, str]:
+    async def _tell(self, environment: WorkflowHandle[Any, Any], kind: DueKind) -> tuple[SweepOutcome, str]:
         """Have it do what is due. The environment looks again, by Temporal's time, and may refuse."""
         if activity_context.is_told_to_stop():
-            return Deed.KEPT, "the sweep was told to stop"
+            return SweepOutcome.KEPT, "the sweep was told to stop"
         swept = SweptInput(
             who=THE_SWEEP if not self._sweep.by else f"{THE_SWEEP}, asked for by {self._sweep.by}",
             good_until=self._clock.now() + UPDATE_TIMEOUT,
@@ -231,7 +238,7 @@ class _Page:
         return timedelta(seconds=next(self._turns) / self._sweep.ends_per_second)
 
 
-_DEEDS = {DueKind.WARN: Deed.WARNED, DueKind.END: Deed.ENDED}
+_DEEDS = {DueKind.WARN: SweepOutcome.WARNED, DueKind.END: SweepOutcome.ENDED}
 
 
 def _is_not_due(error: WorkflowUpdateFailedError) -> bool:
@@ -239,16 +246,16 @@ def _is_not_due(error: WorkflowUpdateFailedError) -> bool:
     return isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED
 
 
-def _refusal(error: WorkflowUpdateFailedError) -> tuple[Deed, str]:
+def _refusal(error: WorkflowUpdateFailedError) -> tuple[SweepOutcome, str]:
     """It has changed since it was asked, which is for it to say; anything else is a failure."""
     cause = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
             with suppress(ValidationError):  # of another version
-                return Deed.KEPT, Refusal.model_validate(cause.details[0]).message
+                return SweepOutcome.KEPT, Refusal.model_validate(cause.details[0]).message
         if cause.type == _RUN_CLOSED:
-            return Deed.KEPT, "it has ended meanwhile"
-    return Deed.FAILED, f"it could not do it: {cause}"
+            return SweepOutcome.KEPT, "it has ended meanwhile"
+    return SweepOutcome.FAILED, f"it could not do it: {cause}"
 
 
 def _read(kept: str) -> _Kept | None:

@@ -16,7 +16,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities import activity_context
 from activities.activity_context import Progress
 from activities.errors import translate
-from clients.deadline import begin_nothing_once
+from clients.deadline import set_deadline_check
 from contracts.activities import Waiting
 from contracts.environment import Receipt
 from contracts.errors import ErrorType
@@ -46,11 +46,11 @@ class _Edge(ActivityInboundInterceptor):
         current = Progress(time_left=_time_left(info), silence=info.heartbeat_timeout, kept=_kept(info))
         activity_context.enter(current)
         # What Temporal has timed out is tried again or undone by others: nothing is begun beside them.
-        begin_nothing_once(current.is_late)
+        set_deadline_check(current.is_late)
         # A task of its own: the worker cancels the one that awaits here, and so never the step itself.
         body = asyncio.create_task(self.next.execute_activity(input))
         try:
-            await _see_through(body, current, _beat_interval(info))
+            await _run_shielded(body, current, _beat_interval(info))
             result = body.result()
         except Exception as error:
             # From None: the chain of causes would travel too, with texts that nobody has looked at.
@@ -62,7 +62,7 @@ class _Edge(ActivityInboundInterceptor):
         return result
 
 
-async def _see_through(body: asyncio.Task[Any], current: Progress, interval: float) -> None:
+async def _run_shielded(body: asyncio.Task[Any], current: Progress, interval: float) -> None:
     """Return when `body` is done, however often it is cancelled; heartbeat meanwhile."""
     while not body.done():
         try:

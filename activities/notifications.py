@@ -16,7 +16,7 @@ from clients.webhook import Webhook
 from contracts.activities import NoticeActivities, NoticeResult
 from contracts.durations import format_duration
 from contracts.expiry import said
-from contracts.notifications import Notice, NoticeKind
+from contracts.notifications import Notification, NotificationKind
 
 #: Longest piece of a name that is shown in Slack, in characters. With it the longest text stays below the
 #: 4,000 from which Slack splits a message in two.
@@ -24,7 +24,7 @@ SLACK_NAME = 200
 #: Stands for the end in a text that is escaped before the end is put in: no name holds it.
 _MOMENT = "\0"
 
-_Tell = Callable[[Notice], Awaitable[None]]
+_Tell = Callable[[Notification], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Notices(NoticeActivities):
         self._channels = channels
 
     @activity.defn(name="notice.send")
-    async def send(self, input: Notice) -> NoticeResult:
+    async def send(self, input: Notification) -> NoticeResult:
         """Try all channels, whatever becomes of the others; a further try leaves out those that have it.
 
         Of the people of a mail as well: who has it is not sent it again. Fails with one that may work in a
@@ -99,7 +99,7 @@ class _Told:
         activity_context.keep(json.dumps(asdict(self)))
 
 
-async def _send_mail(mail: Mail, notice: Notice, told: _Told) -> None:
+async def _send_mail(mail: Mail, notice: Notification, told: _Told) -> None:
     """Send it to those who do not have it yet. Fails if some may have it later, or if nobody ever will."""
     waiting = [person for person in notice.people if person not in (*told.mailed, *told.refused)]
     if waiting:
@@ -114,16 +114,18 @@ async def _send_mail(mail: Mail, notice: Notice, told: _Told) -> None:
         raise never(told.refused)
 
 
-def subject(notice: Notice) -> str:
+def subject(notice: Notification) -> str:
     """The notice in one line."""
-    if notice.kind is NoticeKind.ENDED:
+    if notice.kind is NotificationKind.ENDED:
         return f"{notice.name} has ended: its time was up"
     return f"{notice.name} ends in {format_duration(notice.ends_at - notice.at)}"
 
 
-def text(notice: Notice, moment: Callable[[Notice], str] = lambda notice: said(notice.ends_at)) -> str:
+def text(
+    notice: Notification, moment: Callable[[Notification], str] = lambda notice: said(notice.ends_at)
+) -> str:
     """The notice for people. `moment` says its end, where a way has its own form for that."""
-    if notice.kind is NoticeKind.ENDED:
+    if notice.kind is NotificationKind.ENDED:
         lines = [
             f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} has ended: "
             f"its time was up {moment(notice)}. It is being taken down with all that ran in it.",
@@ -152,11 +154,11 @@ def text(notice: Notice, moment: Callable[[Notice], str] = lambda notice: said(n
     return "\n".join(lines) + "\n"
 
 
-def _document(notice: Notice) -> dict[str, object]:
+def _document(notice: Notification) -> dict[str, object]:
     return {**notice.model_dump(mode="json"), "message": text(notice)}
 
 
-def _slack(notice: Notice) -> dict[str, object]:
+def _slack(notice: Notification) -> dict[str, object]:
     """The notice in Slack's form: docs.slack.dev, "Formatting message text"."""
     names = ("name", "template", "team", "owner")
     cut = notice.model_copy(update={each: _cut(getattr(notice, each)) for each in names})

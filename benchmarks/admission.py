@@ -15,8 +15,16 @@ from benchmarks.floor import TASK_QUEUE as FLOOR
 from benchmarks.floor import BareUpdates
 from benchmarks.ground import Ground, floor_worker, ground, memory_mb
 from contracts.capacity.admission import admit
-from contracts.capacity.ledger import Book, pack, unpack
-from contracts.capacity.models import CAPACITY_ID, Amount, Ask, CapacityStart, Carried, HostRoom, Limits
+from contracts.capacity.ledger import CapacityLedger, pack, unpack
+from contracts.capacity.models import (
+    CAPACITY_ID,
+    Amount,
+    CapacityStart,
+    Carried,
+    HostCapacity,
+    Limits,
+    ReservationRequest,
+)
 from embedded.stack.stack import HOST, Part
 from starter.placement.reservations import Reservations
 from worker.data_converter import converter_at
@@ -121,7 +129,7 @@ async def _taken_over(here: Ground, ours: Call) -> float:
 
 def _decision(held: list[Any]) -> int:
     """One decision, and its entry, in a book of them all: in microseconds."""
-    book = Book([HostRoom(name=HOST, total=Limits(cpu=10**9))], held)
+    book = CapacityLedger([HostCapacity(name=HOST, total=Limits(cpu=10**9))], held)
     asks = [_ask(f"new-{number}") for number in range(1000)]
     now, began = datetime.now(UTC), time.perf_counter()
     for ask in asks:
@@ -129,9 +137,9 @@ def _decision(held: list[Any]) -> int:
     return round((time.perf_counter() - began) * 1e6 / len(asks))
 
 
-def _ask(name: str) -> Ask:
+def _ask(name: str) -> ReservationRequest:
     number = hash(name)
-    return Ask(
+    return ReservationRequest(
         name=name,
         life=f"{number & (2**80 - 1):020x}",
         owner=f"person-{number % 500}@example.com",

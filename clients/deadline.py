@@ -7,12 +7,12 @@ after that would come into being when nobody looks for it any more.
 from collections.abc import Callable
 from contextvars import ContextVar
 
-from clients.errors import TooLate
+from clients.errors import DeadlineExceeded
 
 _is_late: ContextVar[Callable[[], bool]] = ContextVar("is_late", default=lambda: False)
 
 
-def begin_nothing_once(is_late: Callable[[], bool]) -> None:
+def set_deadline_check(is_late: Callable[[], bool]) -> None:
     """From here on in this context, and in what it begins, no change is begun once `is_late` says so."""
     _is_late.set(is_late)
 
@@ -22,7 +22,7 @@ def lateness() -> Callable[[], bool]:
     return _is_late.get()
 
 
-def require_time(system: str, operation: str, is_late: Callable[[], bool] | None = None) -> None:
-    """Return if the operation may begin; TooLate if not."""
+def ensure_before_deadline(system: str, operation: str, is_late: Callable[[], bool] | None = None) -> None:
+    """Return if the operation may begin; DeadlineExceeded if not."""
     if (is_late or _is_late.get())():
-        raise TooLate(system, operation, "not begun, because its time is over")
+        raise DeadlineExceeded(system, operation, "not begun, because its time is over")

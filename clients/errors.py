@@ -9,7 +9,7 @@
     ├── Rejected         400, 422 and what else the system will not accept  a person has to act
     │   └── InUse        will not delete what something still belongs to    try again, when that is gone
     ├── NotYet           there, but what was asked of it is not ready       try again
-    ├── TooLate          not begun: whoever asked has gone on without it    nobody is there to try
+    ├── DeadlineExceeded          not begun: whoever asked has gone on without it    nobody is there to try
     ├── NotFound         404 and its other spellings
     └── AlreadyExists    409 and its other spellings
 
@@ -111,7 +111,7 @@ class NotYet(ClientError):
     retryable = True
 
 
-class TooLate(ClientError):
+class DeadlineExceeded(ClientError):
     """It was not begun: its time was over, and whoever wanted it has gone on without it."""
 
     retryable = True

@@ -182,7 +182,7 @@ class VirtualCluster(Protocol):
 
 
 @dataclass(frozen=True)
-class NodeRoom:
+class NodeCapacity:
     """What one node has for pods, as Kubernetes quantities."""
 
     cpu: str
@@ -279,7 +279,7 @@ class Host(Protocol):
         """Where its DNS, its API server, its nodes and pods are. Rejected if it does not say."""
         ...
 
-    async def allocatable(self) -> Sequence[NodeRoom] | None:
+    async def allocatable(self) -> Sequence[NodeCapacity] | None:
         """What each node has on which pods can be placed; None if the host does not know."""
         ...
 
@@ -382,7 +382,7 @@ class Host(Protocol):
         """Return if `give_up_volume` is allowed to us; else Denied."""
         ...
 
-    async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
+    async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Have our rights in a namespace of ours again, should somebody have taken them away."""
         ...
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 from clients.connection_errors import reason
-from clients.deadline import require_time
+from clients.deadline import ensure_before_deadline
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -158,7 +158,7 @@ class HttpSystem:
         try:
             while True:
                 if method not in _SAFE_METHODS:
-                    require_time(self.system, operation)
+                    ensure_before_deadline(self.system, operation)
                 async with (
                     asyncio.timeout(self._whole),
                     self._http.stream(

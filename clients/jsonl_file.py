@@ -30,7 +30,7 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVA
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
-class LinesFile:
+class JsonLinesFile:
     """One such file, and those that it was renamed to."""
 
     def __init__(self, path: Path) -> None:

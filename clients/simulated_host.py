@@ -22,7 +22,7 @@ from clients.host import (
     Kubeconfig,
     Manifest,
     Namespace,
-    NodeRoom,
+    NodeCapacity,
     Peer,
     PeerPods,
     PersistentVolume,
@@ -47,7 +47,7 @@ SIMULATED_NETWORKS = HostNetworks(
 
 _NAMESPACE = TypeAdapter(Namespace)
 _ENDING = TypeAdapter(Ending)
-_NODES = TypeAdapter(list[NodeRoom])
+_NODES = TypeAdapter(list[NodeCapacity])
 _RELEASE = TypeAdapter(Release)
 _STARTUP = TypeAdapter(Startup)
 _TEXT = TypeAdapter(str)
@@ -113,7 +113,7 @@ class SimulatedHost:
         """As a small real one has them: documentation's addresses."""
         return SIMULATED_NETWORKS
 
-    async def allocatable(self) -> Sequence[NodeRoom]:
+    async def allocatable(self) -> Sequence[NodeCapacity]:
         """What it was told to say."""
         return await self._ask(_NODES, "GET", "/nodes", "list nodes")
 
@@ -224,7 +224,7 @@ class SimulatedHost:
     async def require_right_to_volumes(self) -> None:
         """Fine: there are none."""
 
-    async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
+    async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Fine: there are no rights here."""
 
     async def end_by_force(self, namespace: str) -> Ending:

@@ -16,7 +16,7 @@ from contracts.capacity.models import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt
 from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.models import Frozen
-from contracts.notifications import Account, Notice
+from contracts.notifications import Account, Notification
 
 
 class EnsureInput(Frozen):
@@ -244,7 +244,7 @@ class NoticeActivities(ABC):
 
     @activity.defn(name="notice.send")
     @abstractmethod
-    async def send(self, input: Notice) -> NoticeResult:
+    async def send(self, input: Notification) -> NoticeResult:
         """Afterwards every channel has taken it. What one has taken is not sent to it again."""
 
 

@@ -17,7 +17,7 @@ def undo_queue(task_queue: str) -> str:
     return f"{task_queue}-undo"
 
 
-class Pace(Frozen):
+class LifecycleTimeouts(Frozen):
     """How patient a life is. The defaults are right for real systems; tests are in a hurry.
 
     `settle` must be longer than the longest timeout of any client: after an answer that never came,
@@ -49,7 +49,7 @@ class EnvironmentStart(Frozen):
     environment: Environment
     request_id: str
     people_are_checked: bool
-    pace: Pace = Pace()
+    pace: LifecycleTimeouts = LifecycleTimeouts()
     carried: "Carried | None" = None
     forced_by: str = ""
 
@@ -79,7 +79,7 @@ class Answer(Frozen):
     life: str
 
 
-class ByPerson(Frozen):
+class ActorInput(Frozen):
     """An update that needs nothing but the person who asks, for the audit trail."""
 
     who: str

@@ -39,7 +39,7 @@ class SweepInput(Frozen):
     page_size: int = 200
 
 
-class Deed(StrEnum):
+class SweepOutcome(StrEnum):
     """What came of one environment."""
 
     WARNED = "warned"
@@ -55,16 +55,16 @@ class SweepLine(Frozen):
     why: str
 
 
-class Tally(Frozen):
+class OutcomeCount(Frozen):
     """How many, and the first of them by name."""
 
     count: int = 0
     lines: tuple[SweepLine, ...] = ()
 
-    def plus(self, line: SweepLine) -> "Tally":
+    def plus(self, line: SweepLine) -> "OutcomeCount":
         """With one more."""
         lines = (*self.lines, line) if len(self.lines) < LINES_LENGTH else self.lines
-        return Tally(count=self.count + 1, lines=lines)
+        return OutcomeCount(count=self.count + 1, lines=lines)
 
 
 class SweepResult(Frozen):
@@ -77,17 +77,17 @@ class SweepResult(Frozen):
     dry_run: bool = False
     open: int = 0
     looked_at: int = 0
-    warned: Tally = Tally()
-    ended: Tally = Tally()
-    kept: Tally = Tally()
-    failed: Tally = Tally()
+    warned: OutcomeCount = OutcomeCount()
+    ended: OutcomeCount = OutcomeCount()
+    kept: OutcomeCount = OutcomeCount()
+    failed: OutcomeCount = OutcomeCount()
     frozen: str = ""
     pages: int = 0
     seconds: float = 0
 
-    def plus(self, deed: Deed, line: SweepLine) -> "SweepResult":
+    def plus(self, deed: SweepOutcome, line: SweepLine) -> "SweepResult":
         """With one more environment looked at."""
-        tally: Tally = getattr(self, deed)
+        tally: OutcomeCount = getattr(self, deed)
         return self.model_copy(update={"looked_at": self.looked_at + 1, deed.value: tally.plus(line)})
 
     @property

@@ -7,21 +7,21 @@ from contracts.environment import Certificate, Outcome, TrailEntry
 from contracts.models import Frozen
 
 
-class NoticeKind(StrEnum):
+class NotificationKind(StrEnum):
     """What is told."""
 
     WARNING = "warning"
     ENDED = "ended"
 
 
-class Notice(Frozen):
+class Notification(Frozen):
     """Something that the people of an environment shall know. `id` is the same for every try to tell it.
 
     `moved` is how far the end was moved, because the last warning came late.
     """
 
     id: str
-    kind: NoticeKind
+    kind: NotificationKind
     at: datetime
     name: str
     life: str

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 from activities.audit_log import Sinks
 from activities.notifications import Channels
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Mail
 from clients.webhook import Webhook
 from worker.settings.expiry import Notices, Trail
@@ -45,4 +45,4 @@ def open_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
             "webhook of accounts", settings.webhook_url, secret=secret, timeout=settings.timeout
         )
         closing.push_async_callback(webhook.close)
-    return Sinks(LinesFile(settings.file) if settings.file else None, webhook)
+    return Sinks(JsonLinesFile(settings.file) if settings.file else None, webhook)

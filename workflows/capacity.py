@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import CapacityActivities
     from contracts.capacity.admission import admit, decide
-    from contracts.capacity.ledger import Book, in_seconds, pack, unpack
+    from contracts.capacity.ledger import CapacityLedger, in_seconds, pack, unpack
     from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
         AuditInput,
@@ -26,11 +26,11 @@ with workflow.unsafe.imports_passed_through():
         Carried,
         Holdings,
         HostState,
+        PlacementDecision,
         ReleaseInput,
         ReserveInput,
         ReserveResult,
         StateInput,
-        Verdict,
         said_cpu,
         said_memory,
     )
@@ -65,7 +65,7 @@ class CapacityWorkflow:
     def __init__(self, start: CapacityStart) -> None:
         # All state is made here: an update may be handled before the first line of `run`.
         carried = start.carried
-        self._book = Book(carried.hosts, unpack(carried.holdings)) if carried else Book()
+        self._book = CapacityLedger(carried.hosts, unpack(carried.holdings)) if carried else CapacityLedger()
         self._audited_at: datetime | None = carried.audited_at if carried else None
         self._next_audit = carried.next_audit if carried else workflow.now() + start.settle
         self._ended: dict[str, datetime] = dict(carried.ended) if carried else {}
@@ -190,7 +190,7 @@ class CapacityWorkflow:
         if held is None or input.life not in held.lives:
             return
         left = held.after(input.life, in_seconds(workflow.now())) if input.ran else held.less(input.life)
-        self._book.turn_into(input.name, left)
+        self._book.set_or_remove(input.name, left)
 
     @workflow.query(description="What would be answered to those who ask; nothing before it knows")
     def would(self, input: ReserveInput) -> ReserveResult:
@@ -241,7 +241,7 @@ def _of(held: int, total: int | None, said: Callable[[int], str]) -> str:
     return said(held) if total is None else f"{said(held)} of {said(total)}"
 
 
-def _refused(verdicts: tuple[Verdict, ...]) -> ApplicationError:
+def _refused(verdicts: tuple[PlacementDecision, ...]) -> ApplicationError:
     message = verdicts[0].refusal.message if verdicts and verdicts[0].refusal else "Nothing was asked for."
     return ApplicationError(
         message, ReserveResult(verdicts=verdicts), type=ErrorType.REQUEST_REFUSED, non_retryable=True

@@ -1,6 +1,6 @@
 """The workflow of one environment, from the request until nothing is left. Its open run is the record.
 
-`run` deals with how a life ends; `Saga` does and undoes; `Record` remembers and shows.
+`run` deals with how a life ends; `Saga` does and undoes; `EnvironmentState` remembers and shows.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.durations import format_duration
     from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
     from contracts.environment_workflow import (
+        ActorInput,
         Answer,
         AnswerKind,
-        ByPerson,
         DueInput,
         EnvironmentStart,
         ExtendInput,
@@ -30,13 +30,13 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, said
-    from contracts.notifications import NoticeKind
+    from contracts.notifications import NotificationKind
     from contracts.workflow_memo import memo_of
 
-from workflows.environment_state import ITSELF, TEMPORAL, Record
-from workflows.notifications import Teller
+from workflows.environment_state import ITSELF, TEMPORAL, EnvironmentState
+from workflows.notifications import Notifier
 from workflows.saga import Saga
-from workflows.update_rules import Rules
+from workflows.update_rules import UpdateRules
 
 #: The change by which accounts are handed over at the end. Runs that closed before it have none.
 ACCOUNT = "account-to-sinks"
@@ -70,10 +70,10 @@ class EnvironmentWorkflow:
     def __init__(self, start: EnvironmentStart) -> None:
         # All state is made here: an update may be handled before the first line of `run`.
         self._start = start
-        self._record = Record(start)
+        self._record = EnvironmentState(start)
         self._saga = Saga(start, self._record)
-        self._teller = Teller(self._record, start.pace)
-        self._rules = Rules(start, self._record, self._is_ending)
+        self._teller = Notifier(self._record, start.pace)
+        self._rules = UpdateRules(start, self._record, self._is_ending)
         status = self._record.status
         who = start.forced_by or ITSELF
         self._ending = Ending(status.outcome, who, status.problem) if status.outcome else None
@@ -92,12 +92,12 @@ class EnvironmentWorkflow:
 
     async def _provision(self) -> None:
         forward = asyncio.create_task(self._saga.forward())
-        await self._undisturbed(lambda: forward.done() or self._is_to_end())
+        await self._wait_shielded(lambda: forward.done() or self._is_to_end())
         self._notice_cancellation()
         if self._ending:
             self._saga.stop()
             forward.cancel()
-            await self._undisturbed(forward.done)
+            await self._wait_shielded(forward.done)
             if not forward.cancelled():
                 forward.result()
         elif problem := forward.result():
@@ -107,10 +107,10 @@ class EnvironmentWorkflow:
             self._record.note(ITSELF, "ready")
 
     async def _stay_ready(self) -> None:
-        await self._undisturbed(lambda: self._is_to_end() or self._is_to_go_on_in_a_new_run())
+        await self._wait_shielded(lambda: self._is_to_end() or self._is_to_go_on_in_a_new_run())
         self._notice_cancellation()
         if not self._ending:
-            await self._undisturbed(lambda: self._is_to_end() or self._nothing_is_under_way())
+            await self._wait_shielded(lambda: self._is_to_end() or self._nothing_is_under_way())
             self._notice_cancellation()
         if not self._ending:
             # Nothing is under way in `ready`, so all that the next run needs is the record.
@@ -133,14 +133,14 @@ class EnvironmentWorkflow:
             self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem, forced=forced)
             self._record.enter(Phase.TEARING_DOWN)
             if self._ending.outcome is Outcome.EXPIRED:
-                self._teller.tell(NoticeKind.ENDED)
+                self._teller.tell(NotificationKind.ENDED)
             if self._ending.pause:
-                await self._see_through(workflow.sleep(self._ending.pause, summary="its turn to begin"))
-        unwinding = asyncio.create_task(self._saga.unwind())
-        await self._undisturbed(lambda: unwinding.done() or self._is_too_long_to_wait_in())
+                await self._run_shielded(workflow.sleep(self._ending.pause, summary="its turn to begin"))
+        unwinding = asyncio.create_task(self._saga.compensate())
+        await self._wait_shielded(lambda: unwinding.done() or self._is_too_long_to_wait_in())
         if not unwinding.done() and workflow.patched(WAIT_IN_A_NEW_RUN):
             self._go_on_in_a_new_run()
-        await self._undisturbed(unwinding.done)
+        await self._wait_shielded(unwinding.done)
         unwinding.result()
 
     def _is_too_long_to_wait_in(self) -> bool:
@@ -148,17 +148,17 @@ class EnvironmentWorkflow:
         return self._is_to_go_on_in_a_new_run() and self._saga.is_at_rest and self._nothing_is_under_way()
 
     async def _close(self) -> EnvironmentStatus:
-        await self._undisturbed(workflow.all_handlers_finished)
+        await self._wait_shielded(workflow.all_handlers_finished)
         self._record.note(ITSELF, "gone", "nothing left")
         at_last = workflow.patched(GONE_AT_LAST)
         if not at_last:
             self._record.enter(Phase.GONE)
         released = asyncio.create_task(self._release()) if workflow.patched(PLACE) else None
         if workflow.patched(ACCOUNT):
-            await self._see_through(self._teller.hand_over())
-        await self._see_through(self._teller.last_words())
+            await self._run_shielded(self._teller.archive_record())
+        await self._run_shielded(self._teller.last_words())
         if released:
-            await self._undisturbed(released.done)
+            await self._wait_shielded(released.done)
         if at_last:
             self._record.enter(Phase.GONE)
         status = self._record.status
@@ -180,7 +180,7 @@ class EnvironmentWorkflow:
 
     # --- cancellation ---------------------------------------------------------------------------------
 
-    async def _undisturbed(self, condition: Callable[[], bool]) -> None:
+    async def _wait_shielded(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; a cancellation of the workflow does not end the wait.
 
         A single shield would not do: when the cancellation goes on from it, the run closes and what is
@@ -194,9 +194,9 @@ class EnvironmentWorkflow:
                     task.uncancel()
                 self._notice_cancellation()
 
-    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _run_shielded(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        await self._undisturbed(task.done)
+        await self._wait_shielded(task.done)
         task.result()
 
     def _nothing_is_under_way(self) -> bool:
@@ -236,7 +236,7 @@ class EnvironmentWorkflow:
             self._rules.may_join(ask)
 
     @workflow.update(description="Delete it, in whatever phase it is")
-    async def delete(self, by: ByPerson) -> Answer:
+    async def delete(self, by: ActorInput) -> Answer:
         """Begin the teardown; it is followed in the status."""
         if answer := self._record.remembered():
             return answer
@@ -246,11 +246,11 @@ class EnvironmentWorkflow:
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is being deleted.")
 
     @delete.validator
-    def _check_delete(self, by: ByPerson) -> None:
+    def _check_delete(self, by: ActorInput) -> None:
         """Refuse one without its argument here: in the handler that would fail the whole task, for ever."""
 
     @workflow.update(description="Cancel the provisioning")
-    async def cancel(self, by: ByPerson) -> Answer:
+    async def cancel(self, by: ActorInput) -> Answer:
         """Stop making it and begin the teardown; it is followed in the status."""
         if answer := self._record.remembered():
             return answer
@@ -262,7 +262,7 @@ class EnvironmentWorkflow:
         )
 
     @cancel.validator
-    def _check_cancel(self, by: ByPerson) -> None:  # noqa: ARG002
+    def _check_cancel(self, by: ActorInput) -> None:  # noqa: ARG002
         if not self._record.remembered():
             self._rules.may_cancel()
 
@@ -292,7 +292,7 @@ class EnvironmentWorkflow:
         """Give the warning that is due."""
         due = self._rules.due_now(ask, DueKind.WARN)
         moved = self._record.warn(ask.who, due.lead or timedelta(0))
-        self._teller.tell(NoticeKind.WARNING, moved)
+        self._teller.tell(NotificationKind.WARNING, moved)
         ends_at = self._record.status.expires_at
         what = f"warned: it ends {said(ends_at)}"
         if moved:
@@ -315,7 +315,7 @@ class EnvironmentWorkflow:
         self._rules.due_now(ask, DueKind.END)
 
     @workflow.update(description="Try again to undo what could not be undone")
-    async def resume_teardown(self, by: ByPerson) -> Answer:
+    async def resume_teardown(self, by: ActorInput) -> Answer:
         """Take up a teardown that has given up, or end the pause before its next pass."""
         if answer := self._record.remembered():
             return answer
@@ -330,12 +330,12 @@ class EnvironmentWorkflow:
         return self._answer(AnswerKind.ACCEPTED, f"The teardown of {self._name} goes on.")
 
     @resume_teardown.validator
-    def _check_resume(self, by: ByPerson) -> None:  # noqa: ARG002
+    def _check_resume(self, by: ActorInput) -> None:  # noqa: ARG002
         if not self._record.remembered():
             self._rules.may_resume()
 
     @workflow.update(description="Set its search attributes again")
-    async def reindex(self, by: ByPerson) -> Answer:  # noqa: ARG002
+    async def reindex(self, by: ActorInput) -> Answer:  # noqa: ARG002
         """Set them all: Temporal forgets the values of an attribute that was removed and made again."""
         if answer := self._record.remembered():
             return answer
@@ -343,7 +343,7 @@ class EnvironmentWorkflow:
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is found by all search attributes.")
 
     @reindex.validator
-    def _check_reindex(self, by: ByPerson) -> None:
+    def _check_reindex(self, by: ActorInput) -> None:
         """Refuse one without its argument, as `_check_delete` does."""
 
     @workflow.signal(description="Go on in a new run, which is encrypted with the key of now")

@@ -41,7 +41,7 @@ ITSELF = "moorage"
 TEMPORAL = "a cancellation in Temporal"
 
 
-class Record:
+class EnvironmentState:
     """The mutable state of an environment's workflow. Everything in it can be carried to a next run."""
 
     def __init__(self, start: EnvironmentStart) -> None:

@@ -10,11 +10,11 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import NoticeActivities, TrailActivities
     from contracts.environment import Outcome
-    from contracts.environment_workflow import Pace, undo_queue
-    from contracts.notifications import Account, Notice, NoticeKind
+    from contracts.environment_workflow import LifecycleTimeouts, undo_queue
+    from contracts.notifications import Account, Notification, NotificationKind
 
 from workflows.activity_failures import genuine, problem_of
-from workflows.environment_state import ITSELF, Record
+from workflows.environment_state import ITSELF, EnvironmentState
 
 #: One try of all channels, or of all sinks: each call has a timeout of its own well below it.
 ATTEMPT = timedelta(minutes=2)
@@ -26,10 +26,10 @@ LAST_WORDS = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(minutes=1)
 
 
-class Teller:
+class Notifier:
     """The notices of one environment that are under way."""
 
-    def __init__(self, record: Record, pace: Pace) -> None:
+    def __init__(self, record: EnvironmentState, pace: LifecycleTimeouts) -> None:
         self._record = record
         self._pace = pace
         self._under_way: set[asyncio.Task[None]] = set()
@@ -39,7 +39,7 @@ class Teller:
         """Whether a notice is under way."""
         return bool(self._under_way)
 
-    def tell(self, kind: NoticeKind, moved: timedelta = timedelta(0)) -> None:
+    def tell(self, kind: NotificationKind, moved: timedelta = timedelta(0)) -> None:
         """Begin to tell its people; the trail says what came of it."""
         task = asyncio.create_task(self._send(self._notice(kind, moved)))
         self._under_way.add(task)
@@ -50,7 +50,7 @@ class Teller:
         if self._under_way:
             await workflow.wait(self._under_way.copy(), timeout=LAST_WORDS.total_seconds())
 
-    async def hand_over(self) -> None:
+    async def archive_record(self) -> None:
         """Hand the account of this life to the sinks; if they do not take it, only the history has it."""
         try:
             genuine(
@@ -69,7 +69,7 @@ class Teller:
         except ActivityError as error:
             self._record.note(ITSELF, "could not hand over its account", problem_of(error, "", "sink").cause)
 
-    async def _send(self, notice: Notice) -> None:
+    async def _send(self, notice: Notification) -> None:
         try:
             result = genuine(
                 await workflow.execute_activity_method(
@@ -95,10 +95,10 @@ class Teller:
     def _retries(self) -> RetryPolicy:
         return RetryPolicy(initial_interval=self._pace.first_retry, maximum_interval=LONGEST_RETRY)
 
-    def _notice(self, kind: NoticeKind, moved: timedelta) -> Notice:
+    def _notice(self, kind: NotificationKind, moved: timedelta) -> Notification:
         status = self._record.status
         environment, term = status.environment, status.term
-        return Notice(
+        return Notification(
             # Twice in one life only with another end; the receiver knows a repeat by it.
             id=f"{environment.mark.life}-{kind}-{len(status.warned)}-{int(term.ends_at.timestamp())}",
             kind=kind,

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import EnvironmentStart, undo_queue
 
 from workflows.activity_failures import genuine, is_in_doubt, problem_of
-from workflows.environment_state import ITSELF, Record
+from workflows.environment_state import ITSELF, EnvironmentState
 from workflows.steps import FEW_CALLS, Step, steps_of
 
 #: The directory may be down for a moment, and hundreds may wait before it; a developer is told soon.
@@ -47,7 +47,7 @@ LAST_PRIORITY = 5
 class Saga:
     """The steps of one environment: which of them may have left something, and how to undo those."""
 
-    def __init__(self, start: EnvironmentStart, record: Record) -> None:
+    def __init__(self, start: EnvironmentStart, record: EnvironmentState) -> None:
         self._environment = start.environment
         #: For all that needs no values: a template's may be large, and a history holds each argument.
         self._slim = start.environment.without_values
@@ -90,7 +90,7 @@ class Saga:
         """
         self._stopped = True
 
-    async def unwind(self) -> None:
+    async def compensate(self) -> None:
         """Undo every step that may have happened, in reverse, until an inspection finds nothing left.
 
         It goes in passes with growing pauses. When `give_up_after` has passed without success, the
@@ -244,7 +244,9 @@ class Saga:
         """
         settled = self._is_settled()
         touched = [
-            step for step in self._steps if self._was_begun(step) and step.inspect and step not in self._begun
+            step
+            for step in self._steps
+            if self._has_started(step) and step.inspect and step not in self._begun
         ]
         looks = [asyncio.ensure_future(self._look(step)) for step in touched]
         if looks:
@@ -290,7 +292,7 @@ class Saga:
         forced = self._forced.get(step.name, ())
         return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept, forced=forced)
 
-    def _was_begun(self, step: Step) -> bool:
+    def _has_started(self, step: Step) -> bool:
         return self._record.state_of(step.name) is not StepState.WAITING
 
     def _doubt(self, in_doubt: bool) -> None:

@@ -17,13 +17,15 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Due, DueKind, NotExtended, Term
     from contracts.size_limits import MOST_EXTENSIONS
 
-from workflows.environment_state import Record
+from workflows.environment_state import EnvironmentState
 
 
-class Rules:
+class UpdateRules:
     """The rules of one environment. What they forbid is raised as `REQUEST_REFUSED` with a `Refusal`."""
 
-    def __init__(self, start: EnvironmentStart, record: Record, is_ending: Callable[[], bool]) -> None:
+    def __init__(
+        self, start: EnvironmentStart, record: EnvironmentState, is_ending: Callable[[], bool]
+    ) -> None:
         self._environment = start.environment
         self._name = start.environment.name
         self._record = record

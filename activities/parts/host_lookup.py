@@ -55,11 +55,11 @@ async def require_own_namespace(host: Host, environment: Environment) -> Namespa
     return namespace
 
 
-async def take_rights(host: Host, environment: Environment) -> None:
+async def ensure_role_binding(host: Host, environment: Environment) -> None:
     """Have our rights in the environment's namespace, if it is ours and stays: one may take them away."""
     namespace = await host.get_namespace(environment.derived_name)
     if is_own_namespace(namespace, environment.mark) and namespace and not namespace.terminating:
-        await host.take_rights(environment.derived_name, environment.mark.labels)
+        await host.ensure_role_binding(environment.derived_name, environment.mark.labels)
 
 
 def require_own_release(release: Release, ours: OwnerMark) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from math import ceil
 
 from activities.errors import NotAccepted
-from clients.host import NodeRoom
+from clients.host import NodeCapacity
 from contracts.capacity.models import Limits
 from contracts.quantities import parse_quantity
 
@@ -48,7 +48,7 @@ def least(*quantities: str) -> str:
     return min(quantities, key=parse)
 
 
-def room_of(nodes: Sequence[NodeRoom]) -> tuple[Limits, str]:
+def room_of(nodes: Sequence[NodeCapacity]) -> tuple[Limits, str]:
     """Sum up what the nodes have, and say in words which of them could not be counted.
 
     A node that says something odd counts as nothing; it must not hide what the others have.

@@ -76,7 +76,7 @@ class ClusterImport(ImportStep):
         async def manifest() -> Bootstrap:
             return await Bootstrap.read(await self._rafay.bootstrap(cluster.project_id, cluster.name))
 
-        bootstrap = await _patiently(manifest, "the control plane to make the bootstrap manifest")
+        bootstrap = await _with_retries(manifest, "the control plane to make the bootstrap manifest")
         host = host_of(self._hosts, environment)
         kubeconfig = await own_kubeconfig(host, environment)
         async with host.virtual_cluster(kubeconfig) as virtual:
@@ -91,7 +91,7 @@ class ClusterImport(ImportStep):
                         "Show it to the platform team: the bootstrap manifest does not fit the vCluster",
                     ) from None
 
-            await _patiently(applied, "the vCluster to take the bootstrap manifest")
+            await _with_retries(applied, "the vCluster to take the bootstrap manifest")
 
     async def _wait_until_ready(self, cluster: Cluster) -> None:
         async def missing() -> str:
@@ -161,7 +161,7 @@ class ClusterImport(ImportStep):
         return InspectResult(left=(f"cluster {cluster.name}",))
 
 
-async def _patiently(call: Callable[[], Awaitable[_T]], waiting_for: str) -> _T:
+async def _with_retries(call: Callable[[], Awaitable[_T]], waiting_for: str) -> _T:
     """Make the call again while that may help, until the activity's time is over.
 
     Here, and not by another try of the step: what a vCluster that has just started has taken of many objects

@@ -15,11 +15,11 @@ from activities.ownership import NOTHING_THERE, left_alone
 from activities.parts.forced_deletion import Forced
 from activities.parts.host_lookup import (
     Hosts,
+    ensure_role_binding,
     host_of,
     is_own_namespace,
     namespace_mark,
     require_own_namespace,
-    take_rights,
 )
 from activities.parts.namespace_policies import guards, marked, pod_security
 from activities.values import chart_of, compose
@@ -87,7 +87,7 @@ class Namespace(NamespaceStep):
             return RemoveResult(note=left_alone(f"namespace {name}", found, mark))
         forced = Forced(host, input.environment)
         # Before it is deleted: our rights in it go with it, and what holds it could not be released any more.
-        await take_rights(host, input.environment)
+        await ensure_role_binding(host, input.environment)
         await activity_context.until(lambda: _to_end(forced), limit=PATIENCE)
         with contextlib.suppress(NotFound):
             await host.delete_namespace(name, namespace.uid)

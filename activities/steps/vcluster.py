@@ -17,11 +17,11 @@ from activities.ownership import NOTHING_THERE, left_alone, mark_text
 from activities.parts.forced_deletion import Forced
 from activities.parts.host_lookup import (
     Hosts,
+    ensure_role_binding,
     host_of,
     is_own_namespace,
     require_own_namespace,
     require_own_release,
-    take_rights,
 )
 from activities.parts.retained_volumes import give_up, volumes_of
 from activities.values import chart_of, compose
@@ -75,7 +75,7 @@ class VCluster(VClusterStep):
         environment = input.environment
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
-        await take_rights(host, environment)
+        await ensure_role_binding(host, environment)
         release = await _release_found(host, environment)
         if release is not None and not mark.is_in(release.labels):
             return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))

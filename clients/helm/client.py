@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from clients.deadline import lateness, require_time
+from clients.deadline import ensure_before_deadline, lateness
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -81,7 +81,7 @@ class HelmSdk:
 
         def install() -> None:
             # In the thread: the wait for one may have taken all the time there was.
-            require_time(self._system, operation, is_late)
+            ensure_before_deadline(self._system, operation, is_late)
             with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.install(
                     loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
@@ -97,7 +97,7 @@ class HelmSdk:
         kubeconfig = await self._kubeconfig(operation)
 
         def uninstall() -> None:
-            require_time(self._system, operation, is_late)
+            ensure_before_deadline(self._system, operation, is_late)
             with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.uninstall(name)
 

@@ -23,7 +23,7 @@ MAX_PAGES = 500
 LIST_ATTEMPTS = 3
 
 
-class Wire(BaseModel):
+class RafayTransport(BaseModel):
     """Only what is used here is looked at: real directories send many more fields, and odd ones.
 
     Names of attributes have no case (RFC 7643, 2.1): fields are called by their names in lower case.
@@ -68,14 +68,14 @@ def _as_members(value: Any) -> Any:
 Id = Annotated[str, AfterValidator(_is_one_step)]
 
 
-class WireEmail(Wire):
+class WireEmail(RafayTransport):
     """One address."""
 
     value: str | None = None
     primary: bool | None = None
 
 
-class WireUser(Wire):
+class WireUser(RafayTransport):
     """A person. Some list them once for each of their addresses."""
 
     kind: ClassVar[str] = "user"
@@ -99,7 +99,7 @@ class WireUser(Wire):
         return self.model_copy(update={"emails": list(dict.fromkeys((*self.emails, *other.emails)))})
 
 
-class WireMember(Wire):
+class WireMember(RafayTransport):
     """One member, by id."""
 
     value: Id
@@ -116,7 +116,7 @@ class WireMember(Wire):
         return document
 
 
-class WireGroup(Wire):
+class WireGroup(RafayTransport):
     """A group."""
 
     kind: ClassVar[str] = "group"
@@ -135,7 +135,7 @@ class WireGroup(Wire):
         return self
 
 
-class WirePage(Wire):
+class WirePage(RafayTransport):
     """One page of a list. An object without any of its two marks is none, such as that of a proxy."""
 
     totalresults: int | None = None
@@ -162,7 +162,7 @@ def last_step(address: str) -> str:
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
 Query = dict[str, str | int]
-Ask = Callable[[Query], Awaitable[Any]]
+ReservationRequest = Callable[[Query], Awaitable[Any]]
 
 
 class _Changed(Exception):
@@ -180,7 +180,7 @@ class ListReader(Generic[_Shape]):
     system: str
     operation: str
     shape: type[_Shape]
-    ask: Ask
+    ask: ReservationRequest
     fits: Callable[[_Shape], bool]
     _found: dict[str, _Shape] = field(default_factory=dict, init=False)
     _pages: list[WirePage] = field(default_factory=list, init=False)

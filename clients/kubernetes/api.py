@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 from multidict import CIMultiDict
 
-from clients.deadline import require_time
+from clients.deadline import ensure_before_deadline
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -176,7 +176,7 @@ class Api:
     ) -> tuple[int, Mapping[str, str], str]:
         client = self._client or await self._connect(operation)
         if method not in _SAFE_METHODS:
-            require_time(self.system, operation)
+            ensure_before_deadline(self.system, operation)
         asked = {"Accept": accept, "Content-Type": content}
         try:
             _, url, plain, sent, _ = await client.param_serialize(

@@ -49,7 +49,7 @@ class Applying:
     async def _apply(
         self, kind: Kind, namespace: str, name: str, body: Manifest, *, patience: timedelta | None
     ) -> None:
-        await self._patiently(
+        await self._with_retries(
             lambda: self._api.call(
                 "PATCH",
                 kind.path(namespace, name),
@@ -61,7 +61,7 @@ class Applying:
             patience,
         )
 
-    async def _patiently(self, call: Callable[[], Awaitable[object]], patience: timedelta | None) -> None:
+    async def _with_retries(self, call: Callable[[], Awaitable[object]], patience: timedelta | None) -> None:
         """Make the call again while it is denied: our binding may not have got around yet."""
         loop = asyncio.get_running_loop()
         until = loop.time() + (patience.total_seconds() if patience else 0)
@@ -75,13 +75,13 @@ class Applying:
             else:
                 return
 
-    async def take_rights(self, namespace: str, labels: Mapping[str, str]) -> None:
+    async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         binding = exposure.own_binding(await self._who_am_i())
         metadata = {**binding["metadata"], "namespace": namespace, "labels": dict(labels)}
         body = {**binding, "metadata": metadata}
         if await self._bind(inventory.ROLE_BINDING, namespace, body):
             operation = f"use our rights in namespace {namespace}"
-            await self._patiently(
+            await self._with_retries(
                 lambda: self._api.list(inventory.POD.path(namespace), operation, metadata_only=True),
                 BINDING_DELAY,
             )

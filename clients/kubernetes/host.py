@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from clients.errors import Denied, NotYet, Rejected, Unintelligible
 from clients.helm.client import Helm
-from clients.host import Kubeconfig, Manifest, Namespace, NodeRoom
+from clients.host import Kubeconfig, Manifest, Namespace, NodeCapacity
 from clients.kubernetes import exposure, inventory, nodes
 from clients.kubernetes.api import Api
 from clients.kubernetes.apply import Applying
@@ -82,7 +82,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         nodes, volumes = await self._ready_nodes(), await self._storage_class()
         return f"Kubernetes {version}, {nodes} ready, {volumes}"
 
-    async def allocatable(self) -> Sequence[NodeRoom]:
+    async def allocatable(self) -> Sequence[NodeCapacity]:
         return nodes.rooms(await self._api.list(nodes.PATH, nodes.LIST))
 
     async def _ready_nodes(self) -> str:

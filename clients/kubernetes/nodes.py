@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clients.host import NodeRoom
+from clients.host import NodeCapacity
 
 PATH = "/api/v1/nodes"
 LIST = "list nodes"
@@ -19,10 +19,10 @@ def is_ready(node: Node) -> bool:
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
-def rooms(nodes: Iterable[Node]) -> list[NodeRoom]:
+def rooms(nodes: Iterable[Node]) -> list[NodeCapacity]:
     """What those have that are ready, neither cordoned nor tainted: no pod of a vCluster gets onto others."""
     return [
-        NodeRoom(cpu=str(room.get("cpu", "0")), memory=str(room.get("memory", "0")))
+        NodeCapacity(cpu=str(room.get("cpu", "0")), memory=str(room.get("memory", "0")))
         for node in nodes
         if is_ready(node) and _is_open(node)
         for room in [(node.get("status") or {}).get("allocatable") or {}]

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, AliasPath, Field
 
 from clients.errors import NotFound, Unintelligible
 from clients.rafay.models import Blueprint, Repository, SignIn
-from clients.rafay.transport import Wire, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, filled
 
 #: The label by which a controller says that a blueprint may be used.
 _PUBLISHED = "rafay.dev/published"
@@ -89,7 +89,7 @@ class _Provider(WireModel):
 class Blueprints:
     """Blueprints that a cluster can be imported with."""
 
-    def __init__(self, wire: Wire, paths: BlueprintPaths) -> None:
+    def __init__(self, wire: RafayTransport, paths: BlueprintPaths) -> None:
         self._wire = wire
         self._paths = paths
 
@@ -110,7 +110,7 @@ class Blueprints:
 class Repositories:
     """Chart repositories that a controller's projects know."""
 
-    def __init__(self, wire: Wire, paths: RepositoryPaths) -> None:
+    def __init__(self, wire: RafayTransport, paths: RepositoryPaths) -> None:
         self._wire = wire
         self._paths = paths
 
@@ -144,7 +144,7 @@ class Repositories:
 class SignIns:
     """Identity providers that a controller sends people to."""
 
-    def __init__(self, wire: Wire, paths: SignInPaths) -> None:
+    def __init__(self, wire: RafayTransport, paths: SignInPaths) -> None:
         self._wire = wire
         self._paths = paths
 

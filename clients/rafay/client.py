@@ -35,7 +35,7 @@ from clients.rafay.models import (
     SignIn,
     User,
 )
-from clients.rafay.transport import Wire, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, filled
 
 _PROJECTS = "/auth/v1/projects/"
 _PROJECT = "/auth/v1/projects/{project_id}/"
@@ -97,7 +97,7 @@ class Rafay:
         sign_in_paths: SignInPaths = SignInPaths(),  # noqa: B008 - frozen
         reread: Callable[[], str] | None = None,
     ) -> None:
-        self._wire = Wire(system, base_url, api_key, timeout=timeout, verify=verify, reread=reread)
+        self._wire = RafayTransport(system, base_url, api_key, timeout=timeout, verify=verify, reread=reread)
         self._associations = Associations(self._wire, association_paths)
         self._users = LocalUsers(self._wire, user_paths)
         self._clusters = Clusters(self._wire)

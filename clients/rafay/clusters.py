@@ -9,7 +9,7 @@ from pydantic import AliasPath, Field
 
 from clients.errors import NotFound, NotYet, Rejected, ServerFailed, Unintelligible
 from clients.rafay.models import FAILED, Cluster, Condition
-from clients.rafay.transport import Wire, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, filled
 
 _EDGES = "/edge/v1/projects/{project_id}/edges/"
 _EDGE = "/edge/v1/projects/{project_id}/edges/{cluster_id}/"
@@ -73,7 +73,7 @@ class _Edge(WireModel):
 class Clusters:
     """The "edges" of a project."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: RafayTransport) -> None:
         self._wire = wire
 
     async def create(self, project_id: str, name: str, labels: dict[str, str], blueprint: str) -> Cluster:

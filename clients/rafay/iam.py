@@ -11,7 +11,7 @@ from pydantic import AliasPath, Field, model_validator
 
 from clients.errors import AlreadyExists, NotFound, Rejected
 from clients.rafay.models import Binding, Role, User
-from clients.rafay.transport import Wire, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, filled
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Person(WireModel):
 class Associations:
     """Roles of groups on projects."""
 
-    def __init__(self, wire: Wire, paths: AssociationPaths) -> None:
+    def __init__(self, wire: RafayTransport, paths: AssociationPaths) -> None:
         self._wire = wire
         self._paths = paths
         self._role_ids: dict[str, str] = {}
@@ -114,7 +114,7 @@ class Associations:
 class LocalUsers:
     """Users that the control plane itself keeps, and their membership of groups."""
 
-    def __init__(self, wire: Wire, paths: UserPaths) -> None:
+    def __init__(self, wire: RafayTransport, paths: UserPaths) -> None:
         self._wire = wire
         self._paths = paths
 

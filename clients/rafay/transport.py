@@ -42,7 +42,7 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
 
-class Wire(HttpSystem):
+class RafayTransport(HttpSystem):
     """`HttpSystem` that authenticates with an API key, and knows Rafay's errors and lists.
 
     Both header styles are always sent: v1 and v2 read one, v3 the other, and neither minds the second.

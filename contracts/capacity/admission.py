@@ -7,19 +7,27 @@ decisions.
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from contracts.capacity.ledger import Book, Holding, Key, in_seconds
-from contracts.capacity.models import Amount, Ask, HostRoom, Limits, Verdict, said_cpu, said_memory
+from contracts.capacity.ledger import CapacityLedger, Key, Reservation, in_seconds
+from contracts.capacity.models import (
+    Amount,
+    HostCapacity,
+    Limits,
+    PlacementDecision,
+    ReservationRequest,
+    said_cpu,
+    said_memory,
+)
 from contracts.errors import Refusal, RefusalReason
 
 
-def admit(book: Book, ask: Ask, now: datetime) -> Verdict:
+def admit(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:
     """Decide, and enter what was decided into the book. Again by the same life: the same place."""
     verdict = decide(book, ask, now)
     if verdict.host:
         shared = _still_there(book, ask, now)
         claims = tuple(one for one in shared.claims if one[0] != ask.life) if shared else ()
         book.put(
-            Holding(
+            Reservation(
                 name=ask.name,
                 owner=ask.owner,
                 team=ask.team,
@@ -33,7 +41,7 @@ def admit(book: Book, ask: Ask, now: datetime) -> Verdict:
     return verdict
 
 
-def decide(book: Book, ask: Ask, now: datetime) -> Verdict:
+def decide(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:
     """Whether there is a place, and where: changes nothing.
 
     A name is held once, whoever of its owner's lives holds it. Else the quotas of person and team are looked
@@ -41,7 +49,7 @@ def decide(book: Book, ask: Ask, now: datetime) -> Verdict:
     """
     if shared := _still_there(book, ask, now):
         refusal = _not_shared(shared, ask)
-        return Verdict(refusal=refusal) if refusal else Verdict(host=shared.host)
+        return PlacementDecision(refusal=refusal) if refusal else PlacementDecision(host=shared.host)
     gone = book.of(ask.name)
     if verdict := _beyond_quota(book, ask, gone, now):
         return verdict
@@ -56,7 +64,7 @@ def decide(book: Book, ask: Ask, now: datetime) -> Verdict:
         return _nowhere(book, ask, gone, now)
     # The first of those that are alike, as the settings name them.
     most = max(fitting, key=lambda one: one[:2])
-    return Verdict(host=most[2])
+    return PlacementDecision(host=most[2])
 
 
 def lacking(room: Limits, size: Amount) -> list[str]:
@@ -65,13 +73,13 @@ def lacking(room: Limits, size: Amount) -> list[str]:
     return [field for field, left in room.model_dump(exclude_none=True).items() if wanted[field] > left]
 
 
-def _still_there(book: Book, ask: Ask, now: datetime) -> Holding | None:
+def _still_there(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> Reservation | None:
     """What is held under the name, but for a life that is known to be over."""
     there = book.of(ask.name)
     return there.after(ask.over, in_seconds(now)) if there and ask.over in there.lives else there
 
 
-def _not_shared(there: Holding, ask: Ask) -> Refusal | None:
+def _not_shared(there: Reservation, ask: ReservationRequest) -> Refusal | None:
     if there.owner != ask.owner:
         return Refusal.taken(ask.name)
     differing = [field for field in ("template", "team") if getattr(there, field) != getattr(ask, field)]
@@ -82,7 +90,9 @@ def _not_shared(there: Holding, ask: Ask) -> Refusal | None:
     return Refusal.other_spec(ask.name, tuple(differing)) if differing else None
 
 
-def _beyond_quota(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> Verdict | None:
+def _beyond_quota(
+    book: CapacityLedger, ask: ReservationRequest, gone: Reservation | None, now: datetime
+) -> PlacementDecision | None:
     template = f" from {ask.template}"
     quotas = (
         (ask.quotas.template_person, ("person", ask.owner, ask.template), "you have", template),
@@ -100,7 +110,9 @@ def _beyond_quota(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> 
     return None
 
 
-def _nowhere(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> Verdict:
+def _nowhere(
+    book: CapacityLedger, ask: ReservationRequest, gone: Reservation | None, now: datetime
+) -> PlacementDecision:
     silent = [name for name in ask.hosts if name not in book.hosts or not book.hosts[name].known]
     asked: list[str] = []
     told = []
@@ -121,7 +133,9 @@ def _nowhere(book: Book, ask: Ask, gone: Holding | None, now: datetime) -> Verdi
     return _refused(book, message, ("host", *keys), reason, now)
 
 
-def _refused(book: Book, message: str, key: Key, reason: RefusalReason, now: datetime) -> Verdict:
+def _refused(
+    book: CapacityLedger, message: str, key: Key, reason: RefusalReason, now: datetime
+) -> PlacementDecision:
     kind, *names = key
     if kind == "host":
         ends = [one.ends for one in book if one.host in names]
@@ -129,13 +143,13 @@ def _refused(book: Book, message: str, key: Key, reason: RefusalReason, now: dat
         ends = [one.ends for one in book if key in one.keys]
     # One whose time is up is ending, or kept for its grace: nobody knows better than "now".
     next_end = max(min(ends), in_seconds(now)) if ends else None
-    return Verdict(
+    return PlacementDecision(
         refusal=Refusal(reason=reason, message=f"{message}."),
         next_end=datetime.fromtimestamp(next_end, UTC) if next_end else None,
     )
 
 
-def _spare(room: HostRoom, size: Amount, held: Amount) -> tuple[bool, float]:
+def _spare(room: HostCapacity, size: Amount, held: Amount) -> tuple[bool, float]:
     """How good a place a host is: those that answer first, then by the scarcest share that would be left."""
     shares = [
         1 - (getattr(held, field) + getattr(size, field)) / total

@@ -71,7 +71,7 @@ class Quotas(Frozen):
     template_team: Limits = Limits()
 
 
-class Ask(Frozen):
+class ReservationRequest(Frozen):
     """A life that shall begin asks for its place on one of the `hosts`.
 
     `over` is the latest life of that name, if whoever asks has seen that it is over.
@@ -89,7 +89,7 @@ class Ask(Frozen):
     over: str = ""
 
 
-class Verdict(Frozen):
+class PlacementDecision(Frozen):
     """The host on which a life has its place, or why it has none and when the next environment there ends."""
 
     host: str = ""
@@ -100,7 +100,7 @@ class Verdict(Frozen):
 class ReserveInput(Frozen):
     """Lives that ask together: what many want at once is one update."""
 
-    asks: tuple[Ask, ...]
+    asks: tuple[ReservationRequest, ...]
 
 
 class ReserveResult(Frozen):
@@ -109,7 +109,7 @@ class ReserveResult(Frozen):
     When none has a place the update is refused instead, with this in the refusal's details.
     """
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[PlacementDecision, ...]
 
 
 class ReleaseInput(Frozen):
@@ -120,7 +120,7 @@ class ReleaseInput(Frozen):
     ran: bool = True
 
 
-class HostRoom(Frozen):
+class HostCapacity(Frozen):
     """What a host has. `known` is False until its cluster has told, where the settings do not.
 
     `remark` says what is wrong with it; then its numbers are the last that were known.
@@ -151,7 +151,7 @@ class Carried(Frozen):
     """
 
     holdings: Holdings
-    hosts: tuple[HostRoom, ...]
+    hosts: tuple[HostCapacity, ...]
     audited_at: datetime
     next_audit: datetime
     ended: dict[str, datetime] = {}
@@ -182,7 +182,7 @@ class AuditResult(Frozen):
     `next_in`: when to look again.
     """
 
-    hosts: tuple[HostRoom, ...] = ()
+    hosts: tuple[HostCapacity, ...] = ()
     over: tuple[tuple[str, str, int], ...] = ()
     adopted: Holdings = Holdings()
     ends: tuple[tuple[str, int], ...] = ()
@@ -206,7 +206,7 @@ class StateInput(Frozen):
 class HostState(Frozen):
     """A host, and what is held of it."""
 
-    room: HostRoom
+    room: HostCapacity
     held: Amount
 
 

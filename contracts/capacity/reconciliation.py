@@ -4,8 +4,8 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from contracts.capacity.ledger import START_GRACE, Book, Holding, in_seconds, unpack
-from contracts.capacity.models import AuditResult, HostRoom
+from contracts.capacity.ledger import START_GRACE, CapacityLedger, Reservation, in_seconds, unpack
+from contracts.capacity.models import AuditResult, HostCapacity
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class LatestLife:
     ends: int = 0
 
 
-def claims_over(held: Holding, latest: LatestLife | None, now: datetime) -> list[tuple[str, str, int]]:
+def claims_over(held: Reservation, latest: LatestLife | None, now: datetime) -> list[tuple[str, str, int]]:
     """The claims of a holding that are over, given the latest life of its name, which has been asked for.
 
     That of the open life stays, and so does one that is young: it may begin yet.
@@ -33,7 +33,7 @@ def claims_over(held: Holding, latest: LatestLife | None, now: datetime) -> list
     ]
 
 
-def correct(book: Book, found: AuditResult, ended: Set[str]) -> None:
+def correct(book: CapacityLedger, found: AuditResult, ended: Set[str]) -> None:
     """Make the book agree with what was found, but for what has changed since the audit began.
 
     A claim that was made anew stays; the lives in `ended` are over by now, and are not taken up.
@@ -41,7 +41,7 @@ def correct(book: Book, found: AuditResult, ended: Set[str]) -> None:
     book.hosts = {room.name: _last_known(book.hosts.get(room.name), room) for room in found.hosts}
     for name, life, made in found.over:
         if held := book.of(name):
-            book.turn_into(name, held.less(life, made))
+            book.set_or_remove(name, held.less(life, made))
     for there in unpack(found.adopted):
         if there.lives.isdisjoint(ended):
             book.put(_merged(book.of(there.name), there))
@@ -50,14 +50,14 @@ def correct(book: Book, found: AuditResult, ended: Set[str]) -> None:
             book.put(replace(held, ends=ends))
 
 
-def _merged(held: Holding | None, there: Holding) -> Holding:
+def _merged(held: Reservation | None, there: Reservation) -> Reservation:
     """What is there, with the claims of those of its owner's lives that may begin after it."""
     if held is None or (held.owner, held.size) != (there.owner, there.size):
         return there
     return replace(there, claims=(*there.claims, *(one for one in held.claims if one[0] not in there.lives)))
 
 
-def _last_known(before: HostRoom | None, now: HostRoom) -> HostRoom:
+def _last_known(before: HostCapacity | None, now: HostCapacity) -> HostCapacity:
     """What a host has: when it does not answer, what it last said, under what the settings say."""
     if now.known or before is None or not before.known:
         return now

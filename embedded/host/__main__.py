@@ -17,7 +17,7 @@ from embedded.host.api import control_api
 from embedded.host.database import open_store
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
-from embedded.host.servers import Doors, remembered_socket
+from embedded.host.servers import HostServers, remembered_socket
 from embedded.host.timing import Clock, Timing
 from embedded.host.tls import authority, server_certificate
 from embedded.host.virtual_api import virtual_servers
@@ -84,7 +84,7 @@ def main() -> None:
             clock.end()
 
         virtual_url = f"https://127.0.0.1:{tls_socket.getsockname()[1]}"
-        doors = Doors(
+        doors = HostServers(
             begin,
             end,
             api=control_api(

@@ -14,7 +14,7 @@ from embedded.faults import App, FaultInjector, Receive, Scope, Send
 from embedded.host.api import operation_of
 
 
-class Doors:
+class HostServers:
     """An ASGI application, to be served on the socket of the API; it serves the other one by itself.
 
     `begin` and `end` are what else its life consists of, called inside the event loop.

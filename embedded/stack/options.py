@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from contracts.environment_workflow import Pace
+from contracts.environment_workflow import LifecycleTimeouts
 
 #: All is on one machine: an answer that takes longer than this will not come.
 TIMEOUT = timedelta(seconds=10)
@@ -60,7 +60,7 @@ class Options:
     parts: frozenset[Part] = frozenset(Part)
     people: tuple[Person, ...] = (LOCAL_PERSON,)
     timeout: timedelta = TIMEOUT
-    pace: Pace | None = None
+    pace: LifecycleTimeouts | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     environment_of: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)
     arguments: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)

@@ -23,17 +23,17 @@ from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.archive import Past
-from starter.environments.commands import Actor
+from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
 from starter.environments.people_check import PeopleDirectory
-from starter.environments.planning import House
+from starter.environments.planning import InstallationConfig
 from starter.environments.reader import Reader
-from starter.environments.watcher import Watches
-from starter.expiry.freeze import Freezer
+from starter.environments.watcher import EnvironmentWatcher
+from starter.expiry.freeze import ExpiryFreeze
 from starter.monitoring.attention import Attention
 from starter.monitoring.environment_health import Healths
-from starter.placement.advisor import Placing
-from starter.placement.chart_check import Fitting
+from starter.placement.advisor import PlacementAdvisor
+from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
 from worker.settings.models import Settings
 
@@ -59,14 +59,14 @@ def create_app(
 
     The clients stay the caller's: they are used, and not closed.
     """
-    reader, reservations, fitting = Reader(client), Reservations(client), Fitting(hosts)
-    house = House(
+    reader, reservations, fitting = Reader(client), Reservations(client), ChartCheck(hosts)
+    house = InstallationConfig(
         installation=settings.installation,
         prefix=settings.prefix,
         hosts={name: cluster.labels for name, cluster in settings.hosts.items()},
         default_host=settings.default_host,
         has_identity_provider=settings.identity is not None,
-        pace=settings.new_pace,
+        pace=settings.lifecycle_timeouts,
         team_quotas={name: share.limits for name, share in settings.quotas.teams.items()},
         person_quota=settings.quotas.person.limits,
     )
@@ -79,16 +79,16 @@ def create_app(
         hosts=hosts,
         healths=Healths(hosts),
         fitting=fitting,
-        placing=Placing(house, fitting, reservations),
+        placing=PlacementAdvisor(house, fitting, reservations),
         past=Past(client, settings.trail.file),
         attention=Attention(client, settings.sweep),
         reservations=reservations,
         reader=reader,
         cursors=Cursors(settings.encryption.cursor_keys),
-        actor=Actor(client, reader, reservations),
-        watches=Watches(reader),
+        actor=EnvironmentCommands(client, reader, reservations),
+        watches=EnvironmentWatcher(reader),
         streams=Counter(),
-        freezer=Freezer(client, settings.sweep),
+        freezer=ExpiryFreeze(client, settings.sweep),
         sweep=settings.sweep,
         trail_file=settings.trail.file,
     )

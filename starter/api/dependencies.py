@@ -20,17 +20,17 @@ from starter.auth.tokens import Tokens
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.archive import Past
-from starter.environments.commands import Actor
+from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
 from starter.environments.people_check import PeopleDirectory
-from starter.environments.planning import House
-from starter.environments.reader import Reader, Standing
-from starter.environments.watcher import Watches
-from starter.expiry.freeze import Freezer
+from starter.environments.planning import InstallationConfig
+from starter.environments.reader import EnvironmentSnapshot, Reader
+from starter.environments.watcher import EnvironmentWatcher
+from starter.expiry.freeze import ExpiryFreeze
 from starter.monitoring.attention import Attention
 from starter.monitoring.environment_health import Healths
-from starter.placement.advisor import Placing
-from starter.placement.chart_check import Fitting
+from starter.placement.advisor import PlacementAdvisor
+from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
 from worker.settings.expiry import Sweep
 
@@ -42,30 +42,30 @@ class Parts:
     """Everything that the routes need; made once, when the app is."""
 
     client: Client
-    house: House
+    house: InstallationConfig
     catalogue: Reloaded[Catalogue]
     tokens: Reloaded[Tokens]
     people: PeopleDirectory
     hosts: Mapping[str, Host]
     healths: Healths
-    fitting: Fitting
-    placing: Placing
+    fitting: ChartCheck
+    placing: PlacementAdvisor
     past: Past
     attention: Attention
     reservations: Reservations
     reader: Reader
     cursors: Cursors
-    actor: Actor
-    watches: Watches
+    actor: EnvironmentCommands
+    watches: EnvironmentWatcher
     #: Open streams of events, by person.
     streams: Counter[str]
-    freezer: Freezer
+    freezer: ExpiryFreeze
     sweep: Sweep
     trail_file: Path | None
 
     async def environment(
         self, name: str, principal: Principal, verb: Verb, life: str | None = None
-    ) -> Standing:
+    ) -> EnvironmentSnapshot:
         """The latest life of the name, if the principal may do `verb` with it, and if it is `life`.
 
         404 for what they may not even see, whether it is there or not; 403 for what they see and may not do;

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starter.api.dependencies import Asking, Parts, TheParts
 from starter.api.problem_details import ApiProblem
 from starter.auth.policy import Principal, Verb, may, relations
-from starter.environments.reader import Standing
+from starter.environments.reader import EnvironmentSnapshot
 
 #: Proxies close what is silent for a minute; a comment now and then keeps it open.
 KEEP_ALIVE_SECONDS = 15.0
@@ -50,7 +50,9 @@ async def follow_environment(
     )
 
 
-async def _events(parts: Parts, standing: Standing, principal: Principal, token: str) -> AsyncIterator[str]:
+async def _events(
+    parts: Parts, standing: EnvironmentSnapshot, principal: Principal, token: str
+) -> AsyncIterator[str]:
     parts.streams[principal.email] += 1
     sent_at = time.monotonic()
     try:
@@ -74,7 +76,7 @@ async def _events(parts: Parts, standing: Standing, principal: Principal, token:
             del parts.streams[principal.email]
 
 
-def _may_still_watch(parts: Parts, standing: Standing, token: str) -> bool:
+def _may_still_watch(parts: Parts, standing: EnvironmentSnapshot, token: str) -> bool:
     """Whether the token is still somebody's who may: its person or their teams may have changed, too."""
     principal = parts.tokens.current().who(token)
     if principal is None:

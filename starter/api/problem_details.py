@@ -27,7 +27,7 @@ from starter.environments.commands import KeyReused
 from starter.environments.cursors import BadCursor
 from starter.environments.planning import FieldProblem, NotValid
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
-from starter.temporal.updates import JustClosed, NoPlace, Refused
+from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 from worker.codec import CannotDecode
 
 MEDIA_TYPE = "application/problem+json"
@@ -149,9 +149,9 @@ def problem_of(error: Exception) -> ApiProblem | None:
         case BadCursor():
             problem = FieldProblem(field="cursor", message=str(error))
             return problem_of(NotValid([problem]))
-        case NoPlace() if error.refusal.reason is RefusalReason.NOT_KNOWN:
+        case NoCapacity() if error.refusal.reason is RefusalReason.NOT_KNOWN:
             return _unavailable(f"{error.refusal.message} Nothing was started: ask again.", "host cluster")
-        case NoPlace() if error.refusal.reason in _NO_ROOM:
+        case NoCapacity() if error.refusal.reason in _NO_ROOM:
             return ApiProblem(
                 HTTPStatus.CONFLICT,
                 "no-room",
@@ -173,7 +173,7 @@ def problem_of(error: Exception) -> ApiProblem | None:
                 reason=refusal.reason,
                 latest=refusal.latest,
             )
-        case JustClosed():
+        case WorkflowClosed():
             detail = "It has just ended: ask again."
             return ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="being_torn_down")
         case TemporalUnavailable():
@@ -236,7 +236,7 @@ def handle_problems(app: FastAPI) -> None:
         KeyReused,
         BadCursor,
         Refused,
-        JustClosed,
+        WorkflowClosed,
         TemporalUnavailable,
         CannotDecode,
         NoWorker,

@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from contracts.models import Printable
-from starter.environments.planning import Wish
+from starter.environments.planning import RequestedEnvironment
 
 
 class EnvironmentRequest(BaseModel):
@@ -40,9 +40,9 @@ class EnvironmentRequest(BaseModel):
         default=None, description="host cluster; without it, the installation's own"
     )
 
-    def wish(self) -> Wish:
+    def wish(self) -> RequestedEnvironment:
         """The same, for the rules."""
-        return Wish(
+        return RequestedEnvironment(
             name=self.name,
             template=self.template,
             team=self.team,

@@ -38,7 +38,7 @@ class Verb(StrEnum):
     HISTORY = "history"
 
 
-class HouseVerb(StrEnum):
+class GlobalVerb(StrEnum):
     """What can be done with the installation as a whole through the API."""
 
     FREEZE = "freeze"
@@ -80,14 +80,14 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
 }
 
 #: These concern everybody's environments at once.
-HOUSE: Mapping[HouseVerb, frozenset[Role]] = {
-    **{verb: frozenset({Role.PLATFORM}) for verb in HouseVerb},
+HOUSE: Mapping[GlobalVerb, frozenset[Role]] = {
+    **{verb: frozenset({Role.PLATFORM}) for verb in GlobalVerb},
     # How much is left, in numbers: whoever asks for an environment is told the same.
-    HouseVerb.CAPACITY: frozenset(Role),
+    GlobalVerb.CAPACITY: frozenset(Role),
 }
 
 
-def house_may(verb: HouseVerb, role: Role) -> bool:
+def is_allowed_globally(verb: GlobalVerb, role: Role) -> bool:
     """Whether somebody of this role may do it with the installation."""
     return role in HOUSE[verb]
 

@@ -19,7 +19,7 @@ from starter.placement.host_check import misfits
 LabelsOfHosts = Mapping[str, Mapping[str, str]]
 
 
-class Remark(Frozen):
+class LintWarning(Frozen):
     """One thing about one file. `field` is "" for the whole of it."""
 
     file: Path
@@ -48,8 +48,8 @@ class CatalogueCheck(Frozen):
     folder: Path
     well: bool
     templates: tuple[CheckedTemplate, ...]
-    problems: tuple[Remark, ...]
-    warnings: tuple[Remark, ...]
+    problems: tuple[LintWarning, ...]
+    warnings: tuple[LintWarning, ...]
 
 
 def check_catalogue(folder: Path, hosts: LabelsOfHosts, today: date | None = None) -> CatalogueCheck:
@@ -131,8 +131,8 @@ def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileP
         )
 
 
-def _remark(problem: FileProblem) -> Remark:
-    return Remark(
+def _remark(problem: FileProblem) -> LintWarning:
+    return LintWarning(
         file=problem.file,
         line=problem.line,
         column=problem.column,

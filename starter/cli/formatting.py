@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from contracts.durations import format_duration
 from contracts.environment import StepState
-from contracts.expiry_sweep import Tally
+from contracts.expiry_sweep import OutcomeCount
 from contracts.printable_text import escape
 from starter.cli.printing import clock as clock
 from starter.cli.printing import print_json as print_json
@@ -205,7 +205,7 @@ def print_sweep(view: "SweepView") -> None:
     if result.frozen:
         print_line(f"Nothing ends now. {result.frozen}")
     for name in ("warned", "ended", "kept", "failed"):
-        tally: Tally = getattr(result, name)
+        tally: OutcomeCount = getattr(result, name)
         for line in tally.lines:
             print_line(f"  {name:<7} {line.name:<30}  {line.why}")
         if tally.count > len(tally.lines):

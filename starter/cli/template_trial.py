@@ -82,7 +82,7 @@ def try_template(
         from starter.environments.schemas import TemplateView
 
         wanted = TemplateView.model_validate(api.call("GET", f"templates/{_in_a_path(template)}"))
-        trying = Trying(api, wanted, output, call=call)
+        trying = TemplateTrial(api, wanted, output, call=call)
         with _signals_as_ctrl_c():
             trial = trying.run(team, host)
         if output is Output.JSON:
@@ -93,7 +93,7 @@ def try_template(
             raise _not_well(trial)
 
 
-class Trying:
+class TemplateTrial:
     """One trial. `run` makes and removes at most one environment."""
 
     def __init__(self, api: "Api", template: "TemplateView", output: Output, *, call: bool) -> None:

@@ -10,7 +10,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 from contracts import workflow_memo
 from contracts.environment import Phase
 from contracts.naming import life_of, workflow_id
@@ -98,7 +98,7 @@ class Past:
             # It may have been renamed a moment ago; those are looked through as well.
             read_at = (0, 0)
         if read_at != self._read_at:
-            lines = await LinesFile(self._file).find("")
+            lines = await JsonLinesFile(self._file).find("")
             self._accounts, self._read_at = await asyncio.to_thread(_parsed, lines), read_at
         return self._accounts
 

@@ -16,24 +16,24 @@ from temporalio.common import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import search_attributes
-from contracts.capacity.models import Ask
+from contracts.capacity.models import ReservationRequest
 from contracts.durations import format_duration
 from contracts.environment import EnvironmentStatus, Phase
 from contracts.environment_workflow import (
     TASK_QUEUE,
+    ActorInput,
     Answer,
     AnswerKind,
-    ByPerson,
     EnvironmentStart,
     ExtendInput,
     RequestInput,
 )
 from contracts.naming import life_of, workflow_id
 from contracts.workflow_memo import memo_of
-from starter.environments.reader import Latest, Reader, Standing
+from starter.environments.reader import EnvironmentSnapshot, Latest, Reader
 from starter.placement.reservations import Reservations
 from starter.temporal.errors import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, TemporalUnavailable
-from starter.temporal.updates import JustClosed, NoPlace, answered, update_with_start
+from starter.temporal.updates import NoCapacity, WorkflowClosed, answered, update_with_start
 from workflows.environment import EnvironmentWorkflow
 
 #: A run that is just closing is met again at most so often: then the next one has been started, or none.
@@ -62,10 +62,10 @@ class KeyReused(Exception):
 class Finished:
     """The very request was carried out before; its life is over."""
 
-    standing: Standing
+    standing: EnvironmentSnapshot
 
 
-class Actor:
+class EnvironmentCommands:
     """Starts and changes environments. What it repeats is answered, never done twice."""
 
     def __init__(self, client: Client, reader: Reader, reservations: Reservations) -> None:
@@ -73,10 +73,11 @@ class Actor:
         self._reader = reader
         self._reservations = reservations
 
-    async def request(self, start: EnvironmentStart, ask: Ask) -> Asked | Finished:
+    async def request(self, start: EnvironmentStart, ask: ReservationRequest) -> Asked | Finished:
         """Have the environment made where it is given a place, or join it if it is there as asked for.
 
-        `Refused` if it is another, `NoPlace` if there is no room for it. A repeat of the same request never
+        `Refused` if it is another, `NoCapacity` if there is no room for it. A repeat of the same request
+        never
         starts a second life: not while the first is there, and not after it has ended. `KeyReused` if it
         asks for something else than the first time.
         """
@@ -94,7 +95,7 @@ class Actor:
                     # Only asked: it may end at this very moment, and a start would begin another life.
                     return Asked(await self._ask(start, latest, again=again), again)
                 return Asked(await self._begin(await self._placed(start, ask, latest)), again=False)
-            except JustClosed:
+            except WorkflowClosed:
                 if attempt + 1 == _TRIES:
                     raise
         raise AssertionError("unreachable")
@@ -114,13 +115,15 @@ class Actor:
                 return _not_begun(start)
             raise
 
-    async def _placed(self, start: EnvironmentStart, ask: Ask, latest: Latest | None) -> EnvironmentStart:
-        """The start, on the host that it is given; `NoPlace` if there is none."""
+    async def _placed(
+        self, start: EnvironmentStart, ask: ReservationRequest, latest: Latest | None
+    ) -> EnvironmentStart:
+        """The start, on the host that it is given; `NoCapacity` if there is none."""
         if latest and latest.request_id:
             ask = ask.model_copy(update={"over": life_of(latest.request_id)})
         verdict = await self._reservations.reserve(ask)
         if verdict.refusal:
-            raise NoPlace(verdict.refusal, verdict.next_end)
+            raise NoCapacity(verdict.refusal, verdict.next_end)
         environment = start.environment.model_copy(update={"host": verdict.host})
         return start.model_copy(update={"environment": environment})
 
@@ -151,28 +154,30 @@ class Actor:
             )
             return answer
 
-    async def delete(self, standing: Standing, who: str, key: str | None) -> Answer:
+    async def delete(self, standing: EnvironmentSnapshot, who: str, key: str | None) -> Answer:
         """Have it torn down, whatever phase it is in."""
         return await self._change(EnvironmentWorkflow.delete, "delete", standing, who, key or "")
 
-    async def cancel(self, standing: Standing, who: str, key: str | None) -> Answer:
+    async def cancel(self, standing: EnvironmentSnapshot, who: str, key: str | None) -> Answer:
         """Have its provisioning stopped and undone."""
         return await self._change(EnvironmentWorkflow.cancel, "cancel", standing, who, key or "")
 
-    async def resume_teardown(self, standing: Standing, who: str, key: str | None) -> Answer:
+    async def resume_teardown(self, standing: EnvironmentSnapshot, who: str, key: str | None) -> Answer:
         """Have a teardown that has given up tried again. Without a key each call is a new one."""
         key = key or secrets.token_hex(8)
         return await self._change(EnvironmentWorkflow.resume_teardown, "resume-teardown", standing, who, key)
 
-    async def extend(self, standing: Standing, ask: ExtendInput, key: str) -> Answer:
+    async def extend(self, standing: EnvironmentSnapshot, ask: ExtendInput, key: str) -> Answer:
         """Have its end moved."""
         return await self._update(EnvironmentWorkflow.extend, "extend", standing, ask, key)
 
-    async def _change(self, update: Any, verb: str, standing: Standing, who: str, key: str) -> Answer:
-        return await self._update(update, verb, standing, ByPerson(who=who), key)
+    async def _change(
+        self, update: Any, verb: str, standing: EnvironmentSnapshot, who: str, key: str
+    ) -> Answer:
+        return await self._update(update, verb, standing, ActorInput(who=who), key)
 
     async def _update(
-        self, update: Any, verb: str, standing: Standing, ask: ByPerson | ExtendInput, key: str
+        self, update: Any, verb: str, standing: EnvironmentSnapshot, ask: ActorInput | ExtendInput, key: str
     ) -> Answer:
         # Of this life only: the name may be in its next one by now, which may be somebody else's.
         handle = self._client.get_workflow_handle_for(
@@ -191,7 +196,7 @@ class Actor:
             return answer
 
 
-def _check_same(start: EnvironmentStart, before: Standing) -> None:
+def _check_same(start: EnvironmentStart, before: EnvironmentSnapshot) -> None:
     known = before.status if before.life == start.environment.mark.life else None
     if known and known.environment.spec != start.environment.spec:
         raise KeyReused
@@ -202,7 +207,7 @@ def _request(start: EnvironmentStart) -> RequestInput:
     return RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
 
 
-def _words(ask: ByPerson | ExtendInput, key: str) -> str:
+def _words(ask: ActorInput | ExtendInput, key: str) -> str:
     """What a repeat is known by: the same person, saying the same, with the same key."""
     said = f"{key} {ask.model_dump_json()}"
     return hashlib.sha256(said.encode()).hexdigest()[:20]

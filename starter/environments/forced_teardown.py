@@ -18,7 +18,14 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts import search_attributes
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepState, StepStatus
-from contracts.environment_workflow import TASK_QUEUE, Answer, AnswerKind, Carried, EnvironmentStart, Pace
+from contracts.environment_workflow import (
+    TASK_QUEUE,
+    Answer,
+    AnswerKind,
+    Carried,
+    EnvironmentStart,
+    LifecycleTimeouts,
+)
 from contracts.naming import workflow_id
 from contracts.workflow_memo import memo_of
 from starter.temporal.errors import CALL_PATIENCE, told
@@ -33,7 +40,7 @@ def forced_start(
     status: EnvironmentStatus | None,
     who: str,
     *,
-    pace: Pace,
+    pace: LifecycleTimeouts,
     requested_at: datetime,
 ) -> EnvironmentStart:
     """The start of a run that tears down what is left of the life that `before` started.

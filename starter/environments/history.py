@@ -4,11 +4,11 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 from contracts.environment import Outcome, Phase, TrailEntry
 from contracts.models import Frozen
 from contracts.notifications import Account
-from starter.environments.reader import Standing
+from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import CertificateView, certificate_view
 
 
@@ -36,7 +36,7 @@ class HistoryView(Frozen):
     lives: tuple[LifeView, ...]
 
 
-async def accounts_of(file: LinesFile | None, name: str) -> list[Account]:
+async def accounts_of(file: JsonLinesFile | None, name: str) -> list[Account]:
     """The accounts of the name, the oldest first, one a life. Lines that cannot be read are left out."""
     found: dict[str, Account] = {}
     for line in await file.find(f'"name":"{name}"') if file else ():
@@ -49,7 +49,7 @@ async def accounts_of(file: LinesFile | None, name: str) -> list[Account]:
     return list(found.values())
 
 
-def life_of_standing(standing: Standing) -> LifeView:
+def life_of_standing(standing: EnvironmentSnapshot) -> LifeView:
     """The life that Temporal still knows."""
     view = standing.view
     return LifeView(

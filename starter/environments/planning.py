@@ -8,7 +8,7 @@ from contracts import search_attributes
 from contracts.capacity.models import Limits
 from contracts.durations import format_duration, parse_duration
 from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
-from contracts.environment_workflow import EnvironmentStart, Pace
+from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.models import Frozen
 from contracts.naming import OwnerMark, is_name
 from contracts.size_limits import ensure_fits
@@ -45,7 +45,7 @@ class NotValid(Exception):
 
 
 @dataclass(frozen=True)
-class House:
+class InstallationConfig:
     """What the settings decide for all environments of the installation. `hosts`: each with its labels."""
 
     installation: str
@@ -53,13 +53,13 @@ class House:
     hosts: Mapping[str, Mapping[str, str]]
     default_host: str | None
     has_identity_provider: bool
-    pace: Pace
+    pace: LifecycleTimeouts
     team_quotas: Mapping[str, Limits] = field(default_factory=dict)
     person_quota: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestedEnvironment:
     """What somebody asks for, as it was written."""
 
     name: str
@@ -71,7 +71,11 @@ class Wish:
 
 
 def plan(
-    wish: Wish, principal: Principal, request_id: str, catalogue: Catalogue, house: House
+    wish: RequestedEnvironment,
+    principal: Principal,
+    request_id: str,
+    catalogue: Catalogue,
+    house: InstallationConfig,
 ) -> EnvironmentStart:
     """What is to be started for the wish, its people not checked yet; `NotValid` if it cannot be granted."""
     problems: list[FieldProblem] = []
@@ -120,7 +124,9 @@ def plan(
     )
 
 
-def people_problems(start: EnvironmentStart, wish: Wish, unknown: Mapping[str, str]) -> list[FieldProblem]:
+def people_problems(
+    start: EnvironmentStart, wish: RequestedEnvironment, unknown: Mapping[str, str]
+) -> list[FieldProblem]:
     """The problems of unknown people, at the fields in which the wish names them."""
     problems = []
     if message := unknown.get(start.environment.owner):
@@ -186,7 +192,7 @@ def _check_size(collaborators: Sequence[str], owner: str) -> None:
         )
 
 
-def candidates(template: Template, host: str | None, house: House) -> tuple[str, ...]:
+def candidates(template: Template, host: str | None, house: InstallationConfig) -> tuple[str, ...]:
     """The hosts on which an environment of the template may be made; `host` if that was asked for.
 
     All that bear the template's labels, unless the default host does: then that one alone.
@@ -198,7 +204,7 @@ def candidates(template: Template, host: str | None, house: House) -> tuple[str,
     return bearing
 
 
-def _check_host(host: str | None, template: Template | None, house: House) -> None:
+def _check_host(host: str | None, template: Template | None, house: InstallationConfig) -> None:
     if host is not None and host not in house.hosts:
         raise ValueError(f'there is no host "{host[:80]}"{did_you_mean(host, house.hosts)}')
     if template is None or candidates(template, host, house):

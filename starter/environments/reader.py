@@ -55,7 +55,7 @@ _TYPES: Mapping[type, Any] = {str: str, list: list[str]}
 
 
 @dataclass(frozen=True)
-class Standing:
+class EnvironmentSnapshot:
     """The latest run of a name. `status` is None when only Temporal could tell; `view.remark` says why.
 
     `history_length` is how long the run's history was when the status was read from it.
@@ -104,7 +104,7 @@ class Reader:
         self._client = client
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
         #: By name: when a worker last said how it stands, and that.
-        self._told: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+        self._told: OrderedDict[str, tuple[float, EnvironmentSnapshot]] = OrderedDict()
         self._looks = SharedLooks(self._look)
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
 
@@ -118,7 +118,7 @@ class Reader:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
         return Latest(request_id, first_run_id, ended, run.status in FROM_OUTSIDE)
 
-    async def read(self, name: str, last: Standing | None = None) -> Standing | None:
+    async def read(self, name: str, last: EnvironmentSnapshot | None = None) -> EnvironmentSnapshot | None:
         """How the environment stands, or None if there is and was none of this name.
 
         `last` is an earlier answer: its status is good as long as the run's history has not grown. Without
@@ -127,7 +127,7 @@ class Reader:
         """
         return await (self._looks.at(name) if last is None else self._read(name, last))
 
-    async def _look(self, name: str) -> Standing | None:
+    async def _look(self, name: str) -> EnvironmentSnapshot | None:
         told_at, told = self._told.get(name, (0.0, None))
         known = told if told and time.monotonic() - told_at < TRUSTED_SECONDS else None
         standing = await self._read(name, None, known)
@@ -140,7 +140,9 @@ class Reader:
                 self._told.popitem(last=False)
         return standing
 
-    async def _read(self, name: str, last: Standing | None, known: Standing | None = None) -> Standing | None:
+    async def _read(
+        self, name: str, last: EnvironmentSnapshot | None, known: EnvironmentSnapshot | None = None
+    ) -> EnvironmentSnapshot | None:
         known = last or known
         run = await self._describe(name)
         if run is None:
@@ -164,7 +166,7 @@ class Reader:
             remark = f"{remark} It waits for: {unnamed.waiting_for or unnamed.last_failure}."
         return await self._standing(run, status, progress, remark, known_at)
 
-    async def end_after(self, before: Standing) -> Standing | None:
+    async def end_after(self, before: EnvironmentSnapshot) -> EnvironmentSnapshot | None:
         """How the life ended that stood so before, its name being another's by now; None if nothing tells."""
         handle = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run, workflow_id(before.name), run_id=before.run_id
@@ -199,7 +201,7 @@ class Reader:
             self._ends.popitem(last=False)
         return status
 
-    async def _orphan(self, run: WorkflowExecutionDescription) -> Standing:
+    async def _orphan(self, run: WorkflowExecutionDescription) -> EnvironmentSnapshot:
         """How it stood when it was closed from outside. Its workflow can still be asked, by a worker."""
         found = self._orphans.get(run.run_id)
         if found is None:
@@ -254,7 +256,7 @@ class Reader:
         progress: Mapping[StepName | None, Progress],
         remark: str,
         known_at: int = 0,
-    ) -> Standing:
+    ) -> EnvironmentSnapshot:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
         request_id = await remembered(run, workflow_memo.REQUEST_ID, "")
         if status:
@@ -264,7 +266,7 @@ class Reader:
         else:
             collaborators = tuple(await remembered(run, workflow_memo.COLLABORATORS, list[str]()))
             view = view_of_run(run, request_id, collaborators, remark)
-        return Standing(
+        return EnvironmentSnapshot(
             name=name_of_workflow(run.id),
             run_id=run.run_id,
             first_run_id=run.raw_description.workflow_execution_info.first_run_id,

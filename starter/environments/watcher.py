@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from contracts.environment import Phase
-from starter.environments.reader import Reader, Standing
+from starter.environments.reader import EnvironmentSnapshot, Reader
 from starter.environments.schemas import EnvironmentView
 from starter.temporal.errors import TemporalUnavailable
 
@@ -27,20 +27,20 @@ _log = structlog.get_logger(__name__)
 class _Watched:
     """One life that is watched: how it stood last, and the event of its next change."""
 
-    standing: Standing
+    standing: EnvironmentSnapshot
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
     followers: int = 0
     task: asyncio.Task[None] | None = None
 
-    def publish(self, standing: Standing, *, over: bool) -> None:
+    def publish(self, standing: EnvironmentSnapshot, *, over: bool) -> None:
         self.standing, self.over = standing, over
         # Whoever waits on the old event is woken; whoever looks from now on waits on the new one.
         self.changed.set()
         self.changed = asyncio.Event()
 
 
-class Watches:
+class EnvironmentWatcher:
     """All lives that are watched at the moment."""
 
     def __init__(self, reader: Reader) -> None:
@@ -50,7 +50,7 @@ class Watches:
         self._stopping = False
 
     async def follow(
-        self, standing: Standing, keep_alive: float
+        self, standing: EnvironmentSnapshot, keep_alive: float
     ) -> AsyncGenerator[EnvironmentView | None, None]:
         """How the environment stands, now and after every change, until its life is over.
 

@@ -40,7 +40,7 @@ SHOWN_SECONDS = 2.0
 _NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
 
 
-class Freezer:
+class ExpiryFreeze:
     """Freezes and thaws."""
 
     def __init__(self, client: Client, settings: Sweep) -> None:

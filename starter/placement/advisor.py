@@ -2,31 +2,37 @@
 
 from collections.abc import Iterable
 
-from contracts.capacity.models import Amount, Ask, Limits, Quotas, size_of
+from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest, size_of
 from contracts.chart_values import compose
 from contracts.environment import Environment
 from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import RefusalReason
 from contracts.expiry import said
 from contracts.template import Template
-from starter.environments.planning import FieldProblem, House, NotValid, candidates, status_at_start
-from starter.placement.chart_check import Fitting
+from starter.environments.planning import (
+    FieldProblem,
+    InstallationConfig,
+    NotValid,
+    candidates,
+    status_at_start,
+)
+from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
-from starter.temporal.updates import NoPlace
+from starter.temporal.updates import NoCapacity
 
 #: Templates that are named as what would fit: one is enough to go on with, dozens are not read.
 MOST_NAMED = 3
 
 
-class Placing:
+class PlacementAdvisor:
     """Makes of a request what is asked of the capacity."""
 
-    def __init__(self, house: House, fitting: Fitting, reservations: Reservations) -> None:
+    def __init__(self, house: InstallationConfig, fitting: ChartCheck, reservations: Reservations) -> None:
         self._house = house
         self._fitting = fitting
         self._reservations = reservations
 
-    async def ask(self, start: EnvironmentStart) -> Ask:
+    async def ask(self, start: EnvironmentStart) -> ReservationRequest:
         """What the request asks for, on those hosts that will have its template; `NotValid` if none will."""
         environment = start.environment
         hosts, why = [], None
@@ -41,17 +47,17 @@ class Placing:
             raise why
         return _ask(start, environment.template, tuple(hosts), self._house)
 
-    async def would(self, ask: Ask) -> str | None:
-        """The host that it would be given now; None if nobody can tell. `NoPlace` if there is none."""
+    async def would(self, ask: ReservationRequest) -> str | None:
+        """The host that it would be given now; None if nobody can tell. `NoCapacity` if there is none."""
         for verdict in await self._reservations.would([ask]):
             if verdict.refusal:
-                raise NoPlace(verdict.refusal, verdict.next_end)
+                raise NoCapacity(verdict.refusal, verdict.next_end)
             return verdict.host
         return None
 
     async def advised(
-        self, refused: NoPlace, start: EnvironmentStart, offered: Iterable[Template]
-    ) -> NoPlace:
+        self, refused: NoCapacity, start: EnvironmentStart, offered: Iterable[Template]
+    ) -> NoCapacity:
         """The refusal, with what would fit, or when the next environment ends that is in the way."""
         if refused.refusal.reason is RefusalReason.NOT_KNOWN:
             return refused
@@ -74,13 +80,15 @@ class Placing:
             advice.append("Nothing ends that would make room: tell the platform team.")
         refusal = refused.refusal
         message = " ".join([refusal.message, *advice])
-        return NoPlace(refusal.model_copy(update={"message": message}), refused.next_end, fits)
+        return NoCapacity(refusal.model_copy(update={"message": message}), refused.next_end, fits)
 
 
-def _ask(start: EnvironmentStart, template: Template, hosts: tuple[str, ...], house: House) -> Ask:
+def _ask(
+    start: EnvironmentStart, template: Template, hosts: tuple[str, ...], house: InstallationConfig
+) -> ReservationRequest:
     environment = start.environment
     team = environment.spec.team
-    return Ask(
+    return ReservationRequest(
         name=environment.name,
         life=environment.mark.life,
         owner=environment.owner,

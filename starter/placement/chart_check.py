@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 5.0
 _Known = tuple[str, Template]
 
 
-class Fitting:
+class ChartCheck:
     """Asks the hosts, and remembers what was well: a template that fits goes on fitting."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:

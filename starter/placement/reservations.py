@@ -17,15 +17,15 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import (
     CAPACITY_ID,
-    Ask,
     CapacityStart,
     CapacityState,
     Holdings,
+    PlacementDecision,
     ReleaseInput,
+    ReservationRequest,
     ReserveInput,
     ReserveResult,
     StateInput,
-    Verdict,
 )
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.errors import ErrorType
@@ -38,7 +38,7 @@ from starter.temporal.errors import (
     TemporalUnavailable,
     told,
 )
-from starter.temporal.updates import JustClosed, answered, update_with_start
+from starter.temporal.updates import WorkflowClosed, answered, update_with_start
 from workflows.capacity import CapacityWorkflow
 
 #: For an answer of the capacity's workflow. Longer than the 10 s after which the server hands a task that a
@@ -61,21 +61,21 @@ class Reservations:
         self._client = client
         self._task_queue = task_queue
         self._start = start or CapacityStart()
-        self._waiting: list[tuple[Ask, asyncio.Future[Verdict]]] = []
+        self._waiting: list[tuple[ReservationRequest, asyncio.Future[PlacementDecision]]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def reserve(self, ask: Ask) -> Verdict:
+    async def reserve(self, ask: ReservationRequest) -> PlacementDecision:
         """A place, or why there is none. Asked again by the same life: the same place.
 
         Raises NothingStarted when no worker answers, and TemporalUnavailable.
         """
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[PlacementDecision] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
         return await future
 
-    async def would(self, asks: Sequence[Ask]) -> Sequence[Verdict]:
+    async def would(self, asks: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
         """What each would be answered now, nothing reserved; nothing at all when that cannot be told.
 
         Raises TemporalUnavailable.
@@ -143,7 +143,7 @@ class Reservations:
                 if not future.done():
                     future.set_result(verdict)
 
-    async def _ask(self, asks: tuple[Ask, ...]) -> Sequence[Verdict]:
+    async def _ask(self, asks: tuple[ReservationRequest, ...]) -> Sequence[PlacementDecision]:
         for attempt in range(_TRIES):
             try:
                 async with answered(PATIENCE):
@@ -155,12 +155,12 @@ class Reservations:
             except TemporalUnavailable:
                 await self._ensure_key()
                 raise
-            except JustClosed:
+            except WorkflowClosed:
                 if attempt + 1 == _TRIES:
                     raise NothingStarted from None
         raise AssertionError("unreachable")
 
-    async def _update(self, input: ReserveInput) -> Sequence[Verdict]:
+    async def _update(self, input: ReserveInput) -> Sequence[PlacementDecision]:
         operation = WithStartWorkflowOperation(CapacityWorkflow.run, self._start, **self._options)
         try:
             result: ReserveResult = await update_with_start(self._client, _RESERVE, input, operation)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from contracts.capacity.ledger import Holding
+from contracts.capacity.ledger import Reservation
 from contracts.capacity.models import Amount, CapacityState, Limits
 from contracts.models import Frozen
 from starter.auth.policy import Principal
-from starter.environments.planning import House
+from starter.environments.planning import InstallationConfig
 
 
 class ShareView(Frozen):
@@ -70,7 +70,7 @@ class CapacityView(Frozen):
 
 
 def view_of(
-    state: CapacityState, principal: Principal, house: House, held: Iterable[Holding] | None
+    state: CapacityState, principal: Principal, house: InstallationConfig, held: Iterable[Reservation] | None
 ) -> CapacityView:
     """What is known of the capacity, as far as it concerns whoever asks; who holds what if it is given."""
     quotas = [QuotaView(whose="you", shares=_shares(house.person_quota, state.person))]
@@ -107,7 +107,7 @@ def _shares(limits: Limits, held: Amount) -> SharesView:
     return SharesView(**shares)
 
 
-def _holding(held: Holding) -> HoldingView:
+def _holding(held: Reservation) -> HoldingView:
     return HoldingView(
         name=held.name,
         owner=held.owner,

@@ -25,7 +25,7 @@ _NOBODY = "moorage-setup-nobody"
 
 
 @dataclass(frozen=True)
-class GroupTrial:
+class GroupProbe:
     """The throw-away group of one installation; without a directory, in the control plane alone."""
 
     rafay: Rafay

@@ -8,7 +8,7 @@ from clients.rafay import Rafay, SignIn
 from starter.environments.people_check import check_people
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, Part, well
-from starter.setup.group_probe import GroupTrial
+from starter.setup.group_probe import GroupProbe
 from worker.settings.models import SignIn as SignInSettings
 
 SYSTEM = "identity provider"
@@ -37,7 +37,7 @@ class Identity:
     scim: Scim | None
     url: str
     sso: SignInSettings | None
-    trial: GroupTrial
+    trial: GroupProbe
     people: Callable[[], Sequence[str]]
 
     def parts(self, key: Part, project: Part, roles: Part, tokens: Part | None) -> tuple[Part, ...]:

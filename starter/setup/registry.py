@@ -14,7 +14,7 @@ from starter.setup.areas import Area
 from starter.setup.check import Found, Part, well
 from starter.setup.control_plane import ControlPlane
 from starter.setup.environments import Environments
-from starter.setup.group_probe import GroupTrial
+from starter.setup.group_probe import GroupProbe
 from starter.setup.hosts import HostCluster
 from starter.setup.identity import Identity
 from starter.setup.temporal import Temporal
@@ -44,7 +44,7 @@ def all_parts(
         templates=files.templates,
     )
     key, project, repositories, roles, blueprints = plane.parts(templates)
-    trial = GroupTrial(
+    trial = GroupProbe(
         rafay,
         scim,
         name=f"{settings.prefix}-{_TRIAL}-{settings.installation}",

@@ -70,14 +70,14 @@ async def _in_turn(part: Part, needed: Sequence[asyncio.Task[Result]], repair: b
 
 
 async def _settle(part: Part, repair: bool) -> Result:
-    found = await _patiently(part.check, part.patience)
+    found = await _with_retries(part.check, part.patience)
     state, did = State.OK, ""
     if found.kind in (Kind.MISSING, Kind.WRONG):
         if part.repair is None or not repair:
             return _result(part, State.WOULD_DO, found.detail, found.remedy, found.steps)
         state = State.DONE if found.kind is Kind.MISSING else State.REPAIRED
         did = await _repaired(part.repair)
-        found = await _patiently(part.check, part.patience)
+        found = await _with_retries(part.check, part.patience)
         if found.kind in (Kind.MISSING, Kind.WRONG):
             return _result(part, State.FAILED, f"{did}, and still: {found.detail}", "run it again")
     if found.kind is Kind.BY_HAND:
@@ -85,14 +85,14 @@ async def _settle(part: Part, repair: bool) -> Result:
     if found.kind is Kind.REFUSED:
         return _result(part, State.FAILED, found.detail, found.remedy, found.steps)
     if repair and part.trial:
-        shown = await _patiently(part.trial, REPAIR_PATIENCE)
+        shown = await _with_retries(part.trial, REPAIR_PATIENCE)
         return _result(part, state, "; ".join(filter(None, (did, shown))))
     return _result(part, state, did or found.detail)
 
 
 async def _repaired(repair: Callable[[], Awaitable[str]]) -> str:
     try:
-        return await _patiently(repair, REPAIR_PATIENCE)
+        return await _with_retries(repair, REPAIR_PATIENCE)
     except ClientError as error:
         if not error.ambiguous:
             raise
@@ -100,7 +100,7 @@ async def _repaired(repair: Callable[[], Awaitable[str]]) -> str:
         return f"asked to {error.operation}, without an answer ({error.detail})"
 
 
-async def _patiently(call: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
+async def _with_retries(call: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
     """Make the call, and make it again when it is throttled, as long as patience lasts."""
     loop = asyncio.get_running_loop()
     until = loop.time() + patience.total_seconds()

@@ -21,7 +21,7 @@ from temporalio.service import RPCError
 
 from contracts import search_attributes, workflow_memo
 from contracts.environment import Phase
-from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ByPerson
+from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
 from starter.environments.reader import attribute
 from starter.expiry.schedules import CALL_PATIENCE
 from starter.temporal.errors import UPDATE_PATIENCE
@@ -29,7 +29,7 @@ from worker.codec import CannotDecode
 from workflows.environment import EnvironmentWorkflow
 
 #: Who asks, for the history.
-BY = ByPerson(who="moorage setup")
+BY = ActorInput(who="moorage setup")
 #: Asked at once: an answer costs a worker some milliseconds, and there may be thousands.
 AT_ONCE = 20
 _PAGE_SIZE = 1000

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts import search_attributes
 from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_SCHEDULE
-from starter.expiry.freeze import Freezer, state_of_sweep
+from starter.expiry.freeze import ExpiryFreeze, state_of_sweep
 from starter.expiry.schedules import CALL_PATIENCE, Difference, differences, reconcile
 from starter.monitoring.attention import overdue_sweep, stuck_environments, unpolled
 from starter.monitoring.encryption_keys import Use, keys_in_use
@@ -273,7 +273,7 @@ class Temporal:
             return Found(
                 kind, f"{detail}; without it no environment ends" if new else detail, "bring in line"
             )
-        state = await Freezer(client, self.sweep).state()
+        state = await ExpiryFreeze(client, self.sweep).state()
         if state and not state.by:
             detail = f"ALL ENDS ARE FROZEN, and not by `moorage freeze`: {state.reason}"
             remedy = "if nobody means it, `moorage thaw`; else `moorage thaw` and `moorage freeze --reason …`"

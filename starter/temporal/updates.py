@@ -30,7 +30,7 @@ class Refused(Exception):
         super().__init__(refusal.message)
 
 
-class NoPlace(Refused):
+class NoCapacity(Refused):
     """There is no room for it: nothing was started. When the next one ends there, and what would fit."""
 
     def __init__(self, refusal: Refusal, next_end: datetime | None, fits: tuple[str, ...] = ()) -> None:
@@ -39,13 +39,13 @@ class NoPlace(Refused):
         super().__init__(refusal)
 
 
-class JustClosed(Exception):
+class WorkflowClosed(Exception):
     """The run closed while it was being asked."""
 
 
 @asynccontextmanager
 async def answered(patience: timedelta) -> AsyncIterator[None]:
-    """Updates in it are answered or end as `Refused`, `JustClosed`, `NoWorker` or `TemporalUnavailable`."""
+    """Updates in it are answered, or end as one of the errors of this module or of `errors`."""
     try:
         with told():
             async with asyncio.timeout(patience.total_seconds()):
@@ -56,7 +56,7 @@ async def answered(patience: timedelta) -> AsyncIterator[None]:
         raise _meaning(error) from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise JustClosed from error
+            raise WorkflowClosed from error
         raise
 
 
@@ -87,7 +87,7 @@ def _meaning(error: WorkflowUpdateFailedError) -> Exception:
     cause = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type == _RUN_CLOSED:
-            return JustClosed()
+            return WorkflowClosed()
         if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
             return Refused(Refusal.model_validate(cause.details[0]))
     return error

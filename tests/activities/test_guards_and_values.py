@@ -11,7 +11,7 @@ from activities.ownership import mark_text, require_ours, whose
 from activities.parts.namespace_policies import guards, pod_security
 from activities.parts.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
-from clients.host import HostNetworks, NodeRoom, Peer, PeerPods
+from clients.host import HostNetworks, NodeCapacity, Peer, PeerPods
 from contracts.capacity.models import Limits, size_of
 from contracts.chart_values import ETCD, value_at
 from contracts.environment import Environment
@@ -75,7 +75,7 @@ def test_what_is_no_quantity_is_told(text: str) -> None:
 
 @pytest.mark.parametrize("odd", ["1Pi", "129e6", ".5", "100n", "1E", "+2", "3.", "-1"])
 def test_a_node_may_say_what_it_has_in_any_legal_way(odd: str) -> None:
-    room, remark = room_of([NodeRoom("2", "4Gi"), NodeRoom(odd, odd)])
+    room, remark = room_of([NodeCapacity("2", "4Gi"), NodeCapacity(odd, odd)])
     assert room.cpu is not None
     assert room.cpu >= 2000
     assert remark == ""
@@ -83,7 +83,7 @@ def test_a_node_may_say_what_it_has_in_any_legal_way(odd: str) -> None:
 
 def test_a_node_that_says_something_odd_does_not_hide_the_others() -> None:
     """Ensures that it counts as nothing, and is told."""
-    room, remark = room_of([NodeRoom("2", "4Gi"), NodeRoom("many", "4Gi"), NodeRoom("1", "")])
+    room, remark = room_of([NodeCapacity("2", "4Gi"), NodeCapacity("many", "4Gi"), NodeCapacity("1", "")])
     assert room == Limits(cpu=2000, memory=4 * 2**30)
     assert remark.startswith('2 of its 3 nodes do not count: "many" is not a quantity')
 

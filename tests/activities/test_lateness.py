@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from temporalio.activity import ActivityCancellationDetails
 
-from clients.deadline import require_time
+from clients.deadline import ensure_before_deadline
 from clients.identity.scim import Scim
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
@@ -22,14 +22,14 @@ async def beginning_after(seconds: float, *, halted: float = 0) -> str:
         await asyncio.sleep(0)
         time.sleep(halted)  # noqa: ASYNC251  (nothing else may go on meanwhile)
     await asyncio.sleep(seconds)
-    require_time("Rafay", "create project demo")
+    ensure_before_deadline("Rafay", "create project demo")
     return "begun"
 
 
 async def beginning_once(told: asyncio.Event) -> str:
     """Begin something once the test says so."""
     await told.wait()
-    require_time("Rafay", "create project demo")
+    ensure_before_deadline("Rafay", "create project demo")
     return "begun"
 
 

@@ -12,13 +12,13 @@ from temporalio.exceptions import ApplicationError
 
 from activities.audit_log import Sinks, Trail
 from activities.notifications import Channels, Notices, text
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Mail, Security
 from clients.webhook import DELIVERY, SIGNATURE, Webhook
 from contracts.activities import NoticeResult
 from contracts.environment import Outcome, TrailEntry
 from contracts.errors import ErrorType
-from contracts.notifications import Account, Notice, NoticeKind
+from contracts.notifications import Account, Notification, NotificationKind
 from starter.environments.history import accounts_of
 from tests.activities.receivers import Mailbox, mail_server, webhook_receiver
 from tests.activities.running import Running, fail, succeed
@@ -26,9 +26,9 @@ from tests.activities.running import Running, fail, succeed
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 TIMEOUT = timedelta(seconds=5)
 SECRET = "a-shared-secret"
-NOTICE = Notice(
+NOTICE = Notification(
     id="0123-warning-1",
-    kind=NoticeKind.WARNING,
+    kind=NotificationKind.WARNING,
     at=NOW,
     name="demo",
     life="0" * 20,
@@ -121,7 +121,7 @@ async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_trie
     assert b"2030-01-01 12:15:00 UTC" in content
 
 
-async def tried(notices: Notices, notice: Notice, tries: int) -> tuple[list[str], NoticeResult | None]:
+async def tried(notices: Notices, notice: Notification, tries: int) -> tuple[list[str], NoticeResult | None]:
     """The errors of up to so many tries, each of which begins with what the one before has kept."""
     kept, errors = "", []
     for _ in range(tries):
@@ -214,10 +214,10 @@ async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
     }
     with webhook_receiver() as receiver:
         async with hook(receiver.url, None) as slack:
-            for kind in NoticeKind:
+            for kind in NotificationKind:
                 notice = NOTICE.model_copy(update=odd | {"kind": kind, "moved": timedelta(hours=2)})
                 await succeed(Notices(Channels(slack=slack)).send, notice)
-    assert len(receiver.got) == len(NoticeKind)
+    assert len(receiver.got) == len(NotificationKind)
     for _, body in receiver.got:
         content = json.loads(body)["text"]
         moment = f"<!date^{int(NOTICE.ends_at.timestamp())}^"
@@ -278,12 +278,12 @@ def test_the_words() -> None:
     assert "by up to 4h:  moorage extend demo --by 1h" in late
     spent = text(NOTICE.model_copy(update={"latest_end": NOTICE.ends_at}))
     assert "cannot be extended any more" in spent
-    assert "has ended" in text(NOTICE.model_copy(update={"kind": NoticeKind.ENDED}))
+    assert "has ended" in text(NOTICE.model_copy(update={"kind": NotificationKind.ENDED}))
 
 
 async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> None:
     """Ensures that an account is one line, found by its name, and one however often it was kept."""
-    file = LinesFile(tmp_path / "new" / "trail.jsonl")
+    file = JsonLinesFile(tmp_path / "new" / "trail.jsonl")
     assert await accounts_of(file, "demo") == []
     trail = Trail(Sinks(file=file))
     other = ACCOUNT.model_copy(update={"name": "demolition"})
@@ -297,7 +297,7 @@ async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> No
 
 async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(tmp_path: Path) -> None:
     """Ensures that a dead webhook does not fill the file."""
-    file = LinesFile(tmp_path / "trail.jsonl")
+    file = JsonLinesFile(tmp_path / "trail.jsonl")
     with webhook_receiver() as receiver:
         receiver.statuses = [503]
         async with hook(receiver.url) as webhook:
@@ -314,6 +314,6 @@ async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(t
 async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path) -> None:
     """Ensures that a full disk or a missing right is told with the file's name."""
     (tmp_path / "trail").write_text("")
-    error = await fail(Trail(Sinks(file=LinesFile(tmp_path / "trail" / "x.jsonl"))).keep, ACCOUNT)
+    error = await fail(Trail(Sinks(file=JsonLinesFile(tmp_path / "trail" / "x.jsonl"))).keep, ACCOUNT)
     assert not error.non_retryable
     assert "x.jsonl" in str(error)

@@ -68,7 +68,7 @@ class WithVolumes:
         if not self.allowed:
             raise Denied("host cluster one", "have volumes deleted", "the role is not bound")
 
-    async def take_rights(self, namespace: str, labels: Any) -> None:
+    async def ensure_role_binding(self, namespace: str, labels: Any) -> None:
         self.regained.append(namespace)
 
 

@@ -135,7 +135,7 @@ PROTECTIONS = (
     ),
     Protection(
         "4", "what Temporal has given up begins nothing more", "clients/http.py",
-        "                require_time(self.system, operation)\n", "                pass\n",
+        "                ensure_before_deadline(self.system, operation)\n", "                pass\n",
         "tests/activities/test_lateness.py", "slow",
     ),
     Protection(

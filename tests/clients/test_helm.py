@@ -10,8 +10,16 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from clients.deadline import begin_nothing_once
-from clients.errors import AlreadyExists, ClientError, Denied, Rejected, ServerFailed, TooLate, Unreachable
+from clients.deadline import set_deadline_check
+from clients.errors import (
+    AlreadyExists,
+    ClientError,
+    DeadlineExceeded,
+    Denied,
+    Rejected,
+    ServerFailed,
+    Unreachable,
+)
 from clients.helm.chart_store import THREADS, Charts
 from clients.helm.client import HelmSdk, understood
 from clients.host import Chart
@@ -85,14 +93,14 @@ async def test_one_whose_time_was_over_before_it_got_a_thread_is_not_made(
     late = False
 
     async def uninstall_in_time() -> None:
-        begin_nothing_once(lambda: late)
+        set_deadline_check(lambda: late)
         await helm.uninstall("n", "waiting")
 
     waiting = asyncio.create_task(uninstall_in_time())
     await asyncio.sleep(0.1)
     late = True
     gate.open.set()
-    with pytest.raises(TooLate):
+    with pytest.raises(DeadlineExceeded):
         await waiting
     with pytest.raises(Denied):
         await running

@@ -14,7 +14,7 @@ import pytest
 
 from clients import jsonl_file
 from clients.errors import ServerFailed
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def record(number: int) -> str:
 async def numbers(path: Path) -> list[int]:
     """The records that a reader finds: lines that are no JSON are left out, as `accounts_of` does."""
     found = []
-    for line in await LinesFile(path).find('"name": "demo"'):
+    for line in await JsonLinesFile(path).find('"name": "demo"'):
         try:
             found.append(json.loads(line)["number"])
         except ValueError:
@@ -49,7 +49,7 @@ def content(path: Path) -> bytes:
 
 
 async def test_torn_end_does_not_swallow_the_next_record(path: Path) -> None:
-    file = LinesFile(path)
+    file = JsonLinesFile(path)
     await file.add(record(1))
     tear(path, '{"name": "demo", "num')
     await file.add(record(2))
@@ -58,7 +58,7 @@ async def test_torn_end_does_not_swallow_the_next_record(path: Path) -> None:
 
 async def test_record_that_lacks_its_line_feed_alone_is_kept(path: Path) -> None:
     tear(path, record(1))
-    await LinesFile(path).add(record(2))
+    await JsonLinesFile(path).add(record(2))
     assert await numbers(path) == [1, 2]
 
 
@@ -66,7 +66,7 @@ async def test_record_that_lacks_its_line_feed_alone_is_kept(path: Path) -> None
 async def test_full_disk_leaves_no_torn_line(
     path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    file = LinesFile(path)
+    file = JsonLinesFile(path)
     await file.add(record(1))
     before = content(path)
     real = os.write
@@ -91,7 +91,7 @@ async def test_what_cannot_be_seen_on_the_disk_is_not_reported_kept(
     def fails(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    file = LinesFile(path)
+    file = JsonLinesFile(path)
     await file.add(record(1))
     monkeypatch.setattr(jsonl_file.os, "fsync", fails)
     with pytest.raises(ServerFailed):
@@ -106,9 +106,9 @@ _FILL = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from clients.errors import ClientError
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-file = LinesFile(Path(sys.argv[1]))
+file = JsonLinesFile(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
 kept = []
 for number in range(40):
@@ -172,7 +172,7 @@ def _copy_and_cut(path: Path) -> None:
     ],
 )
 async def test_rotation_loses_no_record(path: Path, rotate: Callable[[Path], None]) -> None:
-    file = LinesFile(path)
+    file = JsonLinesFile(path)
     await file.add(record(1))
     rotate(path)
     await file.add(record(2))
@@ -184,7 +184,7 @@ async def test_file_that_is_rotated_in_the_middle_of_an_addition(
     path: Path, monkeypatch: pytest.MonkeyPatch, rotate: Callable[[Path], None]
 ) -> None:
     """Ensures that the record is found when the file goes between its opening and its write."""
-    file = LinesFile(path)
+    file = JsonLinesFile(path)
     await file.add(record(1))
     real, left = os.write, [1]
 
@@ -200,7 +200,7 @@ async def test_file_that_is_rotated_in_the_middle_of_an_addition(
 
 
 async def test_broken_archive_does_not_hide_the_rest(path: Path) -> None:
-    await LinesFile(path).add(record(1))
+    await JsonLinesFile(path).add(record(1))
     path.with_name("trail.jsonl.1.gz").write_bytes(gzip.compress(record(0).encode())[:-9])
     path.with_name("trail.jsonl.2.xz").write_bytes(b"no archive")
     assert (await numbers(path))[-1] == 1
@@ -209,9 +209,9 @@ async def test_broken_archive_does_not_hide_the_rest(path: Path) -> None:
 _WRITE = """
 import asyncio, sys
 from pathlib import Path
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 async def main():
-    file = LinesFile(Path(sys.argv[1]))
+    file = JsonLinesFile(Path(sys.argv[1]))
     first = int(sys.argv[2])
     records = ['{"name": "demo", "number": %d}' % number for number in range(first, first + 100)]
     await asyncio.gather(*(file.add(record) for record in records))
@@ -235,5 +235,5 @@ async def test_file_system_without_locks_is_written_all_the_same(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(jsonl_file.fcntl, "flock", none)
-    await LinesFile(path).add(record(1))
+    await JsonLinesFile(path).add(record(1))
     assert await numbers(path) == [1]

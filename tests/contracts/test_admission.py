@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.capacity.admission import admit, decide
-from contracts.capacity.ledger import START_GRACE, Book, Holding, pack, unpack
-from contracts.capacity.models import Amount, Ask, HostRoom, Limits, Quotas, said_cpu, said_memory, size_of
+from contracts.capacity.ledger import START_GRACE, CapacityLedger, Reservation, pack, unpack
+from contracts.capacity.models import (
+    Amount,
+    HostCapacity,
+    Limits,
+    Quotas,
+    ReservationRequest,
+    said_cpu,
+    said_memory,
+    size_of,
+)
 from contracts.errors import Refusal, RefusalReason
 from contracts.template import Size
 
@@ -19,9 +28,9 @@ GI = 2**30
 SMALL = Amount(environments=1, cpu=4000, memory=8 * GI)
 
 
-def an_ask(name: str = "new", **fields: Any) -> Ask:
+def an_ask(name: str = "new", **fields: Any) -> ReservationRequest:
     """A small one of alice's for team blue, on the host one."""
-    return Ask(
+    return ReservationRequest(
         **{
             "name": name,
             "life": f"life-of-{name}",
@@ -36,15 +45,17 @@ def an_ask(name: str = "new", **fields: Any) -> Ask:
     )
 
 
-def a_book(*asks: Ask, **hosts: Limits) -> Book:
+def a_book(*asks: ReservationRequest, **hosts: Limits) -> CapacityLedger:
     """These hold their places on hosts that have so much."""
-    book = Book(HostRoom(name=name, total=total) for name, total in (hosts or {"one": Limits()}).items())
+    book = CapacityLedger(
+        HostCapacity(name=name, total=total) for name, total in (hosts or {"one": Limits()}).items()
+    )
     for ask in asks:
         assert admit(book, ask, NOW - timedelta(hours=1)).host, f"no place for {ask.name}"
     return book
 
 
-def refused(book: Book, ask: Ask) -> Refusal:
+def refused(book: CapacityLedger, ask: ReservationRequest) -> Refusal:
     verdict = decide(book, ask, NOW)
     assert verdict.refusal, f"it has a place on {verdict.host}"
     assert not verdict.host
@@ -151,7 +162,8 @@ def test_no_room(hosts: dict[str, Limits | None], message: str) -> None:
     """Ensures that nothing is put where it does not fit, or nobody knows; and that the numbers are told."""
     book = a_book(an_ask("held"), one=hosts["one"] or Limits())
     rooms = [
-        HostRoom(name=name, total=total or Limits(), known=total is not None) for name, total in hosts.items()
+        HostCapacity(name=name, total=total or Limits(), known=total is not None)
+        for name, total in hosts.items()
     ]
     book.hosts = {room.name: room for room in rooms}
     wanted = ("one", "two") if len(hosts) > 1 else ("one",)
@@ -284,7 +296,7 @@ def test_another_life_than_the_one_before() -> None:
 
 def test_a_claim_made_anew_is_not_taken_for_the_old_one() -> None:
     """Ensures that what an audit found out about an earlier claim does not remove a later one."""
-    held = Holding("n", "a", "t", "s", "one", SMALL, ends=9, claims=(("life", 100),))
+    held = Reservation("n", "a", "t", "s", "one", SMALL, ends=9, claims=(("life", 100),))
     assert held.less("life", made=50) == held
     assert held.less("life", made=100) is None
     assert held.less("life") is None
@@ -328,7 +340,7 @@ def test_never_more_than_there_is(deeds: list[tuple[str, str, str, str, int]]) -
             assert decide(book, ask, NOW) == admit(book, ask, NOW), "what was decided is not what was done"
         elif held:
             life = min(held.lives)
-            book.turn_into(name, held.less(life) if deed == "drop" else held.after(life, 2**40))
+            book.set_or_remove(name, held.less(life) if deed == "drop" else held.after(life, 2**40))
     everything = list(book)
     for key, limits in (
         *((("host", host), total) for host, total in rooms.items()),

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.capacity.ledger import START_GRACE, Book, Holding, in_seconds, pack
-from contracts.capacity.models import Amount, AuditResult, HostRoom, Limits
+from contracts.capacity.ledger import START_GRACE, CapacityLedger, Reservation, in_seconds, pack
+from contracts.capacity.models import Amount, AuditResult, HostCapacity, Limits
 from contracts.capacity.reconciliation import LatestLife, claims_over, correct
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -14,8 +14,8 @@ OLD = in_seconds(NOW - START_GRACE - timedelta(seconds=5))
 SIZE = Amount(environments=1, cpu=1000, memory=2**30)
 
 
-def held(*claims: tuple[str, int], name: str = "env", host: str = "one", owner: str = "alice") -> Holding:
-    return Holding(name, owner, "blue", "small", host, SIZE, ends=in_seconds(NOW), claims=claims)
+def held(*claims: tuple[str, int], name: str = "env", host: str = "one", owner: str = "alice") -> Reservation:
+    return Reservation(name, owner, "blue", "small", host, SIZE, ends=in_seconds(NOW), claims=claims)
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,21 @@ def test_which_claims_are_over(
     ],
 )
 def test_what_is_corrected(
-    before: Holding | None, found: dict[str, object], ended: set[str], after: dict[str, set[str]]
+    before: Reservation | None, found: dict[str, object], ended: set[str], after: dict[str, set[str]]
 ) -> None:
     """Ensures that what was found holds, but for what has changed while it was looked for."""
-    book = Book(holdings=[before] if before else [])
+    book = CapacityLedger(holdings=[before] if before else [])
     correct(book, AuditResult.model_validate(found), ended)
     assert {one.name: set(one.lives) for one in book} == after
 
 
 def test_a_host_that_does_not_answer_has_what_it_last_said() -> None:
     """Ensures that an outage of a host changes nothing but what the settings say of it."""
-    book = Book([HostRoom(name="one", total=Limits(cpu=4000, memory=2**30))])
-    silent = HostRoom(name="one", total=Limits(cpu=9000), known=False, remark="it does not answer")
+    book = CapacityLedger([HostCapacity(name="one", total=Limits(cpu=4000, memory=2**30))])
+    silent = HostCapacity(name="one", total=Limits(cpu=9000), known=False, remark="it does not answer")
     correct(book, AuditResult(hosts=(silent,)), set())
     room = book.hosts["one"]
     assert (room.total, room.known) == (Limits(cpu=9000, memory=2**30), True)
     assert room.remark == "it does not answer"
-    correct(book, AuditResult(hosts=(HostRoom(name="two", known=False),)), set())
+    correct(book, AuditResult(hosts=(HostCapacity(name="two", known=False),)), set())
     assert [(room.name, room.known) for room in book.hosts.values()] == [("two", False)]

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from contracts.environment_workflow import Pace
+from contracts.environment_workflow import LifecycleTimeouts
 from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.support.stack import ALICE, BOB, hurried
 
 #: Real vClusters take their time, and what is undone is looked for again well after the longest call.
-PACE = Pace(
+PACE = LifecycleTimeouts(
     settle=timedelta(seconds=14),
     heartbeat_timeout=timedelta(seconds=10),
     first_retry=timedelta(milliseconds=200),

@@ -17,21 +17,21 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from contracts.capacity.models import CAPACITY_ID, CapacityStart
 from contracts.environment import Phase, StepName
-from contracts.environment_workflow import Answer, AnswerKind, ByPerson, EnvironmentStart, ExtendInput
+from contracts.environment_workflow import ActorInput, Answer, AnswerKind, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
 from starter.environments.forced_teardown import forced_start
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
-from tests.workflows.house import SHORT_RUNS, House, a_house, most, team
-from tests.workflows.scripted import Deed, Script, deaf, fails, fails_for_good, waits
+from tests.workflows.house import SHORT_RUNS, InstallationConfig, a_house, most, team
+from tests.workflows.scripted import Script, SweepOutcome, deaf, fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
-BY_ALICE = ByPerson(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com")
 
 LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
 
@@ -201,7 +201,7 @@ def _ends_without_steps(unknown: bool) -> LifePath:
     return path
 
 
-def _cancelled_in_temporal(activity: str, cause: Deed | None = None) -> LifePath:
+def _cancelled_in_temporal(activity: str, cause: SweepOutcome | None = None) -> LifePath:
     """Cancelled while that activity runs: in `cause`'s rollback, or else in the teardown after a deletion."""
 
     async def path(bench: Bench, name: str) -> Life:
@@ -278,7 +278,7 @@ async def _with_place(bench: Bench, name: str) -> Life:
     return life
 
 
-async def _capacity(house: House) -> dict[str, WorkflowHistory]:
+async def _capacity(house: InstallationConfig) -> dict[str, WorkflowHistory]:
     """Two runs of the capacity's: a fresh one, until it goes on in a new one; and that one."""
     first = await _run_id(house, "")
     lives = [await house.begin(f"env-{number}") for number in range(3)]
@@ -299,7 +299,7 @@ async def _capacity(house: House) -> dict[str, WorkflowHistory]:
     }
 
 
-async def _run_id(house: House, other_than: str) -> str:
+async def _run_id(house: InstallationConfig, other_than: str) -> str:
     await house.reservations.begin()
 
     async def another() -> bool:
@@ -309,7 +309,7 @@ async def _run_id(house: House, other_than: str) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
 
 
-async def _given_up(house: House) -> dict[str, WorkflowHistory]:
+async def _given_up(house: InstallationConfig) -> dict[str, WorkflowHistory]:
     """Two runs of an environment's: until its teardown waits for a person, and the one it waits in."""
     bench = Bench(house.client, "given-up", Script())
     bench.script.before["identity.remove"] = fails_for_good()

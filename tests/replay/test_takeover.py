@@ -19,7 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.activities import EnsureInput
 from contracts.environment import Outcome, Phase, Receipt, StepName
-from contracts.environment_workflow import ByPerson, ExtendInput
+from contracts.environment_workflow import ActorInput, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
 from tests.support.workers import working
@@ -29,7 +29,7 @@ from tests.workflows.sweeping import lives_by
 from workflows import saga, steps
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ByPerson(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com")
 MONTHS = timedelta(days=120)
 #: In seconds; it takes less than one.
 SKIPPED_WITHIN = 60

@@ -8,7 +8,7 @@ import pytest
 from starter.auth.policy import (
     HOUSE,
     TABLE,
-    HouseVerb,
+    GlobalVerb,
     Principal,
     Relation,
     Role,
@@ -45,9 +45,9 @@ def test_the_document_is_the_code_for_the_installation_too() -> None:
     header = next(row for row in rows if row[0] == "of the installation")
     roles = [Role(cell) for cell in header[1:]]
     shown = {
-        HouseVerb(row[0]): {role for role, cell in zip(roles, row[1:], strict=True) if cell == "yes"}
+        GlobalVerb(row[0]): {role for role, cell in zip(roles, row[1:], strict=True) if cell == "yes"}
         for row in rows
-        if row[0] in {str(verb) for verb in HouseVerb}
+        if row[0] in {str(verb) for verb in GlobalVerb}
     }
     assert shown == {verb: set(allowed) for verb, allowed in HOUSE.items()}
 

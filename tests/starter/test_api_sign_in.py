@@ -18,7 +18,7 @@ from starter.api.health import ready
 from starter.auth.tokens import write_tokens
 from starter.catalogue.loader import STARTER_TEMPLATES
 from starter.config_files import reloading
-from starter.environments.reader import Standing
+from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
 from tests.starter.calling import problem
 from tests.starter.doors import DEV, DEVELOPER, OPS, PLATFORM, an_app, bearer
@@ -121,12 +121,12 @@ class Followed:
     def __init__(self) -> None:
         self.views: asyncio.Queue[EnvironmentView | None] = asyncio.Queue()
 
-    async def follow(self, _: Standing, __: float) -> AsyncGenerator[EnvironmentView | None, None]:
+    async def follow(self, _: EnvironmentSnapshot, __: float) -> AsyncGenerator[EnvironmentView | None, None]:
         while True:
             yield await self.views.get()
 
 
-STANDING = Standing(
+STANDING = EnvironmentSnapshot(
     name="demo", run_id="r", first_run_id="r", history_length=1, ended=False, request_id="q",
     owner=OPS.email, team="blue", collaborators=(), status=None, view=VIEW,
 )  # fmt: skip
@@ -161,7 +161,7 @@ async def test_one_person_s_streams_are_counted(app: FastAPI, http: httpx.AsyncC
     parts: Parts = app.state.parts
 
     class Reader:
-        async def read(self, _: str) -> Standing:
+        async def read(self, _: str) -> EnvironmentSnapshot:
             return STANDING
 
     object.__setattr__(parts, "reader", cast(Any, Reader()))
@@ -176,7 +176,7 @@ async def test_events_are_not_to_be_changed_on_their_way(app: FastAPI) -> None:
     parts: Parts = app.state.parts
 
     class Reader:
-        async def read(self, _: str) -> Standing:
+        async def read(self, _: str) -> EnvironmentSnapshot:
             return STANDING
 
     object.__setattr__(parts, "reader", cast(Any, Reader()))

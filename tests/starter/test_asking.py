@@ -4,21 +4,21 @@ from typing import Any, cast
 
 import pytest
 
-from contracts.environment_workflow import EnvironmentStart, Pace
+from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.template import Template
 from starter.auth.policy import Principal
 from starter.catalogue.loader import Catalogue
-from starter.environments.planning import House, NotValid, Wish, plan
+from starter.environments.planning import InstallationConfig, NotValid, RequestedEnvironment, plan
 from tests.starter.test_fitting import environment
 
 OWNER = "ada@example.com"
-HOUSE = House(
+HOUSE = InstallationConfig(
     installation="k3x9q0vb",
     prefix="mrg",
     hosts={"main": {}},
     default_host=None,
     has_identity_provider=False,
-    pace=Pace(),
+    pace=LifecycleTimeouts(),
 )
 
 
@@ -29,7 +29,7 @@ class OneTemplate:
 
 def asked(*collaborators: str) -> EnvironmentStart:
     principal = Principal(person="Ada", email=OWNER, teams=("blue",))
-    wish = Wish(name="demo", template="small", collaborators=collaborators)
+    wish = RequestedEnvironment(name="demo", template="small", collaborators=collaborators)
     return plan(wish, principal, "r", cast(Catalogue, OneTemplate()), HOUSE)
 
 

@@ -15,7 +15,7 @@ from contracts.naming import OwnerMark
 from contracts.template import Size, Template, too_small
 from starter.environments.planning import NotValid
 from starter.placement import chart_check
-from starter.placement.chart_check import Fitting
+from starter.placement.chart_check import ChartCheck
 from tests.support.within import HANG
 
 
@@ -62,7 +62,7 @@ def environment() -> Environment:
 async def test_what_fits_is_asked_once() -> None:
     """Ensures that the values are those of template and host, and that a second request costs nothing."""
     host = Asked()
-    door = Fitting({"main": host})  # type: ignore[dict-item]
+    door = ChartCheck({"main": host})  # type: ignore[dict-item]
     values = await door.values(environment())
     assert values["exportKubeConfig"]["server"] == "https://mrg-demo.mrg-demo.svc"
     assert values["policies"]["resourceQuota"] == {"enabled": False}
@@ -72,7 +72,7 @@ async def test_what_fits_is_asked_once() -> None:
 
 async def test_what_the_chart_refuses() -> None:
     """Ensures that the field, the template and the chart's own words are told."""
-    door = Fitting({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
+    door = ChartCheck({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
     with pytest.raises(NotValid) as error:
         await door.values(environment())
     assert [(one.field, one.message) for one in error.value.problems] == [
@@ -82,7 +82,7 @@ async def test_what_the_chart_refuses() -> None:
 
 async def test_a_repository_that_cannot_be_asked() -> None:
     """Ensures that it stops nobody: the worker asks again before it makes the namespace."""
-    door = Fitting({"main": Asked(Unreachable("host", "check", "away"))})  # type: ignore[dict-item]
+    door = ChartCheck({"main": Asked(Unreachable("host", "check", "away"))})  # type: ignore[dict-item]
     assert (await door.values(environment()))["telemetry"] == {"enabled": False}
 
 
@@ -97,7 +97,7 @@ async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch
             await answered.wait()
 
     host = Silent()
-    door = Fitting({"main": host})  # type: ignore[dict-item]
+    door = ChartCheck({"main": host})  # type: ignore[dict-item]
     async with asyncio.timeout(HANG):
         await asyncio.gather(*(door.values(environment()) for _ in range(5)))
         await door.values(environment())

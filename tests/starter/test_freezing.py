@@ -7,7 +7,7 @@ import pytest
 
 from starter.environments.schemas import FreezeView
 from starter.expiry import freeze
-from starter.expiry.freeze import Freezer
+from starter.expiry.freeze import ExpiryFreeze
 from worker.settings.expiry import Sweep
 
 
@@ -37,7 +37,7 @@ class Temporal:
         self.frozen = None
 
 
-class Alone(Freezer):
+class Alone(ExpiryFreeze):
     """Without sweeps."""
 
     async def _stop_sweeps(self) -> bool:

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from clients.jsonl_file import LinesFile
-from contracts.capacity.models import Ask, size_of
+from clients.jsonl_file import JsonLinesFile
+from contracts.capacity.models import ReservationRequest, size_of
 from contracts.chart_values import compose
 from contracts.environment import Outcome, TrailEntry
 from contracts.environment_workflow import EnvironmentStart
@@ -17,10 +17,10 @@ from contracts.notifications import Account
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.environments import watcher
-from starter.environments.commands import Actor, Finished
+from starter.environments.commands import EnvironmentCommands, Finished
 from starter.environments.reader import Latest, Reader
 from starter.placement.reservations import Reservations
-from starter.temporal.updates import JustClosed
+from starter.temporal.updates import WorkflowClosed
 from tests.environment.systems import Systems
 from tests.starter.calling import PATIENCE, Caller, problem
 from tests.support.stack import ALICE, BOB, client_of, unique
@@ -46,8 +46,8 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     assert earlier is not None
     await bob.gone(name)
     later = (await bob.ask(name)).json()["life"]
-    with pytest.raises(JustClosed):
-        await Actor(client, reader, Reservations(client)).delete(earlier, BOB.email, None)
+    with pytest.raises(WorkflowClosed):
+        await EnvironmentCommands(client, reader, Reservations(client)).delete(earlier, BOB.email, None)
     view = await bob.until(name, lambda view: view.phase == "ready")
     assert (view.life, view.outcome) == (later, None)
     await bob.gone(name)
@@ -82,7 +82,7 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     name = unique()
     life = (await bob.ready(name)).life
     reader = Reader(await client_of(stack))
-    watches = watcher.Watches(reader)
+    watches = watcher.EnvironmentWatcher(reader)
     standing = await reader.read(name)
     assert standing is not None
     followed = watches.follow(standing, 60.0)
@@ -122,16 +122,18 @@ async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
 
     handle = client.get_workflow_handle(workflow_id(name))
     run_id = (await handle.describe()).run_id
-    answer = await Actor(client, OutOfDate(client), Reservations(client)).request(start, _ask(start))
+    answer = await EnvironmentCommands(client, OutOfDate(client), Reservations(client)).request(
+        start, _ask(start)
+    )
     assert (await handle.describe()).run_id == run_id, "the repeat has begun a second life"
     # Temporal still knows what the first one was answered; when it does not, the outcome is the answer.
     assert (answer.standing.life if isinstance(answer, Finished) else answer.answer.life) == life
 
 
-def _ask(start: EnvironmentStart) -> Ask:
+def _ask(start: EnvironmentStart) -> ReservationRequest:
     """What it asks of the capacity."""
     environment = start.environment
-    return Ask(
+    return ReservationRequest(
         name=environment.name,
         life=environment.mark.life,
         owner=environment.owner,
@@ -244,7 +246,7 @@ async def test_one_that_temporal_has_dropped(stack: Stack, alice: Caller, bob: C
         for number in range(5)
     ]  # fmt: skip
     for account in accounts:
-        await LinesFile(stack.folder / "trail.jsonl").add(account.model_dump_json())
+        await JsonLinesFile(stack.folder / "trail.jsonl").add(account.model_dump_json())
     view = await bob.show(name)
     assert (view.life, view.phase, view.outcome) == (accounts[-1].life, "gone", "expired")
     assert "Temporal has dropped its run" in view.remark

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from starter.environments import reader as reader_module
-from starter.environments.reader import Reader, Standing
+from starter.environments.reader import EnvironmentSnapshot, Reader
 from tests.starter.test_api_sign_in import STANDING
 
 
@@ -33,9 +33,9 @@ class Scripted(Reader):
 
     async def _standing(
         self, run: Any, status: Any, progress: Any, remark: str, known_at: int = 0
-    ) -> Standing:
+    ) -> EnvironmentSnapshot:
         view = STANDING.view.model_copy(update={"remark": remark, "steps": ()})
-        return Standing(**{**vars(STANDING), "run_id": run.run_id, "history_length": known_at,
+        return EnvironmentSnapshot(**{**vars(STANDING), "run_id": run.run_id, "history_length": known_at,
                            "status": status, "view": view})  # fmt: skip
 
 

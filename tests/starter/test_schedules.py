@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE
-from starter.expiry.freeze import Freezer, state_of_sweep
+from starter.expiry.freeze import ExpiryFreeze, state_of_sweep
 from starter.expiry.schedules import reconcile, schedules
 from worker.connection import NotConnected
 from worker.settings.expiry import Sweep
@@ -59,7 +59,7 @@ async def test_what_is_missing_is_made_with_all_that_matters_said(client: Client
 async def test_what_differs_is_changed_and_a_freeze_stays(client: Client) -> None:
     """Ensures that a worker that starts while ends are frozen does not thaw them."""
     await reconcile(client, SETTINGS)
-    freezer = Freezer(client, SETTINGS)
+    freezer = ExpiryFreeze(client, SETTINGS)
     view, stopped = await freezer.freeze("alice@example.com", "a fair\nuntil Friday")
     assert stopped
     await reconcile(client, Sweep(interval=timedelta(days=20)))
@@ -79,7 +79,7 @@ async def test_what_differs_is_changed_and_a_freeze_stays(client: Client) -> Non
 
 async def test_a_freeze_before_there_is_a_schedule_holds(client: Client) -> None:
     """Ensures that ends can be frozen before the first worker has been there, which then keeps it."""
-    freezer = Freezer(client, SETTINGS)
+    freezer = ExpiryFreeze(client, SETTINGS)
     assert await freezer.state() is None
     with pytest.raises(NotConnected, match="no environment ends"):
         await state_of_sweep(client, SETTINGS)
@@ -92,7 +92,7 @@ async def test_a_schedule_that_somebody_pauses_in_temporal_is_a_freeze(client: C
     """Ensures that a pause by other means is shown as what it is."""
     await reconcile(client, SETTINGS)
     await client.get_schedule_handle(SWEEP_SCHEDULE).pause(note="by hand")
-    state = await Freezer(client, SETTINGS).state()
+    state = await ExpiryFreeze(client, SETTINGS).state()
     assert state
     assert (state.by, state.since, state.reason) == ("", None, "by hand")
 

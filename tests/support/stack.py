@@ -21,13 +21,13 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
-from contracts.environment_workflow import Pace
+from contracts.environment_workflow import LifecycleTimeouts
 from embedded.stack.stack import Options, Part, Person, Stack
 from worker.codec import Keyring
 from worker.data_converter import data_converter
 
 #: Everything that takes minutes in earnest takes moments here. `settle` stays above the timeouts below.
-HURRY = Pace(
+HURRY = LifecycleTimeouts(
     settle=timedelta(seconds=4),
     # Twice what a worker on a busy machine was seen to be silent for.
     heartbeat_timeout=timedelta(seconds=6),

@@ -12,7 +12,7 @@ from clients.errors import Denied
 from clients.http import Answer, HttpSystem, bearer
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.rafay.transport import Wire
+from clients.rafay.transport import RafayTransport
 from clients.simulated_host import SimulatedHost
 from worker.settings.models import load_settings
 from worker.settings.sources import SecretOfFile, SettingsError, reader_of
@@ -98,7 +98,7 @@ async def test_a_credential_without_a_file_is_refused_once() -> None:
 
 def test_neither_key_is_quoted() -> None:
     keys = iter(["ra2.id.second-secret"])
-    wire = Wire(
+    wire = RafayTransport(
         "Rafay",
         "http://127.0.0.1:9",
         "ra2.id.first-secret",

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from contracts.capacity.models import Limits
-from contracts.environment_workflow import Pace
+from contracts.environment_workflow import LifecycleTimeouts
 from worker.settings.models import (
     NO_CREDENTIAL,
-    PaceSettings,
+    LifecycleTimeoutSettings,
     SettingsError,
     load_api_settings,
     load_settings,
@@ -43,7 +43,7 @@ def test_least() -> None:
     assert list(settings.hosts) == ["main"]
     assert settings.identity is None
     assert settings.hosts["main"].url == "http://127.0.0.1:7003"
-    assert settings.new_pace == Pace()
+    assert settings.lifecycle_timeouts == LifecycleTimeouts()
 
 
 def test_how_much_there_is() -> None:
@@ -194,13 +194,16 @@ def test_empty_variable_is_not_set() -> None:
 def test_settle_follows_the_timeouts() -> None:
     """Ensures that what had no answer has come into being, or not, before the last inspection."""
     settings = load_settings(LEAST | {"MOORAGE_CONTROL_PLANE__TIMEOUT": "2m"})
-    assert settings.new_pace.settle == timedelta(minutes=2, seconds=15)
+    assert settings.lifecycle_timeouts.settle == timedelta(minutes=2, seconds=15)
 
 
 def test_pace_can_be_set_completely() -> None:
     """Ensures that every part of the contracts' pace is a setting, and nothing else."""
-    assert set(PaceSettings.model_fields) == set(Pace.model_fields)
-    assert load_settings(LEAST | {"MOORAGE_PACE__SETTLE": "PT30.5S"}).new_pace.settle.total_seconds() == 30.5
+    assert set(LifecycleTimeoutSettings.model_fields) == set(LifecycleTimeouts.model_fields)
+    assert (
+        load_settings(LEAST | {"MOORAGE_PACE__SETTLE": "PT30.5S"}).lifecycle_timeouts.settle.total_seconds()
+        == 30.5
+    )
 
 
 WITHOUT_KEY = {name: text for name, text in LEAST.items() if not name.endswith("API_KEY")}

@@ -15,7 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, EnvironmentStatus, Spec
-from contracts.environment_workflow import Answer, EnvironmentStart, Pace, RequestInput
+from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
 from contracts.naming import OwnerMark, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from tests.support.temporal_server import running_temporal_server
@@ -25,7 +25,7 @@ from tests.workflows.scripted import Script
 from workflows.environment import EnvironmentWorkflow
 
 #: Everything that takes minutes in earnest takes fractions of a second here.
-HURRY = Pace(
+HURRY = LifecycleTimeouts(
     settle=timedelta(seconds=0.5),
     heartbeat_timeout=timedelta(seconds=2),
     first_retry=timedelta(milliseconds=20),
@@ -41,7 +41,7 @@ _NUMBERS = itertools.count(1)
 
 
 def a_start(
-    name: str, *, pace: Pace = HURRY, identity: bool = True, request_id: str = "r-1"
+    name: str, *, pace: LifecycleTimeouts = HURRY, identity: bool = True, request_id: str = "r-1"
 ) -> EnvironmentStart:
     """A request of alice's for the environment `name`."""
     template = Template(

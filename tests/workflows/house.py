@@ -19,22 +19,22 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities.capacity_audit import Admission, Capacity
 from activities.interceptor import ActivityEdge
 from clients.errors import Unreachable
-from clients.host import NodeRoom
-from contracts.capacity.ledger import Holding, unpack
+from clients.host import NodeCapacity
+from contracts.capacity.ledger import Reservation, unpack
 from contracts.capacity.models import (
     Amount,
-    Ask,
     CapacityStart,
     CapacityState,
     Limits,
     Quotas,
+    ReservationRequest,
     StateInput,
     size_of,
 )
 from contracts.chart_values import compose
 from contracts.environment_workflow import TASK_QUEUE, Answer, EnvironmentStart
 from contracts.naming import OwnerMark, workflow_id
-from starter.environments.commands import Actor, Finished
+from starter.environments.commands import EnvironmentCommands, Finished
 from starter.environments.reader import Reader
 from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
@@ -72,17 +72,17 @@ class Nodes:
     """A host: what its nodes say, or that it does not answer."""
 
     name: str
-    nodes: list[NodeRoom] | None = None
+    nodes: list[NodeCapacity] | None = None
     is_away: bool = False
 
-    async def allocatable(self) -> list[NodeRoom] | None:
+    async def allocatable(self) -> list[NodeCapacity] | None:
         if self.is_away:
             raise Unreachable(f"host cluster {self.name}", "list nodes", "it does not answer")
         return self.nodes
 
 
 @dataclass
-class House:
+class InstallationConfig:
     """Asks for places and environments as the API does."""
 
     server: WorkflowEnvironment
@@ -104,9 +104,9 @@ class House:
         async with working(self.client, TASK_QUEUE, activities, interceptors=[_EdgeOfAudits()]) as worker:
             yield worker
 
-    def ask(self, name: str, request: str = "r-1", **fields: Any) -> Ask:
+    def ask(self, name: str, request: str = "r-1", **fields: Any) -> ReservationRequest:
         """What alice asks for with the environment `name`."""
-        return Ask(
+        return ReservationRequest(
             **{
                 "name": name,
                 "life": OwnerMark.of_request("testinstallation"[:16], name, request).life,
@@ -126,7 +126,7 @@ class House:
         """Ask for an environment."""
         start = start or a_start(name, request_id=request)
         # Each with a process of its own, as far as anybody can tell: nothing is shared but Temporal.
-        actor = Actor(self.client, Reader(self.client), self.reservations)
+        actor = EnvironmentCommands(self.client, Reader(self.client), self.reservations)
         asked = await actor.request(start, self.ask(name, request, **fields))
         return asked if isinstance(asked, Finished) else asked.answer
 
@@ -142,7 +142,7 @@ class House:
     async def state(self) -> CapacityState:
         return await self.reservations.state(BLUE)
 
-    async def held(self) -> dict[str, Holding]:
+    async def held(self) -> dict[str, Reservation]:
         """Who holds what, by name."""
         return {one.name: one for one in unpack(await self.reservations.holdings())}
 
@@ -160,13 +160,13 @@ async def a_house(
     nodes: Mapping[str, Nodes] | None = None,
     audit: timedelta = timedelta(seconds=30),
     arguments: tuple[str, ...] = (),
-) -> AsyncIterator[House]:
+) -> AsyncIterator[InstallationConfig]:
     """A house without a worker; its hosts have so much by the settings, or what their `nodes` say."""
     hosts = hosts or {}
     known = {name: Nodes(name) for name in hosts} | dict(nodes or {})
     async with running_temporal_server(pydantic_data_converter, arguments) as server:
         start = CapacityStart(settle=timedelta(milliseconds=100))
-        yield House(server, server.client, known, Admission(dict(hosts), audit), start)
+        yield InstallationConfig(server, server.client, known, Admission(dict(hosts), audit), start)
 
 
 def most(environments: int | None = None, **fields: int) -> Limits:

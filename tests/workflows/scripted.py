@@ -26,9 +26,9 @@ from contracts.activities import (
 )
 from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.notifications import Account, Notice
+from contracts.notifications import Account, Notification
 
-Deed = Callable[[], Awaitable[None]]
+SweepOutcome = Callable[[], Awaitable[None]]
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Script:
     `before` and `after` map an activity's name to what it does before or after its effect on `world`.
     """
 
-    before: dict[str, Deed] = field(default_factory=dict)
-    after: dict[str, Deed] = field(default_factory=dict)
+    before: dict[str, SweepOutcome] = field(default_factory=dict)
+    after: dict[str, SweepOutcome] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     forced: dict[str, bool] = field(default_factory=dict)
     begun_at: list[datetime | None] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
+    notices: list[Notification] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     ended_by_force: dict[str, tuple[str, ...]] = field(default_factory=dict)
     world: set[str] = field(default_factory=set)
@@ -84,7 +84,7 @@ class Script:
 
     def _notice(self) -> Callable[..., Any]:
         @activity.defn(name="notice.send")
-        async def send(input: Notice) -> NoticeResult:
+        async def send(input: Notification) -> NoticeResult:
             self.notices.append(input)
             await self._play("notice.send", lambda: None, is_step=False)
             return NoticeResult(told_by=("script",))
@@ -132,7 +132,7 @@ class Script:
         return inspect
 
 
-def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> Deed:
+def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> SweepOutcome:
     """A deed that always fails, permanently and without doubt."""
 
     async def fail() -> None:
@@ -142,7 +142,7 @@ def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> Deed:
     return fail
 
 
-def fails(times: int, *, in_doubt: bool = False) -> Deed:
+def fails(times: int, *, in_doubt: bool = False) -> SweepOutcome:
     """A deed that fails the first `times` times, worth trying again."""
     left = times
 
@@ -156,7 +156,7 @@ def fails(times: int, *, in_doubt: bool = False) -> Deed:
     return fail
 
 
-def waits_for(event: asyncio.Event) -> Deed:
+def waits_for(event: asyncio.Event) -> SweepOutcome:
     """A deed that waits, heartbeating, until it is cancelled or `event` is set."""
 
     async def deed() -> None:
@@ -171,7 +171,7 @@ def waits_for(event: asyncio.Event) -> Deed:
 waits = waits_for(asyncio.Event())
 
 
-def deaf(seconds: float, until: asyncio.Event | None = None) -> Deed:
+def deaf(seconds: float, until: asyncio.Event | None = None) -> SweepOutcome:
     """A deed that takes `seconds`, or less once `until` is set, and does not listen to cancellation."""
 
     async def work() -> None:

@@ -18,7 +18,7 @@ from activities.interceptor import ActivityEdge
 from contracts.environment import EnvironmentStatus
 from contracts.environment_workflow import EnvironmentStart, SweptInput, undo_queue
 from contracts.errors import Refusal
-from contracts.expiry_sweep import SweepInput, SweepLine, SweepResult, Tally
+from contracts.expiry_sweep import OutcomeCount, SweepInput, SweepLine, SweepResult
 from contracts.template import TimeToLive
 from tests.support.seeding import ready_status, seed
 from tests.support.within import HANG
@@ -129,7 +129,7 @@ async def is_listed(client: Client, *handles: Handle) -> None:
             raise AssertionError(f"{handle.id} is not listed")
 
 
-def line_of(tally: Tally, handle: Handle) -> SweepLine | None:
+def line_of(tally: OutcomeCount, handle: Handle) -> SweepLine | None:
     """What a result says of it."""
     return next((line for line in tally.lines if f"environment/{line.name}" == handle.id), None)
 

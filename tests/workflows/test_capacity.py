@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.capacity_audit import Capacity
-from clients.host import NodeRoom
+from clients.host import NodeCapacity
 from contracts import workflow_memo
 from contracts.capacity.models import (
     CAPACITY_ID,
@@ -18,29 +18,39 @@ from contracts.capacity.models import (
     QUERY_HOLDINGS,
     SIGNAL_RELEASE,
     Limits,
+    PlacementDecision,
     ReleaseInput,
-    Verdict,
 )
 from contracts.environment import Phase
-from contracts.environment_workflow import TASK_QUEUE, Answer, AnswerKind, ByPerson, ExtendInput
+from contracts.environment_workflow import TASK_QUEUE, ActorInput, Answer, AnswerKind, ExtendInput
 from contracts.errors import RefusalReason
 from contracts.naming import workflow_id
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
-from starter.temporal.updates import NoPlace
+from starter.temporal.updates import NoCapacity
 from tests.support.within import HANG
 from tests.workflows.conftest import a_start, until
-from tests.workflows.house import SHORT_RUNS, SIZE, House, Nodes, a_house, at_once, most, team, times
+from tests.workflows.house import (
+    SHORT_RUNS,
+    SIZE,
+    InstallationConfig,
+    Nodes,
+    a_house,
+    at_once,
+    most,
+    team,
+    times,
+)
 from tests.workflows.scripted import fails_for_good, waits
 from tests.workflows.sweeping import lives_by
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ByPerson(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com")
 SOON = timedelta(milliseconds=300)
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
+async def house() -> AsyncIterator[InstallationConfig]:
     """One host with room for ten, and nothing that looks after it for a while."""
     async with a_house({"one": most(10)}) as house, house.worker():
         yield house
@@ -87,7 +97,7 @@ async def test_several_apis_at_once_never_overbook() -> None:
 
 
 @pytest.mark.parametrize("whose", ["person", "team", "template_person", "template_team"])
-async def test_quotas_under_the_same_race(house: House, whose: str) -> None:
+async def test_quotas_under_the_same_race(house: InstallationConfig, whose: str) -> None:
     """Ensures that fifty at once have no more than a quota allows, and that others are not held to it."""
     quotas = team(most()).model_copy(update={whose: most(3)})
     verdicts = await at_once(
@@ -99,7 +109,7 @@ async def test_quotas_under_the_same_race(house: House, whose: str) -> None:
     assert (await house.reservations.reserve(bobs)).host == "one"
 
 
-async def test_twenty_for_one_name(house: House) -> None:
+async def test_twenty_for_one_name(house: InstallationConfig) -> None:
     """Ensures that twenty clients that ask at once for one name have one place and one environment."""
     answers = await at_once(20, lambda number: house.request("shared", f"r-{number}", quotas=team(most(1))))
     assert all(isinstance(answer, Answer) for answer in answers), answers
@@ -109,7 +119,7 @@ async def test_twenty_for_one_name(house: House) -> None:
     assert set(await house.held()) == {"shared"}
 
 
-async def test_refusals_leave_nothing_in_the_history(house: House) -> None:
+async def test_refusals_leave_nothing_in_the_history(house: InstallationConfig) -> None:
     """Ensures that asking in vain, again and again, does not make the history longer."""
     await house.reservations.reserve(house.ask("here"))
     handle = house.client.get_workflow_handle(CAPACITY_ID)
@@ -120,20 +130,20 @@ async def test_refusals_leave_nothing_in_the_history(house: House) -> None:
     assert (await handle.describe()).history_length == before
 
 
-async def test_nothing_is_started_that_has_no_place(house: House) -> None:
+async def test_nothing_is_started_that_has_no_place(house: InstallationConfig) -> None:
     """Ensures that a request that cannot fit is refused with its numbers, and that nothing of it begins."""
-    with pytest.raises(NoPlace, match=r"asks for 4 CPU; team blue has 2 of 2 CPU left"):
+    with pytest.raises(NoCapacity, match=r"asks for 4 CPU; team blue has 2 of 2 CPU left"):
         await house.request("big", quotas=team(Limits(cpu=2000)))
     assert not [run async for run in house.client.list_workflows("WorkflowId = 'environment/big'")]
 
 
-async def test_what_it_would_be_given(house: House) -> None:
+async def test_what_it_would_be_given(house: InstallationConfig) -> None:
     """Ensures that one can ask for what would be, and that this reserves nothing."""
     assert await house.reservations.would([house.ask("a")]) == ()
     await house.reservations.reserve(house.ask("held"))
     asks = [house.ask("a"), house.ask("b", quotas=team(most(1)))]
     yes, no = await house.reservations.would(asks)
-    assert yes == Verdict(host="one")
+    assert yes == PlacementDecision(host="one")
     assert no.refusal
     assert set(await house.held()) == {"held"}
 
@@ -149,7 +159,7 @@ async def test_placed_where_there_is_most_room() -> None:
 # --- given back -------------------------------------------------------------------------------------------
 
 
-async def test_given_back_when_deleted(house: House) -> None:
+async def test_given_back_when_deleted(house: InstallationConfig) -> None:
     """Ensures that a deleted environment holds its place until nothing is left of it, and no longer."""
     house.script.before["project.remove"] = waits
     life = await house.begin("deleted")
@@ -162,7 +172,7 @@ async def test_given_back_when_deleted(house: House) -> None:
     await house.until_held()
 
 
-async def test_given_back_when_it_fails(house: House) -> None:
+async def test_given_back_when_it_fails(house: InstallationConfig) -> None:
     """Ensures that an environment that could not be made gives its place back."""
     house.script.before["vcluster.ensure"] = fails_for_good()
     life = await house.begin("failed")
@@ -171,7 +181,7 @@ async def test_given_back_when_it_fails(house: House) -> None:
     await house.until_held()
 
 
-async def test_given_back_when_cancelled_in_temporal(house: House) -> None:
+async def test_given_back_when_cancelled_in_temporal(house: InstallationConfig) -> None:
     """Ensures that one that was cancelled from the Web UI gives its place back."""
     house.script.before["vcluster.ensure"] = waits
     life = await house.begin("cancelled")
@@ -186,14 +196,14 @@ async def test_given_back_when_terminated() -> None:
     async with a_house({"one": most(2)}, audit=SOON) as house, house.worker():
         life = await house.begin("terminated")
         await house.begin("stays")
-        with pytest.raises(NoPlace):
+        with pytest.raises(NoCapacity):
             await house.request("third")
         await life.handle.terminate()
         await house.until_held("stays")
         await house.begin("third")
 
 
-async def test_given_back_without_anybody_to_take_it(house: House) -> None:
+async def test_given_back_without_anybody_to_take_it(house: InstallationConfig) -> None:
     """Ensures that an environment ends as ever when the workflow of the capacity is not there."""
     life = await house.begin("alone")
     await until(lambda: _is(house, "alone", Phase.READY), "it is ready")
@@ -203,7 +213,7 @@ async def test_given_back_without_anybody_to_take_it(house: House) -> None:
     assert status.phase is Phase.GONE
 
 
-async def test_a_name_is_free_for_the_next_life_at_once(house: House) -> None:
+async def test_a_name_is_free_for_the_next_life_at_once(house: InstallationConfig) -> None:
     """Ensures that a name whose life was terminated can be asked for again before any audit has looked."""
     life = await house.begin("again", quotas=team(most(1)))
     await life.handle.terminate()
@@ -227,7 +237,7 @@ async def test_a_place_for_which_nothing_begins() -> None:
 
 
 async def test_a_place_for_what_temporal_refuses_to_start(
-    house: House, caplog: pytest.LogCaptureFixture
+    house: InstallationConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ensures that a place is free at once when the server has said that the life will never begin.
 
@@ -243,7 +253,7 @@ async def test_a_place_for_what_temporal_refuses_to_start(
     assert not [record.message for record in caplog.records if record.name == "asyncio"]
 
 
-async def test_a_late_word_about_an_earlier_life(house: House) -> None:
+async def test_a_late_word_about_an_earlier_life(house: InstallationConfig) -> None:
     """Ensures that what an earlier life of the name gives back is not taken from the one that is there."""
     await house.reservations.reserve(house.ask("name", "r-2"))
     handle = house.client.get_workflow_handle_for(CapacityWorkflow.run, CAPACITY_ID)
@@ -367,7 +377,7 @@ async def test_it_goes_on_in_new_runs() -> None:
             verdicts = await at_once(
                 4, lambda number, batch=batch: apis[number].reserve(house.ask(f"env-{batch * 4 + number}"))
             )
-            failed = [one for one in verdicts if not isinstance(one, Verdict)]
+            failed = [one for one in verdicts if not isinstance(one, PlacementDecision)]
             assert not failed, f"after {batch * 4} asked: {failed}"
         assert await _described(house) != first, "it has not gone on in a new run: this shows nothing"
         assert len(await house.held()) == 80
@@ -381,7 +391,7 @@ async def test_it_goes_on_in_new_runs() -> None:
 async def test_what_clusters_report_and_what_the_settings_say() -> None:
     """Ensures that settings win over what a cluster reports, and that what neither limits is free."""
     nodes = {
-        "one": Nodes("one", [NodeRoom("3920m", "16Gi"), NodeRoom("80m", "512Mi")]),
+        "one": Nodes("one", [NodeCapacity("3920m", "16Gi"), NodeCapacity("80m", "512Mi")]),
         "two": Nodes("two", None),
     }
     async with a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes) as house, house.worker():
@@ -395,7 +405,7 @@ async def test_what_clusters_report_and_what_the_settings_say() -> None:
 
 async def test_a_host_that_does_not_answer() -> None:
     """Ensures that nothing is placed where nobody knows what there is; later its last word counts."""
-    away = Nodes("one", [NodeRoom("40", "160Gi")], is_away=True)
+    away = Nodes("one", [NodeCapacity("40", "160Gi")], is_away=True)
     async with a_house(nodes={"one": away}, audit=SOON) as house, house.worker():
         verdict = await house.reservations.reserve(house.ask("env"))
         assert verdict.refusal
@@ -419,14 +429,14 @@ async def test_a_host_that_does_not_answer() -> None:
         assert "does not answer" in host.room.remark
 
 
-async def _is(house: House, name: str, phase: Phase) -> bool:
+async def _is(house: InstallationConfig, name: str, phase: Phase) -> bool:
     return (await house.handle(name).query(EnvironmentWorkflow.status)).phase is phase
 
 
-async def _is_listed_as_over(house: House, name: str) -> bool:
+async def _is_listed_as_over(house: InstallationConfig, name: str) -> bool:
     query = f"WorkflowId = '{workflow_id(name)}' AND ExecutionStatus = 'Running'"
     return (await house.client.count_workflows(query)).count == 0
 
 
-async def _described(house: House) -> str:
+async def _described(house: InstallationConfig) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id

@@ -21,7 +21,7 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import RefusalReason
 from contracts.expiry import DueKind
-from contracts.notifications import NoticeKind
+from contracts.notifications import NotificationKind
 from tests.workflows.conftest import Bench, until
 from tests.workflows.scripted import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded
@@ -108,7 +108,7 @@ async def test_one_that_is_still_being_made_past_its_end_is_ended_and_undone(ben
     status = await life.handle.result()
     assert status.outcome is Outcome.EXPIRED
     assert not bench.script.world
-    assert [notice.kind for notice in bench.script.notices] == [NoticeKind.ENDED]
+    assert [notice.kind for notice in bench.script.notices] == [NotificationKind.ENDED]
 
 
 async def test_it_ends_with_a_warning_first_and_the_end_counts_from_it(bench: Bench) -> None:
@@ -132,7 +132,7 @@ async def test_it_ends_with_a_warning_first_and_the_end_counts_from_it(bench: Be
     status = await handle.result()
     assert status.outcome is Outcome.EXPIRED
     warning, ended = bench.script.notices
-    assert (warning.kind, ended.kind) == (NoticeKind.WARNING, NoticeKind.ENDED)
+    assert (warning.kind, ended.kind) == (NotificationKind.WARNING, NotificationKind.ENDED)
     assert warning.moved == status.expires_at - was
     assert warning.id != ended.id
     assert [line.what for line in status.trail].count("told its people") == 2

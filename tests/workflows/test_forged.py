@@ -44,7 +44,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.interceptor import ActivityEdge
-from contracts.capacity.ledger import Holding, in_seconds, pack, unpack
+from contracts.capacity.ledger import Reservation, in_seconds, pack, unpack
 from contracts.capacity.models import Amount, CapacityStart, Carried, Holdings, ReleaseInput
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.errors import ErrorType
@@ -182,7 +182,7 @@ async def task_failures(handle: WorkflowHandle[Any, Any]) -> int:
 def holding(name: str, life: str) -> Carried:
     """What a capacity carries that holds a place for one life."""
     now = datetime.now(UTC)
-    held = Holding(
+    held = Reservation(
         name=name,
         owner="alice@example.com",
         team="blue",

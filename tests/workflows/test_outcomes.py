@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, StepState
-from contracts.environment_workflow import AnswerKind, ByPerson
+from contracts.environment_workflow import ActorInput, AnswerKind
 from contracts.errors import ErrorType, Refusal
 from starter.environments.forced_teardown import forced_start
 from tests.support.within import HANG
@@ -19,7 +19,7 @@ from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
 STEPS = list(StepName)
-BY_ALICE = ByPerson(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com")
 
 
 async def reaches(life: Life, phase: Phase) -> EnvironmentStatus:

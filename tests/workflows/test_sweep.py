@@ -21,8 +21,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts import search_attributes
 from contracts.environment import Outcome, Phase
-from contracts.environment_workflow import ByPerson, ExtendInput
-from contracts.expiry_sweep import SWEEP_SCHEDULE, SweepResult, Tally
+from contracts.environment_workflow import ActorInput, ExtendInput
+from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount, SweepResult
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
 from tests.workflows.conftest import Bench, until
@@ -52,7 +52,7 @@ async def many(bench: Bench, count: int, ends_in: float, **policy: object) -> li
     return list(found)
 
 
-def names(tally: Tally) -> set[str]:
+def names(tally: OutcomeCount) -> set[str]:
     return {f"environment/{line.name}" for line in tally.lines}
 
 
@@ -129,7 +129,7 @@ async def test_one_that_ends_or_has_ended_is_never_touched(bench: Bench) -> None
         return (await stuck.status()).phase is Phase.TEARDOWN_INCOMPLETE
 
     await until(ready, "it became ready")
-    await stuck.handle.execute_update(EnvironmentWorkflow.delete, ByPerson(who="alice@example.com"))
+    await stuck.handle.execute_update(EnvironmentWorkflow.delete, ActorInput(who="alice@example.com"))
     await until(given_up, "it gave up")
     before = await stuck.status()
     async with sweeper(bench.client) as sweep:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from contracts.durations import format_duration
-from contracts.environment_workflow import Pace
+from contracts.environment_workflow import LifecycleTimeouts
 from contracts.naming import Installation, Prefix
 from worker.settings.capacity import Capacity, Labels, Quotas
 from worker.settings.codec import CodecServer, Encryption
@@ -188,7 +188,7 @@ class Log(Group):
     )
 
 
-class PaceSettings(Group):
+class LifecycleTimeoutSettings(Group):
     """How patient a life is. An environment keeps the one that it was started with."""
 
     settle: PositiveDuration | None = Field(
@@ -197,29 +197,34 @@ class PaceSettings(Group):
         f"longest timeout above and {format_duration(SETTLE_BEYOND_TIMEOUT)}",
     )
     heartbeat_timeout: PositiveDuration = Field(
-        default=Pace().heartbeat_timeout,
+        default=LifecycleTimeouts().heartbeat_timeout,
         description="a worker that is silent on a running step for so long is taken for dead",
     )
     first_retry: PositiveDuration = Field(
-        default=Pace().first_retry, description="pause before the first retry of a step; then it doubles"
+        default=LifecycleTimeouts().first_retry,
+        description="pause before the first retry of a step; then it doubles",
     )
     longest_retry: PositiveDuration = Field(
-        default=Pace().longest_retry, description="longest pause between two tries of a step"
+        default=LifecycleTimeouts().longest_retry, description="longest pause between two tries of a step"
     )
     longest_step: PositiveDuration | None = Field(
         default=None, description="a ceiling for the time limits of all steps; without it, each has its own"
     )
     longest_undo: PositiveDuration = Field(
-        default=Pace().longest_undo, description="what one undo may take in one pass of a teardown"
+        default=LifecycleTimeouts().longest_undo,
+        description="what one undo may take in one pass of a teardown",
     )
     first_pause: PositiveDuration = Field(
-        default=Pace().first_pause, description="pause between the first two passes of a teardown"
+        default=LifecycleTimeouts().first_pause,
+        description="pause between the first two passes of a teardown",
     )
     longest_pause: PositiveDuration = Field(
-        default=Pace().longest_pause, description="longest pause between two passes of a teardown"
+        default=LifecycleTimeouts().longest_pause,
+        description="longest pause between two passes of a teardown",
     )
     give_up_after: PositiveDuration = Field(
-        default=Pace().give_up_after, description="when a teardown stops trying and asks for a person"
+        default=LifecycleTimeouts().give_up_after,
+        description="when a teardown stops trying and asks for a person",
     )
 
 
@@ -256,7 +261,7 @@ class Settings(Group):
     notices: Notices = Notices()
     trail: Trail = Trail()
     log: Log = Log()
-    pace: PaceSettings = PaceSettings()
+    pace: LifecycleTimeoutSettings = LifecycleTimeoutSettings()
 
     # Checked field by field, not on the whole: pydantic skips a check of the whole when one field is
     # wrong, and all problems are to be named at once.
@@ -278,7 +283,9 @@ class Settings(Group):
 
     @field_validator("pace")
     @classmethod
-    def _settles_longer_than_any_call(cls, pace: PaceSettings, info: ValidationInfo) -> PaceSettings:
+    def _settles_longer_than_any_call(
+        cls, pace: LifecycleTimeoutSettings, info: ValidationInfo
+    ) -> LifecycleTimeoutSettings:
         longest = _longest_timeout(info.data)
         if pace.settle is not None and pace.settle <= longest:
             raise ValueError(
@@ -288,11 +295,11 @@ class Settings(Group):
         return pace
 
     @property
-    def new_pace(self) -> Pace:
+    def lifecycle_timeouts(self) -> LifecycleTimeouts:
         """How patient the environments are that begin now."""
         values = self.pace.model_dump()
         settle = self.pace.settle or _longest_timeout(dict(self)) + SETTLE_BEYOND_TIMEOUT
-        return Pace(**{**values, "settle": settle})
+        return LifecycleTimeouts(**{**values, "settle": settle})
 
 
 def _longest_timeout(values: Mapping[str, Any]) -> timedelta:

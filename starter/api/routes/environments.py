@@ -7,8 +7,8 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Header, Query, Response
 
-from clients.jsonl_file import LinesFile
-from contracts.capacity.models import Ask
+from clients.jsonl_file import JsonLinesFile
+from contracts.capacity.models import ReservationRequest
 from contracts.environment import Phase
 from contracts.environment_workflow import AnswerKind, EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
@@ -26,8 +26,14 @@ from starter.environments.commands import Finished
 from starter.environments.history import accounts_of
 from starter.environments.listing import Filters, list_environments
 from starter.environments.people_check import check_people
-from starter.environments.planning import NotValid, Wish, people_problems, plan, status_at_start
-from starter.environments.reader import Standing
+from starter.environments.planning import (
+    NotValid,
+    RequestedEnvironment,
+    people_problems,
+    plan,
+    status_at_start,
+)
+from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import (
     USABLE_PHASES,
     Done,
@@ -38,7 +44,7 @@ from starter.environments.schemas import (
     view_of_status,
 )
 from starter.temporal.errors import NothingStarted
-from starter.temporal.updates import JustClosed, NoPlace, Refused
+from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 
 router = APIRouter(tags=["environments"])
 _log = structlog.get_logger(__name__)
@@ -88,7 +94,7 @@ async def request_environment(
             response.status_code = HTTPStatus.OK
             return await _dry_run(parts, principal, start, ask)
         asked = await parts.actor.request(start, ask)
-    except NoPlace as refused:
+    except NoCapacity as refused:
         raise await parts.placing.advised(refused, start, _offered(parts, principal)) from None
     name, life = wish.name, start.environment.mark.life
     if isinstance(asked, Finished):
@@ -162,7 +168,7 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
         standing = await parts.environment(name, principal, Verb.SHOW)
     except ApiProblem:
         # Temporal may have dropped it: lists and histories know it from its account.
-        file = LinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
+        file = JsonLinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
         for account in reversed(await accounts_of(file, name)):
             if is_for(account, principal, Verb.SHOW):
                 return view_of_account(account)
@@ -232,7 +238,7 @@ async def _require_no_leftovers(parts: Parts, principal: Principal, name: str) -
     raise ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="left_behind")
 
 
-def _beside_catalogue(standing: Standing, catalogue: Catalogue) -> EnvironmentView:
+def _beside_catalogue(standing: EnvironmentSnapshot, catalogue: Catalogue) -> EnvironmentView:
     """The view, and what has become since of the template that it was made from."""
     view, kept = standing.view, standing.status.environment.template if standing.status else None
     now = catalogue.get(view.template)
@@ -254,14 +260,18 @@ def _offered(parts: Parts, principal: Principal) -> list[Template]:
     return parts.catalogue.current().offered_to(principal.teams, everything=everything)
 
 
-async def _with_people_checked(parts: Parts, start: EnvironmentStart, wish: Wish) -> EnvironmentStart:
+async def _with_people_checked(
+    parts: Parts, start: EnvironmentStart, wish: RequestedEnvironment
+) -> EnvironmentStart:
     checked = await check_people(parts.people, start.environment.people)
     if problems := people_problems(start, wish, checked.problems):
         raise NotValid(problems)
     return start.model_copy(update={"people_are_checked": checked.complete})
 
 
-async def _dry_run(parts: Parts, principal: Principal, start: EnvironmentStart, ask: Ask) -> Done:
+async def _dry_run(
+    parts: Parts, principal: Principal, start: EnvironmentStart, ask: ReservationRequest
+) -> Done:
     environment = start.environment.model_copy(update={"host": ask.hosts[0]})
     start = start.model_copy(update={"environment": environment})
     latest = await parts.reader.latest(environment.name)
@@ -322,7 +332,7 @@ async def _change(
     }[verb]
     try:
         answer = await act(standing, principal.email, key)
-    except JustClosed:
+    except WorkflowClosed:
         # It ended meanwhile; whatever has its name now is another life, which nobody spoke of.
         standing = await parts.environment(name, principal, verb)
         if not standing.ended:
@@ -340,7 +350,7 @@ async def _change(
     )
 
 
-def _over(standing: Standing, verb: Verb) -> Done:
+def _over(standing: EnvironmentSnapshot, verb: Verb) -> Done:
     if verb is Verb.RESUME_TEARDOWN:
         raise ApiProblem(
             HTTPStatus.CONFLICT, "refused", f"{standing.name} is gone: nothing to resume", reason="not_now"

@@ -7,7 +7,7 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Query, Response
 
-from clients.jsonl_file import LinesFile
+from clients.jsonl_file import JsonLinesFile
 from contracts.durations import parse_duration
 from contracts.environment_workflow import ExtendInput
 from contracts.naming import is_name
@@ -15,13 +15,13 @@ from starter.api.dependencies import Asking, Parts, TheParts
 from starter.api.problem_details import ApiProblem, no_environment
 from starter.api.request_models import ExtensionRequest, FreezeRequest
 from starter.api.routes.environments import IdempotencyKey, OnlyLife
-from starter.auth.policy import HouseVerb, Principal, Verb, house_may, may, relations
+from starter.auth.policy import GlobalVerb, Principal, Verb, is_allowed_globally, may, relations
 from starter.auth.security_log import note_denied
 from starter.environments.history import HistoryView, accounts_of, life_of_account, life_of_standing
 from starter.environments.planning import FieldProblem, NotValid
 from starter.environments.schemas import Done, DoneKind, FreezeAnswer, FreezeView
 from starter.expiry.sweeps import SweepView, begin, wait
-from starter.temporal.updates import JustClosed
+from starter.temporal.updates import WorkflowClosed
 
 router = APIRouter(tags=["ends"])
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ async def extend_environment(
         )
     try:
         answer = await parts.actor.extend(standing, ask, idempotency_key or secrets.token_hex(8))
-    except JustClosed:
+    except WorkflowClosed:
         detail = f"{name} has just ended: nothing to extend"
         raise ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="being_torn_down") from None
     _log.info(
@@ -74,7 +74,7 @@ async def environment_history(name: str, parts: TheParts, principal: Asking) -> 
     lives = []
     if standing and _may_read(principal, standing.owner, standing.team, standing.collaborators):
         lives.append(life_of_standing(standing))
-    file = LinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
+    file = JsonLinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
     for account in reversed(await accounts_of(file, name)):
         known = standing is not None and standing.life == account.life
         if not known and _may_read(principal, account.owner, account.team, account.collaborators):
@@ -96,7 +96,7 @@ async def freeze_state(parts: TheParts, _: Asking) -> FreezeAnswer:
 @router.put("/freeze")
 async def freeze(body: FreezeRequest, parts: TheParts, principal: Asking) -> FreezeAnswer:
     """Let no environment end until the thaw. For the platform team."""
-    _require(principal, HouseVerb.FREEZE)
+    _require(principal, GlobalVerb.FREEZE)
     before = await parts.freezer.state()
     state, stopped = await parts.freezer.freeze(principal.email, body.reason)
     _log.info("frozen", who=principal.email, reason=body.reason, was=before.reason if before else "")
@@ -111,7 +111,7 @@ async def freeze(body: FreezeRequest, parts: TheParts, principal: Asking) -> Fre
 @router.delete("/freeze")
 async def thaw(parts: TheParts, principal: Asking) -> FreezeAnswer:
     """Let environments end again. For the platform team."""
-    _require(principal, HouseVerb.THAW)
+    _require(principal, GlobalVerb.THAW)
     state = await parts.freezer.thaw(principal.email)
     _log.info("thawed", who=principal.email, was=state.reason if state else "")
     if state is None:
@@ -128,7 +128,7 @@ async def sweep(
     dry_run: Annotated[bool, Query(description="say what would be done and why, and do nothing")] = False,
 ) -> SweepView:
     """Sweep now. For the platform team. 202: it is under way; ask for it by its id."""
-    _require(principal, HouseVerb.SWEEP)
+    _require(principal, GlobalVerb.SWEEP)
     state = await parts.freezer.state()
     if state and not dry_run:
         detail = f"{_frozen(state)} Thaw first, or see what would be done with a dry run."
@@ -143,7 +143,7 @@ async def sweep_result(
     run_id: str, parts: TheParts, principal: Asking, response: Response, dry_run: bool = False
 ) -> SweepView:
     """How a sweep went that was asked for. 202: it is still under way."""
-    _require(principal, HouseVerb.SWEEP)
+    _require(principal, GlobalVerb.SWEEP)
     return await _waited(parts, response, run_id, dry_run)
 
 
@@ -179,8 +179,8 @@ def _may_read(principal: Principal, owner: str, team: str, collaborators: tuple[
     return may(Verb.HISTORY, relations(principal, owner=owner, team=team, collaborators=collaborators))
 
 
-def _require(principal: Principal, verb: HouseVerb) -> None:
-    if not house_may(verb, principal.role):
+def _require(principal: Principal, verb: GlobalVerb) -> None:
+    if not is_allowed_globally(verb, principal.role):
         raise ApiProblem(HTTPStatus.FORBIDDEN, "not-allowed", f"{verb} is for the platform team")
 
 

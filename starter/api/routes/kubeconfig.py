@@ -9,7 +9,7 @@ from contracts.environment import Environment, Phase, StepState
 from starter.api.dependencies import Asking, TheParts
 from starter.api.problem_details import ApiProblem
 from starter.auth.policy import Verb
-from starter.environments.reader import Standing
+from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES
 
 MEDIA_TYPE = "application/yaml"
@@ -62,7 +62,7 @@ def _missing(environment: Environment) -> str:
     )
 
 
-def _why_not(standing: Standing) -> str:
+def _why_not(standing: EnvironmentSnapshot) -> str:
     name, view = standing.name, standing.view
     if view.phase is Phase.ORPHANED:
         return view.remark

@@ -11,16 +11,16 @@ import pytest
 import yaml
 from aiohttp import web
 
-from clients.deadline import begin_nothing_once
+from clients.deadline import set_deadline_check
 from clients.errors import (
     AlreadyExists,
     ClientError,
+    DeadlineExceeded,
     Denied,
     NotFound,
     Rejected,
     ServerFailed,
     Throttled,
-    TooLate,
     Unintelligible,
     Unreachable,
 )
@@ -148,8 +148,8 @@ async def test_no_change_is_begun_when_it_is_late(api: Api, server: tuple[Server
     server[0].answer = lambda _: web.json_response({})
 
     async def late() -> None:
-        begin_nothing_once(lambda: True)
-        with pytest.raises(TooLate):
+        set_deadline_check(lambda: True)
+        with pytest.raises(DeadlineExceeded):
             await api.call("POST", "/api/v1/namespaces", "create namespace x", body={})
         await api.get("/version", "read version")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clients.host import NodeRoom
+from clients.host import NodeCapacity
 from clients.kubernetes.nodes import rooms
 
 
@@ -18,7 +18,7 @@ def node(spec: dict[str, Any] | None = None, *, ready: str = "True") -> dict[str
     return {"spec": spec or {}, "status": status}
 
 
-ROOM = NodeRoom("3920m", "16393244Ki")
+ROOM = NodeCapacity("3920m", "16393244Ki")
 LIKED = {"taints": [{"key": "a", "effect": "PreferNoSchedule"}]}
 KEPT_AWAY = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}
 
@@ -34,6 +34,6 @@ KEPT_AWAY = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect
         pytest.param([{}], [], id="not one that says nothing"),
     ],
 )
-def test_what_can_be_given_away(nodes: list[dict[str, Any]], expected: list[NodeRoom]) -> None:
+def test_what_can_be_given_away(nodes: list[dict[str, Any]], expected: list[NodeCapacity]) -> None:
     """Ensures that what can be allocated counts, not what there is, and only where a pod could be placed."""
     assert rooms(nodes) == expected

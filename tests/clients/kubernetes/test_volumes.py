@@ -116,7 +116,7 @@ async def test_rights_are_taken_again_where_somebody_has_removed_them(
     bound: bool,
 ) -> None:
     server[0].answer = answers(bound, refusals=3)
-    await host.take_rights("mrg-x", {"mark": "ours"})
+    await host.ensure_role_binding("mrg-x", {"mark": "ours"})
     paths = [(each.method, each.path) for each in server[0].asked if each.path != "/readyz"]
     made = [each for each in server[0].asked if each.method == "POST" and each.path.endswith("/rolebindings")]
     assert [json.loads(await each.text())["metadata"]["labels"] for each in made] == [{"mark": "ours"}]

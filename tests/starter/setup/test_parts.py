@@ -11,7 +11,7 @@ from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import SIGN_INS_PATH
 from embedded.stack.stack import Part
 from starter.catalogue.loader import STARTER_TEMPLATES
-from starter.expiry.freeze import Freezer
+from starter.expiry.freeze import ExpiryFreeze
 from starter.setup.areas import Area
 from starter.setup.check import State
 from starter.setup.control_plane import repository_name
@@ -245,7 +245,7 @@ async def test_ends_that_are_frozen_stay_so(ground: Ground) -> None:
     """Ensures that a freeze is told and kept, and that a pause by other means is left to people."""
     await ground.see_to(Area.TEMPORAL)
     client = await client_of(ground.stack)
-    freezer = Freezer(client, Sweep())
+    freezer = ExpiryFreeze(client, Sweep())
     await freezer.freeze("alice@example.com", "a fair")
     frozen = (await ground.see_to(Area.TEMPORAL))["schedules"]
     assert (frozen.state, "FROZEN by alice@example.com: a fair" in frozen.detail) == (State.OK, True)
