@@ -176,7 +176,8 @@ class Reader:
                 status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_PATIENCE)
         except WorkflowFailureError as error:
             status = _status_in(error.cause)
-        except RPCError:
+        except (RPCError, NotOurs):
+            # NotOurs: closed from outside, with details that Moorage has not encrypted.
             status = None
         if status is None:
             return None
@@ -184,6 +185,10 @@ class Reader:
 
     async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
         """The status with which a closed run ended; None if it did not end by itself."""
+        if run.status in FROM_OUTSIDE:
+            # Do not read the details that another client of Temporal gave: if they are not encrypted, the
+            # converter refuses them, and the environment could not be shown.
+            return None
         if run.run_id in self._ends:
             self._ends.move_to_end(run.run_id)
             return self._ends[run.run_id]
