@@ -67,6 +67,8 @@ docs: $(VENV)/.dev  ## Build the documentation site into build/site, strictly an
 	$(BIN)/python -m tools.reference --check
 	@# Material for MkDocs prints a notice about another project at each build.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@# Readers without the internet see the same pages, and no other host learns who reads them.
+	@! grep -rE --include='*.html' '<(script|img|iframe)[^>]* src="?https?:|<link[^>]* rel="?(stylesheet|preconnect)"?[^>]* href="?https?:|<link[^>]* href="?https?:[^>]* rel="?(stylesheet|preconnect)' build/site || { echo "the site loads something from another host"; exit 1; }
 
 reference: $(VENV)/.dev  ## Rewrite the generated parts of docs/reference (settings, commands, problem types)
 	@$(BIN)/python -m tools.reference
