@@ -1,1 +1,1 @@
-"""Environments, as the API handles them: planned, requested, read, listed, watched and torn down."""
+"""Environments as the API handles them: plan, request, read, list, watch and tear down."""

@@ -1,4 +1,4 @@
-"""Environments that Temporal has dropped: their accounts are in the trail's file, and lists go on there."""
+"""Ended environments that Temporal no longer keeps: lists read them from the account file of the trail."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from starter.environments.schemas import EnvironmentRow, EnvironmentView, certif
 from starter.temporal.errors import CALL_PATIENCE
 from worker.codec import CannotDecode
 
-#: Accounts that are held against what Temporal still knows with one query.
+#: Number of accounts that one visibility query compares with the runs that Temporal still has.
 AT_ONCE = 100
 REMARK = "Temporal has dropped its run; this is from its account."
 
 
 def view_of_account(account: Account) -> EnvironmentView:
-    """How a life ended that only its account still knows."""
+    """Build the view of an ended life from its account, when Temporal has dropped its run."""
     return EnvironmentView(
         name=account.name,
         life=account.life,
@@ -48,7 +48,7 @@ def view_of_account(account: Account) -> EnvironmentView:
 
 
 def is_for(account: Account, principal: Principal, verb: Verb) -> bool:
-    """Whether the principal may do this with the life of the account."""
+    """Return whether the principal may use this verb on the life of the account."""
     return may(
         verb,
         relations(principal, owner=account.owner, team=account.team, collaborators=account.collaborators),
@@ -56,7 +56,7 @@ def is_for(account: Account, principal: Principal, verb: Verb) -> bool:
 
 
 class Past:
-    """The accounts of a file, the latest end first, read again when the file has changed."""
+    """The accounts of a file, sorted by end time, latest first; re-read when the file changes."""
 
     def __init__(self, client: Client, file: Path | None) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class Past:
     async def rows(
         self, principal: Principal, matches: Callable[[Account], bool], *, offset: int, limit: int
     ) -> tuple[list[EnvironmentRow], int | None]:
-        """At most `limit` lives that Temporal has dropped, and where to go on if there are more."""
+        """Return up to `limit` lives that Temporal has dropped, and the next offset if any."""
         accounts = await self._all()
         rows: list[EnvironmentRow] = []
         kept_from = datetime.now(UTC) - await self._kept_for()
@@ -95,7 +95,7 @@ class Past:
             about = await asyncio.to_thread(self._file.stat)
             read_at = (about.st_mtime_ns, about.st_size)
         except OSError:
-            # It may have been renamed a moment ago; those are looked through as well.
+            # Read anyway: rotation may just have renamed the file, and `find` searches renamed files as well.
             read_at = (0, 0)
         if read_at != self._read_at:
             lines = await JsonLinesFile(self._file).find("")
@@ -103,10 +103,10 @@ class Past:
         return self._accounts
 
     async def _known(self, accounts: Sequence[Account]) -> set[str]:
-        """The lives among these that Temporal knows."""
+        """Return which of these lives Temporal still has."""
         if not accounts:
             return set()
-        # Names of environments hold nothing that would need to be quoted.
+        # Environment names contain no character that needs escaping in a query.
         ids = ", ".join(sorted({f"'{workflow_id(one.name)}'" for one in accounts}))
         found: set[str] = set()
         try:
@@ -118,7 +118,7 @@ class Past:
         return found
 
     async def _kept_for(self) -> timedelta:
-        """How long Temporal keeps what has ended; nothing where it does not say so."""
+        """Return how long Temporal keeps closed runs; zero if the server does not report it."""
         if self._retention is None:
             try:
                 found = await self._client.workflow_service.describe_namespace(

@@ -1,4 +1,4 @@
-"""What the API has Temporal do: start a life with its first update, and hand on what people decide."""
+"""The API's commands to Temporal: start a life with its first update, and send updates for callers."""
 
 import hashlib
 import secrets
@@ -36,37 +36,37 @@ from starter.temporal.errors import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, 
 from starter.temporal.updates import NoCapacity, WorkflowClosed, answered, update_with_start
 from workflows.environment import EnvironmentWorkflow
 
-#: A run that is just closing is met again at most so often: then the next one has been started, or none.
+#: Attempts when the run closes during the call: at the second attempt the next run exists, or there is none.
 _TRIES = 2
-#: What Temporal answers to a start that it will not have.
+#: Status codes with which Temporal rejects a start, so no run exists.
 _NOT_BEGUN = frozenset(
     {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
 )
-#: The SDK's types of an update do not admit an `async def` with a validator to mypy.
+#: Typed as Any because mypy rejects an `async def` update with a validator against the SDK's types.
 _REQUEST: Any = EnvironmentWorkflow.request
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the environment answers; `again`: this very request had been asked before."""
+    """The answer of the environment. `again` is True if the same request was sent before."""
 
     answer: Answer
     again: bool
 
 
 class KeyReused(Exception):
-    """The key of the request is that of another request of the same person, for the same name."""
+    """The same person has used this idempotency key for a different request for the same name."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The very request was carried out before; its life is over."""
+    """The same request was completed before, and its life has ended."""
 
     standing: EnvironmentSnapshot
 
 
 class EnvironmentCommands:
-    """Starts and changes environments. What it repeats is answered, never done twice."""
+    """Starts and changes environments. A repeated request gets an answer and is never executed twice."""
 
     def __init__(self, client: Client, reader: Reader, reservations: Reservations) -> None:
         self._client = client
@@ -74,12 +74,15 @@ class EnvironmentCommands:
         self._reservations = reservations
 
     async def request(self, start: EnvironmentStart, ask: ReservationRequest) -> Asked | Finished:
-        """Have the environment made where it is given a place, or join it if it is there as asked for.
+        """Reserve capacity and start the environment, or join the running one with the same spec.
 
-        `Refused` if it is another, `NoCapacity` if there is no room for it. A repeat of the same request
-        never
-        starts a second life: not while the first is there, and not after it has ended. `KeyReused` if it
-        asks for something else than the first time.
+        A repeat of the same request never starts a second life: neither while the first one runs, nor after
+        it has ended.
+
+        Raises:
+            Refused: The name belongs to a different environment.
+            NoCapacity: No host has capacity for it.
+            KeyReused: The key was used before, for a request with a different spec.
         """
         for attempt in range(_TRIES):
             latest = await self._reader.latest(start.environment.name)
@@ -92,7 +95,8 @@ class EnvironmentCommands:
                 if latest and not over:
                     if again and (before := await self._reader.read(start.environment.name)):
                         _check_same(start, before)
-                    # Only asked: it may end at this very moment, and a start would begin another life.
+                    # Send the update without a start: the run may end at this moment, and a start would
+                    # then create another life.
                     return Asked(await self._ask(start, latest, again=again), again)
                 return Asked(await self._begin(await self._placed(start, ask, latest)), again=False)
             except WorkflowClosed:
@@ -118,7 +122,7 @@ class EnvironmentCommands:
     async def _placed(
         self, start: EnvironmentStart, ask: ReservationRequest, latest: Latest | None
     ) -> EnvironmentStart:
-        """The start, on the host that it is given; `NoCapacity` if there is none."""
+        """Return the start with its reserved host; raise NoCapacity if no host has room."""
         if latest and latest.request_id:
             ask = ask.model_copy(update={"over": life_of(latest.request_id)})
         verdict = await self._reservations.reserve(ask)
@@ -128,11 +132,15 @@ class EnvironmentCommands:
         return start.model_copy(update={"environment": environment})
 
     async def _begin(self, start: EnvironmentStart) -> Answer:
-        """Start it, or join whoever was quicker: then the place is theirs too, as it is the name's."""
+        """Start the environment, or join the run that a faster caller has started.
+
+        The reservation belongs to the name, so in the second case it is also that run's reservation.
+        """
         try:
             return await self._update_with_start(start)
         except TemporalUnavailable as error:
-            # Whatever else went wrong, it may have begun: then the place is kept, and the audit sees to it.
+            # After any other error the run may have started, so keep the reservation; the audit releases it
+            # if there is no run.
             if isinstance(error.__cause__, RPCError) and error.__cause__.status in _NOT_BEGUN:
                 await self._reservations.withdraw(start.environment.name, start.environment.mark.life)
             raise
@@ -141,7 +149,8 @@ class EnvironmentCommands:
         try:
             return await self._start(start, SHORT_PATIENCE)
         except NoWorker:
-            # The start is taken by the server, so this life may be begun although nobody has said so.
+            # The server accepts the start without a worker, so this life may have started although no worker
+            # has answered the update.
             latest = await self._reader.latest(start.environment.name)
             if latest and latest.request_id == start.request_id and not latest.ended:
                 return _not_begun(start)
@@ -155,20 +164,20 @@ class EnvironmentCommands:
             return answer
 
     async def delete(self, standing: EnvironmentSnapshot, who: str, key: str | None) -> Answer:
-        """Have it torn down, whatever phase it is in."""
+        """Request the teardown of the environment, in any phase."""
         return await self._change(EnvironmentWorkflow.delete, "delete", standing, who, key or "")
 
     async def cancel(self, standing: EnvironmentSnapshot, who: str, key: str | None) -> Answer:
-        """Have its provisioning stopped and undone."""
+        """Request that the workflow stops provisioning and undoes it."""
         return await self._change(EnvironmentWorkflow.cancel, "cancel", standing, who, key or "")
 
     async def resume_teardown(self, standing: EnvironmentSnapshot, who: str, key: str | None) -> Answer:
-        """Have a teardown that has given up tried again. Without a key each call is a new one."""
+        """Request another attempt of a teardown that has given up; each call without a key is new."""
         key = key or secrets.token_hex(8)
         return await self._change(EnvironmentWorkflow.resume_teardown, "resume-teardown", standing, who, key)
 
     async def extend(self, standing: EnvironmentSnapshot, ask: ExtendInput, key: str) -> Answer:
-        """Have its end moved."""
+        """Request a later end of the environment."""
         return await self._update(EnvironmentWorkflow.extend, "extend", standing, ask, key)
 
     async def _change(
@@ -179,7 +188,8 @@ class EnvironmentCommands:
     async def _update(
         self, update: Any, verb: str, standing: EnvironmentSnapshot, ask: ActorInput | ExtendInput, key: str
     ) -> Answer:
-        # Of this life only: the name may be in its next one by now, which may be somebody else's.
+        # Address the first run of this life, because the name may now belong to the next life, which may
+        # have another owner.
         handle = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run,
             workflow_id(standing.name),
@@ -190,7 +200,7 @@ class EnvironmentCommands:
             answer: Answer = await handle.execute_update(
                 update,
                 ask,
-                # Of the life, so that the same words about a later life are not taken for a repeat.
+                # The id contains the life, so that the same request for a later life is not a repeat.
                 id="/".join(filter(None, (standing.life, verb, key and _words(ask, key)))),
             )
             return answer
@@ -208,7 +218,7 @@ def _request(start: EnvironmentStart) -> RequestInput:
 
 
 def _words(ask: ActorInput | ExtendInput, key: str) -> str:
-    """What a repeat is known by: the same person, saying the same, with the same key."""
+    """Return the hash that identifies a repeat: the same person, input and key."""
     said = f"{key} {ask.model_dump_json()}"
     return hashlib.sha256(said.encode()).hexdigest()[:20]
 

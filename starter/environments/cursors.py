@@ -1,7 +1,7 @@
-"""Cursors of lists: Temporal's page tokens, sealed so that only those which a list has given are taken back.
+"""Cursors of lists: Temporal's page tokens with an HMAC, so that the API accepts only tokens it has issued.
 
-Temporal works for seconds on a forged one. Every API of an installation has the same keys, and so takes
-those of the others.
+Temporal spends seconds of work on a forged token. All API replicas of an installation have the same keys, so
+each accepts the cursors of the others.
 """
 
 import base64
@@ -10,29 +10,29 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-#: Of the seal. A guess is right once in 2^96.
+#: Length of the HMAC. A guess is correct with a probability of 1 in 2^96.
 SEAL_BYTES = 12
 
 
 class BadCursor(ValueError):
-    """The cursor is none that this list has given."""
+    """This list has not issued the cursor."""
 
 
 class Cursors:
-    """Makes and reads cursors. The first key seals; all of them are taken, so that keys can be replaced."""
+    """Writes and reads cursors. The first key signs, and all keys verify, so that keys can be rotated."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = tuple(keys)
 
     def write(self, token: bytes | None, query: str) -> str | None:
-        """The cursor of a page of the list that `query` finds; None on the last page."""
+        """Return the cursor of the next page of the list of `query`; None on the last page."""
         if not token:
             return None
         sealed = _seal(self._keys[0], token, query) + token
         return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
     def read(self, cursor: str | None, query: str) -> bytes | None:
-        """The page token in a cursor. Raises BadCursor for one that was made up, or is another list's."""
+        """Return the page token in a cursor; raise BadCursor if it is forged or from another list."""
         if not cursor:
             return None
         try:

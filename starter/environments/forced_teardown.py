@@ -1,7 +1,7 @@
-"""Tears down what is left of a life whose workflow was closed from outside, by names and marks alone.
+"""Forced teardown of a life whose workflow was closed from outside, by names and owner marks only.
 
-A new run does it. Nothing of what the closed run recorded is relied on but who it was for: every step
-counts as one that may have left something, and the inspection decides.
+A new run does it. It uses nothing that the closed run recorded except who the environment was for: it treats
+every step as one that may have left resources, and the inspection decides.
 """
 
 from datetime import datetime
@@ -43,10 +43,14 @@ def forced_start(
     pace: LifecycleTimeouts,
     requested_at: datetime,
 ) -> EnvironmentStart:
-    """The start of a run that tears down what is left of the life that `before` started.
+    """Build the start of a run that tears down the remains of the life that `before` started.
 
-    `status` is what is known of how that life stood, if anything is. `requested_at` is when it started at the
-    latest: what is older than that is not its own.
+    Args:
+        before: The start of the run that was closed from outside.
+        status: The last known status of that life, if there is one.
+        who: The person who forces the teardown.
+        pace: The timeouts of the new run.
+        requested_at: The latest time at which that life can have started; older resources are not its own.
     """
     environment = before.environment
     known = status or (before.carried.status if before.carried else None)
@@ -86,9 +90,10 @@ def forced_start(
 
 
 async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
-    """What a run was started with, from the first event of its history. Needs no worker.
+    """Return the input of a run from the first event of its history; needs no worker.
 
-    Raises CannotDecode.
+    Raises:
+        CannotDecode: The input cannot be decrypted, or Moorage did not write it.
     """
     handle = client.get_workflow_handle(workflow_id(name), run_id=run_id)
     with told():
@@ -103,7 +108,7 @@ async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
 
 
 async def force_teardown(client: Client, start: EnvironmentStart) -> Answer:
-    """Start the run. One that is there already is answered: the name has one run at a time."""
+    """Start the run; answer NOTHING_TO_DO if the name has a run, as it can have only one."""
     environment, name = start.environment, start.environment.name
     life = environment.mark.life
     assert start.carried  # noqa: S101  (made by `forced_start`)

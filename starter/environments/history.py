@@ -1,4 +1,4 @@
-"""What has happened to an environment, life by life: from its record, and from the accounts of others."""
+"""The history of a name, life by life: from the run in Temporal, and from the accounts of earlier lives."""
 
 from datetime import datetime
 
@@ -37,7 +37,7 @@ class HistoryView(Frozen):
 
 
 async def accounts_of(file: JsonLinesFile | None, name: str) -> list[Account]:
-    """The accounts of the name, the oldest first, one a life. Lines that cannot be read are left out."""
+    """Return the accounts of the name, oldest first, one per life; skip unreadable lines."""
     found: dict[str, Account] = {}
     for line in await file.find(f'"name":"{name}"') if file else ():
         try:
@@ -50,7 +50,7 @@ async def accounts_of(file: JsonLinesFile | None, name: str) -> list[Account]:
 
 
 def life_of_standing(standing: EnvironmentSnapshot) -> LifeView:
-    """The life that Temporal still knows."""
+    """Build the view of a life whose run Temporal still has."""
     view = standing.view
     return LifeView(
         life=view.life,
@@ -69,7 +69,7 @@ def life_of_standing(standing: EnvironmentSnapshot) -> LifeView:
 
 
 def life_of_account(account: Account) -> LifeView:
-    """A life that only its account still knows."""
+    """Build the view of a life from its account, when Temporal has dropped its run."""
     return LifeView(
         life=account.life,
         owner=account.owner,

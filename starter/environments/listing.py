@@ -1,4 +1,4 @@
-"""Lists of environments, from visibility: of what somebody may see, by typed search attributes."""
+"""Lists of environments from Temporal's visibility: what the caller may see, by typed search attributes."""
 
 import asyncio
 from contextlib import suppress
@@ -21,19 +21,19 @@ from starter.temporal.errors import CALL_PATIENCE, told
 from worker.codec import CannotDecode
 
 WORKFLOW_TYPE = "EnvironmentWorkflow"
-#: Ends that are read at once for a page of the past: enough to be quick, too few to be felt by others.
+#: Results of closed runs that one page reads in parallel: enough to be fast, too few to slow other callers.
 ENDS_AT_ONCE = 10
-#: How long a list waits to be told what holds up those that are on it.
+#: How long a list waits for the problems of the environments on it.
 TROUBLES_SECONDS = 3.0
-#: What the token of a page of the past begins with.
+#: Prefix of the page tokens for environments that Temporal has dropped.
 _PAST = b"\x00past"
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list is narrowed to; None does not narrow. `ended` chooses between the past and the present.
+    """Filters of a list; None does not filter. `ended` selects ended environments instead of running ones.
 
-    `stuck`: only what something holds up. `troubles`: say what holds each up.
+    `stuck`: list only environments that do not progress. `troubles`: add the problem to each row.
     """
 
     owner: str | None = None
@@ -45,7 +45,7 @@ class Filters:
     troubles: bool = False
 
     def matches(self, account: Account) -> bool:
-        """Whether the life of an account is let through."""
+        """Return whether the life of an account passes the filters."""
         return all(
             wanted in (None, value)
             for wanted, value in (
@@ -68,11 +68,16 @@ async def list_environments(
     cursor: str | None,
     past: Past | None = None,
 ) -> EnvironmentPage:
-    """One page of the environments that the principal may see and the filters let through.
+    """Return one page of the environments that the principal may see and that pass the filters.
 
-    A list of the past goes on with what Temporal has dropped, from `past`. A page may be short.
+    A list of ended environments continues with those that Temporal has dropped, from `past`. A page may have
+    fewer than `limit` rows although another page follows.
 
-    Visibility lags behind by moments: an environment that was just asked for may not be listed yet.
+    Visibility is eventually consistent: an environment that was just requested may not be listed yet.
+
+    Raises:
+        BadCursor: This list has not issued the cursor.
+        TemporalUnavailable: Temporal does not answer, or refuses the call.
     """
     query = visibility_query(principal, filters)
     token = cursors.read(cursor, query)
@@ -107,7 +112,7 @@ async def list_environments(
 
 
 async def _with_trouble(reader: Reader, row: EnvironmentRow, until: float) -> EnvironmentRow:
-    """The row with what holds it up. Without that if it cannot be told in time: a list is not held up."""
+    """Return the row with its problem, or unchanged if the read fails or would delay the list."""
     try:
         async with asyncio.timeout_at(until):
             standing = await reader.read(row.name)
@@ -120,7 +125,7 @@ async def _with_trouble(reader: Reader, row: EnvironmentRow, until: float) -> En
 
 
 def visibility_query(principal: Principal, filters: Filters) -> str:
-    """The query for what the principal may see. All that people wrote is in it as quoted values only."""
+    """Return the query for what the principal may see, with user input only as quoted values."""
     terms = [f"WorkflowType = {quoted(WORKFLOW_TYPE)}"]
     if filters.ended:
         ends: tuple[str, ...] = ("Completed", "Failed", "Canceled", "Terminated", "TimedOut")
@@ -153,7 +158,7 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
 
 
 def quoted(value: str) -> str:
-    """`value` as a string of a visibility query: it stays one value, whatever is in it."""
+    """Quote `value` as a string of a visibility query, so that it cannot change the query."""
     escaped = value.replace("\\", "\\\\").replace("'", "''")
     return f"'{escaped}'"
 
@@ -162,7 +167,8 @@ async def _row(reader: Reader, run: WorkflowExecution) -> EnvironmentRow:
     ended = run.status is not WorkflowExecutionStatus.RUNNING
     outcome = Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None
     request_id = ""
-    # One whose key is gone is listed with what is in clear: it must not take the whole list with it.
+    # If the encryption key of a run is missing, list the run with its unencrypted fields: one run must not
+    # make the whole list fail.
     with suppress(CannotDecode):
         request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
         if run.status is WorkflowExecutionStatus.COMPLETED:

@@ -1,4 +1,4 @@
-"""Environments whose workflow was closed from outside: how that happened, and how they stood when it did."""
+"""Environments whose workflow was closed from outside: how it was closed, and the status at that time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,8 @@ from temporalio.service import RPCError
 from contracts.environment import EnvironmentStatus, Phase, StepState, StepStatus, TrailEntry
 from starter.temporal.errors import CALL_PATIENCE, told
 
-#: An environment's own workflow completes, or fails with its status; it never ends otherwise.
+#: Close statuses that only a caller of Temporal or a timeout causes: an environment's workflow completes, or
+#: fails with its status, and never ends in another way.
 FROM_OUTSIDE = frozenset(
     {
         WorkflowExecutionStatus.TERMINATED,
@@ -23,14 +24,14 @@ FROM_OUTSIDE = frozenset(
         WorkflowExecutionStatus.CANCELED,
     }
 )
-#: Longest piece of a reason that people wrote in Temporal.
+#: Longest part of a termination reason that is shown, in characters; users write it in Temporal.
 REASON_LENGTH = 200
 _CUT_OFF = {StepState.RUNNING: StepState.FAILED, StepState.UNDOING: StepState.UNDO_FAILED}
 
 
 @dataclass(frozen=True)
 class Closing:
-    """How a run was closed from outside: "terminated", by whom, and why, as far as Temporal tells."""
+    """How a run was closed from outside, such as "terminated", by whom and why, if Temporal reports it."""
 
     how: str
     at: datetime | None
@@ -39,13 +40,13 @@ class Closing:
 
     @property
     def text(self) -> str:
-        """The same in words."""
+        """The closing as text."""
         by = f" by {self.by}" if self.by else ""
         return f"{self.how}{by}" + (f": {self.why}" if self.why else "")
 
 
 async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
-    """How the run was closed, from the last event of its history."""
+    """Return how the run was closed, from the last event of its history."""
     how = (run.status.name if run.status else "unknown").lower().replace("_", " ")
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     try:
@@ -55,7 +56,7 @@ async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
             )
             last = [event async for event in events][-1:]
     except RPCError:
-        last = []  # its retention has just ended
+        last = []  # The retention of the run has just ended.
     if not last or last[0].event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
         return Closing(how, run.close_time)
     about = last[0].workflow_execution_terminated_event_attributes
@@ -63,7 +64,7 @@ async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
 
 
 def orphaned(status: EnvironmentStatus, closing: Closing) -> EnvironmentStatus:
-    """How the environment stands whose workflow was closed so: nothing of it is under way any more."""
+    """Return the status after the workflow was closed from outside: no step is running any more."""
     is_gone = status.certificate is not None and status.certificate.nothing_left
     at = closing.at or status.requested_at
     entry = TrailEntry(at=at, who="Temporal", what="closed its workflow from outside", result=closing.text)
@@ -79,7 +80,7 @@ def orphaned(status: EnvironmentStatus, closing: Closing) -> EnvironmentStatus:
 
 
 def orphan_remark(name: str, closing: Closing, status: EnvironmentStatus | None) -> str:
-    """What has happened, and what is to be done, in sentences."""
+    """Return sentences that say what has happened and what to do."""
     what = f"Its workflow was closed from outside ({closing.text})"
     if status and status.phase is Phase.GONE:
         return f"{what} after everything had been taken down."

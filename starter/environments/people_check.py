@@ -1,4 +1,4 @@
-"""Whether people are known where an environment's members will be kept: asked before anything is started."""
+"""Check that the members of an environment exist in the user directory, before anything is started."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -8,30 +8,33 @@ from typing import Protocol
 
 from clients.errors import ClientError, Denied, Rejected
 
-#: A person waits for the answer; when the directory takes longer, the workflow asks it again at its leisure.
+#: A user waits for the response. If the directory takes longer, the workflow asks it again later.
 DIRECTORY_PATIENCE = timedelta(seconds=5)
 
 
 class PeopleDirectory(Protocol):
-    """Where members are kept: the identity provider if there is one, else the control plane."""
+    """The directory of members: the identity provider if there is one, otherwise the control plane."""
 
     async def find_user(self, email: str) -> object | None:
-        """The person of this address, or None. Rejected if there are several."""
+        """Return the user with this address, or None; raise Rejected if there are several."""
         ...
 
 
 @dataclass(frozen=True)
 class PeopleCheck:
-    """The result: a sentence for each address that will not do, and whether everybody could be asked for."""
+    """A sentence for each address that cannot be used, and whether all addresses could be checked."""
 
     problems: Mapping[str, str]
     complete: bool
 
 
 async def check_people(directory: PeopleDirectory, emails: Iterable[str]) -> PeopleCheck:
-    """Who of them is not known. A directory that cannot be asked is no problem of theirs: not complete.
+    """Look up the addresses and return the unknown ones.
 
-    Raises Denied when the directory refuses our credentials: the steps would be refused as well.
+    If the directory cannot be reached, the result is not complete, and the address is not a problem.
+
+    Raises:
+        Denied: The directory refuses our credentials; it would refuse the steps of the workflow as well.
     """
     problems: dict[str, str] = {}
     complete = True

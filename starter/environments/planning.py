@@ -1,4 +1,4 @@
-"""What somebody asks for, checked against the catalogue and the rules, and what follows from it. Pure."""
+"""Validates a requested environment against the catalogue and the rules, and plans its start. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,9 +19,9 @@ from starter.catalogue.loader import Catalogue, unknown_template
 from starter.config_files.validation_messages import did_you_mean
 from workflows.steps import steps_of
 
-#: Members of one environment beside its owner. Whole teams have it through their team.
+#: Members of one environment besides its owner. A whole team has access through the environment's team.
 MAX_COLLABORATORS = 20
-#: An environment that ends before it can be ready helps nobody.
+#: Shortest time to live: an environment that ends before it can be ready is useless.
 SHORTEST_TTL = timedelta(minutes=5)
 
 NAME_FORM = (
@@ -37,7 +37,7 @@ class FieldProblem(Frozen):
 
 
 class NotValid(Exception):
-    """The request cannot be granted as it is; every field that is wrong is named."""
+    """The request is not valid; `problems` names every wrong field."""
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         self.problems = tuple(problems)
@@ -46,7 +46,7 @@ class NotValid(Exception):
 
 @dataclass(frozen=True)
 class InstallationConfig:
-    """What the settings decide for all environments of the installation. `hosts`: each with its labels."""
+    """The settings that apply to all environments of the installation. `hosts`: the labels of each host."""
 
     installation: str
     prefix: str
@@ -60,7 +60,7 @@ class InstallationConfig:
 
 @dataclass(frozen=True)
 class RequestedEnvironment:
-    """What somebody asks for, as it was written."""
+    """The environment that a caller requests, with the values as written."""
 
     name: str
     template: str
@@ -77,7 +77,10 @@ def plan(
     catalogue: Catalogue,
     house: InstallationConfig,
 ) -> EnvironmentStart:
-    """What is to be started for the wish, its people not checked yet; `NotValid` if it cannot be granted."""
+    """Plan the start of the requested environment; raise NotValid with every problem.
+
+    The people in it are not checked against the directory yet.
+    """
     problems: list[FieldProblem] = []
 
     def check(field: str, read: Callable[[], object]) -> None:
@@ -104,7 +107,7 @@ def plan(
         raise NotValid(problems)
 
     ttl = _read_ttl(wish.ttl, template)
-    # Sorted, so that the same people in another order are the same request.
+    # Sort them, so that the same people in another order make the same request.
     collaborators = sorted({read_email(address) for address in wish.collaborators} - {principal.email})
     environment = Environment(
         mark=OwnerMark.of_request(house.installation, wish.name, request_id),
@@ -115,7 +118,7 @@ def plan(
         ),
         template=template,
         ttl=ttl or template.ttl.default,
-        # The first that comes into question, until it is given its place on one of them.
+        # The first candidate, until a reservation assigns one of the candidates.
         host=candidates(template, wish.host, house)[0],
         has_identity_provider=house.has_identity_provider,
     )
@@ -127,7 +130,7 @@ def plan(
 def people_problems(
     start: EnvironmentStart, wish: RequestedEnvironment, unknown: Mapping[str, str]
 ) -> list[FieldProblem]:
-    """The problems of unknown people, at the fields in which the wish names them."""
+    """Return the problems of unknown people, at the request fields that name them."""
     problems = []
     if message := unknown.get(start.environment.owner):
         problems.append(FieldProblem(field="owner", message=message))
@@ -138,7 +141,7 @@ def people_problems(
 
 
 def status_at_start(start: EnvironmentStart) -> EnvironmentStatus:
-    """How the environment stands, or would, in its first moment: every step waits."""
+    """Return the status of the environment at its start, real or planned: every step waits."""
     now = datetime.now(UTC)
     return EnvironmentStatus(
         environment=start.environment,
@@ -193,9 +196,10 @@ def _check_size(collaborators: Sequence[str], owner: str) -> None:
 
 
 def candidates(template: Template, host: str | None, house: InstallationConfig) -> tuple[str, ...]:
-    """The hosts on which an environment of the template may be made; `host` if that was asked for.
+    """Return the hosts that can take an environment of the template.
 
-    All that bear the template's labels, unless the default host does: then that one alone.
+    If `host` was requested, it is the only candidate. Otherwise these are all hosts with the template's
+    labels. If the default host is one of them, it is the only candidate.
     """
     bearing = tuple(name for name, labels in house.hosts.items() if template.hosts.items() <= labels.items())
     wanted = host or house.default_host

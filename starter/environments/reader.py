@@ -1,4 +1,4 @@
-"""How one environment stands: what Temporal knows of its latest run, and what its workflow says itself."""
+"""Reads the state of one environment: Temporal's description of its latest run, and its workflow's status."""
 
 import time
 from collections import OrderedDict
@@ -36,16 +36,16 @@ from starter.temporal.errors import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, to
 from worker.codec import CannotDecode, NotOurs
 from workflows.environment import EnvironmentWorkflow
 
-#: Results of closed runs that are remembered: they never change, and lists of the past ask for pages of them.
+#: Results of closed runs in the cache: they never change, and lists of ended environments read pages of them.
 REMEMBERED_ENDS = 1000
-#: How long a status is trusted while its run's history has not grown. It would be good for longer; but a
-#: worker that has gone is to be noticed.
+#: How long a cached status is valid while its run's history has not grown. It would be correct for longer,
+#: but the API has to notice when no worker is running any more.
 TRUSTED_SECONDS = 5.0
-#: Statuses that are remembered so: some kilobytes each, of those that are looked at now.
+#: Statuses in this cache: some kilobytes each, for the environments that callers read now.
 REMEMBERED_STATUSES = 500
-#: The same for runs that were closed from outside, of which there are few.
+#: Size of the cache for runs that were closed from outside; there are few of them.
 REMEMBERED_ORPHANS = 100
-#: Longest piece of a failed attempt's message that is shown beside a step.
+#: Longest part of a failed attempt's message that is shown beside a step, in characters.
 FAILURE_LENGTH = 300
 
 _log = structlog.get_logger(__name__)
@@ -56,9 +56,9 @@ _TYPES: Mapping[type, Any] = {str: str, list: list[str]}
 
 @dataclass(frozen=True)
 class EnvironmentSnapshot:
-    """The latest run of a name. `status` is None when only Temporal could tell; `view.remark` says why.
+    """The latest run of a name. `status` is None if no worker has answered; `view.remark` gives the reason.
 
-    `history_length` is how long the run's history was when the status was read from it.
+    `history_length` is the length of the run's history when the status was read.
     """
 
     name: str
@@ -75,20 +75,20 @@ class EnvironmentSnapshot:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nothing in it changes by itself: no step is under way, and it says nothing unusual."""
+        """Whether the view cannot change without a new event: no step runs, and there is no remark."""
         return not self.view.remark and all(step.progress is None for step in self.view.steps)
 
     @property
     def life(self) -> str:
-        """The life that this run is, or is a part of."""
+        """The life that this run belongs to."""
         return self.view.life
 
 
 @dataclass(frozen=True)
 class Latest:
-    """Which request the latest run of a name is the life of, its first run, and whether that is over.
+    """The request of the latest run of a name, the first run of its life, and whether it has ended.
 
-    `closed_from_outside`: it is over and nothing was taken down.
+    `closed_from_outside`: it has ended, and nothing was torn down.
     """
 
     request_id: str
@@ -98,18 +98,18 @@ class Latest:
 
 
 class Reader:
-    """Reads environments. Cheap to ask again: a closed run is read once, an unchanged one not queried."""
+    """Reads environments with caches: reads a closed run once, and does not query an unchanged run again."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
-        #: By name: when a worker last said how it stands, and that.
+        #: By name: the last snapshot with a status from a worker, and its time.
         self._told: OrderedDict[str, tuple[float, EnvironmentSnapshot]] = OrderedDict()
         self._looks = SharedLooks(self._look)
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
 
     async def latest(self, name: str) -> Latest | None:
-        """The latest run of the name, without a word from it; None if there is and was none."""
+        """Return the latest run of the name without a query to a worker; None if Temporal has none."""
         run = await self._describe(name)
         if run is None:
             return None
@@ -119,11 +119,11 @@ class Reader:
         return Latest(request_id, first_run_id, ended, run.status in FROM_OUTSIDE)
 
     async def read(self, name: str, last: EnvironmentSnapshot | None = None) -> EnvironmentSnapshot | None:
-        """How the environment stands, or None if there is and was none of this name.
+        """Return a snapshot of the environment, or None if Temporal has no run of this name.
 
-        `last` is an earlier answer: its status is good as long as the run's history has not grown. Without
-        it, those who ask at the same time share a look, and a status that a worker has told within
-        `TRUSTED_SECONDS` is good in the same way.
+        `last` is an earlier snapshot: its status is valid as long as the run's history has not grown. Without
+        `last`, concurrent callers share one read, and a status that a worker has returned within the last
+        `TRUSTED_SECONDS` is valid in the same way.
         """
         return await (self._looks.at(name) if last is None else self._read(name, last))
 
@@ -167,7 +167,7 @@ class Reader:
         return await self._standing(run, status, progress, remark, known_at)
 
     async def end_after(self, before: EnvironmentSnapshot) -> EnvironmentSnapshot | None:
-        """How the life ended that stood so before, its name being another's by now; None if nothing tells."""
+        """Return the end of the life of a snapshot whose name has a next life; None if unknown."""
         handle = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run, workflow_id(before.name), run_id=before.run_id
         )
@@ -184,7 +184,7 @@ class Reader:
         return replace(before, ended=True, status=status, view=view_of_status(status, ended=True))
 
     async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
-        """The status with which a closed run ended; None if it did not end by itself."""
+        """Return the final status of a closed run; None if it was closed from outside."""
         if run.status in FROM_OUTSIDE:
             # Do not read the details that another client of Temporal gave: if they are not encrypted, the
             # converter refuses them, and the environment could not be shown.
@@ -200,14 +200,17 @@ class Reader:
         except WorkflowFailureError as error:
             status = _status_in(error.cause)
         except RPCError:
-            return None  # its retention has just ended
+            return None  # The retention of the run has just ended.
         self._ends[run.run_id] = status
         if len(self._ends) > REMEMBERED_ENDS:
             self._ends.popitem(last=False)
         return status
 
     async def _orphan(self, run: WorkflowExecutionDescription) -> EnvironmentSnapshot:
-        """How it stood when it was closed from outside. Its workflow can still be asked, by a worker."""
+        """Return the state at the time when the run was closed from outside.
+
+        A closed workflow still answers queries if a worker is running.
+        """
         found = self._orphans.get(run.run_id)
         if found is None:
             closing = await closing_of(self._client, run)
@@ -239,14 +242,15 @@ class Reader:
         except RPCError as error:
             if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.NOT_FOUND):
                 return None, "Temporal has just stopped answering."
-            # Deadline, cancelled, or Temporal's own word that nobody polls: all mean the same to who asks.
+            # Deadline exceeded, cancelled, or Temporal's own error that no worker polls: for the caller all
+            # of them mean the same.
             return (
                 None,
                 f"{NO_WORKER}, so this is only what Temporal knows; the work goes on when one is back.",
             )
 
     async def _progress(self, run: WorkflowExecutionDescription) -> dict[StepName | None, Progress]:
-        """What is known of each running activity, by step; that of an activity of no step is under None."""
+        """Return the progress of each pending activity by step; None is for other activities."""
         found: dict[StepName | None, Progress] = {}
         for pending in run.raw_description.pending_activities:
             name = pending.activity_type.name.partition(".")[0]
@@ -287,7 +291,11 @@ class Reader:
 
 
 async def remembered(run: WorkflowExecution, key: str, default: _Value) -> _Value:
-    """A value of a run's memo, or the default: also where Moorage did not write it. Raises LacksKey."""
+    """Return a value of a run's memo, or the default if it is missing or not written by Moorage.
+
+    Raises:
+        LacksKey: The encryption key of the value is not configured any more.
+    """
     try:
         value: _Value = await run.memo_value(key, default, type_hint=_TYPES[type(default)])
     except NotOurs as error:
@@ -297,12 +305,12 @@ async def remembered(run: WorkflowExecution, key: str, default: _Value) -> _Valu
 
 
 def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str = "") -> str:
-    """The value of a search attribute of a run, or the default where it has none."""
+    """Return the value of a search attribute of a run, or the default if it has none."""
     return run.typed_search_attributes.get(key) or default
 
 
 def phase_of(run: WorkflowExecution) -> Phase:
-    """The phase that a run has made known; one that ended by itself is gone."""
+    """Return the phase from a run's search attributes; GONE if the run completed or failed."""
     if run.status in FROM_OUTSIDE:
         return Phase.ORPHANED
     if run.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
@@ -314,7 +322,7 @@ def phase_of(run: WorkflowExecution) -> Phase:
 def view_of_run(
     run: WorkflowExecution, request_id: str, collaborators: tuple[str, ...], remark: str
 ) -> EnvironmentView:
-    """What Temporal alone knows of an environment."""
+    """Build the view of an environment from Temporal's description alone, without a worker."""
     return EnvironmentView(
         name=name_of_workflow(run.id),
         life=life_of(request_id) if request_id else "",
@@ -334,14 +342,14 @@ def view_of_run(
 
 
 async def progress_of(converter: DataConverter, pending: PendingActivityInfo) -> Progress:
-    """What a pending activity waits for, in its own words, and how its attempts went."""
+    """Return what a pending activity waits for, from its heartbeat, and its attempts so far."""
     waiting_for, failure, throttled_by = "", "", ""
     if pending.heartbeat_details.payloads:
         try:
             [details] = await converter.decode(pending.heartbeat_details.payloads, [Waiting])
             waiting_for = details.waiting_for
         except (ValueError, RuntimeError, TypeError, AttributeError):
-            waiting_for = ""  # of another version of the worker: the step itself goes on
+            waiting_for = ""  # A worker of another version wrote the heartbeat; the step itself continues.
     if pending.HasField("last_failure"):
         error = await _failure(converter, pending.last_failure)
         message = error.message if isinstance(error, FailureError) else str(error)
@@ -378,7 +386,7 @@ def _throttled_by(error: BaseException) -> str:
 
 
 def _status_in(cause: BaseException) -> EnvironmentStatus | None:
-    """The status that a failure carries, however its details came through the converter."""
+    """Return the status in the details of a failure, whatever type they were decoded to."""
     if not isinstance(cause, ApplicationError) or cause.type != ErrorType.PROVISIONING_FAILED:
         return None
     details: Any = cause.details[0] if cause.details else None

@@ -1,6 +1,6 @@
-"""What the API says of environments and templates, and the CLI shows: JSON with the words of the contracts.
+"""Response models of the API for environments and templates, with the contracts' names; the CLI shows them.
 
-Nothing here holds a secret. Fields that only a worker can tell are empty while none answers; then
+No model contains a secret. Fields that only a worker can provide are empty while no worker answers; then
 `remark` says so.
 """
 
@@ -25,7 +25,7 @@ from contracts.environment import (
 from contracts.models import Frozen
 from contracts.template import Size, Template, TimeToLive
 
-#: Phases in which an environment can be used.
+#: Phases in which a user can work with the environment.
 USABLE_PHASES = frozenset({Phase.USABLE, Phase.READY})
 
 
@@ -206,7 +206,7 @@ class Done(Frozen):
 
 
 def view_of_template(template: Template) -> TemplateView:
-    """What a developer needs to know of a template."""
+    """Build the view of a template that a developer needs."""
     return TemplateView.model_validate(template.model_dump())
 
 
@@ -217,7 +217,7 @@ def view_of_status(
     ended: bool = False,
     remark: str = "",
 ) -> EnvironmentView:
-    """An environment whose own word is known."""
+    """Build the view of an environment from the status that its workflow has returned."""
     environment = status.environment
     progress = progress or {}
     return EnvironmentView(
@@ -264,7 +264,7 @@ _UNDER_WAY = frozenset({StepState.RUNNING, StepState.UNDOING})
 
 
 def certificate_view(certificate: Certificate) -> CertificateView:
-    """What an inspection found, by system."""
+    """Group the findings of an inspection by system."""
     systems: dict[str, SystemView] = {}
     for finding in certificate.findings:
         seen = systems.get(finding.system, SystemView(system=finding.system))

@@ -1,4 +1,4 @@
-"""Shares one look among those who ask for the same at the same time, without showing anybody an old one."""
+"""Share one read among concurrent callers for the same key, without giving any caller a stale result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,16 +10,17 @@ _T = TypeVar("_T")
 
 @dataclass
 class _Turn(Generic[_T]):
-    """The look that is under way for a key, and the one that comes after it, if somebody waits for that."""
+    """The running read of a key, and the next read if a caller waits for it."""
 
     running: "asyncio.Task[_T]"
     next: "asyncio.Task[_T] | None" = field(default=None)
 
 
 class SharedLooks(Generic[_T]):
-    """Looks at what has a name; those who come while a look is under way share the next one.
+    """Reads by name; all callers that arrive during a read share the next read.
 
-    Nobody is given a look that began before they asked: who has just changed something sees it.
+    No caller gets a read that started before its call, so a caller that has just changed something sees the
+    change.
     """
 
     def __init__(self, look: Callable[[str], Coroutine[Any, Any, _T]]) -> None:
@@ -27,7 +28,7 @@ class SharedLooks(Generic[_T]):
         self._turns: dict[str, _Turn[_T]] = {}
 
     async def at(self, name: str) -> _T:
-        """What a look finds that begins now or later."""
+        """Return the result of a read that starts now or later."""
         turn = self._turns.get(name)
         if turn is None:
             task = self._started(self._one(name))
@@ -36,7 +37,7 @@ class SharedLooks(Generic[_T]):
             if turn.next is None:
                 turn.next = self._started(self._after(turn.running, name))
             task = turn.next
-        # Who goes away must not take the look from the others.
+        # Shield the read: a caller that is cancelled must not cancel it for the other callers.
         return await asyncio.shield(task)
 
     async def _after(self, before: "asyncio.Task[_T]", name: str) -> _T:
@@ -53,6 +54,7 @@ class SharedLooks(Generic[_T]):
 
     def _started(self, look: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         task = asyncio.create_task(look)
-        # Those who wait have its error; where all have gone away, nobody needs it.
+        # Retrieve the exception here so that asyncio does not log it when all callers were cancelled; callers
+        # that still wait get it from the task.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task

@@ -1,4 +1,4 @@
-"""Follows environments for all who watch them: one look at Temporal serves every watcher of the same one."""
+"""Follows environments for all watchers: one read from Temporal serves all watchers of an environment."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,13 +11,14 @@ from starter.environments.reader import EnvironmentSnapshot, Reader
 from starter.environments.schemas import EnvironmentView
 from starter.temporal.errors import TemporalUnavailable
 
-#: Pause after something has changed: steps follow one another in fractions of a second.
+#: Pause after a change: the next step can follow within a fraction of a second.
 SHORTEST_PAUSE_SECONDS = 0.25
-#: Pauses grow by this while nothing changes, up to a limit that depends on how much is going on.
+#: Factor by which the pause grows while nothing changes, up to a limit that depends on the phase.
 PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_AT_WORK_SECONDS = 1.0
 LONGEST_PAUSE_AT_REST_SECONDS = 5.0
-#: Looks at Temporal at one time, for all watched environments together: watching never crowds out asking.
+#: Concurrent reads from Temporal for all watched environments together, so that watchers do not slow
+#: requests.
 LOOKS_AT_ONCE = 16
 
 _log = structlog.get_logger(__name__)
@@ -25,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class _Watched:
-    """One life that is watched: how it stood last, and the event of its next change."""
+    """One watched life: its last snapshot, and the event that its next change sets."""
 
     standing: EnvironmentSnapshot
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -35,13 +36,13 @@ class _Watched:
 
     def publish(self, standing: EnvironmentSnapshot, *, over: bool) -> None:
         self.standing, self.over = standing, over
-        # Whoever waits on the old event is woken; whoever looks from now on waits on the new one.
+        # Wake all followers that wait on the old event; followers that come later wait on the new event.
         self.changed.set()
         self.changed = asyncio.Event()
 
 
 class EnvironmentWatcher:
-    """All lives that are watched at the moment."""
+    """All lives that have at least one follower now."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -52,10 +53,10 @@ class EnvironmentWatcher:
     async def follow(
         self, standing: EnvironmentSnapshot, keep_alive: float
     ) -> AsyncGenerator[EnvironmentView | None, None]:
-        """How the environment stands, now and after every change, until its life is over.
+        """Yield the view of the environment now and after each change, until its life has ended.
 
-        None where nothing has changed for `keep_alive` seconds. Ends early, without a last view that has
-        ended, when the API stops.
+        Yields None when nothing has changed for `keep_alive` seconds. When the API stops, the generator ends
+        early, without a view that has ended.
         """
         key = (standing.name, standing.life)
         watched = self._watched.get(key)
@@ -86,7 +87,7 @@ class EnvironmentWatcher:
                     watched.task.cancel()
 
     def stop(self) -> None:
-        """Let every follower go, so that the API can stop."""
+        """End all followers, so that the API can stop."""
         self._stopping = True
         for watched in self._watched.values():
             watched.publish(watched.standing, over=watched.over)
@@ -100,17 +101,17 @@ class EnvironmentWatcher:
                 async with self._gate:
                     now = await self._reader.read(before.name, before)
                     if now and now.life != before.life:
-                        # The name has begun its next life: what is followed is how this one ended.
+                        # The name has a next life now; the followers need the end of the watched life.
                         now = await self._reader.end_after(before)
             except TemporalUnavailable as error:
                 view = before.view.model_copy(update={"remark": str(error)})
                 now = replace(before, view=view)
             except Exception:
-                # A watcher that dies would leave its followers waiting for ever.
+                # Catch every exception: if this task died, its followers would wait forever.
                 _log.exception("watching failed", environment=before.name)
                 now = before
             if now is None:
-                # The run and its retention are over.
+                # Temporal has dropped the run: its retention period is over.
                 watched.publish(before, over=True)
             elif now.view != before.view or now.ended:
                 watched.publish(now, over=now.ended)
