@@ -1,1 +1,1 @@
-"""Placement: which hosts take a request, and reservations of their capacity."""
+"""Placement: which hosts can take a request, and reservations of their capacity."""

@@ -1,4 +1,4 @@
-"""What a request asks of the hosts: on which it may be made, how much it holds, what would fit instead."""
+"""Derives the capacity request of an environment: candidate hosts, its size, and templates that would fit."""
 
 from collections.abc import Iterable
 
@@ -20,12 +20,12 @@ from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
 from starter.temporal.updates import NoCapacity
 
-#: Templates that are named as what would fit: one is enough to go on with, dozens are not read.
+#: Templates that the advice names: a user needs only one, and does not read dozens.
 MOST_NAMED = 3
 
 
 class PlacementAdvisor:
-    """Makes of a request what is asked of the capacity."""
+    """Turns the start of an environment into a capacity request, and adds advice to a refusal."""
 
     def __init__(self, house: InstallationConfig, fitting: ChartCheck, reservations: Reservations) -> None:
         self._house = house
@@ -33,7 +33,11 @@ class PlacementAdvisor:
         self._reservations = reservations
 
     async def ask(self, start: EnvironmentStart) -> ReservationRequest:
-        """What the request asks for, on those hosts that will have its template; `NotValid` if none will."""
+        """Return the capacity request for the hosts that accept the template.
+
+        Raises:
+            NotValid: No candidate host accepts the template.
+        """
         environment = start.environment
         hosts, why = [], None
         for host in candidates(environment.template, environment.spec.host, self._house):
@@ -48,7 +52,11 @@ class PlacementAdvisor:
         return _ask(start, environment.template, tuple(hosts), self._house)
 
     async def would(self, ask: ReservationRequest) -> str | None:
-        """The host that it would be given now; None if nobody can tell. `NoCapacity` if there is none."""
+        """Return the host that the request would get now; None if no answer arrives.
+
+        Raises:
+            NoCapacity: No host has room for it.
+        """
         for verdict in await self._reservations.would([ask]):
             if verdict.refusal:
                 raise NoCapacity(verdict.refusal, verdict.next_end)
@@ -58,7 +66,10 @@ class PlacementAdvisor:
     async def advised(
         self, refused: NoCapacity, start: EnvironmentStart, offered: Iterable[Template]
     ) -> NoCapacity:
-        """The refusal, with what would fit, or when the next environment ends that is in the way."""
+        """Return the refusal with advice: templates that would fit, and the next end.
+
+        `next_end` of the refusal is when the next environment that is in the way ends.
+        """
         if refused.refusal.reason is RefusalReason.NOT_KNOWN:
             return refused
         environment = start.environment
@@ -107,7 +118,7 @@ def _ask(
 
 
 def _size(environment: Environment, template: Template) -> Amount:
-    """What an environment of the template holds; `NotValid` if its values are no quantities."""
+    """Return the capacity that the template needs; raise NotValid for invalid quantities."""
     try:
         return size_of(template.size, compose(environment.model_copy(update={"template": template})))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Whether an environment's template fits its host, asked before anything is made: chart, values, versions."""
+"""Check that an environment's template fits its host, before anything is created: chart, values, versions."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from contracts.environment import Environment
 from contracts.template import Template
 from starter.environments.planning import FieldProblem, NotValid
 
-#: Templates that are known to fit; a catalogue has a handful of versions in use.
+#: Pairs of host and template in the cache of passed checks; a catalogue has a handful of versions in use.
 KEPT = 64
-#: How long a developer waits for a chart that has to be fetched first.
+#: How long a request waits for a chart that the host has to fetch first; a developer waits for the response.
 PATIENCE_SECONDS = 5.0
 
 
@@ -22,7 +22,7 @@ _Known = tuple[str, Template]
 
 
 class ChartCheck:
-    """Asks the hosts, and remembers what was well: a template that fits goes on fitting."""
+    """Checks templates on the hosts, and caches passed checks: a template that fits continues to fit."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:
         self._hosts = hosts
@@ -30,10 +30,10 @@ class ChartCheck:
         self._under_way: list[tuple[_Known, asyncio.Task[None]]] = []
 
     async def values(self, environment: Environment) -> dict[str, Any]:
-        """The values to be installed with; `NotValid` says why the chart will not have them.
+        """Return the chart values for the environment; raise NotValid if the chart rejects them.
 
-        A repository that cannot be asked now, or takes long, is no reason to refuse: the worker asks again
-        before it makes the namespace.
+        A chart repository that cannot be reached, or is slow, is no reason to refuse: the worker checks again
+        before it creates the namespace.
         """
         host, template, name = (
             self._hosts.get(environment.host),
@@ -57,7 +57,7 @@ class ChartCheck:
         return values
 
     def _checking(self, known: _Known, host: Host, values: dict[str, Any]) -> asyncio.Task[None]:
-        """The check that is under way, or a new one: all who ask meanwhile wait for the same."""
+        """Return the running check, or start a new one; concurrent callers share it."""
         for other, task in self._under_way:
             if other == known:
                 return task

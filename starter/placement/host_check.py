@@ -1,4 +1,4 @@
-"""Whether templates fit host clusters, as these say: chart, values, versions, rights. It makes nothing."""
+"""Check on the host clusters that templates fit: chart, values, versions, rights. It creates nothing."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,12 +9,12 @@ from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark, Prefix, life_of
 from contracts.template import Template
 
-#: The name of the environment that is thought of; nothing is ever made under it.
+#: The environment name for the dry run; nothing is ever created under it.
 REHEARSED = "setup-rehearsal"
 
 
 def planned_values(template: Template, host: Host, installation: str, prefix: Prefix) -> Mapping[str, object]:
-    """The values with which an environment of the template would be installed there."""
+    """Return the chart values for an environment of the template on this host."""
     environment = Environment(
         mark=OwnerMark(installation=installation, name=REHEARSED, life=life_of(REHEARSED)),
         prefix=prefix,
@@ -32,7 +32,11 @@ def planned_values(template: Template, host: Host, installation: str, prefix: Pr
 async def misfits(
     templates: Iterable[Template], host: Host, installation: str, prefix: Prefix
 ) -> dict[str, str]:
-    """Why templates do not fit the host, by name. Raises what a host that fails raises."""
+    """Return why templates do not fit the host, by template name.
+
+    Raises:
+        ClientError: The host does not answer, or fails.
+    """
     found = {}
     for template in templates:
         chart = Chart(template.chart.repository or None, template.chart.name, template.chart.version)

@@ -1,7 +1,7 @@
-"""Places on hosts, asked for before anything is started: of the one workflow that knows who holds what.
+"""Reservations of host capacity, which the API requests from the capacity workflow before it starts a life.
 
-Those who ask while an answer is under way ask together with the next update: a run takes ten updates at once
-and two thousand in all, and one update for fifty requests costs hardly more than one for one.
+Requests that arrive while an update is running share the next update: a run accepts ten updates at once and
+two thousand in total, and one update for fifty requests costs hardly more than an update for one request.
 """
 
 import asyncio
@@ -41,19 +41,21 @@ from starter.temporal.errors import (
 from starter.temporal.updates import WorkflowClosed, answered, update_with_start
 from workflows.capacity import CapacityWorkflow
 
-#: For an answer of the capacity's workflow. Longer than the 10 s after which the server hands a task that a
-#: worker has lost to the next one, so that a worker that starts anew is not felt as an outage.
+#: Timeout for a response of the capacity workflow. It is longer than the 10 s after which the server gives a
+#: task that a worker has lost to the next worker, so that the restart of a worker is not an outage for
+#: callers.
 PATIENCE = timedelta(seconds=15)
-#: Asked for with one update: a few hundred bytes each, and its history is read again with every take-over.
+#: Requests in one update: each has a few hundred bytes, and a worker that takes over the run reads its whole
+#: history again.
 MOST_AT_ONCE = 100
-#: A run that goes on in a new one is met again at most so often.
+#: Attempts when the run continues as new during the call.
 _TRIES = 3
-#: The SDK's types of an update do not admit an `async def` with a validator to mypy.
+#: Typed as Any because mypy rejects an `async def` update with a validator against the SDK's types.
 _RESERVE: Any = CapacityWorkflow.reserve
 
 
 class Reservations:
-    """Asks for places, gives them back, and tells how the capacity stands."""
+    """Client of the capacity workflow: reserves and releases capacity, and reads its state."""
 
     def __init__(
         self, client: Client, *, task_queue: str = TASK_QUEUE, start: CapacityStart | None = None
@@ -65,9 +67,13 @@ class Reservations:
         self._sending: asyncio.Task[None] | None = None
 
     async def reserve(self, ask: ReservationRequest) -> PlacementDecision:
-        """A place, or why there is none. Asked again by the same life: the same place.
+        """Reserve capacity on a host, or return the refusal.
 
-        Raises NothingStarted when no worker answers, and TemporalUnavailable.
+        A repeat by the same life gets the same host.
+
+        Raises:
+            NothingStarted: No worker answers.
+            TemporalUnavailable: Temporal does not answer, or refuses the call.
         """
         future: asyncio.Future[PlacementDecision] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))
@@ -76,9 +82,9 @@ class Reservations:
         return await future
 
     async def would(self, asks: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
-        """What each would be answered now, nothing reserved; nothing at all when that cannot be told.
+        """Return the decision that each request would get now, without a reservation.
 
-        Raises TemporalUnavailable.
+        The result is empty if Temporal or the workflow does not answer.
         """
         try:
             result: ReserveResult = await self._handle.query(
@@ -89,7 +95,10 @@ class Reservations:
         return result.verdicts
 
     async def withdraw(self, name: str, life: str) -> None:
-        """Give back the place of a life that has not begun and will not. If that fails, the audit does it."""
+        """Release the reservation of a life that was not started and will not be.
+
+        If the call fails, the audit releases the reservation.
+        """
         try:
             await self._handle.signal(
                 CapacityWorkflow.release,
@@ -100,7 +109,7 @@ class Reservations:
             return
 
     async def state(self, ask: StateInput) -> CapacityState:
-        """How the capacity stands. Raises NoWorker and TemporalUnavailable."""
+        """Return the state of the capacity; raise NoWorker or TemporalUnavailable."""
         with told():
             try:
                 state: CapacityState = await self._handle.query(
@@ -112,7 +121,7 @@ class Reservations:
         return state
 
     async def holdings(self) -> Holdings:
-        """All that is held. Raises NoWorker and TemporalUnavailable."""
+        """Return all reservations; raise NoWorker or TemporalUnavailable."""
         with told():
             try:
                 held: Holdings = await self._handle.query(
@@ -124,7 +133,7 @@ class Reservations:
         return held
 
     async def begin(self) -> None:
-        """Have the workflow there, so that it knows who holds what when the first one asks."""
+        """Start the capacity workflow, so that it knows all reservations before the first request."""
         await self._client.start_workflow(
             CapacityWorkflow.run, self._start, **self._options, rpc_timeout=CALL_PATIENCE
         )
@@ -134,7 +143,8 @@ class Reservations:
             batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
             try:
                 verdicts = await self._ask(tuple(ask for ask, _ in batch))
-            except Exception as error:  # each who waits is told, and the next are served
+            except Exception as error:
+                # Every waiting caller gets the error, and the loop serves the next batch.
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
@@ -150,7 +160,8 @@ class Reservations:
                     return await self._update(ReserveInput(asks=asks))
             except NoWorker as error:
                 await self._ensure_key()
-                # It may be taken yet; a place whose life does not begin is free again after minutes.
+                # A worker may still accept the update; a reservation whose life does not start expires after
+                # minutes.
                 raise NothingStarted from error
             except TemporalUnavailable:
                 await self._ensure_key()
@@ -172,7 +183,10 @@ class Reservations:
         return result.verdicts
 
     async def _ensure_key(self) -> None:
-        """Raise LacksKey if its key is gone: no worker can take it up then, and none is to blame."""
+        """Raise LacksKey if the workflow's encryption key is missing.
+
+        Then no worker can execute the workflow, and the missing worker is not the cause.
+        """
         with suppress(RPCError):
             await ensure_key_for(self._client, CAPACITY_ID)
 
@@ -192,7 +206,7 @@ class Reservations:
 
 
 def _no_worker(error: RPCError) -> Exception:
-    """Nobody answers: no such workflow yet, or no worker. Temporal's own trouble stays what it is."""
+    """Return NoWorker, as the workflow or a worker is missing; return UNAVAILABLE unchanged."""
     if error.status is RPCStatusCode.UNAVAILABLE:
         return error
     return NoWorker()

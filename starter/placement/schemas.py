@@ -1,4 +1,4 @@
-"""What the API says of the capacity, and the CLI shows."""
+"""The API's response models for the capacity, which the CLI shows."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -72,7 +72,7 @@ class CapacityView(Frozen):
 def view_of(
     state: CapacityState, principal: Principal, house: InstallationConfig, held: Iterable[Reservation] | None
 ) -> CapacityView:
-    """What is known of the capacity, as far as it concerns whoever asks; who holds what if it is given."""
+    """Build the view of the capacity for the principal, with the reservations in `held` if given."""
     quotas = [QuotaView(whose="you", shares=_shares(house.person_quota, state.person))]
     for team in principal.teams:
         limits = house.team_quotas.get(team, Limits())
