@@ -1,8 +1,8 @@
 """The freeze: no environment ends until the thaw.
 
-Frozen is that the sweep's schedule is paused, with who, when and why in its note. Temporal keeps it, its
-Web UI shows it, it needs no worker, and a schedule that somebody pauses there is a freeze all the same. The
-note is not encrypted.
+A freeze is a pause of the sweep's schedule, with the person, the time and the reason in the schedule's note.
+Temporal stores it, its Web UI shows it, and it needs no worker; a user who pauses the schedule in the Web UI
+also causes a freeze. The note is not encrypted.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ from starter.temporal.errors import CALL_PATIENCE, told
 from worker.connection import NotConnected
 from worker.settings.expiry import Sweep
 
-#: How long whoever freezes waits for a sweep that is under way to stop: it learns of it with its next
-#: heartbeat, and lets what it has asked be answered.
+#: How long the freeze call waits for a running sweep to stop: the sweep receives the cancellation with its
+#: next heartbeat, and then waits for the responses to the calls that it has made.
 STOP_PATIENCE = timedelta(seconds=15)
 _PAUSE_SECONDS = 0.2
-#: To describe a schedule is a query of Temporal's own worker, 18 ms of processor: once in so long for all who
-#: look at environments and lists.
+#: How long the shown state may be old. To describe a schedule is a query to Temporal's own worker, which
+#: takes 18 ms of CPU time, so all reads of environments and lists share one call in this time.
 SHOWN_SECONDS = 2.0
 
 _NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
 
 
 class ExpiryFreeze:
-    """Freezes and thaws."""
+    """Reads, sets and removes the freeze."""
 
     def __init__(self, client: Client, settings: Sweep) -> None:
         self._client = client
@@ -52,12 +52,15 @@ class ExpiryFreeze:
         self._changes = 0
 
     async def state(self) -> FreezeView | None:
-        """How ends are frozen, if they are."""
+        """Return the current freeze, or None if there is none."""
         found = await self._describe()
         return _read(found) if found else None
 
     async def shown(self) -> FreezeView | None:
-        """The same for who looks at environments: what this API has not changed may be seconds old."""
+        """Return the freeze for views of environments; it may be SHOWN_SECONDS old.
+
+        A change by this API is visible at once; a change by another process only after that time.
+        """
         looked_at, view = self._shown
         return view if time.monotonic() - looked_at < SHOWN_SECONDS else await self._looks.at(SWEEP_SCHEDULE)
 
@@ -73,13 +76,14 @@ class ExpiryFreeze:
         self._shown = (-math.inf, None)
 
     async def freeze(self, who: str, reason: str) -> tuple[FreezeView, bool]:
-        """Freeze, and stop the sweeps that are under way; False if one could not be seen to stop in time.
+        """Freeze, and stop the running sweeps; return False if a sweep has not stopped in time.
 
-        Frozen already is left as it is: who was first is who is asked.
+        An existing freeze stays unchanged, so that it names the person who froze first: that person decides
+        about the thaw.
         """
         found = await self._describe()
         if found is None:
-            # No worker has ever been here; the first one leaves the schedule as paused as it finds it.
+            # No worker has created the schedule yet, so create it here; the first worker keeps it paused.
             with told():
                 await make(self._client, SWEEP_SCHEDULE, schedules(self._settings)[SWEEP_SCHEDULE])
         elif state := _read(found):
@@ -92,7 +96,7 @@ class ExpiryFreeze:
         return view, await self._stop_sweeps()
 
     async def thaw(self, who: str) -> FreezeView | None:
-        """Thaw; what was frozen, or None if nothing was."""
+        """Thaw, and return the freeze that was removed, or None if there was none."""
         state = await self.state()
         if state:
             with told():
@@ -106,7 +110,7 @@ class ExpiryFreeze:
             with told():
                 return await self._handle.describe(rpc_timeout=CALL_PATIENCE)
         except RPCError:
-            return None  # there is no such schedule
+            return None  # The schedule does not exist.
 
     async def _stop_sweeps(self) -> bool:
         try:
@@ -151,7 +155,7 @@ def _read(found: ScheduleDescription) -> FreezeView | None:
 
 
 async def state_of_sweep(client: Client, settings: Sweep) -> str:
-    """How the sweep stands, in words, for those who look after it; NotConnected if it is not scheduled."""
+    """Describe the state of the sweep for operators; raise NotConnected if it is not scheduled."""
     try:
         found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
     except RPCError as error:

@@ -1,7 +1,7 @@
-"""The schedules as data, and how what Temporal has is brought in line with them.
+"""The schedules as data, and their reconciliation with the schedules that Temporal has.
 
-Only schedules whose ids begin with our prefix are changed or removed. One that is paused stays so: that is
-how ends are frozen.
+Only schedules with our id prefix are changed or removed. A paused schedule stays paused, because a freeze is
+a paused schedule.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ from worker.data_converter import converter_at
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
-#: One call to Temporal about a schedule.
+#: Timeout of one call to Temporal about a schedule.
 CALL_PATIENCE = timedelta(seconds=10)
 
 
 def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> SweepInput:
-    """What a sweep is told, however it begins."""
+    """Build the input of a sweep, for the schedule and for sweeps on request."""
     return SweepInput(
         dry_run=dry_run,
         by=by,
@@ -46,7 +46,7 @@ def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> Swee
 
 
 def schedules(settings: Sweep) -> Mapping[str, Schedule]:
-    """Every schedule that there shall be, by id."""
+    """Return every schedule that must exist, by id."""
     return {
         SWEEP_SCHEDULE: Schedule(
             action=ScheduleActionStartWorkflow(
@@ -60,9 +60,11 @@ def schedules(settings: Sweep) -> Mapping[str, Schedule]:
                 intervals=[ScheduleIntervalSpec(every=settings.interval)], jitter=settings.jitter
             ),
             policy=SchedulePolicy(
-                # A sweep that lasts longer than the interval does the work of the next one, too.
+                # Skip, because a sweep that lasts longer than the interval also does the work of the next
+                # one.
                 overlap=ScheduleOverlapPolicy.SKIP,
-                # Said, because the server's own is a year: after an outage it would sweep for hours.
+                # Set it, because the server's default is a year: after an outage it would start sweeps for
+                # hours.
                 catchup_window=settings.catch_up,
                 pause_on_failure=False,
             ),
@@ -71,7 +73,7 @@ def schedules(settings: Sweep) -> Mapping[str, Schedule]:
 
 
 class Difference(StrEnum):
-    """How a schedule that Temporal has differs from the one that there shall be."""
+    """How a schedule in Temporal differs from the required one."""
 
     MISSING = "is missing"
     OTHER = "is other than it shall be"
@@ -79,7 +81,7 @@ class Difference(StrEnum):
 
 
 async def differences(client: Client, settings: Sweep) -> Mapping[str, Difference]:
-    """What `reconcile` would see to, by id; empty if nothing. That one is paused is no difference."""
+    """Return what `reconcile` would change, by id; a paused schedule is not a difference."""
     wanted = schedules(settings)
     found = {}
     for id, schedule in wanted.items():
@@ -96,7 +98,7 @@ async def differences(client: Client, settings: Sweep) -> Mapping[str, Differenc
 
 
 async def _essence(client: Client, schedule: Schedule) -> tuple[object, ...]:
-    """All of a schedule that is ours to say, in values that can be compared."""
+    """Return the parts of a schedule that Moorage defines, as values that can be compared."""
     spec, policy, action = schedule.spec, schedule.policy, schedule.action
     when = (
         tuple((one.every, one.offset or timedelta(0)) for one in spec.intervals),
@@ -111,12 +113,15 @@ async def _essence(client: Client, schedule: Schedule) -> tuple[object, ...]:
 
 
 async def _value(client: Client, id: str, argument: object) -> object:
-    """An argument: as Temporal gives it back it is a payload, encrypted perhaps with a former key."""
+    """Return the decoded value of an argument of a schedule's action.
+
+    Temporal returns an argument as a payload, which may be encrypted with a former key.
+    """
     if not isinstance(argument, Payload):
         return argument
     try:
         [value] = await converter_at(client, id).decode([argument], [SweepInput])
-    except Exception:  # whatever is wrong with it, it is not what it shall be
+    except Exception:  # For any error, the argument differs from the required one.
         return "not to be read"
     return value
 
@@ -127,7 +132,7 @@ async def _former(client: Client, wanted: Mapping[str, Schedule]) -> list[str]:
 
 
 async def reconcile(client: Client, settings: Sweep) -> None:
-    """Make what is missing, change what differs, remove those of ours that are none any more."""
+    """Create missing schedules, update different ones, and delete those of ours not required."""
     wanted = schedules(settings)
     for id, schedule in wanted.items():
         await make(client, id, schedule)
@@ -135,13 +140,13 @@ async def reconcile(client: Client, settings: Sweep) -> None:
         try:
             await client.get_schedule_handle(id).delete(rpc_timeout=CALL_PATIENCE)
         except RPCError as error:
-            # Another worker was quicker, or the list is late.
+            # Ignore it: another worker was faster, or the list is not up to date.
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
 
 
 async def make(client: Client, id: str, schedule: Schedule) -> None:
-    """Make one schedule, or change it if it is there: all but its state, which people decide on."""
+    """Create one schedule, or update an existing one except its state, which people control."""
 
     def changed(input: ScheduleUpdateInput) -> ScheduleUpdate:
         return ScheduleUpdate(replace(schedule, state=input.description.schedule.state))
@@ -149,5 +154,5 @@ async def make(client: Client, id: str, schedule: Schedule) -> None:
     try:
         await client.create_schedule(id, schedule, rpc_timeout=CALL_PATIENCE)
     except ScheduleAlreadyRunningError:
-        # There before, or another worker has just made it.
+        # It existed before, or another worker has just created it.
         await client.get_schedule_handle(id).update(changed, rpc_timeout=CALL_PATIENCE)

@@ -1,4 +1,7 @@
-"""Sweeps that somebody asks for: begun, and waited for. One of each kind at a time; who comes later joins."""
+"""Sweeps on request: start a sweep and wait for its result.
+
+One sweep of each kind, real or dry run, runs at a time; later callers join it.
+"""
 
 import asyncio
 import uuid
@@ -16,7 +19,7 @@ from starter.temporal.errors import CALL_PATIENCE, told
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
-#: How long one call waits for the result: shorter than the patience of a client and of proxies.
+#: How long one call waits for the result: shorter than the timeouts of clients and proxies.
 RESULT_PATIENCE = timedelta(seconds=10)
 
 
@@ -31,7 +34,7 @@ class SweepView(Frozen):
 
 
 async def begin(client: Client, settings: Sweep, *, dry_run: bool, by: str) -> str:
-    """Begin a sweep, or join the one that is under way; its run id."""
+    """Start a sweep, or join the running one, and return its run id."""
     with told():
         handle = await client.start_workflow(
             ExpirySweepWorkflow.run,
@@ -46,9 +49,9 @@ async def begin(client: Client, settings: Sweep, *, dry_run: bool, by: str) -> s
 
 
 async def wait(client: Client, run_id: str, *, dry_run: bool) -> SweepView | None:
-    """How it went, if it is over soon; None if there is no such sweep."""
+    """Wait up to RESULT_PATIENCE for the sweep and return its state; None if it is unknown."""
     try:
-        # Checked here: Temporal answers an id of another form as if it had failed itself.
+        # Check the form here, because Temporal answers a malformed id as if it had an internal error.
         uuid.UUID(run_id)
     except ValueError:
         return None
