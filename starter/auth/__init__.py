@@ -1,1 +1,1 @@
-"""Who is asking, what they may do, and the log of it."""
+"""Authentication, authorization, and the security log."""

@@ -1,4 +1,4 @@
-"""Who may do what with whose environment: one pure table. docs/reference/access.md shows it to people."""
+"""The authorization policy, as one table of verbs and relations. docs/reference/access.md documents it."""
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -7,14 +7,14 @@ from contracts.models import Frozen
 
 
 class Role(StrEnum):
-    """What somebody is to the installation as a whole."""
+    """The role of a person in the whole installation."""
 
     DEVELOPER = "developer"
     PLATFORM = "platform"
 
 
 class Principal(Frozen):
-    """Who is asking. The e-mail is in lower case: it is who they are in every system."""
+    """The authenticated caller. The e-mail is in lower case, and identifies the person in every system."""
 
     person: str
     email: str
@@ -23,7 +23,7 @@ class Principal(Frozen):
 
 
 class Verb(StrEnum):
-    """What can be done with one environment through the API."""
+    """An action on one environment through the API."""
 
     LIST = "list"
     SHOW = "show"
@@ -39,7 +39,7 @@ class Verb(StrEnum):
 
 
 class GlobalVerb(StrEnum):
-    """What can be done with the installation as a whole through the API."""
+    """An action on the whole installation through the API."""
 
     FREEZE = "freeze"
     THAW = "thaw"
@@ -49,7 +49,7 @@ class GlobalVerb(StrEnum):
 
 
 class Relation(StrEnum):
-    """What somebody is to one environment. One person can be several of these at once."""
+    """The relation of a person to one environment. One person can have several relations."""
 
     OWNER = "owner"
     COLLABORATOR = "collaborator"
@@ -65,37 +65,37 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.LIST: _DECIDE | _USE,
     Verb.SHOW: _DECIDE | _USE,
     Verb.WATCH: _DECIDE | _USE,
-    # A kubeconfig lets in: only whom the environment's own group lets in as well.
+    # A kubeconfig gives access to the environment, so only those get it who are in the environment's group.
     Verb.KUBECONFIG: _USE,
     Verb.DELETE: _DECIDE,
     Verb.CANCEL: _DECIDE,
-    # It goes on removing things that were given up on: whoever asks must have looked at them.
+    # It continues to remove resources that the teardown has given up on; the caller must have inspected them.
     Verb.RESUME_TEARDOWN: frozenset({Relation.PLATFORM}),
-    # It removes by names and marks what nobody has a record of any more.
+    # It removes resources without a record, by names and owner marks only.
     Verb.FORCE_TEARDOWN: frozenset({Relation.PLATFORM}),
     Verb.EXTEND: _DECIDE,
-    # Beyond what the template allows: the platform team answers for what its host holds.
+    # It exceeds what the template allows, and the platform team is responsible for the capacity of its hosts.
     Verb.EXTEND_BEYOND: frozenset({Relation.PLATFORM}),
     Verb.HISTORY: _DECIDE | _USE,
 }
 
-#: These concern everybody's environments at once.
+#: The roles for each global verb; these verbs affect the environments of all users.
 HOUSE: Mapping[GlobalVerb, frozenset[Role]] = {
     **{verb: frozenset({Role.PLATFORM}) for verb in GlobalVerb},
-    # How much is left, in numbers: whoever asks for an environment is told the same.
+    # Numbers of free capacity; every user who requests an environment gets the same information.
     GlobalVerb.CAPACITY: frozenset(Role),
 }
 
 
 def is_allowed_globally(verb: GlobalVerb, role: Role) -> bool:
-    """Whether somebody of this role may do it with the installation."""
+    """Return whether the role allows the verb."""
     return role in HOUSE[verb]
 
 
 def relations(
     principal: Principal, *, owner: str, team: str, collaborators: Collection[str]
 ) -> frozenset[Relation]:
-    """Everything that the principal is to an environment; a stranger is nothing else."""
+    """Return all relations of the principal to an environment; STRANGER if there is no other."""
     found = {
         relation
         for relation, holds in (
@@ -110,12 +110,12 @@ def relations(
 
 
 def may(verb: Verb, held: Collection[Relation]) -> bool:
-    """Whether one of the relations is enough for the verb."""
+    """Return whether one of the relations allows the verb."""
     return not TABLE[verb].isdisjoint(held)
 
 
 def who_may(verb: Verb) -> str:
-    """Those who may, in words, for the sentence that refuses."""
+    """Return who may use the verb, as text for the refusal message."""
     words = {
         Relation.OWNER: "its owner",
         Relation.COLLABORATOR: "its collaborators",

@@ -1,6 +1,6 @@
-"""The security log: who did what to which object, from where, and whether they might. One line each.
+"""The security log: one line per access, with person, verb, object, peer address and verdict.
 
-A stream of its own, the logger `moorage.security`, written whatever the log's level is. It holds no token.
+It is a separate stream, the logger `moorage.security`, and is written at any log level. It contains no token.
 """
 
 import logging
@@ -16,19 +16,19 @@ _log = structlog.stdlib.get_logger(LOGGER)
 
 
 class Verdict(StrEnum):
-    """What came of it."""
+    """The result of an access."""
 
     ALLOWED = "allowed"
-    DENIED = "denied"  #: they may not, or may not even know that it is there
-    NOT_SIGNED_IN = "not_signed_in"  #: no token, or one that is not known
-    LIMITED = "limited"  #: so often that it is not answered for a while
-    REFUSED = "refused"  #: they may, and it is not valid or not possible now
+    DENIED = "denied"  #: not authorized, or not allowed to know that the object exists
+    NOT_SIGNED_IN = "not_signed_in"  #: no token, or an unknown token
+    LIMITED = "limited"  #: too many failures, so the server does not process the request
+    REFUSED = "refused"  #: authorized, but the request is not valid or not possible now
     FAILED = "failed"
 
 
 @dataclass
 class Noted:
-    """What a request turns out to be about while it is answered."""
+    """Details for the log line that become known while the request is processed."""
 
     object: str = ""
     denied: bool = False
@@ -38,27 +38,30 @@ _noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
 
 
 def begin() -> Noted:
-    """Begin to note what the request of this task is about."""
+    """Start collecting the details of the request of this task."""
     noted = Noted()
     _noted.set(noted)
     return noted
 
 
 def note_object(name: str) -> None:
-    """Say what the request is about, where its path does not."""
+    """Set the object of the request, when the path does not name it."""
     if noted := _noted.get():
         noted.object = name
 
 
 def note_denied() -> None:
-    """Say that the answer, whatever its status, hides what the person may not see."""
+    """Mark the request as denied, whatever the status of the response is.
+
+    For example, the response to a person who may not see an environment hides that it exists.
+    """
     if noted := _noted.get():
         noted.denied = True
 
 
 def record(verdict: Verdict, *, who: str, verb: str, object: str, peer: str, **more: object) -> None:
-    """Write one line."""
-    # Whatever the level of other logs: an installation that wants less of them wants these.
+    """Write one line to the security log."""
+    # Set the level here, because an installation that reduces its other logs still needs these lines.
     logging.getLogger(LOGGER).setLevel(logging.INFO)
     level = logging.INFO if verdict is Verdict.ALLOWED else logging.WARNING
     _log.log(level, "access", who=who, verb=verb, object=object, verdict=verdict.value, peer=peer, **more)

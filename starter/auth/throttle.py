@@ -1,4 +1,4 @@
-"""Slows down who fails too often: so many failures at once, then one in a while. Bounded in memory."""
+"""Rate limit for failures per peer: a token bucket with a burst and a refill rate, and bounded memory."""
 
 import math
 import time
@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: Wrong tokens of one address: a program with an old one tries for a while before anybody looks.
+#: Burst and rate of wrong tokens from one address: a program with an old token retries for a while before an
+#: operator notices it.
 WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND = 60, 0.2
 
 
@@ -19,17 +20,17 @@ class _Bucket:
 
 @dataclass(frozen=True)
 class Limited:
-    """That it was too often: when it may be tried again, and whether this is the first time since."""
+    """Too many failures. `retry_after` is in seconds; `is_first`: no earlier refusal since a counted one."""
 
     retry_after: int
     is_first: bool
 
 
 class Throttle:
-    """Counts failures by whoever makes them.
+    """Counts failures per caller.
 
-    Who has made none for longest is forgotten first, so that an attacker with many addresses costs memory for
-    `remembered` of them and no more.
+    The caller with the oldest failure is removed first, so that an attacker with many addresses uses memory
+    for at most `remembered` of them.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class Throttle:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many are remembered."""
+        """Return the number of callers in memory."""
         return len(self._buckets)
 
     def failed(self, who: str) -> Limited | None:
-        """Count a failure; `Limited` when there were too many, and then it is not counted."""
+        """Count a failure; if there were too many, return Limited and do not count it."""
         now = self._clock()
         bucket = self._buckets.setdefault(who, _Bucket(self._burst, now))
         self._buckets.move_to_end(who)

@@ -1,4 +1,4 @@
-"""Bearer tokens from a file: who is asking. The file holds their SHA-256, so reading it lets nobody in.
+"""Bearer tokens from a file, which identify callers. The file has only SHA-256 hashes, which give no access.
 
 tokens:
   - sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
@@ -25,12 +25,14 @@ from contracts.models import Frozen, Printable
 from starter.auth.policy import Principal, Role
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable
 
-#: 256 random bits: such a token cannot be guessed from its plain SHA-256, which a password could be.
+#: 256 random bits: such a token cannot be recovered from its plain SHA-256, whereas a password could be.
 TOKEN_BYTES = 32
-#: A Secret's files have mode 0644 if its volume does not say otherwise, and a pod cannot change them.
+#: Advice for pods: a Secret's files have mode 0644 unless its volume sets another, and a pod cannot change
+#: it.
 _IN_A_POD = "; where a Secret is mounted, defaultMode: 0440 in its volume and fsGroup in the pod"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: An e-mail address as browsers check it: HTML, 4.10.5.1.5. Directories at home in `.local` or `.test` too.
+#: An e-mail address as browsers check it: HTML, 4.10.5.1.5. It also accepts directories in `.local` or
+#: `.test`.
 _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -39,7 +41,7 @@ EMAIL_LENGTH = 254
 
 
 def read_email(text: str) -> str:
-    """The address in lower case; ValueError with a sentence if it is none."""
+    """Return the address in lower case; raise ValueError with a sentence if it is not valid."""
     if len(text) > EMAIL_LENGTH or not _EMAIL.fullmatch(text):
         raise ValueError(f'"{text[:80]}" is not an e-mail address: write one like ada@example.com')
     return text.lower()
@@ -47,7 +49,7 @@ def read_email(text: str) -> str:
 
 def _read_sha256(text: str) -> str:
     if not _SHA256.fullmatch(text):
-        # What stands there may be the token itself, so it is not repeated.
+        # The text may be the token itself, so the message must not repeat it.
         raise ValueError("is not a SHA-256 in hex: 64 of 0-9 a-f; never the token itself")
     return text
 
@@ -68,18 +70,21 @@ class _File(Frozen):
 
 
 class Tokens:
-    """The tokens that let somebody in."""
+    """All valid tokens and the principals that they belong to."""
 
     def __init__(self, entries: Sequence[tuple[str, Principal]]) -> None:
         self._entries = [(bytes.fromhex(digest), principal) for digest, principal in entries]
 
     @property
     def people(self) -> tuple[str, ...]:
-        """The addresses of all who have one."""
+        """The e-mail addresses of all people with a token."""
         return tuple(principal.email for _, principal in self._entries)
 
     def who(self, token: str) -> Principal | None:
-        """Whose token it is. How long it takes does not tell how close a wrong one comes."""
+        """Return the principal of the token, or None.
+
+        The time that it takes does not reveal how much of a wrong token is correct.
+        """
         digest = hashlib.sha256(token.encode()).digest()
         found = None
         for known, principal in self._entries:
@@ -89,7 +94,7 @@ class Tokens:
 
 
 def load_tokens(file: Path) -> Tokens:
-    """The tokens in `file`; `FilesUnusable` with every problem, one of which may be its mode."""
+    """Load the tokens in `file`; raise FilesUnusable with every problem, also of the file mode."""
     problems: list[FileProblem] = []
 
     def read(file: Path) -> bytes:
@@ -133,12 +138,12 @@ def _mode_problems(file: Path, mode: int) -> list[FileProblem]:
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """Create a random token."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def write_tokens(file: Path, tokens: Sequence[tuple[str, Principal]]) -> None:
-    """Write a file of tokens that only its owner can read, whole or not at all."""
+    """Write a token file that only its owner can read; the write is atomic."""
     content = {
         "tokens": [
             {"sha256": hashlib.sha256(token.encode()).hexdigest()} | principal.model_dump(mode="json")
