@@ -1,4 +1,4 @@
-"""The catalogue as `moorage templates check` judges it: all problems and warnings at once."""
+"""Lint of the catalogue for `moorage templates check`: it returns all problems and warnings at once."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -20,7 +20,7 @@ LabelsOfHosts = Mapping[str, Mapping[str, str]]
 
 
 class LintWarning(Frozen):
-    """One thing about one file. `field` is "" for the whole of it."""
+    """One problem or warning about one file. `field` is "" for the whole file."""
 
     file: Path
     line: int
@@ -29,12 +29,12 @@ class LintWarning(Frozen):
     message: str
 
     def __str__(self) -> str:
-        """As compilers write it."""
+        """Format it as compilers do, so that editors can open the place."""
         return str(FileProblem(self.file, self.line, self.field, self.message, self.column))
 
 
 class CheckedTemplate(Frozen):
-    """A template that can be used."""
+    """A template that is valid."""
 
     name: str
     version: int
@@ -43,7 +43,7 @@ class CheckedTemplate(Frozen):
 
 
 class CatalogueCheck(Frozen):
-    """What was found. With a problem the API does not start, or goes on with what was good last."""
+    """The result of the lint. With a problem, the API does not start, or keeps the last valid catalogue."""
 
     folder: Path
     well: bool
@@ -53,7 +53,7 @@ class CatalogueCheck(Frozen):
 
 
 def check_catalogue(folder: Path, hosts: LabelsOfHosts, today: date | None = None) -> CatalogueCheck:
-    """Everything about the templates in `folder`. Without `hosts` nothing is said of hosts."""
+    """Check the templates in `folder`; without `hosts`, the host labels are not checked."""
     entries, problems = read_catalogue(folder)
     today = today or datetime.now(UTC).date()
     warnings = [warning for entry in entries for warning in _warnings(entry, hosts, today)]
@@ -81,9 +81,9 @@ async def check_on_hosts(
     installation: str,
     prefix: Prefix,
 ) -> CatalogueCheck:
-    """Add what the hosts say of each template that may be made on them.
+    """Add the results of the checks on the hosts, for each template that can be placed on them.
 
-    A host that cannot be asked is a warning.
+    A host that cannot be reached is a warning.
     """
     folder = found.folder
     entries = {entry.template.name: entry for entry in read_catalogue(folder)[0]}
@@ -105,7 +105,7 @@ async def check_on_hosts(
 
 
 def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileProblem]:
-    """What can be used, and is hardly meant so."""
+    """Yield warnings: settings that are valid but probably not intended."""
     template, document = entry.template, entry.document
     if caveat := chart_caveat(template.chart.version, today):
         yield document.problem(("chart", "version"), caveat)

@@ -1,4 +1,7 @@
-"""The catalogue: a folder of YAML files, one template a file, named like the file; read strictly or not."""
+"""The catalogue: a folder of YAML files, one template per file, with the file's name as the template's name.
+
+`load_catalogue` is strict and fails with every problem; `read_catalogue` returns the valid templates as well.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from contracts.template import Extension, Size, Template, TemplateQuota, too_sma
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
 
-#: The catalogue that Moorage brings along.
+#: The catalogue that Moorage ships.
 STARTER_TEMPLATES = Path(__file__).parents[1] / "templates"
 _ENDINGS = (".yaml", ".yml")
 
@@ -24,7 +27,7 @@ _Part = TypeVar("_Part", bound=BaseModel)
 
 
 class Catalogue:
-    """The templates by name, in the order of their names."""
+    """The templates, sorted by name."""
 
     def __init__(self, templates: Iterable[Template]) -> None:
         self._templates: Mapping[str, Template] = {
@@ -32,11 +35,11 @@ class Catalogue:
         }
 
     def get(self, name: str) -> Template | None:
-        """The template of exactly this name."""
+        """Return the template with exactly this name, or None."""
         return self._templates.get(name)
 
     def offered_to(self, teams: Iterable[str], *, everything: bool = False) -> list[Template]:
-        """The templates that somebody of these teams may ask for; all of them with `everything`."""
+        """Return the templates that members of these teams may request; all with `everything`."""
         mine = set(teams)
         return [
             template
@@ -47,14 +50,14 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Entry:
-    """A template, and the file that it was read from."""
+    """A template and the file that it was read from."""
 
     template: Template
     document: Document
 
 
 def load_catalogue(folder: Path) -> Catalogue:
-    """The catalogue in `folder`; `FilesUnusable` with every problem of every file if there is one."""
+    """Load the catalogue in `folder`; raise FilesUnusable with every problem of every file."""
     entries, problems = read_catalogue(folder)
     if problems:
         raise FilesUnusable(problems)
@@ -62,7 +65,7 @@ def load_catalogue(folder: Path) -> Catalogue:
 
 
 def read_catalogue(folder: Path) -> tuple[list[Entry], list[FileProblem]]:
-    """The templates in `folder` that can be used, and every problem of every file."""
+    """Read `folder` and return its valid templates, and every problem of every file."""
     entries: dict[str, Entry] = {}
     problems: list[FileProblem] = []
     try:
@@ -127,9 +130,10 @@ def _read_entry(file: Path) -> Entry:
 
 
 def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
-    """What two fields say against each other, and what is too small, of the parts that can be read.
+    """Yield contradictions between fields, and values that are too small.
 
-    Not the model's: an environment keeps the template that was good when it was made.
+    It checks only the parts that can be parsed. This is not validated in the model, because an environment
+    keeps the template that was valid when it was created.
     """
     try:
         ensure_printable(str(content.get("description", "")))
@@ -158,7 +162,7 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
 
 
 def _part(model: type[_Part], content: object) -> _Part | None:
-    """A part of a template, if it is there and right as far as it goes."""
+    """Return a part of a template, or None if it is missing or not valid."""
     try:
         return model.model_validate(content) if isinstance(content, dict) else None
     except ValidationError:
@@ -166,5 +170,5 @@ def _part(model: type[_Part], content: object) -> _Part | None:
 
 
 def unknown_template(name: str, offered: Iterable[Template]) -> str:
-    """The sentence for a template that is not offered, with the one that may have been meant."""
+    """Return the message for a template that is not offered, with a similar name if any."""
     return f'there is no template "{name}"{did_you_mean(name, [one.name for one in offered])}'
