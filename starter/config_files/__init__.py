@@ -1,1 +1,1 @@
-"""Files that people write: read with line and column, validated, reloaded when they change."""
+"""Files that users write: parse them with line and column, validate them, and reload them after changes."""

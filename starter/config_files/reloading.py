@@ -1,4 +1,4 @@
-"""What is read from files that are changed while Moorage runs: the catalogue and the tokens."""
+"""Values from files that users change while Moorage runs: the catalogue and the tokens."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,8 @@ import structlog
 
 from starter.config_files.yaml_source import FilesUnusable
 
-#: Looking at the files costs a few system calls; once in this many seconds is soon enough for people.
+#: Interval between checks of the files, in seconds: a check costs a few system calls, and users notice no
+#: delay.
 LOOK_EVERY_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -18,10 +19,11 @@ _T = TypeVar("_T")
 
 
 class Reloaded(Generic[_T]):
-    """The value of a file or folder, read again when it has changed.
+    """The value of a file or folder, which is loaded again when it has changed.
 
-    The first reading must succeed (`FilesUnusable`). Later, a file with problems changes nothing: the last
-    good value stays in force, and `problems` says what is wrong until it is mended.
+    The first load must succeed, otherwise the constructor raises `FilesUnusable`. Later, a file with problems
+    changes nothing: the last valid value stays in use, and `problems` says what is wrong until the file is
+    corrected.
     """
 
     def __init__(self, path: Path, load: Callable[[Path], _T]) -> None:
@@ -33,7 +35,7 @@ class Reloaded(Generic[_T]):
         self.problems: tuple[str, ...] = ()
 
     def current(self) -> _T:
-        """The value as the files have it now, or had it when they were last good."""
+        """Return the current value of the files, or their last valid value."""
         if time.monotonic() - self._looked_at >= LOOK_EVERY_SECONDS:
             self._looked_at = time.monotonic()
             seen = _look(self._path)
@@ -50,16 +52,18 @@ class Reloaded(Generic[_T]):
             self.problems = tuple(map(str, unusable.problems))
             _log.warning("a changed file cannot be used; the last good one is", problems=self.problems)
         except Exception as error:
-            # Whatever it is, it must be told: nobody else sees that the last good one goes on for ever.
+            # Report every exception: otherwise the last valid value stays in use forever without a sign of
+            # it.
             self.problems = (f"{self._path} cannot be read: {type(error).__name__}, a fault of Moorage",)
             _log.exception("a changed file cannot be used; the last good one is", problems=self.problems)
 
 
 def _look(path: Path) -> object:
-    """Something that differs after every change that matters."""
+    """Return a fingerprint of the files that differs after every relevant change."""
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-        # Inode, mode and change time too: an editor replaces the file, a mount swaps a link.
+        # Include inode, mode and modification time, because an editor replaces the file and a mount swaps a
+        # link.
         return [(file, (s := file.stat()).st_ino, s.st_mode, s.st_size, s.st_mtime_ns) for file in files]
     except OSError as error:
         return type(error)

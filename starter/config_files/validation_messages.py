@@ -1,4 +1,4 @@
-"""What is wrong with a field and what would be right, in one sentence: for files and requests alike."""
+"""Validation messages: one sentence with the problem and the correction, for files and requests."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from contracts.quantities import POSITIVE_PATTERN
 
 
 def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    """What is wrong with one field, and what would be right, for what pydantic says of `model`."""
+    """Return a sentence for one pydantic error of `model`: the problem and the correction."""
     given, context = detail["input"], detail.get("ctx", {})
     shown = f'"{given}"' if isinstance(given, str | int | float) else "what is there"
     match detail["type"]:
@@ -50,7 +50,7 @@ def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """`; did you mean "…"?` if something known is close to what was given, else what there is."""
+    """Return `: did you mean "…"?` if a known value is similar, else the known values."""
     known = sorted(known)
     lower = {word.lower(): word for word in known}
     if close := difflib.get_close_matches(given.lower(), lower, n=1, cutoff=0.5):
@@ -63,7 +63,7 @@ def _listed(words: list[str]) -> str:
 
 
 def _fields(loc: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
-    """The fields of the model in which `loc` ends, as far as it can be followed by names."""
+    """Return the fields of the model in which `loc` ends, as far as names can be followed."""
     current: type[BaseModel] = model
     for part in loc[:-1]:
         field = current.model_fields.get(str(part))
@@ -76,7 +76,7 @@ def _fields(loc: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
     return list(current.model_fields)
 
 
-#: What a pattern of the contracts asks for, in words.
+#: Descriptions of the patterns in the contracts.
 _FORMS = {
     POSITIVE_PATTERN: (
         'is not a Kubernetes quantity: write a number and a unit, such as "500m", "2" or "4Gi"'

@@ -1,4 +1,4 @@
-"""YAML files that people write, read so that every problem can be told with its line and column."""
+"""Parser for YAML files that users write; it reports every problem with line and column."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class FileProblem:
-    """One thing that is wrong in a file: where, in which field ("" for the whole), and a sentence."""
+    """One problem in a file: its place, its field ("" for the whole file), and a sentence."""
 
     file: Path
     line: int
@@ -27,13 +27,13 @@ class FileProblem:
     column: int = 1
 
     def __str__(self) -> str:
-        """The problem as compilers write it, so that editors can jump to it."""
+        """Format the problem as compilers do, so that editors can open its place."""
         field = f"{self.field}: " if self.field else ""
         return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
 
 
 class FilesUnusable(Exception):
-    """Files that people wrote cannot be used; `problems` names every reason, not only the first."""
+    """Files that users wrote cannot be used; `problems` has every reason, not only the first."""
 
     def __init__(self, problems: Iterable[FileProblem]) -> None:
         self.problems = tuple(problems)
@@ -41,9 +41,9 @@ class FilesUnusable(Exception):
 
 
 class Document:
-    """A YAML file's content as Kubernetes and Helm read it, and the place at which each part of it stands.
+    """The content of a YAML file as Kubernetes and Helm read it, with the line and column of each part.
 
-    Raises `FilesUnusable` for what cannot be read, is no YAML, or says the same key twice.
+    The constructor raises `FilesUnusable` if the file cannot be read, is not YAML, or repeats a key.
     """
 
     def __init__(self, file: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
@@ -56,11 +56,11 @@ class Document:
         except UnicodeDecodeError:
             raise FilesUnusable([self.problem((), "is not text in UTF-8")]) from None
         except (yaml.YAMLError, ValueError) as error:
-            # The parser's own text quotes the file; its problem and its line are enough.
+            # Do not use the parser's full text, because it quotes the file; its problem and line are enough.
             mark = getattr(error, "problem_mark", None)
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             said = getattr(error, "problem", None) or "it cannot be parsed"
-            # What the parser cannot read is no YAML; what we refuse says so itself.
+            # A parser error means that the file is not valid YAML; NotLikeKubernetes has its own message.
             words = said if isinstance(error, NotLikeKubernetes) else f"is not valid YAML: {said}"
             raise FilesUnusable([FileProblem(file, line, "", words, column)]) from None
         self._root = node
@@ -78,7 +78,7 @@ class Document:
             )
 
     def place_of(self, path: Where) -> tuple[int, int]:
-        """Line and column at which `path` stands; of what is missing, those of what should hold it."""
+        """Return line and column of `path`, or of its parent if `path` is missing."""
         node, place = getattr(self, "_root", None), (1, 1)
         for part in path:
             if isinstance(node, yaml.MappingNode):
@@ -94,17 +94,17 @@ class Document:
         return place
 
     def problem(self, path: Where, message: str) -> FileProblem:
-        """A problem of the part at `path`."""
+        """Build a problem of the part at `path`."""
         line, column = self.place_of(path)
         return FileProblem(self.file, line, ".".join(map(str, path)), message, column)
 
     def problems_of(self, error: ValidationError, model: type[BaseModel]) -> list[FileProblem]:
-        """The problems that `model` has with the content, one sentence each."""
+        """Convert the validation errors of `model` to problems, one sentence each."""
         return [self.problem(detail["loc"], sentence(detail, model)) for detail in error.errors()]
 
 
 def _lone_surrogates(node: yaml.Node | None) -> Iterator[yaml.Mark]:
-    """Where a scalar holds an escape that stands for half a surrogate pair: nothing can write it as UTF-8."""
+    """Yield the marks of scalars with half a surrogate pair, which cannot be encoded as UTF-8."""
     if isinstance(node, yaml.ScalarNode):
         if _SURROGATE.search(node.value):
             yield node.start_mark
