@@ -1,1 +1,1 @@
-"""Temporal as the API sees it: errors and updates."""
+"""The API's calls to Temporal: error mapping and updates."""

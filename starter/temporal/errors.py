@@ -1,4 +1,7 @@
-"""What can go wrong between the API and Temporal, in the two ways that differ for who asks."""
+"""Errors between the API and Temporal: Temporal is unavailable, or no worker answers.
+
+These two cases differ for the caller, so each has its own exception.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +11,19 @@ import structlog
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.service import RPCError, RPCStatusCode
 
-#: One call to Temporal that needs no worker: it answers in milliseconds, or something is wrong with it.
+#: Timeout of a call to Temporal that needs no worker: the server answers in milliseconds, or has a problem.
 CALL_PATIENCE = timedelta(seconds=5)
-#: A question to a worker. It answers in milliseconds; a person who looks should not wait longer to learn
-#: that none does.
+#: Timeout of a query to a worker. A worker answers in milliseconds; a user should not wait longer to learn
+#: that no worker answers.
 QUERY_PATIENCE = timedelta(seconds=2)
-#: A change that a worker has to take. Longer than the 10 s after which the server hands a task that a worker
-#: has lost to the next one; shorter than the patience of who asks.
+#: Timeout of an update, which a worker has to accept. It is longer than the 10 s after which the server gives
+#: a task that a worker has lost to the next worker, and shorter than the timeouts of callers.
 UPDATE_PATIENCE = timedelta(seconds=20)
-#: The same, when the worker has just not answered a question, or when there is another way to know.
+#: Timeout of an update when no worker has just answered a query, or when the result can be read in another
+#: way.
 SHORT_PATIENCE = timedelta(seconds=5)
 
-#: Of the words of an unexpected answer, in characters: enough to know the cause.
+#: Length of an unexpected error message in the log, in characters: enough to know the cause.
 LOGGED_MESSAGE = 500
 
 _log = structlog.get_logger(__name__)
@@ -28,29 +32,29 @@ NO_WORKER = "No worker is answering"
 
 
 class TemporalUnavailable(Exception):
-    """Temporal does not answer, or refuses this API; the text is a sentence for people."""
+    """Temporal does not answer, or refuses this API; the text is a sentence for users."""
 
 
 class NoWorker(Exception):
-    """Temporal answers and no worker does, so a change may or may not still be taken."""
+    """Temporal answers but no worker does, so a worker may still execute the change later, or not."""
 
 
 class NothingStarted(NoWorker):
-    """The same before anything was started: asking again is safe, and needed."""
+    """No worker answers, and nothing was started: a retry is safe, and needed."""
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Errors of calls in it become `TemporalUnavailable`, but for a workflow that is not found."""
+    """Map RPC errors in the block to TemporalUnavailable, except NOT_FOUND of a workflow."""
     try:
         yield
     except RPCError as error:
-        # No such workflow is an answer; no such namespace is a wrong setting.
+        # A missing workflow is a valid answer, but a missing namespace is a wrong setting.
         if error.status is RPCStatusCode.NOT_FOUND and not _is_about_the_namespace(error):
             raise
         sentence = _SENTENCES.get(error.status)
         if sentence is None:
-            # Nobody has foreseen it, and who asks is told no more than its name.
+            # This status is unexpected, so log its message; the caller gets only the name of the status.
             message = error.message[:LOGGED_MESSAGE]
             _log.error("Temporal answers what was not expected", status=error.status.name, message=message)
             fails = _REFUSES if error.status in _FINAL else _FAILS
@@ -59,11 +63,11 @@ def told() -> Iterator[None]:
 
 
 def _is_about_the_namespace(error: RPCError) -> bool:
-    # Not by the message: that holds the name of what was looked for, which is anybody's choice.
+    # Do not check the message: it contains the name in the request, which the caller chooses freely.
     return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
 
 
-#: What it would answer again, however often it is asked.
+#: Status codes for which a retry gets the same answer.
 _FINAL = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE, RPCStatusCode.UNIMPLEMENTED})
 _REFUSES = (
     "Temporal does not accept this ({}), and will not when it is asked again: tell the platform team, which "
@@ -75,7 +79,7 @@ _SENTENCES = {
     RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached: ask again in a while.",
     RPCStatusCode.DEADLINE_EXCEEDED: "Temporal gave no answer in time: ask again in a while.",
     RPCStatusCode.CANCELLED: "Temporal gave no answer in time: ask again in a while.",
-    # Of a workflow whose last task has failed: with a key that is gone, or a mistake in the code.
+    # The last workflow task has failed, because of a missing encryption key or an error in the code.
     RPCStatusCode.FAILED_PRECONDITION: "A worker fails at it again and again: tell the platform team, whose "
     "`moorage doctor` and worker's log say why.",
     RPCStatusCode.RESOURCE_EXHAUSTED: "Temporal has more to do than it can: ask again in a moment.",

@@ -1,4 +1,4 @@
-"""How updates are answered: what a workflow refuses, and what a run that closes meanwhile means."""
+"""Updates to workflows: maps a refusal, and a run that closes during the update, to exceptions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,12 +18,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.errors import ErrorType, Refusal
 from starter.temporal.errors import NoWorker, told
 
-#: The type of the error that an update gets whose run closed before it was answered.
+#: Error type of an update whose run closed before the update completed.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
 
 
 class Refused(Exception):
-    """The environment does not accept it, and says why."""
+    """The workflow refuses the update; `refusal` has the reason."""
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
@@ -31,7 +31,10 @@ class Refused(Exception):
 
 
 class NoCapacity(Refused):
-    """There is no room for it: nothing was started. When the next one ends there, and what would fit."""
+    """No host has capacity, and nothing was started.
+
+    `next_end` is when the next environment in the way ends; `fits` has the names of templates that would fit.
+    """
 
     def __init__(self, refusal: Refusal, next_end: datetime | None, fits: tuple[str, ...] = ()) -> None:
         self.next_end = next_end
@@ -40,12 +43,15 @@ class NoCapacity(Refused):
 
 
 class WorkflowClosed(Exception):
-    """The run closed while it was being asked."""
+    """The run closed during the call."""
 
 
 @asynccontextmanager
 async def answered(patience: timedelta) -> AsyncIterator[None]:
-    """Updates in it are answered, or end as one of the errors of this module or of `errors`."""
+    """Map errors of the update in the block to exceptions of this module and of `errors`.
+
+    `patience` is the timeout of the whole block; NoWorker after it.
+    """
     try:
         with told():
             async with asyncio.timeout(patience.total_seconds()):
@@ -63,17 +69,18 @@ async def answered(patience: timedelta) -> AsyncIterator[None]:
 async def update_with_start(
     client: Client, update: Any, ask: Any, start: WithStartWorkflowOperation[Any, Any], **more: Any
 ) -> Any:
-    """Start the run if there is none, send the update, and wait for its answer. Raises as the SDK does.
+    """Start the run if there is none, send the update, and return its result.
 
-    The SDK leaves the error of a start in its operation too (`WithStartWorkflowOperation.workflow_handle`);
-    asyncio would log what nobody takes out of there, with all that the server has said.
+    It raises the errors of the SDK. The SDK also stores the error of a start in its operation
+    (`WithStartWorkflowOperation.workflow_handle`). If nothing retrieves it from there, asyncio logs it, with
+    everything that the server has sent.
     """
     try:
         return await client.execute_update_with_start_workflow(
             update, ask, start_workflow_operation=start, **more
         )
     except BaseException:
-        # Not awaited: a cancellation that came here meanwhile would be lost.
+        # Do not await it, because a cancellation that arrives here meanwhile would be lost.
         asyncio.ensure_future(start.workflow_handle()).add_done_callback(_taken)
         raise
 
