@@ -1,1 +1,1 @@
-"""What steps are made of: resources, manifests and look-ups that several steps share."""
+"""Helpers of the steps: resources, manifests and look-ups that several steps share."""

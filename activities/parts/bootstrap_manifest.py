@@ -1,7 +1,7 @@
-"""The manifest that a control plane wants applied inside a new cluster, read with suspicion.
+"""The control plane's bootstrap manifest for a new cluster, parsed and checked as untrusted input.
 
-It holds a credential, so its text is in no error, log or repr; and it comes from outside, so only kinds that
-an agent needs get through.
+It holds a credential, so its text is in no error, log or repr. It comes from outside, so only kinds that an
+agent needs are accepted.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from clients.host import Manifest
 from clients.safe_yaml import NotLikeKubernetes, read_all_yaml
 from contracts.environment import System
 
-#: What an agent consists of. Nothing that runs once and is gone, and no bare pods.
+#: The kinds that an agent consists of. Nothing that runs once and ends, and no bare pods.
 EXPECTED_KINDS = frozenset(
     {
         "ClusterRole",
@@ -44,16 +44,17 @@ EXPECTED_KINDS = frozenset(
 )
 #: API groups of the control plane's own kinds, which its agent defines and reads.
 EXPECTED_GROUPS = (".rafay.dev",)
-#: Shorter words are those of everyday, such as "true" or "cluster": hiding them would hide the cause.
+#: Length in characters from which a word is hidden. Shorter words are common ones, such as "true" or
+#: "cluster": hiding them would hide the cause.
 _SHORTEST_SECRET = 12
 HIDDEN = "(hidden)"
-#: Characters of a manifest that are read at once, which takes some 15 ms in which all other steps of the
-#: process stand still. Longer ones are read beside them.
+#: Length in characters up to which a manifest is parsed in the event loop. That takes some 15 ms, in which
+#: all other steps of the process stand still. Longer ones are parsed in a thread.
 LARGE = 32 * 1024
 
 
 class Bootstrap:
-    """A bootstrap manifest whose objects are all of expected kinds. NotAccepted for any other."""
+    """A bootstrap manifest whose objects all have accepted kinds; raises NotAccepted for any other."""
 
     def __init__(self, text: str) -> None:
         self._manifests = _parse(text)
@@ -64,7 +65,7 @@ class Bootstrap:
 
     @classmethod
     async def read(cls, text: str) -> "Bootstrap":
-        """The same, and other steps go on while a large one is read."""
+        """Parse and check `text`; use a thread for a large one, so that other steps continue."""
         if len(text) < LARGE:
             return cls(text)
         return await asyncio.to_thread(cls, text)
@@ -73,13 +74,14 @@ class Bootstrap:
         return f"Bootstrap({len(self._manifests)} objects, hidden)"
 
     def manifests(self) -> list[Manifest]:
-        """The objects: one of them holds a credential."""
+        """Return the objects; one of them holds a credential."""
         return list(self._manifests)
 
     def hide(self, text: str) -> str:
-        """`text` without any longer word that is in the manifest: an API server may quote what it refuses.
+        """Return `text` with every longer word of the manifest hidden.
 
-        A text that was cut loses the words around the cut, each of which may be a piece of one.
+        This is needed because an API server may quote what it rejects. A truncated text also loses the words
+        around the cut, each of which may be a part of a hidden word.
         """
         if CUT in text:
             head, _, tail = text.partition(CUT)
@@ -95,12 +97,13 @@ def _parse(text: str) -> list[dict[str, Any]]:
     try:
         documents = [document for document in read_all_yaml(text) if document is not None]
     except NotLikeKubernetes as error:
-        # In words of ours: they quote nothing.
+        # This text is our own, so it quotes nothing of the manifest.
         problem = error.problem or problem
     except yaml.YAMLError:
         pass
     if documents is None:
-        # Outside of any handler: the parser's own error quotes the lines that it could not read.
+        # Raise outside of any handler, because the parser's own error quotes the lines that it could not
+        # read.
         _refuse(f"it {problem}")
     return documents
 
@@ -131,7 +134,10 @@ def _refuse(why: str) -> NoReturn:
 
 
 def _words(node: Any) -> Iterator[str]:
-    """All longer words in the objects, but for what names them: those may be shown."""
+    """Yield all longer words in the objects, except in apiVersion, kind and metadata.
+
+    Those three name the objects and may be shown.
+    """
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key not in ("apiVersion", "kind", "metadata"):

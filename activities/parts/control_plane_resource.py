@@ -1,4 +1,4 @@
-"""What several steps need to find in the control plane: the environment's own project and group."""
+"""Look-ups of the environment's own project and group in the control plane."""
 
 from activities.errors import NotYet
 from activities.ownership import require_ours
@@ -7,7 +7,10 @@ from contracts.environment import Environment, System
 
 
 async def own_project(rafay: Rafay, environment: Environment) -> Project:
-    """The environment's project. NotYet if there is none, Conflict if that of its name is not ours."""
+    """Return the environment's project.
+
+    Raises NotYet if there is none, and Conflict if the one of its name is not ours.
+    """
     name = environment.derived_name
     project = await rafay.find_project(name)
     if project is None:
@@ -17,7 +20,10 @@ async def own_project(rafay: Rafay, environment: Environment) -> Project:
 
 
 async def own_group(rafay: Rafay, environment: Environment) -> Group:
-    """The environment's group. NotYet if there is none, Conflict if that of its name is not ours."""
+    """Return the environment's group.
+
+    Raises NotYet if there is none, and Conflict if the one of its name is not ours.
+    """
     name = environment.derived_name
     group = await rafay.find_group(name)
     if group is None:

@@ -1,27 +1,27 @@
-"""How things in an environment's namespace end that do not want to: asked for, then by force."""
+"""Deletion of objects in an environment's namespace that do not terminate: normally, then by force."""
 
 from activities import activity_context
 from activities.parts.host_lookup import is_own_namespace
 from clients.host import Host
 from contracts.environment import Environment
 
-#: Lines of a certificate about what was forced; a tenant may have left hundreds.
+#: Most lines of a certificate about forced deletions; a tenant may have left hundreds of objects.
 MAX_FORCED = 20
-#: Lines that the next try begins with: enough to say that there were more.
+#: Most lines that the next attempt starts with: enough to know that there were more.
 MAX_KEPT = MAX_FORCED + 1
 
 
 class Forced:
-    """Sees to the end of all in the namespace, if it bears the mark of this life, and keeps what it did."""
+    """Deletes everything in the namespace, if it has the mark of this life, and records what was forced."""
 
     def __init__(self, host: Host, environment: Environment) -> None:
         self._host = host
         self._environment = environment
-        # An earlier try may have been cut off after it had done something.
+        # An earlier attempt may have been interrupted after it had forced a deletion.
         self._lines: dict[str, None] = dict.fromkeys(activity_context.kept().splitlines())
 
     async def look(self) -> tuple[str, ...]:
-        """What is still there and has to end; nothing where the namespace is not ours."""
+        """Continue the deletion and return the objects that remain; () if the namespace is not ours."""
         name = self._environment.derived_name
         if not is_own_namespace(await self._host.get_namespace(name), self._environment.mark):
             return ()
@@ -33,7 +33,7 @@ class Forced:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What was ended by force so far, for the certificate."""
+        """What was deleted by force so far, for the certificate."""
         lines = tuple(self._lines)
         more = len(lines) - MAX_FORCED
         return (*lines[:MAX_FORCED], f"and {more} more") if more > 0 else lines

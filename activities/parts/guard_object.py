@@ -1,4 +1,4 @@
-"""The form of every object that guards a namespace: named by us, in the namespace, with the mark."""
+"""The common form of all policy objects in a namespace: our name, the namespace, and the mark."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Object = dict[str, Any]
 
 
 def guard(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
-    """An object in the environment's namespace that bears its mark."""
+    """Return a manifest of an object in the environment's namespace, with the owner mark."""
     metadata = {
         "name": name,
         "namespace": environment.derived_name,

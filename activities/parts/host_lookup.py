@@ -1,4 +1,4 @@
-"""What several steps need to know of the host cluster: which one, and what there is the environment's own."""
+"""Look-ups on the host cluster: the environment's host, and the resources there that are its own."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ Hosts = Mapping[str, Host]
 
 
 def host_of(hosts: Hosts, environment: Environment) -> Host:
-    """The environment's host; NotConfigured if this worker's settings do not name it."""
+    """Return the environment's host; raise NotConfigured if this worker's settings do not name it."""
     host = hosts.get(environment.host)
     if host is None:
         raise NotConfigured(
@@ -24,18 +24,21 @@ def host_of(hosts: Hosts, environment: Environment) -> Host:
 
 
 def namespace_mark(namespace: Namespace, ours: OwnerMark) -> str | None:
-    """The mark that the namespace bears: ours only if labels and annotation both say so."""
+    """Return the mark of the namespace: ours only if the labels and the annotation both hold it."""
     labels, annotation = mark_text(namespace.labels), namespace.annotations.get(ANNOTATION_OWNER)
     return annotation if ours.is_text(labels) else labels
 
 
 def is_own_namespace(namespace: Namespace | None, ours: OwnerMark) -> bool:
-    """Whether it is there and bears exactly our mark."""
+    """Return whether the namespace exists and has exactly our mark."""
     return namespace is not None and ours.is_text(namespace_mark(namespace, ours))
 
 
 async def require_own_namespace(host: Host, environment: Environment) -> Namespace:
-    """The environment's namespace. NotYet if there is none or it is going, Conflict if it is not ours."""
+    """Return the environment's namespace.
+
+    Raises NotYet if there is none or it is terminating, and Conflict if it is not ours.
+    """
     name = environment.derived_name
     namespace = await host.get_namespace(name)
     if namespace is None:
@@ -56,13 +59,16 @@ async def require_own_namespace(host: Host, environment: Environment) -> Namespa
 
 
 async def ensure_role_binding(host: Host, environment: Environment) -> None:
-    """Have our rights in the environment's namespace, if it is ours and stays: one may take them away."""
+    """Bind the worker's role in the environment's namespace, unless it is terminating or not ours.
+
+    Steps call this again because the binding may have been deleted since it was created.
+    """
     namespace = await host.get_namespace(environment.derived_name)
     if is_own_namespace(namespace, environment.mark) and namespace and not namespace.terminating:
         await host.ensure_role_binding(environment.derived_name, environment.mark.labels)
 
 
 def require_own_release(release: Release, ours: OwnerMark) -> None:
-    """Return if the release bears our mark; else a Conflict."""
+    """Return if the release has our mark; else raise Conflict."""
     thing = f"Helm release {release.name} in namespace {release.namespace}"
     require_ours(System.HOST_CLUSTER, thing, mark_text(release.labels), ours)

@@ -1,7 +1,7 @@
-"""What keeps an environment within its namespace: quota and limits. Pure functions.
+"""The policies that keep an environment within its namespace: quota and limits. Pure functions.
 
-Network policies are in `activities.parts.network_policies`. Every object bears the mark. Names start with
-`moorage`, so that they never meet the chart's own.
+Network policies are in `activities.parts.network_policies`. Every object has the mark. Names start with
+`moorage`, so that they never collide with the chart's own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,21 +20,22 @@ from contracts.template import PodSecurity
 
 #: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.
 OWN_PODS = 4
-#: What a container gets that names no limits; it cannot be admitted under a quota without any.
+#: Defaults of a container that names no limits; a quota rejects a container without any.
 DEFAULT_CPU = "500m"
 DEFAULT_MEMORY = "512Mi"
 DEFAULT_CPU_REQUEST = "50m"
 DEFAULT_MEMORY_REQUEST = "64Mi"
-#: Of the node's disk: what is written beside volumes, logs and emptyDir included. Logs alone are rotated at
-#: 50 Mi. A pod that writes more than its limit is evicted.
+#: Ephemeral storage on the node's disk: all that is written outside of volumes, with logs and emptyDir
+#: included. Logs alone are rotated at 50 Mi. A pod that writes more than its limit is evicted.
 DEFAULT_DISK = "1Gi"
 DEFAULT_DISK_REQUEST = "16Mi"
-#: So much of the node's disk for each pod of the template's size, all in all, however it is shared.
+#: The node's disk space for each pod of the template's size; the total may be shared in any way.
 DISK_PER_POD = "1Gi"
-#: What the chart gives its control plane where neither we nor a template say.
+#: The chart's own limit for its control plane, where neither Moorage nor a template sets it.
 _CHART_DISK = "10Gi"
-#: How many objects there may be on the host: for each pod so many, and some for what stands by itself. Enough
-#: for what people run in clusters of this size; too few to hold up a host's API server or its etcd.
+#: How many objects there may be on the host: a number for each pod, and a fixed number in addition. This is
+#: enough for what users run in clusters of this size, and too few to slow down a host's API server or its
+#: etcd.
 _PER_POD = {
     "services": 2,
     "secrets": 5,
@@ -45,21 +46,21 @@ _PER_POD = {
     "count/endpointslices.discovery.k8s.io": 6,
     "count/poddisruptionbudgets.policy": 1,
 }
-_BESIDE = {
-    # A Service for each node that the vCluster shows inside.
+_FIXED = {
+    # The vCluster has a Service for each node that it shows inside.
     "services": 50,
-    # Ten revisions of the release, certificates, the configuration.
+    # These are ten revisions of the release, certificates, and the configuration.
     "secrets": 50,
     "configmaps": 50,
     "persistentvolumeclaims": 5,
     "count/serviceaccounts": 10,
-    # Made by the host itself for Services: one each, and of slices some.
+    # The host itself makes these for Services: one of endpoints each, and several slices.
     "count/endpoints": 50,
     "count/endpointslices.discovery.k8s.io": 150,
     "count/poddisruptionbudgets.policy": 5,
 }
-#: What no tenant makes: the way in of the template, our own policies, leases of the vCluster's replicas.
-_OURS = {
+#: Kinds that no tenant creates: the template's exposure, our own policies, leases of the vCluster's replicas.
+_NOT_FOR_TENANTS = {
     "count/ingresses.networking.k8s.io": 5,
     "count/networkpolicies.networking.k8s.io": 20,
     "count/leases.coordination.k8s.io": 20,
@@ -73,8 +74,14 @@ def guards(
     networks: HostNetworks,
     fittings: Sequence[Mapping[str, Any]] = (),
 ) -> list[Object]:
-    """All objects that guard the namespace, given the values of its vCluster, and networks and fittings of
-    its host."""
+    """Return all policy objects of the namespace.
+
+    Args:
+        environment: The environment of the namespace.
+        values: The chart values of its vCluster.
+        networks: The networks of its host.
+        fittings: The host's own manifests for the namespace.
+    """
     return [
         _resource_quota(environment, values, fittings),
         _limit_range(environment, values),
@@ -83,7 +90,10 @@ def guards(
 
 
 def pod_security(environment: Environment) -> dict[str, str]:
-    """Labels of the namespace: what its template says is enforced, and people hear what would be better."""
+    """Return the namespace's pod security labels.
+
+    The template's level is enforced; users get warnings for what the level "restricted" would reject.
+    """
     return {
         LABEL_POD_SECURITY: environment.template.pod_security.value,
         "pod-security.kubernetes.io/warn": PodSecurity.RESTRICTED.value,
@@ -91,7 +101,7 @@ def pod_security(environment: Environment) -> dict[str, str]:
 
 
 def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
-    """The object with the mark among its labels."""
+    """Return the object with the mark among its labels."""
     metadata = manifest["metadata"]
     return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **mark.labels}}}
 
@@ -99,17 +109,18 @@ def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
 def _resource_quota(
     environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]]
 ) -> Object:
-    """The template's size for what the developer runs, and on top what the vCluster itself needs."""
+    """Return the quota: the template's size for the developer, plus what the vCluster itself needs."""
     size = environment.template.size
     pods = size.pods + _own_pods(values)
-    # The very sums that are reserved for it: it was promised no more, and gets no less.
+    # These are the same sums that the capacity ledger reserves, so the environment gets exactly what it
+    # reserved.
     parts = parts_of_size(size, values)
     cpu, memory = cpus(*parts["cpu"]), octets(*parts["memory"])
     own_disk = value_at(values, "controlPlane", "statefulSet", "resources", "limits", "ephemeral-storage")
     own_disks = [str(own_disk or _CHART_DISK)] * control_planes(values)
     disk = octets(times(DISK_PER_POD, pods), *own_disks)
-    counts = {what: number * size.pods + _BESIDE[what] for what, number in _PER_POD.items()} | _OURS
-    # A way in that needs a port of the nodes or a load balancer gets just that; a tenant gets none.
+    counts = {what: number * size.pods + _FIXED[what] for what, number in _PER_POD.items()} | _NOT_FOR_TENANTS
+    # An exposure that needs a port of the nodes or a load balancer gets exactly that; a tenant gets none.
     exposure = value_at(values, "controlPlane", "service", "spec", "type")
     hard = {
         "requests.cpu": cpu,
@@ -128,22 +139,22 @@ def _resource_quota(
 
 
 def _own_pods(values: Mapping[str, Any]) -> int:
-    """Count the vCluster's own pods, and the successor of each in an update."""
+    """Return the number of the vCluster's own pods, with the successor of each in an update."""
     return OWN_PODS + 2 * (control_planes(values) - 1 + etcds(values))
 
 
 def _volumes(values: Mapping[str, Any]) -> list[str]:
-    """Give the sizes of the volumes with the virtual cluster's state: of each control plane, of each etcd."""
+    """Return the sizes of the volumes with the vCluster's state: of each control plane and each etcd."""
     claim = ("statefulSet", "persistence", "volumeClaim", "size")
     planes = [str(value_at(values, "controlPlane", *claim))] * control_planes(values)
     return planes + [str(value_at(values, *ETCD, *claim))] * etcds(values)
 
 
 def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
-    """The ports of the nodes that the way in takes: by the host's own Service, or by the chart's."""
+    """Return the number of node ports of the exposure: by the host's own Service, or by the chart's."""
     specs = [each["spec"] for each in fittings if each.get("kind") == "Service"]
     own = sum(len(spec["ports"]) for spec in specs if spec.get("type") == "NodePort")
-    # The chart's has two: the API server's, and the one of the kubelets that it stands in for.
+    # The chart's Service has two: the API server's, and the one for the kubelets that it stands in for.
     return own or (2 if exposure in ("NodePort", "LoadBalancer") else 0)
 
 
@@ -162,6 +173,6 @@ def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Object:
             "ephemeral-storage": DEFAULT_DISK_REQUEST,
         },
     }
-    # No claim is larger than all claims of a tenant may be together, or the vCluster's own.
+    # No claim may be larger than all claims of a tenant together, or than the vCluster's own.
     claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, *_volumes(values))}}
     return guard(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})

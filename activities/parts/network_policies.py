@@ -1,7 +1,7 @@
-"""The network policies of an environment's namespace: nothing in or out but what is named. Pure functions.
+"""The network policies of an environment's namespace: only named traffic passes. Pure functions.
 
-Environments are kept apart by what may go out. Nothing leaves for a node, for another pod of the host or for
-a private address, but DNS at the host's own servers and the vCluster's way to the host's API server.
+Egress rules keep environments apart. No traffic leaves for a node, for another pod of the host or for a
+private address, except DNS at the host's own servers and the vCluster's connection to the host's API server.
 """
 
 import ipaddress
@@ -13,8 +13,8 @@ from contracts.environment import Environment
 
 #: Port of the vCluster's API server in its pod.
 _API_SERVER_PORT = 8443
-#: What is not the internet: https://www.iana.org/assignments/iana-ipv4-special-registry and multicast. Other
-#: environments, nodes, and the metadata services of clouds are in these.
+#: Addresses that are not the internet: https://www.iana.org/assignments/iana-ipv4-special-registry and
+#: multicast. Other environments, nodes, and the metadata services of clouds have addresses in these ranges.
 _ALL_V4 = "0.0.0.0/0"
 _RESERVED_V4 = (
     "0.0.0.0/8",
@@ -33,17 +33,17 @@ _RESERVED_V4 = (
     "224.0.0.0/4",
     "240.0.0.0/4",
 )
-#: All that is given out as global addresses. Outside are local ones, multicast, and those that stand for
-#: addresses of the fourth version (64:ff9b::/96, 64:ff9b:1::/48, ::ffff:0:0/96). Within it, what is not the
-#: internet: protocol assignments and Teredo, documentation, 6to4.
+#: All addresses that are assigned as global. Outside of this range are local ones, multicast, and those that
+#: stand for IPv4 addresses (64:ff9b::/96, 64:ff9b:1::/48, ::ffff:0:0/96). The ranges within it that are not
+#: the internet: protocol assignments and Teredo, documentation, 6to4.
 _GLOBAL_V6 = "2000::/3"
 _RESERVED_V6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
-#: Of the internet, what developers cannot do without: packages, images, and the control plane's console.
+#: The part of the internet that developers need: packages, images, and the control plane's console.
 _HTTPS = 443
 
 
 def network_policies(environment: Environment, networks: HostNetworks) -> list[Object]:
-    """All of them, given where the host has what a vCluster cannot do without."""
+    """Return all policies; `networks` says where the host has what a vCluster needs."""
     everybody: Object = {}
     control_plane: Object = {"matchLabels": {"app": "vcluster", "release": environment.derived_name}}
 
@@ -62,7 +62,7 @@ def network_policies(environment: Environment, networks: HostNetworks) -> list[O
         policy("exposure", control_plane, ingress=[{"ports": _ports((_API_SERVER_PORT,), "TCP")}]),
     ]
     if environment.template.network.internet:
-        # The control plane's agent reports over it, and images' registries and packages are there.
+        # The control plane's agent reports over the internet, and image registries and packages are there.
         own = [*networks.nodes, *networks.pods]
         blocks = [_without(_ALL_V4, (*_RESERVED_V4, *own)), _without(_GLOBAL_V6, (*_RESERVED_V6, *own))]
         rule = {"to": [{"ipBlock": block} for block in blocks], "ports": _ports((_HTTPS,), "TCP")}
@@ -71,7 +71,7 @@ def network_policies(environment: Environment, networks: HostNetworks) -> list[O
 
 
 def _to(peers: Iterable[Peer], *protocols: str) -> list[Object]:
-    """A rule for each set of ports: a rule allows all its ports at all its networks."""
+    """Return one rule for each set of ports, because a rule allows all its ports at all its networks."""
     by_ports: dict[tuple[int, ...], list[str]] = {}
     for peer in peers:
         by_ports.setdefault(peer.ports, []).append(peer.cidr)
@@ -90,7 +90,7 @@ def _to_pods(pods: PeerPods) -> Object:
 
 
 def _without(cidr: str, excluded: Iterable[str]) -> Object:
-    """A network but for those of the excluded ones that lie in it, none of them twice."""
+    """Return an IP block of `cidr` without those excluded networks that lie in it, none of them twice."""
     whole = ipaddress.ip_network(cidr)
     inside = [
         network

@@ -1,4 +1,4 @@
-"""Sums of Kubernetes quantities: "500m" of a CPU, "4Gi" of memory."""
+"""Arithmetic on Kubernetes quantities: "500m" of a CPU, "4Gi" of memory."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,7 +11,7 @@ from contracts.quantities import parse_quantity
 
 
 def parse(quantity: str) -> Decimal:
-    """How much `quantity` is, in CPUs or bytes. NotAccepted if it is none."""
+    """Return `quantity` in CPUs or bytes; raise NotAccepted if it is not a quantity."""
     try:
         return parse_quantity(quantity)
     except ValueError:
@@ -23,35 +23,35 @@ def parse(quantity: str) -> Decimal:
 
 
 def cpus(*quantities: str) -> str:
-    """Give the sum in thousandths of a CPU, rounded up as Kubernetes does."""
+    """Return the sum in thousandths of a CPU, rounded up as Kubernetes does."""
     return f"{ceil(sum(map(parse, quantities)) * 1000)}m"
 
 
 def octets(*quantities: str) -> str:
-    """Give the sum in Mi where it comes out even, else in bytes, rounded up as Kubernetes does."""
+    """Return the sum in Mi if it is a whole number of Mi, else in bytes, rounded up as Kubernetes does."""
     total = ceil(sum(map(parse, quantities)))
     return f"{total // 2**20}Mi" if total % 2**20 == 0 else str(total)
 
 
 def times(quantity: str, number: int) -> str:
-    """So many times as much, in Mi where it comes out even, else in bytes."""
+    """Return `number` times the quantity, in Mi if it is a whole number of Mi, else in bytes."""
     return octets(*[quantity] * number)
 
 
 def most(*quantities: str) -> str:
-    """The largest of them, as it is written."""
+    """Return the largest quantity, as it is written."""
     return max(quantities, key=parse)
 
 
 def least(*quantities: str) -> str:
-    """The smallest of them, as it is written."""
+    """Return the smallest quantity, as it is written."""
     return min(quantities, key=parse)
 
 
 def room_of(nodes: Sequence[NodeCapacity]) -> tuple[Limits, str]:
-    """Sum up what the nodes have, and say in words which of them could not be counted.
+    """Return the sum of what the nodes have, and a remark on the nodes that could not be counted.
 
-    A node that says something odd counts as nothing; it must not hide what the others have.
+    A node that reports an invalid quantity counts as nothing, so that it does not hide what the others have.
     """
     cpu, memory, odd = Decimal(0), Decimal(0), []
     for node in nodes:

@@ -1,8 +1,9 @@
-"""PersistentVolumes that may outlive their claims: which of them go, and which the template keeps.
+"""PersistentVolumes that may outlive their claims: which are deleted, and which the template keeps.
 
-They belong to no namespace and bear no mark: only the name of the claim's namespace tells whose they are, and
-there may have been one of that name before. So those that are older than the namespace are neither given up
-nor waited for: one of them that cannot go would hold up the end of every later environment of its name.
+They belong to no namespace and have no mark: only the name of the claim's namespace says whose they are, and
+there may have been an earlier namespace of that name. So Moorage neither deletes nor waits for volumes that
+are older than the namespace: if such a volume cannot be deleted, it would block the end of every later
+environment of that name.
 """
 
 import contextlib
@@ -15,16 +16,17 @@ from clients.host import Host, Namespace, PersistentVolume
 from contracts.environment import Environment
 from contracts.template import RetainedVolumes
 
-#: How far the clocks of Temporal and of a host may be apart where somebody looks after them. What is older
-#: than a life by less counts as its own.
+#: How far the clocks of Temporal and of a host may differ on machines that are maintained. A volume that is
+#: older than a life by less than this counts as the life's own.
 CLOCKS_APART = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """Those of an environment. `going` have to go, with their claims or by being given up; `kept` stay.
+    """The volumes of an environment.
 
-    `earlier` are of an earlier namespace of that name, and nobody here has a say in them.
+    `going` must be deleted, with their claims or by `give_up`; `kept` stay; `earlier` belong to an earlier
+    namespace of that name, and Moorage does not touch them.
     """
 
     going: tuple[PersistentVolume, ...] = ()
@@ -33,20 +35,21 @@ class Volumes:
 
     @property
     def names_going(self) -> list[str]:
-        """Those that have to go, for people."""
+        """The volumes that must be deleted, as text."""
         return [_named(each) for each in self.going]
 
     @property
     def names_kept(self) -> tuple[str, ...]:
-        """Those that stay, for the certificate."""
+        """The volumes that stay, as text for the certificate."""
         older = [f"{_named(each)} (older than this environment)" for each in self.earlier]
         return (*(_named(each) for each in self.kept), *older)
 
 
 async def volumes_of(host: Host, environment: Environment, begun_at: datetime | None = None) -> Volumes:
-    """All that were bound from the environment's namespace. None while that is somebody else's.
+    """Return all volumes that were bound from the environment's namespace.
 
-    `begun_at` is when its life began, by Temporal's clock: ages are told by it when the namespace is gone.
+    Returns none while the namespace belongs to another owner. `begun_at` is the start of the life by
+    Temporal's clock: it decides which volumes are older when the namespace is gone.
     """
     namespace = await host.get_namespace(environment.derived_name)
     if namespace is not None and not is_own_namespace(namespace, environment.mark):
@@ -56,7 +59,7 @@ async def volumes_of(host: Host, environment: Environment, begun_at: datetime | 
     for each in await host.persistent_volumes(environment.derived_name):
         if since is not None and each.made_at is not None and each.made_at < since:
             earlier.append(each)
-        elif _goes(each, environment, namespace):
+        elif _must_be_deleted(each, environment, namespace):
             going.append(each)
         else:
             kept.append(each)
@@ -64,7 +67,7 @@ async def volumes_of(host: Host, environment: Environment, begun_at: datetime | 
 
 
 async def give_up(host: Host, volumes: Volumes) -> None:
-    """Ask for the end of those that would not go by themselves, once their claims are gone."""
+    """Request deletion of the volumes that would stay after their claims are gone."""
     for each in volumes.going:
         if each.retained and each.released:
             with contextlib.suppress(NotFound):
@@ -72,17 +75,17 @@ async def give_up(host: Host, volumes: Volumes) -> None:
 
 
 def _since(namespace: Namespace | None, begun_at: datetime | None) -> datetime | None:
-    """What is older than this is of an earlier namespace of that name; None if nobody can tell."""
+    """Return the time before which volumes belong to an earlier namespace; None if it is unknown."""
     if namespace is not None:
         return namespace.made_at
     return None if begun_at is None else begun_at - CLOCKS_APART
 
 
-def _goes(volume: PersistentVolume, environment: Environment, namespace: Namespace | None) -> bool:
-    """Whether one that is not known to be of an earlier namespace has to go."""
+def _must_be_deleted(volume: PersistentVolume, environment: Environment, namespace: Namespace | None) -> bool:
+    """Return whether a volume that is not known to be of an earlier namespace must be deleted."""
     if not volume.retained:
         return True
-    # To give one up is for good: that it is ours must be known by the host's own clock.
+    # A deletion is permanent, so the host's own clock must prove that the volume is ours.
     known = namespace is not None and namespace.made_at is not None and volume.made_at is not None
     return known and environment.template.retained_volumes is RetainedVolumes.DELETE
 

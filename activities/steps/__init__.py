@@ -1,1 +1,1 @@
-"""The steps of an environment: one module a step, with ensure, remove and inspect side by side."""
+"""The steps of an environment: one module for each step, with ensure, remove and inspect."""

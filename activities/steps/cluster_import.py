@@ -1,6 +1,7 @@
-"""Step 8: the vCluster's record in the control plane, reporting ready and healthy. Its labels are the mark.
+"""Step 8: the vCluster's record in the control plane, ready and healthy. Its labels are the mark.
 
-"Ready" is only ever the control plane's word, said because something inside the vCluster has reported.
+Only the control plane decides that a cluster is ready, because an agent inside the vCluster has reported to
+it.
 """
 
 import contextlib
@@ -29,8 +30,9 @@ from contracts.activities import (
 )
 from contracts.environment import Environment, Receipt, System
 
-#: How long the agent may take to answer a deregistration: it is told at once and has little to do. One that
-#: has not answered by then will not, and by force it goes when its vCluster is gone.
+#: How long the agent may take to confirm a deregistration: it is notified at once and has little to do. An
+#: agent that has not answered after that time will not answer, and its record is deleted by force when its
+#: vCluster is gone.
 AGENT_LIMIT = timedelta(seconds=60)
 
 _T = TypeVar("_T")
@@ -45,7 +47,11 @@ class ClusterImport(ImportStep):
 
     @activity.defn(name="import.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """The record is there once, is ours, ready and healthy. NeverReady says why it will not be."""
+        """Create the cluster record and wait until it is ready; raise NeverReady if it has failed.
+
+        Afterwards exactly one record exists, it is ours, and the control plane reports it as ready and
+        healthy.
+        """
         environment = input.environment
         project = await own_project(self._rafay, environment)
         cluster = await self._record(project, environment)
@@ -71,7 +77,7 @@ class ClusterImport(ImportStep):
         return cluster
 
     async def _bootstrap(self, cluster: Cluster, environment: Environment) -> None:
-        """Apply inside the vCluster what makes its agent report."""
+        """Apply the manifest inside the vCluster that makes its agent report."""
 
         async def manifest() -> Bootstrap:
             return await Bootstrap.read(await self._rafay.bootstrap(cluster.project_id, cluster.name))
@@ -81,7 +87,7 @@ class ClusterImport(ImportStep):
         kubeconfig = await own_kubeconfig(host, environment)
         async with host.virtual_cluster(kubeconfig) as virtual:
 
-            async def applied() -> None:
+            async def apply_manifests() -> None:
                 try:
                     await virtual.apply(bootstrap.manifests(), environment.mark.labels)
                 except client.Rejected as error:
@@ -91,7 +97,7 @@ class ClusterImport(ImportStep):
                         "Show it to the platform team: the bootstrap manifest does not fit the vCluster",
                     ) from None
 
-            await _with_retries(applied, "the vCluster to take the bootstrap manifest")
+            await _with_retries(apply_manifests, "the vCluster to take the bootstrap manifest")
 
     async def _wait_until_ready(self, cluster: Cluster) -> None:
         async def missing() -> str:
@@ -115,7 +121,10 @@ class ClusterImport(ImportStep):
 
     @activity.defn(name="import.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """No record of ours is there. By force if the agent cannot answer; otherwise it is given a minute."""
+        """Delete our cluster record: by force if the agent cannot answer, else after its confirmation.
+
+        Without force, the agent has a minute to confirm.
+        """
         cluster = await self._find(input.environment)
         if cluster is None:
             return RemoveResult(note=NOTHING_THERE)
@@ -138,7 +147,8 @@ class ClusterImport(ImportStep):
                 System.CONTROL_PLANE,
                 f"Cluster {cluster.name} is not deregistered yet: waiting for {waiting_for}",
                 "Nothing: it goes by force once its vCluster is gone",
-                # For this pass: what follows in it takes the vCluster away, and with it the need to wait.
+                # Final for this pass: the following undo removes the vCluster, and then there is no agent to
+                # wait for.
                 final=not force,
             )
         return RemoveResult(note=f"deregistered cluster {cluster.name}{' by force' if force else ''}")
@@ -154,7 +164,7 @@ class ClusterImport(ImportStep):
 
     @activity.defn(name="import.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """The record, if it is there and ours."""
+        """Return the record, if it exists and is ours."""
         cluster = await self._find(input.environment)
         if cluster is None or not input.environment.mark.is_in(cluster.labels):
             return InspectResult()
@@ -162,15 +172,15 @@ class ClusterImport(ImportStep):
 
 
 async def _with_retries(call: Callable[[], Awaitable[_T]], waiting_for: str) -> _T:
-    """Make the call again while that may help, until the activity's time is over.
+    """Retry the call while a retry may help, until the activity's time is over.
 
-    Here, and not by another try of the step: what a vCluster that has just started has taken of many objects
-    need not be sent again because it did not answer for one of them.
+    It retries here, and not by another attempt of the step: a vCluster that has just started may have
+    accepted many objects, which need not be sent again because one call failed.
     """
     results: list[_T] = []
     errors: list[client.ClientError] = []
 
-    async def tried() -> str:
+    async def attempt() -> str:
         try:
             results.append(await call())
         except client.ClientError as error:
@@ -181,6 +191,6 @@ async def _with_retries(call: Callable[[], Awaitable[_T]], waiting_for: str) -> 
             return waiting_for + why
         return ""
 
-    if await activity_context.until(tried):
+    if await activity_context.until(attempt):
         raise errors[-1]
     return results[0]

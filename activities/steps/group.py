@@ -18,14 +18,14 @@ from contracts.environment import Receipt, System
 
 
 class Group(GroupStep):
-    """Makes, removes and finds the group."""
+    """Creates, removes and finds the group."""
 
     def __init__(self, rafay: Rafay) -> None:
         self._rafay = rafay
 
     @activity.defn(name="group.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """There is one group of the derived name, and it is ours. Conflict if it is somebody else's."""
+        """Create the group of the derived name; raise Conflict if it exists and is not ours."""
         name, mark = input.environment.derived_name, input.environment.mark
         try:
             group = await self._rafay.create_group(name, mark.text)
@@ -36,7 +36,7 @@ class Group(GroupStep):
 
     @activity.defn(name="group.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """No group of ours is there, and so nothing that a group of ours could do."""
+        """Delete our group, and with it all permissions that it grants."""
         name, mark = input.environment.derived_name, input.environment.mark
         group = await self._rafay.find_group(name)
         if group is None:
@@ -51,7 +51,7 @@ class Group(GroupStep):
 
     @activity.defn(name="group.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """The group, if it is there and ours."""
+        """Return the group, if it exists and is ours."""
         name, mark = input.environment.derived_name, input.environment.mark
         group = await self._rafay.find_group(name)
         if group is None or not mark.is_text(group.description):

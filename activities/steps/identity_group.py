@@ -1,8 +1,9 @@
-"""Step 4: the group in the identity provider, of the same name as the control plane's, and its members.
+"""Step 4: the group in the identity provider and its members; it has the control plane group's name.
 
-Its externalId is the mark. Directories may allow several groups of one name, and the control plane lets in
-whoever is in any of them: so a group of our name that is not ours is a conflict even beside ours, and what
-a lost answer has doubled is taken away. Strangers in our group stay, until the group goes.
+Its externalId is the mark. Directories may allow several groups of one name, and the control plane accepts a
+user who is in any of them. So a group of our name that is not ours is a conflict, even if ours exists too,
+and a duplicate that a lost response has caused is removed. Unknown members in our group stay, until the group
+is deleted.
 """
 
 from datetime import timedelta
@@ -25,13 +26,13 @@ from contracts.activities import (
 )
 from contracts.environment import Environment, Receipt, System
 
-#: How late a directory's search may be; those of the cloud are so by seconds. Shorter than the pause before
-#: the last inspection, which so finds what was cut off meanwhile.
+#: How long a directory's search may lag behind a write; cloud directories lag by seconds. It is shorter than
+#: the pause before the last inspection, so that this inspection finds a group whose creation was interrupted.
 FOUND_LIMIT = timedelta(seconds=30)
 
 
 class Identity(IdentityStep):
-    """Makes, removes and finds the group in the directory."""
+    """Creates, removes and finds the group in the directory."""
 
     def __init__(self, scim: Scim | None) -> None:
         self._maybe_scim = scim
@@ -42,7 +43,10 @@ class Identity(IdentityStep):
 
     @activity.defn(name="identity.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """There is one group of the derived name, it is ours, and owner and collaborators are in it."""
+        """Create the group of the derived name, and add the owner and the collaborators.
+
+        Afterwards exactly one group of that name exists and it is ours.
+        """
         environment = input.environment
         user_ids = await ids_of(self._scim, environment.people, System.IDENTITY_PROVIDER)
         group = await self._find(environment)
@@ -56,7 +60,7 @@ class Identity(IdentityStep):
         try:
             group = await self._scim.create_group(name, mark.text)
             if group.external_id is not None:
-                # Some answer with a group that was there before.
+                # Some directories return a group that existed before.
                 require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
             await self._wait_until_found(group, environment)
             return group
@@ -71,7 +75,7 @@ class Identity(IdentityStep):
             return existing
 
     async def _wait_until_found(self, group: Group, environment: Environment) -> None:
-        """The search that the undo will trust finds the group, before anybody is let in by it."""
+        """Wait until the search that the undo relies on finds the group, before any member is added."""
 
         async def missing() -> str:
             ours = await self._scim.groups_by_external_id(environment.mark.text)
@@ -83,7 +87,7 @@ class Identity(IdentityStep):
         except Interrupted as stop:
             stop.ambiguous = True
             raise
-        await self._delete_unless_a_stranger(group, environment)
+        await self._delete_if_ours(group, environment)
         raise NotYet(
             System.IDENTITY_PROVIDER,
             f"The {System.IDENTITY_PROVIDER} has made group {group.display_name}, and does not find it by "
@@ -92,8 +96,11 @@ class Identity(IdentityStep):
             ambiguous=True,
         )
 
-    async def _delete_unless_a_stranger(self, group: Group, environment: Environment) -> None:
-        """Remove what was just made. Its answer may have been about another group, so its mark is read."""
+    async def _delete_if_ours(self, group: Group, environment: Environment) -> None:
+        """Delete the group that was just created, unless it belongs to another owner.
+
+        The response to the creation may have been about another group, so this reads the group's mark first.
+        """
         try:
             there = await self._scim.group(group.id)
         except NotFound:
@@ -105,7 +112,7 @@ class Identity(IdentityStep):
         await self._delete(group)
 
     async def _find(self, environment: Environment) -> Group | None:
-        """Our group, if it is there: the first, and any other is removed."""
+        """Return our group if it exists, and remove any duplicates of it."""
         name, mark = environment.derived_name, environment.mark
         for group in await self._scim.groups_by_name(name):
             require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
@@ -116,7 +123,7 @@ class Identity(IdentityStep):
         for double in doubles:
             await self._delete(double)
         if doubles and kept.id not in {group.id for group in await self._ours(environment)}:
-            # What went as its double was this very group, or somebody else has removed it.
+            # The deleted duplicate was this very group, or another actor has deleted it.
             raise NotYet(
                 System.IDENTITY_PROVIDER,
                 f"Group {name} is gone from the {System.IDENTITY_PROVIDER} since its double was removed",
@@ -126,17 +133,21 @@ class Identity(IdentityStep):
         return kept
 
     async def _ours(self, environment: Environment) -> list[Group]:
-        """All groups that bear our mark, each once: found by it, or by our name where that search is late."""
+        """Return all groups that carry our mark, each once.
+
+        They are found by the mark, and by our name where the search by mark lags.
+        """
         name, mark = environment.derived_name, environment.mark
         by_mark = await self._scim.groups_by_external_id(mark.text)
         by_name = await self._scim.groups_by_name(name)
         ours = [group for group in (*by_mark, *by_name) if mark.is_text(group.external_id)]
-        # By id in any case: to delete one of two that are the same would delete both.
+        # Compare ids without regard to case: if two entries are the same group, deleting one of them deletes
+        # both.
         return list({group.id.casefold(): group for group in reversed(ours)}.values())[::-1]
 
     @activity.defn(name="identity.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """No group that bears our mark is there, however many there were."""
+        """Delete every group that carries our mark, however many there are."""
         groups = await self._ours(input.environment)
         for group in groups:
             await self._delete(group)
@@ -146,20 +157,21 @@ class Identity(IdentityStep):
 
     async def _delete(self, group: Group) -> None:
         try:
-            # First the people: should the deletion fail, nobody is let in by what is left.
-            out: set[str] = set()
-            # Until none are left, or only such as do not go: some show a part of their members at a time.
-            while left := [one for one in await self._scim.members(group.id) if one not in out]:
+            # Remove the members first: if the deletion fails, the remaining group gives no access.
+            removed: set[str] = set()
+            # Repeat until no members are left, or only members that cannot be removed: some directories
+            # return only a part of the members at a time.
+            while left := [member for member in await self._scim.members(group.id) if member not in removed]:
                 for user_id in left:
                     await self._scim.remove_member(group.id, user_id)
-                out.update(left)
+                removed.update(left)
             await self._scim.delete_group(group.id)
         except NotFound:
             return
 
     @activity.defn(name="identity.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """All groups that bear our mark."""
+        """Return all groups that carry our mark."""
         groups = await self._ours(input.environment)
         return InspectResult(left=tuple(f"group {group.display_name}" for group in groups))
 

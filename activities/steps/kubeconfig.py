@@ -1,7 +1,8 @@
-"""Step 7: the kubeconfig that the vCluster exports is there and works. From here the environment is usable.
+"""Step 7: the vCluster's kubeconfig exists and works. From here the environment is usable.
 
-It stays in its Secret on the host; what travels is where that is, where it leads, and its fingerprint.
-Nothing is made here, so nothing is undone: the Secret goes with the vCluster.
+The vCluster exports it into a Secret on the host, and it stays there; the receipt holds only the Secret's
+name, the server address and a fingerprint. The step creates nothing, so there is nothing to undo: the Secret
+is deleted with the vCluster.
 """
 
 from temporalio import activity
@@ -15,14 +16,14 @@ from contracts.environment import Environment, Receipt, System
 
 
 class KubeconfigOf(KubeconfigStep):
-    """Waits for the kubeconfig, and tries it."""
+    """Waits for the kubeconfig, and tests it."""
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
 
     @activity.defn(name="kubeconfig.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """The Secret is there, and the virtual API server says with its kubeconfig that it is ready."""
+        """Wait for the Secret, and until the virtual API server reports ready with its kubeconfig."""
         environment = input.environment
         host = host_of(self._hosts, environment)
         kubeconfig = await own_kubeconfig(host, environment)
@@ -47,7 +48,11 @@ class KubeconfigOf(KubeconfigStep):
 
 
 async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
-    """The kubeconfig of our vCluster, waited for: the chart writes it a little after the pod is ready."""
+    """Return the kubeconfig of our vCluster, and wait until it is exported.
+
+    The chart writes it a little after the pod is ready. Raises Conflict if the namespace or the release is
+    not ours.
+    """
     name = environment.derived_name
     await require_own_namespace(host, environment)
     release = await host.get_release(name, name)

@@ -1,7 +1,8 @@
-"""Step 5: the namespace on the host cluster, and the guards in it. Labels and an annotation are the mark.
+"""Step 5: the namespace on the host cluster and its policies. Labels and an annotation are the mark.
 
-It is made by a create that never adopts, and nothing is applied before it has been read as ours: an apply
-onto a stranger's namespace would succeed, and our undo would then delete it.
+The step creates the namespace with a call that never adopts an existing one, and applies nothing before it
+has read the namespace as ours. An apply to a namespace of another owner would succeed, and our undo would
+then delete that namespace.
 """
 
 import contextlib
@@ -37,26 +38,27 @@ from contracts.environment import Receipt, System
 from contracts.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_OWNER
 from contracts.template import RetainedVolumes
 
-#: How long things may take to end before their namespace is deleted all the same: longer than they are given
-#: before they are ended by force.
+#: How long objects may take to terminate before their namespace is deleted anyway: longer than the time after
+#: which they are deleted by force.
 PATIENCE = timedelta(seconds=90)
-#: Things named in one sentence as holding a namespace; there may be hundreds.
+#: Most objects that one message names as blockers of a namespace; there may be hundreds.
 MAX_BLOCKERS = 5
 
 
 class Namespace(NamespaceStep):
-    """Makes, removes and finds the namespace."""
+    """Creates, removes and finds the namespace."""
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
 
     @activity.defn(name="namespace.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """The namespace is there, is ours, and is guarded. Conflict if it is somebody else's."""
+        """Create the namespace and its policies; raise Conflict if it exists and is not ours."""
         environment = input.environment
         host = host_of(self._hosts, environment)
         mark, name = environment.mark, environment.derived_name
-        # Before anything is made: a template may hold what cannot be composed, or what its chart refuses.
+        # Check this before anything is created: the template may contain values that cannot be composed, or
+        # that its chart rejects.
         values = compose(environment)
         await host.check_release(chart_of(environment), values)
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
@@ -76,7 +78,7 @@ class Namespace(NamespaceStep):
 
     @activity.defn(name="namespace.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """No namespace of ours is there; NotYet names what holds it."""
+        """Delete our namespace; raise NotYet with the blockers if it does not terminate."""
         host = host_of(self._hosts, input.environment)
         name, mark = input.environment.derived_name, input.environment.mark
         namespace = await host.get_namespace(name)
@@ -86,9 +88,10 @@ class Namespace(NamespaceStep):
             found = namespace_mark(namespace, mark)
             return RemoveResult(note=left_alone(f"namespace {name}", found, mark))
         forced = Forced(host, input.environment)
-        # Before it is deleted: our rights in it go with it, and what holds it could not be released any more.
+        # Bind our role before the deletion starts: it is deleted with the namespace, and without it the
+        # blockers could not be removed.
         await ensure_role_binding(host, input.environment)
-        await activity_context.until(lambda: _to_end(forced), limit=PATIENCE)
+        await activity_context.until(lambda: _still_running(forced), limit=PATIENCE)
         with contextlib.suppress(NotFound):
             await host.delete_namespace(name, namespace.uid)
         if held := await activity_context.until(lambda: _what_holds(host, name, namespace.uid)):
@@ -101,13 +104,13 @@ class Namespace(NamespaceStep):
 
     @activity.defn(name="namespace.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """The namespace, if it is there and ours."""
+        """Return the namespace, if it exists and is ours."""
         name, mark = input.environment.derived_name, input.environment.mark
         namespace = await host_of(self._hosts, input.environment).get_namespace(name)
         return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
 
 
-async def _to_end(forced: Forced) -> str:
+async def _still_running(forced: Forced) -> str:
     things = await forced.look()
     more = f" and {len(things) - MAX_BLOCKERS} more" if len(things) > MAX_BLOCKERS else ""
     return f"{', '.join(things[:MAX_BLOCKERS])}{more} to end" if things else ""

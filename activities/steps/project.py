@@ -18,14 +18,14 @@ from contracts.environment import Receipt, System
 
 
 class Project(ProjectStep):
-    """Makes, removes and finds the project."""
+    """Creates, removes and finds the project."""
 
     def __init__(self, rafay: Rafay) -> None:
         self._rafay = rafay
 
     @activity.defn(name="project.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """There is one project of the derived name, and it is ours. Conflict if it is somebody else's."""
+        """Create the project of the derived name; raise Conflict if it exists and is not ours."""
         name, mark = input.environment.derived_name, input.environment.mark
         try:
             project = await self._rafay.create_project(name, mark.text)
@@ -36,7 +36,10 @@ class Project(ProjectStep):
 
     @activity.defn(name="project.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """No project of ours is there. Retried while a cluster record is still in it."""
+        """Delete our project, so that none is left.
+
+        Retried while a cluster record is still in it.
+        """
         name, mark = input.environment.derived_name, input.environment.mark
         project = await self._rafay.find_project(name)
         if project is None:
@@ -51,7 +54,7 @@ class Project(ProjectStep):
 
     @activity.defn(name="project.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """The project, if it is there and ours."""
+        """Return the project, if it exists and is ours."""
         name, mark = input.environment.derived_name, input.environment.mark
         project = await self._rafay.find_project(name)
         if project is None or not mark.is_text(project.description):

@@ -1,7 +1,8 @@
-"""Step 3: what the group may do on the project and, without an identity provider, who is in the group.
+"""Step 3: the group's role on the project and, without an identity provider, the group's members.
 
-Nothing here can bear a mark: bindings and memberships are ours when their group and project are. Missing
-members are added; strangers whom an administrator has put into our group stay, until the group goes.
+Role bindings and memberships cannot carry a mark: they are ours if their group and project are ours. Missing
+members are added. Unknown members whom an administrator has added to our group stay, until the group is
+deleted.
 """
 
 import contextlib
@@ -25,14 +26,17 @@ from contracts.environment import Receipt, System
 
 
 class RoleBinding(RoleBindingStep):
-    """Binds the role and keeps local members."""
+    """Binds the role and maintains local members."""
 
     def __init__(self, rafay: Rafay) -> None:
         self._rafay = rafay
 
     @activity.defn(name="role-binding.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """Our group has the template's role on our project; without an identity provider, all are members."""
+        """Bind the template's role to our group on our project, and add local members.
+
+        Without an identity provider, all people of the environment are local members.
+        """
         environment = input.environment
         local = () if environment.has_identity_provider else environment.people
         user_ids = await ids_of(self._rafay, local, System.CONTROL_PLANE)
@@ -50,13 +54,13 @@ class RoleBinding(RoleBindingStep):
             held = {each.project_name: each.role_names for each in await self._rafay.bindings(group.id)}
             if held.get(project_name) == (role,):
                 return
-            # Another role, or more of them: somebody has changed what is ours.
+            # The binding has another role, or more roles: an administrator has changed our binding.
             await self._rafay.unbind(group.id, project_id)
             await self._rafay.bind_role(group.id, project_id, role)
 
     @activity.defn(name="role-binding.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """Nobody is in our group, and it may do nothing on our project."""
+        """Remove all members from our group, and its role on our project."""
         name, mark = input.environment.derived_name, input.environment.mark
         group = await self._rafay.find_group(name)
         if group is None:
@@ -77,7 +81,7 @@ class RoleBinding(RoleBindingStep):
 
     @activity.defn(name="role-binding.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """The members of our group, and the roles that it has."""
+        """Return the members of our group, and the roles that it has."""
         name, mark = input.environment.derived_name, input.environment.mark
         group = await self._rafay.find_group(name)
         if group is None or not mark.is_text(group.description):

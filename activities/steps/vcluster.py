@@ -1,8 +1,8 @@
-"""Step 6: the vCluster, a Helm release in the environment's namespace, started. Its labels are the mark.
+"""Step 6: the vCluster, a started Helm release in its namespace. Its labels are the mark.
 
-Helm never waits here: the start is watched, so that what it waits for can be told while it does. Volumes go
-with the release: on an old one a new vCluster would come up with the old state and the old credentials.
-Volumes whose storage class retains them go or stay as the template says; see
+Helm never waits here: the step watches the start itself, so that it can report what the start waits for.
+Volumes are deleted with the release: on an old volume, a new vCluster would start with the old state and the
+old credentials. Volumes whose storage class retains them are deleted or kept as the template says; see
 `activities/parts/retained_volumes.py`.
 """
 
@@ -37,12 +37,12 @@ from contracts.activities import (
 )
 from contracts.environment import Environment, Receipt, System
 
-#: How long a pending release may be the work of a Helm that still runs, in a worker that was taken for dead:
-#: an install without waiting takes a second or two. After that nobody works on it.
+#: How long a pending release may be the work of a Helm call that still runs, in a worker that was considered
+#: dead: an install without waiting takes a second or two. After that no process works on it.
 PENDING_GRACE = timedelta(seconds=10)
 #: How long the vCluster itself may take to stop; its pods have ten seconds.
 STOP_PATIENCE = timedelta(seconds=45)
-#: Things named in one sentence as left of a release.
+#: Most objects that one message names as left over from a release.
 MAX_NAMED = 5
 
 
@@ -54,7 +54,10 @@ class VCluster(VClusterStep):
 
     @activity.defn(name="vcluster.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """The release is there once, is ours, and has started. NeverReady says why it will not."""
+        """Install the release and wait until it has started; raise NeverReady if it cannot start.
+
+        Raises Conflict if a release of that name exists and is not ours.
+        """
         environment = input.environment
         host, name = host_of(self._hosts, environment), environment.derived_name
         await require_own_namespace(host, environment)
@@ -71,7 +74,7 @@ class VCluster(VClusterStep):
 
     @activity.defn(name="vcluster.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
-        """Of our release nothing is there: not itself, not its volumes, not what it ran."""
+        """Delete our release, its volumes and everything that it ran."""
         environment = input.environment
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
@@ -88,7 +91,7 @@ class VCluster(VClusterStep):
 
     @activity.defn(name="vcluster.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
-        """What is left of our release, and which volumes are kept as the template says."""
+        """Return what is left of our release, and which volumes are kept as the template says."""
         environment = input.environment
         host = host_of(self._hosts, environment)
         name, mark = environment.derived_name, environment.mark
@@ -104,28 +107,35 @@ class VCluster(VClusterStep):
 
 
 async def _release_found(host: Host, environment: Environment) -> Release | None:
-    """The release of our name, whosever it is; None as well where one may not look and nothing can be ours.
+    """Return the release of our name, of any owner; None if there is none.
 
-    Our rights go with our namespace, and somebody else may have one of its name by now. What was ours went
-    with ours, so what we may not see in theirs is theirs.
+    Returns None as well if the worker has no access to the namespace and it is not ours. Our permissions are
+    deleted with our namespace, and another owner may have created a namespace of that name since then. All
+    that was ours was deleted with our namespace, so what we cannot see in the other one is not ours.
     """
     name = environment.derived_name
     try:
         return await host.get_release(name, name)
     except (client.Denied, client.NotYet):
-        # Not yet: what one may not look into ends as well.
+        # NotYet belongs here too: a namespace that the worker cannot access terminates as well.
         if is_own_namespace(await host.get_namespace(name), environment.mark):
             raise
         return None
 
 
 async def _is_ours(host: Host, environment: Environment) -> bool:
-    """Whether the namespace is of this life: then every claim in it goes, whatever its chart calls it."""
+    """Return whether the namespace is of this life.
+
+    If it is, every claim in it is deleted, whatever name its chart gives it.
+    """
     return is_own_namespace(await host.get_namespace(environment.derived_name), environment.mark)
 
 
 async def _left_without_release(host: Host, environment: Environment, begun_at: datetime | None) -> list[str]:
-    """What an uninstalled release has left. Without its labels, it is ours if its namespace is."""
+    """Return what an uninstalled release has left.
+
+    Without the release's labels, it is ours if its namespace is.
+    """
     name = environment.derived_name
     left = []
     if await _is_ours(host, environment):
@@ -134,7 +144,10 @@ async def _left_without_release(host: Host, environment: Environment, begun_at: 
 
 
 async def _usable_release(host: Host, environment: Environment) -> Release | None:
-    """Our release, installed to its end; None when there is none (any more). Conflict if it is not ours."""
+    """Return our release, completely installed; None if there is none (any more).
+
+    Raises Conflict if it is not ours.
+    """
     name = environment.derived_name
 
     async def pending() -> str:
@@ -153,7 +166,7 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
     release = await host.get_release(name, name)
     if release is not None and release.status is ReleaseStatus.DEPLOYED:
         return release
-    # What a killed Helm leaves blocks every later install.
+    # A pending release that a killed Helm process left blocks every later install, so it is removed.
     await _take_down(host, environment, installed=release is not None)
     return None
 
@@ -172,7 +185,7 @@ async def _install(host: Host, environment: Environment) -> None:
             )
         )
     except client.AlreadyExists:
-        # Somebody was quicker: perhaps an earlier try of ours whose answer was lost.
+        # Another call installed it first: perhaps an earlier attempt of ours whose response was lost.
         release = await host.get_release(name, name)
         if release is not None:
             require_own_release(release, environment.mark)
@@ -184,7 +197,7 @@ async def _install(host: Host, environment: Environment) -> None:
 
 
 async def _start_of(host: Host, name: str) -> str:
-    """What the start waits for; "" once it is done. NeverReady with the cause when it has failed."""
+    """Return what the start waits for, "" once it is done; raise NeverReady if it has failed."""
     startup = await host.startup(name, name)
     if startup.failed is not None:
         raise NeverReady(
@@ -198,13 +211,14 @@ async def _start_of(host: Host, name: str) -> str:
 async def _take_down(
     host: Host, environment: Environment, *, installed: bool, begun_at: datetime | None = None
 ) -> tuple[str, ...]:
-    """Uninstall, delete the volumes, and return when nothing is left: what was ended by force.
+    """Uninstall, delete the volumes, and wait until nothing is left; return what was forced.
 
-    NotYet names what stays.
+    Raises NotYet with the names of what remains.
     """
     name, forced = environment.derived_name, Forced(host, environment)
-    # First of all: a node gives a pod the time that its first deletion gave it, and would take none back.
-    # So its tenants' pods are deleted by us, when nobody makes or deletes any more, and not with the release.
+    # Stop the release first: a node gives a pod the grace period of its first deletion, and does not accept a
+    # shorter one later. So the worker deletes the tenant's pods itself, when no controller creates or deletes
+    # pods any more, and not together with the release.
     await activity_context.until(lambda: host.stop_release(name, name), limit=STOP_PATIENCE)
     await forced.look()
     if installed:
