@@ -1,4 +1,5 @@
-"""What every step does to the outside systems: one module a step, ensure, remove and inspect side by side.
+"""Temporal activities: what each step does to the outside systems (ensure, remove, inspect).
 
-Policy lives here: idempotency, ownership, and which error means what. Wire formats live in `clients/`.
+One module holds one step. Policy lives here: idempotency, ownership, and which error means what. Wire formats
+live in `clients/`.
 """

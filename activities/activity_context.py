@@ -1,7 +1,8 @@
-"""What a step says while it works, and the only way it waits.
+"""The context of a running activity: it reports what a step waits for, and is the only way to wait.
 
-A step is cut only while it waits, never in a call: `pause` and `until` end at once when the activity is
-cancelled or its worker stops; everything else runs to its end, so that what happened is known for certain.
+A step is interrupted only while it waits, never during a call: `pause` and `until` end at once when the
+activity is cancelled or its worker shuts down. Everything else runs to completion, so that the result is
+known for certain.
 """
 
 import asyncio
@@ -17,15 +18,17 @@ from temporalio import activity
 from activities.errors import Interrupted
 from contracts.activities import Waiting
 
-#: Longest text of a heartbeat: enough to recognise a cause, little enough for every heartbeat.
+#: Longest text of a heartbeat, in characters: enough to recognise a cause, and small enough to send with
+#: every heartbeat.
 MAX_TEXT = 300
-#: The next look comes after this share of the time waited so far: what takes long may be noticed late,
-#: by a twentieth, and hundreds that wait at once do not become a flood.
+#: The next poll comes after this share of the time waited so far. The result of a long wait may be noticed
+#: late, by a twentieth; in return, hundreds of concurrent waits do not flood the outside system.
 LOOK_SHARE = 0.05
-#: First and longest pause between two looks, in seconds.
+#: First and longest pause between two polls, in seconds.
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-#: Kept of an activity's time so that it can say what it waited for, instead of being timed out mute.
+#: Time reserved at the end of an activity, so that it can report what it waited for instead of timing out
+#: without a message.
 LAST_WORDS = timedelta(seconds=10)
 LAST_WORDS_SHARE = 0.1
 
@@ -33,7 +36,11 @@ _T = TypeVar("_T")
 
 
 class Progress:
-    """How one running activity stands: what it waits for, whether it was told to stop, when it must end."""
+    """The state of one running activity: what it waits for, whether it must stop, and its deadline.
+
+    `time_left` is the time until Temporal times this attempt out; `silence` is the heartbeat timeout; `kept`
+    is the text that an earlier attempt kept.
+    """
 
     def __init__(
         self, *, time_left: timedelta | None, silence: timedelta | None = None, kept: str = ""
@@ -47,7 +54,8 @@ class Progress:
             last_words = min(LAST_WORDS, time_left * LAST_WORDS_SHARE)
             self._ends = now + time_left.total_seconds()
             self._deadline = self._ends - last_words.total_seconds()
-        #: How long it may be silent before Temporal takes its worker for dead, and until when that is.
+        #: How long the activity may send no heartbeat before Temporal considers its worker dead, and until
+        #: when that is.
         self._silence = silence.total_seconds() if silence is not None else math.inf
         self._alive_until = now + self._silence
         self._given_up = False
@@ -56,17 +64,19 @@ class Progress:
         self._watch: asyncio.Task[None] | None = None
 
     def beat(self) -> None:
-        """Tell Temporal that the activity is alive, and what it waits for."""
+        """Send a heartbeat that says what the activity waits for."""
         if self.is_late():
-            # A process that was halted for so long: once it was taken for dead, it stays so.
+            # The process was suspended for so long that Temporal considered it dead. That decision is
+            # permanent.
             self._given_up = True
         self._alive_until = time.monotonic() + self._silence
         activity.heartbeat(Waiting(waiting_for=self.waiting_for, kept=self.kept))
 
     def stop(self, *, final: bool, given_up: bool = False) -> None:
-        """Stop at the next wait. `final`: the workflow has asked for it, so that nobody tries again.
+        """Interrupt the activity at its next wait.
 
-        `given_up`: Temporal knows nothing of this try any more.
+        `final`: the workflow requested the cancellation, so there is no further attempt. `given_up`: Temporal
+        does not track this attempt any more.
         """
         self.final = self.final or final
         self._given_up = self._given_up or given_up
@@ -74,37 +84,37 @@ class Progress:
         self._stop_calling.set()
 
     def close(self) -> None:
-        """End what `pause` has begun; the activity is over."""
+        """Stop the background task that `pause` started; the activity is over."""
         if self._watch:
             self._watch.cancel()
 
     def say(self, waiting_for: str) -> None:
-        """Make it known at once what the step waits for; again the same is silent."""
+        """Set what the step waits for, and send a heartbeat if the text changed."""
         text = " ".join(waiting_for.split())[:MAX_TEXT]
         if text != self.waiting_for:
             self.waiting_for = text
             self.beat()
 
     def keep(self, kept: str) -> None:
-        """Have the next try, if there must be one, begin with this."""
+        """Store `kept` in the heartbeat, so that the next attempt (if there is one) starts with it."""
         self.kept = kept
         self.beat()
 
     @property
     def is_told_to_stop(self) -> bool:
-        """Whether it was cancelled, or its worker begins to stop."""
+        """Whether the activity was cancelled, or its worker is shutting down."""
         return self._stop_calling.is_set() or activity.is_worker_shutdown()
 
     def is_over(self) -> bool:
-        """Whether the activity's time is up but for its last words."""
+        """Return whether the activity's time is up, except for the time reserved for its last report."""
         return time.monotonic() >= self._deadline
 
     def is_late(self) -> bool:
-        """Whether Temporal has given this try up by now: it may be tried again, or undone, by others."""
+        """Return whether Temporal has given up this attempt: a retry or an undo may already run."""
         return self._given_up or time.monotonic() >= min(self._ends, self._alive_until)
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long; Interrupted at once when told to stop, or when the worker begins to."""
+        """Sleep for `seconds`; raise Interrupted at once on a cancellation or a worker shutdown."""
         if self._watch is None:
             self._watch = asyncio.create_task(self._watch_worker())
         try:
@@ -115,7 +125,7 @@ class Progress:
         raise Interrupted(waiting_for=self.waiting_for, final=self.final)
 
     async def cancellable(self, call: Coroutine[Any, Any, _T]) -> _T:
-        """Make a call that can be cut short safely; Interrupted, and in doubt, if it was."""
+        """Await a call that is safe to cancel; raise Interrupted (ambiguous) if it was cancelled."""
         task = asyncio.create_task(call)
         stop = asyncio.create_task(self._stop_calling.wait())
         try:
@@ -139,52 +149,58 @@ _current: ContextVar[Progress] = ContextVar("progress")
 
 
 def enter(progress: Progress) -> None:
-    """Make `progress` the one of the activity that runs in this context."""
+    """Set `progress` as the one of the activity that runs in this context."""
     _current.set(progress)
 
 
 def say(waiting_for: str) -> None:
-    """Make it known at once, in the activity's heartbeat, what the step waits for."""
+    """Report at once, in the activity's heartbeat, what the step waits for."""
     _current.get().say(waiting_for)
 
 
 def keep(kept: str) -> None:
-    """Have the next try of the activity begin with this, if this one is cut off: see `kept`."""
+    """Store `kept` for the next attempt of the activity, in case this one is interrupted; see `kept`."""
     _current.get().keep(kept)
 
 
 def kept() -> str:
-    """What an earlier try of the activity has kept for this one; "" if there was none."""
+    """Return what an earlier attempt of the activity stored with `keep`; "" if there was none."""
     return _current.get().kept
 
 
 def is_told_to_stop() -> bool:
-    """Whether the activity was cancelled, or its worker begins to stop."""
+    """Return whether the activity was cancelled, or its worker is shutting down."""
     return _current.get().is_told_to_stop
 
 
 def check() -> None:
-    """Interrupted if the activity was told to stop. For those that work through a list and do not wait."""
+    """Raise Interrupted if the activity must stop.
+
+    For activities that process a list and do not wait.
+    """
     progress = _current.get()
     if progress.is_told_to_stop:
         raise Interrupted(waiting_for=progress.waiting_for, final=progress.final)
 
 
 async def pause(seconds: float) -> None:
-    """Wait so long; Interrupted at once when the activity is cancelled or its worker begins to stop."""
+    """Sleep for `seconds`; raise Interrupted at once on a cancellation or a worker shutdown."""
     await _current.get().pause(seconds)
 
 
 async def cancellable(call: Coroutine[Any, Any, _T]) -> _T:
-    """Make a call that may be cut short when the activity is cancelled; Interrupted if it was."""
+    """Await a call that is cancelled together with the activity; raise Interrupted if it was."""
     return await _current.get().cancellable(call)
 
 
 async def until(look: Callable[[], Awaitable[str]], *, limit: timedelta | None = None) -> str:
-    """Look again and again until there is nothing to wait for: `look` says what there is, in words.
+    """Poll `look` until there is nothing left to wait for.
 
-    Returns "" when there is nothing, or what it still waits for when `limit`, or else the activity's own
-    time, is over. Each look is heard of in the heartbeat.
+    `look` returns what it still waits for, in words, and "" when the wait is over. Each of its answers goes
+    into the heartbeat.
+
+    Returns "" when the wait is over, or else what it still waits for when `limit` or the activity's own time
+    has passed.
     """
     progress = _current.get()
     started = time.monotonic()

@@ -1,4 +1,7 @@
-"""Keeps the account of a life where it outlasts Temporal's retention: a file, a webhook, either or none."""
+"""The activity that writes the account of a life to the audit log: a file, a webhook, both or none.
+
+The account is kept there because it must outlast Temporal's retention.
+"""
 
 from dataclasses import dataclass
 
@@ -13,21 +16,24 @@ from contracts.notifications import Account
 
 @dataclass(frozen=True)
 class Sinks:
-    """Where accounts go; None is not set."""
+    """Where accounts are written; None means that this sink is not configured."""
 
     file: JsonLinesFile | None = None
     webhook: Webhook | None = None
 
 
 class Trail(TrailActivities):
-    """Hands each account to every sink."""
+    """Writes each account to every sink."""
 
     def __init__(self, sinks: Sinks) -> None:
         self._sinks = sinks
 
     @activity.defn(name="trail.keep")
     async def keep(self, input: Account) -> TrailResult:
-        """The file first: what it has taken is not added again by a further try."""
+        """Write the account to the file, then to the webhook.
+
+        The file comes first and is recorded in the heartbeat, so that a retry does not append to it again.
+        """
         kept_in = list(filter(None, activity_context.kept().split(",")))
         if self._sinks.file and "file" not in kept_in:
             await self._sinks.file.add(input.model_dump_json())

@@ -1,6 +1,7 @@
-"""The audit of the capacity: what is open compared with what is held, and what the hosts have.
+"""The capacity audit: it compares open environments with reservations, and surveys the hosts.
 
-It only looks. What visibility lists may be late, so nothing is called over before its run has been asked for.
+It only reads. Visibility may be late, so the audit counts no reservation as over before it has described the
+workflow run itself.
 """
 
 import asyncio
@@ -44,40 +45,46 @@ from contracts.encryption_metadata import is_outdated
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
 from contracts.naming import life_of, name_of_workflow, workflow_id
 
-#: One page of the list, or one run: milliseconds, unless something is wrong.
+#: Timeout of one page of the list, or of one run: milliseconds, unless there is a fault.
 CALL_TIMEOUT = timedelta(seconds=10)
-#: All that is held, of thousands.
+#: Timeout of the query for all reservations, of which there may be thousands.
 QUERY_TIMEOUT = timedelta(seconds=20)
-#: Environments of one page of the list.
+#: Environments on one page of the list.
 PAGE_SIZE = 500
-#: Runs that are asked for at one time: enough for hundreds a second, few enough for the server.
+#: Runs that are described concurrently: enough for hundreds a second, few enough for the server.
 AT_ONCE = 20
-#: Before a host is asked again that has failed, in seconds: few, because the next audit asks it anyway.
+#: Pauses before each retry of a failed host, in seconds. There are few, because the next audit asks it
+#: anyway.
 PAUSES = (0.2, 1.0)
-#: Adopted in one pass: the result is a part of the history, which takes 2 MB; each is some 100 bytes.
+#: Most environments that one pass adopts: the result is a part of the history, which takes 2 MB, and each is
+#: some 100 bytes.
 MOST_ADOPTED = 5000
-#: Had to go on in a new run after one audit, since all at once would be a flood; the next audit has the next.
+#: Most environments that continue in a new run after one audit, because all at once would be too many; the
+#: next audit takes the next ones.
 MOST_RENEWED = 200
 
 _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-#: How what is of another version, begun by hand, or encrypted with a key that is gone fails to be read: the
-#: others are seen to all the same.
+#: Errors of reading what is of another version, was started by hand, or is encrypted with a key that is gone.
+#: The audit continues with the others.
 UNREADABLE = (RuntimeError, ValueError, LookupError)
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What the settings say: what each host has, over what its cluster reports; and how often to audit."""
+    """The capacity settings: the capacity of each host, and the audit interval.
+
+    A capacity in the settings takes precedence over what the host's cluster reports.
+    """
 
     capacities: Mapping[str, Limits] = field(default_factory=dict)
     audit: timedelta = timedelta(minutes=2)
 
 
 class Capacity(CapacityActivities):
-    """Looks through a client of Temporal, and at the hosts."""
+    """Audits through a Temporal client and the host clients."""
 
     def __init__(self, temporal: Client, hosts: Mapping[str, Host], admission: Admission) -> None:
         self._temporal = temporal
@@ -86,17 +93,17 @@ class Capacity(CapacityActivities):
 
     @activity.defn(name="capacity.audit")
     async def audit(self, input: AuditInput) -> AuditResult:
-        """Compare, and say only what differs."""
+        """Compare the reservations with the open environments, and return only the differences."""
         rooms = await asyncio.gather(*map(self._survey, self._hosts.values()))
         packed = await self._temporal.get_workflow_handle(CAPACITY_ID).query(
             QUERY_HOLDINGS, result_type=Holdings, rpc_timeout=QUERY_TIMEOUT
         )
         held = {holding.name: holding for holding in unpack(packed)}
         activity_context.say(f"{len(held)} held; listing what is open")
-        listed, told, outdated = await self._list_open(held)
+        listed, from_memo, outdated = await self._list_open(held)
         over: list[tuple[str, str, int]] = []
         ends: list[tuple[str, int]] = []
-        strange: list[str] = []
+        unaccounted: list[str] = []
         unlisted: list[Reservation] = []
         for holding in held.values():
             latest = listed.get(holding.name)
@@ -104,22 +111,22 @@ class Capacity(CapacityActivities):
                 unlisted.append(holding)
                 continue
             over += claims_over(holding, latest, input.now)
-            strange += [holding.name] if latest.host != holding.host else []
+            unaccounted += [holding.name] if latest.host != holding.host else []
             ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
-        await _each(self._renew, outdated[:MOST_RENEWED])
+        await _call_each(self._renew, outdated[:MOST_RENEWED])
         activity_context.say(f"asking for {len(unlisted)} that are held and not listed as open")
-        for holding, latest in zip(unlisted, await _each(self._latest, unlisted), strict=True):
+        for holding, latest in zip(unlisted, await _call_each(self._describe_latest, unlisted), strict=True):
             if latest and not latest.life:
-                continue  # whose it is cannot be read any more: it keeps what it has
+                continue  # The life cannot be read any more, so the reservation stays.
             over += claims_over(holding, latest, input.now)
             if latest and latest.open and latest.life not in holding.lives:
-                strange.append(holding.name)
-        strange += [name for name in listed if name not in held]
-        activity_context.say(f"taking up {len(strange)} that hold nothing, or something else")
-        adopting = strange[:MOST_ADOPTED]
-        read = await _each(self._read, [name for name in adopting if name not in told])
-        adopted = [*(told[name] for name in adopting if name in told), *read]
-        more = len(strange) > MOST_ADOPTED
+                unaccounted.append(holding.name)
+        unaccounted += [name for name in listed if name not in held]
+        activity_context.say(f"taking up {len(unaccounted)} that hold nothing, or something else")
+        adopting = unaccounted[:MOST_ADOPTED]
+        read = await _call_each(self._read_reservation, [name for name in adopting if name not in from_memo])
+        adopted = [*(from_memo[name] for name in adopting if name in from_memo), *read]
+        more = len(unaccounted) > MOST_ADOPTED
         return AuditResult(
             hosts=tuple(rooms),
             over=tuple(over),
@@ -127,13 +134,13 @@ class Capacity(CapacityActivities):
             ends=tuple(ends),
             more=more,
             renew=await self._is_outdated(),
-            next_in=_soon(rooms, self._admission.audit),
+            next_in=_next_interval(rooms, self._admission.audit),
         )
 
     async def _survey(self, host: Host) -> HostCapacity:
-        """What a host has, by the settings and else by its own word."""
-        said = self._admission.capacities.get(host.name, Limits())
-        all_said = said.cpu is not None and said.memory is not None
+        """Return the capacity of a host, by the settings and else by what its cluster reports."""
+        configured = self._admission.capacities.get(host.name, Limits())
+        is_complete = configured.cpu is not None and configured.memory is not None
         try:
             nodes = await _with_retries(host)
             reported, remark = Limits(), ""
@@ -142,37 +149,41 @@ class Capacity(CapacityActivities):
         except ClientError as error:
             remark = f"it does not say what it has: {error.detail}"
             return HostCapacity(
-                name=host.name, total=said, known=all_said, remark=remark[: activity_context.MAX_TEXT]
+                name=host.name,
+                total=configured,
+                known=is_complete,
+                remark=remark[: activity_context.MAX_TEXT],
             )
         return HostCapacity(
-            name=host.name, total=said.over(reported), remark=remark[: activity_context.MAX_TEXT]
+            name=host.name, total=configured.over(reported), remark=remark[: activity_context.MAX_TEXT]
         )
 
     async def _list_open(
         self, held: Mapping[str, Reservation]
     ) -> tuple[dict[str, LatestLife], dict[str, Reservation], list[str]]:
-        """What visibility says is open, by name; what those hold that hold nothing yet, if it tells.
+        """List what visibility says is open.
 
-        And the workflows that are encrypted with a former key.
+        Returns the latest life by name, the reservations of those that have none yet (where the memo has the
+        data), and the ids of the workflows that are encrypted with a former key.
         """
         codec = self._temporal.data_converter.payload_codec
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
-        told: dict[str, Reservation] = {}
+        from_memo: dict[str, Reservation] = {}
         runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             if len(found) % PAGE_SIZE == 0:
                 activity_context.check()
             name = name_of_workflow(run.id)
             found[name] = await _latest_of(run, is_open=True)
-            if name not in held and (holding := await _told_by(run, found[name])):
-                told[name] = holding
+            if name not in held and (holding := await _reservation_from_memo(run, found[name])):
+                from_memo[name] = holding
             if any(is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()):
                 outdated.append(run.id)
-        return found, told, outdated
+        return found, from_memo, outdated
 
     async def _renew(self, workflow_id: str) -> None:
-        """Have it go on in a new run; one that has just ended needs it no more."""
+        """Signal the workflow to continue in a new run; ignore one that has just ended."""
         try:
             await self._temporal.get_workflow_handle(workflow_id).signal(
                 SIGNAL_RENEW, rpc_timeout=CALL_TIMEOUT
@@ -182,7 +193,7 @@ class Capacity(CapacityActivities):
                 raise
 
     async def _is_outdated(self) -> bool:
-        """Whether the capacity's own run was started under a former key."""
+        """Return whether the capacity workflow's own run was started under a former key."""
         codec = self._temporal.data_converter.payload_codec
         try:
             payloads = await _input_of(self._temporal, CAPACITY_ID)
@@ -192,8 +203,8 @@ class Capacity(CapacityActivities):
             raise
         return any(is_outdated(payload, codec) for payload in payloads)
 
-    async def _latest(self, holding: Reservation) -> LatestLife | None:
-        """The latest life of a name, by the record itself and not by the list."""
+    async def _describe_latest(self, holding: Reservation) -> LatestLife | None:
+        """Return the latest life of a name, from the workflow's own record and not from the list."""
         try:
             handle = self._temporal.get_workflow_handle(workflow_id(holding.name))
             run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
@@ -203,10 +214,10 @@ class Capacity(CapacityActivities):
             raise
         return await _latest_of(run, is_open=run.status is WorkflowExecutionStatus.RUNNING)
 
-    async def _read(self, name: str) -> Reservation | None:
-        """What the open life of a name holds, by what it was started with; None if it is over by now.
+    async def _read_reservation(self, name: str) -> Reservation | None:
+        """Return what the open life of a name reserves, from its start input; None if it is over.
 
-        Not by a question to it: that would have a worker take up each of thousands.
+        It does not query the workflow, because then a worker would load each of thousands.
         """
         handle = self._temporal.get_workflow_handle(workflow_id(name))
         try:
@@ -247,7 +258,7 @@ class Capacity(CapacityActivities):
 
 
 async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = None) -> Sequence[Payload]:
-    """What a run was started with, as Temporal keeps it."""
+    """Return the start input of a run, as Temporal stores it."""
     events = temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events(
         page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
     )
@@ -256,7 +267,7 @@ async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = Non
 
 
 async def _with_retries(host: Host) -> Sequence[NodeCapacity] | None:
-    """What its nodes have; a failure that may pass is looked past a few times."""
+    """Return what the host's nodes have; retry a few times after a failure that may pass."""
     for pause in PAUSES:
         try:
             return await host.allocatable()
@@ -268,7 +279,10 @@ async def _with_retries(host: Host) -> Sequence[NodeCapacity] | None:
 
 
 async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
-    """The life that a run is; "" if that cannot be read: the others are seen to all the same."""
+    """Return the life of a run; its `life` is "" if that cannot be read.
+
+    The audit continues with the others in that case.
+    """
     ends: datetime | None = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
     request_id = ""
     with suppress(*UNREADABLE):
@@ -281,8 +295,11 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     )
 
 
-async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Reservation | None:
-    """What a listed run holds; None if its memo does not tell, as that of a run of an earlier version."""
+async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> Reservation | None:
+    """Return what a listed run reserves, from its memo and search attributes.
+
+    None if the memo lacks the data, as that of a run of an earlier version.
+    """
     size: list[int] = []
     with suppress(*UNREADABLE):
         size = await run.memo_value(workflow_memo.SIZE, [], type_hint=list[int])
@@ -303,21 +320,22 @@ async def _told_by(run: WorkflowExecution, latest: LatestLife) -> Reservation | 
     )
 
 
-async def _each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:
-    """The answers, in order; asked for a few at a time."""
+async def _call_each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:
+    """Call `ask` for each item, a few at a time, and return the answers in order."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(what: _T) -> _R:
+    async def call(what: _T) -> _R:
         async with gate:
             activity_context.check()
             return await ask(what)
 
-    return await asyncio.gather(*map(one, of))
+    return await asyncio.gather(*map(call, of))
 
 
-#: While a host has not told what it has nobody can be placed there, so it is asked again soon.
+#: Interval while a host has not reported its capacity: no environment can be placed there, so it is asked
+#: again soon.
 _ASK_AGAIN = timedelta(seconds=15)
 
 
-def _soon(rooms: Iterable[HostCapacity], usual: timedelta) -> timedelta:
+def _next_interval(rooms: Iterable[HostCapacity], usual: timedelta) -> timedelta:
     return usual if all(room.known for room in rooms) else min(usual, _ASK_AGAIN)

@@ -1,8 +1,8 @@
-"""What a step can say went wrong, and the one place where any error becomes one that Temporal carries.
+"""The errors of steps, and the one place that translates any error into one that Temporal carries.
 
-Steps raise these, or let a `clients.errors.ClientError` pass; `translate` gives both the type, the words
-and the details of `contracts.errors`. Nothing that Moorage did not word itself, or a client did not cut
-to size, gets through: the text of an unforeseen exception may quote a credential.
+Steps raise these, or let a `clients.errors.ClientError` pass; `translate` gives both the type, the message
+and the details of `contracts.errors`. Only text that Moorage wrote, or that a client truncated, gets through:
+the text of an unexpected exception may quote a credential.
 """
 
 import traceback
@@ -17,10 +17,10 @@ from contracts.errors import PERMANENT, ErrorType, StepErrorDetails
 
 
 class StepError(Exception):
-    """A step cannot be done: `cause` is a sentence, `remedy` what a person can do about it.
+    """A step cannot be done: `cause` is a sentence, `remedy` says what a person can do about it.
 
-    `ambiguous`: something of the step may have happened, or may still happen, all the same. `final`: this
-    activity shall not be tried again, also where its type alone would allow it.
+    `ambiguous`: the step may have had an effect, or may still have one, despite the error. `final`: this
+    activity must not be retried, even where its type alone would allow it.
     """
 
     type: ClassVar[ErrorType]
@@ -37,7 +37,7 @@ class StepError(Exception):
 
 
 class Conflict(StepError):
-    """Something of that name is there and is not ours. Nobody touches it."""
+    """A resource of that name exists and is not ours. No step touches it."""
 
     type = ErrorType.CONFLICT
 
@@ -49,31 +49,31 @@ class NotConfigured(StepError):
 
 
 class NotAccepted(StepError):
-    """What a system gave, or would have to take, is not of a form that we let pass."""
+    """Data from a system, or data for it, has a form that Moorage rejects."""
 
     type = ErrorType.INVALID_REQUEST
 
 
 class PersonUnknown(StepError):
-    """A directory does not know somebody."""
+    """A directory does not know a person."""
 
     type = ErrorType.UNKNOWN_PERSON
 
 
 class NeverReady(StepError):
-    """What was started has failed and will not become ready by itself."""
+    """A resource that was started has failed and will not become ready without help."""
 
     type = ErrorType.NEVER_READY
 
 
 class NotYet(StepError):
-    """Not there yet, or something holds it: worth another try."""
+    """A resource is not there yet, or something blocks it: a retry may succeed."""
 
     type = ErrorType.NOT_YET
 
 
 class Interrupted(StepError):
-    """The step was told to stop while it waited: by its workflow if `final`, else by its worker's end."""
+    """The step was stopped while it waited: by its workflow if `final`, else by a worker shutdown."""
 
     type = ErrorType.INTERRUPTED
 
@@ -90,7 +90,7 @@ class Interrupted(StepError):
 
 _Meaning = tuple[ErrorType, str]
 
-#: What an error of a client means, most specific first, and what a person can do about it.
+#: What an error of a client means, most specific class first, and what a person can do about it.
 _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
     (
         client.DeadlineExceeded,
@@ -116,19 +116,20 @@ _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
     (client.InUse, (ErrorType.NOT_YET, "See what in {system} still belongs to it")),
     (client.NotYet, (ErrorType.NOT_YET, "Wait; if it stays so, look at it in {system}")),
     (client.Rejected, (ErrorType.INVALID_REQUEST, "Correct the template or the request as {system} says")),
-    # What a step relies on is not there (any more): made by another step, it may only not be visible yet.
+    # A step depends on a resource that is not there (any more). Another step made it, so it may only not be
+    # visible yet.
     (client.NotFound, (ErrorType.NOT_YET, "See whether somebody has deleted it in {system}")),
     (client.AlreadyExists, (ErrorType.CONFLICT, "Choose another name, or remove what is there in {system}")),
 )
 
-#: Nobody needs to be told of these: they are how waiting and stopping look.
+#: These types are a normal part of waiting and stopping, so Temporal does not report them as failures.
 _EXPECTED = frozenset({ErrorType.NOT_YET, ErrorType.INTERRUPTED})
 
 
 def translate(error: Exception, *, again: bool) -> ApplicationError:
-    """The one error that Temporal carries for `error`: its type, its words, whether to try again and when.
+    """Return the error that Temporal carries for `error`: type, message, whether and when to retry.
 
-    `again`: this was not the first try, so an earlier one may have done something that nobody heard of.
+    `again`: this was not the first attempt, so an earlier one may have had an effect whose response was lost.
     """
     if isinstance(error, ApplicationError):
         return error
@@ -154,7 +155,7 @@ def translate(error: Exception, *, again: bool) -> ApplicationError:
             final=error.final,
         )
     if isinstance(error, RPCError):
-        # Only those activities call Temporal that look through it: the sweep and the audit.
+        # Only the expiry sweep and the capacity audit call Temporal from an activity.
         return _application_error(
             error,
             ErrorType.UNAVAILABLE,
@@ -165,11 +166,11 @@ def translate(error: Exception, *, again: bool) -> ApplicationError:
                 in_doubt=True,
             ),
         )
-    return _fault_of_ours(error)
+    return _internal_error(error)
 
 
 def sentence(text: str) -> str:
-    """`text` as one sentence: a capital first, a full stop last."""
+    """Return `text` as one sentence: a capital letter first, a full stop last."""
     text = " ".join(text.split()).rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -202,14 +203,17 @@ def _application_error(
     ).with_traceback(error.__traceback__)
 
 
-def _fault_of_ours(error: Exception) -> ApplicationError:
-    """A bug, by its class and its place. Its text stays out: it may quote what could not be parsed."""
+def _internal_error(error: Exception) -> ApplicationError:
+    """Return the error for a bug: its class and its place, without its text.
+
+    The text stays out because it may quote data that could not be parsed.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
     details = StepErrorDetails(
         system="Moorage",
         remedy="Report it: this is a fault of Moorage itself.",
-        # It may have struck after a call that changed something.
+        # The bug may have occurred after a call that changed something.
         in_doubt=True,
     )
     return ApplicationError(

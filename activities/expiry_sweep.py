@@ -1,7 +1,8 @@
-"""The work of the expiry sweep: goes through those whose time has come, page by page, and asks each of them.
+"""The expiry sweep: it reads the environments that may be due, page by page, and updates each of them.
 
-It decides nothing itself. Visibility says whom to ask, and may be late; the environment says what is due, and
-looks again, by Temporal's time, when it is told to do it. No clock of this machine is read.
+It decides nothing itself. Visibility lists the candidates, and may be late. The environment decides what is
+due, and checks again, by Temporal's time, when it gets the update. The sweep never reads this machine's wall
+clock.
 """
 
 import asyncio
@@ -53,16 +54,17 @@ from contracts.expiry_sweep import (
 from contracts.models import Frozen
 from contracts.naming import name_of_workflow
 
-#: One page of the list, a count, or a question to one environment: milliseconds, unless something is wrong.
+#: Timeout of one page of the list, one count, or one query to an environment: milliseconds, unless there is a
+#: fault.
 CALL_TIMEOUT = timedelta(seconds=10)
-#: One environment's answer to being warned or ended. What is asked is good for no longer than this, so that
-#: a word from before a freeze is not obeyed after it.
+#: Timeout of the update that warns or ends one environment. The update is valid for no longer than this, so
+#: that an update from before a freeze has no effect after it.
 UPDATE_TIMEOUT = timedelta(seconds=15)
 
-#: The type of the error that an update gets whose run closed before it was answered.
+#: Error type of an update whose run closed before it was answered.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
 
-#: Those that can be due. One that is being torn down has its end already, and one that failed, too.
+#: Phases in which an environment can be due. One in teardown is ending already, and a failed one, too.
 _PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.READY)
 _OPEN = (
     f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "
@@ -70,8 +72,8 @@ _OPEN = (
 )
 
 
-class _Kept(Frozen):
-    """What a further try begins with: the next page, and what came of the ones before."""
+class _Checkpoint(Frozen):
+    """What the next attempt starts with: the next page, and the result of the pages before."""
 
     token: str
     result: SweepResult
@@ -79,7 +81,7 @@ class _Kept(Frozen):
 
 @dataclass(frozen=True)
 class _Clock:
-    """Temporal's time: when it says that this try began, and what a clock that only counts says since."""
+    """Temporal's time: the start of this attempt by Temporal, plus the monotonic time since then."""
 
     began: datetime
     counted: float
@@ -89,23 +91,26 @@ class _Clock:
 
 
 class Sweep(SweepActivities):
-    """Asks, warns and ends through a client of Temporal."""
+    """Queries, warns and ends environments through a Temporal client."""
 
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
 
     @activity.defn(name="sweep.pass")
     async def sweep(self, input: SweepPassInput) -> SweepResult:
-        """All pages, one after the other, the environments of a page at once; a further try goes on."""
+        """Process all pages in order, the environments of a page concurrently.
+
+        A retry continues with the page that the previous attempt had reached.
+        """
         clock = _Clock(activity.info().started_time, time.monotonic())
-        kept = _read(activity_context.kept())
+        kept = _read_checkpoint(activity_context.kept())
         if kept is None:
             count = await self._temporal.count_workflows(_OPEN, rpc_timeout=CALL_TIMEOUT)
-            kept = _Kept(
+            kept = _Checkpoint(
                 token="", result=SweepResult(now=input.now, dry_run=input.sweep.dry_run, open=count.count)
             )
         token, result = base64.b64decode(kept.token), kept.result
-        # With the time of the sweep's beginning on every page: a token is good for its own query only.
+        # Use the start time of the sweep on every page, because a page token is valid for its own query only.
         due_by = (input.now + input.sweep.ahead).isoformat()
         due_at = search_attributes.DUE_AT.name
         query = f"{_OPEN} AND ({due_at} <= '{due_by}' OR {due_at} IS NULL)"
@@ -118,8 +123,8 @@ class Sweep(SweepActivities):
             )
             await pages.fetch_next_page()
             page = _Page(self._temporal, input, clock, frozen, turns)
-            for deed, line in await page.all(pages.current_page or ()):
-                result = result.plus(deed, line)
+            for outcome, line in await page.all(pages.current_page or ()):
+                result = result.plus(outcome, line)
             activity_context.check()
             result = result.model_copy(
                 update={
@@ -133,11 +138,14 @@ class Sweep(SweepActivities):
             token = pages.next_page_token
             activity_context.say(f"page {result.pages + 1}; {result.sentence}")
             activity_context.keep(
-                _Kept(token=base64.b64encode(token).decode(), result=result).model_dump_json()
+                _Checkpoint(token=base64.b64encode(token).decode(), result=result).model_dump_json()
             )
 
     async def _frozen(self) -> str:
-        """Who has frozen all ends and why, or "". Frozen is that the schedule of the sweep is paused."""
+        """Return who has frozen all ends and why, or "".
+
+        The ends are frozen when the schedule of the sweep is paused.
+        """
         try:
             schedule = await self._temporal.get_schedule_handle(SWEEP_SCHEDULE).describe(
                 rpc_timeout=CALL_TIMEOUT
@@ -169,9 +177,12 @@ class _Page:
         self._gate = asyncio.Semaphore(input.sweep.at_once)
 
     async def all(self, runs: Sequence[WorkflowExecution]) -> list[tuple[SweepOutcome, SweepLine]]:
-        """What came of each. Cut short, with what was done so far, when the activity is told to stop."""
+        """Return the outcome of each environment.
+
+        When the activity must stop, this ends early and returns the outcomes so far.
+        """
         found = await asyncio.gather(*map(self._one, runs))
-        return [(deed, SweepLine(name=name, why=why)) for name, deed, why in filter(None, found)]
+        return [(outcome, SweepLine(name=name, why=why)) for name, outcome, why in filter(None, found)]
 
     async def _one(self, run: WorkflowExecution) -> tuple[str, SweepOutcome, str] | None:
         name = name_of_workflow(run.id)
@@ -191,20 +202,21 @@ class _Page:
                     return name, SweepOutcome.KEPT, "it has ended meanwhile"
                 return name, SweepOutcome.FAILED, f"Temporal: {error.status.name}"
             except (RuntimeError, ValueError, LookupError) as error:
-                # Of another version, or encrypted with a key that is gone: the others are seen to.
+                # The environment is of another version, or encrypted with a key that is gone: the sweep
+                # continues with the others.
                 return name, SweepOutcome.FAILED, f"its answer cannot be read ({type(error).__name__})"
 
     async def _ask(self, run: WorkflowExecution) -> tuple[SweepOutcome, str]:
-        # By its id alone: whatever life has the name now knows best what is due for it.
+        # Address the workflow by its id alone: the life that has the name now knows best what is due for it.
         environment = self._temporal.get_workflow_handle(run.id)
         guess = None
         if not self._sweep.dry_run and not self._frozen:
-            # It is told at once what seems to be due, and looks itself before it does that, which spares a
-            # question to each of thousands. A refusal leaves nothing in its history.
+            # Send the likely update at once, without a query. The environment checks itself before it acts,
+            # so this saves a query to each of thousands. A rejected update leaves nothing in the history.
             ends_at = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
             guess = DueKind.END if ends_at and ends_at <= self._clock.now() else DueKind.WARN
             try:
-                return await self._tell(environment, guess)
+                return await self._send_update(environment, guess)
             except WorkflowUpdateFailedError as error:
                 if not _is_not_due(error):
                     raise
@@ -213,13 +225,18 @@ class _Page:
         if due.kind in (DueKind.KEEP, guess):
             return SweepOutcome.KEPT, due.why
         if self._sweep.dry_run:
-            return _DEEDS[due.kind], due.why
+            return _OUTCOMES[due.kind], due.why
         if self._frozen:
             return SweepOutcome.KEPT, f"{due.why}, and all ends are frozen: {self._frozen}"
-        return await self._tell(environment, due.kind)
+        return await self._send_update(environment, due.kind)
 
-    async def _tell(self, environment: WorkflowHandle[Any, Any], kind: DueKind) -> tuple[SweepOutcome, str]:
-        """Have it do what is due. The environment looks again, by Temporal's time, and may refuse."""
+    async def _send_update(
+        self, environment: WorkflowHandle[Any, Any], kind: DueKind
+    ) -> tuple[SweepOutcome, str]:
+        """Send the update for what is due.
+
+        The environment checks again, by Temporal's time, and may refuse.
+        """
         if activity_context.is_told_to_stop():
             return SweepOutcome.KEPT, "the sweep was told to stop"
         swept = SweptInput(
@@ -232,13 +249,13 @@ class _Page:
             answer: SweptAnswer = await environment.execute_update(
                 UPDATE_WARN if kind is DueKind.WARN else UPDATE_EXPIRE, swept, result_type=SweptAnswer
             )
-        return _DEEDS[kind], answer.what
+        return _OUTCOMES[kind], answer.what
 
     def _pause(self) -> timedelta:
         return timedelta(seconds=next(self._turns) / self._sweep.ends_per_second)
 
 
-_DEEDS = {DueKind.WARN: SweepOutcome.WARNED, DueKind.END: SweepOutcome.ENDED}
+_OUTCOMES = {DueKind.WARN: SweepOutcome.WARNED, DueKind.END: SweepOutcome.ENDED}
 
 
 def _is_not_due(error: WorkflowUpdateFailedError) -> bool:
@@ -247,19 +264,22 @@ def _is_not_due(error: WorkflowUpdateFailedError) -> bool:
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> tuple[SweepOutcome, str]:
-    """It has changed since it was asked, which is for it to say; anything else is a failure."""
+    """Return the outcome of a failed update.
+
+    The environment may refuse because it has changed since the query; anything else is a failure.
+    """
     cause = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
-            with suppress(ValidationError):  # of another version
+            with suppress(ValidationError):  # The details may be of another version.
                 return SweepOutcome.KEPT, Refusal.model_validate(cause.details[0]).message
         if cause.type == _RUN_CLOSED:
             return SweepOutcome.KEPT, "it has ended meanwhile"
     return SweepOutcome.FAILED, f"it could not do it: {cause}"
 
 
-def _read(kept: str) -> _Kept | None:
+def _read_checkpoint(kept: str) -> _Checkpoint | None:
     try:
-        return _Kept.model_validate_json(kept) if kept else None
+        return _Checkpoint.model_validate_json(kept) if kept else None
     except ValidationError:
         return None

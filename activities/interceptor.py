@@ -1,7 +1,8 @@
-"""The edge between the steps and Temporal: the steps know of receipts and errors, Temporal of activities.
+"""The interceptor between Temporal and the steps.
 
-For every activity of the worker: one translation of errors, a heartbeat with what it waits for, an end
-within moments of a cancellation or a stopping worker, and no call cut in its middle.
+The steps know receipts and errors; Temporal knows activities. For every activity of the worker, the
+interceptor translates errors in one place, heartbeats what the activity waits for, ends the activity within
+moments of a cancellation or a worker shutdown, and never interrupts a call.
 """
 
 import asyncio
@@ -22,17 +23,18 @@ from contracts.environment import Receipt
 from contracts.errors import ErrorType
 from contracts.tampering import Tampered
 
-#: Heartbeats within one heartbeat timeout: two may get lost or late.
+#: Heartbeats sent within one heartbeat timeout, so that two may be lost or late.
 BEATS_PER_TIMEOUT = 3
-#: How often to heartbeat when an activity has no heartbeat timeout: cancellations come with the answers.
+#: Heartbeat interval of an activity without a heartbeat timeout. Heartbeats are needed there too, because
+#: Temporal delivers cancellations in their responses.
 BEAT_BY_DEFAULT = timedelta(seconds=10)
 
 
 class ActivityEdge(Interceptor):
-    """Wraps every activity of a worker. Register it as the outermost interceptor."""
+    """Interceptor that wraps every activity of a worker. Register it as the outermost interceptor."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        """See the base class."""
+        """Wrap `next`; see the base class."""
         return _Edge(next)
 
 
@@ -45,15 +47,18 @@ class _Edge(ActivityInboundInterceptor):
         again = info.attempt > 1
         current = Progress(time_left=_time_left(info), silence=info.heartbeat_timeout, kept=_kept(info))
         activity_context.enter(current)
-        # What Temporal has timed out is tried again or undone by others: nothing is begun beside them.
+        # When Temporal has timed out this attempt, a retry or an undo may already run. The deadline check
+        # stops this attempt from starting calls in parallel with them.
         set_deadline_check(current.is_late)
-        # A task of its own: the worker cancels the one that awaits here, and so never the step itself.
+        # The body runs in a separate task: the worker cancels only the task that awaits here, and so never
+        # the step itself.
         body = asyncio.create_task(self.next.execute_activity(input))
         try:
             await _run_shielded(body, current, _beat_interval(info))
             result = body.result()
         except Exception as error:
-            # From None: the chain of causes would travel too, with texts that nobody has looked at.
+            # Raise "from None", because the chain of causes would travel too, with texts that were not
+            # checked for credentials.
             raise translate(error, again=again) from None
         finally:
             current.close()
@@ -63,7 +68,7 @@ class _Edge(ActivityInboundInterceptor):
 
 
 async def _run_shielded(body: asyncio.Task[Any], current: Progress, interval: float) -> None:
-    """Return when `body` is done, however often it is cancelled; heartbeat meanwhile."""
+    """Wait until `body` is done, even when cancelled repeatedly; send heartbeats meanwhile."""
     while not body.done():
         try:
             await asyncio.wait({body}, timeout=interval)
@@ -71,7 +76,8 @@ async def _run_shielded(body: asyncio.Task[Any], current: Progress, interval: fl
             if task := asyncio.current_task():
                 task.uncancel()
             details = activity.cancellation_details()
-            # All but the workflow's wish (a stopping worker, a pause, a reset) is to be taken up again.
+            # Only a cancellation that the workflow requested is final. After any other cause (worker
+            # shutdown, pause, reset), another attempt continues the work.
             current.stop(
                 final=details is not None and details.cancel_requested,
                 given_up=details is not None and (details.not_found or details.timed_out),
@@ -88,15 +94,19 @@ def _beat_interval(info: activity.Info) -> float:
 
 
 def _kept(info: activity.Info) -> str:
-    """What the heartbeats of an earlier try have kept."""
+    """Return what the heartbeats of an earlier attempt kept; "" if there is nothing to read."""
     try:
         return Waiting.model_validate(info.heartbeat_details[0]).kept if info.heartbeat_details else ""
     except ValidationError:
-        return ""  # of another version of the worker: the work begins afresh
+        return ""  # Another version of the worker wrote it, so the work starts from the beginning.
 
 
 def _time_left(info: activity.Info) -> timedelta | None:
-    """What Temporal gives this try: its own limit, or what is left of that of all tries. By one clock."""
+    """Return the time that Temporal gives this attempt; None without a limit.
+
+    It is the shorter of the attempt's own limit and the rest of the limit of all attempts. Both are computed
+    from Temporal's timestamps, so only one clock counts.
+    """
     limits = []
     if info.start_to_close_timeout is not None:
         limits.append(info.start_to_close_timeout)

@@ -1,4 +1,4 @@
-"""Tells people, by webhook, by a webhook of Slack's form, and by mail: those of them that are set."""
+"""Sends notices to people by webhook, by a webhook in Slack's format, and by e-mail, as configured."""
 
 import html
 import json
@@ -18,18 +18,18 @@ from contracts.durations import format_duration
 from contracts.expiry import said
 from contracts.notifications import Notification, NotificationKind
 
-#: Longest piece of a name that is shown in Slack, in characters. With it the longest text stays below the
-#: 4,000 from which Slack splits a message in two.
+#: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the
+#: 4,000 characters from which Slack splits a message in two.
 SLACK_NAME = 200
-#: Stands for the end in a text that is escaped before the end is put in: no name holds it.
+#: Placeholder for the end time, in a text that is escaped before the time is inserted. No name contains it.
 _MOMENT = "\0"
 
-_Tell = Callable[[Notification], Awaitable[None]]
+_Send = Callable[[Notification], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Channels:
-    """The ways to people; None is not set."""
+    """The notification channels; None means that this channel is not configured."""
 
     webhook: Webhook | None = None
     slack: Webhook | None = None
@@ -37,85 +37,95 @@ class Channels:
 
 
 class Notices(NoticeActivities):
-    """Sends each notice by every channel, once."""
+    """Sends each notice through every channel, once."""
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
 
     @activity.defn(name="notice.send")
     async def send(self, input: Notification) -> NoticeResult:
-        """Try all channels, whatever becomes of the others; a further try leaves out those that have it.
+        """Try all channels, even if some fail; a retry skips the channels that have the notice.
 
-        Of the people of a mail as well: who has it is not sent it again. Fails with one that may work in a
-        while, if there is one: that is what decides on a further try.
+        The same holds for the recipients of an e-mail: who has it does not get it again. If channels failed,
+        raises the error of one that may work later, if there is one, because that decides on a retry.
         """
-        told = _Told.read(activity_context.kept())
+        delivered = _Delivered.read(activity_context.kept())
         failed: list[ClientError] = []
-        for name, tell in self._ways(told).items():
-            if name not in told.by:
+        for name, send_by in self._senders(delivered).items():
+            if name not in delivered.by:
                 try:
-                    await tell(input)
+                    await send_by(input)
                 except ClientError as error:
                     failed.append(error)
                     continue
-                told.by.append(name)
-                told.keep()
+                delivered.by.append(name)
+                delivered.keep()
         if failed:
             raise max(failed, key=lambda error: error.retryable)
         return NoticeResult(
-            told_by=tuple(name for name in self._ways(told) if name in told.by), refused=tuple(told.refused)
+            told_by=tuple(name for name in self._senders(delivered) if name in delivered.by),
+            refused=tuple(delivered.refused),
         )
 
-    def _ways(self, told: "_Told") -> Mapping[str, _Tell]:
-        ways: dict[str, _Tell] = {}
+    def _senders(self, delivered: "_Delivered") -> Mapping[str, _Send]:
+        senders: dict[str, _Send] = {}
         channels = self._channels
         if webhook := channels.webhook:
-            ways["webhook"] = lambda notice: webhook.post(notice.id, _document(notice), "send a notice")
+            senders["webhook"] = lambda notice: webhook.post(notice.id, _document(notice), "send a notice")
         if slack := channels.slack:
-            ways["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), "send a notice")
+            senders["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), "send a notice")
         if mail := channels.mail:
-            ways["e-mail"] = lambda notice: _send_mail(mail, notice, told)
-        return ways
+            senders["e-mail"] = lambda notice: _send_mail(mail, notice, delivered)
+        return senders
 
 
 @dataclass
-class _Told:
-    """Which channels have it, and who has the mail or never will: kept from one try to the next."""
+class _Delivered:
+    """The progress of one notice, kept from one attempt to the next.
+
+    It says which channels have the notice, who has the e-mail, and which addresses the mail server refused.
+    """
 
     by: list[str] = field(default_factory=list)
     mailed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, kept: str) -> "_Told":
-        """What an earlier try has kept; that of an earlier version were the channels only."""
+    def read(cls, kept: str) -> "_Delivered":
+        """Return what an earlier attempt has kept.
+
+        An earlier version of Moorage kept the names of the channels only.
+        """
         try:
             return TypeAdapter(cls).validate_json(kept)
         except ValidationError:
             return cls(by=list(filter(None, kept.split(","))))
 
     def keep(self) -> None:
-        """Have the next try, if there must be one, begin with this."""
+        """Store this for the next attempt, if there is one."""
         activity_context.keep(json.dumps(asdict(self)))
 
 
-async def _send_mail(mail: Mail, notice: Notification, told: _Told) -> None:
-    """Send it to those who do not have it yet. Fails if some may have it later, or if nobody ever will."""
-    waiting = [person for person in notice.people if person not in (*told.mailed, *told.refused)]
+async def _send_mail(mail: Mail, notice: Notification, delivered: _Delivered) -> None:
+    """Send the e-mail to those who do not have it yet.
+
+    Raises an error if some recipients may get it later, or if no recipient can ever get it.
+    """
+    waiting = [person for person in notice.people if person not in (*delivered.mailed, *delivered.refused)]
     if waiting:
         letter = Letter(notice.id, notice.at, notice.people, subject(notice), text(notice))
         delivery = await mail.send(letter, waiting)
-        told.mailed += delivery.taken
-        told.refused += delivery.refused
-        told.keep()
+        delivered.mailed += delivery.taken
+        delivered.refused += delivery.refused
+        delivered.keep()
         if delivery.deferred:
-            raise not_yet(delivery.deferred, told.refused)
-    if not told.mailed:
-        raise never(told.refused)
+            raise not_yet(delivery.deferred, delivered.refused)
+    if not delivered.mailed:
+        raise never(delivered.refused)
 
 
 def subject(notice: Notification) -> str:
-    """The notice in one line."""
+    """Return the notice in one line."""
     if notice.kind is NotificationKind.ENDED:
         return f"{notice.name} has ended: its time was up"
     return f"{notice.name} ends in {format_duration(notice.ends_at - notice.at)}"
@@ -124,7 +134,10 @@ def subject(notice: Notification) -> str:
 def text(
     notice: Notification, moment: Callable[[Notification], str] = lambda notice: said(notice.ends_at)
 ) -> str:
-    """The notice for people. `moment` says its end, where a way has its own form for that."""
+    """Return the notice as text for people.
+
+    `moment` formats its end time, for a channel that has its own format for that.
+    """
     if notice.kind is NotificationKind.ENDED:
         lines = [
             f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} has ended: "
@@ -159,13 +172,16 @@ def _document(notice: Notification) -> dict[str, object]:
 
 
 def _slack(notice: Notification) -> dict[str, object]:
-    """The notice in Slack's form: docs.slack.dev, "Formatting message text"."""
+    """Return the notice in Slack's format.
+
+    Source: docs.slack.dev, "Formatting message text".
+    """
     names = ("name", "template", "team", "owner")
     cut = notice.model_copy(update={each: _cut(getattr(notice, each)) for each in names})
-    # Slack shows a moment in the zone of whoever reads it.
+    # Slack shows a time in the time zone of the reader.
     seconds = int(notice.ends_at.timestamp())
     shown = f"<!date^{seconds}^{{date_short_pretty}} {{time}}|{said(notice.ends_at)}>"
-    # Its own signs only: an unescaped "<!channel>" in a name would call everybody.
+    # Escape Slack's control characters: an unescaped "<!channel>" in a name would notify everybody.
     escaped = html.escape(text(cut, lambda _: _MOMENT), quote=False)
     return {"text": escaped.replace(_MOMENT, shown)}
 

@@ -1,22 +1,22 @@
-"""Whose is it? The owner mark on what is found decides whether a step may touch it, and nothing else does."""
+"""The ownership check: only the owner mark on a resource decides whether a step may touch it."""
 
 from collections.abc import Mapping
 
 from activities.errors import Conflict
 from contracts.naming import LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
 
-#: Said by remove when there was nothing to do.
+#: Note of a remove step that found nothing to remove.
 NOTHING_THERE = "nothing was there"
 
 
 def mark_text(labels: Mapping[str, str]) -> str | None:
-    """The mark that labels bear, as the text that it is where there is free text; None for none."""
+    """Return the mark in the labels, in the text form that descriptions use; None without a mark."""
     parts = [labels.get(key) for key in (LABEL_INSTALLATION, LABEL_NAME, LABEL_LIFE)]
     return "/".join(part or "" for part in parts) if any(parts) else None
 
 
 def whose(found: str | None, ours: OwnerMark) -> str:
-    """Whose a thing is that bears the text `found` where our mark would be, in words."""
+    """Describe in words who owns a resource that has the text `found` in the place of our mark."""
     parts = (found or "").split("/")
     if len(parts) != len(ours.text.split("/")) or not all(parts):
         return "was not made by Moorage"
@@ -31,7 +31,7 @@ def whose(found: str | None, ours: OwnerMark) -> str:
 
 
 def require_ours(system: str, thing: str, found: str | None, ours: OwnerMark) -> None:
-    """Return if `found` is exactly our mark; else a Conflict that says whose the thing seems to be."""
+    """Return if `found` is exactly our mark; else raise a Conflict that names the apparent owner."""
     if not ours.is_text(found):
         raise Conflict(
             system,
@@ -41,5 +41,5 @@ def require_ours(system: str, thing: str, found: str | None, ours: OwnerMark) ->
 
 
 def left_alone(thing: str, found: str | None, ours: OwnerMark) -> str:
-    """The note of a remove that met somebody else's thing."""
+    """Return the note of a remove step that found a resource of another owner."""
     return f"left alone: {thing} {whose(found, ours)}"

@@ -1,7 +1,7 @@
-"""Who the people are: looked up where members are kept, never made, never changed.
+"""The look-up of an environment's people in the directory; it is read-only.
 
-With an identity provider that is where its people are; without one, they are local users of the control
-plane.
+With an identity provider, the people are its users; without an identity provider, they are local users of the
+control plane.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class People(PeopleActivities):
 
     @activity.defn(name="people.check")
     async def check(self, input: CheckPeopleInput) -> None:
-        """Everybody who shall use the environment is known; PersonUnknown names all who are not."""
+        """Raise PersonUnknown with the names of all people of the environment who are not known."""
         environment = input.environment
         if environment.has_identity_provider:
             await ids_of(configured(self._scim), environment.people, System.IDENTITY_PROVIDER)
@@ -43,7 +43,7 @@ class People(PeopleActivities):
 
 
 async def ids_of(directory: _Directory, emails: Sequence[str], system: System) -> list[str]:
-    """The directory's ids of all of them, in order; PersonUnknown names all whom it does not know."""
+    """Return the directory's ids of all people, in order; raise PersonUnknown with all unknown ones."""
     found = {email: await directory.find_user(email) for email in emails}
     unknown = [email for email, user in found.items() if user is None]
     if unknown:
@@ -57,7 +57,7 @@ async def ids_of(directory: _Directory, emails: Sequence[str], system: System) -
 
 
 def configured(scim: Scim | None) -> Scim:
-    """The directory; NotConfigured if this worker's settings name none."""
+    """Return the directory; raise NotConfigured if this worker's settings name none."""
     if scim is None:
         raise NotConfigured(
             System.IDENTITY_PROVIDER,

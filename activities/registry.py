@@ -1,4 +1,4 @@
-"""All activities, made with the clients that they need: what a worker registers."""
+"""The list of all activities that a worker registers, built with the clients that they need."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,11 @@ from clients.rafay import Rafay
 
 @dataclass(frozen=True)
 class Clients:
-    """The outside systems: the control plane, the identity provider if there is one, the hosts by name."""
+    """The clients of the outside systems.
+
+    These are the control plane, the identity provider if one is configured, the hosts by name, the
+    notification channels and the audit log sinks.
+    """
 
     rafay: Rafay
     scim: Scim | None
@@ -37,10 +41,11 @@ class Clients:
 
 
 def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any]]:
-    """Every activity of every step, whatever is configured; `temporal` is for those that ask environments.
+    """Return every activity of every step, regardless of what is configured.
 
-    An environment that needs what is not configured (any more) is told so, instead of waiting for a worker
-    that knows its activities.
+    An environment that needs a system which is not configured (any more) gets an error, instead of waiting
+    for a worker that knows its activities. `temporal` is the client of the activities that query
+    environments.
     """
     rafay, scim, hosts = clients.rafay, clients.scim, clients.hosts
     people, kubeconfig = People(rafay, scim), KubeconfigOf(hosts)

@@ -1,4 +1,7 @@
-"""What a vCluster is installed from: the template's chart, and what `contracts.chart_values` composes."""
+"""The inputs of a vCluster's installation: the template's chart, and the composed chart values.
+
+`contracts.chart_values` composes the values.
+"""
 
 from clients.host import Chart
 from contracts.chart_values import DNS_LIMITS as DNS_LIMITS
@@ -9,6 +12,6 @@ from contracts.environment import Environment
 
 
 def chart_of(environment: Environment) -> Chart:
-    """The chart to install: the template's."""
+    """Return the chart to install, as the template names it."""
     chart = environment.template.chart
     return Chart(repository=chart.repository or None, name=chart.name, version=chart.version)
