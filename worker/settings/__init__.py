@@ -1,1 +1,1 @@
-"""All settings: their models, where they are read from, and their reference page."""
+"""All settings: their models, their sources, and their reference page."""

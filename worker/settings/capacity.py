@@ -1,4 +1,4 @@
-"""The settings of how much there is and who may have it: of hosts, teams and people."""
+"""The settings of capacity and quotas: of hosts, teams and people."""
 
 import json
 from datetime import timedelta
@@ -13,7 +13,7 @@ from worker.settings.types import Group, PositiveDuration
 
 
 def _from_json(value: object) -> object:
-    """A group, of how one is written in a single variable."""
+    """Parse a group that is written as JSON in a single variable."""
     if not isinstance(value, str):
         return value
     try:
@@ -23,7 +23,7 @@ def _from_json(value: object) -> object:
 
 
 def _from_words(value: object) -> object:
-    """Labels, of how people write them in a single variable: "zone=eu, gpu=yes"."""
+    """Parse labels that are written in a single variable: "zone=eu, gpu=yes"."""
     if not isinstance(value, str):
         return value
     pairs = [word.partition("=") for word in value.replace(",", " ").split()]
@@ -36,7 +36,7 @@ Labels = Annotated[dict[Label, Label], BeforeValidator(_from_words)]
 
 
 class Share(Group):
-    """At most so much; what is left out has no limit of its own."""
+    """Upper limits; what is left out has no limit here."""
 
     environments: int | None = Field(default=None, ge=0, description="environments that may be open")
     cpu: Quantity | None = Field(default=None, description='CPUs, such as "16"', coerce_numbers_to_str=True)
@@ -49,7 +49,7 @@ class Share(Group):
 
     @property
     def limits(self) -> Limits:
-        """In numbers."""
+        """The limits as numbers: thousandths of a CPU, and bytes."""
         return Limits(
             environments=self.environments,
             cpu=None if self.cpu is None else int(parse_quantity(self.cpu) * 1000),
@@ -58,7 +58,7 @@ class Share(Group):
 
 
 class Quotas(Group):
-    """Who may have how much at a time. Templates have quotas of their own beside these."""
+    """How much teams and people may have at a time. Templates have their own quotas in addition."""
 
     teams: Annotated[dict[str, Share], BeforeValidator(_from_json)] = Field(
         default_factory=dict, description="by the name of the team; in one variable as JSON"
@@ -67,7 +67,7 @@ class Quotas(Group):
 
 
 class Capacity(Group):
-    """How what is held is kept in line with what there is."""
+    """The capacity audit, which compares reservations with open environments and hosts."""
 
     audit: PositiveDuration = Field(
         default=timedelta(minutes=2),

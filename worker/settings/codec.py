@@ -18,7 +18,7 @@ Urls = Annotated[tuple[Url, ...], BeforeValidator(split_words)]
 
 
 class Encryption(Group):
-    """What is in Temporal is encrypted, always: there is no way to switch it off by mistake."""
+    """Encryption of everything in Temporal. It is always on, so that it cannot be disabled by mistake."""
 
     keys: Keys = Field(
         description="encrypts all that Temporal keeps: keys of 32 random bytes in base64, with blanks "
@@ -32,12 +32,12 @@ class Encryption(Group):
 
     @property
     def cursor_keys(self) -> tuple[bytes, ...]:
-        """Keys that seal the cursors of lists; every API of the installation has the same."""
+        """Keys that encrypt the cursors of lists; every API of the installation has the same keys."""
         return derived_keys(self.keys.get_secret_value(), b"moorage cursors of lists")
 
 
 class CodecServer(Group):
-    """The server that shows the platform team, in Temporal's Web UI, what is encrypted."""
+    """The server that decrypts payloads for the platform team in Temporal's Web UI."""
 
     bind: str = Field(default="127.0.0.1", description="address to listen on; in a container 0.0.0.0")
     port: int = Field(default=7401, ge=1, le=65535, description="port to listen on")

@@ -1,4 +1,4 @@
-"""The settings of how environments end: the sweep, the notices of it, and where accounts are kept."""
+"""The settings for the end of environments: the expiry sweep, the notices, and the audit log."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -40,12 +40,12 @@ class Sweep(Group):
 
     @property
     def ahead(self) -> timedelta:
-        """How long before its time a warning is given, so that none waits for the next sweep."""
+        """How long before its time a warning is sent, so that no warning waits for the next sweep."""
         return self.interval + self.jitter
 
 
 class Notices(Group):
-    """How people are told that an environment ends. None of it is needed."""
+    """The channels that notify people before and after the end of an environment. All are optional."""
 
     webhook_url: Url | None = Field(default=None, description="address that gets every notice as JSON")
     webhook_secret: Secret | None = Field(
@@ -74,7 +74,7 @@ class Notices(Group):
 
     @field_validator("webhook_secret")
     @classmethod
-    def _signs(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _is_there_for_webhook(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         _needed_with("webhook_url", secret, info)
         return secret
 
@@ -87,19 +87,19 @@ class Notices(Group):
 
     @field_validator("smtp_password")
     @classmethod
-    def _lets_in(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _is_there_for_user(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         _needed_with("smtp_user", password, info)
         return password
 
     @field_validator("sender")
     @classmethod
-    def _sends(cls, sender: str | None, info: ValidationInfo) -> str | None:
+    def _is_there_for_host(cls, sender: str | None, info: ValidationInfo) -> str | None:
         _needed_with("smtp_host", sender, info)
         return sender
 
 
 class Trail(Group):
-    """Where the account of each life is kept beyond Temporal's retention. None of it is needed."""
+    """The audit log, which keeps the account of each life beyond Temporal's retention. Optional."""
 
     file: Path | None = Field(
         default=None,
@@ -118,6 +118,6 @@ class Trail(Group):
 
     @field_validator("webhook_secret")
     @classmethod
-    def _signs(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _is_there_for_webhook(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         _needed_with("webhook_url", secret, info)
         return secret

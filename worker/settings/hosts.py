@@ -12,8 +12,8 @@ from worker.settings.capacity import Labels, Share
 from worker.settings.types import Bearer, DnsPeers, Group, HttpsPeers, Networks, PositiveDuration, Url
 
 
-class _Placed(Group):
-    """What every host has: by what it is chosen, and how much of it is given away."""
+class _HostGroup(Group):
+    """The settings of every host: the labels that it is selected by, and its capacity."""
 
     labels: Labels = Field(
         default_factory=dict,
@@ -22,7 +22,7 @@ class _Placed(Group):
     capacity: Share = Share()
 
 
-class SimulatedHostCluster(_Placed):
+class SimulatedHostCluster(_HostGroup):
     """A host cluster of the embedded stack, which runs nothing."""
 
     kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
@@ -36,7 +36,7 @@ class SimulatedHostCluster(_Placed):
     )
 
 
-class KubernetesHostCluster(_Placed):
+class KubernetesHostCluster(_HostGroup):
     """A host cluster that is a Kubernetes cluster."""
 
     kind: Literal["kubernetes"] = Field(description="which kind of host cluster this is")
@@ -117,7 +117,7 @@ class KubernetesHostCluster(_Placed):
 
     @property
     def options(self) -> HostOptions:
-        """All of these that its client knows how to use."""
+        """The settings that the client of the host uses."""
         return HostOptions(
             exposure=self.exposure,
             address=self.address or "",

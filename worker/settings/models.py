@@ -1,7 +1,7 @@
-"""All settings, read once at start: what they are called, what they mean, and why their defaults are such.
+"""The models of all settings, read once at start: names, meanings, defaults and their reasons.
 
-How they are found in the environment and in a file is in `worker.settings.sources`. Temporal's own settings
-(`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, TLS) are read by `worker.connection`.
+`worker.settings.sources` finds the values in the environment and in a file. `worker.connection` reads
+Temporal's own settings (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, TLS).
 """
 
 import os
@@ -34,19 +34,20 @@ from worker.settings.sources import SettingsError as SettingsError
 from worker.settings.sources import Values, explain, read_sources
 from worker.settings.types import Bearer, Group, HostName, Networks, PositiveDuration, SocketAddress, Url
 
-#: How much longer than the longest client timeout a life settles: a lost call may have been sent at the
-#: timeout's very end, and the system needs a while to show what it did.
+#: How much longer than the longest client timeout a teardown waits before its last inspection (`settle`): a
+#: request may have been sent at the very end of the timeout, and the system needs a while to show its effect.
 SETTLE_BEYOND_TIMEOUT = timedelta(seconds=15)
 
-#: In the place of a credential that a process has no use for.
+#: Placeholder for a credential that a process does not need.
 NO_CREDENTIAL = "not-given-to-this-process"
 
-#: Looked at beside the code, so that an installed checkout and the image find the same files.
+#: The folder is located relative to the code, so that an installed checkout and the image find the same
+#: files.
 SHIPPED_TEMPLATES = Path(__file__).resolve().parents[2] / "starter" / "templates"
 
 
 class ControlPlane(Group):
-    """The system that manages clusters and who may use them: Rafay."""
+    """The system that manages clusters and access to them: Rafay."""
 
     url: Url = Field(
         description="base URL of the control plane's console", examples=["https://console.rafay.dev"]
@@ -81,7 +82,7 @@ class IdentityProvider(Group):
 
 
 class SignIn(Group):
-    """How people sign in to the control plane by the identity provider. Needed for `moorage setup` only."""
+    """Sign-in to the control plane through the identity provider. Only `moorage setup` needs it."""
 
     domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")] = Field(
         description="domain of the addresses whose people the control plane sends to the identity provider",
@@ -101,7 +102,7 @@ class SignIn(Group):
 
 
 class Api(Group):
-    """The HTTP API, the one door."""
+    """The HTTP API, the only public interface of the installation."""
 
     bind: str = Field(default="127.0.0.1", description="address to listen on; in a container 0.0.0.0")
     port: int = Field(default=7400, ge=1, le=65535, description="port to listen on")
@@ -163,7 +164,7 @@ class WorkerProcess(Group):
 
 
 class LogLevel(StrEnum):
-    """How much is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -172,7 +173,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How it is written: `auto` is for people on a terminal and JSON elsewhere."""
+    """The format of log lines: `auto` is for people on a terminal and JSON elsewhere."""
 
     AUTO = "auto"
     JSON = "json"
@@ -189,7 +190,7 @@ class Log(Group):
 
 
 class LifecycleTimeoutSettings(Group):
-    """How patient a life is. An environment keeps the one that it was started with."""
+    """The timeouts and retry intervals of a life. An environment keeps those that it was started with."""
 
     settle: PositiveDuration | None = Field(
         default=None,
@@ -229,7 +230,7 @@ class LifecycleTimeoutSettings(Group):
 
 
 class Settings(Group):
-    """Everything that is set. Build it with `load_settings`."""
+    """All settings of an installation. Build it with `load_settings`."""
 
     installation: Installation = Field(
         description="8 to 16 letters and digits, chosen at random, that tell this installation from all "
@@ -263,8 +264,8 @@ class Settings(Group):
     log: Log = Log()
     pace: LifecycleTimeoutSettings = LifecycleTimeoutSettings()
 
-    # Checked field by field, not on the whole: pydantic skips a check of the whole when one field is
-    # wrong, and all problems are to be named at once.
+    # Validators check single fields and not the whole model: pydantic skips a check of the whole model when
+    # one field is wrong, and the error must name all problems at once.
 
     @field_validator("sso")
     @classmethod
@@ -296,7 +297,7 @@ class Settings(Group):
 
     @property
     def lifecycle_timeouts(self) -> LifecycleTimeouts:
-        """How patient the environments are that begin now."""
+        """The timeouts of environments that start now."""
         values = self.pace.model_dump()
         settle = self.pace.settle or _longest_timeout(dict(self)) + SETTLE_BEYOND_TIMEOUT
         return LifecycleTimeouts(**{**values, "settle": settle})
@@ -308,7 +309,7 @@ def _longest_timeout(values: Mapping[str, Any]) -> timedelta:
 
 
 class CodecServerSettings(BaseModel):
-    """The part of the settings that the codec server needs: it is given no credentials of any system."""
+    """The part of the settings that the codec server needs: it gets no credentials of any system."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -319,7 +320,7 @@ class CodecServerSettings(BaseModel):
 
 
 class LabelsOfHost(BaseModel):
-    """Of a host cluster, what its templates can ask of it: no credential is looked at."""
+    """The part of a host cluster that templates can select by: no credential is read."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -327,7 +328,7 @@ class LabelsOfHost(BaseModel):
 
 
 class CatalogueSettings(BaseModel):
-    """The part of the settings that checking a catalogue needs."""
+    """The part of the settings that the check of a catalogue needs."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -339,7 +340,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of the `MOORAGE_*` variables over those of the file that `MOORAGE_CONFIG` names.
+    """Load the settings: `MOORAGE_*` variables override the file that `MOORAGE_CONFIG` names.
 
     Raises SettingsError with all problems at once; it never quotes a secret.
     """
@@ -347,17 +348,26 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def load_api_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The same for the API, with its own credentials in place of the worker's, which need not be there."""
+    """Load the settings for the API, with its own credentials in place of the worker's.
+
+    The worker's credentials may be missing. Raises SettingsError.
+    """
     return _load(Settings, environ, _with_credentials_of_the_api)
 
 
 def load_codec_server_settings(environ: Mapping[str, str] | None = None) -> CodecServerSettings:
-    """The same for the codec server; settings that it has no use for are not looked at."""
+    """Load the settings for the codec server; settings that it does not need are not read.
+
+    Raises SettingsError.
+    """
     return _load(CodecServerSettings, environ)
 
 
 def load_catalogue_settings(environ: Mapping[str, str] | None = None) -> CatalogueSettings:
-    """The same for `moorage templates check`, which works without any."""
+    """Load the settings for `moorage templates check`, which works without any.
+
+    Raises SettingsError.
+    """
     return _load(CatalogueSettings, environ)
 
 
@@ -368,7 +378,7 @@ def _with_credentials_of_the_api(values: Values) -> None:
         if "control_plane_api_key" in api:
             control_plane["api_key"] = api["control_plane_api_key"]
         elif identity:
-            # People are looked up in the identity provider, so the API asks the control plane nothing.
+            # The API looks people up in the identity provider, so it sends no requests to the control plane.
             control_plane["api_key"] = NO_CREDENTIAL
     if isinstance(api, dict) and isinstance(identity, dict) and "identity_token" in api:
         identity["token"] = api["identity_token"]

@@ -1,4 +1,4 @@
-"""The table of all settings for docs/reference/settings.md, made from the models."""
+"""The table of all settings for docs/reference/settings.md, generated from the models."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ from worker.settings.sources import OTHER_VARIABLES, field_at, paths, variable
 
 @dataclass(frozen=True)
 class Described:
-    """One setting: its variable, the form of its value, its default ("" when it has none), its meaning."""
+    """One setting: its variable, value form, default and meaning.
+
+    The default is "" when it has none.
+    """
 
     name: str
     form: str
@@ -26,7 +29,7 @@ class Described:
 
 
 def describe_settings() -> list[Described]:
-    """Every setting, in the order in which the models have them."""
+    """Return every setting, in the order of the models."""
     return list(_describe(Settings))
 
 
@@ -63,7 +66,7 @@ def _describe(model: type[BaseModel]) -> Iterator[Described]:
 
 def _form(path: tuple[str, ...], annotation: Any) -> str:
     if path[-1] == "kind":
-        return "`simulated` or `kubernetes`"  # the field of each kind knows its own only
+        return "`simulated` or `kubernetes`"  # The field of each kind knows only its own value.
     parts = set(_parts(annotation))
     if SecretStr in parts:
         return "secret, or its file as `…_FILE`"
@@ -83,7 +86,7 @@ def _form(path: tuple[str, ...], annotation: Any) -> str:
 def _parts(annotation: Any) -> Iterator[Any]:
     yield annotation
     for each in get_args(annotation):
-        # The arguments of Annotated are values, and not all of them can be put into a set.
+        # The arguments of Annotated are values, and not all of them are hashable.
         if isinstance(each, type) or get_args(each):
             yield from _parts(each)
 
@@ -94,7 +97,7 @@ def _default(value: Any) -> str:
     if isinstance(value, timedelta):
         return format_duration(value)
     if value == SHIPPED_TEMPLATES:
-        return "starter/templates"  # its path on this machine would be nobody else's
+        return "starter/templates"  # The absolute path exists on this machine only.
     if isinstance(value, Path):
         return value.as_posix()
     if isinstance(value, bool):

@@ -1,11 +1,11 @@
-"""Where settings come from: `MOORAGE_*` variables over a TOML file, and secrets from files of their own.
+"""The sources of settings: `MOORAGE_*` variables, a TOML file below them, and files with secrets.
 
     MOORAGE_CONTROL_PLANE__URL           the variable of control_plane.url: two underscores lead into a group
     MOORAGE_CONTROL_PLANE__API_KEY_FILE  any secret may be given as the path of a file that holds it
     MOORAGE_CONFIG                       path of the TOML file; there, [control_plane] url = "…"
 
-What is written here knows the models only through their fields. pydantic-settings is not used: it
-ignores unknown variables, stops at the first unreadable one, and has no secrets by path.
+This module knows the models only through their fields. It does not use pydantic-settings, because that
+ignores unknown variables, stops at the first unreadable one, and cannot read secrets from paths.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from clients.private_files import read_given
 from worker.service_links import service_links
 
 PREFIX = "MOORAGE_"
-#: Variables of this name space that are no settings: who reads them, and for what.
+#: Variables with this prefix that are not settings, and their meaning.
 OTHER_VARIABLES: Mapping[str, str] = {
     "MOORAGE_CONFIG": "TOML file with settings; variables win over it",
     "MOORAGE_STATE": "folder in which `moorage up` keeps its state (default: `.moorage` in the current one)",
@@ -50,12 +50,12 @@ class SettingsError(Exception):
 
 
 def variable(path: Sequence[str]) -> str:
-    """The name of the variable of the setting at `path`."""
+    """Return the name of the environment variable for the setting at `path`."""
     return PREFIX + "__".join(path).upper().replace("<NAME>", "<name>")
 
 
 def read_sources(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[Values, list[str]]:
-    """The values of all sources, laid over one another but not validated; and what could not be read."""
+    """Read all sources; return the merged values, not validated, and the problems of reading."""
     problems: list[str] = []
     from_file = _read_file(environ, problems)
     from_variables = _read_variables(environ, problems)
@@ -65,14 +65,14 @@ def read_sources(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[Va
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
-    """Each problem of a validation as one sentence: the setting, what is wrong, what would be right."""
+    """Yield each problem of a validation as one sentence: the setting, the fault, the correction."""
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        # Where one of several models is chosen by its kind, pydantic names the kind as a part of the path.
+        # Where the kind selects one of several models, pydantic adds the kind to the path.
         path = tuple(str(part) for part in problem["loc"] if part not in ("simulated", "kubernetes"))
         field = field_at(model, path)
         what = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing" and (inner := _needed(field, path)):
-            # A whole group is missing: what helps is the names of the settings that it needs.
+            # A whole group is missing, so name the settings that it needs.
             for each in inner:
                 yield f"{variable(each)} ({'.'.join(each)}): is missing{_what_it_is(field_at(model, each))}"
             continue
@@ -88,7 +88,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
 
 
 def field_at(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
-    """The field that `path` leads to, if it leads to one; entries of a mapping have no field."""
+    """Return the field that `path` leads to; None if there is none, as for entries of a mapping."""
     models, field = [model], None
     for part in path:
         found = [each.model_fields[part] for each in models if part in each.model_fields]
@@ -101,7 +101,11 @@ def field_at(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models of a field: one for a group, several where the kind decides, of the entries of a mapping."""
+    """Return the models of a field.
+
+    A group has one model, a field whose kind selects the model has several, and a mapping has those of its
+    entries.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Annotated, Union, UnionType, dict):
@@ -110,12 +114,12 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def is_mapping(annotation: Any) -> bool:
-    """Whether a field is a mapping by names that people choose."""
+    """Return whether a field is a mapping by names that users choose."""
     return get_origin(annotation) is dict
 
 
 def is_secret(annotation: Any) -> bool:
-    """Whether a field is a secret."""
+    """Return whether a field is a secret."""
     return annotation is SecretStr or any(is_secret(each) for each in get_args(annotation))
 
 
@@ -136,7 +140,8 @@ def _read_variables(environ: Mapping[str, str], problems: list[str]) -> Values:
     values: Values = {}
     links = set(service_links(environ))
     for name, text in sorted(environ.items()):
-        # An empty variable is one that is not set: compose files and unit files cannot leave one out.
+        # An empty variable counts as not set, because compose files and unit files cannot leave a variable
+        # out.
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES or name in links or not text:
             continue
         *groups, last = name.removeprefix(PREFIX).lower().split("__")
@@ -155,7 +160,7 @@ def _read_variables(environ: Mapping[str, str], problems: list[str]) -> Values:
 def _read_secrets(
     model: type[BaseModel], values: Values, path: Path_, name: Any, problems: list[str]
 ) -> None:
-    """Replace each `<secret>_file` in `values` by `<secret>` with what that file holds."""
+    """Replace each `<secret>_file` in `values` by `<secret>` with the content of that file."""
     for key, value in list(values.items()):
         here = (*path, key)
         if isinstance(value, dict):
@@ -178,7 +183,10 @@ def _read_secrets(
 
 
 class SecretOfFile(SecretStr):
-    """A secret that knows its file. Raises OSError, and UnicodeDecodeError for what is not text."""
+    """A secret that knows its file.
+
+    Raises OSError if the file cannot be read, and UnicodeDecodeError if it is not text.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -186,7 +194,10 @@ class SecretOfFile(SecretStr):
 
 
 def reader_of(secret: SecretStr) -> Callable[[], str] | None:
-    """What reads a secret again that came from a file, "" while that cannot be; None for any other."""
+    """Return a function that reads a secret again from its file; None if it has no file.
+
+    The function returns "" while the file cannot be used.
+    """
     if not isinstance(secret, SecretOfFile):
         return None
     path = secret.path
@@ -196,7 +207,7 @@ def reader_of(secret: SecretStr) -> Callable[[], str] | None:
             text = _read_secret(path)
         except (OSError, UnicodeDecodeError):
             return ""
-        # All that are read again are sent in a header; the settings refuse what does not fit into one.
+        # All secrets that are read again are sent in a header; the settings reject what a header cannot hold.
         return text if text.isascii() and text.isprintable() else ""
 
     return read
@@ -221,13 +232,13 @@ def _overlay(below: Values, above: Values) -> Values:
 
 
 def _needed(field: FieldInfo | None, path: Path_) -> list[Path_]:
-    """The settings without a default in a group; none if the field is no group."""
+    """Return the settings of a group that have no default; [] if the field is not a group."""
     if field is None:
         return []
     path = (*path, "<name>") if is_mapping(field.annotation) else path
     models = models_in(field.annotation)
     needed = [{name for name, inner in model.model_fields.items() if inner.is_required()} for model in models]
-    # Where the kind decides, what every kind needs.
+    # Where the kind selects the model, take what every kind needs.
     common = set.intersection(*needed) if needed else set()
     return [(*path, name) for name in models[0].model_fields if name in common] if models else []
 
@@ -239,10 +250,10 @@ def _did_you_mean(model: type[BaseModel], path: Path_) -> str:
 
 
 def paths(model: type[BaseModel], start: Path_ = ()) -> Iterator[Path_]:
-    """The paths of all settings; a name that people choose is `<name>` in them."""
+    """Yield the paths of all settings; a name that users choose is `<name>` in them."""
     for name, field in model.model_fields.items():
         inner = models_in(field.annotation)
-        # A mapping of plain values is one setting, of groups as many as there are names.
+        # A mapping of plain values is one setting; a mapping of groups has settings for each name.
         here = (*start, name, "<name>") if inner and is_mapping(field.annotation) else (*start, name)
         seen = set()
         for each in inner:

@@ -1,4 +1,4 @@
-"""What settings are made of: groups, and the kinds of values that are checked alike wherever they occur."""
+"""The building blocks of settings: groups, and value types with their validation."""
 
 import ipaddress
 import re
@@ -73,7 +73,7 @@ def _is_positive(length: timedelta) -> timedelta:
 
 
 def split_words(value: object) -> object:
-    """A list, of how people write one in a variable: with blanks or commas."""
+    """Split a list that is written in one variable, with blanks or commas between its items."""
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
@@ -84,13 +84,13 @@ _PEER = re.compile(
 
 
 def _peer(text: object, default: int) -> Peer:
-    """A network with its ports; `default` is the port of one that names none."""
+    """Parse a network with its ports; `default` is the port if the text names none."""
     if isinstance(text, Peer):
         return text
     wrong = f'"{text}" is no network with ports, such as 10.20.0.0/16:443 or [fd00::/8]:443+8443'
     found = _PEER.fullmatch(str(text))
     try:
-        # A network of the sixth version without ports needs no brackets.
+        # An IPv6 network without ports needs no brackets.
         address = str(text) if found is None else found["six"] or found["four"]
         network = ipaddress.ip_network(address)
         ports = (
@@ -111,13 +111,13 @@ def _peers(default: int) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-#: An address to listen on, as the SDK wants it: no names, an IPv6 address in brackets.
+#: An address to listen on, in the SDK's form: no names, an IPv6 address in brackets.
 SocketAddress = Annotated[str, AfterValidator(_is_socket_address)]
 Url = Annotated[str, AfterValidator(_is_url)]
 #: A secret of any length and form.
 Material = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 Secret = Annotated[Material, AfterValidator(_is_one_line)]
-#: One that is sent in a header of HTTP.
+#: A secret that is sent in an HTTP header.
 Bearer = Annotated[Secret, AfterValidator(_fits_into_a_header)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
