@@ -1,1 +1,1 @@
-"""The process that runs workflows and activities: settings, connection, telemetry, registration."""
+"""The worker process: settings, connection to Temporal, telemetry, and registration of workflows."""

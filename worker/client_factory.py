@@ -1,4 +1,4 @@
-"""The clients of all outside systems that the settings name, for the length of a with-block."""
+"""The factory of the clients of all outside systems that the settings name."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from worker.settings.sources import reader_of, variable
 
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
-    """Clients of what the settings name, closed at the end. Nothing is called yet.
+    """Yield clients of what the settings name, and close them at the end. No system is called yet.
 
     Raises SettingsError for files and systems that cannot be used.
     """
@@ -31,7 +31,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             control_plane.url,
             control_plane.api_key.get_secret_value(),
             timeout=control_plane.timeout,
-            verify=_authority(control_plane.url, control_plane.ca_file),
+            verify=_tls_context(control_plane.url, control_plane.ca_file),
             reread=reader_of(control_plane.api_key),
         )
         closing.push_async_callback(rafay.close)
@@ -41,14 +41,15 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
                 identity.url,
                 identity.token.get_secret_value(),
                 timeout=identity.timeout,
-                verify=_authority(identity.url, identity.ca_file),
+                verify=_tls_context(identity.url, identity.ca_file),
                 reread=reader_of(identity.token),
             )
             closing.push_async_callback(scim.close)
         hosts: dict[str, Host] = {}
-        # What is costly about Helm is shared by all hosts. Neither takes anything before its first use.
+        # All hosts share the costly parts of Helm. Neither takes any resources before its first use.
         charts, threads = Charts(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
-        # Calls that run are seen to their end. Fetches are ended, before: a repository may never answer.
+        # Calls that run are finished. Chart downloads are aborted before that, because a repository may never
+        # answer.
         closing.callback(threads.shutdown)
         closing.push_async_callback(charts.close)
         for name, cluster in settings.hosts.items():
@@ -84,7 +85,7 @@ def _host(
         cluster.url,
         cluster.token.get_secret_value(),
         timeout=cluster.timeout,
-        verify=_authority(cluster.url, cluster.ca_file),
+        verify=_tls_context(cluster.url, cluster.ca_file),
         reread=reader_of(cluster.token),
     )
 
@@ -92,7 +93,8 @@ def _host(
 def _kubernetes(
     name: str, cluster: KubernetesHostCluster, charts: Charts, threads: ThreadPoolExecutor
 ) -> Host:
-    # The official client's import is 50 MB: a process without such a host does without.
+    # Import here because the import of the official client takes 50 MB; a process without such a host avoids
+    # it.
     from clients.helm.client import HelmSdk
     from clients.kubernetes.credentials import Access
     from clients.kubernetes.host import KubernetesHost
@@ -106,8 +108,8 @@ def _kubernetes(
     return KubernetesHost(name, access, helm, cluster.options, timeout=cluster.timeout)
 
 
-def _authority(url: str, ca_file: Path | None) -> ssl.SSLContext:
-    """What a server's certificate is checked against: the file's authority, or the usual ones."""
+def _tls_context(url: str, ca_file: Path | None) -> ssl.SSLContext:
+    """Return the TLS context that checks a server's certificate: the file's authority, or the usual ones."""
     try:
         return context_for(url, ca_file, setting="ca_file")
     except TrustError as error:

@@ -1,8 +1,9 @@
-"""Seals all payloads on their way to Temporal, and opens and checks them on their way back.
+"""The payload codec: it encrypts all payloads for Temporal, and decrypts and verifies them on return.
 
-AES-256-GCM by the library `cryptography`. A history lives as long as Temporal's retention, is exported, and
-is in backups: who can read those learns ids, search attributes and error types, and no more. And who can
-write there makes nothing of ours: each payload is bound to the namespace and the workflow that it is for.
+It uses AES-256-GCM from the library `cryptography`. A history lives as long as Temporal's retention, is
+exported, and is in backups: a reader of those learns ids, search attributes and error types, and no more. A
+writer there cannot forge a payload of ours: each payload is bound to the namespace and the workflow that it
+is for.
 """
 
 import base64
@@ -36,42 +37,46 @@ from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED
 
 KEY_BYTES = 32
-#: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3); a life has about
-#: two hundred, so that is twenty million lives: change the key before that.
+#: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3). A life has about two
+#: hundred, so that is twenty million lives: change the key before that.
 NONCE_BYTES = 12
-#: What a payload is bound to stands beside it in clear as well: the codec server, which is not told where a
-#: payload comes from, needs it to decrypt.
+#: The metadata that a payload is bound to is also in clear text beside it, because the codec server needs it
+#: to decrypt and does not learn where a payload comes from.
 VERSION = "encryption-version"
 NAMESPACE = "encryption-namespace"
 WORKFLOW_ID = "encryption-workflow-id"
-#: Version 1 bound a payload to nothing, and is not accepted.
+#: Version 1 did not bind a payload to a workflow, and is not accepted.
 CURRENT_VERSION = b"2"
 
-#: What takes the place of a payload that is refused, until somebody wants its value: its data is the reason.
-#: Raising at once would fail a whole workflow task for one forged argument of one update, again and again.
+#: Encoding of the replacement for a payload that is rejected; its data is the reason. The error is raised
+#: only when code needs the value: raising at once would fail a whole workflow task for one forged argument of
+#: one update, again and again.
 REFUSED = b"moorage/refused"
-#: Whether the reason is that a key is lacking, which passes when it is added.
+#: Whether the reason is a missing key, which is a temporary state: it ends when the key is added.
 LACKS_KEY = "lacks-key"
 
 HOW_TO_MAKE_A_KEY = "make one with `openssl rand -base64 32`"
 
-#: The ids that Temporal makes of the one that a schedule names: it appends the time.
+#: The workflow ids that Temporal derives from the id in a schedule: it appends the time.
 _STARTED_BY_SCHEDULE = re.compile(re.escape(SWEEP_SCHEDULED) + r"-\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 
 class CannotDecode(ValueError):
-    """A payload cannot be decrypted; the text is one sentence, and quotes nothing of it."""
+    """A payload cannot be decrypted; the text is one sentence, and quotes nothing of the payload."""
 
 
 class LacksKey(CannotDecode):
-    """It is encrypted with a key that is not there, or by an earlier version: that can be put right."""
+    """The payload is encrypted with a missing key, or by an earlier version.
+
+    An administrator can correct that.
+    """
 
 
 class NotOurs(CannotDecode, ApplicationError):
-    """It was not written by Moorage for the place where it is.
+    """Moorage did not write the payload for the place where it is.
 
-    In a workflow it is a failure and not a mistake of the code: what others started fails, and is not tried
-    again and again.
+    In a workflow this is a failure and not an error of the code: a run that another writer started fails, and
+    is not retried again and again.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -80,20 +85,23 @@ class NotOurs(CannotDecode, ApplicationError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a payload belongs: to one workflow id of one namespace."""
+    """The place that a payload belongs to: one workflow id of one namespace."""
 
     namespace: str
     workflow_id: str
 
     @classmethod
     def of(cls, context: SerializationContext) -> Self | None:
-        """The place that the SDK says; None for what belongs to no workflow."""
+        """Return the place in the SDK's context; None for what belongs to no workflow."""
         if isinstance(context, WorkflowSerializationContext | ActivitySerializationContext):
             return cls(context.namespace, context.workflow_id) if context.workflow_id else None
         return None
 
     def is_good_at(self, actual: "Place") -> bool:
-        """Whether a payload for this place is accepted at `actual`: a schedule does not know the exact id."""
+        """Return whether a payload for this place is accepted at `actual`.
+
+        The two may differ for a schedule, because a schedule does not know the exact workflow id.
+        """
         if self == actual:
             return True
         is_scheduled = self == Place(actual.namespace, SWEEP_SCHEDULED)
@@ -102,16 +110,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys: the first one encrypts, all decrypt."""
+    """The encryption keys: the first one encrypts, all of them decrypt."""
 
     ids: tuple[str, ...]
     ciphers: tuple[AESGCM, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The keys in `text`: each 32 bytes in base64, between them blanks, commas or line breaks.
+        """Return the keys in `text`: each 32 bytes in base64, separated by blanks, commas or line breaks.
 
-        ValueError with a sentence that quotes no key.
+        Raises ValueError with a sentence that quotes no key.
         """
         keys = [_key(number, word) for number, word in enumerate(text.replace(",", " ").split(), 1)]
         if not keys:
@@ -127,7 +135,7 @@ class Keyring:
         return self.ids[0]
 
     def seal(self, payload: Payload, place: Place) -> Payload:
-        """The payload, encrypted whole with its metadata, for that place only."""
+        """Encrypt the payload with its metadata, for that place only."""
         bound = {
             VERSION: CURRENT_VERSION,
             KEY_ID: self.first.encode(),
@@ -139,7 +147,7 @@ class Keyring:
         return Payload(metadata={ENCODING: ENCRYPTED, **bound}, data=nonce + sealed)
 
     def open(self, payload: Payload) -> tuple[Payload, Place]:
-        """A sealed payload in clear, and the place for which it was sealed. Raises CannotDecode."""
+        """Decrypt a payload; return it and the place that it was encrypted for. Raises CannotDecode."""
         metadata = payload.metadata
         if metadata.get(ENCODING) != ENCRYPTED:
             raise NotOurs("something in Temporal is not encrypted: it was not written by Moorage")
@@ -161,7 +169,7 @@ class Keyring:
             clear = self.ciphers[self.ids.index(key_id)].decrypt(nonce, sealed, _associated(bound))
             place = Place(bound[NAMESPACE].decode(), bound[WORKFLOW_ID].decode())
             return Payload.FromString(clear), place
-        except (InvalidTag, ValueError):  # ValueError: not even as long as a nonce
+        except (InvalidTag, ValueError):  # ValueError: the data is shorter than a nonce.
             raise NotOurs(
                 f'something in Temporal was encrypted with the key "{key_id}" and is not as it was then: '
                 "it is damaged, or was tampered with"
@@ -169,11 +177,11 @@ class Keyring:
 
 
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
-    """Encrypts with the first key, for the workflow at hand; accepts only what was encrypted for that one.
+    """Encrypts with the first key for the current workflow, and accepts only payloads for that workflow.
 
-    What it refuses it replaces, and `worker.data_converter` raises for that when its value is wanted. Without
-    a workflow at hand it encrypts nothing and accepts nothing. It runs where it is called: 2 MB, the largest
-    payload there can be, take milliseconds.
+    It replaces a payload that it rejects, and `worker.data_converter` raises the error when code needs the
+    value. Without a current workflow it encrypts nothing and accepts nothing. It runs in the caller's thread:
+    2 MB, the largest possible payload, takes milliseconds.
     """
 
     def __init__(self, keys: Keyring, place: Place | None = None) -> None:
@@ -182,21 +190,21 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     @property
     def current_key(self) -> str:
-        """See `contracts.encryption_metadata.Seals`."""
+        """The id of the key that encrypts; see `contracts.encryption_metadata.Seals`."""
         return self.keys.first
 
     def with_context(self, context: SerializationContext) -> Self:
-        """The same for the workflow of the context."""
+        """Return the same codec for the workflow of the context."""
         return type(self)(self.keys, Place.of(context))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Each payload, encrypted. Raises ValueError when no workflow is at hand."""
+        """Encrypt each payload. Raises ValueError without a current workflow."""
         if self._place is None:
             raise ValueError("nothing is encrypted that is for no workflow: give the converter its context")
         return [self.keys.seal(payload, self._place) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Each payload in clear, or what says that it is refused."""
+        """Decrypt each payload, or replace it by the reason why it is rejected."""
         return [self._decoded(payload) for payload in payloads]
 
     def _decoded(self, payload: Payload) -> Payload:
@@ -211,18 +219,21 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
 
 def _associated(bound: dict[str, bytes]) -> bytes:
-    # As JSON: no two different sets of values are written alike.
+    # Use JSON, because no two different sets of values have the same text in it.
     return json.dumps({key: value.hex() for key, value in sorted(bound.items())}).encode()
 
 
 def derived_keys(text: str, purpose: bytes) -> tuple[bytes, ...]:
-    """A key for another purpose from each of the keys in `text`, in their order: HKDF's expand step."""
+    """Derive a key for another purpose from each of the keys in `text`, in their order.
+
+    It uses the expand step of HKDF.
+    """
     keys = (_key(number, word) for number, word in enumerate(text.replace(",", " ").split(), 1))
     return tuple(HKDFExpand(hashes.SHA256(), KEY_BYTES, purpose).derive(key) for key in keys)
 
 
 def _key(number: int, word: str) -> bytes:
-    # Both alphabets of base64, with and without its padding.
+    # Accept both alphabets of base64, with and without padding.
     try:
         key = base64.b64decode(
             word.replace("-", "+").replace("_", "/").rstrip("=") + "=" * (-len(word.rstrip("=")) % 4),

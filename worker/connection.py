@@ -1,6 +1,6 @@
-"""The one connection to Temporal, from Temporal's own settings, and whether its namespace is prepared.
+"""The connection to Temporal by Temporal's own settings, and the check that its namespace is prepared.
 
-Read by `temporalio.envconfig`: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`,
+`temporalio.envconfig` reads them: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`,
 `TEMPORAL_TLS_*`, and profiles in a file, as the `temporal` command does.
 """
 
@@ -20,20 +20,20 @@ from contracts import search_attributes
 
 DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
-#: How long a process that has just been started waits for Temporal: in a compose file, on a machine
-#: that boots, and on the embedded stack all of them start at once.
+#: How long a process that has just been started waits for Temporal. In a compose file, on a machine that
+#: boots, and in the embedded stack, all processes start at the same time.
 PATIENCE = timedelta(seconds=20)
-#: Pause between two attempts: short beside a start, long enough to leave the processor to the server.
+#: Pause between two attempts: short compared with a start, and long enough to leave the CPU to the server.
 PAUSE = timedelta(milliseconds=100)
-#: One attempt to connect; without it a firewall that drops packets takes minutes to show.
+#: Timeout of one attempt to connect; without it, a firewall that drops packets shows only after minutes.
 CONNECT_TIMEOUT = timedelta(seconds=5)
 
-#: What an error says that waiting will not change: the credentials, or the server, are other than we think.
+#: Words in errors that waiting does not change: the credentials, or the server, are not the expected ones.
 _REFUSALS = ("unauthenticated", "permissiondenied", "permission denied", "certificate", "unimplemented")
 
 _AUTHORITY = "name its authority's file with TEMPORAL_TLS_SERVER_CA_CERT_PATH"
-#: What the transport's errors mean, in the order in which they are looked for: Rust's names of them, for the
-#: SDK gives no other sign. These are final: waiting does not change them.
+#: What the transport's errors mean, in the order in which they are searched. The words are Rust's names of
+#: the errors, because the SDK gives no other sign. These errors are final: waiting does not change them.
 _TLS = (
     ("InvalidContentType", "it does not speak TLS. TEMPORAL_TLS or TEMPORAL_API_KEY ask for it: unset them"),
     ("UnknownIssuer", f"no authority that is trusted here has signed its certificate: {_AUTHORITY}"),
@@ -51,16 +51,16 @@ _TLS = (
     ),
     ("AlertReceived", "it refuses our TLS: see TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"),
 )
-#: A server that comes up may behave like this for a moment, so it is waited for.
-_OTHERS = (
+#: A server that is starting may behave like this for a moment, so `connect` retries.
+_TRANSIENT = (
     (
         "call error after connection: Status { code: Unknown",
         "it accepts the connection and then breaks it off: if it speaks TLS, set TEMPORAL_TLS=true; "
         "if it is no Temporal server, correct TEMPORAL_ADDRESS",
     ),
 )
-#: Why nobody answers.
-_SILENT = (
+#: Why the server does not answer.
+_UNREACHABLE = (
     ("dns error", "the host name is unknown"),
     ("ConnectionRefused", "the connection was refused"),
     ("Unreachable", "there is no way to it"),
@@ -77,9 +77,9 @@ class NotConnected(Exception):
 async def connect(
     converter: DataConverter, *, patience: timedelta = PATIENCE, runtime: Runtime | None = None
 ) -> Client:
-    """A client of the Temporal server and namespace that the environment names.
+    """Return a client for the Temporal server and namespace that the environment variables name.
 
-    `converter` comes from `worker.data_converter`. Tries for as long as `patience` while nothing answers.
+    `converter` comes from `worker.data_converter`. Retries for as long as `patience` while nothing answers.
     Raises NotConnected.
     """
     config = _load()
@@ -93,7 +93,7 @@ async def connect(
                 connect_timeout=CONNECT_TIMEOUT,
                 runtime=runtime,
             )
-        # The SDK has no error of its own for this; it wraps those of its transport.
+        # The SDK has no specific error for this; it wraps those of its transport.
         except (RuntimeError, RPCError) as error:
             if time.monotonic() > deadline or _is_refusal(error):
                 raise NotConnected(_sentence(server, error)) from error
@@ -101,9 +101,10 @@ async def connect(
 
 
 async def check_namespace(client: Client, *, patience: timedelta = PATIENCE) -> None:
-    """Return if the namespace is there and has our search attributes; NotConnected says what is missing.
+    """Return if the namespace exists and has our search attributes; else raise NotConnected.
 
-    A server that does not let us look is believed: Temporal Cloud shows them to administrators only.
+    The error says what is missing. If the server does not permit the look-up, this returns too, because
+    Temporal Cloud shows search attributes to administrators only.
     """
     deadline = time.monotonic() + patience.total_seconds()
     while True:
@@ -126,9 +127,9 @@ async def check_namespace(client: Client, *, patience: timedelta = PATIENCE) -> 
 
 
 async def search_attributes_of(client: Client) -> Mapping[str, int]:
-    """The search attributes that the namespace has beside the server's own: names, and types by number.
+    """Return the namespace's custom search attributes: names, and types by number.
 
-    Raises RPCError, whatever it is.
+    Raises RPCError, whatever its status is.
     """
     answer = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)
@@ -150,7 +151,7 @@ async def _missing(client: Client) -> str:
 
 
 def address() -> str:
-    """Where Temporal is, by its settings; "" if they cannot be used."""
+    """Return Temporal's address from its settings; "" if they cannot be used."""
     try:
         return _load()["target_host"]
     except NotConnected:
@@ -158,7 +159,7 @@ def address() -> str:
 
 
 def namespace_name() -> str:
-    """The namespace, by Temporal's settings."""
+    """Return the namespace from Temporal's settings; "" if they cannot be used."""
     try:
         return _load().get("namespace", DEFAULT_NAMESPACE)
     except NotConnected:
@@ -185,7 +186,7 @@ def _is_refusal(error: Exception) -> bool:
 
 def _sentence(address: str, error: Exception) -> str:
     text = str(error)
-    for word, meaning in (*_TLS, *_OTHERS):
+    for word, meaning in (*_TLS, *_TRANSIENT):
         if word in text:
             return f"Temporal at {address} cannot be used: {meaning}"
     if _is_refusal(error):
@@ -193,7 +194,7 @@ def _sentence(address: str, error: Exception) -> str:
             f"Temporal at {address} and we do not accept each other: see that TEMPORAL_API_KEY or the "
             f"TEMPORAL_TLS_* files belong to TEMPORAL_NAMESPACE ({error})"
         )
-    reason = next((f" ({meaning})" for word, meaning in _SILENT if word in text), "")
+    reason = next((f" ({meaning})" for word, meaning in _UNREACHABLE if word in text), "")
     return (
         f"no Temporal server answers at {address}{reason}: start one (`moorage up` has its own), "
         "or name yours with TEMPORAL_ADDRESS"

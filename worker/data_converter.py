@@ -1,4 +1,4 @@
-"""How payloads are written: one factory for the worker, the ways in, and tests that look into histories."""
+"""The data converter that the worker, the API, the CLI and tests use to read and write payloads."""
 
 import copy
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from temporalio.converter import (
 from contracts.tampering import Tampered
 from worker.codec import ENCODING, LACKS_KEY, REFUSED, EncryptionCodec, Keyring, LacksKey, NotOurs
 
-#: What it encrypts, in clear: of tests that have a server to themselves, and of histories kept for replays.
+#: The converter without encryption: for tests that have their own server, and for histories kept for replays.
 PLAIN = pydantic_data_converter
 
 
 class CheckedPayloadConverter(PydanticPayloadConverter):
-    """Raises when somebody wants the value of a payload that the codec has refused.
+    """Raises an error when code needs the value of a payload that the codec has rejected.
 
-    So the argument of an update or a query fails that alone, a signal is dropped, and a forged start fails
-    the run that it started. What is an activity's is `Tampered` instead of raising: a run could not go on
-    from a result that it cannot read, and no retry of an activity from such a heartbeat.
-    `workflows.activity_failures` and `activities.interceptor` see to what is not to be.
+    So a rejected argument of an update or a query fails only that call, a rejected signal is dropped, and a
+    forged start fails the run that it started. A payload of an activity becomes `Tampered` instead of an
+    error: a run could not continue after a result that it cannot read, and an activity could not be retried
+    after such a heartbeat. `workflows.activity_failures` and `activities.interceptor` handle `Tampered`.
     """
 
     _of_activity = False
 
     def with_context(self, context: SerializationContext) -> Self:
-        """The same for what is an activity's, or a workflow's."""
+        """Return the converter for payloads of an activity, or of a workflow."""
         of_activity = isinstance(context, ActivitySerializationContext)
         if of_activity == self._of_activity:
             return self
@@ -43,7 +43,7 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
         return other
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
-        """The values. Raises LacksKey and NotOurs."""
+        """Return the values. Raises LacksKey and NotOurs."""
         hints: list[list[type] | None] = [None] * len(payloads)
         for index, hint in enumerate(type_hints or []):
             hints[index] = [hint]
@@ -57,7 +57,7 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
     def _refused(self, payload: Payload) -> Tampered:
         why = payload.data.decode()
         if payload.metadata.get(LACKS_KEY):
-            # Not for good: the task of a workflow fails until the key is there.
+            # This error is temporary: the workflow task fails and is retried until the key is there.
             raise LacksKey(why)
         if self._of_activity:
             return Tampered(why)
@@ -65,9 +65,10 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
 
 
 class CheckedDataConverter(DataConverter):
-    """Takes no payload for a reference to an external storage: there is none, and the SDK raises for those.
+    """Never treats a payload as a reference to an external storage.
 
-    That would be for a whole workflow task, again and again, for one forged argument.
+    There is no such storage, and the SDK raises an error for such references. That would fail a whole
+    workflow task, again and again, for one forged argument.
     """
 
     async def _decode_reference_payload_sequence(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -78,10 +79,10 @@ class CheckedDataConverter(DataConverter):
 
 
 def data_converter(keys: Keyring) -> DataConverter:
-    """The converter that every client and every worker of Moorage uses.
+    """Return the converter that every client and every worker of Moorage uses.
 
-    All payloads are encrypted, and so are the messages and stack traces of failures, which would otherwise
-    stand beside them in clear.
+    All payloads are encrypted. The messages and stack traces of failures are encrypted too, because they
+    would otherwise be in clear text beside them.
     """
     return CheckedDataConverter(
         payload_converter_class=CheckedPayloadConverter,
@@ -91,5 +92,5 @@ def data_converter(keys: Keyring) -> DataConverter:
 
 
 def converter_at(client: Client, workflow_id: str) -> DataConverter:
-    """The client's converter for what belongs to that workflow."""
+    """Return the client's converter for payloads of that workflow."""
     return client.data_converter.with_context(WorkflowSerializationContext(client.namespace, workflow_id))

@@ -1,4 +1,4 @@
-"""The clients of what people are told by, and of what keeps accounts, as far as the settings name them."""
+"""The clients of the notification channels and of the audit log sinks that the settings name."""
 
 from contextlib import AsyncExitStack
 
@@ -11,7 +11,7 @@ from worker.settings.expiry import Notices, Trail
 
 
 def open_channels(settings: Notices, closing: AsyncExitStack) -> Channels:
-    """The ways to people; `closing` closes them."""
+    """Return the notification channels; `closing` closes them."""
     timeout = settings.timeout
     webhook = slack = mail = None
     if settings.webhook_url and settings.webhook_secret:
@@ -37,7 +37,7 @@ def open_channels(settings: Notices, closing: AsyncExitStack) -> Channels:
 
 
 def open_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
-    """Where accounts go; `closing` closes them."""
+    """Return the sinks of the audit log; `closing` closes them."""
     webhook = None
     if settings.webhook_url and settings.webhook_secret:
         secret = settings.webhook_secret.get_secret_value()

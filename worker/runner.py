@@ -1,4 +1,4 @@
-"""Runs a worker: registration, its limits, and a clean end."""
+"""The run of a worker process: registration, concurrency limits, and graceful shutdown."""
 
 import asyncio
 import functools
@@ -27,18 +27,20 @@ from worker.settings.models import Settings
 from worker.telemetry import telemetry_runtime
 from workflows.registry import WORKFLOWS
 
-#: A cancellation reaches an activity with the answer to its next heartbeat: this is how late it can be.
-#: The SDK holds heartbeats back for up to a minute, to spare servers of thousands of activities.
+#: Longest delay between two heartbeats that the SDK sends. A cancellation reaches an activity with the
+#: response to its next heartbeat, so this is how late it can be. By default the SDK holds heartbeats back for
+#: up to a minute, to spare servers of thousands of activities.
 HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
-#: Workflow tasks that are done at once. They are the processor's work, so more of them only take turns, and
-#: each that takes longer than Temporal's ten seconds is done again: with the SDK's hundred, deleting 250
-#: environments of which a worker had 100 in memory took 439 s, with these 257 s.
+#: Workflow tasks that run concurrently. They use the CPU, so more of them only take turns, and each that
+#: takes longer than Temporal's ten seconds is done again: with the SDK's hundred, deleting 250 environments
+#: of which a worker had 100 in memory took 439 s, with these 257 s.
 WORKFLOW_TASKS = 16
 
-#: The sandbox would load these anew for each environment: 90 kB and half again as much processor time. What
-#: it finds that way, a clock that is read in a module of ours, it finds in the tests: the replays load all
-#: but the contracts anew. Builtins, and what is imported while a workflow runs, it restricts here as well.
+#: The sandbox would load these modules again for each environment: 90 kB and half again as much CPU time.
+#: What the sandbox finds that way (a clock that one of our modules reads) the tests find too: the replays
+#: load all modules but the contracts again. For builtins, and for modules that are imported while a workflow
+#: runs, the sandbox's restrictions apply here as well.
 _PASSED_THROUGH = ("contracts", "workflows")
 
 _Result = TypeVar("_Result")
@@ -47,9 +49,10 @@ log = structlog.stdlib.get_logger("moorage.worker")
 
 
 def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[Worker, Worker]:
-    """One with all workflows and activities, and one for undos; each runs once its `run` is awaited.
+    """Return a worker for all workflows and activities, and a worker for undos.
 
-    Steps that wait for minutes may hold all that the first one does at once. An undo never waits for them.
+    Each runs once its `run` is awaited. Steps that wait for minutes may take all activity slots of the first
+    worker; an undo never waits for them, because it has its own worker.
     """
     worker = functools.partial(
         Worker,
@@ -61,18 +64,18 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.worker.graceful_shutdown,
     )
-    does = worker(
+    main_worker = worker(
         task_queue=TASK_QUEUE,
         workflows=WORKFLOWS,
         workflow_runner=workflow_runner(),
         max_cached_workflows=settings.worker.max_cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
     )
-    return does, worker(task_queue=undo_queue(TASK_QUEUE))
+    return main_worker, worker(task_queue=undo_queue(TASK_QUEUE))
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
-    """What runs workflows: Temporal's sandbox, with our modules loaded once for all environments."""
+    """Return Temporal's sandbox, with our modules loaded once for all environments."""
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH)
     )
@@ -84,19 +87,25 @@ async def run_worker(
     prepare: Callable[[Client], Coroutine[Any, Any, None]] | None = None,
     ready: Callable[[], None] | None = None,
 ) -> None:
-    """Take work until SIGTERM or SIGINT, then let running steps finish or hand them back.
+    """Poll for work until SIGTERM or SIGINT, then let running steps finish or hand them back.
 
-    `prepare` is awaited before any is taken, `ready` is called once it is. Raises SettingsError,
-    NotConnected, or ValueError when it cannot begin, and what the SDK gives as fatal when it cannot go on.
+    `prepare` is awaited before the worker polls, and `ready` is called once it polls.
+
+    Raises:
+        SettingsError: The clients cannot be built from the settings.
+        NotConnected: Temporal cannot be used.
+        ValueError: The metrics address cannot be listened on.
+
+    An error that the SDK treats as fatal while the worker runs is raised as well.
     """
-    with _told_to_stop() as stop:
+    with _stop_on_signal() as stop:
         runtime = telemetry_runtime(settings.worker.metrics)
         async with open_clients(settings) as clients:
-            client = await _unless(stop, _connected(settings, runtime))
+            client = await _unless_stopped(stop, _connected(settings, runtime))
             if client is None:
                 return
             if prepare is not None:
-                await _unless(stop, prepare(client))
+                await _unless_stopped(stop, prepare(client))
             workers = make_workers(client, clients, settings)
             running = [asyncio.create_task(worker.run()) for worker in workers]
             stopping = asyncio.create_task(stop.wait())
@@ -107,7 +116,7 @@ async def run_worker(
                 await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             log.info("stopping", grace=settings.worker.graceful_shutdown.total_seconds())
-            # Also when one has failed: the other one hands back what it does.
+            # Shut both down, also when one has failed: the other one then hands back its activities.
             await asyncio.gather(*(worker.shutdown() for worker in workers))
             await asyncio.gather(*running)
             log.info("stopped")
@@ -119,8 +128,11 @@ async def _connected(settings: Settings, runtime: Runtime) -> Client:
     return client
 
 
-async def _unless(stop: asyncio.Event, coming: Coroutine[Any, Any, _Result]) -> _Result | None:
-    """What `coming` gives, or None as soon as `stop` is set: waiting for a server can take a while."""
+async def _unless_stopped(stop: asyncio.Event, coming: Coroutine[Any, Any, _Result]) -> _Result | None:
+    """Return the result of `coming`, or None as soon as `stop` is set.
+
+    This is needed because waiting for a server can take a while.
+    """
     task, stopping = asyncio.create_task(coming), asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -131,17 +143,17 @@ async def _unless(stop: asyncio.Event, coming: Coroutine[Any, Any, _Result]) -> 
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM, SIGINT or SIGHUP sets, from the first moment on."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
+def _stop_on_signal() -> Iterator[asyncio.Event]:
+    """Yield an event that SIGTERM, SIGINT or SIGHUP sets, from the first moment on."""
+    loop, stop_event = asyncio.get_running_loop(), asyncio.Event()
     numbers = [signal.SIGTERM, signal.SIGINT]
-    # A closed terminal stops it as well, unless it was started to outlive that (nohup).
+    # A closed terminal (SIGHUP) stops the worker as well, unless it was started to outlive that (nohup).
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop_event.set)
     try:
-        yield told
+        yield stop_event
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
@@ -149,7 +161,10 @@ def _told_to_stop() -> Iterator[asyncio.Event]:
 
 @contextmanager
 def _ready_file() -> Iterator[None]:
-    """While it takes work the file that `MOORAGE_READY_FILE` names is there: a worker has no port to ask."""
+    """Keep the file that `MOORAGE_READY_FILE` names while the worker polls for work.
+
+    Health checks use it, because a worker has no port that they could ask.
+    """
     name = os.environ.get("MOORAGE_READY_FILE")
     file = Path(name) if name else None
     if file is not None:

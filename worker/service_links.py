@@ -1,4 +1,4 @@
-"""The variables that Kubernetes gives each container for each Service of its namespace: no settings of ours.
+"""The variables that Kubernetes sets for each Service of a namespace; they are not Moorage's settings.
 
 For a Service "moorage-api" with a port 7400 named "http" and the address 10.0.0.7:
 
@@ -19,10 +19,10 @@ _LINK = re.compile(r"_PORT_(?P<port>[0-9]{1,5})_(?P<protocol>TCP|UDP|SCTP)(?P<wh
 
 
 def service_links(environ: Mapping[str, str]) -> Iterator[str]:
-    """The names of all variables of Services that are in `environ`.
+    """Yield the names of all variables of Services that are in `environ`.
 
-    Never a misspelt setting: a Service is there with its address and its port, and each variable has the
-    value that Kubernetes gives it for them.
+    It never yields a misspelt setting: a Service has its address and its port in `environ`, and each variable
+    has the value that Kubernetes sets for them.
     """
     for name, address in environ.items():
         service = name.removesuffix(_HOST)
@@ -36,7 +36,7 @@ def service_links(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_of(service: str, address: str, name: str, value: str) -> bool:
-    """Whether Kubernetes gives the variable for the Service."""
+    """Return whether Kubernetes sets the variable for the Service."""
     rest = name.removeprefix(service)
     if rest == name:
         return False

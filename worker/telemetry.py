@@ -1,4 +1,4 @@
-"""Logs and metrics of the worker and the API: one form for our lines and the SDK's, never a secret."""
+"""Logs and metrics of the worker and the API: one format for our lines and the SDK's, and no secrets."""
 
 import logging
 import sys
@@ -20,25 +20,25 @@ from temporalio.runtime import (
 from worker.settings.models import Log, LogFormat
 
 HIDDEN = "(hidden)"
-#: What a key contains whose value is never written, whatever it is.
+#: Words in a key whose value is never written, whatever it is.
 _SECRET_WORDS = (
     "api_key", "apikey", "authorization", "bootstrap", "certificate_data", "cookie", "credential",
     "encryption", "kubeconfig", "password", "private_key", "secret", "token",
 )  # fmt: skip
-#: Libraries that tell of every call they make: their warnings are enough.
-_CHATTY = ("httpx", "httpcore", "kubernetes", "urllib3")
+#: Libraries that log every call they make: their warnings are enough.
+_VERBOSE_LIBRARIES = ("httpx", "httpcore", "kubernetes", "urllib3")
 
-#: Where an error came about, without the values that were there: structlog's own forms, as JSON and for
-#: people, show all local variables, and those of a call in clients/ are credentials and manifests.
+#: Stack traces without local variables: structlog's own formats, as JSON and for people, show all local
+#: variables, and those of a call in clients/ are credentials and manifests.
 _TRACES = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 
 
 def configure_logging(log: Log) -> None:
-    """Send all logs of this process to standard error: one form, with what a line belongs to, no secret."""
+    """Send all logs of this process to standard error, in one format, with context, without secrets."""
     level = log.level.upper()
-    # The context is in fields of its own; the SDK would append it to the text as well.
+    # The context is in separate fields; the SDK would append it to the text as well.
     activity.logger.activity_info_on_message = False
     workflow.logger.workflow_info_on_message = False
 
@@ -72,12 +72,12 @@ def configure_logging(log: Log) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in _CHATTY:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def add_temporal_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Says which workflow or activity, and which try of it, a line belongs to."""
+    """Add the workflow or activity, and the attempt, that a line belongs to."""
     if activity.in_activity():
         of = activity.info()
         event["activity"], event["attempt"] = of.activity_type, of.attempt
@@ -89,12 +89,12 @@ def add_temporal_context(_logger: WrappedLogger, _method: str, event: EventDict)
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Drops the values of all keys that sound like a secret, at any depth."""
+    """Hide the values of all keys that look like a secret, at any depth."""
     return {key: _hidden(key, value) for key, value in event.items()}
 
 
 def telemetry_runtime(metrics: str | None) -> Runtime:
-    """The SDK's runtime for this process: its log lines go with ours, its metrics to `metrics`, if given.
+    """Return the SDK's runtime for this process: logs go to ours, metrics to `metrics` if given.
 
     Raises ValueError with a sentence if the address cannot be listened on.
     """
