@@ -13,14 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import (
     Client,
     WorkflowExecution,
-    WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -29,7 +27,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
-from contracts import search_attributes
+from contracts import search_attributes, workflow_memo
 from contracts.activities import SweepActivities
 from contracts.environment import Phase
 from contracts.environment_workflow import (
@@ -52,7 +50,7 @@ from contracts.expiry_sweep import (
     SweepResult,
 )
 from contracts.models import Frozen
-from contracts.naming import name_of_workflow
+from contracts.naming import life_of, name_of_workflow
 
 #: Timeout of one page of the list, one count, or one query to an environment: milliseconds, unless there is a
 #: fault.
@@ -207,7 +205,7 @@ class _Page:
                 return name, SweepOutcome.FAILED, f"its answer cannot be read ({type(error).__name__})"
 
     async def _ask(self, run: WorkflowExecution) -> tuple[SweepOutcome, str]:
-        # Address the workflow by its id alone: the life that has the name now knows best what is due for it.
+        # Address the workflow by its id alone: a life may go on in a later run by now. Another life refuses.
         environment = self._temporal.get_workflow_handle(run.id)
         guess = None
         if not self._sweep.dry_run and not self._frozen:
@@ -216,7 +214,7 @@ class _Page:
             ends_at = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
             guess = DueKind.END if ends_at and ends_at <= self._clock.now() else DueKind.WARN
             try:
-                return await self._send_update(environment, guess)
+                return await self._send_update(run, guess)
             except WorkflowUpdateFailedError as error:
                 if not _is_not_due(error):
                     raise
@@ -228,25 +226,25 @@ class _Page:
             return _OUTCOMES[due.kind], due.why
         if self._frozen:
             return SweepOutcome.KEPT, f"{due.why}, and all ends are frozen: {self._frozen}"
-        return await self._send_update(environment, due.kind)
+        return await self._send_update(run, due.kind)
 
-    async def _send_update(
-        self, environment: WorkflowHandle[Any, Any], kind: DueKind
-    ) -> tuple[SweepOutcome, str]:
+    async def _send_update(self, run: WorkflowExecution, kind: DueKind) -> tuple[SweepOutcome, str]:
         """Send the update for what is due.
 
         The environment checks again, by Temporal's time, and may refuse.
         """
         if activity_context.is_told_to_stop():
             return SweepOutcome.KEPT, "the sweep was told to stop"
+        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
         swept = SweptInput(
+            life=life_of(request_id),
             who=THE_SWEEP if not self._sweep.by else f"{THE_SWEEP}, asked for by {self._sweep.by}",
             good_until=self._clock.now() + UPDATE_TIMEOUT,
             ahead=self._sweep.ahead,
             pause=self._pause() if kind is DueKind.END else timedelta(0),
         )
         async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
-            answer: SweptAnswer = await environment.execute_update(
+            answer: SweptAnswer = await self._temporal.get_workflow_handle(run.id).execute_update(
                 UPDATE_WARN if kind is DueKind.WARN else UPDATE_EXPIRE, swept, result_type=SweptAnswer
             )
         return _OUTCOMES[kind], answer.what

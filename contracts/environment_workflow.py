@@ -79,13 +79,22 @@ class Answer(Frozen):
     life: str
 
 
-class ActorInput(Frozen):
+class OfLife(Frozen):
+    """An update that changes an environment. `life` is the one that is meant: others of the name refuse it.
+
+    It has a default only because histories of before have none; an update without it is refused.
+    """
+
+    life: str = ""
+
+
+class ActorInput(OfLife):
     """An update that needs nothing but the person who asks, for the audit trail."""
 
     who: str
 
 
-class ExtendInput(Frozen):
+class ExtendInput(OfLife):
     """Somebody wants to keep it longer: `by` a length of time, or `until` a moment; one of the two.
 
     `override`: beyond the policy, which needs a `reason`; whoever sends it has seen to it that they may.
@@ -105,7 +114,7 @@ class DueInput(Frozen):
     ahead: timedelta = timedelta(0)
 
 
-class SweptInput(Frozen):
+class SweptInput(OfLife):
     """The expiry sweep has it warned or ended, if that is due by Temporal's time when it is taken.
 
     After `good_until` it is refused: what was asked before a freeze must not come about after it. One that is

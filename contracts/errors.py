@@ -73,6 +73,7 @@ class RefusalReason(StrEnum):
     OVER_QUOTA = "over_quota"
     NO_ROOM = "no_room"
     NOT_KNOWN = "not_known"
+    OTHER_LIFE = "other_life"
 
 
 class Refusal(Frozen):

@@ -247,7 +247,7 @@ class EnvironmentWorkflow:
 
     @delete.validator
     def _check_delete(self, by: ActorInput) -> None:
-        """Refuse one without its argument here: in the handler that would fail the whole task, for ever."""
+        self._rules.is_meant(by)
 
     @workflow.update(description="Cancel the provisioning")
     async def cancel(self, by: ActorInput) -> Answer:
@@ -262,7 +262,8 @@ class EnvironmentWorkflow:
         )
 
     @cancel.validator
-    def _check_cancel(self, by: ActorInput) -> None:  # noqa: ARG002
+    def _check_cancel(self, by: ActorInput) -> None:
+        self._rules.is_meant(by)
         if not self._record.remembered():
             self._rules.may_cancel()
 
@@ -277,6 +278,7 @@ class EnvironmentWorkflow:
 
     @extend.validator
     def _check_extend(self, ask: ExtendInput) -> None:
+        self._rules.is_meant(ask)
         if not self._record.remembered():
             self._rules.extended(ask)
 
@@ -301,6 +303,7 @@ class EnvironmentWorkflow:
 
     @warn.validator
     def _check_warn(self, ask: SweptInput) -> None:
+        self._rules.is_meant(ask)
         self._rules.due_now(ask, DueKind.WARN)
 
     @workflow.update(description="End it because its time is up")
@@ -312,6 +315,7 @@ class EnvironmentWorkflow:
 
     @expire.validator
     def _check_expire(self, ask: SweptInput) -> None:
+        self._rules.is_meant(ask)
         self._rules.due_now(ask, DueKind.END)
 
     @workflow.update(description="Try again to undo what could not be undone")
@@ -330,7 +334,8 @@ class EnvironmentWorkflow:
         return self._answer(AnswerKind.ACCEPTED, f"The teardown of {self._name} goes on.")
 
     @resume_teardown.validator
-    def _check_resume(self, by: ActorInput) -> None:  # noqa: ARG002
+    def _check_resume(self, by: ActorInput) -> None:
+        self._rules.is_meant(by)
         if not self._record.remembered():
             self._rules.may_resume()
 
@@ -344,7 +349,7 @@ class EnvironmentWorkflow:
 
     @reindex.validator
     def _check_reindex(self, by: ActorInput) -> None:
-        """Refuse one without its argument, as `_check_delete` does."""
+        self._rules.is_meant(by)
 
     @workflow.signal(description="Go on in a new run, which is encrypted with the key of now")
     def renew(self) -> None:

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
     from contracts.environment import Phase
-    from contracts.environment_workflow import EnvironmentStart, ExtendInput, RequestInput, SweptInput
+    from contracts.environment_workflow import EnvironmentStart, ExtendInput, OfLife, RequestInput, SweptInput
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, NotExtended, Term
     from contracts.size_limits import MOST_EXTENSIONS
@@ -30,6 +30,15 @@ class UpdateRules:
         self._name = start.environment.name
         self._record = record
         self._is_ending = is_ending
+
+    def is_meant(self, ask: OfLife) -> None:
+        """An update is good for one life: a later one of the name may be another person's."""
+        if ask.life != self._environment.mark.life:
+            raise _refused(
+                RefusalReason.OTHER_LIFE,
+                f"This was meant for another life of {self._name} than the one that it has now: "
+                "look at it, and ask again.",
+            )
 
     def may_join(self, ask: RequestInput) -> None:
         """Its owner may, who asks for the same, as long as it is not being torn down."""

@@ -190,6 +190,7 @@ class EnvironmentCommands:
     ) -> Answer:
         # Address the first run of this life, because the name may now belong to the next life, which may
         # have another owner.
+        ask = ask.model_copy(update={"life": standing.life})
         handle = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run,
             workflow_id(standing.name),

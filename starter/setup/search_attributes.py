@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 from contracts import search_attributes, workflow_memo
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
+from contracts.naming import life_of
 from starter.environments.reader import attribute
 from starter.expiry.schedules import CALL_PATIENCE
 from starter.temporal.errors import UPDATE_PATIENCE
@@ -29,7 +30,7 @@ from worker.codec import CannotDecode
 from workflows.environment import EnvironmentWorkflow
 
 #: Who asks, for the history.
-BY = ActorInput(who="moorage setup")
+BY = "moorage setup"
 #: Asked at once: an answer costs a worker some milliseconds, and there may be thousands.
 AT_ONCE = 20
 _PAGE_SIZE = 1000
@@ -60,8 +61,10 @@ async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
         async with gate:
             try:
                 async with asyncio.timeout(UPDATE_PATIENCE.total_seconds()):
-                    await handle.execute_update(_REINDEX, BY)
+                    request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
+                    await handle.execute_update(_REINDEX, ActorInput(who=BY, life=life_of(request_id)))
             except (
+                CannotDecode,
                 TimeoutError,
                 RPCError,
                 WorkflowUpdateFailedError,

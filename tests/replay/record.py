@@ -23,7 +23,7 @@ from starter.environments.forced_teardown import forced_start
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
-from tests.workflows.conftest import HURRY, Bench, Life, a_bench, a_start, until
+from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, InstallationConfig, a_house, most, team
 from tests.workflows.scripted import Script, SweepOutcome, deaf, fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
@@ -31,7 +31,7 @@ from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
-BY_ALICE = ActorInput(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
 
 LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
 
@@ -153,7 +153,7 @@ async def _extended(bench: Bench, name: str) -> Life:
     await _ready(life)
     for hours in (1, 2):
         await life.handle.execute_update(
-            EnvironmentWorkflow.extend, ExtendInput(who=BY_ALICE.who, by=timedelta(hours=hours))
+            EnvironmentWorkflow.extend, ExtendInput(who=BY_ALICE.who, life=LIFE, by=timedelta(hours=hours))
         )
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     return life

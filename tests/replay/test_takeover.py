@@ -23,13 +23,13 @@ from contracts.environment_workflow import ActorInput, ExtendInput
 from embedded.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
 from tests.support.workers import working
-from tests.workflows.conftest import Bench, Life, a_start, until
+from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted import Script, waits
 from tests.workflows.sweeping import lives_by
 from workflows import saga, steps
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ActorInput(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
 MONTHS = timedelta(days=120)
 #: In seconds; it takes less than one.
 SKIPPED_WITHIN = 60
@@ -124,7 +124,7 @@ async def test_an_environment_that_is_months_old(changed: Callable[[Script], Cha
                 await server.fast_forward(life.handle, MONTHS)
         later = changed(earlier)
         async with worker(server.client, queue, later):
-            extension = ExtendInput(who=BY_ALICE.who, by=timedelta(days=7))
+            extension = ExtendInput(who=BY_ALICE.who, life=LIFE, by=timedelta(days=7))
             await life.handle.execute_update(EnvironmentWorkflow.extend, extension)
             await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
             status = await life.handle.result()

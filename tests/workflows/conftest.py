@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
-from contracts.naming import OwnerMark, workflow_id
+from contracts.naming import OwnerMark, life_of, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from tests.support.temporal_server import running_temporal_server
 from tests.support.within import HANG
@@ -37,11 +37,15 @@ HURRY = LifecycleTimeouts(
     give_up_after=timedelta(seconds=30),
 )
 
+#: The request of all starts that do not say which, and the life that it starts.
+REQUEST_ID = "r-1"
+LIFE = life_of(REQUEST_ID)
+
 _NUMBERS = itertools.count(1)
 
 
 def a_start(
-    name: str, *, pace: LifecycleTimeouts = HURRY, identity: bool = True, request_id: str = "r-1"
+    name: str, *, pace: LifecycleTimeouts = HURRY, identity: bool = True, request_id: str = REQUEST_ID
 ) -> EnvironmentStart:
     """A request of alice's for the environment `name`."""
     template = Template(

@@ -22,7 +22,7 @@ from contracts.expiry_sweep import OutcomeCount, SweepInput, SweepLine, SweepRes
 from contracts.template import TimeToLive
 from tests.support.seeding import ready_status, seed
 from tests.support.within import HANG
-from tests.workflows.conftest import a_start
+from tests.workflows.conftest import LIFE, a_start
 from worker.runner import workflow_runner
 from workflows.environment import EnvironmentWorkflow
 from workflows.expiry_sweep import ExpirySweepWorkflow
@@ -33,7 +33,7 @@ PLAIN: dict[str, Any] = {"default": "8h", "maximum": "30d", "warnings": ()}
 #: What is ended begins its teardown at once; the rule that it does so by and by has a test of its own.
 AT_ONCE = 1000.0
 #: A word to an environment that is good for long enough.
-SWEPT = SweptInput(who="the expiry sweep", good_until=datetime(2100, 1, 1, tzinfo=UTC))
+SWEPT = SweptInput(who="the expiry sweep", life=LIFE, good_until=datetime(2100, 1, 1, tzinfo=UTC))
 
 
 def fresh_name(start: str = "exp") -> str:

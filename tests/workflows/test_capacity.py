@@ -28,7 +28,7 @@ from contracts.naming import workflow_id
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.within import HANG
-from tests.workflows.conftest import a_start, until
+from tests.workflows.conftest import LIFE, a_start, until
 from tests.workflows.house import (
     SHORT_RUNS,
     SIZE,
@@ -45,7 +45,7 @@ from tests.workflows.sweeping import lives_by
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ActorInput(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
 SOON = timedelta(milliseconds=300)
 
 
@@ -305,7 +305,7 @@ async def test_what_has_no_place_is_given_one_and_ends_are_followed() -> None:
         )
         await house.until_held("extended")
         ends = (await house.held())["extended"].ends
-        extension = ExtendInput(who=BY_ALICE.who, by=timedelta(hours=2))
+        extension = ExtendInput(who=BY_ALICE.who, life=LIFE, by=timedelta(hours=2))
         await house.handle("extended").execute_update(EnvironmentWorkflow.extend, extension)
 
         async def moved() -> bool:

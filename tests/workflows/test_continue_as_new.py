@@ -11,7 +11,7 @@ from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import ActorInput, AnswerKind, RequestInput
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
-from tests.workflows.conftest import HURRY, Bench, a_start, until
+from tests.workflows.conftest import HURRY, LIFE, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
 from tests.workflows.scripted import Script, fails_for_good
 from workflows.environment import EnvironmentWorkflow
@@ -64,7 +64,7 @@ async def test_the_record_and_the_answers_survive(client: Client) -> None:
         assert (await life.handle.describe()).status is WorkflowExecutionStatus.RUNNING
 
         answer = await life.handle.execute_update(
-            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com")
+            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
         )
         assert answer.kind is AnswerKind.ACCEPTED
         status = await life.handle.result()
@@ -85,7 +85,9 @@ async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end(clie
             return (await life.status()).phase is Phase.READY
 
         await until(ready, "it became ready")
-        await life.handle.execute_update(EnvironmentWorkflow.delete, ActorInput(who="alice@example.com"))
+        await life.handle.execute_update(
+            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+        )
         torn_down_in = (await life.handle.describe()).run_id
 
         async def goes_on() -> bool:
@@ -101,7 +103,7 @@ async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end(clie
         calls = len(script.calls)
         del script.before["identity.remove"]
         resume = EnvironmentWorkflow.resume_teardown
-        await life.handle.execute_update(resume, ActorInput(who="carol@example.com"))
+        await life.handle.execute_update(resume, ActorInput(who="carol@example.com", life=LIFE))
         status = await life.handle.result()
         assert status.outcome is Outcome.DELETED, f"it ended as {status.outcome}"
         assert status.certificate, "it gave no certificate"

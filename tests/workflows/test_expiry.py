@@ -22,7 +22,7 @@ from contracts.environment_workflow import (
 from contracts.errors import RefusalReason
 from contracts.expiry import DueKind
 from contracts.notifications import NotificationKind
-from tests.workflows.conftest import Bench, until
+from tests.workflows.conftest import LIFE, Bench, until
 from tests.workflows.scripted import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded
 from workflows.environment import EnvironmentWorkflow
@@ -37,7 +37,7 @@ async def expires_at(handle: Handle) -> datetime:
 
 async def extend(handle: Handle, id: str | None = None, **ask: object) -> object:
     update = EnvironmentWorkflow.extend
-    return await handle.execute_update(update, ExtendInput(**{"who": ALICE, **ask}), id=id)
+    return await handle.execute_update(update, ExtendInput(**{"who": ALICE, "life": LIFE, **ask}), id=id)
 
 
 def test_the_names_that_activities_call() -> None:

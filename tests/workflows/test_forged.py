@@ -49,10 +49,10 @@ from contracts.capacity.models import Amount, CapacityStart, Carried, Holdings, 
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
-from contracts.naming import workflow_id
+from contracts.naming import life_of, workflow_id
 from tests.support.stack import unique
 from tests.support.workers import working
-from tests.workflows.conftest import Bench, Life, a_start, until
+from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, Life, a_start, until
 from tests.workflows.scripted import Script
 from worker.codec import Keyring, Place
 from worker.data_converter import PLAIN, data_converter
@@ -62,6 +62,17 @@ from workflows.registry import WORKFLOWS
 KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) for number in (3, 4))
 BY = {"who": "mallory@example.com"}
 EXTEND = {"who": "mallory@example.com", "by": "PT8H"}
+SWEEP = BY | {"good_until": "2100-01-01T00:00:00Z"}
+#: All updates that change an environment that is there, each as it could be accepted.
+CHANGES = {
+    "delete": BY,
+    "cancel": BY,
+    "extend": EXTEND,
+    "resume_teardown": BY,
+    "reindex": BY,
+    "warn": SWEEP,
+    "expire": SWEEP,
+}
 
 
 @dataclass(frozen=True)
@@ -127,13 +138,12 @@ class Attacker:
             )
         )
 
-    async def found(self, id: str, event: EventType.ValueType, of: Callable[[Any], Payloads]) -> Payload:
+    async def found(
+        self, id: str, event: EventType.ValueType, of: Callable[[Any], Payloads], nth: int = 0
+    ) -> Payload:
         """A payload as the attacker finds it in a history."""
         events = self.client.get_workflow_handle(id).fetch_history_events()
-        async for one in events:
-            if one.event_type == event:
-                return of(one).payloads[0]
-        raise AssertionError("there is none")
+        return [of(one).payloads[0] async for one in events if one.event_type == event][nth]
 
 
 @pytest.fixture
@@ -153,8 +163,8 @@ def attacker(sealed: Bench) -> Attacker:
     return Attacker(sealed.client)
 
 
-async def ready(bench: Bench) -> Life:
-    life = await bench.begin(a_start(unique()))
+async def ready(bench: Bench, name: str = "", *, request_id: str = REQUEST_ID) -> Life:
+    life = await bench.begin(a_start(name or unique(), request_id=request_id))
 
     async def is_ready() -> bool:
         return (await life.status()).phase is Phase.READY
@@ -169,7 +179,8 @@ async def is_unharmed(life: Life) -> None:
     assert (status.phase, status.outcome, len(status.term.extended)) == (Phase.READY, None, 0)
     assert not [entry for entry in status.trail if "mallory" in entry.who]
     assert not await task_failures(life.handle)
-    await life.handle.execute_update(EnvironmentWorkflow.delete, {"who": "alice@example.com"})
+    by_alice = {"who": "alice@example.com", "life": status.environment.mark.life}
+    await life.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
     assert (await life.handle.result()).outcome is Outcome.DELETED
 
 
@@ -251,7 +262,8 @@ async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
 
 async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacker: Attacker) -> None:
     mine, other = await ready(sealed), await ready(sealed)
-    await mine.handle.execute_update(EnvironmentWorkflow.delete, {"who": "mallory@example.com"})
+    by_mallory = {"who": "mallory@example.com", "life": LIFE}
+    await mine.handle.execute_update(EnvironmentWorkflow.delete, by_mallory)
     await mine.handle.result()
     found = await attacker.found(
         mine.handle.id,
@@ -260,6 +272,42 @@ async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacke
     )
     assert "for another workflow" in await attacker.update(other.handle.id, "delete", [found])
     await is_unharmed(other)
+
+
+async def test_a_delete_in_a_later_life_of_the_name(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that what ended one life of a name does not end the next one, which is the same workflow."""
+    name = unique()
+    first = await ready(sealed, name)
+    await first.handle.execute_update(EnvironmentWorkflow.delete, {"who": "alice@example.com", "life": LIFE})
+    await first.handle.result()
+    found = await attacker.found(
+        first.handle.id,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+        lambda event: event.workflow_execution_update_accepted_event_attributes.accepted_request.input.args,
+        nth=1,
+    )
+    later = await ready(sealed, name, request_id="r-2")
+    assert "meant for another life" in await attacker.update(later.handle.id, "delete", [found])
+    await is_unharmed(later)
+
+
+@pytest.mark.parametrize("said", [{"life": life_of("r-0")}, {"life": ""}, {}])
+async def test_changes_that_do_not_mean_this_life(
+    sealed: Bench, attacker: Attacker, said: dict[str, str]
+) -> None:
+    life = await ready(sealed)
+    place = Place(sealed.client.namespace, life.handle.id)
+    for name, value in CHANGES.items():
+        [clear] = await attacker.clear(value | said)
+        refused = await attacker.update(life.handle.id, name, [KEYS.seal(clear, place)])
+        assert "meant for another life" in refused, name
+    await is_unharmed(life)
+
+
+def test_all_changes_are_known_here() -> None:
+    """Ensures that an update that is added is held against another life as well."""
+    definition = workflow._Definition.must_from_class(EnvironmentWorkflow)
+    assert {*definition.updates} == {*CHANGES, "request"}
 
 
 async def test_what_was_written_for_another_namespace(sealed: Bench, attacker: Attacker) -> None:

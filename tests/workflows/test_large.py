@@ -17,7 +17,7 @@ from contracts.size_limits import MOST_EXTENSIONS, MOST_TEMPLATE_BYTES, template
 from tests.support.stack import unique
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
-from tests.workflows.conftest import HURRY, Bench, a_start, until
+from tests.workflows.conftest import HURRY, LIFE, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
 from tests.workflows.scripted import Script
 from worker.codec import Keyring
@@ -70,9 +70,11 @@ async def test_the_largest_template_and_the_longest_words(client: Client) -> Non
 
         await until(is_ready, "it is ready", 60)
         for number in range(10):
-            ask = ExtendInput(who=LONG, by=timedelta(minutes=1), override=True, reason=f"{number} {LONG}")
+            ask = ExtendInput(
+                who=LONG, life=LIFE, by=timedelta(minutes=1), override=True, reason=f"{number} {LONG}"
+            )
             await life.handle.execute_update(EnvironmentWorkflow.extend, ask, id=f"extend-{number}")
-        await life.handle.execute_update(EnvironmentWorkflow.delete, {"who": LONG})
+        await life.handle.execute_update(EnvironmentWorkflow.delete, {"who": LONG, "life": LIFE})
         status = await life.handle.result()
         assert status.outcome is Outcome.DELETED
         assert status.certificate
@@ -95,7 +97,9 @@ async def test_a_record_that_is_full_fits_into_the_next_run(client: Client) -> N
 
         await until(is_ready, "it is ready", 60)
         status = await life.status()
-        await life.handle.execute_update(EnvironmentWorkflow.delete, {"who": "alice@example.com"})
+        await life.handle.execute_update(
+            EnvironmentWorkflow.delete, {"who": "alice@example.com", "life": LIFE}
+        )
         ended: EnvironmentStatus = await life.handle.result()
     assert ended.certificate
     [entry] = status.trail[-1:]

@@ -14,12 +14,12 @@ from contracts.errors import ErrorType, Refusal
 from starter.environments.forced_teardown import forced_start
 from tests.support.within import HANG
 from tests.support.workers import working
-from tests.workflows.conftest import HURRY, Bench, Life, a_start, until
+from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
 STEPS = list(StepName)
-BY_ALICE = ActorInput(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
 
 
 async def reaches(life: Life, phase: Phase) -> EnvironmentStatus:

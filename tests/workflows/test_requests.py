@@ -9,11 +9,11 @@ from temporalio.exceptions import ApplicationError
 from contracts.environment import Phase
 from contracts.environment_workflow import ActorInput, Answer, AnswerKind, RequestInput
 from contracts.errors import ErrorType, Refusal, RefusalReason
-from tests.workflows.conftest import Bench, a_start, until
+from tests.workflows.conftest import LIFE, Bench, a_start, until
 from tests.workflows.scripted import deaf, waits_for
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ActorInput(who="alice@example.com")
+BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
 
 
 async def refusal_of(bench: Bench, name: str, ask: RequestInput) -> Refusal:

@@ -17,7 +17,7 @@ from starter.placement.reservations import Reservations
 from starter.setup.check import Found, Kind
 from starter.setup.temporal import Temporal
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
-from tests.workflows.conftest import Life, until
+from tests.workflows.conftest import LIFE, Life, until
 from tests.workflows.house import BLUE, InstallationConfig, a_house, most
 from worker.codec import Keyring, LacksKey
 from worker.data_converter import data_converter
@@ -72,7 +72,9 @@ async def test_the_whole_procedure(house: InstallationConfig) -> None:
     async with at_work(await holding(house, OLD)) as before:
         await ready(before, "long-lived")
         await ready(before, "gone-before")
-        await before.handle("gone-before").execute_update(EnvironmentWorkflow.delete, ActorInput(who="a"))
+        await before.handle("gone-before").execute_update(
+            EnvironmentWorkflow.delete, ActorInput(who="a", life=LIFE)
+        )
         await before.handle("gone-before").result()
         assert (await doctor(before)).detail == f'"{OLD_ID}" encrypts'
 
@@ -98,11 +100,15 @@ async def test_the_whole_procedure(house: InstallationConfig) -> None:
         handle = after.handle("long-lived")
         status = await handle.query(EnvironmentWorkflow.status)
         assert (status.phase, status.trail[0].what) == (Phase.READY, "asked for it")
-        longer = ExtendInput(who="alice@example.com", by=timedelta(hours=1), override=True, reason="x")
+        longer = ExtendInput(
+            who="alice@example.com", life=LIFE, by=timedelta(hours=1), override=True, reason="x"
+        )
         await handle.execute_update(EnvironmentWorkflow.extend, longer)
         await ready(after, "made-after")
         assert {host.room.name for host in (await after.reservations.state(BLUE)).hosts} == {"one"}
-        await handle.execute_update(EnvironmentWorkflow.delete, ActorInput(who="alice@example.com"))
+        await handle.execute_update(
+            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+        )
         assert (await handle.result()).outcome is Outcome.DELETED
         found = await doctor(after)
         assert found.kind is Kind.WELL

@@ -25,7 +25,7 @@ from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount, SweepResult
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
-from tests.workflows.conftest import Bench, until
+from tests.workflows.conftest import LIFE, Bench, until
 from tests.workflows.scripted import fails_for_good, waits
 from tests.workflows.sweeping import (
     Handle,
@@ -129,7 +129,9 @@ async def test_one_that_ends_or_has_ended_is_never_touched(bench: Bench) -> None
         return (await stuck.status()).phase is Phase.TEARDOWN_INCOMPLETE
 
     await until(ready, "it became ready")
-    await stuck.handle.execute_update(EnvironmentWorkflow.delete, ActorInput(who="alice@example.com"))
+    await stuck.handle.execute_update(
+        EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+    )
     await until(given_up, "it gave up")
     before = await stuck.status()
     async with sweeper(bench.client) as sweep:
@@ -190,7 +192,7 @@ async def test_one_that_is_extended_while_the_sweep_goes_through_the_list_is_kep
     await asyncio.sleep(2.2)
     async with sweeper(bench.client) as sweep:
         running = await sweep.begin(at_once=1, page_size=1000)
-        ask = ExtendInput(who="alice@example.com", by=timedelta(hours=1))
+        ask = ExtendInput(who="alice@example.com", life=LIFE, by=timedelta(hours=1))
         told = await asyncio.gather(
             *(handle.execute_update(EnvironmentWorkflow.extend, ask) for handle in reversed(handles)),
             return_exceptions=True,
