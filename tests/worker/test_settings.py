@@ -64,6 +64,64 @@ def test_how_much_there_is() -> None:
     assert settings.hosts["main"].capacity.limits == Limits(cpu=1500)
 
 
+LOGIN_IN_CLEAR = {
+    "MOORAGE_NOTICES__SMTP_SECURITY": "none",
+    "MOORAGE_NOTICES__SMTP_USER": "moorage",
+    "MOORAGE_NOTICES__SMTP_PASSWORD": "mail-password",
+    "MOORAGE_NOTICES__SENDER": "moorage@example.com",
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "is_inside"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("idp", True),
+        ("idp.identity.svc", True),
+        ("idp.identity.svc.cluster.local", True),
+        ("10.0.0.1", False),
+        ("[fd00::1]", False),
+        ("idp.example", False),
+        ("idp.svc.example", False),
+        ("localhost.example", False),
+        ("127.0.0.1.example", False),
+        ("user@idp.example", False),
+    ],
+)
+def test_http_where_secrets_are_sent(host: str, is_inside: bool) -> None:
+    """Ensures that no credential leaves this machine or its cluster in clear."""
+    urls = {
+        "MOORAGE_CONTROL_PLANE__URL": "control_plane.url",
+        "MOORAGE_IDENTITY__URL": "identity.url",
+        "MOORAGE_HOSTS__MAIN__URL": "hosts.main.url",
+        "MOORAGE_NOTICES__WEBHOOK_URL": "notices.webhook_url",
+        "MOORAGE_TRAIL__WEBHOOK_URL": "trail.webhook_url",
+    }
+    more = {
+        "MOORAGE_IDENTITY__TOKEN": "a-token",
+        "MOORAGE_NOTICES__WEBHOOK_SECRET": "a-secret",
+        "MOORAGE_TRAIL__WEBHOOK_SECRET": "a-secret",
+    }
+    secure, clear = (dict.fromkeys(urls, f"{scheme}://{host}/x") for scheme in ("https", "http"))
+    load_settings(LEAST | more | secure)
+    if is_inside:
+        load_settings(LEAST | more | clear)
+        return
+    text = problems_of(LEAST | more | clear)
+    for name, field in urls.items():
+        assert f"{name} ({field}): must start with https://" in text
+
+
+def test_a_login_at_a_mail_server_of_this_machine() -> None:
+    """Ensures that a relay on this machine may be logged in to in clear."""
+    settings = load_settings(LEAST | LOGIN_IN_CLEAR | {"MOORAGE_NOTICES__SMTP_HOST": "localhost"})
+    assert settings.notices.smtp_password is not None
+
+
 def test_every_problem_at_once() -> None:
     """Ensures that one start tells everything that is wrong, with the variable's name and what is right."""
     text = problems_of(
@@ -118,6 +176,11 @@ def test_every_problem_at_once() -> None:
             "MOORAGE_ENCRYPTION__KEYS (encryption.keys): key 1 is not base64",
         ),
         ({"MOORAGE_CODEC_SERVER__UI": "https://a b"}, "MOORAGE_CODEC_SERVER__UI"),
+        (
+            {"MOORAGE_NOTICES__SMTP_HOST": "mail.example"} | LOGIN_IN_CLEAR,
+            "MOORAGE_NOTICES__SMTP_PASSWORD (notices.smtp_password): would be sent in clear",
+        ),
+        ({"MOORAGE_NOTICES__SLACK_URL": "http://hooks.example/x"}, "must start with https://: what is sent"),
         ({"MOORAGE_CONFIG": "/nowhere.toml"}, "MOORAGE_CONFIG: cannot read /nowhere.toml"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from clients.smtp import Security
-from worker.settings.types import Group, PositiveDuration, Secret, Url
+from worker.settings.types import Group, PositiveDuration, ProtectedUrl, Secret, is_protected, stays_inside
 
 
 def _needed_with(other: str, value: object, info: ValidationInfo) -> None:
@@ -47,7 +47,9 @@ class Sweep(Group):
 class Notices(Group):
     """The channels that notify people before and after the end of an environment. All are optional."""
 
-    webhook_url: Url | None = Field(default=None, description="address that gets every notice as JSON")
+    webhook_url: ProtectedUrl | None = Field(
+        default=None, description="address that gets every notice as JSON"
+    )
     webhook_secret: Secret | None = Field(
         default=None,
         validate_default=True,
@@ -83,12 +85,21 @@ class Notices(Group):
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("must be a URL that starts with https:// (or http://)")
+        if url is not None:
+            is_protected(url.get_secret_value())
         return url
 
     @field_validator("smtp_password")
     @classmethod
     def _is_there_for_user(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         _needed_with("smtp_user", password, info)
+        host = info.data.get("smtp_host") or ""
+        if (
+            password is not None
+            and info.data.get("smtp_security") is Security.NONE
+            and not stays_inside(host)
+        ):
+            raise ValueError("would be sent in clear: set smtp_security to starttls or tls")
         return password
 
     @field_validator("sender")
@@ -106,7 +117,9 @@ class Trail(Group):
         description="file to which the worker adds one line of JSON a life, and in which the API looks for "
         "the history of those that are gone",
     )
-    webhook_url: Url | None = Field(default=None, description="address that gets every account as JSON")
+    webhook_url: ProtectedUrl | None = Field(
+        default=None, description="address that gets every account as JSON"
+    )
     webhook_secret: Secret | None = Field(
         default=None,
         validate_default=True,

@@ -9,7 +9,15 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from clients.kubernetes.exposure import Exposure, HostOptions
 from contracts.template import ChartRepository
 from worker.settings.capacity import Labels, Share
-from worker.settings.types import Bearer, DnsPeers, Group, HttpsPeers, Networks, PositiveDuration, Url
+from worker.settings.types import (
+    Bearer,
+    DnsPeers,
+    Group,
+    HttpsPeers,
+    Networks,
+    PositiveDuration,
+    ProtectedUrl,
+)
 
 
 class _HostGroup(Group):
@@ -26,7 +34,9 @@ class SimulatedHostCluster(_HostGroup):
     """A host cluster of the embedded stack, which runs nothing."""
 
     kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
-    url: Url = Field(description="base URL of the simulated host", examples=["http://127.0.0.1:7003"])
+    url: ProtectedUrl = Field(
+        description="base URL of the simulated host", examples=["http://127.0.0.1:7003"]
+    )
     token: Bearer = Field(description="bearer token of the simulated host")
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer"

@@ -32,7 +32,15 @@ from worker.settings.hosts import KubernetesHostCluster as KubernetesHostCluster
 from worker.settings.hosts import SimulatedHostCluster as SimulatedHostCluster
 from worker.settings.sources import SettingsError as SettingsError
 from worker.settings.sources import Values, explain, read_sources
-from worker.settings.types import Bearer, Group, HostName, Networks, PositiveDuration, SocketAddress, Url
+from worker.settings.types import (
+    Bearer,
+    Group,
+    HostName,
+    Networks,
+    PositiveDuration,
+    ProtectedUrl,
+    SocketAddress,
+)
 
 #: How much longer than the longest client timeout a teardown waits before its last inspection (`settle`): a
 #: request may have been sent at the very end of the timeout, and the system needs a while to show its effect.
@@ -49,7 +57,7 @@ SHIPPED_TEMPLATES = Path(__file__).resolve().parents[2] / "starter" / "templates
 class ControlPlane(Group):
     """The system that manages clusters and access to them: Rafay."""
 
-    url: Url = Field(
+    url: ProtectedUrl = Field(
         description="base URL of the control plane's console", examples=["https://console.rafay.dev"]
     )
     api_key: Bearer = Field(description="API key of a user who may manage projects, groups and clusters")
@@ -69,7 +77,7 @@ class ControlPlane(Group):
 class IdentityProvider(Group):
     """A SCIM 2.0 directory. Without this group, members are local users of the control plane."""
 
-    url: Url = Field(
+    url: ProtectedUrl = Field(
         description="base URL of the directory's SCIM 2.0 service", examples=["https://idp.example/scim/v2"]
     )
     token: Bearer = Field(description="bearer token that may read users and manage groups")
@@ -88,7 +96,7 @@ class SignIn(Group):
         description="domain of the addresses whose people the control plane sends to the identity provider",
         examples=["example.com"],
     )
-    metadata_url: Url = Field(
+    metadata_url: ProtectedUrl = Field(
         description="where the identity provider shows its SAML metadata",
         examples=["https://idp.example/saml/metadata"],
     )

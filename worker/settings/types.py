@@ -4,6 +4,7 @@ import ipaddress
 import re
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,10 +22,36 @@ from contracts.durations import Duration
 LARGEST_PORT = 65535
 
 
+_INSIDE = (".localhost", ".svc", ".svc.cluster.local")
+
+
 def _is_url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or len(text.split("://", 1)[1]) == 0:
         raise ValueError("must be a URL that starts with https:// (or http://)")
     return text.rstrip("/")
+
+
+def stays_inside(host: str) -> bool:
+    """Whether what is sent to that host stays on this machine or in its own network of containers.
+
+    Names without a dot and Kubernetes' own are those of a container's neighbours; no public name is so.
+    """
+    host = host.lower().rstrip(".")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or "." not in host or host.endswith(_INSIDE)
+
+
+def is_protected(url: str) -> str:
+    """The URL; ValueError if what is sent to it can be read on its way."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not stays_inside(parts.hostname or ""):
+        raise ValueError(
+            "must start with https://: what is sent there is secret. http:// is for this machine, names "
+            "without a dot, and services of the same cluster (name.namespace.svc)"
+        )
+    return url
 
 
 def _is_socket_address(text: str) -> str:
@@ -114,6 +141,8 @@ def _peers(default: int) -> BeforeValidator:
 #: An address to listen on, in the SDK's form: no names, an IPv6 address in brackets.
 SocketAddress = Annotated[str, AfterValidator(_is_socket_address)]
 Url = Annotated[str, AfterValidator(_is_url)]
+#: One to which secrets are sent, or whose answers are trusted.
+ProtectedUrl = Annotated[Url, AfterValidator(is_protected)]
 #: A secret of any length and form.
 Material = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 Secret = Annotated[Material, AfterValidator(_is_one_line)]
