@@ -18,6 +18,7 @@ from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
 from contracts.naming import OwnerMark, life_of, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
+from contracts.workflow_memo import memo_of
 from tests.support.temporal_server import running_temporal_server
 from tests.support.within import HANG
 from tests.support.workers import working
@@ -112,6 +113,7 @@ class Bench:
             id=workflow_id(start.environment.name),
             task_queue=self.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            memo=memo_of(start),
         )
         return await self.client.execute_update_with_start_workflow(
             EnvironmentWorkflow.request, ask, start_workflow_operation=operation, **more

@@ -23,6 +23,7 @@ from contracts import search_attributes
 from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount, SweepResult
+from contracts.workflow_memo import memo_of
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
 from tests.workflows.conftest import LIFE, Bench, until
@@ -152,6 +153,7 @@ async def test_one_in_provisioning_past_its_end_is_found_and_ended(bench: Bench)
         start,
         id=f"environment/{start.environment.name}",
         task_queue=bench.task_queue,
+        memo=memo_of(start),
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(search_attributes.PHASE, "provisioning")]
         ),
