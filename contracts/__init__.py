@@ -1,1 +1,1 @@
-"""The shared vocabulary: what workflows, activities, the worker and the ways in agree on. No I/O."""
+"""The shared vocabulary of workflows, activities, the worker, the API and the CLI. No I/O."""

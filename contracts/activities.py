@@ -1,10 +1,10 @@
-"""The signatures of all activities: names and types, no bodies. `activities/` implements them.
+"""The signatures of all activities: names and types. `activities/` implements them.
 
-Every step has three, side by side. What they guarantee:
+Every step has three activities, next to each other. They guarantee:
 
-- ensure   afterwards the thing is there, bears our mark, and is there once; repeating it changes nothing
-- remove   afterwards nothing of it that bears our mark is there; an undo of what never was is a success
-- inspect  says what of it that bears our mark is there; changes nothing
+- ensure   after it, the resource exists once and has our owner mark; repeating it changes nothing
+- remove   after it, nothing of the step with our owner mark exists; removing what never existed succeeds
+- inspect  returns what exists of the step with our owner mark; changes nothing
 """
 
 from abc import ABC, abstractmethod
@@ -20,15 +20,16 @@ from contracts.notifications import Account, Notification
 
 
 class EnsureInput(Frozen):
-    """For ensure: the environment to make a part of."""
+    """The input of ensure: the environment for which the step creates its part."""
 
     environment: Environment
 
 
 class RemoveInput(Frozen):
-    """For remove. `force`: do not wait for the virtual cluster's own word, it is gone or cannot answer.
+    """The input of remove.
 
-    `begun_at` is when this life began: what is older is not of it. Workflows of older versions do not say.
+    `force` means: do not wait for an answer of the virtual cluster, it is gone or cannot answer. `begun_at`
+    is when this life started: older resources do not belong to it. Workflows of older versions do not set it.
     """
 
     environment: Environment
@@ -37,9 +38,10 @@ class RemoveInput(Frozen):
 
 
 class RemoveResult(Frozen):
-    """What remove did, in a few words. A lost answer leaves no doubt here: a late delete makes nothing.
+    """What remove did, in a few words.
 
-    `forced` is what did not end by itself and was ended, one line a thing.
+    A lost response leaves no doubt here, because a late delete creates nothing. `forced` is what did not end
+    by itself and was removed by force, one line for each resource.
     """
 
     note: str = ""
@@ -47,16 +49,16 @@ class RemoveResult(Frozen):
 
 
 class InspectInput(Frozen):
-    """For inspect: the environment to look for. `begun_at` as in `RemoveInput`."""
+    """The input of inspect: the environment to look for. `begun_at` is as in `RemoveInput`."""
 
     environment: Environment
     begun_at: datetime | None = None
 
 
 class InspectResult(Frozen):
-    """What is there, one line a thing; empty when nothing is left.
+    """What exists, one line for each resource; empty when nothing is left.
 
-    `kept` is there as the template says, or older than the environment.
+    `kept` is there because the template says so, or because it is older than the environment.
     """
 
     left: tuple[str, ...] = ()
@@ -64,14 +66,18 @@ class InspectResult(Frozen):
 
 
 class NoticeResult(Frozen):
-    """By which channels people were told, none when none is set; and whose mail is refused for good."""
+    """The channels that took a notification, and the addresses that were refused.
+
+    `told_by` is empty when no channel is set. `refused` are the addresses that the mail server refuses for
+    good.
+    """
 
     told_by: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
 
 class TrailResult(Frozen):
-    """Which sinks have it; none when none is set."""
+    """The sinks that have the record; empty when no sink is set."""
 
     kept_in: tuple[str, ...] = ()
 
@@ -79,7 +85,7 @@ class TrailResult(Frozen):
 class Waiting(Frozen):
     """Heartbeat details: what a running activity waits for, in words.
 
-    `kept` is what the next try takes up, if this one is cut off.
+    `kept` is the state from which the next attempt continues, if this attempt is cut off.
     """
 
     waiting_for: str
@@ -87,7 +93,7 @@ class Waiting(Frozen):
 
 
 class CheckPeopleInput(Frozen):
-    """Everybody who shall use the environment must be known where its members are kept."""
+    """The input of the check that the directory knows every user of the environment."""
 
     environment: Environment
 
@@ -98,7 +104,11 @@ class PeopleActivities(ABC):
     @activity.defn(name="people.check")
     @abstractmethod
     async def check(self, input: CheckPeopleInput) -> None:
-        """Return if all are known; `UnknownPerson` names who is not."""
+        """Return if the directory knows all people.
+
+        Raises:
+            UnknownPerson: Names the people whom the directory does not know.
+        """
 
 
 class ProjectStep(ABC):
@@ -106,15 +116,18 @@ class ProjectStep(ABC):
 
     @activity.defn(name="project.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the project exists and has our owner mark."""
 
     @activity.defn(name="project.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the project."""
 
     @activity.defn(name="project.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return what is left of the project."""
 
 
 class GroupStep(ABC):
@@ -122,31 +135,41 @@ class GroupStep(ABC):
 
     @activity.defn(name="group.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the group exists and has our owner mark."""
 
     @activity.defn(name="group.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the group."""
 
     @activity.defn(name="group.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return what is left of the group."""
 
 
 class RoleBindingStep(ABC):
-    """The group's role on the project and, without an identity provider, its members as local users."""
+    """The group's role on the project.
+
+    Without an identity provider, this step also makes the people of the environment members of the group;
+    they are local users of the control plane.
+    """
 
     @activity.defn(name="role-binding.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the group has its role and, without an identity provider, its members."""
 
     @activity.defn(name="role-binding.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the role binding, and the local members from the group."""
 
     @activity.defn(name="role-binding.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return which roles and local members the group still has."""
 
 
 class IdentityStep(ABC):
@@ -154,15 +177,18 @@ class IdentityStep(ABC):
 
     @activity.defn(name="identity.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the group exists, has our owner mark, and has its members."""
 
     @activity.defn(name="identity.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the group."""
 
     @activity.defn(name="identity.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return what is left of the group."""
 
 
 class NamespaceStep(ABC):
@@ -170,88 +196,113 @@ class NamespaceStep(ABC):
 
     @activity.defn(name="namespace.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the namespace exists, with its quota, limits and policies."""
 
     @activity.defn(name="namespace.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the namespace and what belongs to it."""
 
     @activity.defn(name="namespace.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return what is left of the namespace and of what belongs to it."""
 
 
 class VClusterStep(ABC):
-    """The virtual cluster's release on the host cluster, started."""
+    """The virtual cluster's Helm release on the host cluster, started."""
 
     @activity.defn(name="vcluster.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the release is installed and the virtual cluster has started."""
 
     @activity.defn(name="vcluster.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the release and what it leaves."""
 
     @activity.defn(name="vcluster.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return what is left of the release."""
 
 
 class KubeconfigStep(ABC):
-    """The kubeconfig that the virtual cluster exports, and that it works. Nothing of its own to undo."""
+    """The kubeconfig that the virtual cluster exports, and a check that it works.
+
+    It creates nothing, so it has no undo.
+    """
 
     @activity.defn(name="kubeconfig.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Wait for the kubeconfig, and ensure that it works."""
 
 
 class ImportStep(ABC):
-    """The virtual cluster's record in the control plane, reporting ready and healthy."""
+    """The virtual cluster's record in the control plane, which reports ready and healthy."""
 
     @activity.defn(name="import.ensure")
     @abstractmethod
-    async def ensure(self, input: EnsureInput) -> Receipt: ...
+    async def ensure(self, input: EnsureInput) -> Receipt:
+        """Ensure that the virtual cluster is imported, ready and healthy."""
 
     @activity.defn(name="import.remove")
     @abstractmethod
-    async def remove(self, input: RemoveInput) -> RemoveResult: ...
+    async def remove(self, input: RemoveInput) -> RemoveResult:
+        """Remove the record of the virtual cluster."""
 
     @activity.defn(name="import.inspect")
     @abstractmethod
-    async def inspect(self, input: InspectInput) -> InspectResult: ...
+    async def inspect(self, input: InspectInput) -> InspectResult:
+        """Return what is left of the record."""
 
 
 class SweepActivities(ABC):
-    """The work of the expiry sweep: looks for those whose time has come, and asks each before it acts."""
+    """The work of the expiry sweep.
+
+    It finds the environments for which something is due, and asks each of them before it acts.
+    """
 
     @activity.defn(name="sweep.pass")
     @abstractmethod
     async def sweep(self, input: SweepPassInput) -> SweepResult:
-        """Go through all pages of the list; a further try goes on with the page at which this one was."""
+        """Go through all pages of the list; a retry continues with the page of the last attempt."""
 
 
 class CapacityActivities(ABC):
-    """What the workflow of the capacity cannot know itself: what there is."""
+    """The audit of the capacity: the workflow cannot know by itself what exists."""
 
     @activity.defn(name="capacity.audit")
     @abstractmethod
     async def audit(self, input: AuditInput) -> AuditResult:
-        """Say how what is held differs from what is open, and what the hosts have. Changes nothing."""
+        """Return how the reservations differ from the open environments, and what the hosts have.
+
+        Changes nothing.
+        """
 
 
 class NoticeActivities(ABC):
-    """Tells people, by every channel that is set."""
+    """Notifies people through every channel that is set."""
 
     @activity.defn(name="notice.send")
     @abstractmethod
     async def send(self, input: Notification) -> NoticeResult:
-        """Afterwards every channel has taken it. What one has taken is not sent to it again."""
+        """Send the notification to every channel; a channel that took it does not get it again.
+
+        Returns when every channel has taken it.
+        """
 
 
 class TrailActivities(ABC):
-    """Keeps the account of a life beyond Temporal's retention."""
+    """Keeps the record of a life longer than Temporal's retention."""
 
     @activity.defn(name="trail.keep")
     @abstractmethod
     async def keep(self, input: Account) -> TrailResult:
-        """Afterwards every sink that is set has it. Twice is possible; readers take one a life."""
+        """Send the record to every sink that is set.
+
+        A sink may get it twice; readers use one record for each life.
+        """

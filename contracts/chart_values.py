@@ -1,7 +1,8 @@
-"""The values of the vCluster chart for one environment, composed in layers: pure functions.
+"""The values of the vCluster chart for one environment, composed in layers.
 
-First what Moorage wants, over it the template's overlay, then the host's, and over that what none may change.
-Here, because what will be installed is shown before anything is started as well.
+The functions are pure. The layers, from the lowest: Moorage's defaults, the template's overlay, the host's
+overlay, and the values that no overlay may change. This is in `contracts` because the API also shows what
+will be installed before anything is started.
 """
 
 from collections.abc import Mapping
@@ -10,27 +11,28 @@ from typing import Any
 from contracts.environment import Environment
 from contracts.template import PodSecurity
 
-#: Of the vCluster's control plane. The chart asks for 4 Gi and no CPU: the one would eat a quota whole, and
-#: the other leaves it to a LimitRange to throttle its start. It was seen to use 500 MB.
+#: For the vCluster's control plane. The chart asks for 4 Gi and no CPU: 4 Gi would use a whole quota, and
+#: without a CPU value a LimitRange throttles its start. It was measured to use 500 MB.
 CONTROL_PLANE_REQUESTS = {"cpu": "200m", "memory": "512Mi", "ephemeral-storage": "400Mi"}
 CONTROL_PLANE_LIMITS = {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "8Gi"}
-#: Of the CoreDNS that runs inside, as the chart has it; it becomes a pod of the host.
+#: For the CoreDNS inside the virtual cluster, as in the chart. It becomes a pod of the host.
 DNS_LIMITS = {"cpu": "1", "memory": "170Mi"}
-#: Of each etcd, where a template has the chart deploy some (`controlPlane.backingStore.etcd.deploy`): by
-#: itself the chart says no limits, and keeps the volumes.
+#: For each etcd, where a template makes the chart deploy etcds (`controlPlane.backingStore.etcd.deploy`). By
+#: default the chart sets no limits for them, and keeps the volumes.
 ETCD_LIMITS = {"cpu": "500m", "memory": "512Mi"}
-#: Of the volume with the virtual cluster's state.
+#: For the volume with the virtual cluster's state.
 CONTROL_PLANE_STORAGE = "5Gi"
-#: Where the etcd is described that the chart deploys.
+#: The path of the etcd that the chart deploys.
 ETCD = ("controlPlane", "backingStore", "etcd", "deploy")
-#: Larger numbers of replicas are a slip.
+#: A larger number of replicas is a mistake.
 MOST_REPLICAS = 9
-#: Whom the vCluster runs as where nothing may run as root. Any but 0 will do: its volume is the group's.
+#: The user id of the vCluster where nothing may run as root. Any id but 0 works, because the volume belongs
+#: to the group.
 UNPRIVILEGED = 12345
 
 
 def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values to install with. The same environment always gives the same."""
+    """Return the values to install with. The same environment always gives the same values."""
     template = environment.template
     wanted: dict[str, Any] = {
         "controlPlane": {
@@ -44,7 +46,7 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
                 "persistence": {"volumeClaim": {"size": CONTROL_PLANE_STORAGE, "retentionPolicy": "Delete"}},
             },
         },
-        # Clusters of developers often reach nothing outside, and then wait for it.
+        # Clusters of developers often have no access to the internet, and would then wait for the telemetry.
         "telemetry": {"enabled": False},
     }
     if etcds(template.values):
@@ -53,8 +55,8 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
     if unprivileged and etcds(template.values):
         unprivileged = overlay(unprivileged, {"controlPlane": {"backingStore": _etcd(_ETCD_UNPRIVILEGED)}})
     settled: dict[str, Any] = {
-        # The namespace step makes all of these, with our mark: the chart's own would come on top, and its
-        # quota forbids some of the ways in.
+        # The namespace step creates all of these, with our owner mark. Those of the chart would come in
+        # addition, and its quota forbids some kinds of access from outside.
         "policies": {
             "resourceQuota": {"enabled": False},
             "limitRange": {"enabled": False},
@@ -74,7 +76,8 @@ _NO_ROOT = {
     "runAsGroup": UNPRIVILEGED,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-#: What `restricted` wants of every pod, said for those of the vCluster itself: the chart runs it as root.
+#: What `restricted` requires of every pod, set for the pods of the vCluster itself: the chart runs it as
+#: root.
 _UNPRIVILEGED: dict[str, Any] = {
     "controlPlane": {
         "statefulSet": {
@@ -87,7 +90,7 @@ _UNPRIVILEGED: dict[str, Any] = {
                 },
             }
         },
-        # The first container of the same pod, which brings Kubernetes' own binaries.
+        # The first container of the same pod, which contains the binaries of Kubernetes.
         "distro": {"k8s": {"securityContext": _NO_PRIVILEGE}},
         "coredns": {"security": {"podSecurityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}},
     }
@@ -95,9 +98,9 @@ _UNPRIVILEGED: dict[str, Any] = {
 
 
 def few_rights_inside(values: Mapping[str, Any]) -> str:
-    """What is wrong with the account of the exported kubeconfig; "" if nothing is, or nobody can tell.
+    """Return what is wrong with the account of the exported kubeconfig; "" if nothing is known.
 
-    By that kubeconfig the control plane's agent is installed, which takes objects of the whole cluster.
+    The control plane's agent is installed with that kubeconfig, and it needs cluster-scoped objects.
     """
     account = value_at(values, "exportKubeConfig", "serviceAccount")
     if not isinstance(account, Mapping) or not account.get("name"):
@@ -112,7 +115,8 @@ def few_rights_inside(values: Mapping[str, Any]) -> str:
     )
 
 
-#: Cluster roles that every Kubernetes has, and with which no import can be made. Of others nobody can tell.
+#: Cluster roles that every Kubernetes has, and that are not enough for an import. Other roles are unknown
+#: here.
 _FEW_RIGHTS = frozenset({"view", "edit", "admin"})
 
 
@@ -131,24 +135,30 @@ def _etcd(stateful_set: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def control_planes(values: Mapping[str, Any]) -> int:
-    """Count the control planes that the chart makes: several for high availability."""
+    """Return the number of control planes that the chart creates; several for high availability."""
     return _count(value_at(values, "controlPlane", "statefulSet", "highAvailability", "replicas"))
 
 
 def etcds(values: Mapping[str, Any]) -> int:
-    """Count the etcds that the chart deploys beside its control plane; usually none."""
+    """Return the number of etcds that the chart deploys beside its control plane; usually 0."""
     if value_at(values, *ETCD, "enabled") is not True:
         return 0
     return _count(value_at(values, *ETCD, "statefulSet", "highAvailability", "replicas"))
 
 
 def _count(replicas: object) -> int:
-    """Read a number of replicas: where it is none, the chart makes one, or says itself what is wrong."""
+    """Return a number of replicas; 1 if it is invalid.
+
+    For an invalid number, the chart creates one replica or reports the error itself.
+    """
     return replicas if isinstance(replicas, int) and 0 < replicas <= MOST_REPLICAS else 1
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`, key by key as Helm does it: mappings merge, all else replaces."""
+    """Return `above` over `below`, key by key as Helm does it.
+
+    Mappings merge, other values replace.
+    """
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -159,7 +169,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def value_at(values: Mapping[str, Any], *path: str) -> Any:
-    """What stands at `path`, or None."""
+    """Return the value at `path`, or None."""
     found: Any = values
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""Which vCluster charts Moorage is shown to work with, and how long the newest of them are supported.
+"""The vCluster charts that Moorage is tested with, and the end of their support.
 
 To move to another release: change `NEWEST_SHOWN` here, the templates of `starter/templates`, and the versions
 of `tests/cluster` (go/go.mod and singlenode/layout.py). Tests compare them.
@@ -7,17 +7,19 @@ of `tests/cluster` (go/go.mod and singlenode/layout.py). Tests compare them.
 import re
 from datetime import date
 
-#: The first and the last release with which `make e2e` was green. Each release between them counts as shown.
+#: The first and the last release with which `make e2e` was green. Every release between them counts as
+#: tested.
 OLDEST_SHOWN = "0.36.0"
 NEWEST_SHOWN = "0.36.1"
-#: The day after which vCluster mends nothing in the releases of one minor version, as it has announced it.
+#: The last day on which vCluster supports the releases of one minor version, as vCluster announced it. After
+#: it vCluster fixes nothing in them.
 SUPPORTED_UNTIL = {"0.36": date(2026, 10, 22)}
 
 _RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
 
 
 def chart_caveat(version: str, today: date) -> str:
-    """Return what speaks against this version, as part of a sentence; "" if it is shown to work."""
+    """Return what speaks against this version, as part of a sentence; "" for a tested version."""
     release = _parse(version)
     shown = f"{OLDEST_SHOWN} to {NEWEST_SHOWN}"
     if release is None:

@@ -10,7 +10,8 @@ _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds
 _PART = re.compile(r"(\d{1,6})\s*([wdhms])")
 _WHOLE = re.compile(r"\s*(\d{1,6}\s*[wdhms]\s*)+")
 
-#: ISO 8601, as JSON gives it: weeks, or days and a time. Years and months have no length of their own.
+#: ISO 8601, as in JSON: weeks, or days and a time. Years and months are not supported, because their length
+#: varies.
 _ISO = re.compile(
     r"P(?=[\dT])(?:(?P<weeks>\d{1,6})W)?(?:(?P<days>\d{1,6})D)?"
     r"(?:T(?=\d)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,6}(?:\.\d{1,6})?)S)?)?"
@@ -20,7 +21,7 @@ DURATION_FORM = 'a number and a unit, such as "90m", "8h", "3d" or "1d 12h"'
 
 
 def parse_duration(text: str) -> timedelta:
-    """The length of time that `text` says, also as ISO 8601 ("PT8H"); ValueError if it says none."""
+    """Return the duration in `text`, also in ISO 8601 ("PT8H"); raise ValueError if it has none."""
     if found := _ISO.fullmatch(text.strip().upper()):
         return timedelta(**{unit: float(count) for unit, count in found.groupdict(default="0").items()})
     if not _WHOLE.fullmatch(text.lower()):
@@ -30,7 +31,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(length: timedelta) -> str:
-    """The two largest units of `length`, as `parse_duration` reads them: "1d 12h", "8h", "45s"."""
+    """Return the two largest units of `length`, in the form that `parse_duration` reads.
+
+    Examples: "1d 12h", "8h", "45s".
+    """
     seconds = max(0, round(length.total_seconds()))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -41,9 +45,9 @@ def format_duration(length: timedelta) -> str:
 
 
 def _read(value: object) -> object:
-    # ISO 8601 ("PT8H"), which is how a payload holds it, is left to pydantic.
+    # Leave ISO 8601 ("PT8H") to pydantic, because payloads contain durations in that form.
     return parse_duration(value) if isinstance(value, str) and not value.startswith(("P", "-P")) else value
 
 
-#: A length of time in a model: written as people write it or as ISO 8601, kept as a timedelta.
+#: A length of time in a model: people write it as "8h" or as ISO 8601, and the model keeps a timedelta.
 Duration = Annotated[timedelta, BeforeValidator(_read)]

@@ -1,6 +1,7 @@
-"""What stands in clear beside everything that is encrypted in Temporal: that it is, and with which key.
+"""The clear-text metadata of encrypted payloads in Temporal.
 
-How it is encrypted is `worker.codec`'s; what is here tells without any key which keys are still needed.
+It says that a payload is encrypted, and with which key. `worker.codec` does the encryption. With this
+metadata alone, and without any key, Moorage finds which keys are still needed.
 """
 
 from typing import Protocol, runtime_checkable
@@ -10,7 +11,8 @@ from temporalio.api.common.v1 import Payload
 ENCODING = "encoding"
 ENCRYPTED = b"binary/encrypted"
 KEY_ID = "encryption-key-id"
-#: Of a key's SHA-256, in hex: enough to tell an installation's few keys apart, and tells nothing of them.
+#: For a key's SHA-256, in hex: long enough to distinguish the few keys of an installation, and it reveals
+#: nothing about them.
 KEY_ID_LENGTH = 8
 
 
@@ -25,13 +27,13 @@ class Seals(Protocol):
 
 
 def key_of(payload: Payload) -> str:
-    """The id of the key with which a payload says that it is encrypted; "" if it says none."""
+    """Return the id of the key that encrypted a payload, from its metadata; "" if there is none."""
     if payload.metadata.get(ENCODING) != ENCRYPTED:
         return ""
     return payload.metadata.get(KEY_ID, b"").decode(errors="replace")[:KEY_ID_LENGTH]
 
 
 def is_outdated(payload: Payload, codec: object) -> bool:
-    """Whether a payload is encrypted with another key than the one that encrypts now."""
+    """Return whether a payload is encrypted with another key than the current one."""
     key = key_of(payload)
     return bool(key) and isinstance(codec, Seals) and key != codec.current_key

@@ -1,4 +1,4 @@
-"""What an environment is: what was asked for, what was decided from it, and how it stands."""
+"""What an environment is: what was asked for, what was decided from it, and its state."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from contracts.template import Template
 
 
 class Phase(StrEnum):
-    """Where in its life an environment is."""
+    """The phase of an environment's life."""
 
     PROVISIONING = "provisioning"
     USABLE = "usable"
@@ -21,7 +21,7 @@ class Phase(StrEnum):
     TEARING_DOWN = "tearing_down"
     TEARDOWN_INCOMPLETE = "teardown_incomplete"
     GONE = "gone"
-    #: Its workflow was closed from outside, so nothing was taken down: what it made may still be there.
+    #: Its workflow was closed from outside, so no teardown ran: what it created may still be there.
     ORPHANED = "orphaned"
 
 
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 class StepName(StrEnum):
-    """The steps, in the order in which they are done."""
+    """The steps, in the order in which they run."""
 
     PROJECT = "project"
     GROUP = "group"
@@ -56,7 +56,7 @@ class System(StrEnum):
 
 
 class StepState(StrEnum):
-    """How one step stands."""
+    """The state of one step."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -68,7 +68,10 @@ class StepState(StrEnum):
 
 
 class Spec(Frozen):
-    """What a developer asked for, as asked: two requests ask for the same when these are equal."""
+    """What a developer asked for, unchanged.
+
+    Two requests ask for the same when their specs are equal.
+    """
 
     template: str
     team: str
@@ -78,9 +81,9 @@ class Spec(Frozen):
 
 
 class Environment(Frozen):
-    """One environment in one life, with everything decided that its steps need to know.
+    """One environment in one life, with every decision that its steps need.
 
-    It holds no secret: it is the argument of every activity.
+    It contains no secret: it is the argument of every activity.
     """
 
     mark: OwnerMark
@@ -94,31 +97,31 @@ class Environment(Frozen):
 
     @property
     def name(self) -> str:
-        """The name that the developer knows it by."""
+        """The name under which the developer knows the environment."""
         return self.mark.name
 
     @property
     def derived_name(self) -> str:
-        """The one name of everything that is made for it, in every system."""
+        """The one name of everything that is created for the environment, in every system."""
         return f"{self.prefix}-{self.mark.name}"
 
     @property
     def without_values(self) -> "Environment":
-        """The same but for the values of its template's chart."""
+        """A copy without the values of its template's chart."""
         template = self.template.model_copy(update={"values": {}})
         return self.model_copy(update={"template": template})
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Everybody who may use it: the owner first, each once."""
+        """All people who may use the environment: the owner first, each person once."""
         return tuple(dict.fromkeys((self.owner, *self.spec.collaborators)))
 
 
 class Receipt(Frozen):
-    """What a step has made sure of: names and references, never a secret.
+    """What a step has ensured: names and references, never a secret.
 
-    `in_doubt` is true when an earlier try of it had no answer, so that something of it may come into
-    being yet.
+    `in_doubt` is true when an earlier attempt of the step had no response, so that a part of its work may
+    still appear.
     """
 
     name: str
@@ -128,7 +131,7 @@ class Receipt(Frozen):
 
 
 class Problem(Frozen):
-    """Why something could not be done: the same words in the CLI, the API and the Web UI."""
+    """Why something could not be done, in the same words in the CLI, the API and the Web UI."""
 
     step: str
     system: str
@@ -138,9 +141,10 @@ class Problem(Frozen):
 
 
 class Finding(Frozen):
-    """What an inspection found of one step: nothing, or the list.
+    """What an inspection found for one step: nothing, or a list.
 
-    `kept` is there as the template says, or older than the environment. `forced` did not end by itself.
+    `kept` is there because the template says so, or because it is older than the environment. `forced` did
+    not end by itself and was removed by force.
     """
 
     step: StepName
@@ -158,12 +162,15 @@ class Certificate(Frozen):
 
     @property
     def nothing_left(self) -> bool:
-        """Whether every system was found empty of this environment, but for what its template keeps."""
+        """Whether no system has anything left of the environment, except what its template keeps."""
         return not any(finding.left for finding in self.findings)
 
 
 class TrailEntry(Frozen):
-    """One line of the audit trail. `ends_at` is the end as it was from then on, if that line moved it."""
+    """One line of the audit trail.
+
+    `ends_at` is the environment's new end, if this line moved the end.
+    """
 
     at: datetime
     who: str
@@ -173,7 +180,7 @@ class TrailEntry(Frozen):
 
 
 class StepStatus(Frozen):
-    """How one step stands, since when, and what came of it."""
+    """The state of one step, its times, and its result."""
 
     step: StepName
     system: str
@@ -184,7 +191,7 @@ class StepStatus(Frozen):
 
 
 class EnvironmentStatus(Frozen):
-    """How an environment stands, as everybody who may see it sees it."""
+    """The status of an environment, as every user who may see the environment sees it."""
 
     environment: Environment
     phase: Phase
@@ -206,7 +213,7 @@ class EnvironmentStatus(Frozen):
 
     @property
     def term(self) -> Term:
-        """What the rules of time need to know of it."""
+        """The input of the rules of time."""
         return Term(
             policy=self.environment.template.ttl,
             ttl=self.environment.ttl,
@@ -217,5 +224,5 @@ class EnvironmentStatus(Frozen):
 
     @property
     def in_use(self) -> bool:
-        """Whether somebody may be using it, so that it must not end without a warning."""
+        """Whether people may be using the environment, so that it must not end without a warning."""
         return self.phase in (Phase.USABLE, Phase.READY)

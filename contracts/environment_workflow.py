@@ -1,4 +1,4 @@
-"""What goes into the environment's workflow and what comes back: its argument, its updates, its result."""
+"""The input and output of the environment's workflow: its argument, its updates, its result."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,40 +10,42 @@ TASK_QUEUE = "moorage"
 
 
 def undo_queue(task_queue: str) -> str:
-    """Where all but the doing of steps is taken from: no crowd of steps that wait holds up an end.
+    """Return the task queue for everything except the forward steps.
 
-    Undos and inspections, notices and accounts, sweeps and audits.
+    It carries undos and inspections, notifications and records, sweeps and audits. So a large number of
+    waiting steps does not delay a teardown.
     """
     return f"{task_queue}-undo"
 
 
 class LifecycleTimeouts(Frozen):
-    """How patient a life is. The defaults are right for real systems; tests are in a hurry.
+    """The timeouts and retry intervals of a life.
 
-    `settle` must be longer than the longest timeout of any client: after an answer that never came,
-    something may be coming into being for that long.
+    The defaults fit real systems; tests use shorter ones. `settle` must be longer than the longest timeout of
+    any client: for that long after a missing response, a resource may still be created.
     """
 
     settle: timedelta = timedelta(seconds=45)
-    #: A worker that has not said for so long that it is at work on an activity is taken for dead.
+    #: A worker that sends no heartbeat for this long while it runs an activity counts as lost.
     heartbeat_timeout: timedelta = timedelta(seconds=20)
     first_retry: timedelta = timedelta(seconds=1)
     longest_retry: timedelta = timedelta(seconds=30)
-    #: A ceiling for the limits of all steps, forward; None leaves each step its own.
+    #: An upper limit for the limits of all forward steps. With None, each step has its own limit.
     longest_step: timedelta | None = None
-    #: What one undo may take in one pass of a teardown.
+    #: The limit of one undo in one pass of a teardown.
     longest_undo: timedelta = timedelta(minutes=4)
     first_pause: timedelta = timedelta(seconds=10)
     longest_pause: timedelta = timedelta(minutes=15)
-    #: When a teardown stops trying by itself and asks for a person.
+    #: After this time a teardown stops trying by itself and needs a person.
     give_up_after: timedelta = timedelta(days=3)
 
 
 class EnvironmentStart(Frozen):
-    """The workflow's argument. `carried` is what a run hands on when it continues as new.
+    """The workflow's argument.
 
-    `forced_by` is who had a life torn down whose own workflow was closed from outside: `carried` is then what
-    is known of that life, and the run starts in its teardown.
+    `carried` is the state from the previous run, after continue-as-new. `forced_by` is the person who started
+    the teardown of a life whose own workflow was closed from outside. `carried` is then what is known about
+    that life, and the run starts with its teardown.
     """
 
     environment: Environment
@@ -55,7 +57,7 @@ class EnvironmentStart(Frozen):
 
 
 class RequestInput(Frozen):
-    """The first update: somebody asks for this environment."""
+    """The first update: a user asks for this environment."""
 
     owner: str
     spec: Spec
@@ -63,16 +65,16 @@ class RequestInput(Frozen):
 
 
 class AnswerKind(StrEnum):
-    """What became of an update that was not refused."""
+    """The result of an update that was not rejected."""
 
     CREATED = "created"  #: this request started this life
-    JOINED = "joined"  #: the same person had asked for the same already
-    ACCEPTED = "accepted"  #: it is under way now; follow the environment
+    JOINED = "joined"  #: the same person had already asked for the same
+    ACCEPTED = "accepted"  #: it is in progress now; follow the environment
     NOTHING_TO_DO = "nothing_to_do"  #: it is so already, or will be
 
 
 class Answer(Frozen):
-    """The answer to an update: `message` is a sentence for people."""
+    """The answer to an update; `message` is a sentence for people."""
 
     kind: AnswerKind
     message: str
@@ -80,24 +82,25 @@ class Answer(Frozen):
 
 
 class OfLife(Frozen):
-    """An update that changes an environment. `life` is the one that is meant: others of the name refuse it.
+    """An update that changes an environment. Lives other than `life` reject it.
 
-    It has a default only because histories of before have none; an update without it is refused.
+    `life` has a default only because older histories do not contain it; an update without it is rejected.
     """
 
     life: str = ""
 
 
 class ActorInput(OfLife):
-    """An update that needs nothing but the person who asks, for the audit trail."""
+    """The input of an update that needs only the actor, for the audit trail."""
 
     who: str
 
 
 class ExtendInput(OfLife):
-    """Somebody wants to keep it longer: `by` a length of time, or `until` a moment; one of the two.
+    """A user asks for a later end: either `by` a length of time, or `until` a moment.
 
-    `override`: beyond the policy, which needs a `reason`; whoever sends it has seen to it that they may.
+    `override` goes beyond the policy and needs a `reason`. The sender must have checked that the user may
+    override.
     """
 
     who: str
@@ -108,17 +111,21 @@ class ExtendInput(OfLife):
 
 
 class DueInput(Frozen):
-    """The expiry sweep asks what is due. `now` is Temporal's time; `ahead` as in `contracts.expiry.due`."""
+    """The expiry sweep asks what is due.
+
+    `now` is Temporal's time; `ahead` is as in `contracts.expiry.due`.
+    """
 
     now: datetime
     ahead: timedelta = timedelta(0)
 
 
 class SweptInput(OfLife):
-    """The expiry sweep has it warned or ended, if that is due by Temporal's time when it is taken.
+    """The expiry sweep warns or ends an environment, if that is due.
 
-    After `good_until` it is refused: what was asked before a freeze must not come about after it. One that is
-    ended begins its teardown after `pause`, so that a sweep of many does not have them all begin at once.
+    Temporal's time at the moment of the update decides whether it is due. After `good_until` the environment
+    rejects the update: what was sent before a freeze must not happen after it. An environment that is ended
+    starts its teardown after `pause`, so that a sweep of many does not start all teardowns at once.
     """
 
     who: str
@@ -134,8 +141,8 @@ class SweptAnswer(Frozen):
     ends_at: datetime
 
 
-#: The names of the environment's workflow, and of what activities ask of it: they may not import it. A test
-#: compares them.
+#: The names of the environment's workflow and of its queries, updates and signals that activities use.
+#: Activities may not import the workflow, so a test compares the names.
 ENVIRONMENT_WORKFLOW = "EnvironmentWorkflow"
 QUERY_DUE = "due"
 UPDATE_WARN = "warn"
@@ -144,7 +151,7 @@ SIGNAL_RENEW = "renew"
 
 
 class Carried(Frozen):
-    """The state that goes from one run of an environment to the next."""
+    """The state that one run of an environment hands to the next."""
 
     status: EnvironmentStatus
     answers: dict[str, Answer] = {}

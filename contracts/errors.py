@@ -1,22 +1,22 @@
 """The one vocabulary of errors, as types of Temporal application errors.
 
-    permanent: trying again cannot help, a person has to act
-    ├── Conflict             something of that name is there and is not ours
+    permanent: a retry cannot help, a person has to act
+    ├── Conflict             a resource of that name exists and is not ours
     ├── AccessDenied         credentials are wrong, expired or lack a right
-    ├── InvalidRequest       a system will not accept what is asked of it
-    ├── UnknownPerson        a directory does not know somebody
-    └── NeverReady           what was started has failed and says why
-    retryable: it may work in a while
-    ├── Throttled            the system asked for patience
-    ├── Unavailable          it fails, does not answer, or answers nonsense
-    ├── NotYet               not there yet, or something holds it
-    └── Interrupted          the worker that did it is stopping
+    ├── InvalidRequest       a system does not accept the request
+    ├── UnknownPerson        a directory does not know a person
+    └── NeverReady           what was started has failed and reports why
+    retryable: a retry may succeed after some time
+    ├── Throttled            the system asked the client to wait
+    ├── Unavailable          the system fails, does not respond, or sends an invalid response
+    ├── NotYet               the resource is not there yet, or something blocks it
+    └── Interrupted          the worker that ran the activity is stopping
     of the workflow
-    ├── ProvisioningFailed   it could not be made and was undone; details: an `EnvironmentStatus`
-    ├── RequestRefused       an update that the environment does not accept; details: a `Refusal`
+    ├── ProvisioningFailed   provisioning failed and was undone; details: an `EnvironmentStatus`
+    ├── RequestRefused       the environment does not accept an update; details: a `Refusal`
     └── Tampered             something in Temporal was not written by Moorage, or not for this workflow
 
-Types stay in clear in a history even under an encrypting codec, so they never hold a name.
+Types stay in clear text in a history even under an encrypting codec, so they never contain a name.
 """
 
 from datetime import datetime
@@ -54,7 +54,7 @@ PERMANENT = frozenset(
 
 
 class StepErrorDetails(Frozen):
-    """The details of an activity's error: what a person needs to know beyond the message."""
+    """The details of an activity's error: what a person needs besides the message."""
 
     system: str
     remedy: str
@@ -62,7 +62,7 @@ class StepErrorDetails(Frozen):
 
 
 class RefusalReason(StrEnum):
-    """Why an environment does not accept an update, or is not begun."""
+    """Why an environment rejects an update, or is not started."""
 
     OTHER_OWNER = "other_owner"
     OTHER_SPEC = "other_spec"
@@ -77,9 +77,10 @@ class RefusalReason(StrEnum):
 
 
 class Refusal(Frozen):
-    """The details of a `RequestRefused`: the reason, and the fields that differ, if that is the reason.
+    """The details of a `RequestRefused` error.
 
-    `latest` is the latest end that an extension could have.
+    `fields` are the fields that differ, if that is the reason. `latest` is the latest end that an extension
+    can have.
     """
 
     reason: RefusalReason
@@ -89,12 +90,12 @@ class Refusal(Frozen):
 
     @classmethod
     def taken(cls, name: str) -> "Refusal":
-        """Somebody else has the name."""
+        """Return the refusal for a name that another person has."""
         return cls(reason=RefusalReason.OTHER_OWNER, message=f"The name {name} is taken: choose another.")
 
     @classmethod
     def other_spec(cls, name: str, differing: tuple[str, ...]) -> "Refusal":
-        """The same person has it, and it is not what they ask for now."""
+        """Return the refusal for an environment of the same person with another spec."""
         message = (
             f"{name} is there already with another {', '.join(differing)}: "
             "ask for the same, choose another name, or delete it first."

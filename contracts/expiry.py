@@ -1,6 +1,7 @@
-"""The rules of time: when an environment is warned, when it ends, how far its end may be moved.
+"""The rules of time: when an environment is warned and ends, and when its end may move.
 
-Pure functions of `now`, which is Temporal's time always: no clock of a worker or of an API decides here.
+Pure functions of `now`, which is always Temporal's time. The clock of a worker or of the API decides nothing
+here.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,15 +11,16 @@ from contracts.durations import format_duration
 from contracts.models import Frozen
 from contracts.template import TimeToLive
 
-#: A life that is shorter than every warning of its template gets one warning, at this share before its end.
+#: A life that is shorter than every warning of its template gets one warning, when this fraction (1/4) of its
+#: time is left.
 SHORT_LIFE_SHARE = 4
-#: How far the platform team may move an end in one go. "For ever" is not offered: it is how environments are
-#: forgotten.
+#: How far the platform team may move an end at one time. "For ever" is not offered, because environments
+#: without an end are forgotten.
 LONGEST_OVERRIDE = timedelta(days=366)
 
 
 class Warned(Frozen):
-    """A warning that was recorded: when, which one (how long before the end), and of which end."""
+    """A warning that was recorded: when, how long before the end, and before which end."""
 
     at: datetime
     lead: timedelta
@@ -26,7 +28,10 @@ class Warned(Frozen):
 
 
 class Extended(Frozen):
-    """An extension that was granted. `override`: the platform team's, beyond the policy and not counted."""
+    """An extension that was granted.
+
+    `override` means that the platform team granted it beyond the policy; the policy does not count it.
+    """
 
     at: datetime
     by: timedelta
@@ -34,7 +39,7 @@ class Extended(Frozen):
 
 
 class Term(Frozen):
-    """All that the rules need to know of one life: its policy, its end, and what has happened so far."""
+    """The input of the rules for one life: its policy, its end, and its warnings and extensions."""
 
     policy: TimeToLive
     ttl: timedelta
@@ -44,10 +49,10 @@ class Term(Frozen):
 
     @property
     def leads(self) -> tuple[timedelta, ...]:
-        """How long before the end each warning is given, the earliest first; the last one is the shortest.
+        """How long before the end each warning is given, from the longest to the shortest.
 
-        They follow from the time to live that was asked for, and do not change when the end moves. One that
-        would come before the environment was asked for is left out.
+        They follow from the requested time to live, and do not change when the end moves. A warning that
+        would come before the request is left out.
         """
         leads = sorted({lead for lead in self.policy.warnings if lead < self.ttl}, reverse=True)
         if not leads and self.policy.warnings:
@@ -56,26 +61,26 @@ class Term(Frozen):
 
     @property
     def over_at(self) -> datetime:
-        """When it is torn down if nothing else happens."""
+        """The time of the teardown, if nothing else happens."""
         return self.ends_at + self.policy.grace
 
     @property
     def due_at(self) -> datetime:
-        """When there is something to do next: a warning or the end."""
-        given = {one.lead for one in self.warned}
+        """The time at which something is due next: a warning or the end."""
+        given = {warning.lead for warning in self.warned}
         return min((self.ends_at - lead for lead in self.leads if lead not in given), default=self.over_at)
 
     @property
     def latest_end(self) -> datetime:
         """The latest end that the policy still allows."""
-        counted = [one.by for one in self.extended if not one.override]
+        counted = [extension.by for extension in self.extended if not extension.override]
         if len(counted) >= self.policy.extension.times:
             return self.ends_at
         return self.ends_at + max(timedelta(0), self.policy.extension.total - sum(counted, timedelta()))
 
 
 class DueKind(StrEnum):
-    """What is to be done with an environment now."""
+    """What to do with an environment now."""
 
     KEEP = "keep"
     WARN = "warn"
@@ -83,7 +88,7 @@ class DueKind(StrEnum):
 
 
 class Due(Frozen):
-    """What is to be done now, and why. `lead` is which warning, if it is one."""
+    """What to do now, and why. For a warning, `lead` says which one."""
 
     kind: DueKind
     why: str
@@ -91,19 +96,21 @@ class Due(Frozen):
 
 
 def due(term: Term, now: datetime, *, in_use: bool, ahead: timedelta = timedelta(0)) -> Due:
-    """What is due at `now`. A warning may be given `ahead` of its time, by as long as it is to the next look.
+    """Return what is due at `now`.
 
-    It ends only after its last warning was recorded and the whole of that notice has passed. What nobody can
-    use yet (not `in_use`) ends without a warning.
+    A warning may be given up to `ahead` before its time: pass the time until the next check. An environment
+    ends only after its last warning was recorded and the full time of that warning has passed. An environment
+    that is not usable yet (not `in_use`) ends without a warning.
     """
     if not in_use:
         if now >= term.ends_at:
             return Due(kind=DueKind.END, why="its time was up before it was ready")
         return Due(kind=DueKind.KEEP, why=f"it is being made; it ends {said(term.ends_at)}")
-    given = {one.lead for one in term.warned}
+    given = {warning.lead for warning in term.warned}
     pending = [lead for lead in term.leads if lead not in given and now + ahead >= term.ends_at - lead]
     if pending:
-        # Several at once, after an outage, are one: the one that is nearest to the end.
+        # Several warnings may be due at once after an outage. They become one warning: the last before the
+        # end.
         lead = min(pending)
         return Due(
             kind=DueKind.WARN, why=f"the warning {format_duration(lead)} before its end is due", lead=lead
@@ -116,20 +123,26 @@ def due(term: Term, now: datetime, *, in_use: bool, ahead: timedelta = timedelta
 
 
 def warned(term: Term, now: datetime, lead: timedelta) -> Term:
-    """The term once the warning `lead` has been recorded at `now`, and all earlier ones with it.
+    """Return the term after the warning `lead`, and all earlier ones, were recorded at `now`.
 
-    If it is the last one and comes late, the end moves: the notice is never shorter than the policy says.
+    If the last warning comes late, the end moves: the time between it and the end is never shorter than the
+    policy says.
     """
     ends_at = max(term.ends_at, now + lead) if lead == min(term.leads, default=None) else term.ends_at
-    given = {one.lead for one in term.warned}
+    given = {warning.lead for warning in term.warned}
     recorded = tuple(
-        Warned(at=now, lead=one, ends_at=ends_at) for one in term.leads if one >= lead and one not in given
+        Warned(at=now, lead=each, ends_at=ends_at)
+        for each in term.leads
+        if each >= lead and each not in given
     )
     return term.model_copy(update={"ends_at": ends_at, "warned": term.warned + recorded})
 
 
 class NotExtended(Exception):
-    """The end cannot be moved so: why, as a sentence, and the latest end that is possible."""
+    """The end cannot be moved as requested.
+
+    `why` is the reason as a sentence, `latest` the latest possible end.
+    """
 
     def __init__(self, why: str, latest: datetime) -> None:
         self.why = why
@@ -145,9 +158,13 @@ def extended(
     until: datetime | None = None,
     override: bool = False,
 ) -> Term:
-    """The term once its end has been moved, `by` a length of time or `until` a moment; or NotExtended.
+    """Return the term after its end was moved, `by` a length of time or `until` a moment.
 
-    Warnings whose time is past with the new end are taken as given: whoever extends it knows its end.
+    Warnings whose time has passed under the new end count as given, because the user who extends it knows its
+    end.
+
+    Raises:
+        NotExtended: The policy, or the limit of an override, does not allow the new end.
     """
     latest = term.latest_end
     if override:
@@ -177,7 +194,10 @@ def extended(
 
 
 def said(moment: datetime) -> str:
-    """A moment as sentences have it: in UTC. Ways out show moments in the reader's own zone."""
+    """Return a moment in UTC, for sentences.
+
+    The API, the CLI and the UI show moments in the reader's time zone.
+    """
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -189,7 +209,7 @@ def _beyond(term: Term, latest: datetime, *, override: bool) -> str:
     policy = term.policy.extension
     if not policy.times:
         return f"its template allows no extension, so it ends {said(latest)}"
-    times = _times(sum(not one.override for one in term.extended))
+    times = _times(sum(not extension.override for extension in term.extended))
     if latest <= term.ends_at:
         return f"it was extended {times}, which is all that its template allows, so it ends {said(latest)}"
     allowed = f"its template allows {_times(policy.times)} and {format_duration(policy.total)} in all"

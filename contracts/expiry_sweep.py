@@ -1,4 +1,4 @@
-"""What goes into the expiry sweep and what comes back."""
+"""The input and output of the expiry sweep."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -6,41 +6,44 @@ from enum import StrEnum
 from contracts.models import Frozen
 
 SWEEP_WORKFLOW = "ExpirySweepWorkflow"
-#: Every schedule of ours begins so, and only what begins so is ever changed or removed.
+#: Every schedule of Moorage has this prefix. Moorage changes or removes no schedule without it.
 SCHEDULE_PREFIX = "moorage/"
 SWEEP_SCHEDULE = SCHEDULE_PREFIX + "expiry-sweep"
-#: The workflow id of scheduled sweeps, which Temporal adds the time to; and of those that somebody asked for.
+#: The workflow ids of scheduled sweeps, to which Temporal adds the time, and of sweeps that a person started.
 SWEEP_SCHEDULED = "moorage-sweep/scheduled"
 SWEEP_BY_HAND = "moorage-sweep/by-hand"
 SWEEP_DRY_RUN = "moorage-sweep/dry-run"
 
-#: Who did what the sweep did.
+#: The actor in the audit trail for what the sweep did.
 THE_SWEEP = "the expiry sweep"
-#: Lines that a result holds for each kind of deed; the numbers are always of all. A result is read by people
-#: and is a part of the history.
+#: Lines in a result for each outcome; the numbers always count all. People read a result, and it is a part of
+#: the history.
 LINES_LENGTH = 100
 
 
 class SweepInput(Frozen):
-    """How to sweep. `ahead`: warnings are given so long before their time, as the next sweep comes later.
+    """The options of a sweep.
 
-    `dry_run` says what would be done and does nothing. `by` is who asked for it, if somebody did. All that
-    have expired are told as fast as they answer, `at_once` of them at one time; of those that are told,
-    `ends_per_second` begin their teardown.
+    `ahead`: warnings are given this long before their time, because the next sweep comes later. `dry_run`
+    returns what the sweep would do and does nothing. `by` is the person who asked for the sweep, if a person
+    did. All expired environments get the update as fast as they answer, `at_once` of them at the same time;
+    of those, `ends_per_second` start their teardown.
     """
 
     dry_run: bool = False
     by: str = ""
     ahead: timedelta = timedelta(seconds=75)
-    #: Environments that are asked at one time: enough for thousands a minute, few enough for the server.
+    #: Environments that get an update at the same time: enough for thousands a minute, few enough for the
+    #: server.
     at_once: int = 20
     ends_per_second: float = 2.0
-    #: Environments of one page of the list; the progress is kept, and a freeze is seen, page by page.
+    #: Environments on one page of the list. After each page the sweep saves its progress and checks for a
+    #: freeze.
     page_size: int = 200
 
 
 class SweepOutcome(StrEnum):
-    """What came of one environment."""
+    """The outcome for one environment."""
 
     WARNED = "warned"
     ENDED = "ended"
@@ -49,28 +52,29 @@ class SweepOutcome(StrEnum):
 
 
 class SweepLine(Frozen):
-    """One environment, and why this came of it."""
+    """One environment, and the reason for its outcome."""
 
     name: str
     why: str
 
 
 class OutcomeCount(Frozen):
-    """How many, and the first of them by name."""
+    """The number of environments with one outcome, and the names of the first ones."""
 
     count: int = 0
     lines: tuple[SweepLine, ...] = ()
 
     def plus(self, line: SweepLine) -> "OutcomeCount":
-        """With one more."""
+        """Return a copy with one more environment."""
         lines = (*self.lines, line) if len(self.lines) < LINES_LENGTH else self.lines
         return OutcomeCount(count=self.count + 1, lines=lines)
 
 
 class SweepResult(Frozen):
-    """What a sweep did, or would do. `looked_at` are those for which the time of something had come.
+    """What a sweep did, or would do.
 
-    `frozen` says who has frozen all ends and why, if somebody has.
+    `looked_at` counts the environments for which something was due. `frozen` says who has frozen all ends and
+    why, if they are frozen.
     """
 
     now: datetime
@@ -86,13 +90,13 @@ class SweepResult(Frozen):
     seconds: float = 0
 
     def plus(self, deed: SweepOutcome, line: SweepLine) -> "SweepResult":
-        """With one more environment looked at."""
+        """Return a copy with one more environment."""
         tally: OutcomeCount = getattr(self, deed)
         return self.model_copy(update={"looked_at": self.looked_at + 1, deed.value: tally.plus(line)})
 
     @property
     def sentence(self) -> str:
-        """The whole in one line."""
+        """The result in one line."""
         would = "would be " if self.dry_run else ""
         return (
             f"{self.looked_at} of {self.open} looked at: {self.warned.count} {would}warned, "
@@ -101,7 +105,7 @@ class SweepResult(Frozen):
 
 
 class SweepPassInput(Frozen):
-    """For the activity that does a whole sweep. `now` is Temporal's time at its beginning."""
+    """The input of the activity that does a whole sweep. `now` is Temporal's time at its start."""
 
     sweep: SweepInput
     now: datetime

@@ -1,4 +1,4 @@
-"""Names, ids and owner marks: everything that is derived rather than remembered."""
+"""Names, ids and owner marks: everything that is derived and never stored."""
 
 import hashlib
 import re
@@ -9,8 +9,8 @@ from pydantic import StringConstraints
 
 from contracts.models import Frozen
 
-#: An environment's name. At most 30 characters: with the prefix it must fit Helm's 53, beside the
-#: suffixes that the vCluster chart adds to its 63-character Kubernetes names.
+#: An environment's name. It has at most 30 characters: with the prefix it must fit into Helm's limit of 53,
+#: and with the suffixes of the vCluster chart into the 63 characters of Kubernetes names.
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$"
 INSTALLATION_PATTERN = r"^[a-z0-9]{8,16}$"
 PREFIX_PATTERN = r"^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$"
@@ -19,9 +19,9 @@ LIFE_LENGTH = 20
 LABEL_INSTALLATION = "moorage.dev/installation"
 LABEL_NAME = "moorage.dev/name"
 LABEL_LIFE = "moorage.dev/life"
-#: The annotation, on what has annotations, that holds the owner mark as text.
+#: The annotation that contains the owner mark as text, on resources that can have annotations.
 ANNOTATION_OWNER = "moorage.dev/owner"
-#: The annotation of a namespace that holds the addresses of its host: a policy keeps endpoints from them.
+#: The annotation of a namespace with the addresses of its host: a policy forbids endpoints with them.
 ANNOTATION_HOST_NETWORKS = "moorage.dev/host-networks"
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -32,35 +32,38 @@ _WORKFLOW_ID_START = "environment/"
 
 
 def workflow_id(name: str) -> str:
-    """The id of the workflow that is the record of the environment `name`."""
+    """Return the id of the workflow that is the record of the environment `name`."""
     return _WORKFLOW_ID_START + name
 
 
 def name_of_workflow(id: str) -> str:
-    """The environment's name in a workflow id; the inverse of `workflow_id`."""
+    """Return the environment's name in a workflow id; the inverse of `workflow_id`."""
     return id.removeprefix(_WORKFLOW_ID_START)
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` can name an environment."""
-    # fullmatch, not search: `$` alone would let a final line break through.
+    """Return whether `text` is a valid name of an environment."""
+    # Use fullmatch instead of search, because `$` alone would accept a final line break.
     return re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def request_id(person: str, name: str, key: str) -> str:
-    """The id of one request: the same for the same person, name and idempotency key, and for no others."""
+    """Return the request id of this person, name and idempotency key.
+
+    Equal arguments give the same id, other arguments another one. The case of `person` does not count.
+    """
     return hashlib.sha256("\n".join((person.lower(), name, key)).encode()).hexdigest()[:32]
 
 
 def life_of(request_id: str) -> str:
-    """The id of the life that a request starts."""
+    """Return the id of the life that a request starts."""
     return hashlib.sha256(request_id.encode()).hexdigest()[:LIFE_LENGTH]
 
 
 class OwnerMark(Frozen):
-    """Says whose a resource is: which installation's, which environment's, and of which of its lives.
+    """The owner of a resource: the installation, the environment, and its life.
 
-    Two marks are ours together only when all three parts are equal.
+    A resource is ours only when all three parts are equal.
     """
 
     installation: Installation
@@ -74,7 +77,7 @@ class OwnerMark(Frozen):
 
     @property
     def labels(self) -> dict[str, str]:
-        """The mark where a system has labels."""
+        """The mark for systems that have labels."""
         return {
             LABEL_INSTALLATION: self.installation,
             LABEL_NAME: self.name,
@@ -82,14 +85,14 @@ class OwnerMark(Frozen):
         }
 
     def is_text(self, text: str | None) -> bool:
-        """Whether `text` is exactly this mark."""
+        """Return whether `text` is exactly this mark."""
         return text == self.text
 
     def is_in(self, labels: Mapping[str, str]) -> bool:
-        """Whether `labels` bear this mark, among others."""
+        """Return whether `labels` contain this mark; they may contain other labels."""
         return all(labels.get(key) == value for key, value in self.labels.items())
 
     @classmethod
     def of_request(cls, installation: str, name: str, request_id: str) -> Self:
-        """The mark of the life that `request_id` starts."""
+        """Return the mark of the life that `request_id` starts."""
         return cls(installation=installation, name=name, life=life_of(request_id))

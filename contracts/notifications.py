@@ -1,4 +1,4 @@
-"""What people are told when an environment ends soon, and the account of a life that is kept after it."""
+"""The notifications about the end of an environment, and the record that is kept after it."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -8,16 +8,17 @@ from contracts.models import Frozen
 
 
 class NotificationKind(StrEnum):
-    """What is told."""
+    """The kind of a notification."""
 
     WARNING = "warning"
     ENDED = "ended"
 
 
 class Notification(Frozen):
-    """Something that the people of an environment shall know. `id` is the same for every try to tell it.
+    """A message to the people of an environment.
 
-    `moved` is how far the end was moved, because the last warning came late.
+    `id` is the same for every attempt to send it. `moved` is how far the end was moved, because the last
+    warning came late.
     """
 
     id: str
@@ -37,7 +38,7 @@ class Notification(Frozen):
 
 
 class Account(Frozen):
-    """The account of one life, as the sink of trails keeps it: whose it was, what happened, what was left."""
+    """The record of one life for the sinks: its owner, what happened, and what was left."""
 
     name: str
     life: str

@@ -1,7 +1,7 @@
 """Kubernetes quantities: "500m" of a CPU, "4Gi" of memory, "129e6", ".5".
 
-The grammar is the one of apimachinery's `resource.Quantity`, and so are its bounds: what is finer than a
-thousand-millionth is rounded away from zero, what is larger than 2**63-1 counts as that.
+The grammar and the bounds are those of apimachinery's `resource.Quantity`: digits finer than 10**-9 are
+rounded away from zero, and a larger number than 2**63-1 counts as 2**63-1.
 https://github.com/kubernetes/apimachinery/blob/master/pkg/api/resource/quantity.go
 """
 
@@ -13,21 +13,21 @@ _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _SUFFIX = r"[KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+"
 _FORM = re.compile(rf"(?P<number>[-+]?{_NUMBER})(?P<suffix>{_SUFFIX})", re.ASCII)
-#: The same for what somebody gives or asks for, which is never less than nothing.
+#: The same for a size that a user or a setting gives, which is never negative.
 POSITIVE_PATTERN = rf"^\+?{_NUMBER}({_SUFFIX})$"
 
-#: Longer ones are refused: no number that means anything needs so many digits.
+#: Longer texts are refused: no meaningful number needs so many digits.
 MAX_LENGTH = 100
-#: Exponents beyond it are too large or too small for any number of `MAX_LENGTH` digits to matter.
+#: With a larger or smaller exponent, the digits of a number of `MAX_LENGTH` no longer matter.
 _FAR = 2 * MAX_LENGTH
 _MOST = Decimal(2**63 - 1)
 _LEAST_UNIT = Decimal(1).scaleb(-9)
-#: Digits enough that nothing is rounded before the end.
+#: Enough digits that nothing is rounded before the end.
 _EXACT = Context(prec=1000)
 
 
 def parse_quantity(quantity: str) -> Decimal:
-    """Give how much `quantity` is, in CPUs or bytes; raise ValueError if it is none."""
+    """Return how much `quantity` is, in CPUs or bytes; raise ValueError if it is not a quantity."""
     match = _FORM.fullmatch(quantity) if len(quantity) <= MAX_LENGTH else None
     if match is None:
         shown = quantity if len(quantity) <= MAX_LENGTH else f"{quantity[:MAX_LENGTH]}…"

@@ -1,4 +1,7 @@
-"""The single registry of search attributes. They are in clear by nature: never a secret in one."""
+"""The one registry of search attributes.
+
+Temporal stores search attributes in clear text, so never put a secret in one.
+"""
 
 import json
 from collections.abc import Sequence
@@ -7,23 +10,24 @@ from datetime import datetime
 from temporalio.common import SearchAttributeKey
 
 OWNER = SearchAttributeKey.for_keyword("EnvOwner")
-#: Who else uses it, by e-mail address.
+#: The other users, by e-mail address.
 COLLABORATORS = SearchAttributeKey.for_keyword_list("EnvCollaborators")
 TEAM = SearchAttributeKey.for_keyword("EnvTeam")
 PHASE = SearchAttributeKey.for_keyword("EnvPhase")
 TEMPLATE = SearchAttributeKey.for_keyword("EnvTemplate")
 HOST = SearchAttributeKey.for_keyword("EnvHost")
 EXPIRES_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvExpiresAt")
-#: When the expiry sweep has to look at it next: its next warning, or its end and grace.
+#: When the expiry sweep must check it next: at its next warning, or at its end plus grace.
 DUE_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvDueAt")
 
 ALL = (OWNER, COLLABORATORS, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)
 
-#: Longest value that a Temporal server takes, in bytes (`limit.searchAttributesSizeOfValueLimit`, 2 KB). One
-#: keyword may have 255 characters at most: visibility on PostgreSQL and MySQL has no room for more.
+#: The longest value that a Temporal server accepts, in bytes (`limit.searchAttributesSizeOfValueLimit`, 2
+#: KB). One keyword may have at most 255 characters, because visibility on PostgreSQL and MySQL has no room
+#: for more.
 LARGEST_VALUE = 2048
 
 
 def size_of(values: Sequence[str]) -> int:
-    """How large a list of keywords is for Temporal: what its converter makes of it."""
+    """Return the size of a list of keywords in bytes, as Temporal's converter encodes it."""
     return len(json.dumps(list(values), separators=(",", ":")).encode())

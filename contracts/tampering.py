@@ -1,10 +1,10 @@
-"""What stands for something in Temporal that Moorage did not write."""
+"""The placeholder for data in Temporal that Moorage did not write."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Tampered:
-    """In the place of an activity's result, or of a heartbeat, that was refused; `why` is a sentence."""
+    """Replaces an activity's result, or a heartbeat, that was rejected. `why` is a sentence."""
 
     why: str

@@ -1,7 +1,7 @@
-"""An entry of the catalogue, as an environment keeps it for its whole life.
+"""A template of the catalogue, as an environment keeps it for its whole life.
 
-The catalogue's loader reads these strictly (an unknown field there is a typing error); payloads do not,
-so that workers of two versions can work side by side.
+The catalogue's loader is strict (there, an unknown field is a typing error). Payloads are not, so that
+workers of two versions can run at the same time.
 """
 
 import re
@@ -18,10 +18,10 @@ from contracts.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
 
 Quantity = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length=MAX_LENGTH)]
 
-#: A name or a value of a host's label, as the settings give it.
+#: The name or the value of a host's label, as the settings give it.
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
 
-#: Long enough to finish what one is at, and a last word; a template says otherwise where it knows better.
+#: Long enough to finish the current work, and a last warning. A template can set other values.
 DEFAULT_WARNINGS = (timedelta(hours=1), timedelta(minutes=15))
 
 
@@ -31,12 +31,15 @@ def _no_login(address: str) -> str:
     return address
 
 
-#: Where charts come from: an address or a folder. It is shown to many, and is in every history.
+#: The source of charts: an address or a folder. Many people see it, and every history contains it.
 ChartRepository = Annotated[str, AfterValidator(_no_login)]
 
 
 class Chart(Frozen):
-    """Where the vCluster chart is: in an HTTP or OCI `repository` or, without one, at the path `name`."""
+    """The source of the vCluster chart.
+
+    It is in an HTTP or OCI `repository` or, without a repository, at the path `name`.
+    """
 
     repository: ChartRepository = "https://charts.loft.sh"
     name: str = "vcluster"
@@ -53,19 +56,19 @@ class Size(Frozen):
 
 
 class Extension(Frozen):
-    """How often the end may be moved by those who use it, and how far in all. None is allowed unless said."""
+    """How often users may move the end, and how far in total. The default allows no extension."""
 
     times: int = Field(default=0, ge=0, le=100)
     total: Duration = timedelta(0)
 
 
-#: Below it nothing fits beside the vCluster itself, which its host counts on top: the control plane's agent
-#: (200m, 128Mi), the vCluster's DNS of its own pods, and one small pod of the developer's.
+#: Below this size nothing fits beside the vCluster itself, which the host counts in addition: the control
+#: plane's agent (200m, 128Mi), the vCluster's own DNS pod, and one small pod of the developer.
 SMALLEST = Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)
 
 
 def too_small(size: Size) -> dict[str, str]:
-    """The fields of a size that are below the floor, each with a sentence."""
+    """Return the fields of a size that are below the minimum, each with a sentence."""
     problems = {
         field: f"{getattr(size, field)} is too little for an environment: at least {getattr(SMALLEST, field)}"
         for field in ("cpu", "memory", "storage")
@@ -77,10 +80,10 @@ def too_small(size: Size) -> dict[str, str]:
 
 
 class TimeToLive(Frozen):
-    """How long an environment lives when nothing is said, how long one may ask for, and how it ends.
+    """The default and the maximum time to live, and how an environment ends.
 
-    `warnings` are lengths of time before the end. `grace` is how long after its end it is kept all the same,
-    so that it can still be extended. What follows from them is in `contracts.expiry`.
+    `warnings` are lengths of time before the end. `grace` is how long the environment is kept after its end,
+    so that it can still be extended. `contracts.expiry` has the rules that follow from them.
     """
 
     default: Duration
@@ -101,34 +104,40 @@ class TimeToLive(Frozen):
 
 
 class RetainedVolumes(StrEnum):
-    """What becomes of volumes whose storage class says Retain, once their claims are gone."""
+    """What happens to volumes whose storage class says Retain, after their claims are gone."""
 
-    KEEP = "keep"  #: they stay, for a person to look after, and the certificate names them
-    DELETE = "delete"  #: they go with what is stored on them; the host must have allowed that
+    KEEP = "keep"  #: they stay until a person handles them, and the certificate names them
+    DELETE = "delete"  #: they are deleted with their data; the host must allow that
 
 
 class PodSecurity(StrEnum):
-    """The Pod Security Standard that the host enforces in an environment's namespace. None is weaker."""
+    """The Pod Security Standard that the host enforces in an environment's namespace.
 
-    BASELINE = "baseline"  #: no way to the node; most images run as they are
-    RESTRICTED = "restricted"  #: and nothing runs as root: images have to be made for that
+    There is no weaker choice.
+    """
+
+    BASELINE = "baseline"  #: no access to the node; most images run unchanged
+    RESTRICTED = "restricted"  #: in addition nothing runs as root; images must be made for that
 
 
 class Network(Frozen):
-    """Where an environment's pods may go, beside each other, DNS, and what their host's setting names."""
+    """Where pods may connect to.
+
+    They may always connect to each other, to DNS, and to the addresses in their host's setting.
+    """
 
     internet: bool = Field(default=True, description="port 443 of public addresses")
 
 
 class TemplateQuota(Frozen):
-    """How many environments of one template may be open at a time. Without a number, as many as fit."""
+    """How many environments of one template may be open at a time; None sets no limit."""
 
     per_person: int | None = Field(default=None, ge=1, le=10_000)
     per_team: int | None = Field(default=None, ge=1, le=10_000)
 
 
 class Template(Frozen):
-    """What a developer may ask for by name."""
+    """What a developer can request by name."""
 
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
     version: int = Field(

@@ -1,6 +1,7 @@
-"""What the memo of an environment's run tells without a worker. It is encrypted, as payloads are.
+"""The memo of an environment's run, which can be read without a worker.
 
-What a run of an earlier version lacks is taken from where it was before: the record, or the history.
+It is encrypted like payloads. What the run of an earlier version lacks is read from its earlier place: the
+record, or the history.
 """
 
 from typing import Any
@@ -9,16 +10,21 @@ from contracts.capacity.models import size_of
 from contracts.chart_values import compose
 from contracts.environment_workflow import EnvironmentStart
 
-#: By which the API recognises a late retry of a finished life's request.
+#: With it the API recognises a late retry of a request whose life has ended.
 REQUEST_ID = "request_id"
-#: Who may use it beside its owner and team.
+#: The people who may use it besides its owner and team.
 COLLABORATORS = "collaborators"
-#: What it holds of its host, in thousandths of a CPU and bytes: an audit need not read its history.
+#: What it reserves on its host, in thousandths of a CPU and bytes, so that an audit need not read its
+#: history.
 SIZE = "size"
 
 
 def memo_of(start: EnvironmentStart) -> dict[str, Any]:
-    """The memo that a run is started with. ValueError if the template's values are no quantities."""
+    """Return the memo for the start of a run.
+
+    Raises:
+        ValueError: The template's values contain an invalid quantity.
+    """
     environment = start.environment
     size = size_of(environment.template.size, compose(environment))
     return {

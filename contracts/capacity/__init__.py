@@ -1,1 +1,4 @@
-"""Capacity: how much hosts have, who holds how much of it, and the pure rules that decide."""
+"""Capacity: how much the hosts have, who holds how much of it, and the rules that decide.
+
+Everything here is pure.
+"""

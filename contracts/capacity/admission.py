@@ -1,6 +1,6 @@
-"""How it is decided who has a place, and where.
+"""The rules that decide which life gets a place, and on which host.
 
-Pure: `decide` is a function of a book, a question and a moment. The workflow of the capacity makes no other
+Pure: `decide` is a function of a ledger, a request and a moment. The capacity workflow makes no other
 decisions.
 """
 
@@ -21,11 +21,11 @@ from contracts.errors import Refusal, RefusalReason
 
 
 def admit(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:
-    """Decide, and enter what was decided into the book. Again by the same life: the same place."""
+    """Decide, and record the decision in the ledger; the same life always gets the same place."""
     verdict = decide(book, ask, now)
     if verdict.host:
         shared = _still_there(book, ask, now)
-        claims = tuple(one for one in shared.claims if one[0] != ask.life) if shared else ()
+        claims = tuple(claim for claim in shared.claims if claim[0] != ask.life) if shared else ()
         book.put(
             Reservation(
                 name=ask.name,
@@ -42,10 +42,10 @@ def admit(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> Place
 
 
 def decide(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:
-    """Whether there is a place, and where: changes nothing.
+    """Return whether there is a place, and where. Changes nothing.
 
-    A name is held once, whoever of its owner's lives holds it. Else the quotas of person and team are looked
-    at, and then of the hosts on which it fits the one is chosen that has most to spare.
+    All lives of one owner under one name share one reservation. For a new name, the quotas of person and team
+    are checked. Then, of the hosts on which it fits, the host with the most left is chosen.
     """
     if shared := _still_there(book, ask, now):
         refusal = _not_shared(shared, ask)
@@ -61,20 +61,20 @@ def decide(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> Plac
         if not lacking(room.total.without(held), ask.size)
     ]
     if not fitting:
-        return _nowhere(book, ask, gone, now)
-    # The first of those that are alike, as the settings name them.
-    most = max(fitting, key=lambda one: one[:2])
+        return _no_capacity(book, ask, gone, now)
+    # Of equal hosts, `max` takes the first in the order of the settings.
+    most = max(fitting, key=lambda candidate: candidate[:2])
     return PlacementDecision(host=most[2])
 
 
 def lacking(room: Limits, size: Amount) -> list[str]:
-    """The fields of which there is less than so much."""
+    """Return the fields of which less is left than `size` needs."""
     wanted = size.model_dump()
     return [field for field, left in room.model_dump(exclude_none=True).items() if wanted[field] > left]
 
 
 def _still_there(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> Reservation | None:
-    """What is held under the name, but for a life that is known to be over."""
+    """Return the reservation of the name, without a life that is known to be over."""
     there = book.of(ask.name)
     return there.after(ask.over, in_seconds(now)) if there and ask.over in there.lives else there
 
@@ -103,32 +103,31 @@ def _beyond_quota(
     for limits, key, who, of_what in quotas:
         left = limits.without(book.held(*key, without=gone))
         if short := lacking(left, ask.size):
-            message = (
-                f"{ask.name} asks for {_said(ask.size, short)}; {who} {_left(limits, left, short, of_what)}"
-            )
+            available = _format_left(limits, left, short, of_what)
+            message = f"{ask.name} asks for {_format_amounts(ask.size, short)}; {who} {available}"
             return _refused(book, message, key, RefusalReason.OVER_QUOTA, now)
     return None
 
 
-def _nowhere(
+def _no_capacity(
     book: CapacityLedger, ask: ReservationRequest, gone: Reservation | None, now: datetime
 ) -> PlacementDecision:
     silent = [name for name in ask.hosts if name not in book.hosts or not book.hosts[name].known]
     asked: list[str] = []
-    told = []
+    reports = []
     for name in ask.hosts:
         if name in silent:
-            told.append(f"host {name} has not told yet what it has")
+            reports.append(f"host {name} has not told yet what it has")
             continue
         total = book.hosts[name].total
         left = total.without(book.held("host", name, without=gone))
         short = lacking(left, ask.size)
         asked += [field for field in short if field not in asked]
-        told.append(f"host {name} has {_left(total, left, short)}")
-    wants = f"asks for {_said(ask.size, asked)}" if asked else "has no place"
-    message = f"{ask.name} {wants}; {', '.join(told)}"
+        reports.append(f"host {name} has {_format_left(total, left, short)}")
+    wants = f"asks for {_format_amounts(ask.size, asked)}" if asked else "has no place"
+    message = f"{ask.name} {wants}; {', '.join(reports)}"
     keys = tuple(name for name in ask.hosts if name not in silent)
-    # What nobody knows now is known in a moment: it is no reason to ask for less.
+    # An unknown capacity is known soon, so it is no reason to ask for less.
     reason = RefusalReason.NO_ROOM if keys else RefusalReason.NOT_KNOWN
     return _refused(book, message, ("host", *keys), reason, now)
 
@@ -138,10 +137,10 @@ def _refused(
 ) -> PlacementDecision:
     kind, *names = key
     if kind == "host":
-        ends = [one.ends for one in book if one.host in names]
+        ends = [reservation.ends for reservation in book if reservation.host in names]
     else:
-        ends = [one.ends for one in book if key in one.keys]
-    # One whose time is up is ending, or kept for its grace: nobody knows better than "now".
+        ends = [reservation.ends for reservation in book if key in reservation.keys]
+    # An environment whose end has passed is ending, or is kept for its grace: the best known answer is "now".
     next_end = max(min(ends), in_seconds(now)) if ends else None
     return PlacementDecision(
         refusal=Refusal(reason=reason, message=f"{message}."),
@@ -150,7 +149,10 @@ def _refused(
 
 
 def _spare(room: HostCapacity, size: Amount, held: Amount) -> tuple[bool, float]:
-    """How good a place a host is: those that answer first, then by the scarcest share that would be left."""
+    """Return how good a host is for this size; larger is better.
+
+    Hosts that answer come first, then the host with more left of its scarcest resource.
+    """
     shares = [
         1 - (getattr(held, field) + getattr(size, field)) / total
         for field, total in room.total.model_dump(exclude_none=True).items()
@@ -159,23 +161,23 @@ def _spare(room: HostCapacity, size: Amount, held: Amount) -> tuple[bool, float]
     return not room.remark, min(shares, default=1.0)
 
 
-def _said(size: Amount, fields: Iterable[str]) -> str:
-    return " and ".join(_words(field, getattr(size, field)) for field in fields)
+def _format_amounts(size: Amount, fields: Iterable[str]) -> str:
+    return " and ".join(_format_amount(field, getattr(size, field)) for field in fields)
 
 
-def _left(limits: Limits, left: Limits, fields: Iterable[str], of_what: str = "") -> str:
+def _format_left(limits: Limits, left: Limits, fields: Iterable[str], of_what: str = "") -> str:
     parts = []
     for field in fields:
         total, rest = getattr(limits, field), getattr(left, field)
-        parts.append(f"{_number(field, rest)} of {_words(field, total)}{of_what} left")
+        parts.append(f"{_format_number(field, rest)} of {_format_amount(field, total)}{of_what} left")
     return " and ".join(parts)
 
 
-def _words(field: str, amount: int) -> str:
+def _format_amount(field: str, amount: int) -> str:
     if field == "environments":
         return f"{amount} environment{'' if amount == 1 else 's'}"
-    return f"{_number(field, amount)} {'CPU' if field == 'cpu' else 'of memory'}"
+    return f"{_format_number(field, amount)} {'CPU' if field == 'cpu' else 'of memory'}"
 
 
-def _number(field: str, amount: int) -> str:
+def _format_number(field: str, amount: int) -> str:
     return {"cpu": said_cpu, "memory": said_memory}.get(field, str)(amount)

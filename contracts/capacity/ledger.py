@@ -1,6 +1,6 @@
-"""What is held, by whom and where: the holdings, their sums, and how they travel.
+"""The ledger: the reservations, their sums, and their packed form.
 
-Pure: a book is what its entries make it. What follows from one is in `contracts.capacity.admission`.
+Pure: the entries alone determine a ledger. The decisions are in `contracts.capacity.admission`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from contracts.capacity.models import Amount, Holdings, HostCapacity
 
-#: A claim whose life has not begun by then never will: longer than the API tries to start one, several times.
+#: A life that has not started this long after its claim will never start: the API tries to start one several
+#: times, but for a shorter time.
 START_GRACE = timedelta(minutes=2)
 
 Key = tuple[str, ...]
@@ -17,9 +18,10 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The place of one name. All lives in `claims` share it: at most one of them is open at any time.
+    """The place of one name.
 
-    `ends` and the values of `claims`, when each was made, are in seconds.
+    All lives in `claims` share it: at most one of them is open at a time. `ends` and the values of `claims`,
+    which are the times of the claims, are in seconds.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Reservation:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """Under what it counts."""
+        """The keys of the sums in which the reservation counts."""
         return (
             ("host", self.host),
             ("person", self.owner),
@@ -48,20 +50,31 @@ class Reservation:
         )
 
     def after(self, life: str, now: int) -> "Reservation | None":
-        """What is left of it once `life`, which was the open one, is over: claims that may still begin."""
+        """Return the reservation after `life`, which was open, is over; None if no claim is left.
+
+        The claims that may still start remain.
+        """
         fresh = now - int(START_GRACE.total_seconds())
-        return self._with(tuple(one for one in self.claims if one[0] != life and one[1] > fresh))
+        return self._with(tuple(claim for claim in self.claims if claim[0] != life and claim[1] > fresh))
 
     def less(self, life: str, made: int | None = None) -> "Reservation | None":
-        """What is left of it without the claim of `life`; `made`: only if it was made then."""
-        return self._with(tuple(one for one in self.claims if one[0] != life or made not in (None, one[1])))
+        """Return the reservation without the claim of `life`; None if no claim is left.
+
+        With `made`, the claim is removed only if it was made at that time.
+        """
+        return self._with(
+            tuple(claim for claim in self.claims if claim[0] != life or made not in (None, claim[1]))
+        )
 
     def _with(self, claims: tuple[tuple[str, int], ...]) -> "Reservation | None":
         return replace(self, claims=claims) if claims else None
 
 
 class CapacityLedger:
-    """All that is held, and what there is. Sums are kept: a decision costs the same however many hold."""
+    """All reservations, and the capacity of the hosts.
+
+    It stores the sums, so the cost of a decision does not grow with the number of reservations.
+    """
 
     def __init__(self, hosts: Iterable[HostCapacity] = (), holdings: Iterable[Reservation] = ()) -> None:
         self.hosts = {room.name: room for room in hosts}
@@ -77,28 +90,28 @@ class CapacityLedger:
         return iter(self._holdings.values())
 
     def of(self, name: str) -> Reservation | None:
-        """What is held under the name."""
+        """Return the reservation of the name, or None."""
         return self._holdings.get(name)
 
     def held(self, *key: str, without: Reservation | None = None) -> Amount:
-        """How much is held under a key; `without` is taken for gone."""
+        """Return how much is held under a key, as if `without` were gone."""
         environments, cpu, memory = self._held.get(key, (0, 0, 0))
         held = Amount(environments=environments, cpu=cpu, memory=memory)
         return held.plus(without.size, -1) if without and key in without.keys else held
 
     def put(self, holding: Reservation) -> None:
-        """Let this be what is held under its name."""
+        """Set the reservation of its name."""
         self.drop(holding.name)
         self._holdings[holding.name] = holding
         self._add(holding, 1)
 
     def drop(self, name: str) -> None:
-        """Let nothing be held under the name."""
+        """Remove the reservation of the name, if there is one."""
         if holding := self._holdings.pop(name, None):
             self._add(holding, -1)
 
     def _add(self, holding: Reservation, times: int) -> None:
-        # In bare numbers: a book of ten thousand is made anew within one workflow task.
+        # Use plain numbers here, because a ledger of ten thousand is rebuilt within one workflow task.
         size = holding.size
         for key in holding.keys:
             environments, cpu, memory = self._held.get(key, (0, 0, 0))
@@ -109,7 +122,7 @@ class CapacityLedger:
                 del self._held[key]
 
     def set_or_remove(self, name: str, holding: Reservation | None) -> None:
-        """Let this be what is held under the name, or nothing."""
+        """Set the reservation of the name; None removes it."""
         if holding is None:
             self.drop(name)
         elif holding != self.of(name):
@@ -117,22 +130,23 @@ class CapacityLedger:
 
 
 def pack(holdings: Iterable[Reservation]) -> Holdings:
-    """The holdings as they travel."""
+    """Return the reservations in packed form, for payloads."""
     words: dict[str, int] = {}
     sizes: dict[tuple[int, int], int] = {}
     rows: list[tuple[str | int, ...]] = []
-    for one in holdings:
+    for reservation in holdings:
         places = [
-            words.setdefault(word, len(words)) for word in (one.owner, one.team, one.template, one.host)
+            words.setdefault(word, len(words))
+            for word in (reservation.owner, reservation.team, reservation.template, reservation.host)
         ]
-        size = sizes.setdefault((one.size.cpu, one.size.memory), len(sizes))
-        claims = (part for claim in one.claims for part in claim)
-        rows.append((one.name, *places, size, one.ends, *claims))
+        size = sizes.setdefault((reservation.size.cpu, reservation.size.memory), len(sizes))
+        claims = (part for claim in reservation.claims for part in claim)
+        rows.append((reservation.name, *places, size, reservation.ends, *claims))
     return Holdings(words=tuple(words), sizes=tuple(sizes), rows=tuple(rows))
 
 
 def unpack(holdings: Holdings) -> Iterator[Reservation]:
-    """The holdings that were packed."""
+    """Yield the reservations of the packed form."""
     sizes = [Amount(environments=1, cpu=cpu, memory=memory) for cpu, memory in holdings.sizes]
     for name, *rest in holdings.rows:
         owner, team, template, host, size, ends, *claims = rest
@@ -152,5 +166,5 @@ def unpack(holdings: Holdings) -> Iterator[Reservation]:
 
 
 def in_seconds(moment: datetime) -> int:
-    """A moment as holdings have it."""
+    """Return a moment in seconds since the epoch, as reservations store it."""
     return int(moment.timestamp())

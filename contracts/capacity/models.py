@@ -1,6 +1,6 @@
-"""What goes into the workflow of the capacity and what comes back: who asks, what there is, who holds what.
+"""The input and output of the capacity workflow: requests, hosts, and who holds what.
 
-How it is decided is in `contracts.capacity.admission`.
+The decisions are in `contracts.capacity.admission`.
 """
 
 from collections.abc import Mapping
@@ -18,22 +18,23 @@ from contracts.quantities import parse_quantity
 from contracts.template import Size
 
 CAPACITY_WORKFLOW = "CapacityWorkflow"
-#: There is one in each Temporal namespace, as there is one installation.
+#: There is one workflow in each Temporal namespace, because there is one installation in it.
 CAPACITY_ID = "capacity"
-#: What environments and activities ask of it by name: they may not import it. A test compares them.
+#: The names that environments and activities use. They may not import the workflow, so a test compares the
+#: names.
 SIGNAL_RELEASE = "release"
 QUERY_HOLDINGS = "holdings"
 
 
 class Amount(Frozen):
-    """So many environments, thousandths of a CPU, and bytes of memory."""
+    """A number of environments, thousandths of a CPU, and bytes of memory."""
 
     environments: int = 0
     cpu: int = 0
     memory: int = 0
 
     def plus(self, other: "Amount", times: int = 1) -> "Amount":
-        """With `times` so much more."""
+        """Return the sum with `other` multiplied by `times`."""
         return Amount(
             environments=self.environments + times * other.environments,
             cpu=self.cpu + times * other.cpu,
@@ -42,18 +43,18 @@ class Amount(Frozen):
 
 
 class Limits(Frozen):
-    """At most so much of each, or left of each; None is as much as anybody asks for."""
+    """The limit of each field, or what is left of it; None is unlimited."""
 
     environments: int | None = Field(default=None, ge=0)
     cpu: int | None = Field(default=None, ge=0)
     memory: int | None = Field(default=None, ge=0)
 
     def over(self, below: "Limits") -> "Limits":
-        """These, and where they say nothing, those below."""
+        """Return these limits, with those of `below` where these are None."""
         return below.model_copy(update=self.model_dump(exclude_none=True))
 
     def without(self, held: Amount) -> "Limits":
-        """What is left when so much is held; never less than nothing."""
+        """Return what is left when `held` is held; never negative."""
         return Limits(
             **{
                 field: max(0, limit - getattr(held, field))
@@ -63,7 +64,7 @@ class Limits(Frozen):
 
 
 class Quotas(Frozen):
-    """How much may be open at a time, as it concerns one request: all in all, and of its template."""
+    """The limits for one request: for all open environments, and for those of its template."""
 
     person: Limits = Limits()
     team: Limits = Limits()
@@ -72,9 +73,9 @@ class Quotas(Frozen):
 
 
 class ReservationRequest(Frozen):
-    """A life that shall begin asks for its place on one of the `hosts`.
+    """A life that is to start asks for its place on one of the `hosts`.
 
-    `over` is the latest life of that name, if whoever asks has seen that it is over.
+    `over` is the latest life of that name, if the caller has seen that it is over.
     """
 
     name: str
@@ -90,7 +91,7 @@ class ReservationRequest(Frozen):
 
 
 class PlacementDecision(Frozen):
-    """The host on which a life has its place, or why it has none and when the next environment there ends."""
+    """The host of a life, or why it has none and when the next environment there ends."""
 
     host: str = ""
     refusal: Refusal | None = None
@@ -98,22 +99,25 @@ class PlacementDecision(Frozen):
 
 
 class ReserveInput(Frozen):
-    """Lives that ask together: what many want at once is one update."""
+    """Requests that are decided together, so that many requests at the same time are one update."""
 
     asks: tuple[ReservationRequest, ...]
 
 
 class ReserveResult(Frozen):
-    """What each was told, in the order in which they asked.
+    """The decisions, in the order of the requests.
 
-    When none has a place the update is refused instead, with this in the refusal's details.
+    When no request gets a place, the update is rejected, and the rejection's details contain this result.
     """
 
     verdicts: tuple[PlacementDecision, ...]
 
 
 class ReleaseInput(Frozen):
-    """A life needs its place no more. `ran`: it was the one that was open, so earlier claims are over too."""
+    """A life gives its place back.
+
+    `ran` means that it was the open life, so earlier claims are over too.
+    """
 
     name: str
     life: str
@@ -121,9 +125,10 @@ class ReleaseInput(Frozen):
 
 
 class HostCapacity(Frozen):
-    """What a host has. `known` is False until its cluster has told, where the settings do not.
+    """The capacity of a host.
 
-    `remark` says what is wrong with it; then its numbers are the last that were known.
+    `known` is False until the cluster has reported it, where the settings do not set it. `remark` says what
+    is wrong with the host; the numbers are then the last known ones.
     """
 
     name: str
@@ -133,10 +138,11 @@ class HostCapacity(Frozen):
 
 
 class Holdings(Frozen):
-    """All that is held, packed: words and sizes once, and a row of places in them for each holding.
+    """All reservations in packed form.
 
-    A row: name, places of owner, team, template, host and size, the end in seconds, then each life that has
-    a claim, and when it made that, in seconds.
+    Words and sizes are stored once, and each reservation is a row of indexes into them. A row: the name, the
+    indexes of owner, team, template, host and size, the end in seconds, then each life that has a claim, and
+    when it made that claim, in seconds.
     """
 
     words: tuple[str, ...] = ()
@@ -145,9 +151,9 @@ class Holdings(Frozen):
 
 
 class Carried(Frozen):
-    """The state that goes from one run of the capacity's workflow to the next.
+    """The state that one run of the capacity workflow hands to the next.
 
-    `ended` is when lives have given their places back that lists may still show as open.
+    `ended` is when lives have given their places back. Lists may still show these lives as open.
     """
 
     holdings: Holdings
@@ -158,9 +164,9 @@ class Carried(Frozen):
 
 
 class CapacityStart(Frozen):
-    """The workflow's argument. `settle`: how long a fresh one waits before it first looks.
+    """The workflow's argument. `settle` is how long a new workflow waits before its first audit.
 
-    Visibility may be late by moments, and what began just before must not be missed.
+    Visibility may be late by moments, and the audit must not miss what started just before.
     """
 
     settle: timedelta = timedelta(seconds=2)
@@ -168,18 +174,18 @@ class CapacityStart(Frozen):
 
 
 class AuditInput(Frozen):
-    """For the audit: Temporal's time."""
+    """The input of the audit: Temporal's time."""
 
     now: datetime
 
 
 class AuditResult(Frozen):
-    """How what is held differs from what there is, and what the hosts have.
+    """How the reservations differ from the open environments, and the hosts' capacity.
 
-    `over`: claims, as name, life and when it was made, of lives that are over or never began. `adopted`: open
-    environments that hold nothing yet, or something else. `ends`: ends that have moved, in seconds.
-    `more`: it is not all yet. `renew`: what it was started with is encrypted with a former key.
-    `next_in`: when to look again.
+    `over`: claims, as name, life and time of the claim, of lives that are over or never started. `adopted`:
+    open environments that have no reservation yet, or another one. `ends`: ends that have moved, in seconds.
+    `more`: the result is not complete. `renew`: the workflow's argument is encrypted with a former key.
+    `next_in`: the time until the next audit.
     """
 
     hosts: tuple[HostCapacity, ...] = ()
@@ -192,26 +198,29 @@ class AuditResult(Frozen):
 
     @property
     def sentence(self) -> str:
-        """The whole in one line."""
+        """The result in one line."""
         return f"{len(self.over)} claims over, {len(self.adopted.rows)} adopted, {len(self.ends)} ends moved"
 
 
 class StateInput(Frozen):
-    """Whose quotas somebody wants to know the use of."""
+    """The person and the teams for which a user asks how much of their quotas they use."""
 
     person: str
     teams: tuple[str, ...]
 
 
 class HostState(Frozen):
-    """A host, and what is held of it."""
+    """A host, and how much of it is held."""
 
     room: HostCapacity
     held: Amount
 
 
 class CapacityState(Frozen):
-    """How the capacity stands. Until `audited_at` is known it is still finding out who holds what."""
+    """The state of the capacity.
+
+    Before the first audit, `audited_at` is None and it is not yet known who holds what.
+    """
 
     audited_at: datetime | None
     hosts: tuple[HostState, ...]
@@ -221,10 +230,10 @@ class CapacityState(Frozen):
 
 
 def parts_of_size(size: Size, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """What the namespace of an environment may use at most, as the quantities of which it is the sum.
+    """Return what an environment's namespace may use at most, as the quantities of each sum.
 
-    The template's size is for what the developer runs; on top comes what the vCluster itself needs, given the
-    values of its chart.
+    The template's size is for what the developer runs. What the vCluster itself needs, given the values of
+    its chart, is added.
     """
     own = ("controlPlane", "statefulSet", "resources", "limits")
     etcd = (*ETCD, "statefulSet", "resources", "limits")
@@ -238,7 +247,11 @@ def parts_of_size(size: Size, values: Mapping[str, Any]) -> dict[str, tuple[str,
 
 
 def size_of(size: Size, values: Mapping[str, Any]) -> Amount:
-    """What an environment holds: all that its namespace may use. ValueError for what is no quantity."""
+    """Return what an environment reserves: all that its namespace may use.
+
+    Raises:
+        ValueError: A value of the chart is not a quantity.
+    """
     parts = parts_of_size(size, values)
     return Amount(
         environments=1,
@@ -248,12 +261,12 @@ def size_of(size: Size, values: Mapping[str, Any]) -> Amount:
 
 
 def said_cpu(thousandths: int) -> str:
-    """CPUs as sentences have them: "4", "0.5"."""
+    """Format CPUs for sentences: "4", "0.5"."""
     return f"{thousandths / 1000:g}"
 
 
 def said_memory(octets: int) -> str:
-    """Memory as sentences have it: "8Gi", "1.5Gi", "170Mi"."""
+    """Format memory for sentences: "8Gi", "1.5Gi", "170Mi"."""
     if octets >= 2**30 or octets == 0:
         return f"{round(octets / 2**30, 1):g}Gi"
     return f"{round(octets / 2**20):g}Mi"

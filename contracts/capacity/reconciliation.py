@@ -1,4 +1,4 @@
-"""What an audit of the capacity finds out, and what follows from it for what is held. Pure."""
+"""What an audit of the capacity finds, and how it corrects the ledger. Pure."""
 
 from collections.abc import Set
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from contracts.capacity.models import AuditResult, HostCapacity
 
 @dataclass(frozen=True)
 class LatestLife:
-    """The latest life of a name: whether it is open, where it is, and when it ends, in seconds."""
+    """The latest life of a name: whether it is open, its host, and its end in seconds."""
 
     life: str
     open: bool
@@ -19,24 +19,25 @@ class LatestLife:
 
 
 def claims_over(held: Reservation, latest: LatestLife | None, now: datetime) -> list[tuple[str, str, int]]:
-    """The claims of a holding that are over, given the latest life of its name, which has been asked for.
+    """Return the claims of a reservation that are over, given the latest life of its name.
 
-    That of the open life stays, and so does one that is young: it may begin yet.
+    The caller has looked that life up. The claim of the open life stays, and so does a young claim, because
+    its life may still start.
     """
-    begun = latest.life if latest else ""
+    started = latest.life if latest else ""
     is_open = latest is not None and latest.open
     too_old = in_seconds(now - START_GRACE)
     return [
         (held.name, life, made)
         for life, made in held.claims
-        if (life == begun and not is_open) or (life != begun and made <= too_old)
+        if (life == started and not is_open) or (life != started and made <= too_old)
     ]
 
 
 def correct(book: CapacityLedger, found: AuditResult, ended: Set[str]) -> None:
-    """Make the book agree with what was found, but for what has changed since the audit began.
+    """Make the ledger agree with the audit, except for changes since the audit started.
 
-    A claim that was made anew stays; the lives in `ended` are over by now, and are not taken up.
+    A claim that was made again stays. The lives in `ended` are over and are not adopted.
     """
     book.hosts = {room.name: _last_known(book.hosts.get(room.name), room) for room in found.hosts}
     for name, life, made in found.over:
@@ -51,14 +52,19 @@ def correct(book: CapacityLedger, found: AuditResult, ended: Set[str]) -> None:
 
 
 def _merged(held: Reservation | None, there: Reservation) -> Reservation:
-    """What is there, with the claims of those of its owner's lives that may begin after it."""
+    """Return what is there, with the claims of its owner's lives that may start after it."""
     if held is None or (held.owner, held.size) != (there.owner, there.size):
         return there
-    return replace(there, claims=(*there.claims, *(one for one in held.claims if one[0] not in there.lives)))
+    return replace(
+        there, claims=(*there.claims, *(claim for claim in held.claims if claim[0] not in there.lives))
+    )
 
 
 def _last_known(before: HostCapacity | None, now: HostCapacity) -> HostCapacity:
-    """What a host has: when it does not answer, what it last said, under what the settings say."""
+    """Return the capacity of a host.
+
+    If its cluster does not answer, use its last known values, below the values of the settings.
+    """
     if now.known or before is None or not before.known:
         return now
     return now.model_copy(update={"total": now.total.over(before.total), "known": True})
