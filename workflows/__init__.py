@@ -1,1 +1,4 @@
-"""What happens, in which order, and how it is undone. Deterministic; imports contracts only."""
+"""The workflows: which step runs when, and how it is undone.
+
+They are deterministic and import contracts only.
+"""

@@ -1,4 +1,4 @@
-"""What a failed activity means, in words, and whether something of it may still be on its way."""
+"""What a failed activity means, in words, and whether a part of its work may still appear."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -30,7 +30,11 @@ _REMEDIES: Mapping[str, str] = {
 
 
 def genuine(result: _Result) -> _Result:
-    """The result of an activity, if a worker of ours gave it; ActivityError, and in doubt, if not."""
+    """Return the result of an activity if our worker gave it; otherwise raise an in-doubt error.
+
+    Raises:
+        ActivityError: The result was not written by Moorage (`Tampered`).
+    """
     if isinstance(result, Tampered):
         raise ActivityError(
             "the result was refused",
@@ -45,7 +49,10 @@ def genuine(result: _Result) -> _Result:
 
 
 def problem_of(error: ActivityError, step: str, system: str) -> Problem:
-    """Why the activity failed, for people. `system` is said where the error names none itself."""
+    """Return why the activity failed, for people.
+
+    `system` is used where the error names no system.
+    """
     cause = error.cause
     if isinstance(cause, ApplicationError):
         details = _details(cause)
@@ -60,7 +67,7 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
         last = _details(cause.cause) if isinstance(cause.cause, ApplicationError) else None
         return Problem(
             step=step,
-            # That of the last try, which the cause goes on to tell of.
+            # The system of the last attempt, because the cause below describes that attempt.
             system=last.system if last else system,
             cause=f"{_timed_out(cause).rstrip('.')}.",
             remedy="If it happens again, `moorage doctor` of the platform team says which system is slow.",
@@ -72,10 +79,10 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
 
 
 def is_in_doubt(error: ActivityError) -> bool:
-    """Whether something may still come into being although the activity has ended.
+    """Return whether a resource may still be created although the activity has ended.
 
-    Only an error that says that it is not leaves no doubt: a timeout, a lost worker and a cancellation
-    tell nothing about the last call that was made.
+    Only an error that denies it leaves no doubt: a timeout, a lost worker and a cancellation say nothing
+    about the last call that was made.
     """
     details = _details(error.cause) if isinstance(error.cause, ApplicationError) else None
     return details is None or details.in_doubt

@@ -1,8 +1,8 @@
-"""The workflow of the capacity: it alone knows who holds what, so it alone promises places on hosts.
+"""The capacity workflow: only it knows who holds what, so only it promises places.
 
-It runs for ever, and serves one question after the other. What it decides is in
-`contracts.capacity.admission`; what it takes for true is compared with what is open every few minutes, so it
-may even be ended and begun afresh.
+It runs for ever and handles one request after the other. Its decisions are in `contracts.capacity.admission`.
+Every few minutes it compares its ledger with the open environments, so it may even be terminated and started
+again.
 """
 
 import asyncio
@@ -40,50 +40,53 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.activity_failures import genuine
 
-#: One try of an audit: pages of a list, and a look at each of those that differ.
+#: One attempt of an audit: pages of a list, and a check of each environment that differs.
 ATTEMPT = timedelta(minutes=5)
-#: All tries of one; the next one begins afresh, with what is held by then.
+#: All attempts of one audit. The next audit starts from the beginning, with the reservations of that time.
 LIMIT = timedelta(minutes=10)
-#: A worker that is silent for so long is taken for dead, and another begins anew.
+#: A worker that sends no heartbeat for this long counts as lost, and another worker starts the audit again.
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 FIRST_RETRY = timedelta(milliseconds=500)
 LONGEST_RETRY = timedelta(seconds=20)
-#: Until the next audit, after one that has failed.
+#: The time until the next audit after a failed one.
 AFTER_FAILURE = timedelta(seconds=20)
-#: What is over may still be listed as open for so long: an audit does not take it up again. Lists are late by
-#: seconds, and its run closes once its account is handed over, which takes two minutes at most.
+#: Temporal may list a closed run as open for this long, and an audit in this time does not adopt it. Lists
+#: are late by seconds, and the run of a life closes when its record is archived, which takes two minutes at
+#: most.
 LATEST_LISTED = timedelta(minutes=3)
-#: How long a run whose history is long enough still waits for the audit that is under way.
+#: How long a run with a long history still waits for an audit in progress.
 LAST_AUDIT = timedelta(seconds=15)
 
 
 @workflow.defn(name=CAPACITY_WORKFLOW)
 class CapacityWorkflow:
-    """Promises places, and takes them back. A fresh one promises nothing before it has looked around."""
+    """Promises places and takes them back. A new one promises nothing before its first audit."""
 
     @workflow.init
     def __init__(self, start: CapacityStart) -> None:
-        # All state is made here: an update may be handled before the first line of `run`.
+        # Create all state here, because an update may be handled before the first line of `run`.
         carried = start.carried
-        self._book = CapacityLedger(carried.hosts, unpack(carried.holdings)) if carried else CapacityLedger()
+        self._ledger = (
+            CapacityLedger(carried.hosts, unpack(carried.holdings)) if carried else CapacityLedger()
+        )
         self._audited_at: datetime | None = carried.audited_at if carried else None
         self._next_audit = carried.next_audit if carried else workflow.now() + start.settle
         self._ended: dict[str, datetime] = dict(carried.ended) if carried else {}
         self._is_to_renew = False
 
     @workflow.run
-    async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (it is read where state is made)
-        """Serve until the history is long enough, or its key a former one, and go on in a new run."""
+    async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (`__init__` reads it)
+        """Serve until the history is long or the key is a former one; then continue in a new run."""
         while not self._is_long():
             await self._rest()
             await self._look()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        assert self._audited_at  # noqa: S101  (it is not long before it knows)
+        assert self._audited_at  # noqa: S101  (a run without an audit is never long)
         workflow.continue_as_new(
             CapacityStart(
                 carried=Carried(
-                    holdings=pack(self._book),
-                    hosts=tuple(self._book.hosts.values()),
+                    holdings=pack(self._ledger),
+                    hosts=tuple(self._ledger.hosts.values()),
                     audited_at=self._audited_at,
                     next_audit=self._next_audit,
                     ended=self._ended,
@@ -92,12 +95,12 @@ class CapacityWorkflow:
         )
 
     def _is_long(self) -> bool:
-        # Before it knows who holds what, those who ask wait here, and nothing could be carried.
+        # Before the first audit, callers wait in this run, and there is nothing to carry to the next one.
         is_long = workflow.info().is_continue_as_new_suggested() or self._is_to_renew
         return self._audited_at is not None and is_long
 
     async def _rest(self) -> None:
-        """Until the next audit is due."""
+        """Wait until the next audit is due."""
         left = self._next_audit - workflow.now()
         if left > timedelta(0) and not self._is_long():
             with suppress(TimeoutError):
@@ -106,7 +109,10 @@ class CapacityWorkflow:
                 )
 
     async def _look(self) -> None:
-        """Audit; given up when the history is long enough, since a run takes a limited number of updates."""
+        """Audit; cancel the audit when the history is long.
+
+        A run takes a limited number of updates, so it must not wait long for an audit.
+        """
         if self._is_long():
             return
         audit = asyncio.create_task(self._audit())
@@ -138,39 +144,39 @@ class CapacityWorkflow:
             workflow.logger.warning("the capacity could not be audited: %s", error.cause)
             self._next_audit = workflow.now() + AFTER_FAILURE
             return
-        correct(self._book, found, self._ended.keys())
+        correct(self._ledger, found, self._ended.keys())
         if not found.more:
             self._audited_at = workflow.now()
             self._next_audit = self._audited_at + found.next_in
-        # In a new run all that it carries is encrypted with the key of now.
+        # In a new run, everything that it carries is encrypted with the current key.
         self._is_to_renew = found.renew
         workflow.set_current_details(self._page(found.sentence))
 
-    # --- what is asked and said -----------------------------------------------------------------------
+    # --- updates, signals and queries -----------------------------------------------------------------
 
     @workflow.update(description="Ask for places on hosts, for lives that shall begin")
     async def reserve(self, input: ReserveInput) -> ReserveResult:
-        """Give a place to each for which there is one. By the life: asked again, it has the same place."""
+        """Give a place to each life for which there is one; a life that asks again keeps its place."""
         if self._audited_at is None:
             await workflow.wait_condition(lambda: self._audited_at is not None)
-        # From here on nothing is awaited: what is decided is in the book before anybody else is served.
-        verdicts = tuple(admit(self._book, ask, workflow.now()) for ask in input.asks)
+        # Do not await after this line: the decisions must be in the ledger before another caller is served.
+        verdicts = tuple(admit(self._ledger, ask, workflow.now()) for ask in input.asks)
         if not any(verdict.host for verdict in verdicts):
             raise _refused(verdicts)
         return ReserveResult(verdicts=verdicts)
 
     @reserve.validator
     def _check_reserve(self, input: ReserveInput) -> None:
-        """Refuse here when nobody has a place, so that it leaves nothing in the history.
+        """Reject the update here when no life gets a place; this leaves nothing in the history.
 
-        The SDK runs a validator and the first stretch of its handler as one task, without giving way between
-        them (`_apply_do_update`); but the handler decides anew all the same, and does not rely on it.
+        The SDK runs a validator and the first part of its handler as one task, without a switch between them
+        (`_apply_do_update`). The handler still decides again and does not rely on this.
         """
         if self._audited_at is None:
             return
         verdicts = []
         for ask in input.asks:
-            verdict = decide(self._book, ask, workflow.now())
+            verdict = decide(self._ledger, ask, workflow.now())
             if verdict.host:
                 return
             verdicts.append(verdict)
@@ -178,67 +184,73 @@ class CapacityWorkflow:
 
     @workflow.signal(description="A life needs its place no more")
     def release(self, input: ReleaseInput | None = None) -> None:
-        """Take its place back. What is not held is left as it is.
+        """Take the place of a life back. Does nothing if the life holds none.
 
-        Nothing of ours sends it without its argument; what others send must not fail the task, for ever.
+        Moorage never sends this signal without its argument. A signal from another sender must not fail the
+        workflow task for ever.
         """
         if input is None:
             return
         if input.ran:
             self._ended[input.life] = workflow.now()
-        held = self._book.of(input.name)
+        held = self._ledger.of(input.name)
         if held is None or input.life not in held.lives:
             return
         left = held.after(input.life, in_seconds(workflow.now())) if input.ran else held.less(input.life)
-        self._book.set_or_remove(input.name, left)
+        self._ledger.set_or_remove(input.name, left)
 
     @workflow.query(description="What would be answered to those who ask; nothing before it knows")
     def would(self, input: ReserveInput) -> ReserveResult:
-        """What each would be answered if nobody else asked; nothing at all before it knows who holds what."""
+        """Return the decision for each request, as if no other life asked.
+
+        Returns no decisions before the first audit, when it is not known who holds what.
+        """
         if self._audited_at is None:
             return ReserveResult(verdicts=())
-        return ReserveResult(verdicts=tuple(decide(self._book, ask, self._audited_at) for ask in input.asks))
+        return ReserveResult(
+            verdicts=tuple(decide(self._ledger, ask, self._audited_at) for ask in input.asks)
+        )
 
     @workflow.query(description="All that is held")
     def holdings(self) -> Holdings:
-        """All that is held."""
-        return pack(self._book)
+        """Return all reservations."""
+        return pack(self._ledger)
 
     @workflow.query(description="How the capacity stands")
     def state(self, ask: StateInput) -> CapacityState:
-        """How much of each host is held, and how much somebody and their teams hold."""
-        book = self._book
+        """Return how much of each host is reserved, and how much a person and their teams hold."""
+        ledger = self._ledger
         return CapacityState(
             audited_at=self._audited_at,
             hosts=tuple(
-                HostState(room=room, held=book.held("host", name)) for name, room in book.hosts.items()
+                HostState(room=room, held=ledger.held("host", name)) for name, room in ledger.hosts.items()
             ),
-            person=book.held("person", ask.person),
-            teams={team: book.held("team", team) for team in ask.teams},
-            holdings=len(book),
+            person=ledger.held("person", ask.person),
+            teams={team: ledger.held("team", team) for team in ask.teams},
+            holdings=len(ledger),
         )
 
     def _page(self, sentence: str) -> str:
         lines = [
-            f"**{len(self._book)} held**; the last audit: {sentence}",
+            f"**{len(self._ledger)} held**; the last audit: {sentence}",
             "",
             "| host | environments | CPU | memory | |",
             "| --- | --- | --- | --- | --- |",
         ]
-        for name, room in self._book.hosts.items():
-            held, total = self._book.held("host", name), room.total
+        for name, room in self._ledger.hosts.items():
+            held, total = self._ledger.held("host", name), room.total
             cells = (
-                _of(held.environments, total.environments, str),
-                _of(held.cpu, total.cpu, said_cpu),
-                _of(held.memory, total.memory, said_memory),
+                _format_share(held.environments, total.environments, str),
+                _format_share(held.cpu, total.cpu, said_cpu),
+                _format_share(held.memory, total.memory, said_memory),
                 room.remark,
             )
             lines.append(f"| {name} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
 
-def _of(held: int, total: int | None, said: Callable[[int], str]) -> str:
-    return said(held) if total is None else f"{said(held)} of {said(total)}"
+def _format_share(held: int, total: int | None, format_amount: Callable[[int], str]) -> str:
+    return format_amount(held) if total is None else f"{format_amount(held)} of {format_amount(total)}"
 
 
 def _refused(verdicts: tuple[PlacementDecision, ...]) -> ApplicationError:

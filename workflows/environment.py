@@ -1,6 +1,8 @@
-"""The workflow of one environment, from the request until nothing is left. Its open run is the record.
+"""The workflow of one environment, from the request until nothing is left.
 
-`run` deals with how a life ends; `Saga` does and undoes; `EnvironmentState` remembers and shows.
+Its open run is the record of the environment.
+
+`run` handles how a life ends, `Saga` does and undoes the steps, `EnvironmentState` keeps and shows the state.
 """
 
 import asyncio
@@ -38,19 +40,20 @@ from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_rules import UpdateRules
 
-#: The change by which accounts are handed over at the end. Runs that closed before it have none.
+#: Patch id: the record of a life is sent to the sinks at its end. Runs that closed before this patch have
+#: none.
 ACCOUNT = "account-to-sinks"
-#: The change by which a life gives its place on its host back.
+#: Patch id: a life gives its place on its host back.
 PLACE = "place-given-back"
-#: The change by which a life is gone only when its run closes, so that its name is free when it says so.
+#: Patch id: a life enters `gone` only when its run closes, so that its name is free when the status says so.
 GONE_AT_LAST = "gone-at-last"
-#: The change by which a teardown that has given up does not grow its history without end.
+#: Patch id: a teardown that has given up does not grow its history without limit.
 WAIT_IN_A_NEW_RUN = "wait-in-a-new-run"
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a life ends: the first cause decides, what comes later changes nothing."""
+    """Why a life ends. The first cause decides; later causes change nothing."""
 
     outcome: Outcome
     who: str
@@ -60,15 +63,16 @@ class Ending:
 
 @workflow.defn(name="EnvironmentWorkflow")
 class EnvironmentWorkflow:
-    """One environment: provisioned, ready, and torn down, whatever happens on the way.
+    """One environment: provisioned, ready, and torn down in every case.
 
-    Completes with the `EnvironmentStatus` of a life that was deleted, expired or cancelled; fails with
-    `ProvisioningFailed` and the same status in its details when it could not be made and was undone.
+    Completes with the `EnvironmentStatus` of a life that was deleted, expired or cancelled. Fails with
+    `ProvisioningFailed`, with the same status in its details, when the environment could not be provisioned
+    and was undone.
     """
 
     @workflow.init
     def __init__(self, start: EnvironmentStart) -> None:
-        # All state is made here: an update may be handled before the first line of `run`.
+        # Create all state here, because an update may be handled before the first line of `run`.
         self._start = start
         self._record = EnvironmentState(start)
         self._saga = Saga(start, self._record)
@@ -81,7 +85,7 @@ class EnvironmentWorkflow:
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
-        """Live one life."""
+        """Run one life: provision, stay ready, tear down, close."""
         if not start.carried:
             workflow.upsert_search_attributes(self._record.times)
             await self._provision()
@@ -113,12 +117,12 @@ class EnvironmentWorkflow:
             await self._wait_shielded(lambda: self._is_to_end() or self._nothing_is_under_way())
             self._notice_cancellation()
         if not self._ending:
-            # Nothing is under way in `ready`, so all that the next run needs is the record.
+            # Nothing is in progress in `ready`, so the next run needs only the record.
             self._go_on_in_a_new_run()
 
     def _go_on_in_a_new_run(self) -> NoReturn:
         carried = self._record.carried()
-        # The memo anew: Temporal would carry it over as it is, encrypted with what may be a former key.
+        # Create the memo again: Temporal would copy the old memo, which may be encrypted with a former key.
         workflow.continue_as_new(
             self._start.model_copy(update={"carried": carried}), memo=memo_of(self._start)
         )
@@ -127,7 +131,7 @@ class EnvironmentWorkflow:
         return workflow.info().is_continue_as_new_suggested() or self._is_to_renew
 
     async def _tear_down(self) -> None:
-        assert self._ending  # noqa: S101  (nothing else leads here)
+        assert self._ending  # noqa: S101  (`run` comes here only with an ending)
         if self._record.phase is not Phase.TEARDOWN_INCOMPLETE:
             forced = bool(self._start.forced_by)
             self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem, forced=forced)
@@ -136,15 +140,18 @@ class EnvironmentWorkflow:
                 self._teller.tell(NotificationKind.ENDED)
             if self._ending.pause:
                 await self._run_shielded(workflow.sleep(self._ending.pause, summary="its turn to begin"))
-        unwinding = asyncio.create_task(self._saga.compensate())
-        await self._wait_shielded(lambda: unwinding.done() or self._is_too_long_to_wait_in())
-        if not unwinding.done() and workflow.patched(WAIT_IN_A_NEW_RUN):
+        compensation = asyncio.create_task(self._saga.compensate())
+        await self._wait_shielded(lambda: compensation.done() or self._is_too_long_to_wait_in())
+        if not compensation.done() and workflow.patched(WAIT_IN_A_NEW_RUN):
             self._go_on_in_a_new_run()
-        await self._wait_shielded(unwinding.done)
-        unwinding.result()
+        await self._wait_shielded(compensation.done)
+        compensation.result()
 
     def _is_too_long_to_wait_in(self) -> bool:
-        """Whether a teardown that has given up should wait in a new run: three days of passes are long."""
+        """Return whether a teardown that has given up should wait in a new run.
+
+        Three days of passes make a long history.
+        """
         return self._is_to_go_on_in_a_new_run() and self._saga.is_at_rest and self._nothing_is_under_way()
 
     async def _close(self) -> EnvironmentStatus:
@@ -173,7 +180,7 @@ class EnvironmentWorkflow:
         return status
 
     async def _release(self) -> None:
-        """Give its place back. If nobody takes it, the audit of the capacity finds out."""
+        """Give the place on the host back; if the signal fails, the capacity audit finds it."""
         gone = ReleaseInput(name=self._name, life=self._start.environment.mark.life)
         with suppress(FailureError):
             await workflow.get_external_workflow_handle(CAPACITY_ID).signal(SIGNAL_RELEASE, gone)
@@ -183,8 +190,8 @@ class EnvironmentWorkflow:
     async def _wait_shielded(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; a cancellation of the workflow does not end the wait.
 
-        A single shield would not do: when the cancellation goes on from it, the run closes and what is
-        left of an undo is lost. It is delivered once; here it is taken note of, and the wait goes on.
+        A single shield is not enough: when the cancellation passes it, the run closes and the rest of an undo
+        is lost. Temporal delivers the cancellation once. This method records it and continues to wait.
         """
         while not condition():
             try:
@@ -203,8 +210,8 @@ class EnvironmentWorkflow:
         return workflow.all_handlers_finished() and not self._teller.is_busy
 
     def _is_to_end(self) -> bool:
-        # The reason as well as the exception: a cancellation that arrives together with an activity's
-        # completion may be delivered as the completion only.
+        # Check the reason as well as the exception, because Temporal may deliver a cancellation that arrives
+        # together with an activity's completion as the completion only.
         return self._ending is not None or workflow.cancellation_reason() is not None
 
     def _notice_cancellation(self) -> None:
@@ -212,16 +219,16 @@ class EnvironmentWorkflow:
             was_ready = self._record.phase is Phase.READY
             self._ending = Ending(Outcome.DELETED if was_ready else Outcome.CANCELLED, TEMPORAL)
 
-    # --- what callers ask and say ---------------------------------------------------------------------
+    # --- queries and updates of callers ---------------------------------------------------------------
 
     @workflow.query(description="How the environment stands")
     def status(self) -> EnvironmentStatus:
-        """How the environment stands."""
+        """Return the environment's status."""
         return self._record.status
 
     @workflow.update(description="Ask for this environment: created or joined")
     async def request(self, ask: RequestInput) -> Answer:
-        """Answer the request that started this life, or one that asks for the same."""
+        """Answer the request that started this life, or a request for the same environment."""
         if answer := self._record.remembered():
             return answer
         if ask.request_id == self._start.request_id:
@@ -237,7 +244,7 @@ class EnvironmentWorkflow:
 
     @workflow.update(description="Delete it, in whatever phase it is")
     async def delete(self, by: ActorInput) -> Answer:
-        """Begin the teardown; it is followed in the status."""
+        """Start the teardown; callers follow it in the status."""
         if answer := self._record.remembered():
             return answer
         if self._is_ending():
@@ -247,11 +254,15 @@ class EnvironmentWorkflow:
 
     @delete.validator
     def _check_delete(self, by: ActorInput) -> None:
+        """Reject an update for another life, or one without its argument.
+
+        In the handler, a missing argument would fail the whole workflow task, for ever.
+        """
         self._rules.is_meant(by)
 
     @workflow.update(description="Cancel the provisioning")
     async def cancel(self, by: ActorInput) -> Answer:
-        """Stop making it and begin the teardown; it is followed in the status."""
+        """Stop provisioning and start the teardown; callers follow it in the status."""
         if answer := self._record.remembered():
             return answer
         if self._is_ending():
@@ -269,7 +280,7 @@ class EnvironmentWorkflow:
 
     @workflow.update(description="Move its end")
     async def extend(self, ask: ExtendInput) -> Answer:
-        """Move its end, as far as its policy allows, or further if that is an override."""
+        """Move the end as far as the policy allows, or further if the extension is an override."""
         if answer := self._record.remembered():
             return answer
         self._record.extend(ask.who, self._rules.extended(ask), ask.reason)
@@ -282,16 +293,16 @@ class EnvironmentWorkflow:
         if not self._record.remembered():
             self._rules.extended(ask)
 
-    # --- what the expiry sweep asks and says ----------------------------------------------------------
+    # --- queries and updates of the expiry sweep ------------------------------------------------------
 
     @workflow.query(description="What the expiry sweep would have it do")
     def due(self, ask: DueInput) -> Due:
-        """What is due at a moment. A query knows no time of its own, so it is told."""
+        """Return what is due at `ask.now`. The caller passes the time because a query has no time."""
         return self._rules.due(ask.now, ask.ahead)
 
     @workflow.update(description="Record that a warning is given, and tell its people")
     async def warn(self, ask: SweptInput) -> SweptAnswer:
-        """Give the warning that is due."""
+        """Record the warning that is due and start to notify the people of the environment."""
         due = self._rules.due_now(ask, DueKind.WARN)
         moved = self._record.warn(ask.who, due.lead or timedelta(0))
         self._teller.tell(NotificationKind.WARNING, moved)
@@ -308,7 +319,7 @@ class EnvironmentWorkflow:
 
     @workflow.update(description="End it because its time is up")
     async def expire(self, ask: SweptInput) -> SweptAnswer:
-        """Begin the teardown, if its time is up by Temporal's time at this very moment."""
+        """Start the teardown if the end has come by Temporal's time at this moment."""
         due = self._rules.due_now(ask, DueKind.END)
         self._ending = Ending(Outcome.EXPIRED, ask.who, pause=ask.pause)
         return SweptAnswer(what=f"ended: {due.why}", ends_at=self._record.status.expires_at)
@@ -320,7 +331,7 @@ class EnvironmentWorkflow:
 
     @workflow.update(description="Try again to undo what could not be undone")
     async def resume_teardown(self, by: ActorInput) -> Answer:
-        """Take up a teardown that has given up, or end the pause before its next pass."""
+        """Resume a teardown that has given up, or end the pause before its next pass."""
         if answer := self._record.remembered():
             return answer
         if not self._rules.is_waiting:
@@ -341,7 +352,10 @@ class EnvironmentWorkflow:
 
     @workflow.update(description="Set its search attributes again")
     async def reindex(self, by: ActorInput) -> Answer:  # noqa: ARG002
-        """Set them all: Temporal forgets the values of an attribute that was removed and made again."""
+        """Set all search attributes again.
+
+        Temporal loses the values of a search attribute that was removed and created again.
+        """
         if answer := self._record.remembered():
             return answer
         self._record.reindex()
@@ -353,7 +367,10 @@ class EnvironmentWorkflow:
 
     @workflow.signal(description="Go on in a new run, which is encrypted with the key of now")
     def renew(self) -> None:
-        """Leave a former key behind, as soon as nothing is under way."""
+        """Continue in a new run as soon as nothing is in progress.
+
+        The payloads of the new run are encrypted with the current key.
+        """
         self._is_to_renew = True
 
     @property

@@ -1,4 +1,4 @@
-"""The record of one environment: what its workflow knows of it, and how that is shown."""
+"""The record of one environment: what its workflow knows, and how it is shown."""
 
 from datetime import datetime, timedelta
 
@@ -26,23 +26,25 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.steps import steps_of
 
-#: Entries of the audit trail that are kept: the first ones say who asked, so the middle is what goes.
+#: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
+#: dropped.
 TRAIL_LENGTH = 200
 TRAIL_HEAD = 20
-#: Answers that are remembered for repeated updates: far more than can be under way at once.
+#: Answers that are stored for repeated updates: far more than can be in progress at once.
 ANSWERS_LENGTH = 100
 
 #: Between two columns of the page: two no-break spaces.
 _GAP = "\u00a0\u00a0"
 
-#: Who did what the environment did by itself.
+#: The actor in the audit trail for what the environment did without a request.
 ITSELF = "moorage"
-#: Who did what came as a cancellation of the workflow; Temporal does not say which person that was.
+#: The actor in the audit trail for a cancellation of the workflow. Temporal does not say which person
+#: cancelled it.
 TEMPORAL = "a cancellation in Temporal"
 
 
 class EnvironmentState:
-    """The mutable state of an environment's workflow. Everything in it can be carried to a next run."""
+    """The mutable state of an environment's workflow. All of it can be carried to the next run."""
 
     def __init__(self, start: EnvironmentStart) -> None:
         if start.carried:
@@ -65,7 +67,7 @@ class EnvironmentState:
 
     @property
     def phase(self) -> Phase:
-        """Where in its life the environment is."""
+        """The phase of the environment's life."""
         return self.status.phase
 
     def _change(self, **fields: object) -> None:
@@ -73,7 +75,7 @@ class EnvironmentState:
         workflow.set_current_details(self._page())
 
     def enter(self, phase: Phase) -> None:
-        """Go over to `phase`, findable by it."""
+        """Change to `phase`, and update the search attribute of the phase."""
         now = workflow.now()
         reached = {
             Phase.USABLE: {"usable_at": now},
@@ -86,7 +88,10 @@ class EnvironmentState:
     def end_as(
         self, outcome: Outcome, who: str, problem: Problem | None = None, *, forced: bool = False
     ) -> None:
-        """Keep why the life ends: the first cause decides. `forced`: its own workflow could not end it."""
+        """Record why the life ends; the first cause decides.
+
+        `forced` means that the life's own workflow could not end it.
+        """
         self._change(outcome=outcome, problem=_short(problem) if problem else None)
         what = {
             Outcome.DELETED: "asked to delete it",
@@ -98,7 +103,10 @@ class EnvironmentState:
         self.note(who, verb, problem.cause if problem else "")
 
     def warn(self, who: str, lead: timedelta) -> timedelta:
-        """Keep that the warning `lead` before the end is given now; how far that moves the end."""
+        """Record that the warning `lead` is given now; return how far that moves the end.
+
+        `lead` is the time between the warning and the end.
+        """
         before = self.status.term
         after = expiry.warned(before, workflow.now(), lead)
         moved = after.ends_at - before.ends_at
@@ -112,7 +120,7 @@ class EnvironmentState:
         return moved
 
     def extend(self, who: str, after: Term, reason: str) -> None:
-        """Keep that the end has been moved."""
+        """Record that the end was moved."""
         last = after.extended[-1]
         beyond = ", beyond what its template allows" if last.override else ""
         result = f"ends {said(after.ends_at)}" + (f"; reason: {reason}" if reason else "")
@@ -126,14 +134,14 @@ class EnvironmentState:
 
     @property
     def times(self) -> list[SearchAttributeUpdate[datetime]]:
-        """The search attributes by which its end, and what is due before, are found."""
+        """The search attributes for the end, and for what is due before it."""
         return [
             search_attributes.EXPIRES_AT.value_set(self.status.expires_at),
             search_attributes.DUE_AT.value_set(self.status.term.due_at),
         ]
 
     def reindex(self) -> None:
-        """Set all search attributes, whatever they are."""
+        """Set all search attributes again, changed or not."""
         environment = self.status.environment
         workflow.upsert_search_attributes(
             [
@@ -148,7 +156,7 @@ class EnvironmentState:
         )
 
     def step(self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None) -> None:
-        """Keep that a step is now in `state`."""
+        """Record that a step is now in `state`."""
         now = workflow.now()
         steps = tuple(
             old.model_copy(update={"state": state, "note": cut(note), **_moments(old, state, now)})
@@ -164,19 +172,19 @@ class EnvironmentState:
         self._change(steps=steps, receipts=receipts)
 
     def state_of(self, name: StepName) -> StepState:
-        """How the step stands."""
+        """Return the state of the step."""
         return next(step.state for step in self.status.steps if step.step is name)
 
     def unfinished(self, problems: tuple[Problem, ...]) -> None:
-        """Keep what the teardown could not do so far."""
+        """Record what the teardown could not do so far."""
         self._change(unfinished=tuple(_short(problem) for problem in problems))
 
     def pause(self, until: datetime | None) -> None:
-        """Keep when the next pass of the teardown starts; None while one is under way."""
+        """Record when the next pass of the teardown starts; None while a pass is in progress."""
         self._change(next_pass_at=until)
 
     def certify(self, certificate: Certificate) -> None:
-        """Keep the result of the last inspection."""
+        """Record the result of the last inspection."""
         findings = tuple(
             finding.model_copy(
                 update={field: first_of(getattr(finding, field)) for field in ("left", "kept", "forced")}
@@ -200,12 +208,15 @@ class EnvironmentState:
         self._change(trail=trail)
 
     def remembered(self) -> Answer | None:
-        """The answer that the update being handled has had before, in this run or an earlier one."""
+        """Return the earlier answer to the current update, or None if it is new.
+
+        The answer may be from this run or from a previous one.
+        """
         update = workflow.current_update_info()
         return self._answers.get(update.id) if update else None
 
     def remember(self, answer: Answer) -> Answer:
-        """Keep the answer to the update being handled, and return it."""
+        """Store the answer to the current update, and return it."""
         update = workflow.current_update_info()
         if update:
             self._answers[update.id] = answer
@@ -214,7 +225,7 @@ class EnvironmentState:
         return answer
 
     def carried(self) -> Carried:
-        """What the next run needs."""
+        """Return the state that the next run needs."""
         return Carried(status=self.status, answers=self._answers)
 
     def _page(self) -> str:
@@ -239,7 +250,7 @@ class EnvironmentState:
 
 
 def _moments(before: StepStatus, state: StepState, now: datetime) -> dict[str, datetime | None]:
-    """When a step that is in `state` from now on started and ended."""
+    """Return the start and the end of a step that enters `state` now."""
     if state in (StepState.RUNNING, StepState.UNDOING):
         return {"started_at": now, "ended_at": None}
     if state is StepState.UNDO_FAILED and before.state is not StepState.UNDOING:
@@ -249,7 +260,7 @@ def _moments(before: StepStatus, state: StepState, now: datetime) -> dict[str, d
 
 
 def _short(problem: Problem) -> Problem:
-    """The problem, with no text that is too long to be carried."""
+    """Return the problem with its texts cut to a length that can be carried."""
     return problem.model_copy(update={"cause": cut(problem.cause), "remedy": cut(problem.remedy)})
 
 
@@ -259,7 +270,7 @@ def _bounded(receipt: Receipt) -> Receipt:
 
 
 def _row(*cells: str) -> str:
-    # Temporal's Web UI sets cells side by side with nothing between them: these blanks are kept.
+    # Temporal's Web UI puts cells side by side with nothing between them, but it keeps these blanks.
     escaped = (cell.replace("|", r"\|") for cell in cells)
     return f"| {' | '.join(f'{cell}{_GAP}' for cell in escaped)} |"
 

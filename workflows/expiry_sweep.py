@@ -1,4 +1,7 @@
-"""The expiry sweep: the one mechanism that warns and ends. A schedule starts it, or a person."""
+"""The expiry sweep: the only mechanism that warns and ends.
+
+A schedule or a person starts it.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -13,11 +16,12 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.activity_failures import genuine
 
-#: One try of a whole sweep. It keeps its page, so that one that is cut off here goes on from there.
+#: One attempt of a whole sweep. The activity keeps its page, so the next attempt continues from there after
+#: this timeout.
 ATTEMPT = timedelta(minutes=15)
-#: A sweep that lasts longer stands in the way of the next one, which would begin afresh.
+#: A longer sweep blocks the next sweep, which would start from the first page.
 LIMIT = timedelta(minutes=30)
-#: A worker that is silent for so long is taken for dead, and another goes on.
+#: A worker that sends no heartbeat for this long counts as lost, and another worker continues.
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 FIRST_RETRY = timedelta(milliseconds=500)
 LONGEST_RETRY = timedelta(seconds=20)
@@ -25,14 +29,14 @@ LONGEST_RETRY = timedelta(seconds=20)
 
 @workflow.defn(name=SWEEP_WORKFLOW)
 class ExpirySweepWorkflow:
-    """One look at all environments whose time has come for something.
+    """One sweep over all environments for which something is due.
 
-    All of it is one activity, so its history is a handful of events however many environments there are.
+    The whole sweep is one activity, so the history has few events for any number of environments.
     """
 
     @workflow.run
     async def run(self, sweep: SweepInput) -> SweepResult:
-        """Sweep once; the result says how many were looked at, and what came of each."""
+        """Sweep once; return how many environments were checked, and the outcome of each."""
         try:
             result = genuine(
                 await workflow.execute_activity_method(
@@ -43,7 +47,7 @@ class ExpirySweepWorkflow:
                     schedule_to_close_timeout=LIMIT,
                     heartbeat_timeout=HEARTBEAT_TIMEOUT,
                     retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
-                    # Once a sweep that was cancelled is over, nothing of it can come about any more.
+                    # When a cancelled sweep has ended, nothing of it can happen any more.
                     cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                     summary="look, and ask each" if sweep.dry_run else "look, warn and end",
                 )

@@ -1,4 +1,7 @@
-"""Tells people what becomes of an environment, and hands its account over at the end. Never holds it up."""
+"""Notifies people about an environment, and sends its record to the sinks at the end.
+
+Nothing here blocks the environment.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -16,18 +19,20 @@ with workflow.unsafe.imports_passed_through():
 from workflows.activity_failures import genuine, problem_of
 from workflows.environment_state import ITSELF, EnvironmentState
 
-#: One try of all channels, or of all sinks: each call has a timeout of its own well below it.
+#: One attempt of all channels, or of all sinks. Each call has its own timeout, which is well below this
+#: limit.
 ATTEMPT = timedelta(minutes=2)
-#: How long a notice is tried: a mail server may be down for that long, and later it is no news any more.
+#: How long a notification is retried: a mail server may be down for that long, and after it the notification
+#: is out of date.
 NOTICE_LIMIT = timedelta(hours=1)
-#: How long an environment that is gone stays open for a last notice that is under way, and how long for its
-#: account: whoever deletes it waits for that.
+#: How long an environment that is gone stays open for a last notification in progress, and how long for its
+#: record: the caller of the delete waits for that.
 LAST_WORDS = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(minutes=1)
 
 
 class Notifier:
-    """The notices of one environment that are under way."""
+    """The notifications of one environment that are in progress."""
 
     def __init__(self, record: EnvironmentState, pace: LifecycleTimeouts) -> None:
         self._record = record
@@ -36,22 +41,25 @@ class Notifier:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a notice is under way."""
+        """Whether a notification is in progress."""
         return bool(self._under_way)
 
     def tell(self, kind: NotificationKind, moved: timedelta = timedelta(0)) -> None:
-        """Begin to tell its people; the trail says what came of it."""
+        """Start to notify the people of the environment; the audit trail gets the result."""
         task = asyncio.create_task(self._send(self._notice(kind, moved)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
     async def last_words(self) -> None:
-        """Wait for what is under way, but not for long."""
+        """Wait for the notifications in progress, for `LAST_WORDS` at most."""
         if self._under_way:
             await workflow.wait(self._under_way.copy(), timeout=LAST_WORDS.total_seconds())
 
     async def archive_record(self) -> None:
-        """Hand the account of this life to the sinks; if they do not take it, only the history has it."""
+        """Send the record of this life to the sinks.
+
+        If they do not take it, only the history has it.
+        """
         try:
             genuine(
                 await workflow.execute_activity_method(
@@ -99,7 +107,8 @@ class Notifier:
         status = self._record.status
         environment, term = status.environment, status.term
         return Notification(
-            # Twice in one life only with another end; the receiver knows a repeat by it.
+            # A life sends a second notification of one kind only with another end, so the id differs. The
+            # receiver recognises a repeat by its id.
             id=f"{environment.mark.life}-{kind}-{len(status.warned)}-{int(term.ends_at.timestamp())}",
             kind=kind,
             at=workflow.now(),

@@ -1,4 +1,4 @@
-"""All workflows: what a worker registers, and what recorded histories are replayed with."""
+"""All workflows: a worker registers them, and the replay tests replay histories with them."""
 
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow

@@ -1,7 +1,7 @@
-"""Drives the steps forward, and unwinds them to the very end.
+"""Runs the steps forward, and compensates them until nothing is left.
 
-Neither direction handles cancellation: `workflows/environment.py` runs each as a task of its own, which
-only it cancels. The forward task may be cancelled at any await; the unwinding is never cancelled.
+Neither direction handles cancellation: `workflows/environment.py` runs each as a separate task, and only that
+module cancels them. The forward task may be cancelled at any await. The compensation task is never cancelled.
 """
 
 import asyncio
@@ -27,48 +27,52 @@ from workflows.activity_failures import genuine, is_in_doubt, problem_of
 from workflows.environment_state import ITSELF, EnvironmentState
 from workflows.steps import FEW_CALLS, Step, steps_of
 
-#: The directory may be down for a moment, and hundreds may wait before it; a developer is told soon.
+#: The directory may be down for a moment, and hundreds may wait before this environment. The developer should
+#: still get an answer soon.
 PEOPLE_LIMIT = timedelta(minutes=5)
-#: Lines of a certificate about what one step has ended by force, of all passes together.
+#: Lines in a certificate about what was removed by force in one step, over all passes together.
 MAX_FORCED = 40
-#: One look at one system; what it cannot answer in this time is looked at in the next pass.
+#: One inspection of one system. If the system cannot answer in this time, the next pass inspects it.
 INSPECT_LIMIT = timedelta(minutes=2)
-#: The change by which a pass that could not undo everything looks at the rest all the same.
+#: Patch id: a pass that could not undo every step still inspects the others.
 LOOK_EACH_TIME = "look-in-every-pass"
-#: The change by which an inspection counts only if all of it was after the last moment of a late answer.
+#: Patch id: an inspection counts only if all of it happened after the last moment of a late response.
 LOOKED_TOO_SOON = "looked-too-soon"
-#: The steps that install, or reckon with, what the template's values say; all others are not told them.
+#: The steps that install the template's values or calculate with them. The other steps do not get the values.
 NEED_VALUES = frozenset({StepName.NAMESPACE, StepName.VCLUSTER})
-#: Temporal's priorities go from 1 to this one, which waits for all others.
+#: Temporal's priorities go from 1 (first) to this value (last).
 #: https://docs.temporal.io/develop/task-queue-priority-fairness
 LAST_PRIORITY = 5
 
 
 class Saga:
-    """The steps of one environment: which of them may have left something, and how to undo those."""
+    """The steps of one environment: which may have left something, and how to undo those."""
 
     def __init__(self, start: EnvironmentStart, record: EnvironmentState) -> None:
         self._environment = start.environment
-        #: For all that needs no values: a template's may be large, and a history holds each argument.
-        self._slim = start.environment.without_values
+        #: For the steps that need no values: a template's values may be large, and a history holds each
+        #: argument.
+        self._without_values = start.environment.without_values
         self._people_are_checked = start.people_are_checked
         self._pace = start.pace
         self._record = record
         self._begun_at = record.status.requested_at
         self._steps = steps_of(start.environment)
         over = (StepState.WAITING, StepState.UNDONE)
-        self._begun = [step for step in self._steps if record.state_of(step.name) not in over]
-        # What a life that was cut off had under way may still be answered.
+        self._started_steps = [step for step in self._steps if record.state_of(step.name) not in over]
+        # A late response may still come to the calls that a life had in progress when its run was closed from
+        # outside.
         self._settled_at = workflow.now() + start.pace.settle if start.forced_by else None
         self._forced: dict[StepName, tuple[str, ...]] = {}
         self._stopped = False
         self._resumed = False
 
     async def forward(self) -> Problem | None:
-        """Do the steps in order; return what stopped them, or None when all are done or this was cancelled.
+        """Run the steps in order; return the problem that stopped them.
 
-        Every step that is begun is in the undo list before its activity is scheduled: the activity may
-        do its work and never be able to say so.
+        Returns None when all steps are done or when this task was cancelled. Every started step is in the
+        undo list before its activity is scheduled, because the activity may do its work and never be able to
+        report it.
         """
         try:
             if not self._people_are_checked and (problem := await self._check_people()):
@@ -83,23 +87,24 @@ class Saga:
         return None
 
     def stop(self) -> None:
-        """Let `forward` begin no further step. To be said together with the cancellation of its task.
+        """Make `forward` start no further step. Call it together with the cancellation of its task.
 
-        The cancellation alone is not enough: a step that is in the middle of a call sees it through and
-        succeeds, and then nothing of the cancellation reaches `forward`.
+        The cancellation alone is not enough: a step in the middle of a call completes the call and succeeds,
+        and then the cancellation does not reach `forward`.
         """
         self._stopped = True
 
     async def compensate(self) -> None:
-        """Undo every step that may have happened, in reverse, until an inspection finds nothing left.
+        """Undo every step that may have happened, in reverse, until nothing is left.
 
-        It goes in passes with growing pauses. When `give_up_after` has passed without success, the
-        environment is `teardown_incomplete` until `resume` is called. Returns only when nothing is left.
+        It works in passes with growing pauses, and returns only when an inspection finds nothing left. When
+        `give_up_after` has passed without success, the environment is `teardown_incomplete` until `resume` is
+        called.
         """
         if self._record.phase is Phase.TEARDOWN_INCOMPLETE:
-            # In the run before, which went on in this one.
+            # The teardown gave up in the previous run, which continued as this run.
             await self._resumption()
-        patience_ends = workflow.now() + self._pace.give_up_after
+        give_up_at = workflow.now() + self._pace.give_up_after
         pause = self._pace.first_pause
         while True:
             problems = await self._pass()
@@ -108,21 +113,21 @@ class Saga:
                 if self._record.status.certificate:
                     return
                 await self._settle()
-            elif workflow.now() < patience_ends:
+            elif workflow.now() < give_up_at:
                 await self._pause(pause)
                 pause = min(2 * pause, self._pace.longest_pause)
             else:
                 await self._wait_to_be_resumed()
-                patience_ends = workflow.now() + self._pace.give_up_after
+                give_up_at = workflow.now() + self._pace.give_up_after
                 pause = self._pace.first_pause
 
     def resume(self) -> None:
-        """Take up a teardown that has given up, or end its pause."""
+        """Resume a teardown that has given up, or end its pause."""
         self._resumed = True
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it waits for somebody to resume the teardown, and another run could as well."""
+        """Whether the teardown waits for a person, and so can also wait in another run."""
         incomplete = self._record.phase is Phase.TEARDOWN_INCOMPLETE
         return incomplete and not self._resumed and self._is_settled()
 
@@ -131,7 +136,7 @@ class Saga:
             genuine(
                 await workflow.execute_activity_method(  # type: ignore[func-returns-value]
                     PeopleActivities.check,
-                    CheckPeopleInput(environment=self._slim),
+                    CheckPeopleInput(environment=self._without_values),
                     start_to_close_timeout=FEW_CALLS,
                     schedule_to_close_timeout=self._limit(PEOPLE_LIMIT),
                     heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -149,14 +154,17 @@ class Saga:
         return None
 
     async def _ensure(self, step: Step) -> Problem | None:
-        self._begun.append(step)
+        self._started_steps.append(step)
         self._record.step(step.name, StepState.RUNNING)
         try:
-            # WAIT_CANCELLATION_COMPLETED: the undo must not overtake a do that is still on its way.
+            # WAIT_CANCELLATION_COMPLETED, because the undo must not overtake an ensure that is still in
+            # progress.
             receipt = genuine(
                 await workflow.execute_activity_method(
                     step.ensure,
-                    EnsureInput(environment=self._environment if step.name in NEED_VALUES else self._slim),
+                    EnsureInput(
+                        environment=self._environment if step.name in NEED_VALUES else self._without_values
+                    ),
                     start_to_close_timeout=step.attempt,
                     schedule_to_close_timeout=self._limit(step.limit),
                     heartbeat_timeout=self._pace.heartbeat_timeout,
@@ -178,21 +186,21 @@ class Saga:
         return None
 
     async def _pass(self) -> tuple[Problem, ...]:
-        undone = await self._undo()
-        if undone and not workflow.patched(LOOK_EACH_TIME):
-            return undone
-        # Also when something could not be undone: what holds it may be a late answer's work in a step
-        # that is undone already, and nobody but the inspection finds that.
+        undo_problems = await self._undo()
+        if undo_problems and not workflow.patched(LOOK_EACH_TIME):
+            return undo_problems
+        # Inspect also when some steps could not be undone: a late response in a step that is already undone
+        # may have created what blocks them, and only the inspection finds that.
         left, unknown = await self._inspect()
-        if undone:
-            # What could not be looked at is looked at in the next pass: there is one anyway.
-            return (*undone, *left)
+        if undo_problems:
+            # The next pass inspects what could not be inspected now. There is a next pass in any case.
+            return (*undo_problems, *left)
         return (*left, *unknown)
 
     async def _undo(self) -> tuple[Problem, ...]:
         problems: list[Problem] = []
-        for step in reversed(self._begun.copy()):
-            blockers = step.undo_after & {other.name for other in self._begun}
+        for step in reversed(self._started_steps.copy()):
+            blockers = step.undo_after & {other.name for other in self._started_steps}
             if blockers:
                 blocked = _blocked(step, blockers)
                 self._record.step(step.name, StepState.UNDO_FAILED, blocked.cause)
@@ -200,7 +208,7 @@ class Saga:
             elif problem := await self._remove(step):
                 problems.append(problem)
             else:
-                self._begun.remove(step)
+                self._started_steps.remove(step)
         return tuple(problems)
 
     async def _remove(self, step: Step) -> Problem | None:
@@ -208,13 +216,13 @@ class Saga:
         if step.remove is None:
             self._record.step(step.name, StepState.UNDONE, "nothing of its own")
             return None
-        # The virtual cluster can speak for itself only as long as it is there.
-        force = StepName.VCLUSTER not in {other.name for other in self._begun}
+        # The virtual cluster can answer for itself only as long as it exists.
+        force = StepName.VCLUSTER not in {other.name for other in self._started_steps}
         try:
             result = genuine(
                 await workflow.execute_activity_method(
                     step.remove,
-                    RemoveInput(environment=self._slim, force=force, begun_at=self._begun_at),
+                    RemoveInput(environment=self._without_values, force=force, begun_at=self._begun_at),
                     task_queue=undo_queue(workflow.info().task_queue),
                     start_to_close_timeout=self._pace.longest_undo,
                     schedule_to_close_timeout=self._pace.longest_undo,
@@ -231,53 +239,53 @@ class Saga:
             return problem
         self._record.step(step.name, StepState.UNDONE, result.note)
         if result.forced:
-            # Every pass has its own.
+            # Every pass has its own forced removals, so the lines of all passes are merged here.
             lines = dict.fromkeys((*self._forced.get(step.name, ()), *result.forced))
             self._forced[step.name] = tuple(lines)[:MAX_FORCED]
         return None
 
     async def _inspect(self) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-        """Look at all that is undone: what is there again or still, and what could not be looked at.
+        """Inspect all undone steps; return what is there, and what could not be inspected.
 
-        What is there is to be undone in the next pass. When all is undone, nothing is left, and no
-        late answer can come any more, certify it.
+        What is there was not removed or has appeared again; the next pass undoes it. When all steps are
+        undone, nothing is left, and no late response can come any more, this method records the certificate.
         """
         settled = self._is_settled()
         touched = [
             step
             for step in self._steps
-            if self._has_started(step) and step.inspect and step not in self._begun
+            if self._has_started(step) and step.inspect and step not in self._started_steps
         ]
-        looks = [asyncio.ensure_future(self._look(step)) for step in touched]
-        if looks:
-            await workflow.wait(looks)
+        inspections = [asyncio.ensure_future(self._look(step)) for step in touched]
+        if inspections:
+            await workflow.wait(inspections)
         findings: list[Finding] = []
         left: list[Problem] = []
         unknown: list[Problem] = []
-        for step, look in zip(touched, looks, strict=True):
+        for step, look in zip(touched, inspections, strict=True):
             result = look.result()
             if isinstance(result, Problem):
                 unknown.append(result)
                 continue
             findings.append(result)
             if result.left:
-                self._begun.append(step)
+                self._started_steps.append(step)
                 left.append(_still_there(step, result))
-        self._begun.sort(key=self._steps.index)
+        self._started_steps.sort(key=self._steps.index)
         if not settled and self._is_settled():
-            # Looked at too soon, if only in part.
+            # The inspection was too early, at least in part.
             settled = not workflow.patched(LOOKED_TOO_SOON)
-        if settled and not self._begun and not unknown:
+        if settled and not self._started_steps and not unknown:
             self._record.certify(Certificate(inspected_at=workflow.now(), findings=tuple(findings)))
         return tuple(left), tuple(unknown)
 
     async def _look(self, step: Step) -> Finding | Problem:
-        assert step.inspect  # noqa: S101  (the caller chose those that have one)
+        assert step.inspect  # noqa: S101  (the caller selects steps with an inspect)
         try:
             result = genuine(
                 await workflow.execute_activity_method(
                     step.inspect,
-                    InspectInput(environment=self._slim, begun_at=self._begun_at),
+                    InspectInput(environment=self._without_values, begun_at=self._begun_at),
                     task_queue=undo_queue(workflow.info().task_queue),
                     start_to_close_timeout=FEW_CALLS,
                     schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
@@ -303,8 +311,8 @@ class Saga:
         return self._settled_at is None or workflow.now() >= self._settled_at
 
     async def _settle(self) -> None:
-        # Some call had no answer: for as long as it may be under way, its work may still appear.
-        assert self._settled_at  # noqa: S101  (not certified, so there is a moment)
+        # Some call had no response. As long as that call may be in progress, its result may still appear.
+        assert self._settled_at  # noqa: S101  (without a certificate there is a time)
         if not self._is_settled():
             await workflow.sleep(
                 self._settled_at - workflow.now(), summary="look again when no late answer can come"
@@ -336,15 +344,16 @@ class Saga:
         return min(limit, self._pace.longest_step or limit)
 
     def _priority(self, steps_before: int) -> Priority:
-        """What is nearer to its end goes first.
+        """Return a priority that is higher the nearer the work is to its end.
 
-        So when hundreds come at once, few are under way and each is soon over, where all would otherwise take
-        every step together: the last of them ready no sooner, and more of them than a worker has in memory.
+        So when hundreds of environments are requested at once, few are in progress and each is soon over.
+        Otherwise all of them would go through every step together: the last would be ready no sooner, and
+        there would be more of them than fit into a worker's memory.
         """
         return Priority(priority_key=LAST_PRIORITY - steps_before * LAST_PRIORITY // len(self._steps))
 
     def _retries(self) -> RetryPolicy:
-        # No limit of attempts: time is what a person feels, and every activity has its limit in time.
+        # There is no limit of attempts: the user feels the time, and every activity has a limit in time.
         return RetryPolicy(initial_interval=self._pace.first_retry, maximum_interval=self._pace.longest_retry)
 
 

@@ -1,4 +1,7 @@
-"""The steps as data. The forward run walks the table down, teardown walks it up; there is no other list."""
+"""The steps as data. `Saga.forward` walks the table down and the teardown walks it up.
+
+There is no other list of steps.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,16 +19,19 @@ Ensure = Callable[[Any, EnsureInput], Awaitable[Receipt]]
 Remove = Callable[[Any, RemoveInput], Awaitable[RemoveResult]]
 Inspect = Callable[[Any, InspectInput], Awaitable[InspectResult]]
 
-#: One try of a few API calls, each with a timeout of its own well below it.
+#: One attempt of a few API calls. Each call has its own timeout, which is well below this limit.
 FEW_CALLS = timedelta(minutes=1)
-#: All tries of a few API calls, and the wait for a worker that is free: when hundreds are asked for at once,
-#: the last of them wait until the first are ready. Longer outages are worth a new request.
+#: All attempts of a few API calls, and the wait for a free worker: when hundreds of environments are
+#: requested at once, the last of them wait until the first are ready. After a longer outage the user makes a
+#: new request.
 FEW_CALLS_LIMIT = timedelta(minutes=15)
-#: Images are pulled and volumes are bound meanwhile; a vCluster that is not up by then will not be.
+#: Images are pulled and volumes are bound in this time. A vCluster that has not started after it will not
+#: start.
 START_LIMIT = timedelta(minutes=15)
-#: The virtual API server answers within seconds of the Secret, or something is wrong with it.
+#: The virtual API server answers within seconds after its Secret appears. If it does not, something is wrong
+#: with it.
 ANSWER_LIMIT = timedelta(minutes=5)
-#: The control plane's agent pulls its images inside the new cluster.
+#: The control plane's agent pulls its images inside the new cluster in this time.
 IMPORT_LIMIT = timedelta(minutes=15)
 
 
@@ -35,10 +41,13 @@ def _always(_: Environment) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """One row: what makes it, what unmakes it, what looks for it, and how long that may take.
+    """One row of the table: three activities of a step, and their time limits.
 
-    `attempt` bounds one try of ensure, `limit` all of them. `undo_after` names the steps whose undo has
-    to have succeeded before this one's is tried. `wanted` says whether an environment has this step.
+    The activities create, remove and inspect what the step is about.
+
+    `attempt` is the limit of one attempt of ensure, `limit` the limit of all its attempts. `undo_after` names
+    the steps that must be undone before the undo of this step is tried. `wanted` returns whether an
+    environment has this step.
     """
 
     name: StepName
@@ -96,7 +105,7 @@ STEPS: tuple[Step, ...] = (
         ensure=signatures.NamespaceStep.ensure,
         remove=signatures.NamespaceStep.remove,
         inspect=signatures.NamespaceStep.inspect,
-        # What the chart leaves is looked for by the release, in the namespace.
+        # The undo of the vCluster step looks in this namespace, by release, for what the chart leaves.
         undo_after=frozenset({StepName.VCLUSTER}),
     ),
     Step(
@@ -133,5 +142,5 @@ STEPS: tuple[Step, ...] = (
 
 
 def steps_of(environment: Environment) -> tuple[Step, ...]:
-    """The steps that this environment has, in order."""
+    """Return the steps that this environment has, in order."""
     return tuple(step for step in STEPS if step.wanted(environment))

@@ -1,6 +1,6 @@
-"""What an environment accepts of what people and sweeps ask of it, and in which words it refuses.
+"""What an environment accepts from users and sweeps, and how it rejects the rest.
 
-Read by validators, so nothing here changes anything.
+Update validators use these rules, so nothing here changes any state.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from workflows.environment_state import EnvironmentState
 
 
 class UpdateRules:
-    """The rules of one environment. What they forbid is raised as `REQUEST_REFUSED` with a `Refusal`."""
+    """The rules of one environment. A violation is raised as `REQUEST_REFUSED` with a `Refusal`."""
 
     def __init__(
         self, start: EnvironmentStart, record: EnvironmentState, is_ending: Callable[[], bool]
@@ -32,7 +32,10 @@ class UpdateRules:
         self._is_ending = is_ending
 
     def is_meant(self, ask: OfLife) -> None:
-        """An update is good for one life: a later one of the name may be another person's."""
+        """Raise unless the update names the present life.
+
+        A later life of the same name may belong to another person.
+        """
         if ask.life != self._environment.mark.life:
             raise _refused(
                 RefusalReason.OTHER_LIFE,
@@ -41,7 +44,7 @@ class UpdateRules:
             )
 
     def may_join(self, ask: RequestInput) -> None:
-        """Its owner may, who asks for the same, as long as it is not being torn down."""
+        """Raise unless the owner requests the same spec and no teardown has started."""
         if ask.owner != self._environment.owner:
             raise _error(Refusal.taken(self._name))
         if self._is_ending():
@@ -54,7 +57,11 @@ class UpdateRules:
             raise _error(Refusal.other_spec(self._name, differing))
 
     def may_cancel(self) -> None:
-        """As long as it is being made; what is being torn down already is no refusal."""
+        """Raise if the environment is ready.
+
+        A cancellation is accepted while the environment is being provisioned, and also when it is being torn
+        down already.
+        """
         if self._record.phase is Phase.READY and not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
@@ -62,11 +69,11 @@ class UpdateRules:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether its teardown waits: for its next pass, or for a person."""
+        """Whether the teardown waits for its next pass or for a person."""
         return bool(self._record.status.next_pass_at) or self._record.phase is Phase.TEARDOWN_INCOMPLETE
 
     def may_resume(self) -> None:
-        """Only what is being torn down, or has given up on it."""
+        """Raise unless the environment is being torn down or its teardown has given up."""
         if not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW,
@@ -74,7 +81,7 @@ class UpdateRules:
             )
 
     def extended(self, ask: ExtendInput) -> Term:
-        """Its term after the extension, within its policy unless that is overridden."""
+        """Return the term after the extension; raise if it is beyond the policy and not overridden."""
         if self._is_ending():
             message = f"{self._name} is being torn down: it cannot be extended any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
@@ -99,7 +106,10 @@ class UpdateRules:
             ) from None
 
     def due_now(self, ask: SweptInput, kind: DueKind) -> Due:
-        """What is due, if that is `kind`: an extension that was taken before this has moved the end."""
+        """Return what is due, if it is `kind`; raise otherwise.
+
+        An extension that was accepted before this update has moved the end.
+        """
         if workflow.now() > ask.good_until:
             raise _refused(
                 RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks anew."
@@ -110,7 +120,7 @@ class UpdateRules:
         return due
 
     def due(self, now: datetime, ahead: timedelta) -> Due:
-        """What is due at `now`, `ahead` as in `contracts.expiry.due`."""
+        """Return what is due at `now`; `ahead` is as in `contracts.expiry.due`."""
         if self._is_ending():
             return Due(kind=DueKind.KEEP, why="it is being torn down already")
         status = self._record.status

@@ -65,7 +65,7 @@ PROTECTIONS = (
     ),
     Protection(
         "2", "the undo is registered before the do", "workflows/saga.py",
-        "        self._begun.append(step)\n        self._record.step(step.name, StepState.RUNNING)\n",
+        "        self._started_steps.append(step)\n        self._record.step(step.name, StepState.RUNNING)\n",
         "        self._record.step(step.name, StepState.RUNNING)\n        self._late = step\n",
         OUTCOMES, "",
     ),
@@ -77,7 +77,7 @@ PROTECTIONS = (
     ),
     Protection(
         "2", "every pass looks at all that is undone", "workflows/saga.py",
-        "if undone and not workflow.patched(LOOK_EACH_TIME):", "if undone:",
+        "if undo_problems and not workflow.patched(LOOK_EACH_TIME):", "if undo_problems:",
         OUTCOMES, "holds_another",
     ),
     Protection(
@@ -192,7 +192,7 @@ PROTECTIONS = (
     ),
     Protection(
         "change", "a pass that looks is guarded by a patch", "workflows/saga.py",
-        "if undone and not workflow.patched(LOOK_EACH_TIME):", "if False:",
+        "if undo_problems and not workflow.patched(LOOK_EACH_TIME):", "if False:",
         "tests/replay", "",
     ),
     Protection(
@@ -220,7 +220,7 @@ def without(text: str, protection: Protection) -> str:
     text = text.replace(protection.old, protection.new, 1)
     if "self._late" in protection.new:  # what was taken from before the activity comes after it
         after = "        self._doubt(receipt.in_doubt)\n"
-        text = text.replace(after, f"        self._begun.append(self._late)\n{after}", 1)
+        text = text.replace(after, f"        self._started_steps.append(self._late)\n{after}", 1)
     return text
 
 
