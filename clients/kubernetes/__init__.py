@@ -1,4 +1,5 @@
-"""A host cluster that is a real Kubernetes, through the official client's asyncio flavour.
+"""A real Kubernetes cluster as a host, called through the official client's asyncio variant.
 
-`host.KubernetesHost` is the client; `access` its credentials, `wayin` what differs from host to host.
+`host.KubernetesHost` is the client, `credentials` loads its credentials, and `exposure` holds what differs
+from host to host.
 """

@@ -1,7 +1,8 @@
-"""Calls to the API server of a host cluster, and its answers and refusals as `clients.errors` has them.
+"""Calls to the API server of a host cluster, with its errors mapped to `clients.errors`.
 
-Plain JSON over the official client's connections and credentials: its models of every kind would cost memory
-and buy nothing here. It never retries, but for a credential that has run out.
+It sends plain JSON over the connections and credentials of the official client, because that client's models
+of every kind would cost memory and have no benefit here. It retries only after expired credentials and after
+conflicts with another writer.
 """
 
 import asyncio
@@ -40,17 +41,17 @@ from clients.kubernetes.refusals import (
     missing_right,
 )
 
-#: Time to get a connection: an API server that does not even accept one within this is down.
+#: Connect timeout: an API server that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
-#: Credentials that are younger are not loaded again when they are refused: it would not help.
+#: Do not reload younger credentials when they are refused, because it would not help.
 RELOAD_AFTER = timedelta(seconds=20)
-#: Answers that hold names, labels and owners only, and none of the content of Secrets.
+#: Requests answers with names, labels and owners only, without the content of Secrets.
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-#: Objects of a list in one answer: namespaces of environments hold fewer.
+#: Objects per page of a list; a namespace of an environment holds fewer.
 PAGE = 500
-#: Tries of a call that others are changing the object under; the API server itself gives a patch five.
+#: Tries of a call while other writers change the object; the API server itself gives a patch five.
 MODIFIED_TRIES = 3
 
 _SAFE_METHODS = frozenset({"GET"})
@@ -59,7 +60,7 @@ _Sent = tuple[str, str, str, Mapping[str, str] | None, Object | None, str, str]
 
 
 class Api:
-    """One API server. Every failure is a `clients.errors.ClientError` that names it `system`."""
+    """One API server; every failure is a `clients.errors.ClientError` with its name as `system`."""
 
     def __init__(self, system: str, access: Access, *, timeout: timedelta) -> None:
         self.system = system
@@ -73,11 +74,14 @@ class Api:
         self._closing: set[asyncio.Task[None]] = set()
 
     def now(self) -> datetime:
-        """The API server's clock, as of its last answer: ages are told by it, whatever ours shows."""
+        """Return the time by the API server's clock, as of its last answer.
+
+        Ages are measured with it, whatever our own clock shows.
+        """
         return datetime.now(UTC) + self._ahead
 
     async def close(self) -> None:
-        """Close all connections; it cannot be called afterwards."""
+        """Close all connections; the API server cannot be called afterwards."""
         tasks = [*self._closing, *([self._loading] if self._loading is not None else [])]
         for task in tasks:
             task.cancel()
@@ -96,10 +100,10 @@ class Api:
         accept: str = "application/json",
         content: str = "application/json",
     ) -> dict[str, Any]:
-        """Make one call and return the object of a 2xx; raise a `ClientError` for all else."""
+        """Make one call and return the object of a 2xx answer; raise a `ClientError` otherwise."""
         sent = (method, path, operation, query, body, accept, content)
         for _ in range(MODIFIED_TRIES):
-            status, headers, document, message = await self._answered(sent)
+            status, headers, document, message = await self._call_authenticated(sent)
             if status != 409 or not is_modified(message):
                 break
         if not 200 <= status < 300:
@@ -111,29 +115,34 @@ class Api:
             self._ahead = parsedate_to_datetime(headers.get("Date", "")) - datetime.now(UTC)
         return document
 
-    async def _answered(self, sent: "_Sent") -> tuple[int, Mapping[str, str], Any, str]:
-        """Make the call with credentials that are good: status, headers, document and its message."""
+    async def _call_authenticated(self, sent: "_Sent") -> tuple[int, Mapping[str, str], Any, str]:
+        """Make the call with valid credentials; return status, headers, document and its message."""
         operation = sent[2]
         status, headers, document, message = _read(await self._send(*sent))
         if status == 401 and not is_policy(message) and await self._reload(operation):
             status, headers, document, message = _read(await self._send(*sent))
         if not is_policy(message) and (status == 401 or (status == 403 and missing_right(message))):
             await self.require_started(operation)
-            # It may have become ready in between, and nothing was done yet.
+            # Send again, because the API server may have become ready in between, and a refused call has
+            # done nothing.
             status, headers, document, message = _read(await self._send(*sent))
         return status, headers, document, message
 
     async def require_started(self, operation: str) -> None:
-        """Return if it is ready. One that has only just started refuses everybody: it knows nobody yet."""
+        """Return if the API server is ready; raise ServerFailed otherwise.
+
+        An API server that has just started refuses every account, because it has not loaded the roles yet.
+        """
         status, _, _ = await self._send("GET", "/readyz", operation, None, None, "*/*", "application/json")
         if status != 200:
-            # To tell one from the other it would have to let anybody ask, and many do not.
+            # The two causes could be distinguished only if the API server allowed anonymous requests, and
+            # many do not.
             unknown = "it does not accept our credentials: they are wrong or have run out, or it is starting"
             detail = unknown if status == 401 else "it is starting, and knows nobody's rights yet"
             raise ServerFailed(self.system, operation, detail, status=503, ambiguous=False)
 
     async def get(self, path: str, operation: str) -> dict[str, Any] | None:
-        """The object at `path`, or None."""
+        """Return the object at `path`, or None if it does not exist."""
         try:
             return await self.call("GET", path, operation)
         except NotFound:
@@ -142,9 +151,9 @@ class Api:
     async def list(
         self, path: str, operation: str, *, labels: str = "", metadata_only: bool = False
     ) -> Sequence[Object]:
-        """All objects at `path`; with `metadata_only` nothing but their metadata.
+        """Return all objects at `path`; with `metadata_only` only their metadata.
 
-        A list whose next page has expired is read again from its beginning, then in one piece.
+        If the next page of a list has expired, the list is read again from its start, then in one piece.
         """
         items: list[Object] = []
         chosen = {"labelSelector": labels} if labels else {}
@@ -191,7 +200,7 @@ class Api:
                 total=self._timeout.total_seconds(),
                 sock_connect=min(CONNECT_TIMEOUT, self._timeout).total_seconds(),
             )
-            # One name may stand several times: the account acts as a member of several groups.
+            # A header may occur several times, because the account may act as a member of several groups.
             headers = CIMultiDict(plain)
             headers.extend(self._headers)
             response = await client.call_api(method, url, headers, sent, _request_timeout=timeout)
@@ -206,16 +215,17 @@ class Api:
         return self._client
 
     async def _reload(self, operation: str) -> bool:
-        """Take credentials anew if the present ones are of some age: tokens of plugins run out."""
+        """Load the credentials again unless they are recent, because tokens of plugins expire."""
         if self._loading is None and time.monotonic() - self._loaded_at < RELOAD_AFTER.total_seconds():
             return False
         await self._load(operation)
         return True
 
     async def _load(self, operation: str) -> None:
-        """Load credentials, once for all who want them now, and each of them hears how it went.
+        """Load credentials, once for all concurrent callers; each of them gets the result.
 
-        Nobody waits for another's try, and who is cancelled does not end it for the others.
+        No caller waits for another caller's attempt in addition to its own, and a cancelled caller does not
+        stop the load for the others.
         """
         if self._loading is None:
             self._loading = asyncio.create_task(self._renew())
@@ -236,7 +246,7 @@ class Api:
         old, self._client, self._headers = self._client, client, credentials.headers()
         self._loaded_at = time.monotonic()
         if old is not None:
-            # Calls of others may be under way on it: they end within the timeout.
+            # Close the old client later, because other calls may still use it; they end within the timeout.
             self._closing.add(closing := asyncio.create_task(_close_later(old, self._timeout)))
             closing.add_done_callback(self._closing.discard)
 
@@ -281,7 +291,10 @@ class Api:
         return Rejected(self.system, operation, detail)
 
     def _forbidden(self, operation: str, detail: str, message: str) -> ClientError:
-        """Tell a 403 for the account from one for what it asks for, which no credentials would change."""
+        """Distinguish a 403 for the account from a 403 for the object.
+
+        Other credentials would not change the latter.
+        """
         if missing := missing_right(message):
             return Denied(self.system, operation, missing)
         if is_about_the_account(message):
@@ -291,16 +304,16 @@ class Api:
             return Denied(self.system, operation, words)
         if is_passing(message):
             return ServerFailed(self.system, operation, detail, status=403, ambiguous=False)
-        # A quota, a limit, pod security, a namespace that ends: they refuse whoever asks.
+        # A quota, a limit, pod security or a terminating namespace refuses every account.
         return Rejected(self.system, operation, detail)
 
 
 class _Expired(ServerFailed):
-    """What was asked for is too old to be told: 410."""
+    """The server no longer has the requested version of a list (410 Gone)."""
 
 
 def _read(answer: tuple[int, Mapping[str, str], str]) -> tuple[int, Mapping[str, str], Any, str]:
-    """Give the answer with its document, None if it is no JSON, and the message in it."""
+    """Parse the answer: its document, None if it is not JSON, and the message in it."""
     status, headers, text = answer
     try:
         document = json.loads(text) if text.strip() else {}
@@ -309,8 +322,8 @@ def _read(answer: tuple[int, Mapping[str, str], str]) -> tuple[int, Mapping[str,
     return status, headers, document, str((document if isinstance(document, dict) else {}).get("message", ""))
 
 
-async def _close_later(client: ApiClient, patience: timedelta) -> None:
+async def _close_later(client: ApiClient, delay: timedelta) -> None:
     try:
-        await asyncio.sleep(patience.total_seconds())
+        await asyncio.sleep(delay.total_seconds())
     finally:
         await client.close()  # type: ignore[no-untyped-call]

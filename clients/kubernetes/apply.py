@@ -1,4 +1,4 @@
-"""What is applied in the namespaces of environments, and our own rights there, which come first."""
+"""Objects applied in the namespaces of environments, after our own rights there."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,20 +12,26 @@ from clients.kubernetes.api import APPLY, Api
 from clients.kubernetes.inventory import Kind
 from clients.virtual_cluster import FIELD_MANAGER
 
-#: How long an authorizer may take to learn of a binding that was just made: it watches, so it is moments.
+#: How long an authorizer may take to see a new binding: it watches, so it takes moments.
 BINDING_DELAY = timedelta(seconds=5)
 BINDING_PAUSE = timedelta(milliseconds=50)
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 class Applying:
-    """The part of `clients.host.Host` that is about objects in a namespace, and about who we are."""
+    """The part of `clients.host.Host` for objects in a namespace and for our own identity."""
 
     _system: str
     _api: Api
     _account: Mapping[str, Any] | None
 
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
+        """Apply the objects in the namespace, with our own role binding first.
+
+        Raises:
+            NotFound: the namespace does not exist.
+            Rejected: the namespace is terminating.
+        """
         newly_bound = False
         for each in objects:
             kind, name = inventory.APPLIED.get(str(each.get("kind"))), str(each["metadata"]["name"])
@@ -35,10 +41,13 @@ class Applying:
             if kind is inventory.ROLE_BINDING and not newly_bound:
                 newly_bound = await self._bind(kind, namespace, body)
                 continue
-            await self._apply(kind, namespace, name, body, patience=BINDING_DELAY if newly_bound else None)
+            await self._apply(kind, namespace, name, body, retry_for=BINDING_DELAY if newly_bound else None)
 
     async def _bind(self, kind: Kind, namespace: str, body: Manifest) -> bool:
-        """Make a binding by the one right that is held everywhere: create. False if it is there already."""
+        """Create a binding; return False if it exists already.
+
+        `create` is the one right that our account has in every namespace.
+        """
         name = body["metadata"]["name"]
         try:
             await self._api.call("POST", kind.path(namespace), f"create role binding {name}", body=body)
@@ -47,7 +56,7 @@ class Applying:
         return True
 
     async def _apply(
-        self, kind: Kind, namespace: str, name: str, body: Manifest, *, patience: timedelta | None
+        self, kind: Kind, namespace: str, name: str, body: Manifest, *, retry_for: timedelta | None
     ) -> None:
         await self._with_retries(
             lambda: self._api.call(
@@ -58,13 +67,13 @@ class Applying:
                 body=body,
                 content=APPLY,
             ),
-            patience,
+            retry_for,
         )
 
-    async def _with_retries(self, call: Callable[[], Awaitable[object]], patience: timedelta | None) -> None:
-        """Make the call again while it is denied: our binding may not have got around yet."""
+    async def _with_retries(self, call: Callable[[], Awaitable[object]], retry_for: timedelta | None) -> None:
+        """Retry the call while it is denied: the authorizer may not have seen our binding yet."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + (patience.total_seconds() if patience else 0)
+        until = loop.time() + (retry_for.total_seconds() if retry_for else 0)
         while True:
             try:
                 await call()
@@ -76,6 +85,7 @@ class Applying:
                 return
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
+        """Restore our role binding in a namespace of ours if it was removed."""
         binding = exposure.own_binding(await self._who_am_i())
         metadata = {**binding["metadata"], "namespace": namespace, "labels": dict(labels)}
         body = {**binding, "metadata": metadata}
@@ -87,7 +97,7 @@ class Applying:
             )
 
     async def _who_am_i(self) -> Mapping[str, Any]:
-        """Our account, as the subject of a binding."""
+        """Return our account, as the subject of a binding."""
         if self._account is None:
             body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
             operation = "read who we are"

@@ -1,7 +1,8 @@
-"""What a chart needs on a host, and which of it a role does not hold: pure functions.
+"""The rights that a chart needs on a host, and those that a role lacks: pure functions.
 
-To give a vCluster its Role, one must hold every right in it; to install its chart, one must be able to make,
-read and delete its objects. Helm finds out one by one, in the middle of an install.
+To grant a vCluster its Role, our account must have every right in it; to install its chart, it must be able
+to create, read and delete its objects. Helm would find the missing rights one after the other, in the middle
+of an install.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +13,10 @@ import yaml
 
 Object = Mapping[str, Any]
 
-#: What Helm does with each object of a release.
+#: Verbs that Helm uses on each object of a release.
 _OF_HELM = ("create", "get", "delete")
 _RBAC = "rbac.authorization.k8s.io"
-#: Kinds that belong to the whole cluster. Our account makes none: no policy would keep it to our own.
+#: Cluster-scoped kinds. Our account creates none, because no policy could restrict it to our own objects.
 _CLUSTER_WIDE = frozenset(
     {
         "ClusterRole",
@@ -29,7 +30,7 @@ _CLUSTER_WIDE = frozenset(
         "ValidatingWebhookConfiguration",
     }
 )
-#: Which values of the vCluster chart ask for what, for people who write templates.
+#: Which values of the vCluster chart need which resources, for authors of templates.
 _ASKED_BY = {
     ("networking.k8s.io", "ingresses"): "sync.toHost.ingresses or controlPlane.ingress",
     ("networking.k8s.io", "networkpolicies"): "sync.toHost.networkPolicies",
@@ -45,7 +46,7 @@ _ASKED_BY = {
 }
 
 
-#: Resources of a ClusterRole that are named in one sentence.
+#: Maximum number of a ClusterRole's resources that are named in one sentence.
 _MAX_NAMED = 4
 
 
@@ -60,19 +61,20 @@ class Need:
 
     @property
     def what(self) -> str:
-        """The resource, as kubectl takes it."""
+        """Return the resource in kubectl's notation."""
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
 def lacking(rendered: Mapping[str, str], held: Sequence[Object], namespace: str) -> list[str]:
-    """What a rendered chart needs and these rules do not give, a few words each; empty if nothing."""
+    """Return the rights that a rendered chart needs and these rules lack, in words."""
     objects = list(_objects(rendered))
     words = {}
     for each in objects:
         kind, name = str(each.get("kind")), str(each["metadata"].get("name"))
         elsewhere = each["metadata"].get("namespace") not in (None, "", namespace)
         if kind == "ClusterRoleBinding":
-            continue  # to a ClusterRole, which is told
+            # Skip the binding, because its ClusterRole is reported.
+            continue
         if kind in _CLUSTER_WIDE or elsewhere:
             where = "in another namespace" if elsewhere else "for the whole cluster"
             words[f"{kind} {where}"] = f"make {kind} {name} {where}{_for(each)}"
@@ -84,7 +86,7 @@ def lacking(rendered: Mapping[str, str], held: Sequence[Object], namespace: str)
 
 
 def needs(objects: Iterable[Object]) -> Iterator[Need]:
-    """What is needed to make these objects of a namespace, the rights in their Roles included."""
+    """Return the rights needed to create these objects, including the rights in their Roles."""
     for each in objects:
         group, _, _ = str(each.get("apiVersion", "")).rpartition("/")
         yield Need(group, _plural(str(each["kind"])), _OF_HELM)
@@ -101,7 +103,7 @@ def _of_rules(rules: Iterable[Object]) -> Iterator[Need]:
 
 
 def _is_held(need: Need, verb: str, held: Iterable[Object]) -> bool:
-    """Whether one rule gives the verb on the resource, as Kubernetes' check of escalations sees it."""
+    """Return whether one rule grants the verb, as in Kubernetes' check for privilege escalation."""
     return any(
         {verb, "*"} & set(rule.get("verbs") or [])
         and {need.group, "*"} & set(rule.get("apiGroups") or [])
@@ -115,12 +117,13 @@ def _is_held(need: Need, verb: str, held: Iterable[Object]) -> bool:
 
 
 def _for(each: Object) -> str:
-    """For which resources a ClusterRole is, and which values ask for that."""
+    """Return which resources a ClusterRole is for, and which values need it."""
     found = list(
         {
             _ASKED_BY.get((need.group, need.resource), need.what): None
             for need in _of_rules(each.get("rules") or [])
-            # Seen together with the nodes that they run on.
+            # Skip these resources, because the chart needs them together with the nodes that they belong
+            # to.
             if (need.group, need.resource) not in (("", "pods"), ("", "nodes/status"))
         }
     )
@@ -136,7 +139,7 @@ def _objects(rendered: Mapping[str, str]) -> Iterator[Object]:
 
 
 def _plural(kind: str) -> str:
-    """The resource of a kind, by the rule that all kinds of Kubernetes' own follow."""
+    """Return the resource name of a kind, by the rule that all of Kubernetes' own kinds follow."""
     word = kind.lower()
     if word.endswith("y"):
         return f"{word[:-1]}ies"

@@ -1,7 +1,8 @@
-"""Credentials for a host cluster: of a kubeconfig, of its plugin, or of the pod's account.
+"""Credentials for a host cluster, from a kubeconfig, its plugin or the pod's account.
 
-One loader for all who use them: what it gives becomes the connections of our own calls, and the kubeconfig
-that Helm gets. So both act as the same account, over the same way, and a plugin runs in our limits only.
+One loader serves all users of the credentials: its result becomes our own connections and the kubeconfig
+that Helm gets. So both act as the same account over the same route, and a plugin runs only within our
+limits.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ from clients.kubernetes.exec_plugin import credentials_of
 from clients.kubernetes.kubeconfig import Target, Unusable, decoded, read_target
 from clients.private_files import read_given
 
-#: Where a pod finds the credentials of its service account.
+#: Folder in which a pod finds the credentials of its service account.
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-#: Longest time to load credentials: a plugin asks its cloud for a token, which takes seconds. Shorter than
-#: the 20 s that a check of `moorage doctor` has, so that it can tell what it waited for.
+#: Timeout for loading credentials: a plugin requests a token from its cloud, which takes seconds. It is
+#: shorter than the 20 s of a `moorage doctor` check, so that the check can report what it waited for.
 LOAD_LIMIT = timedelta(seconds=15)
 
-#: Fields of a cluster and of a user that Helm's client needs, once a plugin has given what it gives.
+#: Fields of a cluster and of a user that Helm's client needs after a plugin has returned its credentials.
 _CLUSTER = (
     "server",
     "tls-server-name",
@@ -53,19 +54,19 @@ _USER = (
     "as-groups",
     "as-user-extra",
 )
-#: Characters of a key that stand for themselves in the name of a header (RFC 9110, token).
+#: Characters of a key that need no escape in a header name (RFC 9110, token).
 _HEADER_SAFE = "!#$&'*+-.^_`|~"
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a client needs, in the words of a kubeconfig: a cluster, and a user without a plugin."""
+    """The cluster, and the user without plugin, with the field names of a kubeconfig."""
 
     cluster: Mapping[str, Any]
     user: Mapping[str, Any]
 
     def headers(self) -> list[tuple[str, str]]:
-        """Give the headers of every request but the one that authenticates: as whom, and how it is packed."""
+        """Return the headers for impersonation and compression, without the authorization header."""
         user = self.user
         headers = [("Impersonate-User", str(user["as"]))] if user.get("as") else []
         headers += [("Impersonate-Uid", str(user["as-uid"]))] if user.get("as-uid") else []
@@ -78,7 +79,7 @@ class Credentials:
         return headers
 
     def authorization(self) -> str:
-        """Give the value of the header that authenticates; "" where a certificate does, or nothing."""
+        """Return the authorization header; "" with a client certificate or no credentials."""
         if token := self.user.get("token"):
             return f"Bearer {token}"
         if self.user.get("username"):
@@ -87,14 +88,14 @@ class Credentials:
         return ""
 
     def client(self) -> ApiClient:
-        """Make a client with these. Raise Unusable for certificates and keys that are none.
+        """Create a client with these credentials; raise Unusable for invalid certificates and keys.
 
-        They are read while it is made, and are in no file of ours afterwards.
+        They are read at creation, and no file of ours holds them afterwards.
         """
         configuration = Configuration(host=str(self.cluster["server"]).rstrip("/"))
-        # Retries are Temporal's, where they can be seen.
+        # Do not retry here, because Temporal's retries are visible in the history.
         configuration.retries = None
-        # As kubectl: authorities of clusters often lack what Python 3.13 insists on.
+        # Verify as kubectl does: the authorities of clusters often lack fields that Python 3.13 requires.
         configuration.disable_strict_ssl_verification = True
         configuration.verify_ssl = not self.cluster.get("insecure-skip-tls-verify")
         configuration.tls_server_name = self.cluster.get("tls-server-name")
@@ -121,11 +122,11 @@ class Credentials:
         raise Unusable(f"the credentials for {self.cluster['server']} cannot be used: {what}")
 
     def kubeconfig(self) -> str:
-        """Give them as a kubeconfig that says all itself: a credential."""
+        """Return a self-contained kubeconfig, which is a credential."""
         cluster = {key: self.cluster[key] for key in _CLUSTER if self.cluster.get(key)}
         user = {key: self.user[key] for key in _USER if self.user.get(key)}
         if "tokenFile" in user:
-            # Helm's client reads it again when the token has run out.
+            # Leave the token out, because Helm's client reads the file again when the token has expired.
             user.pop("token", None)
         document = {
             "apiVersion": "v1",
@@ -139,10 +140,14 @@ class Credentials:
 
 
 class Access:
-    """Where the credentials of one host are. They are read again with every `load`."""
+    """The source of one host's credentials, which every `load` reads again."""
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
-        """Raises Unusable when the file is not there, is no kubeconfig, or lacks the context."""
+        """Read the target once, to report a broken kubeconfig at the start.
+
+        Raises:
+            Unusable: the file does not exist, is not a kubeconfig, or lacks the context.
+        """
         self.kubeconfig = kubeconfig
         self.context = context
         if kubeconfig is not None:
@@ -151,9 +156,13 @@ class Access:
             raise Unusable("no kubeconfig is named, and this is no pod with an account of its own")
 
     async def load(self) -> Credentials:
-        """Load them as they are now. Raises Unusable, and TimeoutError with a sentence at `LOAD_LIMIT`.
+        """Load the current credentials.
 
-        A plugin that is too late is ended, as one is when this is cancelled.
+        A plugin that takes too long is killed, also when this call is cancelled.
+
+        Raises:
+            Unusable: the credentials cannot be used.
+            TimeoutError: `LOAD_LIMIT` has passed; the message is a sentence.
         """
         target = _of_pod() if self.kubeconfig is None else read_target(self.kubeconfig, self.context)
         user = {key: value for key, value in target.user.items() if key != "exec"}
@@ -179,7 +188,7 @@ class Access:
 
 
 def _of_pod() -> Target:
-    """Give the pod's own account in the words of a kubeconfig."""
+    """Return the pod's service account with the field names of a kubeconfig."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     cluster = {
         "server": f"https://{f'[{host}]' if ':' in host else host}:{port}",
@@ -189,9 +198,9 @@ def _of_pod() -> Target:
 
 
 def _token_in_file(user: dict[str, Any]) -> dict[str, Any]:
-    """Give the token of the user's file; where there is none, the one beside it, as kubectl does.
+    """Return the token of the user's token file, or else the `token` field, as kubectl does.
 
-    Read each time: the kubelet, for one, renews it.
+    The file is read each time, because the kubelet and others renew it.
     """
     file = user.pop("tokenFile", None)
     if file is None:

@@ -1,4 +1,4 @@
-"""What a host would let in, asked by dry runs: nothing is ever made."""
+"""Checks of what a host would accept, with dry runs: nothing is ever created."""
 
 import contextlib
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ from typing import Any
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected
 from clients.kubernetes.api import Api
 
-#: The namespace of deploy/rbac.yaml in which nothing ever runs; its annotation names one address of the host.
+#: The namespace of deploy/rbac.yaml in which nothing ever runs; its annotation gives one address of the
+#: host.
 REHEARSAL_NAMESPACE = "moorage-rehearsal"
 _HOST_ADDRESS = "192.0.2.1"
 _DRY = {"dryRun": "All"}
@@ -52,8 +53,8 @@ def _slice() -> Object:
     }
 
 
-#: What a tenant must not do, in words, and an object that does it. One for each policy's every sentence that
-#: the worker's account is not let through.
+#: What a tenant must not do, in words, and an object that does it. There is one for each rule of each
+#: policy that does not exempt the worker's account.
 FORBIDDEN: Mapping[str, tuple[str, Object]] = {
     "Services with externalIPs": ("services", _service(externalIPs=["192.0.2.7"])),
     "Services that are names within the host": (
@@ -74,24 +75,31 @@ FORBIDDEN: Mapping[str, tuple[str, Object]] = {
     "claims that name a volume": ("persistentvolumeclaims", _claim()),
     "tokens of accounts of the host": ("secrets", _token()),
 }
-#: And what must be let in, or the policies would prove nothing.
+#: An object that has to be accepted, because otherwise the refusals would prove nothing.
 _ALLOWED = ("services", _service())
 
 
 class Rehearsing:
-    """The part of `clients.host.Host` that is tried and not made."""
+    """The part of `clients.host.Host` that uses dry runs."""
 
     _system: str
     _api: Api
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        # Rights and admission are asked as for a real one; what bears the name already does not matter.
+        # Rights and admission are checked as for a real namespace; an existing namespace of this name does
+        # not matter.
+        """Check that a namespace with these labels could be created; raise Denied if not."""
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
         operation = f"create namespace {name}, as a rehearsal"
         with contextlib.suppress(AlreadyExists):
             await self._api.call("POST", "/api/v1/namespaces", operation, query=_DRY, body=body)
 
     async def rehearse_tenants(self) -> list[str]:
+        """Return what the host's policies wrongly allow tenants, in words.
+
+        Raises:
+            Denied: the dry run is not allowed.
+        """
         try:
             await self._try(*_ALLOWED)
         except (NotFound, Rejected) as error:
@@ -102,7 +110,7 @@ class Rehearsing:
                 await self._try(plural, body)
             except (Denied, Rejected) as error:
                 if "ValidatingAdmissionPolicy" not in error.detail:
-                    # Refused by something else, so that the policy was not asked: it may not be there.
+                    # Another check refused the object before the policy, so the policy may not exist.
                     let_in.append(f"{words} ({error.detail})")
             else:
                 let_in.append(words)

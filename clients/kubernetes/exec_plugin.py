@@ -1,7 +1,7 @@
 """Credential plugins of kubeconfigs (`exec`), run as kubectl runs them.
 
-Not by the official client: it leaves a plugin that hangs behind when one stops waiting for it.
-https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+The official client is not used for this, because it leaves a plugin that hangs running when the caller stops
+waiting. https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
 """
 
 import base64
@@ -18,23 +18,30 @@ from clients.subprocesses import run
 
 _log = logging.getLogger(__name__)
 
-#: What begins so is ours and holds our secrets: no plugin has a use for it. All else is handed on, because
-#: the plugins of clouds take their own credentials from variables that no list could name (AWS_*, GOOGLE_*,
-#: AZURE_*, proxies, certificate files, HOME). See docs/adr/worker.md.
+#: Prefixes of variables that belong to Moorage and hold its secrets; no plugin needs them. All others are
+#: passed on, because the plugins of clouds take their credentials from variables that no list could name
+#: (AWS_*, GOOGLE_*, AZURE_*, proxies, certificate files, HOME). See docs/adr/worker.md.
 OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_", "OTEL_EXPORTER_OTLP_")
-#: Name of a cluster's extension that is meant for its plugin.
+#: Name of a cluster's extension for its plugin.
 _EXTENSION = "client.authentication.k8s.io/exec"
-#: Fields of a cluster that a plugin is told as they are.
-_TOLD = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
+#: Fields of a cluster that a plugin receives unchanged.
+_PASSED_FIELDS = (
+    "server",
+    "tls-server-name",
+    "insecure-skip-tls-verify",
+    "proxy-url",
+    "disable-compression",
+)
 
 
 async def credentials_of(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, str]:
-    """Give the credentials of the plugin, as fields of a user; nothing if it fails, and the log says why.
+    """Run the plugin and return its credentials as fields of a user; {} if it fails.
 
-    Cancelled, the plugin is ended. It may take as long as it likes: the limit is the caller's.
+    The log gives the cause of a failure. A cancelled call kills the plugin. There is no time limit here: the
+    caller sets it.
     """
     command, version = str(plugin["command"]), plugin.get("apiVersion")
-    # By our own PATH, as kubectl does: the one that the kubeconfig names is the plugin's.
+    # Search our own PATH, as kubectl does: the PATH in the kubeconfig is for the plugin.
     program = command if "/" in command else shutil.which(command)
     if program is None:
         hint = " ".join(str(plugin.get("installHint") or "").split())[:MAX_DETAIL]
@@ -65,8 +72,8 @@ async def credentials_of(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) 
 
 
 def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a plugin is told of its cluster, if it asks for that (`provideClusterInfo`)."""
-    info = {key: cluster[key] for key in _TOLD if cluster.get(key)}
+    """Return the cluster data that a plugin receives if it requests it (`provideClusterInfo`)."""
+    info = {key: cluster[key] for key in _PASSED_FIELDS if cluster.get(key)}
     if data := cluster.get("certificate-authority-data"):
         info["certificate-authority-data"] = data
     elif file := cluster.get("certificate-authority"):

@@ -1,6 +1,6 @@
-"""How a host differs from another: how vClusters on it are reached, where their images and volumes come from.
+"""The differences between hosts: access to vClusters, and the source of images and volumes.
 
-Pure functions from the options of a host to objects in an environment's namespace and to chart values.
+Pure functions map the options of a host to objects in an environment's namespace and to chart values.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,12 @@ from typing import Any
 
 from clients.host import Peer
 
-#: The Service by which a vCluster is reached from outside: ours, so that Kubernetes gives it a free port
-#: before the vCluster is made, whose kubeconfig then names it. A port of our own choice might be taken.
+#: The Service that gives access to a vCluster from outside. Moorage creates it, so that Kubernetes assigns
+#: a free port before the vCluster exists and its kubeconfig can name that port. A port that we choose might
+#: be in use.
 ACCESS_SERVICE = "moorage-access"
-#: The role of our account in the namespace of an environment, and the one of the API's: see deploy/rbac.yaml.
+#: The role of our account in the namespace of an environment, and the role of the API's account: see
+#: deploy/rbac.yaml.
 ENVIRONMENT_ROLE = "moorage-environment"
 KUBECONFIG_ROLE = "moorage-kubeconfig"
 #: Port of the vCluster's API server in its pod.
@@ -26,20 +28,24 @@ class Exposure(StrEnum):
     """How the API server of a vCluster is reached."""
 
     NODE_PORT = "node-port"  #: at a port of the nodes
-    IN_CLUSTER = "in-cluster"  #: at its Service, from within the host cluster only
+    IN_CLUSTER = "in-cluster"  #: at its Service, only from within the host cluster
 
 
 @dataclass(frozen=True)
 class HostOptions:
-    """What the settings say of one host. `address` is where its nodes' ports are reached from outside.
+    """The settings of one host.
 
-    `image_registry` is where all images of vClusters come from, and `image_repository` the name there of the
-    vCluster's own; empty ones are the chart's. `chart_repository` is where charts come from whatever their
-    template says. Without `storage_class` it is the host's default one.
-    `api_account` is the service account (namespace/name) under which the API reads kubeconfigs. `reachable`
-    are networks and ports beyond the internet that environments may reach, such as a control plane's.
-    `dns` are servers beside the host's Service kube-dns, `api_server` is the host's own where it is not to be
-    read from the cluster, and `node_networks` are where there are or will be nodes.
+    `address`: where the ports of its nodes are reached from outside.
+    `image_registry`: the source of all images of vClusters; empty means the chart's.
+    `image_repository`: the name of the vCluster's own image there; empty means the chart's.
+    `chart_repository`: the source of charts; it overrides the template's.
+    `storage_class`: without it, the host's default class is used.
+    `api_account`: the service account (namespace/name) with which the API reads kubeconfigs.
+    `reachable`: networks and ports beyond the internet that environments may reach, such as a
+    control plane's.
+    `dns`: name servers in addition to the host's Service kube-dns.
+    `api_server`: the host's API server, where it cannot be read from the cluster.
+    `node_networks`: networks in which nodes exist or will exist.
     """
 
     exposure: Exposure = Exposure.IN_CLUSTER
@@ -56,15 +62,16 @@ class HostOptions:
 
 
 def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> list[Object]:
-    """What a host needs in an environment's namespace beside its guards; `account` is ours, as a subject.
+    """Return the objects that a host needs in an environment's namespace besides its guards.
 
-    Our own binding comes first: the rest is made by the rights that it gives.
+    `account` is our account, as the subject of a binding. Our own binding comes first, because it gives the
+    rights to create the others.
     """
     made = [own_binding(account)]
     if options.api_account:
         namespace, _, name = options.api_account.partition("/")
         rules = [
-            # The API reads whose namespace it is before it hands anything out.
+            # The API checks the owner of the namespace before it hands out a kubeconfig.
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
             {
                 "apiGroups": [""],
@@ -72,7 +79,8 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
                 "resourceNames": [f"vc-{release}"],
                 "verbs": ["get"],
             },
-            # It says whether the vCluster is well. By name, and nothing that holds a secret.
+            # The API reports the health of the vCluster; it reads objects by name, and none that holds a
+            # secret.
             {
                 "apiGroups": ["apps"],
                 "resources": ["statefulsets", "deployments"],
@@ -106,8 +114,8 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
         spec: Object = {"podSelector": {}, "policyTypes": ["Egress"], "egress": opened}
         made.append(_object("networking.k8s.io/v1", "NetworkPolicy", "moorage-reachable", spec))
     if options.exposure is Exposure.NODE_PORT:
-        # By number, not by the Service's own choice of two: the kubelets that a vCluster stands in for are
-        # asked from within only.
+        # Expose this port by its number, and not both ports of the chart's own Service: the kubelet port that
+        # a vCluster serves for its nodes is called from within only.
         ports = [{"name": "https", "port": 443, "targetPort": API_SERVER_PORT, "protocol": "TCP"}]
         selector = {"app": "vcluster", "release": release}
         spec = {"type": "NodePort", "ports": ports, "selector": selector}
@@ -116,12 +124,12 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
 
 
 def own_binding(account: Mapping[str, Any]) -> Object:
-    """By which we hold our rights in a namespace; `account` is ours, as a subject."""
+    """Return the binding that gives us our rights in a namespace; `account` is its subject."""
     return _binding(ENVIRONMENT_ROLE, "ClusterRole", ENVIRONMENT_ROLE, dict(account))
 
 
 def overlay(options: HostOptions, namespace: str, release: str, port: int | str | None) -> Object:
-    """What the host lays over the chart's values; `port` is the one that the access Service was given."""
+    """Return the chart values that the host overrides; `port` is the access Service's node port."""
     if port is not None:
         host, server = options.address, f"https://{_bracketed(options.address)}:{port}"
     else:

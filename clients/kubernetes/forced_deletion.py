@@ -1,10 +1,11 @@
-"""The end of all in a namespace of ours, by force of what does not end.
+"""Deletion of everything in a namespace of ours, by force where necessary.
 
-Tenants can have their pods ask for a day to end in. What counts is the first deletion: kubelets stop a
-container with the time that it gave, and take no notice of a shorter one that comes later
-(https://github.com/kubernetes/kubernetes/issues/113606). So pods are deleted here before anybody else does,
-with half a minute. One that was deleted before by its tenant has a minute. Then it is told to end at once,
-and if its node does not end it even then, it is deleted from the API server: it may run on for a while.
+Tenants can let their pods request a day of grace period. The first deletion decides: kubelets stop a
+container with its grace period, and ignore a shorter one that comes later
+(https://github.com/kubernetes/kubernetes/issues/113606). So this module deletes pods before any other client
+does, with half a minute. A pod that its tenant deleted earlier gets a minute. Then it is deleted with a
+grace period of one second, and if its node does not end it even then, it is removed from the API server: it
+may continue to run on the node for a while.
 """
 
 import asyncio
@@ -20,16 +21,17 @@ from clients.kubernetes.api import MERGE, Api
 from clients.kubernetes.inventory import IN_A_NAMESPACE, POD, SYNCED_BY, Kind
 from clients.kubernetes.timestamps import time_of
 
-#: How long what was deleted may take to end by itself: twice the time that Kubernetes gives a pod.
+#: Time for a deleted object to end by itself: twice the grace period that Kubernetes gives a pod.
 FORCE_AFTER = timedelta(seconds=60)
-#: What a pod is given to end in, as Kubernetes gives by itself, however much it asks for.
+#: Grace period in seconds, Kubernetes' default, for every pod that requests a longer one.
 POD_GRACE = 30
-#: After so long a node is taken for one that does not end its pods any more.
+#: After this time we assume that the node does not end its pods any more.
 NODE_IS_GONE_AFTER = FORCE_AFTER + timedelta(seconds=45)
-#: Calls at once: a tenant may have left hundreds of objects.
+#: Concurrent calls: a tenant may have left hundreds of objects.
 AT_ONCE = 8
-#: Finalizers in these domains are of Kubernetes, its storage and its load balancers: they release something
-#: outside, which would be left over. So are those without a domain.
+#: Finalizers in these domains belong to Kubernetes, its storage and its load balancers: they release
+#: something outside of the cluster, which would be left over. The same applies to finalizers without a
+#: domain.
 _OF_THE_HOST = (".kubernetes.io", ".k8s.io", ".k8s.aws", ".gke.io", ".azure.com", ".openstack.org")
 
 Object = Mapping[str, Any]
@@ -37,7 +39,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done with one object now, and in which words it is told; nothing without a body."""
+    """The next call for one object, and the message about it; without a body there is no call."""
 
     kind: Kind
     name: str
@@ -47,18 +49,19 @@ class Step:
     finalizers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """What is waited for, and what holds it."""
+        """Return the object that is waited for, and the finalizers that block it."""
         held = f" with finalizer {', '.join(self.finalizers)}" if self.finalizers else ""
         return f"{self.kind.name} {self.name}{held}"
 
 
 class Forcing:
-    """The part of `clients.host.Host` that ends things by force."""
+    """The part of `clients.host.Host` for forced deletion."""
 
     _system: str
     _api: Api
 
     async def end_by_force(self, namespace: str) -> Ending:
+        """Take the next step for each object to delete; return what remains and what was forced."""
         operation = f"list what has to end in namespace {namespace}"
         lists = await asyncio.gather(
             *(self._list_or_nothing(kind, namespace, operation) for kind in IN_A_NAMESPACE)
@@ -68,26 +71,29 @@ class Forcing:
             step
             for kind, found in zip(IN_A_NAMESPACE, lists, strict=True)
             for each in found
-            if (step := next_step(kind, each["metadata"], now, _wanted(each))) is not None
+            if (step := next_step(kind, each["metadata"], now, _requested_grace(each))) is not None
         ]
         forced: list[str] = []
         for start in range(0, len(steps), AT_ONCE):
             batch = steps[start : start + AT_ONCE]
-            done = await asyncio.gather(*(self._take(step, namespace) for step in batch))
+            done = await asyncio.gather(*(self._run_step(step, namespace) for step in batch))
             forced += [
                 step.words for step, was_done in zip(batch, done, strict=True) if was_done and step.words
             ]
         return Ending(tuple(map(str, steps)), tuple(forced))
 
     async def _list_or_nothing(self, kind: Kind, namespace: str, operation: str) -> list[Object]:
-        # Rights in the namespace go with it, and kinds are not there on every host.
+        # Our rights in the namespace are deleted with it, and some hosts lack some kinds.
         with contextlib.suppress(Denied, NotFound, NotYet):
-            # Of pods all: what they ask for is in their spec.
+            # Read whole pods, because the grace period that they request is in their spec.
             return list(await self._api.list(kind.path(namespace), operation, metadata_only=kind is not POD))
         return []
 
-    async def _take(self, step: Step, namespace: str) -> bool:
-        """Whether it was done. What has changed or gone meanwhile is looked at again the next time."""
+    async def _run_step(self, step: Step, namespace: str) -> bool:
+        """Make the call and return whether it succeeded.
+
+        An object that has changed or is gone is checked again at the next call.
+        """
         if step.body is None:
             return False
         operation = f"end {step.kind.name} {step.name} in namespace {namespace}"
@@ -101,9 +107,9 @@ class Forcing:
 
 
 def next_step(kind: Kind, metadata: Object, now: datetime, wanted: int = 0) -> Step | None:
-    """What is to be done with an object so that it ends; None for one that holds nothing up.
+    """Return the next step to delete an object; None if it does not block the deletion.
 
-    `wanted` is how many seconds a pod asks for.
+    `wanted` is the grace period that a pod requests, in seconds.
     """
     name = str(metadata["name"])
     tenants = [each for each in metadata.get("finalizers") or [] if not is_of_the_host(each)]
@@ -112,10 +118,10 @@ def next_step(kind: Kind, metadata: Object, now: datetime, wanted: int = 0) -> S
     held = tuple(metadata.get("finalizers") or ())
     deleted_at = time_of(metadata.get("deletionTimestamp"))
     if deleted_at is None and kind is POD:
-        told = (
+        words = (
             f"Pod {name} was given {POD_GRACE} s to end: it wanted {wanted} s" if wanted > POD_GRACE else ""
         )
-        return Step(kind, name, "DELETE", _delete(metadata, grace=min(wanted, POD_GRACE)), told, held)
+        return Step(kind, name, "DELETE", _delete(metadata, grace=min(wanted, POD_GRACE)), words, held)
     if deleted_at is None:
         return Step(kind, name, "DELETE", _delete(metadata), finalizers=held)
     grace = int(metadata.get("deletionGracePeriodSeconds") or 0)
@@ -137,13 +143,13 @@ def next_step(kind: Kind, metadata: Object, now: datetime, wanted: int = 0) -> S
 
 
 def is_of_the_host(finalizer: str) -> bool:
-    """Whether a controller of the host removes it, once it has released what it stands for."""
+    """Return whether a controller of the host removes the finalizer after its cleanup."""
     domain, has_domain, _ = finalizer.partition("/")
     return not has_domain or f".{domain}".endswith(_OF_THE_HOST)
 
 
-def _wanted(thing: Object) -> int:
-    """How many seconds a pod asks for, or Kubernetes gives it."""
+def _requested_grace(thing: Object) -> int:
+    """Return the grace period of a pod in seconds: its own, or Kubernetes' default."""
     wanted = (thing.get("spec") or {}).get("terminationGracePeriodSeconds")
     return POD_GRACE if wanted is None else int(wanted)
 

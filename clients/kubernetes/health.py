@@ -1,6 +1,7 @@
-"""Whether a vCluster that was ready is well, as its host shows it: a few objects by name, and its API server.
+"""The health of a vCluster that was ready, from a few host objects and its API server.
 
-Made for whoever has few rights: each object is read by its name, and what may not be read is not told.
+It works for callers with few rights: each object is read by its name, and an object that may not be read is
+not reported.
 """
 
 import asyncio
@@ -17,22 +18,23 @@ from clients.kubernetes.inventory import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STAT
 from clients.kubernetes.timestamps import time_of
 from clients.virtual_cluster import FIELD_MANAGER
 
-#: How long a virtual API server has to say that it is ready; it answers in milliseconds.
+#: Timeout for `/readyz` of a virtual API server, which normally answers in milliseconds.
 READYZ_PATIENCE = timedelta(seconds=2)
-#: The quota that we have applied.
+#: Name of the quota that Moorage applies.
 _QUOTA = "moorage"
 
 Object = Mapping[str, Any]
 
 
 class HealthOf:
-    """The part of `clients.host.Host` that is about vClusters which were ready."""
+    """The part of `clients.host.Host` for vClusters that were ready."""
 
     _system: str
     _api: Api
     _options: HostOptions
 
     async def health(self, namespace: str, release: str) -> Health:
+        """Check whether a vCluster that was ready still runs, answers and has all its objects."""
         operation = f"look at the vCluster {release}"
         found = await self._api.get(f"/api/v1/namespaces/{namespace}", operation)
         if found is None:
@@ -54,7 +56,10 @@ class HealthOf:
     async def _controller(
         self, namespace: str, release: str, operation: str
     ) -> tuple[Object | None, Kind | None]:
-        """The set that runs it, or the Deployment of one without a volume; no kind if we may not look."""
+        """Return the vCluster's StatefulSet or Deployment and its kind; no kind if forbidden.
+
+        A vCluster without volume has a Deployment.
+        """
         try:
             for kind in (STATEFUL_SET, DEPLOYMENT):
                 if found := await self._api.get(kind.path(namespace, release), operation):
@@ -87,7 +92,8 @@ class HealthOf:
 
     async def _answers(self, kubeconfig: Kubeconfig) -> bool:
         if self._options.exposure is Exposure.IN_CLUSTER:
-            return True  # nobody can tell who does not stand in the cluster
+            # This cannot be determined from outside of the host cluster.
+            return True
         try:
             async with (
                 asyncio.timeout(READYZ_PATIENCE.total_seconds()),
@@ -98,14 +104,16 @@ class HealthOf:
             return False
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
+        """Return the kubeconfig of the vCluster; `KubernetesHost` implements it."""
         raise NotImplementedError
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> AbstractAsyncContextManager[VirtualCluster]:
+        """Return a client for the virtual API server; `KubernetesHost` implements it."""
         raise NotImplementedError
 
 
 def of_controller(controller: Object | None, kind: Kind) -> Health:
-    """Whether the set or Deployment is there and has a pod that is ready."""
+    """Check that the StatefulSet or Deployment exists and has a ready pod."""
     if controller is None:
         return Health(f"its {kind.name} is gone")
     if ended_at := controller["metadata"].get("deletionTimestamp"):
@@ -118,7 +126,10 @@ def of_controller(controller: Object | None, kind: Kind) -> Health:
 
 
 def of_quota(quota: Object | None) -> Health:
-    """Whether the quota is as we have applied it: Kubernetes notes who has changed it, and when."""
+    """Check that the quota is as Moorage applied it.
+
+    Kubernetes records in managedFields which client has changed it, and when.
+    """
     if quota is None:
         return Health("its quota is gone")
     for entry in quota["metadata"].get("managedFields") or []:

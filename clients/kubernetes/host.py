@@ -1,8 +1,8 @@
-"""A host cluster that is a real Kubernetes: namespaces and kubeconfigs.
+"""A real Kubernetes cluster as a host: namespaces and kubeconfigs.
 
-Releases are in `releases`, what is applied is in `applying`, PersistentVolumes are in `volumes`, addresses in
-`networks`, what is tried without being made in `rehearsing`, what is ended by force in `forcing`, and
-what becomes of vClusters that were ready in `health`.
+Other modules hold the other parts of the client: `releases` the Helm releases, `apply` the objects in
+namespaces, `persistent_volumes` PersistentVolumes, `networks` addresses, `dry_run` checks that create
+nothing, `forced_deletion` what is deleted by force, and `health` the state of vClusters that were ready.
 """
 
 import base64
@@ -32,14 +32,14 @@ from clients.kubernetes.releases import Releases
 from clients.kubernetes.timestamps import time_of
 from clients.virtual_cluster import VirtualClusterApi
 
-#: The oldest Kubernetes 1 that hosts: the first in which admission policies, by which Moorage is kept to its
-#: own, are there to stay.
+#: The oldest supported minor version of Kubernetes 1: the first in which ValidatingAdmissionPolicy, which
+#: restricts Moorage to its own objects, is stable.
 OLDEST_MINOR = 30
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
 class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing, HealthOf):
-    """A `clients.host.Host`. It is not connected before the first call."""
+    """A `clients.host.Host` for a real Kubernetes cluster; it connects at the first call."""
 
     def __init__(
         self, name: str, access: Access, helm: Helm, options: HostOptions, *, timeout: timedelta
@@ -55,7 +55,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
 
     @property
     def name(self) -> str:
-        """What the settings call it."""
+        """Return the name of the host in the settings."""
         return self._name
 
     async def close(self) -> None:
@@ -63,12 +63,13 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         await self._api.close()
 
     async def check(self) -> str:
-        """Its version, which shows that it is reachable and that the credentials are good.
+        """Return the Kubernetes version, which proves that host and credentials work.
 
-        Denied names the rights in the whole cluster that our account lacks.
+        Raises:
+            Denied: our account lacks cluster-wide rights; the message names them.
         """
         operation = "read version"
-        # The version is shown to anybody: who we are, and what we may, is not.
+        # The version alone proves nothing, because it is public: identity and rights are not.
         account = await self._who_am_i()
         answer = await self._api.call("GET", "/version", operation)
         version = answer.get("gitVersion")
@@ -83,6 +84,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         return f"Kubernetes {version}, {nodes} ready, {volumes}"
 
     async def allocatable(self) -> Sequence[NodeCapacity]:
+        """Return the allocatable resources of each schedulable node."""
         return nodes.rooms(await self._api.list(nodes.PATH, nodes.LIST))
 
     async def _ready_nodes(self) -> str:
@@ -94,7 +96,10 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         return "1 node" if len(ready) == 1 else f"{len(ready)} nodes"
 
     async def _storage_class(self) -> str:
-        """Which one volumes will get, in words; that there is none is a remark: vClusters can do without."""
+        """Describe the storage class of volumes; a missing class is only a remark.
+
+        vClusters can run without volumes.
+        """
         classes = await self._api.list("/apis/storage.k8s.io/v1/storageclasses", "list storage classes")
         names = {str(each["metadata"]["name"]): each["metadata"].get("annotations") or {} for each in classes}
         wanted = self._options.storage_class
@@ -107,39 +112,49 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         return f"volumes of class {found}" if found else "no default storage class"
 
     async def missing_rights(self) -> list[str]:
-        """The rights outside of environments' namespaces that our account lacks, in words."""
+        """Return the rights outside of environments' namespaces that our account lacks, in words."""
         of_networks = (*DNS, *(() if self._options.api_server else API_SERVER))
         return await missing(self._api, (*CLUSTER_WIDE, *of_networks))
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:
+        """Create the namespace; raise AlreadyExists if the name is in use."""
         metadata = {"name": name, "labels": dict(labels), "annotations": dict(annotations)}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         answer = await self._api.call("POST", "/api/v1/namespaces", f"create namespace {name}", body=body)
         return _namespace(answer)
 
     async def get_namespace(self, name: str) -> Namespace | None:
+        """Return the namespace, or None if it does not exist."""
         found = await self._api.get(_namespace_path(name), f"read namespace {name}")
         return None if found is None else _namespace(found)
 
     async def delete_namespace(self, name: str, uid: str) -> None:
+        """Request deletion of the namespace with exactly this UID; idempotent while it terminates.
+
+        Raises:
+            NotFound: there is no namespace with this name.
+            Rejected: the namespace with this name has another UID.
+        """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
             await self._api.call("DELETE", _namespace_path(name), f"delete namespace {name}", body=body)
         except Rejected:
-            # One that ends already answers a further request with a conflict.
+            # Kubernetes answers with a conflict if the namespace is already terminating.
             found = await self.get_namespace(name)
             if found is None or found.uid != uid or not found.terminating:
                 raise
 
     async def namespace_blockers(self, name: str) -> list[str]:
+        """Return what blocks a terminating namespace, in words; empty if nothing does."""
         operation = f"read what holds namespace {name}"
         namespace = await self._api.get(_namespace_path(name), operation)
         if namespace is None:
             return []
         objects: list[str] = []
-        # The right to list went with the namespace's own role bindings, unless ours is wider.
+        # Our right to list is deleted with the namespace's own role bindings, unless our account has wider
+        # rights.
         with contextlib.suppress(Denied):
             for kind in inventory.OF_A_RELEASE:
                 for each in await self._list(kind, name, operation, metadata_only=True):
@@ -150,13 +165,20 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         return inventory.what_holds(namespace, objects)
 
     async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
+        """Return the manifests that this host needs in the namespace, without labels."""
         return exposure.objects(self._options, release, await self._who_am_i())
 
     def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        """Return the overlay with a placeholder for a port that is not assigned yet."""
         port = "<a port>" if self._options.exposure is Exposure.NODE_PORT else None
         return exposure.overlay(self._options, namespace, release, port)
 
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        """Return the chart values that this host overrides.
+
+        Raises:
+            NotYet: the access Service has no node port yet.
+        """
         port = None
         if self._options.exposure is Exposure.NODE_PORT:
             operation = f"read the port of Service {ACCESS_SERVICE}"
@@ -168,8 +190,13 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         return exposure.overlay(self._options, namespace, release, port)
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
+        """Return the kubeconfig in the vCluster's Secret; None until the Secret exists.
+
+        Raises:
+            Unintelligible: the Secret does not hold a kubeconfig.
+        """
         operation = f"read the kubeconfig of release {release}"
-        # By name: of all Secrets the API may read this one alone.
+        # Read the Secret by its name, because the API may read no other Secret.
         secret = await self._api.get(SECRET.path(namespace, f"vc-{release}"), operation)
         if secret is None:
             return None
@@ -182,12 +209,12 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         raise Unintelligible(self._system, operation, "the Secret holds no kubeconfig")
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
-        """The API server that the kubeconfig leads to; leaving the context closes its connections."""
+        """Return a client for the API server of the kubeconfig; leaving the context closes it."""
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
 
 
 def _too_old(version: str) -> str:
-    """What is wrong with a version; "" if nothing is, or if nobody can tell."""
+    """Explain why a version is too old; "" if it is not, or if it cannot be parsed."""
     found = re.match(r"v1\.(\d+)", version)
     if found is None or int(found[1]) >= OLDEST_MINOR:
         return ""

@@ -1,4 +1,4 @@
-"""What there still is of a release, and what holds a namespace: pure functions over lists of metadata."""
+"""The objects of a release, and what blocks a namespace: pure functions over metadata."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,30 +7,30 @@ from typing import Any
 
 Object = Mapping[str, Any]
 
-#: Label of all that the syncer of a vCluster makes on the host; its value is the vCluster's name.
+#: Label of all objects that a vCluster's syncer creates on the host; its value is the vCluster's name.
 SYNCED_BY = "vcluster.loft.sh/managed-by"
-#: Conditions of a namespace that ends, which say that something is in its way.
-_HOLDING = {
+#: Conditions of a terminating namespace that report a blocker, with our words for them.
+_BLOCKING_CONDITIONS = {
     "NamespaceDeletionDiscoveryFailure": "kinds that cannot be listed",
     "NamespaceDeletionGroupVersionParsingFailure": "kinds that cannot be read",
     "NamespaceDeletionContentFailure": "content that cannot be deleted",
     "NamespaceFinalizersRemaining": "",
     "NamespaceContentRemaining": "",
 }
-#: The finalizer that every namespace has: the one of its own end.
+#: The finalizer that every namespace has for its own deletion.
 _OWN_FINALIZER = "kubernetes"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of objects: its name for people, and where the API server has it in a namespace."""
+    """A kind of objects: its name in messages, and its path on the API server."""
 
     name: str
     api: str
     plural: str
 
     def path(self, namespace: str, name: str = "") -> str:
-        """The path of all of them in a namespace, or of one."""
+        """Return the path of all objects in a namespace, or of one object."""
         return f"{self.api}/namespaces/{namespace}/{self.plural}{f'/{name}' if name else ''}"
 
 
@@ -54,7 +54,7 @@ RESOURCE_QUOTA = Kind("ResourceQuota", _CORE, "resourcequotas")
 LIMIT_RANGE = Kind("LimitRange", _CORE, "limitranges")
 NETWORK_POLICY = Kind("NetworkPolicy", _NETWORK, "networkpolicies")
 
-#: What the chart makes, and what its syncer makes.
+#: Kinds that the chart and its syncer create.
 OF_A_RELEASE = (
     STATEFUL_SET,
     DEPLOYMENT,
@@ -67,26 +67,26 @@ OF_A_RELEASE = (
     ROLE,
     ROLE_BINDING,
 )
-#: Beside these, what there can be in the namespace that holds it when it has to go.
+#: These kinds, and the others that can block the deletion of the namespace.
 IN_A_NAMESPACE = (
     *OF_A_RELEASE,
     Kind("Endpoints", _CORE, "endpoints"),
     Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
     Kind("Lease", "/apis/coordination.k8s.io/v1", "leases"),
 )
-#: What may be applied in a namespace: the guards, and what `wayin` makes.
+#: Kinds that may be applied in a namespace: the guards, and the objects of `exposure`.
 APPLIED = {
     each.name: each for each in (RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY, SERVICE, ROLE, ROLE_BINDING)
 }
 
 
 def belongs(kind: Kind, metadata: Object, release: str) -> bool:
-    """Whether an object in the namespace is the release's: made by the chart, by Helm, or by the syncer."""
+    """Return whether an object belongs to the release: created by the chart, Helm or the syncer."""
     labels = metadata.get("labels") or {}
     name = str(metadata.get("name", ""))
     if labels.get(SYNCED_BY) == release:
         return True
-    # "vcluster", and "vcluster-etcd" of a chart that deploys its own.
+    # The label is "vcluster", or "vcluster-etcd" if the chart deploys its own etcd.
     is_of_chart = str(labels.get("app", "")).startswith("vcluster")
     if is_of_chart and release in (labels.get("release"), labels.get("vcluster-name")):
         return True
@@ -98,24 +98,24 @@ def belongs(kind: Kind, metadata: Object, release: str) -> bool:
 
 
 def bound_from(volume: Object, namespace: str) -> bool:
-    """Whether a claim in a namespace of this name has bound the PersistentVolume."""
+    """Return whether a claim in a namespace of this name has bound the PersistentVolume."""
     return bool(((volume.get("spec") or {}).get("claimRef") or {}).get("namespace") == namespace)
 
 
 def named(kind: Kind, name: str) -> str:
-    """An object for people; Helm's own record by what it is."""
+    """Return the name of an object in messages; Helm's own record gets a description."""
     return "Helm release record" if name.startswith("sh.helm.release.") else f"{kind.name} {name}"
 
 
 def what_holds(namespace: Object, objects: Iterable[str]) -> list[str]:
-    """Why a terminating namespace is still there: its conditions, its finalizers, objects with finalizers."""
+    """Return what blocks a terminating namespace: conditions, finalizers, objects with them."""
     metadata, status = namespace.get("metadata") or {}, namespace.get("status") or {}
     if not metadata.get("deletionTimestamp"):
         return []
     words = []
     for condition in status.get("conditions") or []:
-        if condition.get("status") == "True" and condition.get("type") in _HOLDING:
-            what = _HOLDING[condition["type"]]
+        if condition.get("status") == "True" and condition.get("type") in _BLOCKING_CONDITIONS:
+            what = _BLOCKING_CONDITIONS[condition["type"]]
             message = " ".join(str(condition.get("message", "")).split()).rstrip(".")
             words.append(": ".join(part for part in (what, message) if part))
     finalizers = [

@@ -1,7 +1,7 @@
-"""A kubeconfig of a host, read and checked as kubectl does it: the cluster and the user of one context.
+"""A host's kubeconfig, read and checked as kubectl does: one context's cluster and user.
 
-What kubectl refuses is refused in one sentence, without a word of the file's secrets. The table of what
-kubectl does with such files is `tests/clients/kubernetes/test_kubeconfig.py`.
+A file that kubectl rejects is rejected in one sentence that quotes no secret of the file. The table in
+`tests/clients/kubernetes/test_kubeconfig.py` shows what kubectl does with such files.
 https://github.com/kubernetes/client-go/blob/master/tools/clientcmd/validation.go
 """
 
@@ -20,10 +20,10 @@ import yaml
 from clients.private_files import read_given
 from clients.safe_yaml import read_yaml
 
-#: Versions of plugins' answers that kubectl still takes. The first one must name its interactiveMode.
+#: Versions of plugin answers that kubectl still accepts; the first one requires interactiveMode.
 EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _MODES = ("Never", "IfAvailable", "Always")
-#: Fields that are text, or bytes in base64, of a cluster and a user.
+#: Fields of a cluster and a user that hold text, or bytes in base64.
 _TEXTS = {
     "cluster": ("server", "tls-server-name", "certificate-authority", "proxy-url"),
     "user": (
@@ -42,26 +42,26 @@ _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFil
 
 
 class Unusable(Exception):
-    """The credentials cannot be used. The text is one sentence without a word of the file's content."""
+    """The credentials are unusable; the message is a sentence that quotes nothing of the file."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a context leads to, in the words of a kubeconfig. All paths are absolute."""
+    """The target of a context, with the field names of a kubeconfig; all paths are absolute."""
 
     cluster: Mapping[str, Any]
     user: Mapping[str, Any]
 
     @property
     def plugin(self) -> Mapping[str, Any] | None:
-        """The plugin that has to give the credentials: what the user itself has comes first."""
+        """Return the plugin; None if the user has credentials, which take precedence."""
         own = ("token", "tokenFile", "username", "client-certificate", "client-certificate-data")
         found: Mapping[str, Any] | None = self.user.get("exec")
         return None if any(self.user.get(each) for each in own) else found
 
 
 def read_target(path: Path, context: str | None = None) -> Target:
-    """Read the context, or the current one. Raise Unusable for what kubectl would not use."""
+    """Read the given or the current context; raise Unusable for what kubectl would not use."""
     document = _read(path)
     name = context or _text(document, "current-context")
     if not name:
@@ -89,7 +89,7 @@ def read_target(path: Path, context: str | None = None) -> Target:
 
 
 def decoded(data: object) -> bytes | None:
-    """Decode bytes of a kubeconfig; None if they are none."""
+    """Decode the base64 of a kubeconfig field; return None if it is invalid."""
     try:
         return base64.b64decode("".join(str(data).split()), validate=True)
     except (binascii.Error, ValueError):
@@ -108,18 +108,19 @@ def _read(path: Path) -> Mapping[str, Any]:
     with contextlib.suppress(yaml.YAMLError):
         document = read_yaml(text)
     if not isinstance(document, Mapping) or "clusters" not in document or _is_other_kind(document):
-        # Outside of any handler: the parser's own error quotes the lines that it could not read.
+        # Raise outside of any handler, because the parser's own error quotes the lines that it could not
+        # read.
         raise Unusable(f"{path} is not a kubeconfig")
     return document
 
 
 def _is_other_kind(document: Mapping[str, Any]) -> bool:
-    """Whether it says that it is something else; it may leave out what it is."""
+    """Return whether the document declares another kind; the kind may be missing."""
     return (document.get("kind") or "Config", document.get("apiVersion") or "v1") != ("Config", "v1")
 
 
 def _named(path: Path, document: Mapping[str, Any], plural: str, singular: str) -> dict[str, Any]:
-    """Give the entries of one list by name; what is not of that form is left out."""
+    """Return the entries of one list by name; skip malformed entries."""
     entries = document.get(plural)
     found: dict[str, Any] = {}
     for entry in entries if isinstance(entries, list) else []:
@@ -153,7 +154,7 @@ def _wrong_cluster(cluster: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if proxy := _text(cluster, "proxy-url"):
         scheme = proxy.partition("://")[0] if "://" in proxy else ""
         if scheme not in ("http", "https") or not urlsplit(proxy).netloc:
-            # kubectl also takes socks5, for which our connections have nothing.
+            # kubectl also accepts socks5, which our HTTP connections do not support.
             yield "its proxy-url is no address that begins with http:// or https://"
 
 
@@ -209,7 +210,7 @@ def _two_of_one(node: Mapping[str, Any], key: str, folder: Path) -> Iterator[str
 
 
 def _absolute(node: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Give it with the paths that count from the kubeconfig's folder as absolute ones."""
+    """Return the node with absolute paths; relative ones start at the kubeconfig's folder."""
     found = {key: value for key, value in node.items() if value not in (None, "")}
     for key in _PATHS:
         if key in found:

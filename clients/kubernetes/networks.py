@@ -1,7 +1,7 @@
-"""Where a host has its DNS, its API server, its nodes and its pods, as the cluster itself says.
+"""The addresses of a host's DNS, API server, nodes and pods, read from the cluster.
 
-What the settings say comes first: a cluster that does not let itself be asked, or whose API server moves, is
-described there.
+The settings take precedence: they describe a cluster that does not allow these requests, or whose API server
+changes its address.
 """
 
 import ipaddress
@@ -14,20 +14,21 @@ from clients.kubernetes import nodes
 from clients.kubernetes.api import Api, Object
 from clients.kubernetes.exposure import HostOptions
 
-#: The Service of the DNS in nearly every cluster, whatever answers behind it.
+#: The Service of the DNS in nearly every cluster, for any DNS server.
 _DNS_NAMESPACE, _DNS_SERVICE = "kube-system", "kube-dns"
 _DNS_PORT = 53
 _SERVICE_OF = "kubernetes.io/service-name"
 
 
 class Networks:
-    """The part of `clients.host.Host` that is about its networks."""
+    """The part of `clients.host.Host` for its networks."""
 
     _system: str
     _api: Api
     _options: HostOptions
 
     async def networks(self) -> HostNetworks:
+        """Return the host's addresses; raise Rejected if the cluster does not show them."""
         found = await self._api.list(nodes.PATH, nodes.LIST)
         api_server = self._options.api_server or await self._api_server()
         dns, dns_pods = await self._dns()
@@ -71,7 +72,7 @@ class Networks:
         return tuple(peers), (PeerPods(_DNS_NAMESPACE, labels, numbers),)
 
     async def _service(self, namespace: str, name: str, what: str) -> tuple[Object | None, Sequence[Object]]:
-        """A Service and the slices of its endpoints."""
+        """Return a Service and its EndpointSlices."""
         operation = f"read where {what} is"
         service = await self._api.get(f"/api/v1/namespaces/{namespace}/services/{name}", operation)
         path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
@@ -79,7 +80,7 @@ class Networks:
 
 
 def service_peers(service: Object | None, *, only: int | None = None) -> list[Peer]:
-    """The addresses of a Service, each with all its ports or one of them."""
+    """Return the addresses of a Service, each with all its ports or with one of them."""
     spec = (service or {}).get("spec") or {}
     ports = tuple(sorted({port["port"] for port in _ports(service) if only is None or port["port"] == only}))
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
@@ -87,7 +88,7 @@ def service_peers(service: Object | None, *, only: int | None = None) -> list[Pe
 
 
 def slice_peers(slices: Iterable[Object], *, names: set[Any] | None = None) -> list[Peer]:
-    """The addresses behind a Service, with the ports of these names."""
+    """Return the addresses behind a Service, with the ports of these names."""
     peers = []
     for each in slices:
         ports = tuple(
@@ -109,7 +110,7 @@ def slice_peers(slices: Iterable[Object], *, names: set[Any] | None = None) -> l
 
 
 def node_addresses(found: Iterable[Object]) -> list[str]:
-    """All addresses of nodes, each as a network of its own; names are none."""
+    """Return all addresses of nodes, each as a network; host names are skipped."""
     return [
         single(address["address"])
         for node in found
@@ -119,7 +120,7 @@ def node_addresses(found: Iterable[Object]) -> list[str]:
 
 
 def pod_networks(found: Iterable[Object]) -> list[str]:
-    """The networks from which nodes give addresses to pods, where Kubernetes knows them."""
+    """Return the networks of the nodes' pods, where Kubernetes knows them."""
     networks: list[str] = []
     for node in found:
         spec = node.get("spec") or {}
@@ -128,7 +129,7 @@ def pod_networks(found: Iterable[Object]) -> list[str]:
 
 
 def collapsed(networks: Iterable[str]) -> tuple[str, ...]:
-    """The same addresses in as few networks as possible, in order."""
+    """Merge the networks into as few as possible, sorted."""
     parsed = [ipaddress.ip_network(each, strict=False) for each in networks]
     four = ipaddress.collapse_addresses(each for each in parsed if isinstance(each, ipaddress.IPv4Network))
     six = ipaddress.collapse_addresses(each for each in parsed if isinstance(each, ipaddress.IPv6Network))
@@ -136,7 +137,7 @@ def collapsed(networks: Iterable[str]) -> tuple[str, ...]:
 
 
 def single(address: str) -> str:
-    """The network that is one address."""
+    """Return the network that holds only this address."""
     return str(ipaddress.ip_network(address))
 
 

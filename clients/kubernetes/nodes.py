@@ -1,4 +1,4 @@
-"""What the nodes of a cluster have for pods, as its API server lists them."""
+"""The capacity of a cluster's nodes for pods, as its API server lists it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,20 +7,23 @@ from clients.host import NodeCapacity
 
 PATH = "/api/v1/nodes"
 LIST = "list nodes"
-#: Effects of a taint that keep pods away which do not tolerate it, as those of vClusters.
-_AWAY = frozenset({"NoSchedule", "NoExecute"})
+#: Effects of a taint that keep away pods without a toleration, such as those of vClusters.
+_REPELLING_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
 
 Node = Mapping[str, Any]
 
 
 def is_ready(node: Node) -> bool:
-    """Whether it says so itself."""
+    """Return whether the node reports that it is ready."""
     conditions = (node.get("status") or {}).get("conditions") or []
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def rooms(nodes: Iterable[Node]) -> list[NodeCapacity]:
-    """What those have that are ready, neither cordoned nor tainted: no pod of a vCluster gets onto others."""
+    """Return the capacity of nodes that are ready, not cordoned and not tainted.
+
+    Pods of vClusters cannot be scheduled on other nodes.
+    """
     return [
         NodeCapacity(cpu=str(room.get("cpu", "0")), memory=str(room.get("memory", "0")))
         for node in nodes
@@ -32,4 +35,4 @@ def rooms(nodes: Iterable[Node]) -> list[NodeCapacity]:
 def _is_open(node: Node) -> bool:
     spec = node.get("spec") or {}
     taints = {taint.get("effect") for taint in spec.get("taints") or []}
-    return not spec.get("unschedulable") and _AWAY.isdisjoint(taints)
+    return not spec.get("unschedulable") and _REPELLING_EFFECTS.isdisjoint(taints)

@@ -1,4 +1,4 @@
-"""Which rights Moorage needs on a host, and which of them an account lacks, as the API server itself says."""
+"""The rights that Moorage needs on a host, and the check for missing ones by the API server."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 @dataclass(frozen=True)
 class Right:
-    """One verb on one resource, in the whole cluster unless a `name` or a `namespace` narrows it."""
+    """One verb on one resource, cluster-wide unless `name` or `namespace` restricts it."""
 
     verb: str
     resource: str
@@ -27,7 +27,8 @@ class Right:
 
 _RBAC = "rbac.authorization.k8s.io"
 
-#: Of the cluster-wide role, all of it. What is needed within namespaces the account binds to itself, in each.
+#: All rights of the cluster-wide role. For rights within namespaces, the account binds a role to itself in
+#: each namespace.
 CLUSTER_WIDE = (
     *(Right(verb, "namespaces") for verb in ("create", "get", "delete")),
     Right("create", "rolebindings", _RBAC),
@@ -38,22 +39,22 @@ CLUSTER_WIDE = (
 )
 
 _DISCOVERY = "discovery.k8s.io"
-#: By which network policies learn where the host's DNS is.
+#: Rights with which network policies learn the address of the host's DNS.
 DNS = (
     Right("get", "services", name="kube-dns", namespace="kube-system"),
     Right("list", "endpointslices", _DISCOVERY, namespace="kube-system"),
 )
-#: And where its API server is, unless the settings say so.
+#: Rights to read the address of its API server, unless the settings give it.
 API_SERVER = (
     Right("get", "services", name="kubernetes", namespace="default"),
     Right("list", "endpointslices", _DISCOVERY, namespace="default"),
 )
-#: Of the role `moorage-volumes`, which is for templates that have retained volumes deleted.
+#: The right of the role `moorage-volumes`, for templates whose retained volumes are deleted.
 VOLUMES = Right("patch", "persistentvolumes")
 
 
 async def missing(api: Api, rights: Iterable[Right] = CLUSTER_WIDE) -> list[str]:
-    """Those that the account lacks, in words; empty when it has all. Raises what any call raises."""
+    """Return the rights that the account lacks, in words; raise the same errors as `Api.call`."""
     wanted = list(rights)
     allowed = await asyncio.gather(*(_has(api, right) for right in wanted))
     return [str(right) for right, granted in zip(wanted, allowed, strict=True) if not granted]

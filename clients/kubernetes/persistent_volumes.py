@@ -1,8 +1,8 @@
-"""PersistentVolumes, which belong to no namespace: told by the claim that has bound them.
+"""PersistentVolumes, which have no namespace and are found by the claim that has bound them.
 
-A claim takes its volume along, unless the volume's policy is Retain. To delete such a volume's object alone
-would leave what is stored, out of everybody's sight: its policy becomes Delete instead, and whoever made it
-removes both.
+The deletion of a claim deletes its volume, unless the volume's reclaim policy is Retain. If only the object
+of such a volume were deleted, its data would stay where no user sees it. So its policy becomes Delete
+instead, and its provisioner removes both.
 """
 
 from clients.errors import Denied
@@ -16,22 +16,29 @@ _PATH = "/api/v1/persistentvolumes"
 
 
 class Volumes:
-    """The part of `clients.host.Host` that is about PersistentVolumes."""
+    """The part of `clients.host.Host` for PersistentVolumes."""
 
     _system: str
     _api: Api
 
     async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:
+        """Return volumes bound by claims in this namespace or an earlier one with its name."""
         found = await self._api.list(_PATH, f"list persistent volumes of namespace {namespace}")
         return [_volume(each) for each in found if bound_from(each, namespace)]
 
     async def give_up_volume(self, volume: PersistentVolume) -> None:
-        # The UID is a precondition: by that name there might be another one by now.
+        # The UID is a precondition, because another volume may have this name in the meantime.
+        """Set the reclaim policy of a released volume to Delete, so that its data is deleted too.
+
+        Raises:
+            NotFound: the volume does not exist any more.
+        """
         body = {"metadata": {"uid": volume.uid}, "spec": {"persistentVolumeReclaimPolicy": "Delete"}}
         operation = f"have persistent volume {volume.name} deleted"
         await self._api.call("PATCH", f"{_PATH}/{volume.name}", operation, body=body, content=MERGE)
 
     async def require_right_to_volumes(self) -> None:
+        """Check that `give_up_volume` is allowed to our account; raise Denied otherwise."""
         if lacking := await missing(self._api, [VOLUMES]):
             detail = (
                 f"the role moorage-volumes of deploy/rbac.yaml is not bound to us: we may not {lacking[0]}"

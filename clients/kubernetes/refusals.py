@@ -1,8 +1,9 @@
-"""Why an API server refuses, told from its words: who may not, what is denied, and what only passes.
+"""Classification of an API server's refusals: missing right, denial, or temporary.
 
-Kubernetes answers 403 to an account that lacks a right, to what a quota, a limit or a policy denies, and to
-what it cannot decide yet. Webhooks choose their status themselves. So the words count, by whole phrases of
-the code that writes them (k8s.io/apiserver `admission`, kubernetes `plugin/pkg/admission`).
+Kubernetes answers 403 to an account that lacks a right, to an object that a quota, a limit or a policy
+denies, and to a request that it cannot decide yet. Webhooks choose their own status. So the message decides,
+by whole phrases of the code that writes them (k8s.io/apiserver `admission`, kubernetes
+`plugin/pkg/admission`).
 """
 
 import re
@@ -12,14 +13,15 @@ _RIGHT = re.compile(
     r' in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
-#: Other ways in which an account is refused: no resource but a path, and rights that it may not hand on.
+#: Other refusals of an account: for a path instead of a resource, and for rights that it may not grant.
 _ACCOUNT = re.compile(r'User "[^"]*" cannot |attempting to grant RBAC permissions not currently held')
-#: A policy has looked at it and said no. A webhook's own reason follows, and may say anything.
+#: A policy has denied the object; a webhook's own reason, which can be any text, follows.
 _BY_POLICY = re.compile(
     r'admission webhook "[^"]*" denied the request|ValidatingAdmissionPolicy .* denied request'
 )
 _DENIED = re.compile(r" is forbidden: | is invalid: |exceeded quota:|failed quota:|violates PodSecurity ")
-#: In "is forbidden" as well: admission could not decide, and will once its caches and quotas are there.
+#: Messages that also contain "is forbidden" but are temporary: admission could not decide, and will decide
+#: once its caches and quotas are ready.
 _PASSING = re.compile(
     r"error looking up service account|status unknown for quota|not yet ready to handle request"
     r"|caches? not synchronized|failed calling (?:admission )?webhook|failed to call webhook"
@@ -33,7 +35,7 @@ _MODIFIED = re.compile(r"the object has been modified|Operation cannot be fulfil
 
 
 def missing_right(message: str) -> str:
-    """Say which right is missing, from the API server's own words; "" if it is not about rights."""
+    """Name the missing right in the API server's words; "" if the refusal has another cause."""
     found = _RIGHT.search(message)
     if found is None:
         return ""
@@ -43,25 +45,25 @@ def missing_right(message: str) -> str:
 
 
 def is_about_the_account(message: str) -> bool:
-    """Whether the account is refused, and not what it asks for."""
+    """Return whether the API server refuses the account, and not the object."""
     return _ACCOUNT.search(message) is not None
 
 
 def is_policy(message: str) -> bool:
-    """Whether a webhook or an admission policy has denied it, whatever the status."""
+    """Return whether a webhook or an admission policy has denied the object, with any status."""
     return _BY_POLICY.search(message) is not None
 
 
 def is_passing(message: str) -> bool:
-    """Whether the same may be taken later: nothing has denied it."""
+    """Return whether the same request may succeed later, because nothing has denied it."""
     return not is_policy(message) and _PASSING.search(message) is not None
 
 
 def is_denial(message: str) -> bool:
-    """Whether it is denied, and will be again; whatever is not known counts as passing."""
+    """Return whether the object is denied for good; unknown messages count as temporary."""
     return is_policy(message) or (_DENIED.search(message) is not None and not is_passing(message))
 
 
 def is_modified(message: str) -> bool:
-    """Whether somebody else has changed the object meanwhile: the same call may go through now."""
+    """Return whether another writer has changed the object, so that a retry may succeed now."""
     return _MODIFIED.search(message) is not None

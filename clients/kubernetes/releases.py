@@ -1,6 +1,7 @@
-"""The releases on a host cluster: Helm installs and uninstalls them; what there is of them is read here.
+"""Helm releases on a host cluster: Helm changes them, this module reads their state.
 
-Read without Helm, because it is done often: a look at labels costs milliseconds, a call of Helm a second.
+State is read without Helm, because it is read often: labels take milliseconds to read, a Helm call takes a
+second.
 """
 
 import asyncio
@@ -21,25 +22,27 @@ from clients.kubernetes.exposure import ENVIRONMENT_ROLE, HostOptions
 from clients.kubernetes.inventory import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
 from clients.kubernetes.startup_status import Seen, startup_of
 
-#: The namespace and name under which a chart is rendered to see what it needs; nothing is made.
+#: The namespace and release name with which a chart is rendered to find the rights that it needs; nothing
+#: is created.
 CHECKED = "moorage-check"
-#: Charts with their values of which it is known what they need.
+#: Maximum number of cached results, one for each chart with its values.
 KEPT = 64
-#: Labels that Helm itself puts on the record of a release; all others were given at its install.
+#: Labels that Helm itself sets on a release record; all others were set at the install.
 _HELM_LABELS = frozenset({"createdAt", "modifiedAt", "name", "owner", "status", "version"})
 
 
 class Releases:
-    """The part of `clients.host.Host` that is about releases, their volumes and what is left of them."""
+    """The part of `clients.host.Host` for releases, their volumes and their leftovers."""
 
     _system: str
     _api: Api
     _helm: Helm
     _options: HostOptions
-    #: What checked charts need and we do not hold, by all that this depends on.
+    #: Rights that checked charts need and we lack, cached by everything that the result depends on.
     _needed: dict[str, tuple[str, ...]]
 
     async def get_release(self, namespace: str, name: str) -> Release | None:
+        """Return the release with the labels set at its install, or None if it does not exist."""
         operation = f"read release {name}"
         selector = f"owner=helm,name={name}"
         records = await self._list_if_there(SECRET, namespace, operation, labels=selector)
@@ -51,11 +54,17 @@ class Releases:
         return Release(name, namespace, _status(str(labels.get("status"))), labels=given)
 
     async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Check that the chart is available, accepts the values, and needs no rights that we lack.
+
+        Raises:
+            Rejected: it is not, or does not; the message gives the reason.
+        """
         await self._helm.check(self._chart(chart), values)
-        held = await self._rules_of_ours()
+        held = await self._own_rules()
         if held is None:
             return
-        # Neither the names that differ from one environment to the next change what is needed.
+        # Ignore the names as well: they differ from one environment to the next and do not change the
+        # needed rights.
         wanted = {key: value for key, value in values.items() if key != "exportKubeConfig"}
         key = json.dumps([dataclasses.astuple(chart), held, _without_names(wanted)], sort_keys=True)
         if key not in self._needed:
@@ -73,8 +82,8 @@ class Releases:
             )
             raise Rejected(self._system, f"check chart {chart.name}", detail)
 
-    async def _rules_of_ours(self) -> Sequence[Mapping[str, Any]] | None:
-        """What our role holds in the namespaces of environments; None if we may not know."""
+    async def _own_rules(self) -> Sequence[Mapping[str, Any]] | None:
+        """Return the rules of our role in environments' namespaces; None if we may not read it."""
         path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{ENVIRONMENT_ROLE}"
         try:
             role = await self._api.get(path, f"read the role {ENVIRONMENT_ROLE}")
@@ -85,6 +94,7 @@ class Releases:
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
+        """Install the release without waiting for its start."""
         try:
             await self._helm.install(namespace, name, self._chart(chart), values, labels)
         except Denied as error:
@@ -92,6 +102,7 @@ class Releases:
             raise
 
     async def stop_release(self, namespace: str, name: str) -> str:
+        """Scale the vCluster to zero and return which pods still run; "" once none does."""
         operation = f"stop release {name}"
         selector = f"app=vcluster,release={name}"
         try:
@@ -103,11 +114,13 @@ class Releases:
                         await self._api.call("PATCH", path, operation, body=body, content=MERGE)
             pods = await self._list(POD, namespace, operation, labels=selector, metadata_only=True)
         except (Denied, NotFound, Rejected):
-            return ""  # gone, or its namespace is going: there is nothing left to stop
+            # The release is deleted, or its namespace is terminating: nothing is left to stop.
+            return ""
         names = [str(each["metadata"]["name"]) for each in pods]
         return f"Pod {', '.join(names)} to end" if names else ""
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
+        """Uninstall the release, in any status."""
         try:
             await self._helm.uninstall(namespace, name)
         except Denied as error:
@@ -115,6 +128,7 @@ class Releases:
             raise
 
     async def startup(self, namespace: str, release: str) -> Startup:
+        """Return the progress of the start; raise NotFound if there is no such release."""
         operation = f"read the start of release {release}"
         selector = f"app in (vcluster,vcluster-etcd),release={release}"
         kinds = (STATEFUL_SET, DEPLOYMENT, POD)
@@ -127,7 +141,7 @@ class Releases:
         now = self._api.now()
         if (first := startup_of(Seen(now, controllers, pods))).ready:
             return first
-        # Why it is not is only asked then.
+        # Claims and events explain why it is not ready, so read them only in that case.
         claims, events = await asyncio.gather(
             self._list(CLAIM, namespace, operation), self._list(EVENT, namespace, operation)
         )
@@ -135,6 +149,7 @@ class Releases:
         return startup_of(Seen(now, controllers, pods, own, events))
 
     async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
+        """Return the names of the release's volume claims, or of all claims with `every_claim`."""
         operation = f"list volumes of release {release}"
         claims = await self._list_if_there(CLAIM, namespace, operation)
         return sorted(
@@ -144,9 +159,11 @@ class Releases:
         )
 
     async def delete_volume(self, namespace: str, name: str) -> None:
+        """Delete the volume claim; raise NotFound if it does not exist."""
         await self._api.call("DELETE", CLAIM.path(namespace, name), f"delete volume {name}")
 
     async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
+        """Return all that still exists of the release, as `Kind name`."""
         operation = f"list what is left of release {release}"
         lists = await asyncio.gather(
             *(self._list_if_there(kind, namespace, operation) for kind in inventory.OF_A_RELEASE)
@@ -165,10 +182,13 @@ class Releases:
     async def _list_if_there(
         self, kind: Kind, namespace: str, operation: str, *, labels: str = ""
     ) -> Sequence[Mapping[str, Any]]:
-        """Metadata of all in the namespace; nothing when there is no namespace.
+        """Return the metadata of all objects in the namespace; empty when there is no namespace.
 
-        Our rights come and go with it, so that the answer for one that is gone is no list but a refusal.
-        NotYet while it ends: it may take our rights before it takes the last of its objects.
+        Our rights exist only as long as the namespace, so for a deleted one the API server refuses the list.
+
+        Raises:
+            NotYet: the namespace is terminating, because Kubernetes may delete our rights before the last
+                objects.
         """
         try:
             return await self._list(kind, namespace, operation, labels=labels, metadata_only=True)
@@ -195,7 +215,10 @@ def _without_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _status(helm: str) -> ReleaseStatus:
-    """Helm's word for it. `unknown` and `superseded` without a successor are what interrupted calls leave."""
+    """Map Helm's status to ours.
+
+    Interrupted calls leave `unknown`, and `superseded` without a successor.
+    """
     if helm.startswith("pending-"):
         return ReleaseStatus.PENDING
     try:

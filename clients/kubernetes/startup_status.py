@@ -1,15 +1,15 @@
-"""How far the start of a vCluster is, in words: a pure function of what the API server shows.
+"""The progress of a vCluster's start, in words: a pure function of Kubernetes objects.
 
-What has failed for good, as against what is only slow:
+A failure is final or only slow:
 
-- a cause that time does not change ends it at once: an image that its registry does not have, a pod that a
-  quota or a policy refuses, a volume for which there is no storage class
-- a cause that may pass ends it when it has lasted: pulls that fail for other reasons after `PULL_PATIENCE`,
-  a container that has crashed `MAX_CRASHES` times
-- the rest (no room on any node, an image still being pulled, a probe not answered yet) is only slow: a node
-  may be added, and the step's own time limit ends it with these words as the cause
+- a cause that time does not change fails the start at once: an image that its registry does not have, a pod
+  that a quota or a policy refuses, a volume for which there is no storage class
+- a cause that may pass fails the start when it has lasted: pulls that fail for other reasons after
+  `PULL_PATIENCE`, a container that has crashed `MAX_CRASHES` times
+- all else (no room on any node, an image still being pulled, a probe not answered yet) is only slow: a node
+  may be added, and the step's own time limit ends the start with these words as the cause
 
-Ages are told by the API server's clock alone.
+Ages are measured by the API server's clock alone.
 """
 
 import re
@@ -25,18 +25,20 @@ from clients.kubernetes.timestamps import time_of
 
 Object = Mapping[str, Any]
 
-#: A registry that cannot be reached, or throttles, is given so long since the pod was made.
+#: Time since the creation of the pod that a registry gets when it cannot be reached or throttles.
 PULL_PATIENCE = timedelta(seconds=90)
-#: A refused pod or claim is given so long: quotas and default classes are counted and set a moment later.
+#: Time that a refused pod or claim gets, because quotas are counted and default classes are set a moment
+#: later.
 REFUSAL_PATIENCE = timedelta(seconds=8)
-#: A control plane that has crashed so often, a minute and a half with Kubernetes' pauses, will again.
+#: A control plane that has crashed this often, in a minute and a half with Kubernetes' back-off, will crash
+#: again.
 MAX_CRASHES = 4
-#: What the chart labels the etcd as that it deploys beside the control plane.
+#: Label value of the etcd that the chart deploys next to the control plane.
 _ETCD = "vcluster-etcd"
-#: Longest piece of Kubernetes' own words in one sentence.
+#: Maximum length of Kubernetes' own message within one sentence.
 MAX_WORDS = 220
 
-#: Why a container waits whose image is not there, and in which words that is told.
+#: Reasons for which a container waits for its image, and our words for them.
 _NOT_PULLED = {
     "ImagePullBackOff": "image pull back-off",
     "ErrImagePull": "image not pulled",
@@ -44,20 +46,20 @@ _NOT_PULLED = {
     "ErrImageNeverPull": "image not on the node, and not to be pulled",
     "RegistryUnavailable": "registry not available",
 }
-#: Warnings that hold a pod up; probes that fail are how every start looks.
+#: Warnings about a cause that blocks a pod; failed probes are not among them, because every start has some.
 _TROUBLES = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Evicted"})
-#: What registries say of an image that they do not have, or do not show to us.
+#: Messages of registries for an image that they do not have or do not show to us.
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|name unknown|does not exist|denied|unauthorized|invalid reference",
     re.IGNORECASE,
 )
-#: Names that do not resolve are told in the same words, and pass.
+#: Unresolved names produce the same messages, but are temporary.
 _NO_SUCH_HOST = re.compile(r"no such host|lookup |dial tcp", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What there is of a release: its controllers, pods, claims, the events of its namespace, the time."""
+    """The objects of a release: controllers, pods, claims, events in its namespace; the time."""
 
     at: datetime
     controllers: Sequence[Object] = ()
@@ -67,10 +69,10 @@ class Seen:
 
 
 def startup_of(seen: Seen) -> Startup:
-    """How far it is. Never raises for a field that is not there.
+    """Return the progress of the start; never raise because a field is missing.
 
-    One ready control plane is enough, of however many. The etcd that a chart deploys has to be up first, and
-    until then the control plane may crash as often as it likes.
+    One ready control plane is enough, of any number. The etcd that a chart deploys has to be ready first,
+    and until then any number of crashes of the control plane is accepted.
     """
     etcd, own = _part(seen, is_etcd=True), _part(seen, is_etcd=False)
     if not own.controllers:
@@ -84,7 +86,7 @@ def startup_of(seen: Seen) -> Startup:
 
 
 def _part(seen: Seen, *, is_etcd: bool) -> Seen:
-    """Give what there is of the etcd of the release, or of the rest."""
+    """Return the objects of the release's etcd, or all others."""
 
     def chosen(objects: Sequence[Object]) -> list[Object]:
         apps = [(_at(_at(each, "metadata"), "labels").get("app"), each) for each in objects]
@@ -94,7 +96,7 @@ def _part(seen: Seen, *, is_etcd: bool) -> Seen:
 
 
 def _startup_of_part(part: Seen, seen: Seen, *, may_crash: bool = False) -> Startup:
-    # One that ends, as in a restart, says nothing about the one to come.
+    # Ignore terminating pods, as in a restart, because they say nothing about their replacements.
     pods = [pod for pod in part.pods if not _at(pod, "metadata").get("deletionTimestamp")]
     if not pods:
         return _without_pod(part)
@@ -116,7 +118,7 @@ def _without_pod(seen: Seen) -> Startup:
     last = max(refusals, key=lambda event: _last_seen(event) or seen.at)
     words = f"pod not admitted: {_why_refused(str(last.get('message', '')))}"
     made = min(_made(each) or seen.at for each in seen.controllers)
-    # Only a denial is final: controllers try again, and most of what hinders them passes.
+    # Only a denial is final: controllers try again, and most other obstacles pass.
     is_final = is_denial(str(last.get("message", ""))) and seen.at - made >= REFUSAL_PATIENCE
     return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
 
@@ -168,11 +170,12 @@ def _of_container(container: Object, age: timedelta, *, may_crash: bool) -> Star
 
 
 def _of_claim(claim: Object, age: timedelta, seen: Seen) -> Startup | None:
-    """What an unbound claim waits for; None for one that waits for its pod to get a node."""
+    """Return what an unbound claim waits for; None if it waits for its pod to get a node."""
     name = _name(claim)
     said = [e for e in seen.events if _name_of_regarding(e) == name and e.get("type") != "Normal"]
     said += [e for e in seen.events if _name_of_regarding(e) == name and e.get("reason") == "FailedBinding"]
-    # A claim that nothing was told of: without a class and a default, nobody takes it up, and nobody says so.
+    # A claim without a class and without a default class gets no event: no provisioner handles it, and
+    # nothing reports that.
     storage_class = _at(claim, "spec").get("storageClassName")
     message = str(said[-1].get("message", "")) if said else ""
     for_good = "no storage class is set" in message or ("storageclass" in message and "not found" in message)
@@ -188,7 +191,7 @@ def _of_claim(claim: Object, age: timedelta, seen: Seen) -> Startup | None:
 
 
 def _last_trouble(pod: Object, seen: Seen) -> str:
-    """The last warning about the pod that is no probe's: those are how every start looks."""
+    """Return the last warning about the pod, without those of probes, which every start has."""
     warnings = [
         event
         for event in seen.events
@@ -205,13 +208,13 @@ def _last_trouble(pod: Object, seen: Seen) -> str:
 
 
 def _pull_error(message: str) -> str:
-    """The end of the chain of wrapped errors: what the registry or the network said."""
+    """Return the end of the chain of wrapped errors: the registry's or the network's message."""
     text = message.split("ErrImagePull: ", 1)[-1].removeprefix("rpc error: code = ")
     return text.partition("desc = ")[2] or text or "the node does not say why"
 
 
 def _why_refused(message: str) -> str:
-    """A controller's message without the names that it begins with."""
+    """Return a controller's message without the names at its start."""
     text = message.partition(" is forbidden: ")[2] or message.partition(" error: ")[2] or message
     return _cut(text)
 

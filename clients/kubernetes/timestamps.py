@@ -1,11 +1,11 @@
-"""Moments as Kubernetes writes them."""
+"""Timestamps in Kubernetes' notation."""
 
 from datetime import datetime
 from typing import Any
 
 
 def time_of(text: Any) -> datetime | None:
-    """The moment that stands there; None for what is none."""
+    """Parse a timestamp; return None if the text is not one."""
     try:
         return datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
