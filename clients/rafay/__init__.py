@@ -1,4 +1,4 @@
-"""A Rafay controller over its REST API: `Rafay` and what it answers."""
+"""A client for a Rafay controller over its REST API: `Rafay` and its return values."""
 
 from clients.rafay.catalog import BlueprintPaths, RepositoryPaths, SignInPaths, same_repository
 from clients.rafay.client import Rafay

@@ -1,8 +1,8 @@
-"""What a controller offers beside projects and clusters: blueprints, chart repositories, sign-in.
+"""The blueprints, chart repositories and identity providers of a controller.
 
-Each adapter keeps its paths in one value and its bodies in one place, to be replaced when a real controller
-has shown others. Published are the paths and bodies of blueprints and repositories; assumed are how much of
-a repository a read gives back, and all of sign-in.
+Each adapter keeps its paths in one value and its bodies in one place, so that they can be replaced when a
+real controller shows others. Paths and bodies of blueprints and repositories are published by Rafay; how
+much of a repository a read returns, and all of sign-in, are assumed.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from clients.errors import NotFound, Unintelligible
 from clients.rafay.models import Blueprint, Repository, SignIn
 from clients.rafay.transport import RafayTransport, WireModel, filled
 
-#: The label by which a controller says that a blueprint may be used.
+#: The label with which a controller marks a blueprint as usable.
 _PUBLISHED = "rafay.dev/published"
 
 
 @dataclass(frozen=True)
 class BlueprintPaths:
-    """Where blueprints are: a v2 service, whose pages are asked for by other names."""
+    """Paths of blueprints, in a v2 service with other names for the paging parameters."""
 
     of_project: str = "/v2/config/project/{project_id}/blueprint"
 
 
 @dataclass(frozen=True)
 class RepositoryPaths:
-    """Where the chart repositories of a project are: v3, by names."""
+    """Paths of a project's chart repositories, in v3 and with names."""
 
     of_project: str = "/apis/integrations.k8smgmt.io/v3/projects/{project}/repositories"
     one: str = "/apis/integrations.k8smgmt.io/v3/projects/{project}/repositories/{name}"
@@ -36,7 +36,7 @@ class RepositoryPaths:
 
 @dataclass(frozen=True)
 class SignInPaths:
-    """Where the integrated identity providers are. Assumed: only links to it are published."""
+    """Paths of the identity providers; assumed, because Rafay publishes only links to them."""
 
     providers: str = "/auth/v1/sso/idp/"
 
@@ -48,7 +48,7 @@ class _Blueprint(WireModel):
     )
 
     def result(self) -> Blueprint:
-        # One that does not say is believed: system blueprints need not be published by anybody.
+        # Count a blueprint without the label as published, because system blueprints need not be published.
         return Blueprint(self.name, (self.labels or {}).get(_PUBLISHED, "true") == "true")
 
 
@@ -87,18 +87,22 @@ class _Provider(WireModel):
 
 
 class Blueprints:
-    """Blueprints that a cluster can be imported with."""
+    """Blueprints with which a cluster can be imported."""
 
     def __init__(self, wire: RafayTransport, paths: BlueprintPaths) -> None:
         self._wire = wire
         self._paths = paths
 
     async def of_system(self, project_id: str) -> list[Blueprint]:
-        """Those that every project has; any project will do to ask in. NotFound if there is none such."""
+        """Return the blueprints of all projects; `project_id` can be any project.
+
+        Raises:
+            NotFound: there is no such project.
+        """
         return await self._list(project_id, "list system blueprints", {"globalScope": "true"})
 
     async def of_project(self, project_id: str) -> list[Blueprint]:
-        """Those that the project has of its own, or shared with it."""
+        """Return the project's own blueprints and those shared with it."""
         return await self._list(project_id, f"list blueprints of project {project_id}", {})
 
     async def _list(self, project_id: str, operation: str, scope: Mapping[str, str]) -> list[Blueprint]:
@@ -108,14 +112,14 @@ class Blueprints:
 
 
 class Repositories:
-    """Chart repositories that a controller's projects know."""
+    """Chart repositories of a controller's projects."""
 
     def __init__(self, wire: RafayTransport, paths: RepositoryPaths) -> None:
         self._wire = wire
         self._paths = paths
 
     async def find(self, project: str, name: str) -> Repository | None:
-        """The repository of this name in the project, both by name."""
+        """Return the project's repository with this name, or None; `project` is a name too."""
         path = filled(self._paths.one, project=project, name=name)
         try:
             return (await self._wire.get(path, f"read repository {name}", _Repository)).result()
@@ -123,10 +127,7 @@ class Repositories:
             return None
 
     async def apply(self, project: str, repository: Repository) -> None:
-        """Make it, or make it so: whatever is there under its name is overwritten.
-
-        NotFound if there is no such project.
-        """
+        """Create the repository, or overwrite the one with its name; raise NotFound without project."""
         body = {
             "apiVersion": self._paths.api_version,
             "kind": "Repository",
@@ -142,14 +143,14 @@ class Repositories:
 
 
 class SignIns:
-    """Identity providers that a controller sends people to."""
+    """The identity providers to which a controller redirects users for sign-in."""
 
     def __init__(self, wire: RafayTransport, paths: SignInPaths) -> None:
         self._wire = wire
         self._paths = paths
 
     async def all(self) -> list[SignIn] | None:
-        """All of them; None where the controller does not tell: the path is assumed."""
+        """Return all identity providers; None where the controller does not serve the assumed path."""
         operation = "list identity providers"
         try:
             found = await self._wire.entries(self._paths.providers, operation, _Provider)
@@ -159,7 +160,7 @@ class SignIns:
 
 
 def same_repository(one: Repository, other: Repository) -> bool:
-    """Whether charts come from the same place by both: a last slash makes no difference."""
+    """Return whether both give the same source of charts, with or without a trailing slash."""
     return _plain(one) == _plain(other)
 
 

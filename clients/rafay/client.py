@@ -1,6 +1,6 @@
-"""The control plane's client: projects, groups, and what hangs on them.
+"""The client of the control plane: projects, groups, and the resources that belong to them.
 
-Every method makes its calls once; every failure is a `clients.errors.ClientError`. What comes back holds no
+Every method makes its calls once; every failure is a `clients.errors.ClientError`. No return value holds a
 secret, except the text of `bootstrap`.
 """
 
@@ -45,7 +45,7 @@ _PROFILE = "/auth/v1/users/-/profile"
 
 
 class _Named(WireModel):
-    """A project or a group, as lists have it."""
+    """A project or a group, as an entry of a list."""
 
     id: str
     name: str
@@ -54,7 +54,7 @@ class _Named(WireModel):
 
 
 class _Created(WireModel):
-    """A project or a group, as the answer to its create has it: perhaps without its id, or nothing."""
+    """The answer to the creation of a project or a group, which may lack the id or be empty."""
 
     id: str | None = None
 
@@ -69,17 +69,20 @@ class _HeldRole(WireModel):
 
 
 class _Profile(WireModel):
-    """Whose key it is. One published client decodes its roles as one object; a list is more likely."""
+    """The owner of the key.
+
+    One published client decodes `roles` as one object; a list is more likely.
+    """
 
     username: str = Field(validation_alias=AliasPath("account", "username"))
     roles: list[_HeldRole] | _HeldRole | None = None
 
 
 class Rafay:
-    """A Rafay controller, spoken to as the user whose API key it is.
+    """A Rafay controller, called as the user who owns the API key.
 
-    Ids are the control plane's; names are compared exactly. `timeout` bounds each call.
-    `reread` gives the API key as it is by now, which is asked for when the one that is known is refused.
+    Ids are assigned by the control plane; names are compared exactly. `timeout` limits each call. `reread`
+    returns the current API key; it is called when the control plane refuses the known one.
     """
 
     def __init__(
@@ -118,7 +121,11 @@ class Rafay:
         await self._wire.close()
 
     async def check(self) -> str:
-        """The organisation that the key opens, or its user where no project says; Denied for a bad key."""
+        """Return the organisation of the key, or its user where no project shows the organisation.
+
+        Raises:
+            Denied: the key is not valid.
+        """
         operation = "check the API key"
         project = await self._wire.first(_PROJECTS, operation, _Named)
         if project and project.organization_id:
@@ -126,45 +133,51 @@ class Rafay:
         return (await self._wire.get(_PROFILE, operation, _Profile)).username
 
     async def account(self) -> Account:
-        """Whose key it is, and which roles that user has, so far as the control plane tells."""
+        """Return the owner of the key and the owner's roles, as far as the control plane shows them."""
         found = await self._wire.get(_PROFILE, "read whose API key it is", _Profile)
         held = found.roles if isinstance(found.roles, list) else [found.roles] if found.roles else []
         return Account(found.username, tuple(dict.fromkeys(role.name for role in held if role.name)))
 
-    # Projects. By the v1 API: its create refuses a duplicate, which v3's would update.
+    # Projects use the v1 API, because its create refuses a duplicate, which v3 would update.
 
     async def create_project(self, name: str, description: str) -> Project:
-        """Make the project; AlreadyExists if there is one of this name, whoever's."""
+        """Create the project; raise AlreadyExists if any project has this name."""
         return Project(*await self._create(_PROJECTS, "project", name, description))
 
     async def find_project(self, name: str) -> Project | None:
-        """The project of exactly this name."""
+        """Return the project with exactly this name, or None."""
         found = await self._find(_PROJECTS, "project", name)
         return Project(found.id, found.name, found.description or "") if found else None
 
     async def delete_project(self, project_id: str) -> None:
-        """Delete it. NotFound if it is gone; InUse while it has clusters, or for any other refusal."""
+        """Delete the project.
+
+        Raises:
+            NotFound: it does not exist any more.
+            InUse: it has clusters, or the control plane refuses for any other reason.
+        """
         await self._wire.delete(filled(_PROJECT, project_id=project_id), f"delete project {project_id}")
 
     # Groups
 
     async def create_group(self, name: str, description: str) -> Group:
-        """Make the group; AlreadyExists if there is one of this name, whoever's."""
+        """Create the group; raise AlreadyExists if any group has this name."""
         return Group(*await self._create(_GROUPS, "group", name, description))
 
     async def find_group(self, name: str) -> Group | None:
-        """The group of exactly this name."""
+        """Return the group with exactly this name, or None."""
         found = await self._find(_GROUPS, "group", name)
         return Group(found.id, found.name, found.description or "") if found else None
 
     async def delete_group(self, group_id: str) -> None:
-        """Delete it, and with it its bindings and memberships. NotFound if it is gone."""
+        """Delete the group with its bindings and memberships; raise NotFound if it does not exist."""
         await self._wire.delete(filled(_GROUP, group_id=group_id), f"delete group {group_id}")
 
     async def _create(self, path: str, kind: str, name: str, description: str) -> tuple[str, str, str]:
         operation = f"create {kind} {name}"
         body = {"name": name, "description": description}
-        # Rafay's own provider looks a new group up by its name: the answer may be without its id, or empty.
+        # Look the new group up by its name, as Rafay's own provider does: the answer may lack the id or be
+        # empty.
         created = await self._wire.create(path, operation, body, _Created)
         if created.id:
             return created.id, name, description
@@ -182,41 +195,45 @@ class Rafay:
     # Roles of groups on projects
 
     async def roles(self) -> list[Role]:
-        """All roles that there are."""
+        """Return all roles."""
         return await self._associations.roles()
 
     async def role_id(self, role_name: str) -> str:
-        """The id of the role of exactly this name; Rejected, naming it, if there is none."""
+        """Return the id of the role with exactly this name; raise Rejected, naming it, without one."""
         return await self._associations.role_id(role_name)
 
     async def bind_role(self, group_id: str, project_id: str, role_name: str) -> None:
-        """Give the group the role on the project; AlreadyExists if it has any role there."""
+        """Grant the group the role on the project; raise AlreadyExists if it has any role there."""
         await self._associations.bind(group_id, project_id, role_name)
 
     async def bindings(self, group_id: str) -> list[Binding]:
-        """The roles that the group has, project by project. NotFound if there is no such group."""
+        """Return the group's roles by project; raise NotFound if there is no such group."""
         return await self._associations.of_group(group_id)
 
     async def unbind(self, group_id: str, project_id: str) -> None:
-        """Take all roles on the project from the group. NotFound if it has none, or is none."""
+        """Remove all roles of the group on the project; raise NotFound without role or group."""
         await self._associations.unbind(group_id, project_id)
 
-    # Local users. Accounts are read, never written.
+    # Local users. Their accounts are read and never written.
 
     async def find_user(self, email: str) -> User | None:
-        """The local user with this e-mail address, upper or lower case regardless."""
+        """Return the local user with this e-mail address, ignoring case, or None."""
         return await self._users.find(email)
 
     async def group_members(self, group_id: str) -> list[User]:
-        """The local users in the group. NotFound if there is no such group."""
+        """Return the local users in the group; raise NotFound if there is no such group."""
         return await self._users.of_group(group_id)
 
     async def add_member(self, group_id: str, user_id: str) -> None:
-        """Afterwards the user is a member, whether or not before. NotFound for no such group or user."""
+        """Make the user a member of the group; idempotent.
+
+        Raises:
+            NotFound: there is no such group or user.
+        """
         await self._users.add(group_id, user_id)
 
     async def remove_member(self, group_id: str, user_id: str) -> None:
-        """Afterwards the user is no member, whether or not before, or whether there was such a group."""
+        """Remove the user from the group; idempotent, also if the group does not exist."""
         await self._users.remove(group_id, user_id)
 
     # Clusters
@@ -224,49 +241,64 @@ class Rafay:
     async def create_cluster(
         self, project_id: str, name: str, labels: Mapping[str, str], blueprint: str
     ) -> Cluster:
-        """Make the record of a cluster to import; AlreadyExists if the name is taken, in any project."""
+        """Create the record of a cluster to import; raise AlreadyExists if any project has the name."""
         return await self._clusters.create(project_id, name, dict(labels), blueprint)
 
     async def find_cluster(self, project_id: str, name: str) -> Cluster | None:
-        """The cluster of exactly this name in the project. NotFound if there is no such project."""
+        """Return the project's cluster with exactly this name, or None.
+
+        Raises:
+            NotFound: there is no such project.
+        """
         return await self._clusters.find(project_id, name)
 
     async def get_cluster(self, project_id: str, cluster_id: str) -> Cluster:
-        """The cluster as it stands. NotFound once it is gone."""
+        """Return the current state of the cluster; raise NotFound if it does not exist."""
         return await self._clusters.get(project_id, cluster_id)
 
     async def bootstrap(self, project_id: str, name: str) -> str:
-        """The manifest (YAML, several documents) to apply inside the cluster: it holds a credential.
+        """Return the manifest (YAML, several documents) to apply inside the cluster, a credential.
 
-        NotYet, to be tried again, while there is none.
+        Raises:
+            NotYet: the manifest does not exist yet; the caller has to retry.
         """
         return await self._clusters.bootstrap(project_id, name)
 
     async def delete_cluster(self, project_id: str, cluster_id: str, force: bool) -> None:
-        """Ask for deregistration: done when it is not found any more. NotFound if it is gone already.
+        """Request the deregistration of the cluster; it is complete when the cluster is not found.
 
-        Without `force` the control plane waits for the agent inside to answer.
+        Without `force` the control plane waits for an answer of the agent inside.
+
+        Raises:
+            NotFound: it is deregistered already.
         """
         await self._clusters.delete(project_id, cluster_id, force=force)
 
-    # What is offered beside
+    # Blueprints, repositories and sign-in
 
     async def system_blueprints(self, project_id: str) -> list[Blueprint]:
-        """Blueprints that every project has; asked in any project. NotFound if there is none such."""
+        """Return the blueprints of all projects; `project_id` can be any project.
+
+        Raises:
+            NotFound: there is no such project.
+        """
         return await self._blueprints.of_system(project_id)
 
     async def project_blueprints(self, project_id: str) -> list[Blueprint]:
-        """Blueprints that the project has of its own, or shared with it."""
+        """Return the project's own blueprints and those shared with it."""
         return await self._blueprints.of_project(project_id)
 
     async def find_repository(self, project_name: str, name: str) -> Repository | None:
-        """The chart repository of this name in the project."""
+        """Return the project's chart repository with this name, or None."""
         return await self._repositories.find(project_name, name)
 
     async def apply_repository(self, project_name: str, repository: Repository) -> None:
-        """Make the chart repository so, whatever is there under its name: read before whose it is."""
+        """Create the chart repository, or overwrite the one with its name.
+
+        The caller has to read first who owns it.
+        """
         await self._repositories.apply(project_name, repository)
 
     async def sign_ins(self) -> list[SignIn] | None:
-        """The integrated identity providers; None where the control plane does not tell."""
+        """Return the integrated identity providers; None where the control plane does not show them."""
         return await self._sign_ins.all()

@@ -1,4 +1,4 @@
-"""Records of imported clusters: made, read, given their bootstrap manifest, and deregistered."""
+"""Records of imported clusters: creation, state, bootstrap manifest and deregistration."""
 
 import base64
 import binascii
@@ -15,9 +15,9 @@ _EDGES = "/edge/v1/projects/{project_id}/edges/"
 _EDGE = "/edge/v1/projects/{project_id}/edges/{cluster_id}/"
 _BOOTSTRAP = "/v2/scheduler/project/{project_id}/cluster/{name}/download"
 
-#: `health` of an edge whose agent reports that all is well; 2 is unhealthy, all else unknown.
+#: `health` of an edge whose agent reports that all is well; 2 is unhealthy, all other values unknown.
 _HEALTHY = 1
-#: Stages whose failure ends a registration, as Rafay's Terraform provider judges it.
+#: Stages whose failure ends a registration, as in Rafay's Terraform provider.
 _FATAL_STAGES = frozenset(
     {"ClusterRegister", "ClusterCheckIn", "ClusterNamespaceSync", "ClusterBlueprintSync"}
 )
@@ -71,13 +71,13 @@ class _Edge(WireModel):
 
 
 class Clusters:
-    """The "edges" of a project."""
+    """The clusters of a project, which the API calls "edges"."""
 
     def __init__(self, wire: RafayTransport) -> None:
         self._wire = wire
 
     async def create(self, project_id: str, name: str, labels: dict[str, str], blueprint: str) -> Cluster:
-        """Make the record of a cluster to import; AlreadyExists if the name is taken, in any project."""
+        """Create the record of a cluster to import; raise AlreadyExists if any project has the name."""
         edge = await self._wire.create(
             filled(_EDGES, project_id=project_id),
             f"create cluster {name}",
@@ -92,7 +92,8 @@ class Clusters:
                 "gpu_vendor": "",
                 "capacity": [],
                 "edge_provider_params": {"params": "{}"},
-                # No published client shows this key; its values are the provider's defaults.
+                # No published client shows this key; its values are the defaults of Rafay's Terraform
+                # provider.
                 "cluster_provision_params": {
                     "kubernetes_provider": "OTHER",
                     "provision_environment": "CLOUD",
@@ -103,21 +104,26 @@ class Clusters:
         return edge.result(project_id)
 
     async def find(self, project_id: str, name: str) -> Cluster | None:
-        """The cluster of exactly this name in the project; NotFound if there is no such project."""
+        """Return the project's cluster with exactly this name, or None.
+
+        Raises:
+            NotFound: there is no such project.
+        """
         path = filled(_EDGES, project_id=project_id)
         edges = await self._wire.entries(path, f"find cluster {name}", _Edge, q=name)
         return next((edge.result(project_id) for edge in edges if edge.name == name), None)
 
     async def get(self, project_id: str, cluster_id: str) -> Cluster:
-        """The cluster as it stands; NotFound once it is gone."""
+        """Return the current state of the cluster; raise NotFound if it does not exist."""
         path = filled(_EDGE, project_id=project_id, cluster_id=cluster_id)
         return (await self._wire.get(path, f"read cluster {cluster_id}", _Edge)).result(project_id)
 
     async def bootstrap(self, project_id: str, name: str) -> str:
-        """The manifest (YAML, several documents) to apply inside the cluster: it holds a credential.
+        """Return the manifest (YAML, several documents) to apply inside the cluster, a credential.
 
-        NotYet while there is none: a controller takes up to a minute after the create, and answers
-        meanwhile with any of 400, 404 and 500.
+        Raises:
+            NotYet: the manifest does not exist yet; a controller takes up to a minute after the create, and
+                answers with any of 400, 404 and 500 in the meantime.
         """
         operation = f"read bootstrap of cluster {name}"
         path = filled(_BOOTSTRAP, project_id=project_id, name=name)
@@ -126,7 +132,8 @@ class Clusters:
         except (NotFound, Rejected) as early:
             raise NotYet(self._wire.system, operation, early.detail) from early
         except ServerFailed as early:
-            if early.status != 500:  # a gateway's failure is not the controller's word
+            # Such a failure is a gateway's, not the controller's.
+            if early.status != 500:
                 raise
             raise NotYet(self._wire.system, operation, early.detail) from early
         manifest = _manifest(answer.body)
@@ -137,9 +144,12 @@ class Clusters:
         return manifest
 
     async def delete(self, project_id: str, cluster_id: str, *, force: bool) -> None:
-        """Ask for deregistration; it is gone when it is not found any more. NotFound if it is already.
+        """Request the deregistration of the cluster; it is complete when the cluster is not found.
 
-        Without `force` it waits for the cluster's agent to answer.
+        Without `force` the control plane waits for an answer of the cluster's agent.
+
+        Raises:
+            NotFound: it is deregistered already.
         """
         path = filled(_EDGE, project_id=project_id, cluster_id=cluster_id)
         query: dict[str, str | int] = {"force": "true" if force else "false"}
@@ -147,7 +157,7 @@ class Clusters:
 
 
 def _manifest(body: bytes) -> str | None:
-    """The YAML in an answer of either form: JSON with base64 under `data`, or itself; None if neither."""
+    """Return the YAML of an answer, plain or as JSON with base64 under `data`; else None."""
     try:
         if body.lstrip().startswith(b"{"):
             text = base64.b64decode(json.loads(body)["data"] or "", validate=True).decode()

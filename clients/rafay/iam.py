@@ -1,7 +1,7 @@
-"""Who may do what where: roles of groups on projects, and local users in groups.
+"""Permissions: roles of groups on projects, and local users in groups.
 
 Rafay publishes neither path nor body of most of these calls, so each adapter keeps its paths in one value
-and its bodies in one place, to be replaced when a real controller has shown them.
+and its bodies in one place, to be replaced when a real controller shows them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from clients.rafay.transport import RafayTransport, WireModel, filled
 
 @dataclass(frozen=True)
 class AssociationPaths:
-    """Where roles and the associations of groups with projects are. All assumed."""
+    """Paths of roles and of the associations of groups with projects; all assumed."""
 
     roles: str = "/auth/v1/roles/"
     of_group: str = "/auth/v1/groups/{group_id}/projects/"
@@ -25,7 +25,7 @@ class AssociationPaths:
 
 @dataclass(frozen=True)
 class UserPaths:
-    """Where local users are (published), and the members of a group (assumed)."""
+    """Paths of local users (published) and of the members of a group (assumed)."""
 
     users: str = "/auth/v1/users/"
     of_group: str = "/auth/v1/groups/{group_id}/users/"
@@ -53,7 +53,10 @@ class _Account(WireModel):
 
 
 class _Person(WireModel):
-    """An entry of a list of users: published with the account under its key, accepted flat as well."""
+    """An entry of a list of users.
+
+    The published form has the account under its own key; a flat form is accepted as well.
+    """
 
     account: _Account
 
@@ -72,9 +75,9 @@ class Associations:
         self._role_ids: dict[str, str] = {}
 
     async def role_id(self, role_name: str) -> str:
-        """The id of the role of exactly this name; Rejected if there is none.
+        """Return the id of the role with exactly this name; raise Rejected without one.
 
-        Ids differ from installation to installation and stay while it lives, so they are read once.
+        Ids differ between installations and stay the same during the life of one, so they are read once.
         """
         operation = f"find role {role_name}"
         if role_name not in self._role_ids:
@@ -84,54 +87,59 @@ class Associations:
         return self._role_ids[role_name]
 
     async def roles(self, operation: str = "list roles") -> list[Role]:
-        """All roles that there are."""
+        """Return all roles."""
         roles = await self._wire.entries(self._paths.roles, operation, _Role)
         return [Role(role.id, role.name, role.scope or "") for role in roles]
 
     async def bind(self, group_id: str, project_id: str, role_name: str) -> None:
-        """Give the group the role on the project; AlreadyExists if it has any role there."""
+        """Grant the group the role on the project; raise AlreadyExists if it has any role there."""
         role = {"role_id": await self.role_id(role_name), "namespace_ids": []}
         path = filled(self._paths.of_group, group_id=group_id)
         operation = f"bind role {role_name} to group {group_id} on project {project_id}"
         try:
             await self._wire.call("POST", path, operation, body={"project_id": project_id, "roles": [role]})
         except (NotFound, Rejected):
-            self._role_ids = {}  # should the controller have been made anew, so were the ids of its roles
+            # Read the ids again, because they differ if the controller was reinstalled.
+            self._role_ids = {}
             raise
 
     async def of_group(self, group_id: str) -> list[Binding]:
-        """The roles that the group has, project by project."""
+        """Return the group's roles by project."""
         path = filled(self._paths.of_group, group_id=group_id)
         held = await self._wire.entries(path, f"list role bindings of group {group_id}", _Association)
         return [Binding(one.project_name, tuple(role.name for role in one.roles or [])) for one in held]
 
     async def unbind(self, group_id: str, project_id: str) -> None:
-        """Take all roles on the project from the group; NotFound if it has none."""
+        """Remove all roles of the group on the project; raise NotFound if it has none."""
         path = filled(self._paths.one, group_id=group_id, project_id=project_id)
         await self._wire.delete(path, f"unbind group {group_id} from project {project_id}")
 
 
 class LocalUsers:
-    """Users that the control plane itself keeps, and their membership of groups."""
+    """Users that the control plane itself manages, and their group memberships."""
 
     def __init__(self, wire: RafayTransport, paths: UserPaths) -> None:
         self._wire = wire
         self._paths = paths
 
     async def find(self, email: str) -> User | None:
-        """The user with this e-mail address, upper or lower case regardless."""
+        """Return the user with this e-mail address, ignoring case, or None."""
         people = await self._wire.entries(self._paths.users, f"find user {email}", _Person, q=email)
         users = (User(person.account.id, person.account.username) for person in people)
         return next((user for user in users if user.email.casefold() == email.casefold()), None)
 
     async def of_group(self, group_id: str) -> list[User]:
-        """All members of the group."""
+        """Return all members of the group."""
         path = filled(self._paths.of_group, group_id=group_id)
         people = await self._wire.entries(path, f"list members of group {group_id}", _Person)
         return [User(person.account.id, person.account.username) for person in people]
 
     async def add(self, group_id: str, user_id: str) -> None:
-        """Afterwards the user is a member. NotFound if there is no such group or user."""
+        """Make the user a member of the group; idempotent.
+
+        Raises:
+            NotFound: there is no such group or user.
+        """
         path = filled(self._paths.of_group, group_id=group_id)
         try:
             await self._wire.call(
@@ -141,7 +149,7 @@ class LocalUsers:
             return
 
     async def remove(self, group_id: str, user_id: str) -> None:
-        """Afterwards the user is no member, also if there never was such a group."""
+        """Remove the user from the group; idempotent, also if the group never existed."""
         path = filled(self._paths.one, group_id=group_id, user_id=user_id)
         try:
             await self._wire.delete(path, f"remove user {user_id} from group {group_id}")

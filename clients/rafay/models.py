@@ -1,4 +1,4 @@
-"""What the control plane answers, as values: frozen, and without a word of its wire format."""
+"""The control plane's answers as frozen values, independent of the wire format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a group may do on one project: the names of its roles there."""
+    """The names of a group's roles on one project."""
 
     project_name: str
     role_names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class User:
-    """A local user of the control plane. `email` is spelled as the control plane spells it."""
+    """A local user of the control plane. `email` has the control plane's spelling."""
 
     id: str
     email: str
@@ -41,7 +41,7 @@ class User:
 
 @dataclass(frozen=True)
 class Account:
-    """Whose API key it is. `roles` are the names of the roles that the controller tells of; perhaps none."""
+    """The owner of the API key. `roles` are the role names that the controller shows, if any."""
 
     username: str
     roles: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Role:
-    """A role. `scope` is the controller's own word: ORGANIZATION, PROJECT or NAMESPACE."""
+    """A role. `scope` is the controller's own term: ORGANIZATION, PROJECT or NAMESPACE."""
 
     id: str
     name: str
@@ -58,7 +58,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What a cluster is imported with, by name. One that is not published cannot be used."""
+    """A blueprint, by name, for the import of a cluster; it must be published to be usable."""
 
     name: str
     published: bool
@@ -66,7 +66,7 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Repository:
-    """Where a project's charts come from. `kind` is "Helm" for charts; `endpoint` is a URL."""
+    """A source of a project's charts. `kind` is "Helm" for charts; `endpoint` is a URL."""
 
     name: str
     kind: str
@@ -76,10 +76,11 @@ class Repository:
 
 @dataclass(frozen=True)
 class SignIn:
-    """An identity provider as the controller knows it: people of `domain` are sent to it to sign in.
+    """An identity provider to which the controller redirects users of `domain` for sign-in.
 
-    `acs_url`, `entity_id` and `name_id_format` are what the provider has to be told of the controller;
-    `knows_provider` is whether the controller has been told of the provider. Empty is what it does not tell.
+    `acs_url`, `entity_id` and `name_id_format` are the controller's data that the provider needs;
+    `knows_provider` is whether the controller has the provider's data. Fields that the controller does not
+    show are empty.
     """
 
     name: str
@@ -93,7 +94,7 @@ class SignIn:
 
 @dataclass(frozen=True)
 class Condition:
-    """One stage of a cluster's registration; `status` is Pending, InProgress, Success or Failed."""
+    """A stage of a cluster's registration; `status` is Pending, InProgress, Success or Failed."""
 
     type: str
     status: str
@@ -104,8 +105,8 @@ class Condition:
 class Cluster:
     """The record of a cluster.
 
-    `status` is the control plane's own word ("READY" is the goal). `healthy` is what its agent reports.
-    `failure` is why it will not become ready by itself, or None while it still may.
+    `status` is the control plane's own term ("READY" is the goal). `healthy` is what its agent reports.
+    `failure` is the reason why it will not become ready by itself, or None while it still may.
     """
 
     id: str
@@ -119,24 +120,27 @@ class Cluster:
 
     @property
     def ready(self) -> bool:
-        """Whether it is registered, synchronised and reported healthy."""
+        """Return whether it is registered, synchronised and reported healthy."""
         return self.status == READY and self.healthy
 
     @property
     def agent_has_answered(self) -> bool:
-        """Whether its agent has ever reported: one that has not will not answer a deregistration either."""
+        """Return whether its agent has ever reported.
+
+        An agent that has never reported will not answer a deregistration either.
+        """
         return self.ready or any(c.type == CHECK_IN and c.status == SUCCESS for c in self.conditions)
 
     @property
     def pending(self) -> str:
-        """The first stages that have not succeeded yet, in words; empty when there are none."""
+        """Return the first stages that have not succeeded yet, in words; empty when there are none."""
         waiting = [f"{c.type} {c.status}" for c in self.conditions if c.status != SUCCESS]
         return ", ".join(waiting[:2])
 
 
 #: The status of a cluster that is registered and synchronised.
 READY = "READY"
-#: The condition that tells of the agent's first report.
+#: The condition for the agent's first report.
 CHECK_IN = "ClusterCheckIn"
 #: The status of a condition that is fulfilled.
 SUCCESS = "Success"

@@ -1,6 +1,6 @@
-"""How the control plane speaks: its headers, error bodies and lists, and answers checked at the edge.
+"""The control plane's wire format: headers, error bodies, lists, and validation of answers.
 
-The facts come from Rafay's published clients; where none of them shows a fact, it is said so here.
+The facts come from Rafay's published clients; a comment marks each fact that none of them shows.
 """
 
 import json
@@ -15,37 +15,37 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from clients.errors import AlreadyExists, ClientError, Denied, InUse, NotFound, Rejected, Unintelligible
 from clients.http import Answer, HttpSystem
 
-#: Entries asked for at once. Rafay's own scripts ask for 100 to 1000; a narrowed list fits into one page.
+#: Entries per page. Rafay's own scripts request 100 to 1000; a filtered list fits into one page.
 PAGE_SIZE = 100
-#: Longest list that is read, in pages: far beyond any organisation, and an end for a list without one.
+#: Maximum number of pages of a list: far beyond any organisation, and a limit for an endless list.
 MAX_PAGES = 500
-#: How often a list is read anew because its length changed between two of its pages.
+#: Attempts to read a list whose length changed between two of its pages.
 LIST_ATTEMPTS = 3
 
-# The texts by which Rafay's own tools tell errors apart, because statuses do not; all in lower case.
+# The texts by which Rafay's own tools distinguish errors, because statuses do not; all in lower case.
 _DENIED = ("no or invalid credentials", "method or route not allowed", "do not have enough privileges")
 _MISSING = ("not found", "does not exist", "no rows in result set")
 _DUPLICATE = ("already taken", "already assigned", "already exist", "duplicate key")
-#: What a Go server says of a path that it does not serve: nothing is known of the thing asked for.
+#: Message of a Go server for a path that it does not serve; it says nothing about the requested object.
 _NO_SUCH_PATH = "page not found"
-#: Statuses whose text is the control plane's own. Those of gateways and of throttling speak for themselves.
+#: Statuses with a text of the control plane itself; those of gateways and of throttling need no text.
 _TELLING_STATUSES = frozenset({400, 404, 409, 422, 500})
-#: Statuses of a gateway or proxy that mean the same with a page of HTML as without.
+#: Statuses of a gateway or proxy that mean the same with and without a page of HTML.
 _SAME_IN_HTML = frozenset({401, 403, 407, 408, 429})
 
 _Shape = TypeVar("_Shape")
 
 
 class WireModel(BaseModel):
-    """One shape on the wire. Fields that we do not know are ignored; errors never quote the input."""
+    """A wire model: unknown fields are ignored, and errors never quote the input."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
 
 class RafayTransport(HttpSystem):
-    """`HttpSystem` that authenticates with an API key, and knows Rafay's errors and lists.
+    """An `HttpSystem` that authenticates with an API key, and handles Rafay's errors and lists.
 
-    Both header styles are always sent: v1 and v2 read one, v3 the other, and neither minds the second.
+    Both header styles are always sent: v1 and v2 read one, v3 reads the other, and none rejects the second.
     """
 
     def __init__(
@@ -92,9 +92,12 @@ class RafayTransport(HttpSystem):
         return self.parse(shape, await self.call_json("GET", path, operation), operation)
 
     async def delete(self, path: str, operation: str, query: dict[str, str | int] | None = None) -> None:
-        """DELETE `path`. NotFound if it is gone already.
+        """DELETE `path`.
 
-        A refusal is InUse, whatever its words: the words are not published, and an undo comes again anyway.
+        Raises:
+            NotFound: the resource does not exist any more.
+            InUse: the control plane refuses, with any text: the texts are not published, and the
+                compensation retries anyway.
         """
         try:
             await self.call("DELETE", path, operation, query=query)
@@ -111,12 +114,15 @@ class RafayTransport(HttpSystem):
         query: Mapping[str, str] | None = None,
         paging: str = "",
     ) -> list[_Shape]:
-        """All entries of the list at `path`, to its end. `q` narrows it down; it is no exact match.
+        """Return all entries of the list at `path`; `q` filters the list, but not exactly.
 
-        `query` is added to what is asked, and `paging` is put before the names of limit and offset.
+        `query` is added to the request, and `paging` is a prefix of the parameters for limit and offset.
 
-        A list whose length changes between its pages is read anew: an entry may have slipped from one to
-        the other unseen. Unintelligible if it keeps changing or has no end.
+        A list whose length changes between its pages is read again, because an entry may have moved from one
+        page to another and be missing.
+
+        Raises:
+            Unintelligible: the list keeps changing or has no end.
         """
         for _ in range(LIST_ATTEMPTS):
             pages = await self._pages(path, operation, {**(query or {}), **({"q": q} if q else {})}, paging)
@@ -126,7 +132,7 @@ class RafayTransport(HttpSystem):
         raise Unintelligible(self.system, operation, "the list kept changing while it was read")
 
     async def first(self, path: str, operation: str, shape: type[_Shape]) -> _Shape | None:
-        """The first entry of the list at `path`, whichever that is; None if it is empty."""
+        """Return any one entry of the list at `path`; None if it is empty."""
         page = await self._page(path, operation, {"limit": 1, "offset": 0})
         return self.parse(shape, page.found[0], operation) if page.found else None
 
@@ -150,17 +156,17 @@ class RafayTransport(HttpSystem):
         raise Unintelligible(self.system, operation, f"the list does not end after {MAX_PAGES} pages")
 
     def parse(self, shape: type[_Shape], answer: Any, operation: str, *, ambiguous: bool = False) -> _Shape:
-        """`answer` as `shape`, or Unintelligible with the names of the fields that are wrong."""
+        """Parse `answer` as `shape`; raise Unintelligible with the names of invalid fields."""
         try:
             return _adapter(shape).validate_python(answer)
         except ValidationError as error:
             wrong = {".".join(map(str, e["loc"])) or "the whole answer" for e in error.errors()}
-        # Raised outside of the handler: the validation error would carry the answer along.
+        # Raise outside of the handler, because the validation error would carry the answer along.
         detail = f"the answer is not of the agreed form: {', '.join(sorted(wrong)[:5])}"
         raise Unintelligible(self.system, operation, detail, ambiguous=ambiguous)
 
 
-#: Building one costs more than the validation of an answer, and there are few shapes.
+#: Cached, because building an adapter costs more than validating an answer, and there are few shapes.
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
@@ -171,7 +177,7 @@ def _adapter(shape: type[_Shape]) -> TypeAdapter[_Shape]:
 
 
 class _Page(WireModel):
-    """One page of a list under any of its names: `results` (v1), `users` (v1 users), `items` (v2, v3)."""
+    """One page of a list, under `results` (v1), `users` (v1 users) or `items` (v2, v3)."""
 
     found: list[Any]
     count: int | None
@@ -186,15 +192,16 @@ class _Page(WireModel):
         name = next((name for name in ("results", "items", "users") if name in answer), "results")
         metadata = answer.get("metadata")
         count = answer.get("count", metadata.get("count") if isinstance(metadata, dict) else None)
-        # A Go server writes an empty list as null, but a missing one is no list.
+        # A Go server writes an empty list as null, but an answer without the key is not a list.
         found = [] if name in answer and answer[name] is None else answer.get(name)
         return {"found": found, "count": count}
 
 
 def filled(template: str, **parts: str) -> str:
-    """The path `template` with its `{parts}` filled in, each quoted so that it stays one part.
+    """Fill the `{parts}` of a path `template`, each quoted so that it stays one part.
 
-    Raises ValueError for a part that would make it the path of something else: "", "." or "..".
+    Raises:
+        ValueError: a part ("", "." or "..") would turn it into the path of another resource.
     """
     for name, part in parts.items():
         if part in ("", ".", ".."):
@@ -203,7 +210,7 @@ def filled(template: str, **parts: str) -> str:
 
 
 def explain(answer: Answer) -> str:
-    """The human words in an error's body, whichever of Rafay's shapes it has."""
+    """Return the message for people in an error body, in any of Rafay's formats."""
     text = answer.body.decode(errors="replace").strip()
     if _is_html(answer):
         return "a page of HTML"
@@ -215,9 +222,10 @@ def explain(answer: Answer) -> str:
 
 
 def classify(answer: Answer, detail: str) -> type[ClientError] | None:
-    """The error class that the text of an answer gives away where its status does not; else None."""
+    """Return the error class by the text of an answer where its status is not enough; else None."""
     if _is_html(answer):
-        # From a proxy, which knows nothing of the thing: its 404 must not be read as "gone".
+        # The page is from a proxy, which knows nothing of the resource: its 404 must not be read as
+        # "deleted".
         return Unintelligible if answer.status < 500 and answer.status not in _SAME_IN_HTML else None
     if answer.status not in _TELLING_STATUSES:
         return None
@@ -252,7 +260,7 @@ def _is_key(text: str) -> bool:
 
 
 def _without(secrets: Set[str]) -> Callable[[Answer], str]:
-    """`explain`, with what is secret of the API keys struck out should the control plane quote it back."""
+    """Return an `explain` that removes secrets of API keys, which an answer may quote."""
 
     def explain_without(answer: Answer) -> str:
         text = explain(answer)
