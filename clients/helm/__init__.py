@@ -1,1 +1,1 @@
-"""Helm: releases, and the charts that they are installed from."""
+"""Helm: releases, and the charts from which they are installed."""

@@ -1,7 +1,7 @@
-"""One chart from its repository, by Helm, in a process of its own.
+"""Pull of one chart from its repository, by Helm, in a separate process.
 
-Helm gives a repository minutes and a registry (OCI) any time, and cannot be told to stop. A thread that
-waits for one that drops packets is lost for so long; a process is ended.
+Helm waits minutes for a repository and without limit for a registry (OCI), and cannot be cancelled. A thread
+that waits for a server that drops packets would be blocked for that time; a process can be killed.
 """
 
 import asyncio
@@ -14,23 +14,29 @@ from pathlib import Path
 
 from clients.subprocesses import run
 
-#: Longest time for one pull: as long as Helm waits for one answer of a repository. The index of a large one
-#: has several MB, which a slow line needs a while for.
+#: Timeout of one pull, equal to Helm's timeout for one answer of a repository. The index of a large
+#: repository has several MB, which takes a while on a slow line.
 PULL_LIMIT = timedelta(seconds=120)
-#: How much longer it lives when whoever began it is gone, and so does not end it.
-_ORPHANED = timedelta(seconds=5)
+#: Additional time that the process lives when its parent is gone and cannot kill it.
+_ORPHAN_TIMEOUT = timedelta(seconds=5)
 
-#: `-P`: a folder named `clients` in the current directory must not be taken for ours.
+#: `-P`: Python must not import a folder named `clients` in the current directory instead of ours.
 _COMMAND = (sys.executable, "-P", "-m", "clients.helm.chart_pull")
 
 
 class NotPulled(Exception):
-    """There is no archive. The text is what Helm says, or that it said nothing in its time."""
+    """There is no archive; the message is Helm's, or says that Helm gave none in time."""
 
 
 async def pull(repository: str, name: str, version: str, folder: Path) -> Path:
-    """The chart's archive, which is then in the empty `folder`. Cancelled, or at its limit, it is ended."""
-    # By its standard input: a list of processes shows arguments, and an address may hold a password.
+    """Pull the chart into the empty `folder` and return its archive.
+
+    The process is killed when the call is cancelled or reaches `PULL_LIMIT`.
+
+    Raises:
+        NotPulled: there is no archive.
+    """
+    # Use standard input, because process lists show arguments, and a URL may hold a password.
     asked = {"repository": repository, "name": name, "version": version, "folder": str(folder)}
     try:
         async with asyncio.timeout(PULL_LIMIT.total_seconds()):
@@ -50,8 +56,8 @@ def _archive_in(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Pull what is asked for on standard input; 1, and Helm's words on standard output, if that fails."""
-    signal.alarm(math.ceil((PULL_LIMIT + _ORPHANED).total_seconds()))
+    """Pull the chart that standard input names; on failure print Helm's message and return 1."""
+    signal.alarm(math.ceil((PULL_LIMIT + _ORPHAN_TIMEOUT).total_seconds()))
     asked = json.load(sys.stdin)
     import helm_python
 

@@ -1,8 +1,8 @@
-"""Helm, as far as a host cluster needs it, behind an interface small enough to swap.
+"""The part of Helm that a host cluster needs, behind a small, replaceable interface.
 
-Behind it is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of their own, and
-charts are fetched before, without any. No call waits for what it makes to start: Helm's own wait hides why
-something does not.
+The implementation is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of
+their own, and charts are fetched before, without a thread. No call waits for the start of its objects,
+because Helm's own wait hides why an object does not start.
 """
 
 import asyncio
@@ -31,37 +31,41 @@ _T = TypeVar("_T")
 
 
 class Helm(Protocol):
-    """Releases of one host cluster. Every failure is a `clients.errors.ClientError`."""
+    """Releases of one host cluster; every failure is a `clients.errors.ClientError`."""
 
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
-        """Install, without waiting for the start.
+        """Install the release without waiting for its start.
 
-        Cancelled, it cancels Helm and returns when that has ended; at once where that has not begun.
+        When cancelled, it cancels Helm and returns after Helm has ended; at once if Helm has not started.
 
-        AlreadyExists if there is a release of that name in any status. Rejected for a chart that is not to be
-        had, or that will not take the values.
+        Raises:
+            AlreadyExists: there is a release with this name, in any status.
+            Rejected: the chart is not available, or does not accept the values.
         """
         ...
 
     async def uninstall(self, namespace: str, name: str) -> None:
-        """Uninstall, without waiting for the end of what it ran. NotFound if there is none."""
+        """Uninstall the release without waiting for the end of its pods; raise NotFound without one."""
         ...
 
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
-        """Whether the chart is to be had and takes the values: Rejected says why not. Nothing is made."""
+        """Check that the chart is available and accepts the values; raise Rejected if not.
+
+        Nothing is created.
+        """
         ...
 
     async def render(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
     ) -> Mapping[str, str]:
-        """The manifests that an install would make, by the files of the chart that make them."""
+        """Return the manifests that an install would create, by the chart's template files."""
         ...
 
 
 class HelmSdk:
-    """A `Helm` through Helm's Go SDK. The charts may be shared by several hosts; so may the threads."""
+    """A `Helm` on Helm's Go SDK; several hosts may share the charts and the threads."""
 
     def __init__(self, system: str, access: Access, charts: Charts, threads: ThreadPoolExecutor) -> None:
         self._system = system
@@ -72,6 +76,7 @@ class HelmSdk:
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
+        """Install the release without waiting for its start."""
         operation = f"install release {name}"
         loaded = await self._charts.load(self._system, chart)
         kubeconfig = await self._kubeconfig(operation)
@@ -80,7 +85,7 @@ class HelmSdk:
         is_late = lateness()
 
         def install() -> None:
-            # In the thread: the wait for one may have taken all the time there was.
+            # Check this in the thread, because the wait for a free thread may have taken all the time.
             ensure_before_deadline(self._system, operation, is_late)
             with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.install(
@@ -93,6 +98,7 @@ class HelmSdk:
             cancelling.close()
 
     async def uninstall(self, namespace: str, name: str) -> None:
+        """Uninstall the release without waiting for the end of its pods."""
         operation, is_late = f"uninstall release {name}", lateness()
         kubeconfig = await self._kubeconfig(operation)
 
@@ -104,6 +110,7 @@ class HelmSdk:
         await self._run(operation, uninstall)
 
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Check that the chart is available and accepts the values."""
         operation = f"check the values of chart {chart.name} {chart.version}"
         loaded = await self._charts.load(self._system, chart)
 
@@ -117,6 +124,7 @@ class HelmSdk:
     async def render(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
     ) -> Mapping[str, str]:
+        """Return the manifests that an install would create, by the chart's template files."""
         loaded = await self._charts.load(self._system, chart)
 
         def render() -> dict[str, str]:
@@ -126,7 +134,7 @@ class HelmSdk:
         return await self._run(f"render chart {chart.name} {chart.version}", render)
 
     async def _kubeconfig(self, operation: str) -> str:
-        """Load the credentials as they are now, the same that our own calls have."""
+        """Load the current credentials, the same as for our own calls."""
         try:
             return (await self._access.load()).kubeconfig()
         except Unusable as error:
@@ -137,9 +145,9 @@ class HelmSdk:
     async def _run(
         self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
     ) -> _T:
-        """Make the call in a thread. When cancelled, see it to its end: a thread cannot be left behind.
+        """Make the call in a thread; when cancelled, wait for its end: threads cannot be killed.
 
-        One that still waits for a thread is not made any more.
+        A call that still waits for a free thread is not made any more.
         """
         job = self._threads.submit(call)
         running = asyncio.wrap_future(job)
@@ -160,21 +168,21 @@ class HelmSdk:
             return running.result()
         if isinstance(error, ClientError):
             raise error
-        # From None: what the SDK raises may quote values.
+        # Use `from None`, because the SDK's error may quote values.
         raise understood(self._system, operation, error) from None
 
 
-#: What Helm says when a release of that name is there, in any status.
+#: Helm's messages when a release with that name exists, in any status.
 _TAKEN = re.compile(r"cannot re-?use a name|already exists")
 _REFUSED = re.compile(r"is forbidden|is invalid|Invalid value|cannot be imported into")
-#: The connection was never made, so nothing was asked for.
+#: Messages for a connection that was never established, so that no request was sent.
 _NOT_CONNECTED = re.compile(r"connection refused|no such host|no route to host|i/o timeout.*dial|dial tcp")
 _CUT = re.compile(r"EOF|connection reset|broken pipe|timeout|deadline exceeded|http2: |TLS handshake")
 _UNAUTHORIZED = re.compile(r"Unauthorized|provide credentials|certificate signed by unknown authority")
 
 
 def understood(system: str, operation: str, error: BaseException) -> ClientError:
-    """An error of Helm as one of `clients.errors`; Helm tells most of them apart in its text alone."""
+    """Map an error of Helm to `clients.errors`; most of them differ only in their text."""
     helm = sdk()
     text = " ".join(str(error).split())
     if isinstance(error, helm.HelmNotFoundError):
@@ -191,7 +199,8 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
     if is_about_the_account(text):
         return Denied(system, operation, text, ambiguous=True)
     if "webhook" in text and is_passing(text):
-        # Before the words of connections: it is the API server that could not reach something.
+        # Check this before the messages about connections: here the API server could not reach another
+        # system.
         return ServerFailed(system, operation, text, status=500)
     if _UNAUTHORIZED.search(text):
         return Denied(system, operation, text)
@@ -211,9 +220,10 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
 
 
 def unknown_kubernetes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """What is wrong with the Kubernetes version in a vCluster's values; "" if nothing is, or nobody can tell.
+    """Return what is wrong with the Kubernetes version in a vCluster's values; "" if nothing.
 
-    The chart's default is the newest that its release knows; newer ones have APIs that its syncer does not.
+    The result is also "" if the version cannot be determined. The chart's default is the newest version that
+    its release supports; newer ones have APIs that its syncer does not support.
     """
     wanted, newest = _version_at(values, "version"), _version_at(defaults, "image", "tag")
     if wanted is None or newest is None or wanted <= newest:
@@ -222,7 +232,7 @@ def unknown_kubernetes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -
 
 
 def _version_at(values: Mapping[str, Any], *path: str) -> int | None:
-    """The minor number of the version of Kubernetes 1 that stands there."""
+    """Return the minor number of the Kubernetes 1 version at this path of the values."""
     found: Any = values
     for key in ("controlPlane", "distro", "k8s", *path):
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -231,7 +241,7 @@ def _version_at(values: Mapping[str, Any], *path: str) -> int | None:
 
 
 def schema_problem(text: str) -> str:
-    """Of what a chart's schema refuses, the places and the reasons; any other text as it is."""
+    """Return places and reasons from a schema error of a chart; any other text unchanged."""
     found = re.findall(r"- at '([^']*)': (?!validation failed)([^\n]+)", text)
     if not found:
         return text.removeprefix("execution error at ")
