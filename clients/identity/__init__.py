@@ -1,1 +1,1 @@
-"""Identity providers: people, groups and membership."""
+"""Identity providers: users, groups and membership."""

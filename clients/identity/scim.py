@@ -1,7 +1,7 @@
-"""A SCIM 2.0 directory (RFC 7643, RFC 7644): people found, groups and membership kept.
+"""A SCIM 2.0 directory (RFC 7643, RFC 7644): find users, manage groups and membership.
 
-Accounts of people are read, never written. Where servers differ (ignored or refused filters, 200 or 204,
-refused removals of who is not there), all of them are understood here.
+User accounts are read and never written. Servers differ: some ignore or refuse filters, answer 200 or 204,
+or refuse to remove a user who is not a member. This client handles all of these.
 """
 
 import json
@@ -27,13 +27,13 @@ _MEDIA_TYPE = "application/scim+json"
 _GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
-#: So many people are looked through for an address whose case the directory's filter minds: five pages.
+#: Maximum number of users to read for an address when the directory's filter is case-sensitive: five pages.
 FEW_PEOPLE = 500
 
 
 @dataclass(frozen=True)
 class User:
-    """A person as the directory has them. `email` is the primary address, or else the user name."""
+    """A user in the directory. `email` is the primary address, or else the user name."""
 
     id: str
     user_name: str
@@ -79,18 +79,19 @@ class Scim:
         await self._http.close()
 
     async def check(self) -> None:
-        """Make one authenticated read: returns if the directory is reachable and the token is good.
+        """Make one authenticated read, to prove that the directory is reachable and the token valid.
 
-        The obvious `/ServiceProviderConfig` will not do: it is open to everybody.
+        It does not read the obvious `/ServiceProviderConfig`, because that needs no authentication.
         """
         operation = "read groups"
         reader = self._reader("/Groups", operation, WireGroup, lambda _: True)
         reader.parse_page(await reader.ask({"count": 1}))
 
     async def find_user(self, email: str) -> User | None:
-        """The active person whose user name, or else one of whose addresses, is this one, whatever the case.
+        """Return the active user with this user name or address, ignoring case, or None.
 
-        Rejected if several people share the address: which of them is meant, a person has to say.
+        Raises:
+            Rejected: several users share the address, and a person has to decide which one is meant.
         """
         operation = f"find user {email}"
         found = await self._users(operation, email)
@@ -104,20 +105,20 @@ class Scim:
         return User(user.id, name, next(iter(user.addresses()), name))
 
     async def _users(self, operation: str, email: str) -> list[WireUser]:
-        """Who has this user name, or else this address, in any case; they may be inactive."""
+        """Return users with this user name, or else this address, ignoring case; also inactive ones."""
         refusals: list[Rejected] = []
         has_looked = False
-        for attributes, fits in _WAYS_TO_A_PERSON:
+        for attributes, fits in _USER_FILTERS:
             is_meant = partial(fits, email)
             for attribute in attributes:
                 try:
-                    for spelling in _spellings(email):
+                    for spelling in _case_variants(email):
                         condition = f"{attribute} eq {_quoted(spelling)}"
                         users = await self._find("/Users", operation, WireUser, condition, is_meant)
                         if found := list(filter(is_meant, users)):
                             return found
                 except Rejected as error:
-                    refusals.append(error)  # it cannot look for this attribute
+                    refusals.append(error)  # the directory cannot filter by this attribute
                     continue
                 has_looked = True
                 break
@@ -126,8 +127,9 @@ class Scim:
         except (Rejected, NotFound, ServerFailed):
             if not has_looked:
                 raise
-            return []  # it does not show everybody, and has just said that it does not have this address
-        for _, fits in _WAYS_TO_A_PERSON:
+            # The directory does not list all users, and has just answered that it does not have this address.
+            return []
+        for _, fits in _USER_FILTERS:
             if found := [user for user in users if fits(email, user)]:
                 return found
         if refusals and not users and not has_looked:
@@ -135,21 +137,27 @@ class Scim:
         return []
 
     async def _users_of_a_small_directory(self, operation: str) -> list[WireUser]:
-        """All people where they are few, else none: their addresses may be in a case that no filter found."""
+        """Return all users of a small directory; none if it has more than `FEW_PEOPLE`.
+
+        No filter may have found an address that the directory holds in another case.
+        """
         reader = self._reader("/Users", operation, WireUser, lambda _: False)
         page = reader.parse_page(await reader.ask({"startIndex": 1, "count": 1}))
         return [] if (page.totalresults or 0) > FEW_PEOPLE else await reader.read({})
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:
-        """All groups with exactly this externalId."""
+        """Return all groups with exactly this externalId."""
         return await self._groups("externalId", external_id, lambda group: group.externalid == external_id)
 
     async def groups_by_name(self, name: str) -> list[Group]:
-        """All groups with exactly this displayName: there may be several."""
+        """Return all groups with exactly this displayName, of which there may be several."""
         return await self._groups("displayName", name, lambda group: group.displayname == name)
 
     async def create_group(self, name: str, external_id: str) -> Group:
-        """Create it. AlreadyExists where the directory keeps names unique; others make a second one."""
+        """Create the group; raise AlreadyExists where the directory keeps names unique.
+
+        Other directories create a second group with the same name.
+        """
         operation = f"create group {name}"
         answer = await self._http.call(
             "POST",
@@ -168,19 +176,23 @@ class Scim:
         return Group(created.id, created.displayname, created.externalid)
 
     async def delete_group(self, group_id: str) -> None:
-        """Delete it. NotFound if it is gone."""
+        """Delete the group; raise NotFound if it does not exist."""
         await self._http.call("DELETE", _group_path(group_id), f"delete group {group_id}")
 
     async def group(self, group_id: str) -> Group:
-        """The group of this id. NotFound if there is none."""
+        """Return the group with this id; raise NotFound if there is none."""
         group = await self._read_group(group_id, {})
         return Group(group.id, group.displayname, group.externalid)
 
     async def members(self, group_id: str) -> list[str]:
-        """Ids of its members, or of some where it has many. NotFound if there is no such group."""
+        """Return the ids of the group's members, maybe not all of a large group.
+
+        Raises:
+            NotFound: there is no such group.
+        """
         members = (await self._read_group(group_id, {})).members
         if members is None:
-            # Some show members only to those who ask for them: Keycloak.
+            # Some directories return members only if the request names the attribute: Keycloak.
             members = (await self._read_group(group_id, {"attributes": "id,displayName,members"})).members
         return list(dict.fromkeys(member.value for member in members or []))
 
@@ -190,24 +202,25 @@ class Scim:
         return self._parse_group(document, operation, ambiguous=False)
 
     async def add_members(self, group_id: str, user_ids: Sequence[str]) -> None:
-        """Make all of them members; who is one already stays one. NotFound if there is no such group."""
+        """Add all users to the group; idempotent. Raise NotFound if there is no such group."""
         if user_ids:
             value = [{"value": user_id} for user_id in user_ids]
             change = {"op": "add", "path": "members", "value": value}
             await self._patch(group_id, change, f"add {len(user_ids)} members to group {group_id}")
 
     async def remove_member(self, group_id: str, user_id: str) -> None:
-        """Make them no member; who is none already is fine. NotFound if there is no such group."""
+        """Remove the user from the group; idempotent. Raise NotFound if there is no such group."""
         operation = f"remove member {user_id} from group {group_id}"
         by_filter = {"op": "remove", "path": f"members[value eq {_quoted(user_id)}]"}
-        # What Entra sends, and what those understand that were made for it.
+        # Entra sends this form, and directories made for Entra understand it.
         by_value = {"op": "remove", "path": "members", "value": [{"value": user_id}]}
         for change in (by_filter, by_value):
             try:
                 await self._patch(group_id, change, operation)
                 return
             except (Rejected, NotFound) as error:
-                # Some refuse to remove who is not there, by 400 (noTarget) or 404; the group may be gone too.
+                # Some directories refuse to remove a user who is not a member, with 400 (noTarget) or 404;
+                # the group may be deleted too.
                 refusal = error
                 if user_id not in await self.members(group_id):
                     return
@@ -228,7 +241,8 @@ class Scim:
             condition = f"{attribute} eq {_quoted(value)}"
             groups = await self._find("/Groups", operation, WireGroup, condition, fits)
         except Rejected:
-            # Not every directory can look for every attribute; to miss one of ours would leave it behind.
+            # Read all groups, because not every directory can filter by every attribute, and a group of
+            # ours that is not found would be left over.
             groups = await self._all_groups(operation)
         return [Group(each.id, each.displayname, each.externalid) for each in groups if fits(each)]
 
@@ -236,18 +250,19 @@ class Scim:
         try:
             return await self._reader("/Groups", operation, WireGroup, lambda _: False).read({})
         except NotFound as error:
-            # Not that there are none: there is no list to look at.
+            # This does not mean that there are no groups: the directory has no list of groups.
             raise Unintelligible(self._system, operation, error.detail) from None
 
     async def _find(
         self, path: str, operation: str, shape: type[_Shape], condition: str, fits: Callable[[_Shape], bool]
     ) -> list[_Shape]:
-        """What the directory lists for a filter, to the last page. It may ignore it: the caller compares."""
+        """Return all entries for a filter; the directory may ignore it, so the caller compares."""
         reader = self._reader(path, operation, shape, fits)
         try:
             return await reader.read({"filter": condition})
         except NotFound as error:
-            # Some say so that nothing fits. A wrong address says the same, of the list as well.
+            # Some directories answer 404 when nothing matches. A wrong URL gives the same answer, also for
+            # the list.
             try:
                 reader.parse_page(await reader.ask({"startIndex": 1, "count": 1}))
             except NotFound:
@@ -258,7 +273,8 @@ class Scim:
         self, path: str, operation: str, shape: type[_Shape], fits: Callable[[_Shape], bool]
     ) -> ListReader[_Shape]:
         async def ask(query: Query) -> Any:
-            # Of a group's members there may be thousands, and nobody looks at them here.
+            # Exclude the members of groups, because there may be thousands, and no caller of this method
+            # needs them.
             more: Query = {"excludedAttributes": "members"} if path == "/Groups" else {}
             return await self._http.call_json("GET", path, operation, query={**query, **more})
 
@@ -268,12 +284,16 @@ class Scim:
         try:
             return WireGroup.model_validate(document)
         except ValidationError:
-            pass  # raised outside: the validation error would carry the answer along
+            # Raise outside of the handler, because the validation error would carry the answer along.
+            pass
         raise Unintelligible(self._system, operation, "the answer is no SCIM group", ambiguous=ambiguous)
 
 
 def _same_address(one: str, other: str | None) -> bool:
-    """Whether two addresses differ in the case of A to Z at most: other letters may be somebody else's."""
+    """Return whether two addresses are equal, ignoring the case of A to Z only.
+
+    Addresses that differ in the case of other letters may belong to different users.
+    """
     return other is not None and one.translate(_LOWER) == other.translate(_LOWER)
 
 
@@ -286,16 +306,16 @@ def _has_address(email: str, user: WireUser) -> bool:
 
 
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-#: The attributes by which people are looked for, and what it means to be found by them. Of several, the first
-#: that the directory can look for.
-_WAYS_TO_A_PERSON: tuple[tuple[tuple[str, ...], Callable[[str, WireUser], bool]], ...] = (
+#: The attributes to search for users, and the check that an entry matches. Of several attributes, the first
+#: one that the directory can filter by is used.
+_USER_FILTERS: tuple[tuple[tuple[str, ...], Callable[[str, WireUser], bool]], ...] = (
     (("userName",), _has_name),
     (("emails.value", "emails", 'emails[type eq "work"].value'), _has_address),
 )
 
 
-def _spellings(email: str) -> Sequence[str]:
-    """The address in the cases in which people write it: some directories look for the very letters only."""
+def _case_variants(email: str) -> Sequence[str]:
+    """Return the address in its usual cases, for directories that compare case-sensitively."""
     local, at, domain = email.partition("@")
     capitals = re.sub("[A-Za-z]+", lambda word: word[0].capitalize(), local)
     return tuple(dict.fromkeys((email, email.translate(_LOWER), f"{capitals}{at}{domain.translate(_LOWER)}")))
@@ -306,12 +326,13 @@ def _group_path(group_id: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    # RFC 7644, 3.4.2.2: a comparison value is a JSON string. Escaped by the same rules, it stays a value.
+    # RFC 7644, 3.4.2.2: a comparison value is a JSON string. Escaping by JSON's rules prevents injection
+    # into the filter.
     return json.dumps(value, ensure_ascii=False)
 
 
 def _explain(answer: Answer) -> str:
-    """The words of a SCIM error; of anything else, such as a proxy's page, none."""
+    """Return the message of a SCIM error; "" for other content, such as a proxy's page."""
     try:
         error = json.loads(answer.body)
     except ValueError:
@@ -323,8 +344,9 @@ def _explain(answer: Answer) -> str:
 
 def _classify(answer: Answer, _detail: str) -> type[ClientError] | None:
     if answer.status in (404, 410) and answer.body.lstrip()[:1] == b"<":
-        return Unintelligible  # a page, from a proxy that knows nothing of the thing
+        # A page from a proxy, which knows nothing of the resource.
+        return Unintelligible
     if answer.status == 410:
         return NotFound
-    # 501 is the word for what a directory has not built: asking again will not build it.
+    # 501 means that the directory does not implement this, so a retry cannot succeed.
     return Rejected if answer.status == 501 else None

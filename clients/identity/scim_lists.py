@@ -1,7 +1,7 @@
-"""What SCIM directories really answer: names in any case, pages of any kind, lists not to be believed.
+"""Real answers of SCIM directories: names in any case, pages of any kind, unreliable lists.
 
-A list that is short, repeated or contradicts itself is never taken for the whole: what is left behind for
-want of an entry lets people in.
+A list that is short, repeated or inconsistent is never taken as complete: an entry that is missed stays in
+place and keeps giving access.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,20 +13,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 
 from clients.errors import Rejected, Unintelligible
 
-#: Resources asked for at once: what the usual services give at most in one page.
+#: Resources per page: the maximum of the usual services.
 PAGE_SIZE = 100
-#: No directory has smaller pages: fewer entries than that are one page.
+#: No directory has smaller pages, so fewer entries than this are one page.
 SMALLEST_PAGE = 20
-#: More pages than any directory has that is searched so: one that counts on and on is not read for ever.
+#: Maximum number of pages, more than any directory that is searched this way has: it limits endless lists.
 MAX_PAGES = 500
-#: How often a list is read again because its length changed between two of its pages.
+#: Attempts to read a list whose length changed between two of its pages.
 LIST_ATTEMPTS = 3
 
 
 class RafayTransport(BaseModel):
-    """Only what is used here is looked at: real directories send many more fields, and odd ones.
+    """Base of the wire models; they check only the fields used here.
 
-    Names of attributes have no case (RFC 7643, 2.1): fields are called by their names in lower case.
+    Real directories send many more fields, and unusual ones. Names of attributes are case-insensitive (RFC
+    7643, 2.1), so fields have their names in lower case.
     """
 
     model_config = ConfigDict(
@@ -51,17 +52,18 @@ def _is_one_step(id: str) -> str:
 
 
 def _as_list(value: Any) -> Any:
-    """One value of an attribute that has several may come alone."""
+    """Wrap a single value in a list: an attribute with several values may have only one."""
     return value if value is None or isinstance(value, list) else [value]
 
 
 def _as_values(value: Any) -> Any:
-    """A plain text instead of a complex value is its `value`."""
+    """Wrap a plain text, sent instead of a complex value, as its `value`."""
     return [{"value": one} if isinstance(one, str) else one for one in _as_list(value) or ()]
 
 
 def _as_members(value: Any) -> Any:
-    # None says nothing of its members: not every directory shows them unasked.
+    # None means that the members are unknown: not every directory returns them unless the request names
+    # them.
     return None if value is None else _as_values(value)
 
 
@@ -69,14 +71,14 @@ Id = Annotated[str, AfterValidator(_is_one_step)]
 
 
 class WireEmail(RafayTransport):
-    """One address."""
+    """An e-mail address."""
 
     value: str | None = None
     primary: bool | None = None
 
 
 class WireUser(RafayTransport):
-    """A person. Some list them once for each of their addresses."""
+    """A user. Some directories list a user once for each address."""
 
     kind: ClassVar[str] = "user"
     id: Id
@@ -85,29 +87,29 @@ class WireUser(RafayTransport):
     emails: Annotated[list[WireEmail], BeforeValidator(_as_values)] = []
 
     def addresses(self) -> list[str]:
-        """All addresses, a primary one first."""
+        """Return all addresses, a primary one first."""
         ordered = sorted(self.emails, key=lambda email: not email.primary)
         return [email.value for email in ordered if email.value]
 
     @property
     def name(self) -> object:
-        """What must be the same wherever they are listed."""
+        """Return what must be equal in all entries of this user."""
         return self.username
 
     def joined(self, other: "WireUser") -> "WireUser":
-        """The same person, with the addresses of both entries."""
+        """Return the same user with the addresses of both entries."""
         return self.model_copy(update={"emails": list(dict.fromkeys((*self.emails, *other.emails)))})
 
 
 class WireMember(RafayTransport):
-    """One member, by id."""
+    """A member, by id."""
 
     value: Id
 
     @model_validator(mode="before")
     @classmethod
     def _by_reference(cls, document: Any) -> Any:
-        """A member may be there by the address of its resource alone."""
+        """Take the id from `$ref` if a member has only the URL of its resource."""
         if isinstance(document, dict) and not document.get("value"):
             reference = next((value for name, value in document.items() if str(name).lower() == "$ref"), None)
             value = next((value for name, value in document.items() if str(name).lower() == "value"), None)
@@ -127,16 +129,19 @@ class WireGroup(RafayTransport):
 
     @property
     def name(self) -> object:
-        """What must be the same wherever it is listed."""
+        """Return what must be equal in all entries of this group."""
         return self.displayname, self.externalid
 
     def joined(self, _other: "WireGroup") -> "WireGroup":
-        """The same group."""
+        """Return the group unchanged: all its entries are equal."""
         return self
 
 
 class WirePage(RafayTransport):
-    """One page of a list. An object without any of its two marks is none, such as that of a proxy."""
+    """One page of a list.
+
+    An object with neither total nor resources, such as a proxy's, is invalid.
+    """
 
     totalresults: int | None = None
     startindex: int | None = None
@@ -151,12 +156,12 @@ class WirePage(RafayTransport):
 
     @property
     def entries(self) -> list[Any]:
-        """Its resources; an empty list may be left out (RFC 7644, 3.4.2)."""
+        """Return the page's resources; an empty list may be left out (RFC 7644, 3.4.2)."""
         return self.resources or []
 
 
 def last_step(address: str) -> str:
-    """The id in the address of a resource."""
+    """Return the id at the end of a resource's URL."""
     return unquote(urlsplit(address).path.rstrip("/").rpartition("/")[2])
 
 
@@ -166,16 +171,19 @@ ReservationRequest = Callable[[Query], Awaitable[Any]]
 
 
 class _Changed(Exception):
-    """The list changed while it was read: an entry may have slipped from one page to another unseen."""
+    """The list changed during the read: an entry may have moved to another page and be missing."""
 
 
 class _Short(Exception):
-    """The list has fewer entries than it counts."""
+    """The list has fewer entries than its count."""
 
 
 @dataclass
 class ListReader(Generic[_Shape]):
-    """Reads one list to its end. `ask` makes one call; `fits` tells what was asked for from what was not."""
+    """A reader of one whole list.
+
+    `ask` makes one call; `fits` checks that an entry matches the request.
+    """
 
     system: str
     operation: str
@@ -184,13 +192,14 @@ class ListReader(Generic[_Shape]):
     fits: Callable[[_Shape], bool]
     _found: dict[str, _Shape] = field(default_factory=dict, init=False)
     _pages: list[WirePage] = field(default_factory=list, init=False)
-    #: Entries that the list must have counted: one that comes again on a later page is the same one.
+    #: Number of entries that the list must have counted; an entry repeated on a later page counts once.
     _counted: int = field(default=0, init=False)
 
     async def read(self, query: Query) -> list[_Shape]:
-        """All entries, each once, whether or not they are what was asked for.
+        """Return all entries, each once, also those that do not match the request.
 
-        Unintelligible if the list contradicts itself, has no end, or is shorter than it says.
+        Raises:
+            Unintelligible: the list is inconsistent, has no end, or is shorter than its count.
         """
         why, first = "", 1
         for _ in range(LIST_ATTEMPTS):
@@ -199,7 +208,8 @@ class ListReader(Generic[_Shape]):
             except _Changed:
                 why = "the list kept changing while it was read"
             except _Short as short:
-                # Some count their entries from 0 and so leave out the first: the standard takes 0 for 1.
+                # Some directories count entries from 0 and so omit the first one: the standard treats 0 as
+                # 1.
                 why, first = why or str(short), 0
         raise self._refused(why)
 
@@ -212,10 +222,10 @@ class ListReader(Generic[_Shape]):
                 page = self.parse_page(await self.ask({**query, **window}))
             except Rejected:
                 if self._pages:
-                    break  # it has no pages but the first
+                    break  # the directory has no page but the first
                 if "filter" in query or not window:
                     raise
-                window = {}  # some refuse to be asked for pages at all
+                window = {}  # some directories refuse paging parameters
                 continue
             new = self._take(page)
             read += len(page.entries)
@@ -232,7 +242,7 @@ class ListReader(Generic[_Shape]):
         return list(self._found.values())
 
     def _take(self, page: WirePage) -> int:
-        """Add what the page has; how much of it is new."""
+        """Add the entries of the page; return how many of them are new."""
         before = set(self._found)
         self._pages.append(page)
         for document in page.entries:
@@ -245,10 +255,10 @@ class ListReader(Generic[_Shape]):
         return len(self._found) - len(before)
 
     def _is_whole(self, page: WirePage) -> bool:
-        """Whether no further page has to be asked for.
+        """Return whether no further page has to be read.
 
-        A count alone does not show that: some count the page only. It is believed where it was more than the
-        first page had, and where the one entry is what was asked for.
+        A count alone does not prove that, because some directories count only the page. It is trusted if it
+        was greater than the size of the first page, or if the only entry matches the request.
         """
         total, first = page.totalresults, self._pages[0]
         if total is None or total > self._counted:
@@ -260,7 +270,7 @@ class ListReader(Generic[_Shape]):
         return len(self._found) == 1 and all(map(self.fits, self._found.values()))
 
     async def _check_end(self, query: Query) -> None:
-        """Return if what was found, until a page brought nothing new, is the whole list."""
+        """Check that the entries found before a page brought nothing new are the whole list."""
         first, last = self._pages[0], self._pages[-1]
         totals = {page.totalresults for page in self._pages if page.totalresults is not None}
         counts_pages = all(page.totalresults in (None, len(page.entries)) for page in self._pages)
@@ -269,22 +279,24 @@ class ListReader(Generic[_Shape]):
         if max(totals, default=0) > self._counted:
             raise _Short(f"the list counts {max(totals)} entries and has {self._counted}")
         if last.entries and len(self._pages) > 1 and self._counted >= SMALLEST_PAGE:
-            # It gives one page again and again, and counts no more than that has. Asked for one entry, who
-            # always gives the whole list does so again, and who counts the whole list says the same number.
+            # The directory returns the same page again and again, with a count of only its entries. Asked
+            # for one entry, a directory that always returns the whole list does so again, and a directory
+            # that counts the whole list returns the same number.
             less = self.parse_page(await self.ask({**query, "startIndex": 1, "count": 1}))
             if len(less.entries) < len(first.entries) and less.totalresults != self._counted:
                 raise self._refused("the list gives the same page again and again")
 
     def parse_page(self, document: Any) -> WirePage:
-        """The answer as a page of a list. Raises Unintelligible."""
+        """Parse the answer as a page of a list; raise Unintelligible otherwise."""
         try:
             return WirePage.model_validate(document)
         except ValidationError:
-            pass  # raised outside: the validation error would carry the answer along
+            # Raise outside of the handler, because the validation error would carry the answer along.
+            pass
         raise self._refused("the answer is no SCIM list")
 
     def parse(self, document: Any) -> _Shape:
-        """The entry in its shape. Raises Unintelligible."""
+        """Parse the entry as `shape`; raise Unintelligible otherwise."""
         try:
             return self.shape.model_validate(document)
         except ValidationError:
