@@ -1,0 +1,1 @@
+"""Clients of the outside systems: hosts, Rafay, identity providers, Helm, mail and webhooks."""

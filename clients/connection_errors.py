@@ -1,4 +1,4 @@
-"""Why a connection failed, in words: refused, unknown host, certificate, proxy, timeout."""
+"""The cause of a failed connection, in words, such as a refusal, a host name or a proxy."""
 
 import errno
 import os
@@ -12,12 +12,12 @@ import httpx
 
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 _UNKNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
-#: What OpenSSL says when the other side does not speak TLS.
+#: OpenSSL's errors when the other side does not speak TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
 
 
 def reason(error: BaseException) -> str:
-    """Why the connection failed, as a clause: "connection refused"; "" if that cannot be told."""
+    """Return why the connection failed, as a clause: "connection refused"; "" if it is unknown."""
     for one in _chain(error):
         if said := _told(one):
             return said
@@ -25,7 +25,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether a second try cannot help: a certificate, a name, or a proxy's refusal."""
+    """Return whether a retry cannot help: a certificate, a host name, or a proxy's refusal."""
     return any(
         isinstance(one, ssl.SSLError | httpx.ProxyError)
         or (isinstance(one, socket.gaierror) and one.errno in _UNKNOWN)
@@ -34,7 +34,7 @@ def is_final(error: BaseException) -> bool:
 
 
 def proxy_of(url: str) -> str:
-    """Host and port of the proxy for `url` that the environment names; "" if there is none."""
+    """Return host and port of the environment's proxy for `url`; "" if there is none."""
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
     if parts.hostname and urllib.request.proxy_bypass(parts.hostname):
@@ -47,7 +47,7 @@ def proxy_of(url: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from, each once. Of several attempts to connect, the first."""
+    """Yield the error and its causes, each once; of several connection attempts only the first."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -93,14 +93,15 @@ def _told_by_httpx(error: BaseException) -> str:
     if isinstance(error, httpx.DecodingError):
         return "its answer cannot be unpacked"
     if isinstance(error, httpx.RemoteProtocolError):
-        # The other side closes a connection that begins otherwise than it expects, or says so in its own way.
+        # The other side closes a connection that starts with an unexpected protocol, or answers in its own
+        # protocol.
         return "what answers there is not HTTP, or closes the connection: is it https://?"
     return ""
 
 
 def _certificate(error: ssl.SSLCertVerificationError) -> str:
     said = error.verify_message or str(error)
-    # OpenSSL's "unable to get local issuer certificate" means to most readers something else than it is.
+    # Replace OpenSSL's "unable to get local issuer certificate", because most readers misunderstand it.
     if error.verify_code in (18, 19, 20, 21):
         return f"no authority that is trusted here has signed it ({said})"
     return said

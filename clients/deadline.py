@@ -1,7 +1,7 @@
-"""Whether a call that changes something may still begin.
+"""The deadline for calls that change something.
 
-Who makes calls for somebody that may lose patience with it, or take it for dead, says so here: what was begun
-after that would come into being when nobody looks for it any more.
+A caller sets it if it may give up waiting, or may regard the operation as dead: a call that starts after
+that could create an object that no caller looks for any more.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ _is_late: ContextVar[Callable[[], bool]] = ContextVar("is_late", default=lambda:
 
 
 def set_deadline_check(is_late: Callable[[], bool]) -> None:
-    """From here on in this context, and in what it begins, no change is begun once `is_late` says so."""
+    """Start no change in this context and its child tasks once `is_late` returns True."""
     _is_late.set(is_late)
 
 
 def lateness() -> Callable[[], bool]:
-    """What tells whether it is late, for a thread that knows nothing of this context."""
+    """Return the current deadline check, for a thread that does not share this context."""
     return _is_late.get()
 
 
 def ensure_before_deadline(system: str, operation: str, is_late: Callable[[], bool] | None = None) -> None:
-    """Return if the operation may begin; DeadlineExceeded if not."""
+    """Return if the operation may start; raise DeadlineExceeded otherwise."""
     if (is_late or _is_late.get())():
         raise DeadlineExceeded(system, operation, "not begun, because its time is over")

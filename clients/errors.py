@@ -1,36 +1,36 @@
-"""What can go wrong in talking to an outside system, in one tree.
+"""The errors of calls to outside systems, in one class tree.
 
     ClientError
-    ├── Unreachable      no answer: refused, timed out, cut                 try again
-    ├── ServerFailed     5xx                                                try again
-    ├── Throttled        429, with the delay asked for                      try again, later
-    ├── Unintelligible   an answer that is not of the agreed form           try again, a few times
-    ├── Denied           401, 403                                           a person has to act
-    ├── Rejected         400, 422 and what else the system will not accept  a person has to act
-    │   └── InUse        will not delete what something still belongs to    try again, when that is gone
-    ├── NotYet           there, but what was asked of it is not ready       try again
-    ├── DeadlineExceeded          not begun: whoever asked has gone on without it    nobody is there to try
-    ├── NotFound         404 and its other spellings
-    └── AlreadyExists    409 and its other spellings
+    ├── Unreachable       no answer: refused, timed out, cut                    retry
+    ├── ServerFailed      5xx                                                   retry
+    ├── Throttled         429, with the requested delay                         retry, later
+    ├── Unintelligible    the answer does not have the agreed form              retry, a few times
+    ├── Denied            401, 403                                              a person has to act
+    ├── Rejected          400, 422 and all else that the system does not accept a person has to act
+    │   └── InUse         cannot delete it while something belongs to it        retry, when that is gone
+    ├── NotYet            it exists, but is not ready for the request           retry
+    ├── DeadlineExceeded  not started: the caller has continued without it      no caller is left to retry
+    ├── NotFound          404 and its equivalents
+    └── AlreadyExists     409 and its equivalents
 
 Clients raise these; `activities/` decides what they mean for an environment.
 """
 
 from datetime import timedelta
 
-#: Longest piece of a system's own words that is carried along: enough to recognise the cause, too
-#: little to flood a history or a log when a proxy answers with a page.
+#: Maximum length of a system's own message in an error: enough to recognise the cause, too little to flood
+#: a history or a log when a proxy answers with a page.
 MAX_DETAIL = 300
 
 
-#: Where something was left out of a text.
+#: Marks where `shorten` left out a part of a text.
 CUT = " … "
 
 
 def shorten(text: str, limit: int) -> str:
-    """Give the text in one line of at most `limit` characters, without its middle where it is longer.
+    """Return the text in one line of at most `limit` characters; cut the middle of a longer one.
 
-    The beginning says what failed, the end why: errors that wrap others have their cause last.
+    The beginning says what failed, the end says why: errors that wrap others have their cause last.
     """
     text = " ".join(text.split())
     if len(text) <= limit:
@@ -40,11 +40,10 @@ def shorten(text: str, limit: int) -> str:
 
 
 class ClientError(Exception):
-    """One failed call: which system, which operation, and what the system said.
+    """One failed call: the system, the operation, and the system's message.
 
-    `ambiguous` is true when the system may have done the thing, or may still do it, although the
-    call failed. Messages never hold credentials, and of a system's own text at most `MAX_DETAIL`
-    characters.
+    `ambiguous` is true when the system may have done the operation, or may still do it, although the call
+    failed. Messages never hold credentials, and at most `MAX_DETAIL` characters of a system's own text.
     """
 
     retryable = False
@@ -58,13 +57,13 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No answer came. Not ambiguous when the connection was never made."""
+    """No answer came; not ambiguous when the connection was never established."""
 
     retryable = True
 
 
 class ServerFailed(ClientError):
-    """The system, or a gateway before it, failed. Always ambiguous for a call that changes something."""
+    """The system, or a gateway before it, failed; ambiguous for every call that changes data."""
 
     retryable = True
 
@@ -76,7 +75,7 @@ class ServerFailed(ClientError):
 
 
 class Throttled(ClientError):
-    """The system refused for now; `retry_after` is the delay that it asked for, if it named one."""
+    """The system refused the call for now; `retry_after` is the delay that it requested, if any."""
 
     retryable = True
 
@@ -86,7 +85,7 @@ class Throttled(ClientError):
 
 
 class Unintelligible(ClientError):
-    """The answer is not of the agreed form: HTML from a proxy, a truncated body, a missing field."""
+    """The answer is malformed: HTML from a proxy, a truncated body, a missing field."""
 
     retryable = True
 
@@ -96,30 +95,30 @@ class Denied(ClientError):
 
 
 class Rejected(ClientError):
-    """The system understood and will not accept it as it is."""
+    """The system understood the request and does not accept it."""
 
 
 class InUse(Rejected):
-    """The system will not delete it while something still belongs to it, so far as one can tell."""
+    """The system cannot delete an object to which something else belongs, as far as we know."""
 
     retryable = True
 
 
 class NotYet(ClientError):
-    """The thing is there, and what was asked of it is still being made."""
+    """The object exists, but what the call needs from it is still being created."""
 
     retryable = True
 
 
 class DeadlineExceeded(ClientError):
-    """It was not begun: its time was over, and whoever wanted it has gone on without it."""
+    """The call was not started: its deadline has passed, and the caller has moved on."""
 
     retryable = True
 
 
 class NotFound(ClientError):
-    """There is no such thing."""
+    """The object does not exist."""
 
 
 class AlreadyExists(ClientError):
-    """There is such a thing already, whoever made it."""
+    """The object exists already, created by any caller."""

@@ -1,8 +1,9 @@
-"""The seam to a host cluster: what Moorage needs of a Kubernetes with Helm, and nothing of environments.
+"""The interface of a host cluster: what Moorage needs from a Kubernetes cluster with Helm.
 
-`Host` and `VirtualCluster` are what the simulated host and a real one both offer; the frozen models are what
-they answer. Every failure is a `clients.errors.ClientError`. Nothing here waits for anything to come
-about: callers ask again, and can be cancelled in between.
+`Host` and `VirtualCluster` are implemented by the simulated host and by a real one; the frozen models are
+their return values. This module knows nothing of environments. Every failure is a
+`clients.errors.ClientError`. No method waits until a state is reached: the caller polls, and can be
+cancelled between two calls.
 """
 
 import hashlib
@@ -17,18 +18,19 @@ import yaml
 
 from clients.safe_yaml import read_yaml
 
-#: A Kubernetes object as it stands in a manifest: `apiVersion`, `kind`, `metadata` and the rest.
+#: A Kubernetes object as in a manifest: `apiVersion`, `kind`, `metadata` and the other fields.
 Manifest = Mapping[str, Any]
-#: Label of a namespace: what its host enforces on the pods there.
+#: Label of a namespace that sets which pod security standard its host enforces on pods there.
 #: https://kubernetes.io/docs/concepts/security/pod-security-admission/
 LABEL_POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """A namespace as the host has it. `uid` tells it from an earlier or later one of the same name.
+    """A namespace on the host.
 
-    `made_at` is by the host's clock.
+    `uid` distinguishes it from an earlier or later namespace with the same name. `made_at` is the creation
+    time by the host's clock.
     """
 
     name: str
@@ -41,9 +43,11 @@ class Namespace:
 
 @dataclass(frozen=True)
 class PersistentVolume:
-    """A volume that a claim in a namespace of this name has bound; what is stored may outlive the claim.
+    """A PersistentVolume bound by a claim in a namespace; its data may outlive the claim.
 
-    `retained`: it stays when its claim goes. `released`: its claim is gone. `made_at` is by the host's clock.
+    The namespace is known only by its name: it may be an earlier one with that name. `retained`: the volume
+    stays after its claim is deleted. `released`: its claim is deleted. `made_at` is the creation time by the
+    host's clock.
     """
 
     name: str
@@ -54,9 +58,9 @@ class PersistentVolume:
 
 
 class ReleaseStatus(StrEnum):
-    """Where a Helm release stands.
+    """The status of a Helm release.
 
-    PENDING with nobody working on it is what a killed Helm leaves; it blocks every later install.
+    PENDING without a running Helm process is what a killed Helm leaves; it blocks every later install.
     """
 
     DEPLOYED = "deployed"
@@ -67,9 +71,9 @@ class ReleaseStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Release:
-    """A Helm release as the host has it, with the labels that were given at its install.
+    """A Helm release on the host, with the labels that were set at its install.
 
-    `chart_version` is empty where telling it would mean to read the whole record.
+    `chart_version` is empty where reading it would require the whole release record.
     """
 
     name: str
@@ -81,7 +85,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Chart:
-    """Which chart. `repository` is a URL (https, oci), or None when `name` itself says where it is."""
+    """A chart; `repository` is a URL (https, oci), or None when `name` itself is a reference."""
 
     repository: str | None
     name: str
@@ -90,9 +94,9 @@ class Chart:
 
 @dataclass(frozen=True)
 class Startup:
-    """How far the start of a release is, in words that a person understands.
+    """The progress of the start of a release, in words for users.
 
-    `waiting_for` is empty once `ready`; `failed` is the cause when waiting longer has no sense.
+    `waiting_for` is empty once `ready`; `failed` is the cause when waiting longer is useless.
     """
 
     ready: bool
@@ -101,24 +105,28 @@ class Startup:
 
 
 class Kubeconfig:
-    """A kubeconfig that never shows its content: not in `repr`, `str` or a pickle, only by `text()`.
+    """A kubeconfig that hides its content: `repr`, `str` and pickle never show it.
 
-    Raises ValueError, without a word of the content, for what is no kubeconfig.
+    Only `text()` and `current()` do.
+
+    Raises:
+        ValueError: the text is not a kubeconfig; the message quotes nothing from it.
     """
 
     __slots__ = ("__cluster", "__text", "__user", "fingerprint", "secret_name", "server")
 
-    #: SHA-256 of the text, in hex: tells whether it is still the same one, and nothing else.
+    #: SHA-256 of the text, in hex: it shows whether the kubeconfig has changed, and nothing else.
     fingerprint: str
-    #: The Secret of the host cluster in which it lives.
+    #: The name of the Secret in the host cluster that holds it.
     secret_name: str
-    #: The address of the API server that it leads to.
+    #: The URL of the API server.
     server: str
 
     def __init__(self, text: str, *, secret_name: str) -> None:
         current = _current(text)
         if current is None:
-            # Raised here and not where it was found: the parser's own error quotes what it could not read.
+            # Raise here and not in `_current`, because the parser's own error quotes what it could not
+            # read.
             raise ValueError(f"what Secret {secret_name} holds is not a kubeconfig with a current context")
         self.__text = text
         self.__cluster, self.__user = current
@@ -127,11 +135,11 @@ class Kubeconfig:
         self.server = str(self.__cluster["server"])
 
     def text(self) -> str:
-        """The YAML itself: a credential."""
+        """Return the YAML, which is a credential."""
         return self.__text
 
     def current(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """The cluster and the user of the current context, as the kubeconfig's YAML has them: credentials."""
+        """Return cluster and user of the current context, as in the YAML; both hold credentials."""
         return self.__cluster, self.__user
 
     def __repr__(self) -> str:
@@ -158,32 +166,38 @@ def _current(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
 
 
 class VirtualCluster(Protocol):
-    """The API server inside a vCluster, spoken to with its kubeconfig."""
+    """The API server inside a vCluster, called with the credentials of its kubeconfig."""
 
     async def ready(self) -> bool:
-        """Whether `/readyz` says so; False as well while nothing answers. Denied for a refused credential."""
+        """Return whether `/readyz` succeeds; False also while the API server does not answer.
+
+        Raises:
+            Denied: the API server refuses the credentials.
+        """
         ...
 
     async def version(self) -> str:
-        """The Kubernetes version that it gives, such as `v1.36.0`."""
+        """Return the Kubernetes version that the API server reports, such as `v1.36.0`."""
         ...
 
     async def apply(self, manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
-        """Make all of them be there, with `labels` added to each; again does nothing more.
+        """Apply all manifests, with `labels` added to each; idempotent.
 
-        Namespaces and definitions of kinds come first, the rest in the given order. Rejected for what is
-        no Kubernetes object or of a kind that it does not know.
+        Namespaces and CustomResourceDefinitions come first, the others in the given order.
+
+        Raises:
+            Rejected: a manifest is not a Kubernetes object, or the API server does not know its kind.
         """
         ...
 
     async def present(self, manifests: Sequence[Manifest]) -> list[str]:
-        """Which of them are there, as `Kind name` or `Kind namespace/name`."""
+        """Return which manifests exist, as `Kind name` or `Kind namespace/name`."""
         ...
 
 
 @dataclass(frozen=True)
 class NodeCapacity:
-    """What one node has for pods, as Kubernetes quantities."""
+    """What one node can allocate to pods, as Kubernetes quantities."""
 
     cpu: str
     memory: str
@@ -191,7 +205,7 @@ class NodeCapacity:
 
 @dataclass(frozen=True)
 class Peer:
-    """A network (CIDR) and the ports at which it may be reached."""
+    """A network (CIDR) and the ports that may be reached there."""
 
     cidr: str
     ports: tuple[int, ...]
@@ -199,7 +213,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class PeerPods:
-    """Pods of the host, by the labels of their namespace's name and their own, and their ports."""
+    """Pods of the host, selected by the name of their namespace and their labels, with ports."""
 
     namespace: str
     labels: Mapping[str, str]
@@ -208,11 +222,11 @@ class PeerPods:
 
 @dataclass(frozen=True)
 class HostNetworks:
-    """What network policies have to know of a host.
+    """The addresses of a host that network policies need.
 
-    `dns` and `dns_pods` answer names, on UDP and TCP. `api_server` is where the host's API server is, by its
-    Service and behind it. `nodes` are the addresses of nodes and API server, which no environment may get at;
-    `pods` are the networks of its pods.
+    `dns` and `dns_pods` are the name servers, on UDP and TCP. `api_server` holds the addresses of the host's
+    API server: its Service and the endpoints behind it. `nodes` are the addresses of nodes and API server,
+    which no environment may reach; `pods` are the networks of the host's pods.
     """
 
     dns: tuple[Peer, ...] = ()
@@ -224,9 +238,10 @@ class HostNetworks:
 
 @dataclass(frozen=True)
 class Health:
-    """What is wrong with a vCluster that was ready, in words; "" if nothing is, or nobody can tell.
+    """The health of a vCluster that was ready: `wrong` says what fails, in words.
 
-    `since` is by the host's clock, where the host knows.
+    `wrong` is "" if nothing fails, or if it cannot be determined. `since` is by the host's clock, where the
+    host knows it.
     """
 
     wrong: str = ""
@@ -235,18 +250,25 @@ class Health:
 
 @dataclass(frozen=True)
 class Ending:
-    """What is still there of what has to end, and what was ended by force just now: in words, one each."""
+    """The progress of a forced deletion, in words, one entry for each object.
+
+    `waiting_for`: objects that still exist. `forced`: objects that this call deleted by force.
+    """
 
     waiting_for: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
 
 
 class Host(Protocol):
-    """A host cluster. Absent things are None on get, NotFound on delete; AlreadyExists on create."""
+    """A host cluster.
+
+    For an object that does not exist, get methods return None and delete methods raise NotFound. Create
+    methods raise AlreadyExists if the object exists.
+    """
 
     @property
     def name(self) -> str:
-        """What the settings call it."""
+        """Return the name of the host in the settings."""
         ...
 
     async def close(self) -> None:
@@ -254,159 +276,212 @@ class Host(Protocol):
         ...
 
     async def check(self) -> str:
-        """Its version, which shows that it is reachable and that the credentials are good.
+        """Return the Kubernetes version, which proves that host and credentials work.
 
-        Denied names the rights that they lack.
+        Raises:
+            Denied: the credentials lack rights; the message names them.
         """
         ...
 
     async def missing_rights(self) -> list[str]:
-        """The rights in the whole cluster that our account lacks, in words, one each."""
+        """Return the cluster-wide rights that our account lacks, in words, one entry for each."""
         ...
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        """Return if a namespace with these labels could be created; nothing is made. Denied says why not."""
+        """Check with a dry run that a namespace with these labels could be created.
+
+        Raises:
+            Denied: it could not; the message gives the reason.
+        """
         ...
 
     async def rehearse_tenants(self) -> list[str]:
-        """What its policies let tenants do that they must not, in words; nothing is made.
+        """Return what the host's policies wrongly allow tenants, in words, from dry runs only.
 
-        Denied if it cannot be rehearsed.
+        Raises:
+            Denied: the dry run is not allowed.
         """
         ...
 
     async def networks(self) -> HostNetworks:
-        """Where its DNS, its API server, its nodes and pods are. Rejected if it does not say."""
+        """Return the addresses of the host's DNS, API server, nodes and pods.
+
+        Raises:
+            Rejected: the host does not show them.
+        """
         ...
 
     async def allocatable(self) -> Sequence[NodeCapacity] | None:
-        """What each node has on which pods can be placed; None if the host does not know."""
+        """Return the allocatable resources of each schedulable node; None if the host does not know."""
         ...
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:
-        """Create it, and never adopt one: AlreadyExists if there is one, terminating or not."""
+        """Create the namespace and never adopt an existing one.
+
+        Raises:
+            AlreadyExists: the name is in use, also by a namespace that is terminating.
+        """
         ...
 
-    async def get_namespace(self, name: str) -> Namespace | None: ...
+    async def get_namespace(self, name: str) -> Namespace | None:
+        """Return the namespace, or None if it does not exist."""
+        ...
 
     async def delete_namespace(self, name: str, uid: str) -> None:
-        """Ask for the end of exactly the one with this UID; it is gone when `get_namespace` says so.
+        """Request deletion of the namespace with exactly this UID; idempotent while it terminates.
 
-        NotFound if there is none, Rejected if there is one with another UID. Again while it terminates: fine.
+        The namespace is deleted only when `get_namespace` no longer returns it.
+
+        Raises:
+            NotFound: there is no namespace with this name.
+            Rejected: the namespace with this name has another UID.
         """
         ...
 
     async def namespace_blockers(self, name: str) -> list[str]:
-        """What keeps a terminating namespace from going, in words; empty if nothing does or it is gone."""
+        """Return what blocks a terminating namespace, in words; empty also once it is deleted."""
         ...
 
     async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:
-        """What this host itself needs in the namespace, to be applied before all else: our rights there, and
-        the way in to the vCluster. They bear no labels yet."""
-        ...
+        """Return the manifests that this host itself needs in the namespace, without labels.
 
-    def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
-        """The same as `overlay` before anything is there; what is not settled yet is said in words."""
-        ...
-
-    async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
-        """What this host lays over the chart's values: the way in, once the fittings are applied, and where
-        images and volumes come from. NotYet while the way in is not settled."""
-        ...
-
-    async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
-        """Make all of them be in the namespace, which the caller has read as its own.
-
-        NotFound if the namespace is not there, Rejected while it terminates.
+        They are our rights there and the access to the vCluster, and have to be applied before all other
+        objects.
         """
         ...
 
-    async def get_release(self, namespace: str, name: str) -> Release | None: ...
+    def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        """Return the `overlay` as known before anything exists, with text for undecided values."""
+        ...
+
+    async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
+        """Return the chart values that this host overrides.
+
+        They say how the vCluster is reached, once the fittings are applied, and where images and volumes
+        come from.
+
+        Raises:
+            NotYet: the address of the vCluster is not assigned yet.
+        """
+        ...
+
+    async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
+        """Apply the objects in the namespace; the caller has checked that the namespace is its own.
+
+        Raises:
+            NotFound: the namespace does not exist.
+            Rejected: the namespace is terminating.
+        """
+        ...
+
+    async def get_release(self, namespace: str, name: str) -> Release | None:
+        """Return the release, or None if it does not exist."""
+        ...
 
     async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
-        """Whether the chart is to be had and takes the values; Rejected says why not. Nothing is made."""
+        """Check that the chart is available and accepts the values; create nothing.
+
+        Raises:
+            Rejected: it is not, or does not; the message gives the reason.
+        """
         ...
 
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
-        """Install without waiting for the start. AlreadyExists whatever the status of the one that is there.
+        """Install the release without waiting for its start.
 
-        NotFound if the namespace is not there, Rejected while it terminates or for a chart or values
-        that cannot be.
+        Raises:
+            AlreadyExists: the release exists, in any status.
+            NotFound: the namespace does not exist.
+            Rejected: the namespace is terminating, or the chart or its values are invalid.
         """
         ...
 
     async def stop_release(self, namespace: str, name: str) -> str:
-        """Have the vCluster make nothing any more, and say what still runs of it; "" once nothing does.
+        """Stop the vCluster and return what still runs of it, in words; "" once nothing does.
 
-        To be called again. Without it, what it deletes takes as long to end as its tenants have asked for.
+        The caller repeats the call until then. Without this step, objects that the vCluster deletes take as
+        long to end as its tenants have requested.
         """
         ...
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
-        """Uninstall it, in any status; what it ran may end a little later, and its volumes stay."""
+        """Uninstall the release, in any status; its pods may end a little later, its volumes stay."""
         ...
 
     async def startup(self, namespace: str, release: str) -> Startup:
-        """How far its start is. NotFound if there is no such release."""
+        """Return the progress of the start.
+
+        Raises:
+            NotFound: there is no such release.
+        """
         ...
 
     async def health(self, namespace: str, release: str) -> Health:
-        """Whether a vCluster that was ready still runs and answers, and has all that it was made with."""
+        """Check whether a vCluster that was ready still runs, answers and has all its objects."""
         ...
 
     async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
-        """Names of the volume claims that the release left or uses, whether or not it is there any more.
+        """Return the names of volume claims that the release left or uses, also after its uninstall.
 
-        `every_claim`: whoever made it; the caller has read the namespace as its own.
+        `every_claim`: include claims of any origin; the caller has checked that the namespace is its own.
         """
         ...
 
     async def delete_volume(self, namespace: str, name: str) -> None:
-        """Delete the volume claim. NotFound if it is gone."""
+        """Delete the volume claim; raise NotFound if it does not exist."""
         ...
 
     async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:
-        """Those that claims in a namespace of this name have bound, this one or an earlier one."""
+        """Return volumes bound by claims in this namespace or an earlier one with its name."""
         ...
 
     async def give_up_volume(self, volume: PersistentVolume) -> None:
-        """Ask for the end of a released one and of what is stored on it: its policy becomes Delete, so that
-        whoever made it removes both. NotFound if it is gone."""
+        """Request deletion of a released PersistentVolume and of the data on it.
+
+        Its reclaim policy becomes Delete, so that its provisioner removes both.
+
+        Raises:
+            NotFound: it does not exist any more.
+        """
         ...
 
     async def require_right_to_volumes(self) -> None:
-        """Return if `give_up_volume` is allowed to us; else Denied."""
+        """Check that `give_up_volume` is allowed to our account; raise Denied otherwise."""
         ...
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
-        """Have our rights in a namespace of ours again, should somebody have taken them away."""
+        """Restore our role binding in a namespace of ours if it was removed."""
         ...
 
     async def end_by_force(self, namespace: str) -> Ending:
-        """Take a look at a namespace of ours in which everything has to end, and see to it that it does.
+        """Delete everything in a namespace of ours, by force where it does not end by itself.
 
-        What a vCluster has made there, pods, and what has finalizers are deleted; no pod has more than half a
-        minute. What has been ending for a minute is ended: pods are killed, and finalizers removed that are
-        not of the host's own controllers.
-        To be called again until nothing is waited for. Nothing if there is no namespace.
+        Pods, objects that a vCluster has created there, and objects with finalizers are deleted; no pod gets
+        more than half a minute. Objects that have been terminating for a minute are forced: pods are killed,
+        and finalizers are removed unless they belong to the host's own controllers.
+
+        The caller repeats the call until `waiting_for` is empty. It does nothing if there is no namespace.
         """
         ...
 
     async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
-        """All that is still there of the release, its record and its volumes included, as `Kind name`.
+        """Return all that still exists of the release, with its record and volumes, as `Kind name`.
 
         `every_claim`: as in `volumes`.
         """
         ...
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
-        """The exported kubeconfig of the vCluster; None until its Secret is there. It may lag the pod."""
+        """Return the exported kubeconfig of the vCluster; None until its Secret exists.
+
+        The Secret may appear later than the pod.
+        """
         ...
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> AbstractAsyncContextManager[VirtualCluster]:
-        """The API server that the kubeconfig leads to; leaving the context closes its connections."""
+        """Return a client for the API server of the kubeconfig; leaving the context closes it."""
         ...

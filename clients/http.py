@@ -1,6 +1,6 @@
-"""One HTTP transport for all outside systems: timeouts, limits, and wire errors into `clients.errors`.
+"""The HTTP transport for all outside systems: timeouts, limits, mapping to `clients.errors`.
 
-It never retries: retries are Temporal's, where they can be seen.
+It never retries, because Temporal's retries are visible in the history.
 """
 
 import asyncio
@@ -32,28 +32,29 @@ from clients.errors import (
 )
 from clients.tls_trust import context_for
 
-#: Time to get a connection: a system that does not even accept one within this is down.
+#: Connect timeout: a system that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
-#: Calls under way at once; more of them wait, so that a burst does not become a flood. They wait before
-#: the pool of connections, not in it: its work for a call grows with the calls that wait in it.
+#: Maximum number of concurrent calls; further calls wait, so that a burst does not overload the system.
+#: They wait before the connection pool and not in it, because the pool's work for a call grows with the
+#: number of calls that wait in it.
 MAX_CALLS = 32
-#: Idle connections are closed before the other side does it (nginx after 75 s, most balancers after 60 s):
-#: a call that meets a closing connection is in doubt.
+#: Close idle connections before the other side does (nginx after 75 s, most load balancers after 60 s),
+#: because a call on a connection that is being closed is in doubt.
 KEEP_ALIVE = timedelta(seconds=30)
-#: Longest delay that is obeyed: a wrong clock or number must not stop an environment for days.
+#: Maximum delay that we accept: a wrong clock or number must not stop an environment for days.
 LONGEST_RETRY_AFTER = timedelta(hours=1)
-#: Where a delay is asked for: by the standard, by Okta, by GitHub and others.
+#: Headers that request a delay: of the standard, Okta, GitHub and others.
 _DELAY_HEADERS = ("Retry-After", "X-Rate-Limit-Reset", "X-RateLimit-Reset")
-#: A delay as a number. Of a length that a float holds, and never negative.
+#: A delay as a number: short enough for a float, and never negative.
 _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
-#: A larger number of seconds, 31 years, is a moment since 1970: September 2001.
+#: A larger number is not a number of seconds (31 years) but a Unix timestamp: September 2001.
 _EARLIEST_MOMENT = 1_000_000_000
-#: Longest answer that is read: the largest legitimate ones are pages of lists and bootstrap manifests.
+#: Maximum size of an answer: the largest legitimate ones are pages of lists and bootstrap manifests.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-#: How much longer than its timeout a whole call may take, for connecting and for reading a large answer:
-#: httpx counts the timeout anew for each piece, and one who trickles would hold a turn for ever. Shorter than
-#: a life settles beyond the longest timeout (`worker.settings.models`, 15 s): when it looks, the call
-#: is over.
+#: How much longer than its timeout a whole call may take, for the connection and for reading a large
+#: answer: httpx restarts the timeout for each chunk, so a server that sends slowly would occupy a slot
+#: forever. It is shorter than the time that a life waits for late responses after the longest timeout
+#: (`worker.settings.models`, 15 s), so the call is over when the life checks the result.
 WHOLE_BEYOND_TIMEOUT = timedelta(seconds=10)
 
 _UNAUTHORIZED = 401
@@ -63,7 +64,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its status, headers (case-insensitive) and raw body."""
+    """An HTTP answer: its status, headers (case-insensitive) and raw body."""
 
     status: int
     headers: Mapping[str, str]
@@ -75,18 +76,18 @@ Classify = Callable[[Answer, str], type[ClientError] | None]
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The headers of a bearer token; none for what cannot be one."""
+    """Return the headers for a bearer token; none if the text cannot be a token."""
     return {"Authorization": f"Bearer {token}"} if token.isascii() and token.isprintable() and token else {}
 
 
 class HttpSystem:
     """An outside system behind one base URL.
 
-    `explain` finds the human words in an error's answer; `classify` may name the error class where the
-    status alone does not tell (it sees the answer and those words; None leaves it to the status).
-    `renewed` gives the headers as they are by now, when the credential in them is refused: if they are
-    others, the call is made once more with them, since what was refused has done nothing.
-    Answers larger than `MAX_ANSWER_BYTES` are cut off and count as unintelligible.
+    `explain` extracts the message for people from an error answer. `classify` may choose the error class
+    where the status alone is not enough; it gets the answer and that message, and None means: by the status.
+    `renewed` returns the current headers when the system refuses the credential in the headers that were
+    sent: if they differ, the call is repeated once with them, since a refused call has done nothing. Answers
+    larger than `MAX_ANSWER_BYTES` are cut off and raise Unintelligible.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class HttpSystem:
         self.timeout = timeout
         self._explain = explain
         self._classify = classify
-        self._whole = (timeout + WHOLE_BEYOND_TIMEOUT).total_seconds()
-        self._turn = asyncio.Semaphore(MAX_CALLS)
+        self._total_timeout = (timeout + WHOLE_BEYOND_TIMEOUT).total_seconds()
+        self._slots = asyncio.Semaphore(MAX_CALLS)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers=dict(headers),
@@ -148,19 +149,19 @@ class HttpSystem:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Make one call and return its answer if that is a 2xx; raise a `ClientError` for all else.
+        """Make one call and return its answer if the status is 2xx; raise a `ClientError` otherwise.
 
-        It takes at most `timeout` and `WHOLE_BEYOND_TIMEOUT`, and before it waits no longer than that for its
-        turn. `body` is sent as JSON; `content` as it is, for who has to know the very bytes.
-        `operation` says in a few words what is being done ("create project demo"); it appears in errors.
+        It takes at most `timeout` plus `WHOLE_BEYOND_TIMEOUT`, and waits at most as long for a slot before
+        that. `body` is sent as JSON; `content` is sent unchanged, for callers that need to know the exact
+        bytes. `operation` describes the call in a few words ("create project demo") and appears in errors.
         """
-        await self._take_turn(operation)
+        await self._acquire_slot(operation)
         try:
             while True:
                 if method not in _SAFE_METHODS:
                     ensure_before_deadline(self.system, operation)
                 async with (
-                    asyncio.timeout(self._whole),
+                    asyncio.timeout(self._total_timeout),
                     self._http.stream(
                         method, path, params=query, json=body, content=content, headers=headers
                     ) as response,
@@ -172,7 +173,7 @@ class HttpSystem:
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable(method, operation, error) from error
         finally:
-            self._turn.release()
+            self._slots.release()
         if not 200 <= answer.status < 300:
             raise self._failure(method, operation, answer)
         return answer
@@ -187,13 +188,14 @@ class HttpSystem:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """Like `call`, and the answer's body as JSON; None for an empty body."""
+        """Make one call as `call` does and return its body parsed as JSON; None for an empty body."""
         answer = await self.call(method, path, operation, query=query, body=body, headers=headers)
         if not answer.body.strip():
             return None
         try:
             return json.loads(answer.body)
-        except (ValueError, RecursionError) as error:  # the latter for what is nested a thousandfold
+        # RecursionError: JSON that is nested a thousand levels deep.
+        except (ValueError, RecursionError) as error:
             raise Unintelligible(
                 self.system,
                 operation,
@@ -202,20 +204,20 @@ class HttpSystem:
             ) from error
 
     def _has_renewed(self, refused: httpx.Request) -> bool:
-        """Whether there are other headers by now than those that were refused; from here on they are sent."""
+        """Return whether the headers have changed since the refused request; use the new ones."""
         if self._renewed is None:
             return False
         headers = self._renewed()
         self._http.headers.update(headers)
         return any(refused.headers.get(name) != value for name, value in headers.items())
 
-    async def _take_turn(self, operation: str) -> None:
-        """Wait for one of the turns. Unreachable, with nothing sent, if those who have them keep them."""
+    async def _acquire_slot(self, operation: str) -> None:
+        """Wait for a free slot; raise Unreachable, with nothing sent, if none becomes free in time."""
         try:
-            async with asyncio.timeout(self._whole):
-                await self._turn.acquire()
+            async with asyncio.timeout(self._total_timeout):
+                await self._slots.acquire()
         except TimeoutError:
-            detail = f"{MAX_CALLS} earlier calls still wait for its answers, after {self._whole:g} s"
+            detail = f"{MAX_CALLS} earlier calls still wait for its answers, after {self._total_timeout:g} s"
             raise Unreachable(self.system, operation, detail) from None
 
     async def _read(self, response: httpx.Response, operation: str) -> bytes:
@@ -236,11 +238,11 @@ class HttpSystem:
         if isinstance(error, httpx.TimeoutException):
             detail = f"no answer within {self.timeout.total_seconds():g} s"
         elif isinstance(error, TimeoutError):
-            detail = f"no whole answer within {self._whole:g} s"
+            detail = f"no whole answer within {self._total_timeout:g} s"
         elif isinstance(error, httpx.ConnectError):
-            detail = f"cannot connect to {self._http.base_url.host}{_because(error)}"
+            detail = f"cannot connect to {self._http.base_url.host}{_cause_clause(error)}"
         elif isinstance(error, httpx.ProxyError):
-            detail = f"cannot connect to {self._http.base_url.host} through the proxy{_because(error)}"
+            detail = f"cannot connect to {self._http.base_url.host} through the proxy{_cause_clause(error)}"
         else:
             detail = f"the connection was cut ({type(error).__name__})"
         return Unreachable(
@@ -270,16 +272,16 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
 }
 
 
-def _because(error: httpx.HTTPError) -> str:
+def _cause_clause(error: httpx.HTTPError) -> str:
     why = reason(error)
     return f": {why}" if why else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """The delay that an answer asks for, at most `LONGEST_RETRY_AFTER`; None if it asks for none.
+    """Return the delay that an answer requests, at most `LONGEST_RETRY_AFTER`; None without one.
 
-    `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). Products write the moment there too, in
-    seconds or milliseconds since 1970, or in a header of their own beside their count of calls.
+    `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). Some products put a Unix timestamp
+    there, in seconds or milliseconds, or use a header of their own next to their rate limit counters.
     """
     for name in _DELAY_HEADERS:
         if (delay := _delay(headers.get(name, "").strip())) is not None:
@@ -299,6 +301,7 @@ def _delay(value: str) -> timedelta | None:
         moment = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:  # "-0000": UTC, from a place that does not say where it is (RFC 5322, 3.3)
+    # "-0000" means UTC, from a sender that does not give its time zone (RFC 5322, 3.3).
+    if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment - datetime.now(UTC)

@@ -1,8 +1,8 @@
-"""A file of JSON documents, one a line, that is only ever added to.
+"""An append-only file of JSON documents, one per line.
 
-Several processes may add to it, and logrotate may rename it meanwhile: a document that was reported kept is
-found afterwards, in the file or in one that it was renamed to. With logrotate's `copytruncate` that cannot be
-promised: it loses what is added between its copy and its cut.
+Several processes may append to it, and logrotate may rename it meanwhile: a document that was reported as
+stored is found later, in the file or in a renamed one. This cannot be guaranteed with logrotate's
+`copytruncate`, which loses lines that are appended between its copy and its truncation.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from clients.errors import ServerFailed
 
 _MODE = 0o640
 _END = b"\n"
-#: How often a file is opened again because it was renamed under us: each time takes a rotation.
+#: Attempts to open a file that is renamed at the same time; each attempt needs a rotation to fail.
 _TRIES = 5
-#: What file systems without locks answer: there a line is one write, and that has to do.
+#: Errors of file systems without locks: there a line is one write, which has to be enough.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-#: How rotated files are compressed: logrotate's own ways, as far as Python reads them.
+#: How to read compressed rotated files: logrotate's own formats, as far as Python reads them.
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 class JsonLinesFile:
-    """One such file, and those that it was renamed to."""
+    """One such file, and the files to which it was renamed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def add(self, document: str) -> None:
-        """Add one document and see it on the disk. After a `ClientError` it may be there all the same."""
+        """Append one document and sync it to disk; after a `ClientError` it may exist all the same."""
         try:
             await asyncio.to_thread(self._add, document)
         except OSError as error:
@@ -45,9 +45,9 @@ class JsonLinesFile:
             raise ServerFailed("trail file", "add a line", detail, status=500) from None
 
     async def find(self, text: str) -> list[str]:
-        """All lines that contain `text`, the oldest first; none if there is no such file yet.
+        """Return all lines that contain `text`, the oldest first; none if there is no file yet.
 
-        Rotated files are looked through as well. What of them cannot be read is left out.
+        Rotated files are searched as well. Those that cannot be read are skipped.
         """
         return await asyncio.to_thread(lambda: list(self._find(text)))
 
@@ -59,7 +59,8 @@ class JsonLinesFile:
                 if not self._is_current(descriptor):
                     continue
                 _append(descriptor, line)
-                # Renamed meanwhile, it may be compressed as it was before. Twice is better than never.
+                # Write again if the file was renamed, because it may have been compressed before the write.
+                # A duplicate line is better than a lost one.
                 if self._is_current(descriptor):
                     return
         raise OSError(errno.EAGAIN, "it is renamed again and again while it is written")
@@ -67,7 +68,7 @@ class JsonLinesFile:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         is_new = not self._path.exists()
-        # For reading too: its last byte says whether its last line is whole.
+        # Open for reading too, because the last byte shows whether the last line is complete.
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
             if is_new:
@@ -78,7 +79,7 @@ class JsonLinesFile:
             os.close(descriptor)
 
     def _is_current(self, descriptor: int) -> bool:
-        """Whether the open file is still the one of that name."""
+        """Return whether the open file is still the one at the path."""
         try:
             return os.path.samestat(os.fstat(descriptor), self._path.stat())
         except FileNotFoundError:
@@ -92,7 +93,7 @@ class JsonLinesFile:
             yield from _matching(self._path, text)
 
     def _rotated(self) -> list[Path]:
-        """What it was renamed to, the oldest first: x.jsonl.1, x.jsonl-20300101.gz, x-20300101.jsonl."""
+        """Return the rotated files, oldest first: x.jsonl.1, x.jsonl-20300101.gz, x-20300101.jsonl."""
         start, end = glob.escape(self._path.stem), glob.escape(self._path.suffix)
         forms = (f"{start}{end}[.-]*", f"{start}[.-]*{end}")
         named = {file for form in forms for file in _siblings(self._path, form)}
@@ -110,10 +111,11 @@ def _siblings(path: Path, form: str) -> Iterator[Path]:
 
 
 def _append(descriptor: int, line: bytes) -> None:
-    """Add `line` whole and on a line of its own, or not at all."""
+    """Append the complete `line` as a separate line, or nothing."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != _END:
-        # The line before was torn by a full disk or a dying process: it must not take this one with it.
+        # A full disk or a killed process has truncated the previous line: it must not spoil this one as
+        # well.
         line = _END + line
     try:
         written = os.write(descriptor, line)
@@ -122,14 +124,14 @@ def _append(descriptor: int, line: bytes) -> None:
         os.fsync(descriptor)
     except OSError:
         with suppress(OSError):
-            # Never longer than it is: it may have been cut meanwhile, and would be filled with zeros.
+            # Never extend the file: it may have been truncated meanwhile, and would be filled with zeros.
             if os.fstat(descriptor).st_size > size:
                 os.ftruncate(descriptor, size)
         raise
 
 
 def _lock(descriptor: int) -> None:
-    """Keep other writers out until it is closed, where the file system can."""
+    """Lock out other writers until the file is closed, where the file system supports it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
@@ -138,7 +140,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """See the name of a new file on the disk, where the file system can."""
+    """Sync the name of a new file to disk, where the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -1,8 +1,8 @@
-"""Files and folders of this user alone, and files that the user was given, such as a mounted Secret.
+"""Files and folders of this user alone, and files given to it, such as a mounted Secret.
 
-What Moorage writes itself is never followed through a link, never shared and never another user's. What it is
-given may be a link, belong to root and be readable by a group, as Kubernetes mounts Secrets and ConfigMaps;
-but nobody who could not be root or this user may have written it.
+Files that Moorage writes are never links, never shared and never another user's. Files that it is given may
+be a link, belong to root and be readable by a group, as Kubernetes mounts Secrets and ConfigMaps; but only
+root or this user may have been able to write them.
 """
 
 import errno
@@ -15,24 +15,25 @@ from pathlib import Path
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
-#: How much of a name the file beside it keeps: with what is added, it stays a name of up to 255 bytes.
+#: Part of a name that its temporary file keeps: with the suffix, the name stays within 255 bytes.
 _KEPT_OF_NAME = 50
-#: Not through a link, and without waiting for the other end of a FIFO.
-_CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: Do not follow a link, and do not wait for the other end of a FIFO.
+_SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = stat.S_IRWXG | stat.S_IRWXO
 
 
 def private_folder(path: Path) -> None:
-    """Make the folder, or take one that is there, so that only its owner can enter it.
+    """Create or take over the folder, so that only its owner can enter it.
 
-    Raises OSError for a link, for another user's, and for one in which others may have put something.
+    Raises:
+        OSError: it is a link, belongs to another user, or other users may have put something into it.
     """
     with suppress(FileExistsError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=PRIVATE_FOLDER)
     if path.is_symlink():
         raise _refused("it is a link: name the folder that it leads to")
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CAREFUL)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS)
     try:
         about = os.fstat(descriptor)
         mode = stat.S_IMODE(about.st_mode)
@@ -47,12 +48,13 @@ def private_folder(path: Path) -> None:
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all. A link at its place is replaced.
+    """Write a file that only its owner can read, atomically; replace a link at its path.
 
-    Raises OSError.
+    Raises:
+        OSError: the file cannot be written.
     """
     beside = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, PRIVATE_FILE)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, PRIVATE_FILE)
     try:
         with os.fdopen(descriptor, "wb") as out:
             out.write(content.encode() if isinstance(content, str) else content)
@@ -65,12 +67,13 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """A descriptor of a file that is this user's alone, made if `flags` say so.
+    """Open a file that only this user can access; create it if `flags` request that.
 
-    Raises OSError for a link, a second name of another file, what is no file, and another user's.
+    Raises:
+        OSError: it is a link, a second hard link to a file, not a regular file, or another user's.
     """
     try:
-        descriptor = os.open(path, flags | _CAREFUL, PRIVATE_FILE)
+        descriptor = os.open(path, flags | _SAFE_FLAGS, PRIVATE_FILE)
     except OSError as error:
         raise (_refused("it is a link") if error.errno == errno.ELOOP else error) from None
     try:
@@ -83,9 +86,11 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def read_private(path: Path, *, longest: int = -1) -> str:
-    """The text of a file that Moorage wrote and nobody else can read; at most `longest` bytes of it.
+    """Return the text of a file that Moorage wrote, at most `longest` bytes of it.
 
-    Raises OSError, also for a file that others may read or write, and UnicodeDecodeError.
+    Raises:
+        OSError: it cannot be read, or other users may read or write it.
+        UnicodeDecodeError: it is not text.
     """
     with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -95,7 +100,7 @@ def read_private(path: Path, *, longest: int = -1) -> str:
 
 
 def intruders(path: Path) -> Iterator[str]:
-    """What at this path, and below it, Moorage did not put there: a sentence for each."""
+    """Yield a sentence for each entry at or below this path that Moorage did not put there."""
     try:
         about = path.lstat()
     except FileNotFoundError:
@@ -111,16 +116,18 @@ def intruders(path: Path) -> Iterator[str]:
 
 
 def read_given(path: Path, *, longest: int = -1) -> bytes:
-    """The content of a file that this user was given; at most `longest` bytes of it.
+    """Return the content of a file that was given to this user, at most `longest` bytes of it.
 
-    It may be a link and a pipe (`<(…)` of a shell). Raises OSError, also for a file that others wrote or may
-    write.
+    It may be a link and a pipe (`<(…)` of a shell).
+
+    Raises:
+        OSError: it cannot be read, or other users have written it or may write it.
     """
     return read_given_file(path, longest=longest)[0]
 
 
 def read_given_file(path: Path, *, longest: int = -1) -> tuple[bytes, os.stat_result]:
-    """As `read_given`, with what the system says about the very file that was read."""
+    """Read a file as `read_given` does; return also the status of the very file that was read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)

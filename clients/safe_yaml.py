@@ -1,9 +1,9 @@
-"""YAML of others, read as Kubernetes reads it: fast, and without trust.
+"""Untrusted YAML, read as Kubernetes reads it: fast, and with limits.
 
-Kubernetes and Helm read YAML by sigs.k8s.io/yaml, which is neither YAML 1.1 nor 1.2: `yes`, `on` and `y`
-are booleans and `0777` is octal, but `22:30` and dates are text. What is read is what JSON can hold, and what
-kubectl would send; `tests/clients/kubernetes_yaml.jsonl` is the table. Of a key that stands twice, the last
-one counts.
+Kubernetes and Helm read YAML with sigs.k8s.io/yaml, which is neither YAML 1.1 nor 1.2: `yes`, `on` and `y`
+are booleans and `0777` is octal, but `22:30` and dates are text. The result is what JSON can hold, and what
+kubectl would send; `tests/clients/kubernetes_yaml.jsonl` is the table. If a key occurs twice, the last one
+counts.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import yaml
 
 try:
-    # The parser in C where PyYAML was built with it: ten times faster.
+    # Use the parser in C if PyYAML was built with it: it is ten times faster.
     from yaml._yaml import CParser
 
     class _Parser(CParser):
@@ -38,11 +38,12 @@ except ImportError:
             Composer.__init__(self)
 
 
-#: Levels of nesting that are read: Kubernetes' deepest schemas have some forty. The parser in C goes down
-#: each on its stack, without a limit: a text that opens a hundred thousand brackets would end the process.
+#: Maximum nesting: Kubernetes' deepest schemas have some forty levels. The parser in C recurses on its
+#: stack for each level, without a limit: a text that opens a hundred thousand brackets would crash the
+#: process.
 MAX_LEVELS = 100
-#: Characters and nodes that aliases may add to what is written: etcd takes 1.5 MiB for one object. Seven
-#: lines of aliases to aliases are a thousand million nodes.
+#: Maximum number of characters and nodes that aliases may add to the document: etcd accepts 1.5 MiB for one
+#: object. Seven lines of aliases to aliases expand to a thousand million nodes.
 MAX_ADDED = 2**20
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -62,7 +63,7 @@ _WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-#: Which digits a base has, by how the number begins: "0b1", "0o7" and "07", "0x1f".
+#: The digits of each base, by the prefix of the number: "0b1", "0o7" and "07", "0x1f".
 _INTEGERS = (
     (re.compile(r"([-+]?)0[bB]([01]+)"), 2),
     (re.compile(r"([-+]?)0[oO]?([0-7]+)"), 8),
@@ -70,20 +71,23 @@ _INTEGERS = (
     (re.compile(r"([-+]?)(0|[1-9][0-9]*)"), 10),
 )
 _NUMBER_STARTS = frozenset("+-.0123456789")
-#: Go's int64 and uint64: numbers beyond them are floats.
+#: Go's int64 and uint64: numbers outside of them are floats.
 _LEAST, _MOST = -(2**63), 2**64 - 1
-#: Floats below this are written without an exponent, as integers where they are whole.
+#: Floats below this are written without an exponent, and as integers if they are whole.
 _WHOLE_BELOW = 1e21
 
 
 class NotLikeKubernetes(yaml.MarkedYAMLError):
-    """It may be YAML, and Kubernetes would not read it, or at too high a price. `problem` says why."""
+    """A document that Kubernetes would not read, or only at too high a cost; `problem` says why.
+
+    It may be valid YAML.
+    """
 
 
 class _Loader(_Parser):
     _level = 0
 
-    # Called by either parser as it enters and leaves each node.
+    # Both parsers call this method and `ascend_resolver` when they enter and leave a node.
     def descend_resolver(self, _node: Any, _index: Any) -> None:
         self._level += 1
         if self._level > MAX_LEVELS:
@@ -97,7 +101,7 @@ class _Loader(_Parser):
         return _PLAIN if is_plain else _DEFAULT_TAGS[kind]
 
     def dispose(self) -> None:
-        """Nothing to free in the parser in Python; the one in C has its own."""
+        """Do nothing: the Python parser has nothing to free, and the C parser has its own method."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -109,36 +113,52 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def compose_yaml(text: str) -> yaml.Node | None:
-    """Parse the one document of the text; None if it is empty. Raises `yaml.YAMLError` as the others do."""
+    """Parse the only document of the text; return None if it is empty.
+
+    Raises:
+        yaml.YAMLError: as in `read_yaml`.
+    """
     node: yaml.Node | None = _Loader(text).get_single_node()
-    _bound(node, text)
+    _check_expansion(node, text)
     return node
 
 
 def read_yaml(text: str) -> Any:
-    """Read the one document of the text. Raises `yaml.YAMLError`, which may quote the text."""
+    """Read the only document of the text.
+
+    Raises:
+        yaml.YAMLError: the text is invalid; the message may quote it.
+    """
     return value_of(compose_yaml(text))
 
 
 def read_all_yaml(text: str) -> list[Any]:
-    """Read all documents of the text. Raises `yaml.YAMLError`, which may quote the text."""
+    """Read all documents of the text.
+
+    Raises:
+        yaml.YAMLError: the text is invalid; the message may quote it.
+    """
     loader, found = _Loader(text), []
     while loader.check_node():
-        _bound(node := loader.get_node(), text)
+        _check_expansion(node := loader.get_node(), text)
         found.append(value_of(node))
     return found
 
 
 def write_yaml(content: Any, *, ascii_only: bool = False) -> str:
-    """Write the content so that we, kubectl and Helm read the same: text that looks like more is quoted.
+    """Write the content so that we, kubectl and Helm read the same; quote ambiguous text.
 
-    `ascii_only`: of other characters nothing but escapes, for terminals.
+    `ascii_only`: escape all other characters, for terminals.
     """
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only)
 
 
 def value_of(node: yaml.Node | None) -> Any:
-    """Give what the node says, as JSON would have it. Raises `yaml.YAMLError` for what JSON cannot hold."""
+    """Return the value of the node, as JSON would hold it.
+
+    Raises:
+        yaml.YAMLError: JSON cannot hold the value.
+    """
     if isinstance(node, yaml.ScalarNode):
         value = _scalar(node)
         if isinstance(value, float):
@@ -163,7 +183,7 @@ def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
 
 
 def _merged(node: yaml.Node) -> Iterable[yaml.MappingNode]:
-    """Give the mappings of a merge, the first one last: it counts most."""
+    """Return the mappings of a merge, the first one last, because it takes precedence."""
     several = list(reversed(node.value)) if isinstance(node, yaml.SequenceNode) else [node]
     mappings = [each for each in several if isinstance(each, yaml.MappingNode)]
     if len(mappings) < len(several):
@@ -172,7 +192,7 @@ def _merged(node: yaml.Node) -> Iterable[yaml.MappingNode]:
 
 
 def _key(node: yaml.Node) -> str:
-    """Give a key as text, which it is in JSON: `1: a` becomes `"1": "a"`."""
+    """Return a key as text, as JSON requires: `1: a` becomes `"1": "a"`."""
     if not isinstance(node, yaml.ScalarNode):
         _refuse("holds a key that is a list or a mapping", node)
     value = _scalar(node)
@@ -202,12 +222,12 @@ def _scalar(node: yaml.ScalarNode) -> str | bool | int | float | None:
         if type(value).__name__ != {"null": "NoneType"}.get(kind, kind):
             _refuse(f"holds what is no !!{kind}, with this tag", node)
         return value
-    # Quoted, or of a tag that means nothing to Kubernetes.
+    # The scalar is quoted, or has a tag that means nothing to Kubernetes.
     return str(text)
 
 
 def _plain(text: str) -> str | bool | int | float | None:
-    """Give what an unquoted scalar is."""
+    """Return the value of an unquoted scalar."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in _NUMBER_STARTS:
@@ -226,7 +246,7 @@ def _plain(text: str) -> str | bool | int | float | None:
 
 
 def _float(text: str) -> float | str:
-    """Give the float that the text is; the text itself if it is none, or one that is too large."""
+    """Return the text as a float, or unchanged if it is not a float or is too large."""
     if not _FLOAT.fullmatch(text):
         return text
     number = float(text)
@@ -234,20 +254,20 @@ def _float(text: str) -> float | str:
 
 
 def _as_json(number: float, node: yaml.Node) -> float | int:
-    """Give the number as JSON writes it for Kubernetes, which takes 1e3 for a port only as 1000."""
+    """Return the number as Kubernetes reads it from JSON: it accepts a port 1e3 only as 1000."""
     if not math.isfinite(number):
         _refuse("holds a number that JSON does not have", node)
     if number.is_integer() and abs(number) < _WHOLE_BELOW:
-        # By its digits: 2**64 as a float is written 18446744073709552000.
+        # Use its decimal digits: 2**64 as a float is written 18446744073709552000.
         return int(Decimal(repr(number)))
     return number
 
 
-def _bound(node: yaml.Node | None, text: str) -> None:
-    """Refuse a document to which its aliases would add more than `MAX_ADDED`, or which contains itself."""
+def _check_expansion(node: yaml.Node | None, text: str) -> None:
+    """Refuse a document whose aliases add more than `MAX_ADDED`, or that contains itself."""
     if node is None or "*" not in text or "&" not in text:
         return
-    # Each node is measured once, however often aliases lead to it.
+    # Measure each node once, however many aliases refer to it.
     sizes: dict[int, int] = {}
     written = 0
     entered: set[int] = set()

@@ -1,6 +1,6 @@
 """The simulated host cluster of the embedded stack, over its own small HTTP API.
 
-Its virtual API servers speak Kubernetes, so they are called by the same code as real ones.
+Its virtual API servers implement the Kubernetes API, so the client of real ones calls them too.
 """
 
 import json
@@ -34,10 +34,10 @@ from clients.virtual_cluster import VirtualClusterApi
 
 _T = TypeVar("_T")
 
-#: What the policy of real hosts takes for pod security.
+#: Values of pod security that the policy of real hosts accepts.
 _POD_SECURITY = frozenset({"baseline", "restricted"})
 
-#: Nothing is enforced here; policies are made of these as of any host's.
+#: Nothing enforces policies here, but they are generated from these networks as on any host.
 SIMULATED_NETWORKS = HostNetworks(
     dns=(Peer("192.0.2.10/32", (53,)),),
     dns_pods=(PeerPods("kube-system", {"k8s-app": "kube-dns"}, (53,)),),
@@ -55,7 +55,7 @@ _TEXTS = TypeAdapter(list[str])
 
 
 class SimulatedHost:
-    """A `clients.host.Host` that is simulated: it keeps what it is told, takes its time, and runs nothing."""
+    """A simulated `clients.host.Host`: it stores objects, takes some time, and runs nothing."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class SimulatedHost:
 
     @property
     def name(self) -> str:
-        """What the settings call it."""
+        """Return the name of the host in the settings."""
         return self._name
 
     async def close(self) -> None:
@@ -90,15 +90,15 @@ class SimulatedHost:
         await self._http.close()
 
     async def check(self) -> str:
-        """Its version, which shows that it is reachable and that the token is good."""
+        """Return the Kubernetes version, which proves that host and token work."""
         return await self._ask(_TEXT, "GET", "/version", "read version")
 
     async def missing_rights(self) -> list[str]:
-        """None: there are no rights here."""
+        """Return an empty list: the simulation has no rights."""
         return []
 
     async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        """Fine if it bears a mark and has pod security: a policy keeps us to such on real hosts."""
+        """Check for an owner mark and pod security, which a policy requires on real hosts."""
         operation = f"create namespace {name}, as a rehearsal"
         if not labels.keys() - {LABEL_POD_SECURITY}:
             raise Denied(self._system, operation, "it bears no mark")
@@ -106,33 +106,37 @@ class SimulatedHost:
             raise Denied(self._system, operation, "it has no pod security")
 
     async def rehearse_tenants(self) -> list[str]:
-        """None: nothing runs here."""
+        """Return an empty list: nothing runs here."""
         return []
 
     async def networks(self) -> HostNetworks:
-        """As a small real one has them: documentation's addresses."""
+        """Return networks as of a small real host, with addresses reserved for documentation."""
         return SIMULATED_NETWORKS
 
     async def allocatable(self) -> Sequence[NodeCapacity]:
-        """What it was told to say."""
+        """Return the configured capacity."""
         return await self._ask(_NODES, "GET", "/nodes", "list nodes")
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:
+        """Create the namespace; raise AlreadyExists if the name is in use."""
         body = {"name": name, "labels": dict(labels), "annotations": dict(annotations)}
         return await self._ask(_NAMESPACE, "POST", "/namespaces", f"create namespace {name}", body=body)
 
     async def get_namespace(self, name: str) -> Namespace | None:
+        """Return the namespace, or None if it does not exist."""
         try:
             return await self._ask(_NAMESPACE, "GET", _path(name), f"read namespace {name}")
         except NotFound:
             return None
 
     async def delete_namespace(self, name: str, uid: str) -> None:
+        """Request deletion of the namespace with exactly this UID."""
         await self._http.call("DELETE", _path(name), f"delete namespace {name}", query={"uid": uid})
 
     async def namespace_blockers(self, name: str) -> list[str]:
+        """Return what blocks a terminating namespace, in words."""
         operation = f"read what holds namespace {name}"
         try:
             return await self._ask(_TEXTS, "GET", _path(name, "blockers"), operation)
@@ -140,24 +144,26 @@ class SimulatedHost:
             return []
 
     async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
-        """None: there are no rights here, and the way in is its own."""
+        """Return an empty list: the simulation has no rights, and gives access to vClusters itself."""
         return ()
 
     def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing: no value makes a difference here."""
+        """Return no values: none makes a difference here."""
         return {}
 
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing: no value makes a difference here."""
+        """Return no values: none makes a difference here."""
         return {}
 
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
+        """Apply the objects in the namespace."""
         operation = f"apply {len(objects)} objects in namespace {namespace}"
         await self._http.call(
             "POST", _path(namespace, "objects"), operation, body=[dict(each) for each in objects]
         )
 
     async def get_release(self, namespace: str, name: str) -> Release | None:
+        """Return the release, or None if it does not exist."""
         try:
             return await self._ask(
                 _RELEASE, "GET", _path(namespace, "releases", name), f"read release {name}"
@@ -166,11 +172,12 @@ class SimulatedHost:
             return None
 
     async def check_release(self, chart: Chart, values: Mapping[str, Any]) -> None:
-        """Fine: there is no chart here that could refuse."""
+        """Accept every chart and values: no chart here could reject them."""
 
     async def install_release(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
+        """Install the release without waiting for its start."""
         body = {
             "chart": {"repository": chart.repository, "name": chart.name, "version": chart.version},
             "values": dict(values),
@@ -181,18 +188,20 @@ class SimulatedHost:
         )
 
     async def stop_release(self, namespace: str, name: str) -> str:  # noqa: ARG002
-        """Nothing runs here that could make something."""
+        """Return "": nothing runs here that could create objects."""
         return ""
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
+        """Uninstall the release, in any status."""
         await self._http.call("DELETE", _path(namespace, "releases", name), f"uninstall release {name}")
 
     async def startup(self, namespace: str, release: str) -> Startup:
+        """Return the progress of the start; raise NotFound if there is no such release."""
         path = _path(namespace, "releases", release, "startup")
         return await self._ask(_STARTUP, "GET", path, f"read the start of release {release}")
 
     async def health(self, namespace: str, release: str) -> Health:
-        """What a look at its start says, and whether its Secret is there."""
+        """Return the state of the start, and whether the Secret exists."""
         if await self.get_namespace(namespace) is None:
             return Health("its namespace is gone")
         try:
@@ -206,29 +215,30 @@ class SimulatedHost:
         return Health()
 
     async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
-        """All that there are: a namespace here has no other claims."""
+        """Return all volume claims: a namespace here has no others."""
         path = _path(namespace, "releases", release, "volumes")
         return await self._ask(_TEXTS, "GET", path, f"list volumes of release {release}")
 
     async def delete_volume(self, namespace: str, name: str) -> None:
+        """Delete the volume claim; raise NotFound if it does not exist."""
         await self._http.call("DELETE", _path(namespace, "volumes", name), f"delete volume {name}")
 
     async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:  # noqa: ARG002
-        """None: what is stored here goes with its claim."""
+        """Return an empty list: data here is deleted with its claim."""
         return []
 
     async def give_up_volume(self, volume: PersistentVolume) -> None:
-        """There are none."""
+        """Do nothing: there are no PersistentVolumes."""
         raise NotFound(self._system, f"give up volume {volume.name}", "there are none")
 
     async def require_right_to_volumes(self) -> None:
-        """Fine: there are none."""
+        """Do nothing: there are no PersistentVolumes."""
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
-        """Fine: there are no rights here."""
+        """Do nothing: the simulation has no rights."""
 
     async def end_by_force(self, namespace: str) -> Ending:
-        """What is stubborn ends when it has been asked for once before: there are no minutes here."""
+        """Force objects that were requested to end in an earlier call: no minutes pass here."""
         path = _path(namespace, "ends")
         try:
             return await self._ask(_ENDING, "POST", path, f"end by force in namespace {namespace}")
@@ -236,11 +246,12 @@ class SimulatedHost:
             return Ending()
 
     async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
-        """All that there is: a namespace here has no other claims."""
+        """Return all that exists: a namespace here has no claims of others."""
         path = _path(namespace, "releases", release, "leftovers")
         return await self._ask(_TEXTS, "GET", path, f"list what is left of release {release}")
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
+        """Return the kubeconfig of the vCluster; None until its Secret exists."""
         operation = f"read the kubeconfig of release {release}"
         try:
             secret = await self._http.call_json(
@@ -254,7 +265,7 @@ class SimulatedHost:
             raise Unintelligible(self._system, operation, "the answer holds no kubeconfig") from None
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
-        """The API server that the kubeconfig leads to; leaving the context closes its connections."""
+        """Return a client for the API server of the kubeconfig; leaving the context closes it."""
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
 
     async def _ask(

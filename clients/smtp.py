@@ -1,4 +1,4 @@
-"""A mail server that takes mail by SMTP."""
+"""A client for a mail server that accepts mail by SMTP."""
 
 import asyncio
 import smtplib
@@ -15,7 +15,7 @@ from clients.tls_trust import TrustError, tls_context
 
 _SYSTEM = "mail server"
 _OPERATION = "send a mail"
-#: The first reply code that is final: one below says "not now" (RFC 5321, 4.2.1).
+#: The first permanent reply code; a lower one means "not now" (RFC 5321, 4.2.1).
 _FINAL = 500
 _Refusals = Mapping[str, tuple[int, bytes]]
 
@@ -30,7 +30,7 @@ class Security(StrEnum):
 
 @dataclass(frozen=True)
 class Letter:
-    """One mail. `id` and `at`, when it was written, are the same for every try to send it."""
+    """A mail. `id` and `at`, the time of writing, are the same in every attempt to send it."""
 
     id: str
     at: datetime
@@ -41,7 +41,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of one mail: for whom it was taken, for whom not yet, and for whom it will never be."""
+    """The result of one mail: recipients accepted, deferred, and refused permanently."""
 
     taken: tuple[str, ...] = ()
     deferred: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Delivery:
 
 
 class Mail:
-    """Sends through one server, a connection a mail: there are few."""
+    """A sender through one server, with a new connection for each mail, because mails are few."""
 
     def __init__(
         self,
@@ -69,17 +69,18 @@ class Mail:
         self._timeout = timeout.total_seconds()
 
     async def send(self, letter: Letter, only: Sequence[str] = ()) -> Delivery:
-        """Hand over one mail to all whom it is for, or `only` to some of them; says what became of each.
+        """Send one mail to all its recipients, or to `only` some of them; return the result of each.
 
-        Raises a `ClientError` when the server has taken it for nobody and refuses nobody in particular.
+        Raises:
+            ClientError: the server has accepted it for no recipient and named no refused recipient.
         """
         message = EmailMessage()
-        # The same for every try, as a mail that is sent again has to be.
+        # Use the same date in every attempt, because a mail that is sent again must not change.
         message["Date"] = letter.at
         message["From"] = self._sender
         message["To"] = ", ".join(letter.to)
         message["Subject"] = letter.subject
-        # The same for every try: mail programs show a mail that came twice as one.
+        # Use the same id in every attempt, because mail programs then show a duplicate mail once.
         message["Message-ID"] = f"<{letter.id}@moorage>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(letter.text)
@@ -88,7 +89,8 @@ class Mail:
             refusals = await asyncio.to_thread(self._send, message, recipients)
             return _delivery(recipients, refusals, else_taken=True)
         except smtplib.SMTPRecipientsRefused as error:
-            # It may have ended in the middle of them (421), so who is not named is not refused.
+            # The server may have stopped in the middle of the recipients (421), so those not named are not
+            # refused.
             return _delivery(recipients, error.recipients, else_taken=False)
         except smtplib.SMTPAuthenticationError as error:
             raise Denied(_SYSTEM, _OPERATION, f"{error.smtp_code} it refuses our login") from None
@@ -121,7 +123,7 @@ class Mail:
 
 
 def _delivery(recipients: Sequence[str], refusals: _Refusals, *, else_taken: bool) -> Delivery:
-    """What the server's replies for single recipients mean; `else_taken`: it has taken it for the others."""
+    """Map the server's replies to recipients; `else_taken`: it has accepted the others."""
     refused = tuple(each for each in recipients if each in refusals and refusals[each][0] >= _FINAL)
     deferred = tuple(
         each for each in recipients if each not in refused and (each in refusals or not else_taken)
@@ -131,7 +133,7 @@ def _delivery(recipients: Sequence[str], refusals: _Refusals, *, else_taken: boo
 
 
 def not_yet(deferred: Sequence[str], refused: Sequence[str]) -> ClientError:
-    """The error of a mail that is worth another try for some: it names them, and who will never have it."""
+    """Return the error of a mail to retry; it names the deferred and the refused recipients."""
     detail = f"it does not take it yet for {', '.join(deferred)}"
     if refused:
         detail += f", and never for {', '.join(refused)}"
@@ -139,7 +141,7 @@ def not_yet(deferred: Sequence[str], refused: Sequence[str]) -> ClientError:
 
 
 def never(refused: Sequence[str]) -> ClientError:
-    """The error of a mail that nobody will have."""
+    """Return the error of a mail that the server refuses for every recipient."""
     return Rejected(_SYSTEM, _OPERATION, f"it refuses the recipients {', '.join(refused)}")
 
 

@@ -1,4 +1,4 @@
-"""Another program, run to its end or ended: what blocks without a limit of its own is run in one of these."""
+"""Subprocesses, for operations that block without a time limit and may have to be killed."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-#: How long a killed program is waited for. It is gone in milliseconds; but one that it has put beyond our
-#: reach may hold its output open, and that one is not waited for.
+#: Time to wait for a killed program. It ends in milliseconds, but a process that it has moved out of our
+#: reach may keep its output open, and we do not wait for that one.
 ENDING = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended, and what it wrote. Either of the texts may be a credential."""
+    """The result of a program and its output; either text may be a credential."""
 
     code: int
     output: str
@@ -25,9 +25,12 @@ class Ended:
 async def run(
     command: Sequence[str], *, given: str | None = None, environment: Mapping[str, str] | None = None
 ) -> Ended:
-    """Run it and give it `given` to read. Cancelled, it is killed with all that it has started.
+    """Run the command with `given` as its input; kill it with all its children when cancelled.
 
-    OSError if it cannot be started. It may take as long as it likes: the limit is the caller's.
+    There is no time limit here: the caller sets it.
+
+    Raises:
+        OSError: the command cannot be started.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -35,7 +38,8 @@ async def run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
-        # A group of its own: a script is ended with what it waits for.
+        # Use a separate process group, so that a script is killed together with the processes that it waits
+        # for.
         start_new_session=True,
     )
     try:
@@ -43,7 +47,7 @@ async def run(
     except asyncio.CancelledError:
         await _end(process)
         raise
-    # communicate() has seen its end, which it tells by a number.
+    # communicate() has waited for the end of the process, so `returncode` is a number.
     return Ended(process.returncode or 0, _text(output), _text(complaint))
 
 

@@ -1,6 +1,7 @@
-"""Which certificates are trusted: those of the file that is named, else those of the system.
+"""The trusted certificates: those of the configured file, or else those of the system.
 
-One rule for every connection that Python makes. Helm's library is Go, which has the same rule.
+One rule applies to every connection that Python makes. Helm's library is written in Go, which has the same
+rule.
 """
 
 import os
@@ -12,20 +13,24 @@ from pathlib import Path
 import httpx
 import truststore
 
-#: As OpenSSL, curl and Go have it: the file, or the folder, with the authorities that are trusted.
+#: As in OpenSSL, curl and Go: the file or the folder with the trusted authorities.
 FILE_VARIABLE, FOLDER_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
 
 
 class TrustError(Exception):
-    """The certificates cannot be used; the text is a sentence with the setting and what is wrong."""
+    """The certificates cannot be used; the message names the setting and the cause."""
 
 
 def tls_context(
     file: Path | None = None, *, setting: str = "", environ: Mapping[str, str] = os.environ
 ) -> ssl.SSLContext:
-    """A context that trusts the authorities in `file` (from `setting`), in SSL_CERT_FILE, or of the system.
+    """Create a context that trusts `file`, else SSL_CERT_FILE, else the system's authorities.
 
-    A file replaces what the system trusts, as everywhere. Raises TrustError.
+    `setting` is the setting that gives `file`, for messages. A file replaces the system's authorities, as in
+    other tools.
+
+    Raises:
+        TrustError: the certificates cannot be used.
     """
     if file is None and environ.get(FILE_VARIABLE):
         file, setting = Path(environ[FILE_VARIABLE]), FILE_VARIABLE
@@ -41,7 +46,7 @@ def tls_context(
 
 
 def context_for(url: str, file: Path | None = None, *, setting: str = "") -> ssl.SSLContext:
-    """The context for calls to `url`; without encryption, one that trusts nobody and costs nothing."""
+    """Return the context for calls to `url`; for http, an empty one that is cheap to create."""
     if url.lower().startswith("http://"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return tls_context(file, setting=setting)
@@ -50,7 +55,8 @@ def context_for(url: str, file: Path | None = None, *, setting: str = "") -> ssl
 def _of_file(file: Path, setting: str) -> ssl.SSLContext:
     try:
         with file.open("rb"):
-            pass  # OpenSSL's own words for a file that cannot be read do not say why
+            # OpenSSL's own message for a file that cannot be read does not give the cause.
+            pass
         return ssl.create_default_context(cafile=str(file))
     except ssl.SSLError:
         raise TrustError(
@@ -62,7 +68,10 @@ def _of_file(file: Path, setting: str) -> ssl.SSLContext:
 
 
 def _system_has_any() -> bool:
-    """Whether the system has a store at all: small images have none, and there httpx's own list is better."""
+    """Return whether the system has a certificate store.
+
+    Small images have none, and there httpx's own list is better.
+    """
     if sys.platform != "linux":
         return True
     paths = ssl.get_default_verify_paths()
@@ -76,7 +85,7 @@ def _has_any(path: Path) -> bool:
         return False
 
 
-#: Where distributions have their store, and truststore looks for it.
+#: Paths at which distributions have their store, and where truststore looks for it.
 _LINUX_STORES = (
     "/etc/ssl/cert.pem",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",

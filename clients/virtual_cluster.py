@@ -1,7 +1,8 @@
-"""The API server inside a vCluster, over plain HTTP with nothing but its kubeconfig.
+"""A client for the API server inside a vCluster, over plain HTTP, with only its kubeconfig.
 
-The same code speaks to a real one and to a simulated one: what is shown to work on the one is what runs on
-the other. Server-side apply, and discovery for the paths of kinds; no Kubernetes library is needed for that.
+The same code calls a real API server and a simulated one, so a test against the simulated one covers the
+code that calls the real one. It uses server-side apply, and discovery for the paths of kinds; neither needs
+a Kubernetes library.
 """
 
 import base64
@@ -30,28 +31,32 @@ from clients.errors import (
 from clients.host import Kubeconfig, Manifest
 from clients.http import Answer, HttpSystem
 
-#: Who owns the fields that we apply, in the objects' managedFields.
+#: Owner of the fields that we apply, in the objects' managedFields.
 FIELD_MANAGER = "moorage"
-#: Namespace of a namespaced object that names none, as kubectl has it.
+#: Namespace of a namespaced object that does not give one, as in kubectl.
 DEFAULT_NAMESPACE = "default"
-#: How soon a new kind is worth asking for again: an API server serves a definition within a second or two.
+#: Delay before a new kind is requested again: an API server serves a definition within a second or two.
 KIND_DELAY = timedelta(seconds=1)
 
-#: What API servers say of an object that cannot be one of its kind.
+#: Message of API servers for an object that does not match the schema of its kind.
 MISSHAPEN = "failed to create typed patch object"
 _DEFINITION = "CustomResourceDefinition"
-#: What others need to be there before them.
+#: Kinds that other objects need to exist first.
 _FIRST = ("Namespace", _DEFINITION)
 
 
-#: A virtual API server that is ready answers by then: what takes longer is a fault.
+#: A virtual API server that is ready answers within this time; a longer delay is a fault.
 FIRST_CALL_TIMEOUT = timedelta(seconds=10)
 
 
 async def version_with(kubeconfig: str) -> str:
-    """The Kubernetes version that the API server gives to whoever holds this kubeconfig, as it is written.
+    """Return the Kubernetes version that the API server reports with this kubeconfig.
 
-    ClientError if it does not, ValueError for what is no kubeconfig.
+    The kubeconfig is used unchanged.
+
+    Raises:
+        ClientError: the API server does not answer as expected.
+        ValueError: the text is not a kubeconfig.
     """
     read = Kubeconfig(kubeconfig, secret_name="of the environment")  # noqa: S106 - a name, for messages
     async with VirtualClusterApi(read, timeout=FIRST_CALL_TIMEOUT) as cluster:
@@ -59,7 +64,7 @@ async def version_with(kubeconfig: str) -> str:
 
 
 class VirtualClusterApi:
-    """A `clients.host.VirtualCluster`. Leaving the context closes its connections."""
+    """A `clients.host.VirtualCluster`; leaving the context closes its connections."""
 
     def __init__(self, kubeconfig: Kubeconfig, *, timeout: timedelta) -> None:
         self._kubeconfig = kubeconfig
@@ -86,7 +91,11 @@ class VirtualClusterApi:
         await self._http.close()
 
     async def ready(self) -> bool:
-        """Whether `/readyz` says so; False as well while nothing answers. Denied for a refused credential."""
+        """Return whether `/readyz` succeeds; False also while the API server does not answer.
+
+        Raises:
+            Denied: the API server refuses the credentials.
+        """
         try:
             await self._http.call("GET", "/readyz", "ask whether it is ready")
         except (Unreachable, ServerFailed, Throttled):
@@ -94,7 +103,7 @@ class VirtualClusterApi:
         return True
 
     async def version(self) -> str:
-        """The Kubernetes version that it gives, such as `v1.36.0`."""
+        """Return the Kubernetes version that the API server reports, such as `v1.36.0`."""
         operation = "read version"
         answer = await self._http.call_json("GET", "/version", operation)
         version = answer.get("gitVersion") if isinstance(answer, dict) else None
@@ -103,11 +112,13 @@ class VirtualClusterApi:
         return version
 
     async def apply(self, manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
-        """Make all of them be there, with `labels` added to each; again goes on where it had to stop.
+        """Apply all manifests, with `labels` added to each; a repeated call continues.
 
-        Namespaces and definitions of kinds come first, the rest in the given order. Rejected for what is
-        no Kubernetes object or of a kind that it does not know; Throttled for a kind that these
-        manifests have only just defined: it is served in a moment.
+        Namespaces and CustomResourceDefinitions come first, the others in the given order.
+
+        Raises:
+            Rejected: a manifest is not a Kubernetes object, or the API server does not know its kind.
+            Throttled: these manifests have just defined the kind, and the API server serves it in a moment.
         """
         objects = _objects(manifests)
         defined = {_group_defined(each) for each in objects if each["kind"] == _DEFINITION}
@@ -125,13 +136,13 @@ class VirtualClusterApi:
                 path,
                 f"apply {_name_of(each)}",
                 query={"fieldManager": FIELD_MANAGER, "force": "true"},
-                body=body,  # JSON is YAML
+                body=body,  # JSON is valid YAML, which this content type requires
                 headers={"Content-Type": "application/apply-patch+yaml"},
             )
             self._applied.append(each)
 
     async def present(self, manifests: Sequence[Manifest]) -> list[str]:
-        """Which of them are there, as `Kind name` or `Kind namespace/name`."""
+        """Return which manifests exist, as `Kind name` or `Kind namespace/name`."""
         there = []
         for each in _objects(manifests):
             try:
@@ -174,7 +185,7 @@ class VirtualClusterApi:
 
 
 def _objects(manifests: Sequence[Manifest]) -> list[Manifest]:
-    """All objects of the manifests, those in lists included; Rejected if one is no Kubernetes object."""
+    """Return all objects, those in lists included; raise Rejected for other content."""
     objects: list[Manifest] = []
     for manifest in manifests:
         if str(manifest.get("kind", "")).endswith("List") and isinstance(manifest.get("items"), list):
@@ -200,7 +211,7 @@ def _name_of(manifest: Manifest) -> str:
 
 
 def _explain(answer: Answer) -> str:
-    """The message of a Kubernetes `Status`; of anything else nothing."""
+    """Return the message of a Kubernetes `Status`, or ""."""
     try:
         status = json.loads(answer.body)
     except ValueError:
@@ -209,12 +220,12 @@ def _explain(answer: Answer) -> str:
 
 
 def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
-    """An apply of what is not of its kind's form is answered with a 500, and always will be."""
+    """Map the permanent 500 for an apply that does not match the schema of its kind to Rejected."""
     return Rejected if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and MISSHAPEN in detail else None
 
 
 def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
-    """Trust the authority that the kubeconfig names, and show its client certificate if it has one."""
+    """Trust the authority in the kubeconfig, and present its client certificate if it has one."""
     try:
         authority = cluster.get("certificate-authority-data")
         context = (
@@ -226,7 +237,7 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if user.get("client-certificate-data"):
-            # Python's TLS loads a key from a file only: this one is private and lives for a moment.
+            # Python's TLS loads a key only from a file: this file is private and exists for a moment.
             with tempfile.TemporaryDirectory() as folder:
                 pair = Path(folder, "pair.pem")
                 pair.touch(mode=0o600)
@@ -239,5 +250,5 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
         return context
     except (KeyError, ValueError, binascii.Error, ssl.SSLError):
         pass
-    # Raised outside of the handler: the error of a parser may quote what it could not read.
+    # Raise outside of the handler, because a parser's error may quote what it could not read.
     raise Denied("vCluster", "read kubeconfig", "its certificates or its key cannot be read")

@@ -1,4 +1,4 @@
-"""An address that takes JSON by POST, signed if it is ours to sign: a webhook, or one in Slack's form."""
+"""A webhook: a URL that accepts JSON by POST, signed if we have a secret, or Slack's."""
 
 import hashlib
 import hmac
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from clients.http import Answer, HttpSystem
 
-#: "t=<seconds since 1970>,v1=<hex>": HMAC-SHA256, with the shared secret, of "<t>.<body>".
+#: Header "t=<Unix time in seconds>,v1=<hex>": HMAC-SHA256, with the shared secret, of "<t>.<body>".
 SIGNATURE = "Moorage-Signature"
-#: The same for every try to deliver one thing, so that who receives it twice can tell.
+#: Header that is equal in all attempts to deliver one message, so that the receiver can detect duplicates.
 DELIVERY = "Moorage-Delivery"
 
 
 class Webhook:
-    """One address. Without a `secret` nothing is signed: then the address itself has to be secret."""
+    """One webhook URL; without a `secret` nothing is signed, and the URL has to be secret."""
 
     def __init__(
         self,
@@ -56,21 +56,21 @@ class Webhook:
         await self._http.close()
 
     async def post(self, delivery: str, content: Mapping[str, Any], operation: str) -> None:
-        """Deliver `content`; returns when it has been taken. Raises a `ClientError`."""
+        """Deliver `content`; raise a `ClientError` unless the receiver accepts it."""
         body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         headers = {DELIVERY: delivery}
         if self._secret is not None:
             headers[SIGNATURE] = signature(self._secret, body, int(time.time()))
-        # The whole address as the path: a base URL would be given a slash at its end.
+        # Pass the whole URL as the path, because httpx would add a slash to the end of a base URL.
         await self._http.call("POST", self._url, operation, content=body, headers=headers)
 
 
 def signature(secret: str, body: bytes, at: int) -> str:
-    """The header that shows that `body` was sent by who knows the secret, at that time."""
+    """Return the header that proves that a holder of the secret sent `body` at that time."""
     digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={digest}"
 
 
 def _explain(_: Answer) -> str:
-    # Whatever it says is not for us; the status tells enough.
+    # The receiver's text is not for us; the status is enough.
     return ""
