@@ -1,1 +1,1 @@
-"""What needs attention while Moorage runs."""
+"""Monitoring of a running installation: warnings, stuck environments, health, and encryption keys."""

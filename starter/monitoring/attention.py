@@ -1,6 +1,6 @@
-"""What needs attention while Moorage runs: nobody takes work, no sweep runs, environments are stuck.
+"""Warnings about a running installation: no worker polls, no sweep runs, environments are stuck.
 
-Asked of Temporal alone, so that it can be told while no worker answers.
+All of it comes from Temporal's server, so that it is available while no worker answers.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from contracts.naming import name_of_workflow
 from starter.temporal.errors import CALL_PATIENCE
 from worker.settings.expiry import Sweep
 
-#: A worker asks for work at least once a minute: the server lets a poll wait for so long. (Seen: at most 55 s
-#: since the last poll of a worker that has nothing to do.)
+#: A worker polls at least once a minute, because the server lets a poll wait for so long. (Measured: at most
+#: 55 s since the last poll of an idle worker.)
 LAST_POLL = timedelta(seconds=65)
-#: Sweeps that may fail to run before somebody is told.
+#: Number of sweeps that may be missed before there is a warning.
 MISSED_SWEEPS = 2
-#: Longer than a whole environment takes to be ready, where nothing is wrong.
+#: An environment that is not ready after this time is stuck; without errors, one is ready earlier.
 MAKING_LIMIT = timedelta(minutes=20)
-#: Probes ask every few seconds, and anybody may: Temporal is asked at most so often.
+#: Minimum interval between reads from Temporal: probes call every few seconds, and anyone can call.
 ASKED_EVERY_SECONDS = 10.0
-#: What a server answers that shows such things to administrators only.
+#: Status codes of a server that shows such information only to administrators.
 NOT_SHOWN = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
-#: What a thaw leaves in the schedule's note: no sweep was due before that.
+#: The note that a thaw leaves in the schedule: before that time no sweep was due.
 _THAWED = re.compile(r"Thawed by \S+ at (?P<at>\S+)")
-#: Longest list of names: the rest is a number.
+#: Maximum number of environments that are named for each warning.
 MOST_NAMED = 10
 
 _POLLED = (
@@ -49,7 +49,7 @@ _POLLED = (
 
 
 class Worries(Frozen):
-    """What was found, a sentence each. Names of environments are in `named` only."""
+    """The warnings, one sentence each. Names of environments are only in `named`."""
 
     workers: tuple[str, ...] = ()
     sweep: tuple[str, ...] = ()
@@ -58,12 +58,16 @@ class Worries(Frozen):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All of them, without names."""
+        """All warnings, without names of environments."""
         return (*self.workers, *self.sweep, *self.environments)
 
 
 async def unpolled(client: Client) -> tuple[str, ...]:
-    """Each kind of work that no worker has asked for in a minute. Raises RPCError."""
+    """Return a warning for each task queue that no worker has polled for LAST_POLL.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the call.
+    """
     found = []
     for queue, kind, what in _POLLED:
         request = DescribeTaskQueueRequest(
@@ -78,7 +82,11 @@ async def unpolled(client: Client) -> tuple[str, ...]:
 
 
 async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
-    """That no sweep has run when it should have. One that is frozen is not due. Raises RPCError."""
+    """Return a warning if no sweep has run when it was due; during a freeze, none is due.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the call.
+    """
     try:
         found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
     except RPCError as error:
@@ -93,7 +101,7 @@ async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
     waited = datetime.now(UTC) - since
     if waited <= settings.interval * MISSED_SWEEPS + settings.jitter:
         return ()
-    # Also when one was started and nobody has taken it: the next ones wait for it.
+    # This also covers a sweep that was started but that no worker has accepted: the next ones wait for it.
     return (f"No sweep has run for {format_duration(waited)}, so no environment is warned or ended.",)
 
 
@@ -106,7 +114,11 @@ def _thawed_at(note: str) -> Sequence[datetime]:
 
 
 async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Environments that do not get on, as sentences without names, and the names. Raises RPCError."""
+    """Return warnings about stuck environments, without names, and the names.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the call.
+    """
     open_runs = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
     before = (datetime.now(UTC) - MAKING_LIMIT).strftime("%Y-%m-%dT%H:%M:%SZ")
     queries = {
@@ -133,7 +145,7 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
 
 
 async def worries(client: Client, settings: Sweep) -> Worries:
-    """All of it. Raises RPCError."""
+    """Return all warnings; raise RPCError if Temporal does not answer."""
     environments, named = await stuck_environments(client)
     return Worries(
         workers=await unpolled(client),
@@ -144,7 +156,7 @@ async def worries(client: Client, settings: Sweep) -> Worries:
 
 
 class Attention:
-    """What needs attention, asked of Temporal now and then."""
+    """Cache of the warnings, which reads from Temporal at most every ASKED_EVERY_SECONDS."""
 
     def __init__(self, client: Client, settings: Sweep) -> None:
         self._client = client
@@ -154,7 +166,11 @@ class Attention:
         self._found: tuple[str, ...] = ()
 
     async def warnings(self) -> tuple[str, ...]:
-        """In sentences without names of environments: anybody may read them. Raises RPCError."""
+        """Return the warnings without names of environments, because anyone can read them.
+
+        Raises:
+            RPCError: Temporal does not answer.
+        """
         async with self._asking:
             now = time.monotonic()
             if self._asked_at is None or now - self._asked_at >= ASKED_EVERY_SECONDS:

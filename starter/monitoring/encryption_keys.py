@@ -1,4 +1,4 @@
-"""Which keys still encrypt something in Temporal, and what: seen without decrypting anything."""
+"""Finds which encryption keys are still used in Temporal, and for what, without decrypting anything."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,23 +23,24 @@ from worker.codec import EncryptionCodec, LacksKey
 
 _ENVIRONMENTS = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}'"
 PAGE_SIZE = 500
-#: Runs that are looked at: more than a large installation has open. Of those that have ended the newest.
+#: Maximum number of runs that are read: more than a large installation has open. Of the closed runs, the
+#: newest are read.
 MOST_RUNS = 10_000
 MOST_ENDED = 2_000
-#: Environments that are named for one key.
+#: Maximum number of environments that are named for one key.
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Use:
-    """What is encrypted with one key, in words, and whether any of it goes on."""
+    """What is encrypted with one key, as text, and whether any of it is still running."""
 
     words: str
     is_open: bool
 
 
 async def keys_in_use(client: Client) -> Mapping[str, Use]:
-    """By the id of each key, what is encrypted with it. Raises RPCError."""
+    """Return what is encrypted with each key, by key id; raise RPCError if Temporal fails."""
     named: dict[str, list[str]] = defaultdict(list)
     ended: dict[str, int] = defaultdict(int)
     other: dict[str, list[str]] = defaultdict(list)
@@ -61,7 +62,7 @@ async def keys_in_use(client: Client) -> Mapping[str, Use]:
 
 
 async def input_of(client: Client, workflow_id: str) -> Sequence[Payload]:
-    """What the latest run of a workflow was started with, as Temporal keeps it; nothing if there is none."""
+    """Return the encrypted input of the latest run of a workflow; empty if there is no run."""
     events = client.get_workflow_handle(workflow_id).fetch_history_events(
         page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_PATIENCE
     )
@@ -75,7 +76,7 @@ async def input_of(client: Client, workflow_id: str) -> Sequence[Payload]:
 
 
 async def ensure_key_for(client: Client, workflow_id: str) -> None:
-    """Raise LacksKey if what a workflow was started with needs a key that is not there any more."""
+    """Raise LacksKey if the input of a workflow needs a key that is not configured any more."""
     codec = client.data_converter.payload_codec
     for payload in await input_of(client, workflow_id):
         key = key_of(payload)

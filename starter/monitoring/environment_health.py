@@ -1,4 +1,4 @@
-"""Whether environments that are ready are well: hosts are asked when somebody looks, and not too often."""
+"""Health of ready environments: the API asks their hosts when a caller reads them, with a cache."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,19 +10,19 @@ from clients.errors import ClientError, Denied
 from clients.host import Health, Host
 from contracts.environment import Environment
 
-#: For so long what a host has said holds, whoever asks.
+#: How long the answer of a host is valid, for all callers.
 FRESH_SECONDS = 10.0
-#: How long somebody who looks waits for a host. What it says later is told to the next one.
+#: How long a caller waits for a host. A later answer of the host is in the cache for the next caller.
 PATIENCE_SECONDS = 1.5
-#: How long a host is asked at all: longer than it takes to find out that an API server does not answer.
+#: Timeout of the call to a host: longer than it takes to detect that its API server does not answer.
 CALL_SECONDS = 8.0
-#: Environments of which it is remembered how they were.
+#: Number of environments in the cache.
 KEPT = 2000
 
 
 @dataclass
 class _Known:
-    """What was said last, and since when the same was wrong."""
+    """The last answer of the host, and since when the same problem exists."""
 
     wrong: str = ""
     since: datetime | None = None
@@ -31,14 +31,14 @@ class _Known:
 
 
 class Healths:
-    """Asks the hosts, and remembers for a while, each life by itself."""
+    """Asks the hosts for the health of environments, and caches the answers by life."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:
         self._hosts = hosts
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def look(self, environment: Environment) -> Health:
-        """What is wrong with the environment, which is ready, and since when that is known."""
+        """Return what is wrong with the ready environment, and since when it is known."""
         host = self._hosts.get(environment.host)
         if host is None:
             return Health()
@@ -54,7 +54,7 @@ class Healths:
         return Health(known.wrong, known.since)
 
     def stop(self) -> None:
-        """Ask nobody any more."""
+        """Cancel all running calls to hosts."""
         for known in self._known.values():
             if known.asking is not None:
                 known.asking.cancel()
@@ -72,7 +72,10 @@ async def _ask(host: Host, environment: Environment, known: _Known) -> None:
 
 
 async def asked(host: Host, environment: Environment) -> Health:
-    """What the host says of the environment, in bounded time; that it does not answer is wrong as well."""
+    """Return the health of the environment from its host, within CALL_SECONDS.
+
+    A host that does not answer is a problem of the environment as well.
+    """
     name = environment.derived_name
     try:
         async with asyncio.timeout(CALL_SECONDS):
@@ -81,7 +84,8 @@ async def asked(host: Host, environment: Environment) -> Health:
                 return Health("its namespace is somebody else's")
             return await host.health(name, name)
     except Denied:
-        # Of an older Moorage, or of rights that are to be applied again: doctor tells.
+        # The rights on the host are of an older Moorage, or have to be applied again; `moorage doctor`
+        # reports that.
         return Health()
     except (TimeoutError, ClientError):
         return Health(f"its host {environment.host} does not answer")

@@ -1,4 +1,4 @@
-"""Environments that do not get on: what holds each up, and when it tries again. Pure."""
+"""The problem of an environment that does not progress, and its next attempt. No I/O."""
 
 from datetime import datetime
 
@@ -6,25 +6,28 @@ from contracts.environment import Phase
 from contracts.models import Frozen
 from starter.environments.schemas import EnvironmentView
 
-#: Phases in which an environment is on its way to somewhere.
+#: Phases in which the workflow of an environment is working on it.
 UNDER_WAY = (Phase.PROVISIONING, Phase.USABLE, Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE)
 
 
 class Trouble(Frozen):
-    """What holds an environment up, and when it tries again by itself; None: at once, or never."""
+    """The problem of an environment, and the time of its next automatic attempt.
+
+    `next_try_at` is None if the workflow retries at once, or never.
+    """
 
     problem: str
     next_try_at: datetime | None = None
 
 
 def trouble_of(view: EnvironmentView) -> Trouble | None:
-    """What holds it up; None if nothing does."""
+    """Return the problem of the environment; None if it has none."""
     if view.phase is Phase.ORPHANED:
         return Trouble(problem=view.remark)
     if view.ended:
         return None
     if view.unfinished:
-        # A step that only waits for another one is not the cause.
+        # Leave out steps that only wait for another step, because they are not the cause.
         causes = [one for one in view.unfinished if one.type != "Blocked"] or list(view.unfinished)
         more = f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""
         waits = " It waits for the platform team." if view.phase is Phase.TEARDOWN_INCOMPLETE else ""
