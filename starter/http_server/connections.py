@@ -1,22 +1,22 @@
-"""Counts the connections of a server, and makes room for new ones: who keeps us waiting goes first."""
+"""Connection limits of a server; for a new connection it closes one that waits for its client."""
 
 import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-#: Closed at once when descriptors run out.
+#: Connections that are closed at once when file descriptors run out.
 SHED_AT_ONCE = 32
-#: One address may hold this share of all connections. A proxy that is not configured as one carries
-#: everybody, so it is a half; and over it only connections that wait for their client are closed.
+#: Share of all connections that one address can hold. A proxy that is not configured as a proxy carries all
+#: users, so the share is a half; and above it, only connections that wait for their client are closed.
 SHARE_OF_ONE_PEER = 0.5
-#: The addresses that one subscriber of IPv6 has: they are one peer.
+#: The IPv6 network of one subscriber: all its addresses count as one peer.
 _IPV6_PREFIX = 64
 
 
 @lru_cache(maxsize=4096)
 def peer_of(address: str) -> str:
-    """Who is meant by an address when peers are counted: an IPv4 address, or an IPv6 network of 64 bits."""
+    """Return the peer of an address, for counting: an IPv4 address, or an IPv6 /64 network."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -29,13 +29,13 @@ def peer_of(address: str) -> str:
 
 
 class Proxies:
-    """The proxies that the settings name: their word about who asks is believed."""
+    """The trusted proxies of the settings: the server uses the client address that they report."""
 
     def __init__(self, networks: Sequence[object] = ()) -> None:
         self._networks = [ipaddress.ip_network(str(network), strict=False) for network in networks]
 
     def __contains__(self, address: str) -> bool:
-        """Whether the address is one of them."""
+        """Return whether the address belongs to a trusted proxy."""
         try:
             parsed = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
@@ -45,7 +45,7 @@ class Proxies:
 
 
 class Slot:
-    """The place of one connection. `close` is set once it is up."""
+    """The slot of one connection. `close` is set when the connection is set up."""
 
     def __init__(self, connections: "Connections", peer: str) -> None:
         self.peer = peer
@@ -54,22 +54,22 @@ class Slot:
 
     @property
     def is_taken(self) -> bool:
-        """Whether it is still this connection's: it may have been given to another before it was up."""
+        """Whether this connection still has the slot; another may have got it before the set-up."""
         return self in self._connections
 
     def set_waiting(self, waiting: bool) -> None:
-        """Say whether it waits for its client: then it may be closed to make room."""
+        """Set whether the connection waits for its client; then the server may close it for another."""
         self._connections.mark(self, waiting=waiting)
 
     def release(self) -> None:
-        """Give the place back; again does nothing."""
+        """Release the slot; a second call does nothing."""
         self._connections.forget(self)
 
 
 class Connections:
-    """All open connections, `limit` at most in all; one peer may hold a share, and proxies all of them.
+    """All open connections, at most `limit`; one peer can hold a share of them, and proxies can hold all.
 
-    Those that wait for their client are closed for others, the longest waiting first.
+    For a new connection, the one that has waited longest for its client is closed.
     """
 
     def __init__(self, limit: int, proxies: Proxies) -> None:
@@ -81,15 +81,15 @@ class Connections:
         self._waiting: OrderedDict[Slot, None] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of open connections."""
         return len(self._open)
 
     def __contains__(self, slot: object) -> bool:
-        """Whether the place is one of an open connection."""
+        """Return whether the slot belongs to an open connection."""
         return slot in self._open
 
     def admit(self, address: str) -> Slot | None:
-        """A place for a new connection; None when all are taken by requests under way."""
+        """Return a slot for a new connection; None if requests in progress use all of them."""
         peer = peer_of(address)
         if (
             self._of_peer[peer] >= self._limit_of_one_peer
@@ -106,13 +106,13 @@ class Connections:
         return slot
 
     def shed(self) -> None:
-        """Close some of those that only wait, the longest waiting first."""
+        """Close up to SHED_AT_ONCE connections that wait for their clients, longest waiting first."""
         for _ in range(SHED_AT_ONCE):
             if not self._close_one(None):
                 return
 
     def mark(self, slot: Slot, *, waiting: bool) -> None:
-        """Note whether it waits for its client."""
+        """Record whether the connection of the slot waits for its client."""
         if slot not in self._open:
             return
         if waiting:
@@ -121,7 +121,7 @@ class Connections:
             self._waiting.pop(slot, None)
 
     def forget(self, slot: Slot) -> None:
-        """Note that it is closed."""
+        """Record that the connection of the slot is closed."""
         if slot not in self._open:
             return
         self._open.discard(slot)

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1 with what it lacks: deadlines for whoever sends or reads slowly, and strict framing.
+"""uvicorn's HTTP/1.1 protocol with deadlines for clients that send or read slowly, and with strict framing.
 
-uvicorn has a limit for idle connections between requests, and none for a request whose head or body does not
-come to its end, for an answer that is not read, or for how many connections one address holds.
+uvicorn has a limit for idle connections between requests. It has none for a request whose head or body is not
+completed, for a response that is not read, or for the number of connections of one address.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from uvicorn.server import ServerState
 
 from starter.http_server.connections import Slot
 
-#: The largest head: a token, a cursor of 4,000 characters, and what proxies add.
+#: Largest head of a request: a token, a cursor of 4,000 characters, and the headers that proxies add.
 MAX_HEAD_BYTES = 16 * 1024
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
-#: A line for each malformed request would let anybody fill the log; faults of ours are errors.
+#: Logs only errors, which are faults of the server: with a line for each malformed request, any client could
+#: fill the log.
 _quiet = logging.getLogger("moorage.http")
 _quiet.setLevel(logging.ERROR)
 
@@ -32,41 +33,41 @@ class _Awaited(StrEnum):
 
     HEAD = "head"
     BODY = "body"
-    ANSWER = "answer"  #: of ours
-    REST = "rest"  #: what is left of a body after its answer, or the end of the connection
+    ANSWER = "answer"  #: the response of the server
+    REST = "rest"  #: the rest of a body after the response, or the end of the connection
     NEXT = "next"  #: the next request
 
 
-#: Of these a connection may be closed to make room for another.
+#: In these states the server may close a connection to make room for another.
 _FOR_THE_CLIENT = frozenset({_Awaited.HEAD, _Awaited.REST, _Awaited.NEXT})
 
 
 @dataclass(frozen=True)
 class Deadlines:
-    """How long a client may let us wait, in seconds, whatever it sends meanwhile."""
+    """Deadlines for a client, in seconds; data that it sends in the meantime does not extend them."""
 
-    #: A head is one packet or two; ten seconds are enough for the slowest line that people work over.
+    #: A head is one or two packets; ten seconds are enough for the slowest network that users have.
     head: float = 10.0
-    #: The largest body, 8 MB of the codec server's, over 4 Mbit/s.
+    #: Time for the largest body, 8 MB to the codec server, at 4 Mbit/s.
     body: float = 20.0
-    #: How long what was sent and is not wanted any more is read: a client that is cut while it sends may
-    #: never see the answer.
+    #: How long the server reads data that it does not need any more: a client whose connection is closed
+    #: while it sends may never see the response.
     rest: float = 2.0
-    #: Between two requests: longer than proxies keep a connection, so that it is they who close it.
+    #: Time between two requests: longer than proxies keep a connection, so that the proxy closes it.
     next: int = 75
-    #: How long an answer may stay unread.
+    #: How long a response may stay unread.
     unread: float = 30.0
 
     def of(self, awaited: _Awaited) -> float | None:
-        """The deadline for what is awaited; None if it is not the client that we wait for."""
+        """Return the deadline for this state; None if the connection does not wait for the client."""
         return None if awaited is _Awaited.ANSWER else float(getattr(self, awaited))
 
 
 class _StrictConnection(h11.Connection):
-    """Refuses what two servers could take for different requests: RFC 9112, 6.1 and 11.2."""
+    """Rejects requests that two servers could parse differently: RFC 9112, sections 6.1 and 11.2."""
 
     def next_event(self) -> Any:
-        """The next event, as h11 has it."""
+        """Return h11's next event; raise RemoteProtocolError if the body's length is ambiguous."""
         event = super().next_event()
         if isinstance(event, h11.Request):
             framing = _FRAMING & {name for name, _ in event.headers}
@@ -77,7 +78,7 @@ class _StrictConnection(h11.Connection):
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection, which is closed when its client lets it wait for too long."""
+    """One connection, which the server closes when its client exceeds a deadline."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class GuardedProtocol(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         super().connection_made(transport)
         self._slot.close = transport.abort
         if not self._slot.is_taken:
@@ -106,7 +107,7 @@ class GuardedProtocol(H11Protocol):
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give everything back."""
+        """Cancel the timers and release the slot."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         for timer in (self._deadline, self._unread):
@@ -115,7 +116,7 @@ class GuardedProtocol(H11Protocol):
         self._slot.release()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Process data from the client and update the deadline."""
         super().data_received(data)
         self._look()
 
@@ -125,19 +126,19 @@ class GuardedProtocol(H11Protocol):
         self._look()
 
     def pause_writing(self) -> None:
-        """The client reads too slowly."""
+        """Start the deadline for reading, because the client reads too slowly."""
         super().pause_writing()
         self._unread = self.loop.call_later(self._deadlines.unread, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Cancel the deadline for reading, because the client has caught up."""
         super().resume_writing()
         if self._unread:
             self._unread.cancel()
             self._unread = None
 
     def _look(self) -> None:
-        """Set the deadline for what is awaited now. It is set once: another byte does not move it."""
+        """Set the deadline for the current state, once per state: another byte does not extend it."""
         awaited = self._what_is_awaited()
         if awaited is self._awaited:
             return
@@ -164,7 +165,8 @@ class GuardedProtocol(H11Protocol):
         awaited, begun = self._awaited, bool(self.conn.trailing_data[0])
         if awaited is _Awaited.BODY and not self.cycle.response_started:
             self._answer_timeout()
-            # The application learns that nothing more comes; what it answers to that goes nowhere.
+            # Signal a disconnect, so that the application stops waiting for the body; its response is
+            # dropped.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         elif awaited is _Awaited.HEAD and begun:

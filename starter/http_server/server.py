@@ -1,4 +1,4 @@
-"""Serves an ASGI application until told to stop: the API and the codec server alike."""
+"""Serves an ASGI application until a signal stops it; used by the API and the codec server."""
 
 import asyncio
 import signal
@@ -16,15 +16,16 @@ from starter.http_server.connections import Connections, Proxies, Slot
 from starter.http_server.protocol import Deadlines, GuardedProtocol
 from starter.http_server.sockets import Acceptor, room_for_connections
 
-#: How long open requests may finish when told to stop: an update has its answer within seconds.
+#: How long open requests may take to finish at shutdown: an update completes within seconds.
 GRACE_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """Ends with the return of `serve` when told to stop: then whoever called can clean up, and exit with 0.
+    """uvicorn server whose `serve` returns after a signal, so that the caller can clean up and exit with 0.
 
-    uvicorn's own raises the signal anew, which ends the process there and then. `stopping` is called first.
-    It accepts connections itself, so that they can be counted: see `starter.http_server.sockets`.
+    uvicorn's own server raises the signal again, which ends the process immediately. `stopping` is called
+    first. This server accepts connections itself, so that it can count them: see
+    `starter.http_server.sockets`.
     """
 
     def __init__(
@@ -39,13 +40,14 @@ class Server(uvicorn.Server):
         deadlines = deadlines or Deadlines()
         config = uvicorn.Config(
             app,
-            # Logs go where the process sends its own; a line a request would tell who watches what.
+            # Use the log configuration of the process, and no access log: a line per request would reveal who
+            # watches which environment.
             log_config=None,
             access_log=False,
             server_header=False,
             http="h11",
             ws="none",
-            # No word about who asks is believed but of a proxy that the settings name.
+            # Trust a client address in headers only from a proxy that the settings name.
             proxy_headers=bool(proxies),
             forwarded_allow_ips=list(map(str, proxies)),
             timeout_graceful_shutdown=GRACE_SECONDS,
@@ -57,7 +59,7 @@ class Server(uvicorn.Server):
         self._connections = Connections(room_for_connections(max_connections), Proxies(proxies))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept on the sockets."""
+        """Start to accept connections on the sockets."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -71,7 +73,7 @@ class Server(uvicorn.Server):
             await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Stop; at once, if told a second time by Ctrl-C."""
+        """Stop the server; a second signal that is SIGINT (Ctrl-C) stops it immediately."""
         self._stopping()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
@@ -83,12 +85,12 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def _stopped_by_hangup(self) -> Iterator[None]:
-        """A closed terminal stops it like SIGTERM, unless it was started to outlive that (nohup)."""
+        """Stop the server on SIGHUP, from a closed terminal, unless the process ignores it (nohup)."""
         try:
             before = signal.getsignal(signal.SIGHUP)
             if before is not signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, self.handle_exit)
-        except ValueError:  # not in the main thread: a test's server
+        except ValueError:  # This is not the main thread, as in the server of a test.
             yield
             return
         try:

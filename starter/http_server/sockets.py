@@ -1,4 +1,4 @@
-"""Opens the sockets that the API and the codec server listen on, and accepts no more than they can serve."""
+"""Listening sockets of the API and the codec server, with a limit for the connections that are accepted."""
 
 import asyncio
 import errno
@@ -12,19 +12,20 @@ import structlog
 
 from starter.http_server.connections import Connections, Slot
 
-#: Connections that may wait to be accepted: hundreds ask at once when a class or a pipeline begins.
+#: Connections that can wait to be accepted: hundreds arrive at once when a class or a pipeline starts.
 BACKLOG = 1024
-#: Accepted in one turn of the event loop, so that requests under way have theirs in between.
+#: Connections that are accepted in one iteration of the event loop, so that it also serves open requests.
 ACCEPTS_AT_ONCE = 64
-#: Pause when the process or the system has no descriptor left: what frees them takes about so long.
+#: Pause when the process or the system has no descriptor left: to free some takes about this time.
 PAUSE_SECONDS = 1.0
-#: A shortage is told once in so long; asyncio's own loop tells of every try, tens of megabytes a minute.
+#: Minimum interval between warnings about a shortage; asyncio's own loop logs every attempt, which is tens of
+#: megabytes per minute.
 TELL_EVERY_SECONDS = 60.0
-#: Descriptors that we ask for: more than the most connections that can be configured.
+#: Limit of descriptors that the server requests: more than the maximum of connections that can be configured.
 WANTED_DESCRIPTORS = 65536
-#: Descriptors that are not for connections: Temporal, hosts, files, children.
+#: Descriptors for other uses than connections of clients: Temporal, hosts, files, child processes.
 RESERVED_DESCRIPTORS = 128
-#: Below this a server is of no use, so it tries and may run out of descriptors instead.
+#: With fewer connections a server is useless, so it accepts this number and may run out of descriptors.
 FEWEST_CONNECTIONS = 16
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -36,15 +37,18 @@ _log = structlog.get_logger(__name__)
 
 
 def open_listening_socket(host: str, port: int) -> socket.socket:
-    """Open a listening socket whose answers leave at once. Raises OSError if the address is not to be had.
+    """Open a listening socket whose connections send responses without delay (TCP_NODELAY).
 
-    asyncio sets TCP_NODELAY only where a socket says that its protocol is TCP, and those of
-    `socket.create_server` say 0: each answer on a kept connection would wait 40 ms for a delayed ACK.
+    asyncio sets TCP_NODELAY only if a socket reports TCP as its protocol, and sockets of
+    `socket.create_server` report 0: each response on a kept connection would wait 40 ms for a delayed ACK.
     Accepted connections inherit the option on Linux, macOS and the BSDs.
+
+    Raises:
+        OSError: The address is not available.
     """
     host = host.removeprefix("[").removesuffix("]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # All addresses are those of IPv4, too, whatever the system's default is (net.ipv6.bindv6only).
+    # "::" includes all IPv4 addresses as well, whatever the system's default is (net.ipv6.bindv6only).
     both = host == "::" and socket.has_dualstack_ipv6()
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -53,7 +57,7 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
 
 
 def room_for_connections(wanted: int) -> int:
-    """How many connections there can be, `wanted` at most, after raising the soft limit of descriptors."""
+    """Raise the soft limit of descriptors; return how many connections fit, at most `wanted`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < highest:
@@ -61,7 +65,7 @@ def room_for_connections(wanted: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
             soft = highest
         except (OSError, ValueError):
-            pass  # macOS allows less than its hard limit says
+            pass  # macOS allows less than the hard limit that it reports.
     if soft == resource.RLIM_INFINITY:
         return wanted
     room = min(wanted, max(FEWEST_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
@@ -71,7 +75,7 @@ def room_for_connections(wanted: int) -> int:
 
 
 class Acceptor:
-    """Accepts connections for as long as `connections` has room for them, and pauses in a shortage."""
+    """Accepts connections while `connections` has room for them, and pauses when descriptors run out."""
 
     def __init__(
         self,
@@ -89,13 +93,13 @@ class Acceptor:
         self._loop.add_reader(listening, self._accept)
 
     def close(self) -> None:
-        """Accept nothing more; what is open stays open."""
+        """Stop accepting connections; open connections stay open."""
         if self._paused:
             self._paused.cancel()
         self._loop.remove_reader(self._listening)
 
     async def wait_closed(self) -> None:
-        """Wait for connections that were accepted and are being set up."""
+        """Wait until all accepted connections are set up."""
         await asyncio.gather(*self._starting)
 
     def _accept(self) -> None:
@@ -105,9 +109,9 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _SHORTAGES:
                     self._pause(error)
-                # Else there is none left, or the client has gone again already.
+                # Otherwise no connection is waiting, or the client has already disconnected.
                 return
-            # IPv4 comes so to a socket of both families; one peer is to have one name.
+            # A dual-stack socket reports IPv4 addresses with this prefix; one peer must have one name.
             self._take(accepted, str(address[0]).removeprefix("::ffff:"))
 
     def _take(self, accepted: socket.socket, peer: str) -> None:
