@@ -1,11 +1,12 @@
-"""Temporal's remote codec protocol over HTTP: keeps the Web UI and the `temporal` command readable.
+"""Temporal's remote codec protocol over HTTP: decodes payloads for the Web UI and the `temporal` command.
 
-POST /decode, as github.com/temporalio/samples-go/tree/main/codec-server has it; nothing encodes: what is in
-Temporal comes from the API and the worker alone. For the platform team only, who are shown all of it anyway:
+It has POST /decode as in github.com/temporalio/samples-go/tree/main/codec-server, and no encoding, because
+only the API and the worker write to Temporal. Only the platform team has access; the API shows them all of it
+anyway:
 
 - with a token of the API, as `Authorization: Bearer …` (the `temporal` command's `--codec-auth`)
-- in a browser, once signed in at `/` with such a token; the Web UI has to be told to send cookies along
-- without one on a stack of one's own, if the settings say so: see `starter.codec_server.local_peer`
+- in a browser, after a sign-in at `/` with such a token; the Web UI must be configured to send cookies
+- without a token on a local stack, if the settings allow it: see `starter.codec_server.local_peer`
 """
 
 import secrets
@@ -40,23 +41,23 @@ from starter.http_server.server import Server
 from starter.http_server.sockets import open_listening_socket
 from worker.codec import ENCODING, ENCRYPTED, CannotDecode, Keyring
 
-#: The payloads of one event; Temporal takes no more than 4 MB at once, which base64 makes longer.
+#: Largest body: the payloads of one event. Temporal accepts at most 4 MB at once, and base64 makes it longer.
 MAX_BODY_BYTES = 8 * 1024 * 1024
-#: The form with a token, which anybody may send.
+#: Largest sign-in form, with a token; any client can send it.
 MAX_FORM_BYTES = 4 * 1024
-#: Who is let in without a token is called so in the security log.
+#: Name in the security log of a caller that has access without a token.
 SAME_USER = "(same user)"
 COOKIE = "moorage-codec"
-#: A working day: who looks into the Web UI signs in once a day.
+#: A working day, so that a user of the Web UI signs in once a day.
 SESSION_SECONDS = 10 * 3600
-#: A platform team's browsers open six connections each.
+#: Enough for a platform team, whose browsers open six connections each.
 MAX_CONNECTIONS = 500
-#: A platform team is a dozen people; the oldest session makes way for a newer one.
+#: A platform team is a dozen people; above this number, a new session replaces the oldest.
 MAX_SESSIONS = 500
 
 
 class _Guard:
-    """Who may have payloads decoded. A session ends with its token: who is taken out of the file is out."""
+    """Checks who may decode payloads. A session ends when its token is removed from the tokens file."""
 
     def __init__(self, tokens_file: Path | None, ui: Sequence[str], *, trust_same_user: bool) -> None:
         self._tokens = Reloaded(tokens_file, load_tokens) if tokens_file else None
@@ -66,12 +67,12 @@ class _Guard:
         self._wrong = Throttle(WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND)
 
     def who(self, token: str) -> str:
-        """The e-mail of the person of the platform team whose token it is; "" if it is not one."""
+        """Return the e-mail of the token's owner if in the platform team, otherwise ""."""
         principal = (self._tokens.current() if self._tokens else Tokens([])).who(token)
         return principal.email if principal and principal.role is Role.PLATFORM else ""
 
     def begin_session(self, token: str) -> str:
-        """A new session's id, which is no use for anything but this server."""
+        """Start a session and return its id, which is valid only for this server."""
         session = secrets.token_urlsafe(32)
         self._sessions[session] = token, time.monotonic() + SESSION_SECONDS
         while len(self._sessions) > MAX_SESSIONS:
@@ -79,8 +80,8 @@ class _Guard:
         return session
 
     def check(self, request: Request) -> str:
-        """Who asks, if they may; HTTPException if not."""
-        # CORS keeps a strange page from reading the answer; this keeps it from asking.
+        """Return the caller; raise HTTPException if the caller has no access."""
+        # CORS only prevents that a foreign page reads the response; this also prevents its request.
         origin = request.headers.get("origin")
         if origin is not None and origin not in self._ui:
             _record(request, Verdict.DENIED, origin=origin[:200])
@@ -98,7 +99,7 @@ class _Guard:
         return who
 
     def refuse(self, request: Request) -> None:
-        """Note that whoever asks is not known; HTTPException if that happens too often there."""
+        """Log an unknown caller; raise HTTPException after too many failures of its address."""
         limited = self._wrong.failed(peer_of(_peer(request)))
         if limited is None or limited.is_first:
             _record(request, Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN)
@@ -125,9 +126,9 @@ class _Guard:
 def create_codec_server(
     keys: Keyring, *, tokens_file: Path | None, ui: Sequence[str], trust_same_user: bool = False
 ) -> Starlette:
-    """The server's application. Raises `FilesUnusable` for a file of tokens with problems."""
+    """Create the server's application; raise FilesUnusable if the tokens file has problems."""
     guard = _Guard(tokens_file, ui, trust_same_user=trust_same_user)
-    # A browser that shows the Web UI over TLS does not talk to a server without.
+    # A browser that shows the Web UI over TLS does not connect to a server without TLS.
     over_tls = bool(ui) and all(url.startswith("https://") for url in ui)
 
     async def decode(request: Request) -> Response:
@@ -174,7 +175,7 @@ def create_codec_server(
         return JSONResponse({"status": "ok"})
 
     async def nobody(_: Request, __: Exception) -> Response:
-        return Response(status_code=HTTPStatus.BAD_REQUEST)  # for no one: they have gone
+        return Response(status_code=HTTPStatus.BAD_REQUEST)  # No client reads it: it has disconnected.
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
@@ -203,14 +204,14 @@ def create_codec_server(
 
 
 def _decoded(keys: Keyring, payload: Payload) -> Payload:
-    """For people to read. What is in clear stays as it is: who looks must see that it was never encrypted."""
+    """Decode an encrypted payload; return another unchanged, which shows that it is plain."""
     return keys.open(payload)[0] if payload.metadata.get(ENCODING) == ENCRYPTED else payload
 
 
 async def serve_codec(app: Starlette, host: str, port: int) -> None:
-    """Serve the app until SIGTERM or SIGINT. Raises OSError if the address cannot be listened on."""
+    """Serve the app until SIGTERM or SIGINT; raise OSError if it cannot listen on the address."""
     with open_listening_socket(host, port) as listening:
-        # No word of a proxy about who asks is believed: the address of the connection itself decides.
+        # Trust no proxy headers about the client: the address of the connection itself decides.
         await Server(app, max_connections=MAX_CONNECTIONS).serve(sockets=[listening])
 
 

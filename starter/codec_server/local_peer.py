@@ -1,4 +1,4 @@
-"""Whose process is at the other end of a connection on this machine, as Linux has it in /proc/net/tcp."""
+"""Finds the user of the process at the other end of a local connection, from Linux's /proc/net/tcp."""
 
 import os
 import socket
@@ -11,12 +11,13 @@ Address = tuple[str, int]
 
 
 def is_same_user(peer: Address, own: Address) -> bool:
-    """Whether the process that has connected from `peer` to `own`, both IPv4, runs as the user of this one.
+    """Return whether the process that connects from `peer` to `own` runs as this process's user.
 
-    False when that cannot be told: elsewhere than on Linux, and for who is not on this machine.
+    Both addresses are IPv4. The result is False if it is unknown: on other systems than Linux, and for a
+    client on another machine.
     """
     try:
-        # The other end has its own entry, in which it is the local one.
+        # The other end has a separate entry, in which its address is the local address.
         ends = [_written(peer), _written(own)]
         for line in _CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split()
@@ -29,7 +30,7 @@ def is_same_user(peer: Address, own: Address) -> bool:
 
 def _written(address: Address) -> str:
     host, port = address
-    host = host.removeprefix("::ffff:")  # IPv4, on a socket of both families
-    # The kernel prints the four bytes as one number of the machine's own byte order.
+    host = host.removeprefix("::ffff:")  # A dual-stack socket reports IPv4 addresses with this prefix.
+    # The kernel prints the four bytes as one number in the byte order of the machine.
     number = int.from_bytes(socket.inet_aton(host), sys.byteorder)
     return f"{number:08X}:{port:04X}"
