@@ -1,4 +1,5 @@
-"""What has to be so before anybody can ask for an environment: a list of parts, each with check and repair.
+"""The set-up of an installation: a list of parts, each with a check and, where possible, a repair.
 
-`moorage setup` walks it and repairs, `moorage doctor` walks it and tells.
+All parts must be well before users can request environments. `moorage setup` checks and repairs them;
+`moorage doctor` checks them and reports.
 """

@@ -1,10 +1,10 @@
-"""What a set-up can be kept to. Apart from the parts, so that `--help` loads nothing for it."""
+"""The areas that a set-up can be limited to. Separate from the parts, so that `--help` loads nothing else."""
 
 from enum import StrEnum
 
 
 class Area(StrEnum):
-    """What a part belongs to: what `moorage setup --only` chooses by."""
+    """The area of a part, which `moorage setup --only` selects."""
 
     FILES = "files"
     CONTROL_PLANE = "control-plane"

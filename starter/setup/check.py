@@ -1,7 +1,7 @@
-"""A part of what has to be so: how it is checked and repaired, and what came of it.
+"""A part of the set-up: its check, its repair, and the result.
 
-A check changes nothing. A repair may be repeated, and is believed only when the check says so after it. A
-trial shows by deed what cannot be read, and leaves nothing behind.
+A check changes nothing. A repair can be repeated, and counts only if the check after it succeeds. A trial
+verifies by doing it what no call can read, and leaves nothing behind.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,23 +14,23 @@ from pydantic import computed_field
 from contracts.models import Frozen
 from starter.setup.areas import Area
 
-#: One check; longer than the timeouts of the systems is no answer, and a person waits.
+#: Timeout of one check: after the timeouts of the systems no answer arrives any more, and a user waits.
 CHECK_PATIENCE = timedelta(seconds=20)
 
 
 class Kind(StrEnum):
-    """What a check can find."""
+    """The possible results of a check."""
 
     WELL = "well"
-    MISSING = "missing"  #: a repair will make it
-    WRONG = "wrong"  #: a repair will mend it
+    MISSING = "missing"  #: a repair will create it
+    WRONG = "wrong"  #: a repair will correct it
     BY_HAND = "by hand"  #: only a person can do it
-    REFUSED = "refused"  #: what is there will not do, and nothing here can change that
+    REFUSED = "refused"  #: the present state is not usable, and setup cannot change it
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a check found. `remedy` is what a repair would do, or what a person has to do, `steps` how."""
+    """The finding of a check. `remedy`: what a repair would do or a person has to do; `steps`: how."""
 
     kind: Kind
     detail: str
@@ -39,15 +39,15 @@ class Found:
 
 
 def well(detail: str) -> Found:
-    """It is as it should be."""
+    """Build a finding for a part that is as it should be."""
     return Found(Kind.WELL, detail)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One thing that has to be so. `where` is its address or name.
+    """One part of the set-up. `where` is its address or name.
 
-    `denied` is what a refusal of our credentials means here, and what to do about it.
+    `denied` says what a refusal of our credentials means for this part, and what to do about it.
     """
 
     area: Area
@@ -63,7 +63,7 @@ class Part:
 
 
 class State(StrEnum):
-    """What came of a part."""
+    """The state of a part after check, repair and trial."""
 
     OK = "ok"
     DONE = "done"
@@ -75,7 +75,7 @@ class State(StrEnum):
 
 
 class Result(Frozen):
-    """What came of a part. `remedy` and `steps` say what to do when it is not well."""
+    """The result for a part. `remedy` and `steps` say what to do if it is not well."""
 
     area: Area
     system: str
@@ -90,12 +90,12 @@ class Result(Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def well(self) -> bool:
-        """Whether it is now as it should be."""
+        """Whether the part is now as it should be."""
         return self.state in (State.OK, State.DONE, State.REPAIRED)
 
 
 def chosen(parts: Sequence[Part], only: Sequence[Area]) -> list[Part]:
-    """The parts of these areas and all that they need, in order; all of them if no area is named."""
+    """Return the parts of these areas and the parts that they need; all if no area is given."""
     wanted: set[Part] = set()
 
     def want(part: Part) -> None:

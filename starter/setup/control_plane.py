@@ -1,4 +1,4 @@
-"""The parts of the control plane: its key, the host project and its chart repositories, roles, blueprints."""
+"""The parts of the control plane: API key, host project and its chart repositories, roles, blueprints."""
 
 import hashlib
 import re
@@ -13,15 +13,15 @@ from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, Part, well
 
 SYSTEM = "control plane"
-#: Who may make projects, groups and associations in all of an organisation.
+#: The role that may create projects, groups and associations in the whole organisation.
 ORGANIZATION_ADMIN = "ADMIN"
-#: Roles that are known not to suffice. Of others, custom ones say, it cannot be told by the name.
+#: Roles that are known to be insufficient. For others, such as custom roles, the name does not show it.
 _TOO_LITTLE = frozenset({"ADMINISTRATOR_READ_ONLY", "FINOPS_ADMIN", "PROJECT_READ_ONLY", "PROJECT_ADMIN"})
 _LACKS_A_RIGHT = (
     "its key lacks a right",
     f"give the key's user the organisation role {ORGANIZATION_ADMIN}, or set the key of somebody who has it",
 )
-#: Names of repositories end where those of projects do.
+#: Maximum length of a repository's name, the same as that of a project's name.
 _NAME_LENGTH = 63
 
 Templates = Callable[[], Sequence[Template]]
@@ -29,7 +29,7 @@ Templates = Callable[[], Sequence[Template]]
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Checks and repairs of one control plane. `mark` says that something was made by setup."""
+    """Checks and repairs of one control plane. `mark` identifies resources that setup has created."""
 
     rafay: Rafay
     url: str
@@ -38,7 +38,7 @@ class ControlPlane:
     templates: Templates
 
     def parts(self, files: Part) -> tuple[Part, ...]:
-        """Its parts, in order: the key, the host project, chart repositories, roles, blueprints."""
+        """Return the parts in order: key, host project, chart repositories, roles, blueprints."""
         area = Area.CONTROL_PLANE
         denied = (
             "refuses our credentials",
@@ -83,7 +83,7 @@ class ControlPlane:
         return well(f"credentials accepted: {who}, organisation {organisation}")
 
     async def project(self) -> Project | None:
-        """The host project, if it is there."""
+        """Return the host project, or None if it does not exist."""
         return await self.rafay.find_project(self.host_project)
 
     async def _project(self) -> Found:
@@ -95,14 +95,14 @@ class ControlPlane:
     async def _make_project(self) -> str:
         try:
             await self.rafay.create_project(self.host_project, self.mark)
-        except AlreadyExists:  # somebody was faster: the check will find it
+        except AlreadyExists:  # Another process was faster; the check will find the project.
             return f"found project {self.host_project}"
         return f"made project {self.host_project}"
 
-    # Chart repositories. What is there under their name is overwritten only if it bears our mark.
+    # Chart repositories. An existing repository of the same name is overwritten only if it has our mark.
 
     def wanted(self) -> list[Repository]:
-        """One for each place that charts of the templates come from."""
+        """Return one repository for each chart repository URL in the templates."""
         places = {one.chart.repository.rstrip("/") for one in self.templates() if one.chart.repository}
         return [
             Repository(repository_name(place), "Helm", place, self.mark)
@@ -147,7 +147,7 @@ class ControlPlane:
             applied.append(one.name)
         return f"provisioned {', '.join(applied)}"
 
-    # What templates name
+    # Roles and blueprints that the templates name.
 
     async def _roles(self) -> Found:
         known = {role.name: role for role in await self.rafay.roles()}
@@ -186,7 +186,7 @@ class ControlPlane:
         return well(_listed(one.blueprint for one in self.templates()) + shared)
 
     def _problems(self, problem: Callable[[Template], str]) -> str:
-        """What is wrong with which templates, each problem once; "" if nothing."""
+        """Return each problem once with the templates that have it; "" if there is none."""
         found: dict[str, list[str]] = {}
         for template in self.templates():
             if said := problem(template):
@@ -198,7 +198,7 @@ class ControlPlane:
 
 
 def repository_name(endpoint: str) -> str:
-    """The name of the repository object of a place that charts come from: the same one for the same place."""
+    """Return the name of the repository object for a chart repository URL; it is deterministic."""
     place = endpoint.removeprefix("https://")
     name = "moorage-" + re.sub(r"[^a-z0-9]+", "-", place.lower()).strip("-")
     if len(name) <= _NAME_LENGTH:
@@ -208,7 +208,7 @@ def repository_name(endpoint: str) -> str:
 
 
 def _unfit(role: Role) -> str:
-    """Why environments must not get the role; "" if they may."""
+    """Return why environments must not get the role; "" if they can."""
     match role.scope.upper():
         case "ORGANIZATION":
             return (

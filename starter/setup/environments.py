@@ -1,6 +1,7 @@
-"""The part that asks hosts how the environments are that are ready. An unwell one is a warning.
+"""The part that checks the health of ready environments on their hosts. An unwell environment is a warning.
 
-It is no reason not to start: what befalls one environment must not keep API and worker from the others.
+It does not prevent the start: a problem of one environment must not keep the API and the worker from serving
+the others.
 """
 
 import asyncio
@@ -22,22 +23,22 @@ from starter.setup.temporal import Temporal
 from starter.temporal.errors import CALL_PATIENCE
 
 SYSTEM = "host cluster"
-#: Environments that are looked at; each takes its host some calls, and a person waits.
+#: Maximum number of environments that are checked; each costs its host some calls, and a user waits.
 MAX_LOOKED_AT = 200
 AT_ONCE = 10
-#: Those that are named in one sentence.
+#: Maximum number of environments that are named in one sentence.
 MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Environments:
-    """Checks of the environments that are ready, on the hosts of the settings."""
+    """Checks of the ready environments on the hosts of the settings."""
 
     temporal: Temporal
     hosts: Mapping[str, Host]
 
     def parts(self, attributes: Part) -> tuple[Part, ...]:
-        """The one part; it needs what environments are found by."""
+        """Return the part; it needs the search attributes, which find the environments."""
         return (
             Part(
                 Area.TEMPORAL,
@@ -75,7 +76,7 @@ class Environments:
 
 
 async def _ready(client: Client) -> tuple[list[str], bool]:
-    """Names of those that are ready, and whether there are more."""
+    """Return the names of ready environments, and whether there are more."""
     query = (
         f"WorkflowType = {quoted(WORKFLOW_TYPE)} AND ExecutionStatus = 'Running' "
         f"AND {search_attributes.PHASE.name} = {quoted(Phase.READY)}"

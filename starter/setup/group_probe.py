@@ -1,7 +1,7 @@
-"""Whether groups of equal name can be kept in control plane and identity provider: shown by a throw-away one.
+"""Trial that creates a temporary group with the same name in the control plane and the identity provider.
 
-The group bears a mark of its own and a name that no environment can have. It is removed again whatever
-happens; what an interruption leaves is found by the mark, and removed, by the next run.
+The group has a separate mark, and a name that no environment can have. The trial always removes it; if an
+interruption leaves something, the next run finds it by the mark and removes it.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from starter.setup.check import Found, Kind, well
 
-#: How long removing may take when the trial is interrupted: a few calls to systems that answer.
+#: Timeout of the removal when the trial is interrupted: a few calls to systems that answer.
 REMOVE_PATIENCE = timedelta(seconds=30)
-#: How long a group that was just made may take to be found: some directories show it seconds later.
+#: How long the trial searches for a group that it has just created: some directories show it seconds later.
 FOUND_PATIENCE = timedelta(seconds=20)
 _FOUND_PAUSE = timedelta(seconds=1)
-#: Nobody has it: taking them out of a group shows the right to change who is in it, and changes nothing.
+#: No user has this id: its removal from a group proves the right to change members, and changes nothing.
 _NOBODY = "moorage-setup-nobody"
 
 
 @dataclass(frozen=True)
 class GroupProbe:
-    """The throw-away group of one installation; without a directory, in the control plane alone."""
+    """The temporary group of one installation; without a directory, only in the control plane."""
 
     rafay: Rafay
     scim: Scim | None
@@ -40,7 +40,7 @@ class GroupProbe:
         return "both under one name" if self.scim else "the control plane"
 
     async def check(self) -> Found:
-        """Nothing of an earlier trial is left over."""
+        """Check that nothing of an earlier trial is left over."""
         left = await self._left_over()
         if left:
             return Found(Kind.WRONG, f"left over from an interrupted setup: {', '.join(left)}", "remove it")
@@ -51,13 +51,13 @@ class GroupProbe:
         return well("nothing is left over; setup tries it with a throw-away group")
 
     async def remove(self) -> str:
-        """Nothing that bears our mark is left."""
+        """Remove everything that has the mark of the trial."""
         left = await self._left_over()
         await self._remove()
         return f"removed {', '.join(left) or 'what was left over'}"
 
     async def try_it(self) -> str:
-        """Make the group in both systems, give it a role, find it by its name, and remove it again."""
+        """Create the group in both systems, bind a role, find it by name, and remove it again."""
         try:
             await self._make()
         finally:
@@ -72,7 +72,7 @@ class GroupProbe:
             raise NotFound("control plane", f"find project {self.host_project}", "it has just gone")
         with contextlib.suppress(
             AlreadyExists
-        ):  # of another setup that runs now, and then also to be removed
+        ):  # Another setup that runs now has created it; this one removes it as well.
             await self.rafay.create_group(self.name, self.mark)
         group = await self.rafay.find_group(self.name)
         if group is None or group.description != self.mark:
@@ -105,7 +105,7 @@ class GroupProbe:
         return left
 
     async def _remove(self) -> None:
-        """Remove it wherever it is: each system is seen to, whatever becomes of the other."""
+        """Remove the group from both systems; a failure in one does not prevent the other."""
         problems = []
         for remove in (self._remove_from_control_plane, self._remove_from_directory):
             problem = await _tried(remove)
@@ -135,14 +135,14 @@ async def _tried(remove: Callable[[], Awaitable[None]]) -> ClientError | None:
     try:
         await remove()
     except NotFound:
-        return None  # gone already
+        return None  # It was already removed.
     except ClientError as error:
         return error
     return None
 
 
 async def _to_its_end(work: Awaitable[None]) -> None:
-    """See the work to its end, also when whoever waits for it is told to stop meanwhile."""
+    """Wait for the work until it is complete, also if the caller is cancelled meanwhile."""
 
     async def within() -> None:
         async with asyncio.timeout(REMOVE_PATIENCE.total_seconds()):

@@ -1,4 +1,4 @@
-"""The parts of one host cluster: itself, its admission, the charts that it can have."""
+"""The parts of one host cluster: the cluster, its admission policies, and the charts for it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, Part, well
 
 SYSTEM = "host cluster"
-#: Charts come from repositories that may be far, one by one, on the first call.
+#: Timeout of the check of charts: the first call downloads them one by one, from repositories that may be
+#: slow.
 CHARTS_PATIENCE = timedelta(seconds=90)
 _RBAC = "sed 's/INSTALLATION/{}/; s/PREFIX/{}/' deploy/rbac.yaml | kubectl apply -f -"
 
 
 @dataclass(frozen=True)
 class HostCluster:
-    """Checks of one host cluster. What is wrong there is for its administrator: there are no repairs."""
+    """Checks of one host cluster. It has no repairs, because only its administrator can correct it."""
 
     name: str
     host: Host
@@ -30,7 +31,7 @@ class HostCluster:
     templates: Callable[[], Sequence[Template]]
 
     def parts(self, files: Part) -> tuple[Part, ...]:
-        """Its parts, in order."""
+        """Return the parts of the host cluster, in order."""
         area = Area.HOSTS
         denied = ("refuses us", f"correct the kubeconfig in the settings, or {self._apply}")
         cluster = Part(area, SYSTEM, "cluster", self.name, self._cluster, denied=denied)
@@ -67,7 +68,7 @@ class HostCluster:
 
     async def _admission(self) -> Found:
         ours = {LABEL_INSTALLATION: self.installation}
-        # Either level will do: the policy makes no difference between them.
+        # Either level is suitable here, because the policy does not distinguish them.
         secured = {LABEL_POD_SECURITY: PodSecurity.BASELINE.value}
         if refusal := await self._refusal({**ours, **secured}):
             return Found(Kind.REFUSED, f"will not let us make a namespace: {refusal}", self._apply)
@@ -91,7 +92,7 @@ class HostCluster:
         return well(f"namespaces of this installation can be made, {kept}; tenants are kept from the host")
 
     async def _open_to_tenants(self) -> str:
-        """What its policies let tenants do that they must not, as a sentence; "" if nothing."""
+        """Return what its policies wrongly allow tenants, as a sentence; "" if nothing."""
         try:
             let_in = await self.host.rehearse_tenants()
         except Denied as error:
@@ -101,7 +102,7 @@ class HostCluster:
         return f"its policies do not keep tenants from {'; '.join(let_in)}" if let_in else ""
 
     async def _refusal(self, labels: Mapping[str, str]) -> str:
-        """Why a namespace with these labels is not let in, as the host says it; "" if it is."""
+        """Return why the host rejects a namespace with these labels; "" if it accepts it."""
         try:
             await self.host.rehearse_namespace(f"{self.prefix}-{REHEARSED}", labels)
         except (Denied, Rejected) as error:

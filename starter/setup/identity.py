@@ -1,4 +1,4 @@
-"""The parts of who people are: the directory, signing in, groups of equal names, the look-up of people."""
+"""The parts of identity: the directory, single sign-on, groups with equal names, look-up of people."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from starter.setup.group_probe import GroupProbe
 from worker.settings.models import SignIn as SignInSettings
 
 SYSTEM = "identity provider"
-#: What the integration is called where somebody has to give it a name.
+#: Suggested name of the integration, for the person who creates it.
 INTEGRATION = "moorage"
-#: People that are looked up: enough to see that it works, too few to be throttled for.
+#: Number of people that are looked up: enough to see that it works, and too few to be throttled.
 LOOKED_UP = 20
-#: Nobody has this address (RFC 2606 keeps the domain free): a look-up that finds them finds anybody.
+#: No person has this address, because RFC 2606 reserves the domain: a look-up that finds it finds any
+#: address.
 NOBODY = "moorage-setup-nobody@invalid.example"
 _LACKS_A_RIGHT = (
     "its token lacks a right",
@@ -31,7 +32,7 @@ _GROUPS_DENIED = (
 
 @dataclass(frozen=True)
 class Identity:
-    """Checks and repairs of who people are. Without `scim` they are local users of the control plane."""
+    """Checks and repairs of identity. Without `scim`, people are local users of the control plane."""
 
     rafay: Rafay
     scim: Scim | None
@@ -41,7 +42,7 @@ class Identity:
     people: Callable[[], Sequence[str]]
 
     def parts(self, key: Part, project: Part, roles: Part, tokens: Part | None) -> tuple[Part, ...]:
-        """Its parts, in order; `key`, `project` and `roles` are the control plane's."""
+        """Return the parts, in order; `key`, `project` and `roles` are parts of the control plane."""
         area, parts = Area.IDENTITY, []
         known_by = [key]
         system, where = "control plane", self.url
@@ -84,7 +85,7 @@ class Identity:
             return well("reachable, token accepted; sign-in is not looked at without [sso]")
         return well("reachable, token accepted")
 
-    # Signing in. Rafay publishes no call that integrates an identity provider: people do it in its console.
+    # Sign-in. Rafay has no public call to integrate an identity provider, so people do it in its console.
 
     async def _sign_in(self) -> Found:
         wanted = self.sso

@@ -1,4 +1,4 @@
-"""The whole list of parts, made from the settings and the clients."""
+"""The complete list of parts, built from the settings and the clients."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,8 @@ from starter.setup.temporal import Temporal
 from worker.data_converter import data_converter
 from worker.settings.models import Settings
 
-#: In names of what setup makes for a moment. No environment's name begins with a digit, so none has it.
+#: Part of the names of resources that setup creates temporarily. No environment can have this name, because
+#: an environment's name does not begin with a digit.
 _TRIAL = "0-setup-check"
 
 
@@ -33,7 +34,10 @@ def all_parts(
     *,
     running: bool = False,
 ) -> Sequence[Part]:
-    """Every part, each after those that it needs; `running`: also what is so only while Moorage runs."""
+    """Return every part, each after the parts that it needs.
+
+    With `running`, the list includes the parts that are well only while Moorage runs.
+    """
     files = Files(settings.templates, settings.api.tokens_file)
     templates, *tokens = files.parts()
     plane = ControlPlane(
@@ -79,7 +83,7 @@ def all_parts(
 
 
 class Files:
-    """The files that people write: templates and tokens. What was read well is kept for the other parts."""
+    """The files that users write, templates and tokens; it keeps valid content for the other parts."""
 
     def __init__(self, templates: Path, tokens: Path | None) -> None:
         self._folder = templates
@@ -88,7 +92,7 @@ class Files:
         self._people: Sequence[str] = ()
 
     def parts(self) -> tuple[Part, ...]:
-        """Their parts; that of tokens only where there is a file."""
+        """Return the parts of the files; the part of the tokens only if there is a tokens file."""
         area = Area.FILES
         templates = Part(area, "templates", "catalogue", str(self._folder), self._read_templates)
         if self._file is None:
@@ -96,11 +100,11 @@ class Files:
         return templates, Part(area, "tokens", "people", str(self._file), self._read_tokens)
 
     def templates(self) -> Sequence[Template]:
-        """All templates, once they have been read."""
+        """Return all templates; empty until the check has read them."""
         return self._templates
 
     def people(self) -> Sequence[str]:
-        """The addresses of all who have a token, once they have been read."""
+        """Return the e-mail addresses of all people with a token; empty until they are read."""
         return self._people
 
     async def _read_templates(self) -> Found:

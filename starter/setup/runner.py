@@ -1,6 +1,6 @@
-"""How parts are walked: each when those that it needs are well, checked, repaired, tried, and told.
+"""Runs the parts of the set-up: check, repair, trial and report of each part, after the parts that it needs.
 
-Parts are walked at the same time, except that each waits for those that it needs; results are told in order.
+Parts run concurrently, except that each waits for the parts that it needs; results are reported in order.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ from starter.setup.check import Kind, Part, Result, State
 from starter.temporal.errors import TemporalUnavailable
 from worker.connection import NotConnected
 
-#: One repair or trial: several calls, and Temporal takes ten seconds to know a new namespace everywhere.
+#: Timeout of one repair or trial: it makes several calls, and all of Temporal's services know a new namespace
+#: only after ten seconds.
 REPAIR_PATIENCE = timedelta(seconds=90)
-#: Pause before a throttled call is tried again, when its system names none.
+#: Pause before a throttled call is retried, if the system does not specify a pause.
 THROTTLED_PAUSE = timedelta(seconds=1)
 
 _REFUSALS = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
-#: All that can go wrong with a part; anything else is a mistake of ours, and is not hidden.
+#: Expected errors of a part; any other exception is a bug of Moorage and is not caught.
 _TROUBLES = (TimeoutError, ClientError, RPCError, NotConnected, TemporalUnavailable, FilesUnusable)
 
 _T = TypeVar("_T")
@@ -32,9 +33,10 @@ _T = TypeVar("_T")
 async def walk(
     parts: Sequence[Part], *, repair: bool, tell: Callable[[Result], None] = lambda _: None
 ) -> list[Result]:
-    """See to all of them, or only look; `tell` is told each result, in the order of the parts.
+    """Check all parts, and repair them if `repair`; call `tell` with each result, in order.
 
-    A part comes after those that it needs. Cancelled, it lets trials take back what they have made.
+    `parts` has each part after the parts that it needs. If `walk` is cancelled, running trials remove what
+    they have created before it returns.
     """
     running: dict[Part, asyncio.Task[Result]] = {}
     for part in parts:
@@ -53,7 +55,7 @@ async def walk(
 
 
 async def _in_turn(part: Part, needed: Sequence[asyncio.Task[Result]], repair: bool) -> Result:
-    # Waited for and not awaited: to cancel this one must not cancel those.
+    # Use asyncio.wait instead of await, because the cancellation of this task must not cancel those tasks.
     if needed:
         await asyncio.wait(needed)
     lacking = [task.result() for task in needed if not task.cancelled() and not task.result().well]
@@ -96,12 +98,12 @@ async def _repaired(repair: Callable[[], Awaitable[str]]) -> str:
     except ClientError as error:
         if not error.ambiguous:
             raise
-        # It may have been done all the same: the check that follows will tell.
+        # The repair may have succeeded although no response came; the next check finds out.
         return f"asked to {error.operation}, without an answer ({error.detail})"
 
 
 async def _with_retries(call: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
-    """Make the call, and make it again when it is throttled, as long as patience lasts."""
+    """Make the call, and retry it while it is throttled, until the timeout `patience`."""
     loop = asyncio.get_running_loop()
     until = loop.time() + patience.total_seconds()
     async with asyncio.timeout_at(until):
@@ -129,7 +131,7 @@ def _result(part: Part, state: State, detail: str, remedy: str = "", steps: tupl
 
 
 def _explained(part: Part, error: Exception) -> tuple[str, str]:
-    """What went wrong, and what to do about it."""
+    """Return what went wrong with the part, and what to do about it."""
     match error:
         case TimeoutError():
             return "no answer in time", "see that it runs, and that the way to it is open"

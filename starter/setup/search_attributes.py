@@ -1,7 +1,7 @@
-"""Environments that run and lack search attributes, and how they get them again.
+"""Finds running environments that lack search attributes, and has their workflows set them again.
 
-Temporal forgets the values of an attribute that was removed and made again: then who owns an environment does
-not find it in lists, nor does the sweep.
+Temporal loses the values of a search attribute that was removed and registered again: then the owner does not
+find the environment in lists, and the sweep does not find it either.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from starter.temporal.errors import UPDATE_PATIENCE
 from worker.codec import CannotDecode
 from workflows.environment import EnvironmentWorkflow
 
-#: Who asks, for the history.
+#: The actor of the update, for the history.
 BY = "moorage setup"
-#: Asked at once: an answer costs a worker some milliseconds, and there may be thousands.
+#: Concurrent updates: one costs a worker some milliseconds, and there may be thousands of environments.
 AT_ONCE = 20
 _PAGE_SIZE = 1000
-#: The SDK's types of an update do not admit an `async def` to mypy.
+#: Typed as Any because mypy rejects an `async def` update against the SDK's types.
 _REINDEX: Any = EnvironmentWorkflow.reindex
 _RUNNING = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _ALWAYS_THERE = (
@@ -47,13 +47,16 @@ _ALWAYS_THERE = (
 
 
 async def find_unindexed(client: Client) -> list[WorkflowExecution]:
-    """The environments that run and lack an attribute that they must have."""
+    """Return the running environments that lack a required search attribute."""
     runs = client.list_workflows(_RUNNING, page_size=_PAGE_SIZE, rpc_timeout=CALL_PATIENCE)
     return [run async for run in runs if await _lacks_some(run)]
 
 
 async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
-    """Have them set their search attributes; how many have. The others have no worker, or are just gone."""
+    """Request that the workflows set their search attributes; return how many have done so.
+
+    For the others no worker answers, or their runs have just ended.
+    """
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def ask(run: WorkflowExecution) -> bool:
@@ -77,7 +80,7 @@ async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
 
 
 async def has_worker(client: Client, task_queue: str = TASK_QUEUE) -> bool:
-    """Whether a worker has asked for workflow tasks within the last minutes."""
+    """Return whether a worker has polled for workflow tasks within the last minutes."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=task_queue),
@@ -91,7 +94,7 @@ async def _lacks_some(run: WorkflowExecution) -> bool:
     there = run.typed_search_attributes
     if any(not attribute(run, key) for key in _ALWAYS_THERE):
         return True
-    # Its first task sets its times: without a worker there has been none.
+    # The first workflow task sets EXPIRES_AT, so it is missing while no worker has executed that task.
     if (
         attribute(run, search_attributes.PHASE) != Phase.PROVISIONING.value
         and there.get(search_attributes.EXPIRES_AT) is None

@@ -1,4 +1,4 @@
-"""The parts of Temporal: its server, the namespace, our search attributes, our schedules."""
+"""The parts of Temporal: its server, the namespace, our search attributes, and our schedules."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ from worker.connection import address, connect, namespace_name, search_attribute
 from worker.settings.expiry import Sweep
 
 SYSTEM = "Temporal"
-#: How long what has ended is kept in a namespace that setup makes: a month, so that a failure can still be
-#: looked into after a holiday; a history is some 100 kB. It can be changed at any time.
+#: Retention of closed runs in a namespace that setup creates: a month, so that a failure can still be
+#: investigated after a holiday; a history has about 100 kB. It can be changed at any time.
 RETENTION = timedelta(days=30)
-#: Longest wait until what was made is known everywhere: servers look anew every 10 s.
+#: Longest wait until all services of the server know a new resource: they refresh every 10 s.
 KNOWN_PATIENCE = timedelta(seconds=45)
 _PAUSE_SECONDS = 0.5
-#: What a server answers that shows such things to administrators only, as Temporal Cloud does.
+#: Status codes of a server that shows such information only to administrators, as Temporal Cloud does.
 _NOT_SHOWN = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
 
 
@@ -47,7 +47,7 @@ class Temporal:
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def parts(self) -> tuple[Part, ...]:
-        """Its parts, in order."""
+        """Return the parts, in order."""
         area = Area.TEMPORAL
         server = Part(area, SYSTEM, "server", address(), self._server)
         namespace = Part(
@@ -83,7 +83,7 @@ class Temporal:
         return server, namespace, attributes, schedules
 
     def running_parts(self, schedules: Part) -> tuple[Part, ...]:
-        """What has to be so while Moorage runs, and not before: that work is taken, and gets on."""
+        """Return the parts that are well only while Moorage runs: workers poll, and work progresses."""
         where = namespace_name()
         return tuple(
             Part(Area.TEMPORAL, SYSTEM, name, where, check, needs=(schedules,))
@@ -115,7 +115,7 @@ class Temporal:
         return well("none is stuck")
 
     async def client(self) -> Client:
-        """The connection, made once. Raises NotConnected."""
+        """Return the connection, which is opened once; raise NotConnected if that fails."""
         async with self._connecting:
             if self._client is None:
                 self._client = await connect(self.converter, patience=timedelta(0))
@@ -158,7 +158,7 @@ class Temporal:
         return f'made namespace "{client.namespace}"'
 
     async def _until_known(self) -> None:
-        """Return when the server's other parts know the namespace, too."""
+        """Wait until the server's other services also know the namespace."""
         client = await self.client()
         until = _now() + KNOWN_PATIENCE.total_seconds()
         while True:
@@ -194,7 +194,7 @@ class Temporal:
         return await self._values(well(", ".join(types)))
 
     async def _values(self, found: Found) -> Found:
-        """What was found, unless environments that run lack values."""
+        """Return `found`, unless running environments lack values of search attributes."""
         client = await self.client()
         if not (runs := await find_unindexed(client)):
             return found
@@ -212,7 +212,7 @@ class Temporal:
             count = await index_again(client, runs)
             did.append(f"{count} of {len(runs)} environments have set their values again")
             until = _now() + KNOWN_PATIENCE.total_seconds()
-            while count == len(runs) and await find_unindexed(client):  # visibility is late
+            while count == len(runs) and await find_unindexed(client):  # Visibility is late.
                 if _now() > until:
                     break
                 await asyncio.sleep(_PAUSE_SECONDS)
