@@ -1,8 +1,9 @@
 """Calls to the API server of a host cluster, with its errors mapped to `clients.errors`.
 
 It sends plain JSON over the connections and credentials of the official client, because that client's models
-of every kind would cost memory and have no benefit here. It retries only after expired credentials and after
-conflicts with another writer.
+of every kind would cost memory and have no benefit here. It retries only a call that was refused for its
+credentials (they may have expired, or the server may have just started), or that met a conflict with another
+writer.
 """
 
 import asyncio
