@@ -1,1 +1,1 @@
-"""The HTTP API: the one door to environments."""
+"""The HTTP API, the only interface to environments for the CLI and other programs."""

@@ -1,4 +1,4 @@
-"""Builds the API from its settings and the clients that it is given; runs nothing."""
+"""Builds the API's application from settings and clients; it does not run a server."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -55,9 +55,9 @@ def create_app(
     people: PeopleDirectory,
     hosts: Mapping[str, Host],
 ) -> FastAPI:
-    """The API. Raises `FilesUnusable` for a catalogue or a file of tokens with problems.
+    """Create the API's application; raise FilesUnusable for an invalid catalogue or tokens file.
 
-    The clients stay the caller's: they are used, and not closed.
+    The caller owns the clients: the application uses them and does not close them.
     """
     reader, reservations, fitting = Reader(client), Reservations(client), ChartCheck(hosts)
     house = InstallationConfig(
@@ -107,12 +107,13 @@ def create_app(
         redoc_url=None,
         docs_url=None,
         openapi_url=f"{API_ROOT}/openapi.json",
-        # Relative to the document, which is two folders deep: the API may be served under any path.
+        # Relative to the document, which is two path segments deep, because a proxy can serve the API under
+        # any path.
         servers=[{"url": "../.."}],
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit)
-    # The outermost: who is not known is answered before anything else is read.
+    # Add it last, as the outermost: it answers unknown callers before the server reads anything else.
     app.add_middleware(
         SignIn, tokens=parts.tokens, root=API_ROOT, open_paths=frozenset({f"{API_ROOT}/openapi.json"})
     )
@@ -127,16 +128,16 @@ def create_app(
 
 
 class _Api(FastAPI):
-    """Describes its errors as what they are: problem details, and nothing else."""
+    """FastAPI application whose OpenAPI document describes errors only as problem details."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         document = super().openapi()
         for path in document["paths"].values():
             for operation in path.values():
                 for status, response in operation["responses"].items():
                     if int(status) >= HTTPStatus.BAD_REQUEST and MEDIA_TYPE in response["content"]:
-                        # FastAPI adds its default media type to the one that is said.
+                        # Keep only this media type, because FastAPI adds its default media type to it.
                         response["content"] = {MEDIA_TYPE: response["content"][MEDIA_TYPE]}
         return document
 

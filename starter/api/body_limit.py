@@ -1,4 +1,4 @@
-"""Refuses bodies that are larger than any request can be, before they are held in memory."""
+"""Rejects request bodies that are larger than any valid request, before they are in memory."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,15 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The largest request that makes sense names twenty people; all else is a mistake or an attack.
+#: The largest useful request names twenty people; anything larger is a mistake or an attack.
 MAX_BODY_BYTES = 64 * 1024
 
 
 class BodyLimit:
-    """Answers 413 for a larger body, announced or not, in the API's own way.
+    """ASGI middleware that answers 413 to a larger body, also if no length was announced.
 
-    FastAPI's own limit answers in plain text, past the handlers of an application.
+    It raises an exception for the application's handlers; FastAPI's own limit answers in plain text and
+    bypasses them.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class BodyLimit:
         self._smaller = smaller or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, with its body counted."""
+        """Call the application, and count the bytes of the body that it reads."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -37,7 +38,8 @@ class BodyLimit:
             nonlocal received
             if not too_large:
                 message = await receive()
-                # Whatever was announced: a body in chunks may announce anything, and be of any length.
+                # Count the bytes whatever length was announced, because a chunked body can announce anything
+                # and have any length.
                 received += len(message.get("body", b""))
                 if received <= limit:
                     return message

@@ -1,4 +1,4 @@
-"""What the API is built from, and who is asking: the dependencies of its routes."""
+"""Dependencies of the API's routes: the parts of the application, and the authenticated caller."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ CATALOGUE_IS_BROKEN = "The catalogue has changed and cannot be read; the last go
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that the routes need; made once, when the app is."""
+    """All objects that the routes need; created once with the application."""
 
     client: Client
     house: InstallationConfig
@@ -66,10 +66,11 @@ class Parts:
     async def environment(
         self, name: str, principal: Principal, verb: Verb, life: str | None = None
     ) -> EnvironmentSnapshot:
-        """The latest life of the name, if the principal may do `verb` with it, and if it is `life`.
+        """Return the latest life of the name, if the principal may use `verb` on it and it is `life`.
 
-        404 for what they may not even see, whether it is there or not; 403 for what they see and may not do;
-        409 for another life than the one that is meant.
+        Raises:
+            ApiProblem: 404 if the principal may not see it, whether it exists or not; 403 if the principal
+            may see it but not use the verb; 409 if it is another life than `life`.
         """
         standing = await self.reader.read(name) if is_name(name) else None
         if standing is None:
@@ -93,7 +94,10 @@ class Parts:
 
 
 async def parts_of(request: Request) -> Parts:
-    """The parts of the app that serves the request. A coroutine: FastAPI runs functions in a thread."""
+    """Return the parts of the application.
+
+    It is a coroutine because FastAPI runs plain functions in a thread.
+    """
     parts: Parts = request.app.state.parts
     return parts
 
@@ -104,7 +108,10 @@ _bearer = HTTPBearer(auto_error=False, description="A token from the installatio
 async def principal_of(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Who is asking: `starter.api.sign_in` has let them in. The scheme is for the OpenAPI document."""
+    """Return the caller, which `starter.api.sign_in` has authenticated.
+
+    The security scheme is only for the OpenAPI document.
+    """
     principal: Principal = request.state.principal
     return principal
 

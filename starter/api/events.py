@@ -1,4 +1,4 @@
-"""Live progress as server-sent events: the whole status whenever it changes, until the life is over."""
+"""Live progress as server-sent events: the whole status after each change, until the life has ended."""
 
 import time
 from collections.abc import AsyncIterator
@@ -13,14 +13,15 @@ from starter.api.problem_details import ApiProblem
 from starter.auth.policy import Principal, Verb, may, relations
 from starter.environments.reader import EnvironmentSnapshot
 
-#: Proxies close what is silent for a minute; a comment now and then keeps it open.
+#: Proxies close a connection that is silent for a minute, so the stream sends a comment at this interval.
 KEEP_ALIVE_SECONDS = 15.0
-#: How often a silent stream looks whether its token is still good: who is taken out of the file is out in
-#: seconds.
+#: Interval at which a silent stream checks its token, so that a person who is removed from the tokens file
+#: loses access within seconds.
 CHECK_SECONDS = 2.0
-#: How long a client waits before it connects anew, in milliseconds.
+#: How long a client waits before it reconnects, in milliseconds.
 RECONNECT_MILLISECONDS = 2000
-#: Streams of one person: all environments of a pipeline, and not all connections that there are.
+#: Maximum number of streams of one person: enough for all environments of a pipeline, but not all connections
+#: of the server.
 STREAMS_OF_ONE_PERSON = 100
 
 router = APIRouter(tags=["environments"])
@@ -45,7 +46,7 @@ async def follow_environment(
     return StreamingResponse(
         _events(parts, standing, principal, request.state.token),
         media_type="text/event-stream",
-        # `no-transform`: a proxy that compresses would hold events back until it has enough of them.
+        # Set `no-transform`, because a proxy that compresses would buffer events until it has enough of them.
         headers={"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"},
     )
 
@@ -63,7 +64,7 @@ async def _events(
                     return
                 if view is not None:
                     event = "end" if view.ended else "status"
-                    # In ASCII: many who read lines take U+2028 and its like for the end of one.
+                    # Send ASCII, because many line readers treat U+2028 and similar characters as line ends.
                     yield f"event: {event}\ndata: {view.model_dump_json(ensure_ascii=True)}\n\n"
                 elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
                     yield ": still here\n\n"
@@ -77,7 +78,7 @@ async def _events(
 
 
 def _may_still_watch(parts: Parts, standing: EnvironmentSnapshot, token: str) -> bool:
-    """Whether the token is still somebody's who may: its person or their teams may have changed, too."""
+    """Return whether the token's owner may still watch; its person or teams may have changed."""
     principal = parts.tokens.current().who(token)
     if principal is None:
         return False

@@ -1,8 +1,8 @@
-"""Whether the API is alive, and whether it can do its work: for those who run it. Needs no token.
+"""Liveness and readiness of the API, for its operators. Needs no token.
 
-Ready is an API that can answer: Temporal answers it. What else needs attention (no worker takes work, no
-sweep runs, a file with problems) is told beside, and takes no API out of service: that would mend none of it,
-and take away what still works.
+The API is ready if Temporal answers. Other problems (no worker polls, no sweep runs, a file has problems) are
+reported in `remark`, and do not take the API out of service: that would repair none of them, and would remove
+what still works.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ router = APIRouter(tags=["health"])
 
 
 class Health(Frozen):
-    """It can do its work. `degraded`: something beside it needs attention, as `remark` says."""
+    """The API is ready. `degraded`: something else needs attention, as `remark` says."""
 
     status: str = "ok"
     remark: str | None = None
@@ -47,7 +47,8 @@ async def ready(parts: TheParts) -> Health:
     except (TemporalUnavailable, RPCError) as error:
         raise ApiProblem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error)) from error
     remarks = list(found)
-    # Not the problems themselves: they quote files, and anybody may ask here. The log has them.
+    # Do not include the problems themselves: they quote files, and anyone can call this route. The log has
+    # them.
     if parts.catalogue.problems:
         remarks.append(CATALOGUE_IS_BROKEN)
     if parts.tokens.problems:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong at the door, as problem details (RFC 9457): one sentence each, and the field.
+"""All errors of the API as problem details (RFC 9457): one sentence each, with the field that is wrong.
 
 400 unreadable       404 not-found    409 refused, no-room, not-usable-yet    422 not-valid
 401 who-are-you      405              413                                     429 too-often
@@ -31,17 +31,17 @@ from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 from worker.codec import CannotDecode
 
 MEDIA_TYPE = "application/problem+json"
-#: When to ask again after a 503, in seconds: systems come back within minutes, and clients are many.
+#: Retry-After of a 503, in seconds: systems recover within minutes, and there are many clients.
 RETRY_AFTER = "5"
 
 _log = structlog.get_logger(__name__)
 
 
 class ProblemDetails(BaseModel):
-    """What is wrong, as RFC 9457 has it. `reason` tells refusals apart; `system` says who is unavailable.
+    """Problem details of RFC 9457. `reason` distinguishes refusals; `system` is the unavailable system.
 
-    `latest` is the latest end that an extension could have. Where there is no room, `next_end` is when the
-    next environment ends that is in the way, and `fits` are templates that would fit.
+    `latest` is the latest end that an extension can have. If there is no capacity, `next_end` is when the
+    next environment that is in the way ends, and `fits` has templates that would fit.
     """
 
     type: str = Field(examples=["urn:moorage:problem:not-valid"])
@@ -74,7 +74,7 @@ _NO_ROOM = frozenset({RefusalReason.OVER_QUOTA, RefusalReason.NO_ROOM})
 
 
 class ApiProblem(Exception):
-    """A problem that ends the request."""
+    """An error that ends the request with problem details."""
 
     def __init__(
         self,
@@ -106,21 +106,21 @@ class ApiProblem(Exception):
         super().__init__(detail)
 
     def response(self) -> JSONResponse:
-        """The problem on the wire."""
+        """Return the HTTP response with the problem details."""
         content = self.details.model_dump(mode="json", exclude_none=True)
         return _ProblemResponse(content, self.details.status, self.headers, MEDIA_TYPE)
 
 
 class _ProblemResponse(JSONResponse):
-    """Can be written whatever a request held that it quotes, half a surrogate pair too."""
+    """JSON response that can quote any text of a request, also half a surrogate pair."""
 
     def render(self, content: Any) -> bytes:
-        """The problem as JSON."""
+        """Encode the problem as JSON."""
         return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def no_environment(name: str) -> ApiProblem:
-    """There is none of this name, or it is not theirs to see: which of the two is not told."""
+    """Build a 404 that does not reveal whether the name is free or the caller may not see it."""
     return ApiProblem(
         HTTPStatus.NOT_FOUND, "not-found", f'there is no environment "{name[:80]}" that you can see'
     )
@@ -137,7 +137,7 @@ def _unavailable(detail: str, system: str) -> ApiProblem:
 
 
 def problem_of(error: Exception) -> ApiProblem | None:
-    """What an error of the inner modules means to who asks; None for what is no one's but ours."""
+    """Map an error of the inner modules to an ApiProblem; None for a bug of Moorage."""
     match error:
         case ApiProblem():
             return error
@@ -220,7 +220,7 @@ def _of_http(error: HTTPException) -> ApiProblem:
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Have every error of the app answered with problem details."""
+    """Register handlers that answer every error of the application with problem details."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)

@@ -1,4 +1,4 @@
-"""What people send to the API."""
+"""Request bodies of the API."""
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -7,7 +7,7 @@ from starter.environments.planning import RequestedEnvironment
 
 
 class EnvironmentRequest(BaseModel):
-    """An environment to be made. What is left out is decided by the template and the settings."""
+    """A request for an environment. The template and the settings decide the fields that are left out."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -41,7 +41,7 @@ class EnvironmentRequest(BaseModel):
     )
 
     def wish(self) -> RequestedEnvironment:
-        """The same, for the rules."""
+        """Convert it to the model that planning validates."""
         return RequestedEnvironment(
             name=self.name,
             template=self.template,
@@ -53,7 +53,7 @@ class EnvironmentRequest(BaseModel):
 
 
 class ExtensionRequest(BaseModel):
-    """How far the end shall be moved: `by` a length of time, counted from the end, or `until` a moment."""
+    """The new end: later `by` a length of time, counted from the present end, or `until` a time."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -69,7 +69,7 @@ class ExtensionRequest(BaseModel):
 
 
 class FreezeRequest(BaseModel):
-    """Why nothing shall end."""
+    """The reason for a freeze of all ends."""
 
     model_config = ConfigDict(extra="forbid")
 

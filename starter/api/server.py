@@ -1,4 +1,4 @@
-"""Runs the API until it is told to stop; open streams do not hold it up."""
+"""Runs the API until a signal stops it; open event streams do not delay the shutdown."""
 
 import socket
 
@@ -11,18 +11,18 @@ from worker.settings.models import Api
 
 
 async def serve(app: FastAPI, settings: Api, host: str, port: int) -> None:
-    """Serve the app until it is told to stop. Raises OSError if the address cannot be listened on."""
+    """Serve the app until a signal stops it; raise OSError if it cannot listen on the address."""
     with open_listening_socket(host, port) as listening:
         await serve_on(app, settings, listening)
 
 
 async def serve_on(app: FastAPI, settings: Api, listening: socket.socket) -> None:
-    """Serve the app on a listening socket until it is told to stop."""
+    """Serve the app on a listening socket until a signal stops it."""
     parts: Parts = app.state.parts
     await Server(
         app,
         max_connections=settings.max_connections,
         proxies=settings.trusted_proxies,
-        # Streams would last as long as their environments.
+        # End the streams at shutdown, because they would last as long as their environments.
         stopping=parts.watches.stop,
     ).serve(sockets=[listening])

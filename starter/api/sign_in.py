@@ -1,4 +1,4 @@
-"""Who is asking, known before anything else of a request is read; what they asked for is logged."""
+"""Authentication middleware: it identifies the caller before it reads the rest of a request, and logs it."""
 
 from http import HTTPStatus
 
@@ -15,19 +15,20 @@ from starter.auth.tokens import Tokens
 from starter.config_files.reloading import Reloaded
 from starter.http_server.connections import peer_of
 
-#: Requests of one person for what they may not do or see: a person who mistypes, not a program that looks
-#: for names.
+#: Burst and rate of denied requests of one person: enough for a person who mistypes, and not for a program
+#: that searches for names.
 DENIALS_AT_ONCE, DENIALS_PER_SECOND = 60, 1.0
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Reads that give something away: they are logged as changes are.
+#: Reads that return a credential: they are logged like changes.
 _LOGGED_READS = frozenset({"read_kubeconfig"})
 
 
 class SignIn:
-    """Lets through who shows a token that is known; answers 401, and 429 to who fails too often.
+    """ASGI middleware that accepts requests with a valid token, and answers 401, or 429 after many failures.
 
-    A right token is never limited for what others do from the same address, a proxy's for example.
+    A valid token is never limited because of other callers at the same address, for example a proxy's
+    address.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class SignIn:
         self._denied = Throttle(DENIALS_AT_ONCE, DENIALS_PER_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it."""
+        """Call the application if the token is valid; otherwise answer the request with an error."""
         path = scope.get("path", "")
         if scope["type"] != "http" or not path.startswith(f"{self._root}/") or path in self._open_paths:
             await self._app(scope, receive, send)

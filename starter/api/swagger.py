@@ -1,4 +1,4 @@
-"""The API's page for people, from files that are installed with us: no script comes from anywhere else."""
+"""Swagger UI for the API, from installed files: the page loads no script from another host."""
 
 from importlib.resources import files
 
@@ -12,10 +12,11 @@ _FILES_PATH = f"{DOCS_PATH}/files"
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve Swagger UI at `/docs`. The package fastapi-offline carries its files."""
+    """Serve Swagger UI at `/docs`, with files from the package fastapi-offline."""
     app.mount(_FILES_PATH, StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
-    # Relative to the page, so that they are found behind a proxy that serves the API under a path of its own.
+    # Use paths relative to the page, so that they also work behind a proxy that serves the API under a
+    # prefix.
     files_of_page, document = _FILES_PATH.lstrip("/"), str(app.openapi_url).lstrip("/")
 
     @app.get(DOCS_PATH, include_in_schema=False)

@@ -1,1 +1,1 @@
-"""The routes of the HTTP API: they translate, and decide nothing."""
+"""The routes of the HTTP API: they translate between HTTP and the inner modules, and decide nothing."""

@@ -1,4 +1,4 @@
-"""How much there is, how much of it is held, and how much somebody may still have."""
+"""Route of the capacity: totals, reservations, and what the caller may still request."""
 
 from http import HTTPStatus
 from typing import Annotated

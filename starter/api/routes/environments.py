@@ -1,4 +1,4 @@
-"""Environments: asked for, listed, shown, and ended."""
+"""Routes of environments: request, list, show, cancel, delete, and resume a teardown."""
 
 import secrets
 from http import HTTPStatus
@@ -113,7 +113,8 @@ async def request_environment(
     if answer.kind is AnswerKind.CREATED and len(ask.hosts) == 1 and not asked.again:
         view: EnvironmentView | None = view_of_status(status_at_start(start))
     else:
-        # Also of a new one that could be on several hosts: it says on which it is.
+        # Read it also for a new environment with several candidate hosts, because only its status has the
+        # host.
         standing = await parts.reader.read(name)
         view = standing.view if standing else None
     response.headers["Location"] = f"environments/{name}"
@@ -126,7 +127,7 @@ async def request_environment(
 async def list_of_environments(
     parts: TheParts,
     principal: Asking,
-    # Temporal takes no other text than printable into a query, and fails.
+    # Printable, because Temporal fails on a query with other characters.
     owner: Annotated[Printable | None, Query(max_length=254, description="an e-mail address")] = None,
     team: Annotated[Printable | None, Query(max_length=100)] = None,
     template: Annotated[Printable | None, Query(max_length=100)] = None,
@@ -167,7 +168,7 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
     try:
         standing = await parts.environment(name, principal, Verb.SHOW)
     except ApiProblem:
-        # Temporal may have dropped it: lists and histories know it from its account.
+        # Temporal may have dropped the run; then read it from its account, as lists and histories do.
         file = JsonLinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
         for account in reversed(await accounts_of(file, name)):
             if is_for(account, principal, Verb.SHOW):
@@ -222,7 +223,10 @@ async def resume_teardown(
 
 
 async def _require_no_leftovers(parts: Parts, principal: Principal, name: str) -> None:
-    """Refuse a name whose last life was cut off: the next one would fail on what that left."""
+    """Refuse a name whose last life was closed from outside.
+
+    The next life would fail because of the resources that it left.
+    """
     latest = await parts.reader.latest(name)
     if latest is None or not latest.closed_from_outside:
         return
@@ -239,7 +243,7 @@ async def _require_no_leftovers(parts: Parts, principal: Principal, name: str) -
 
 
 def _beside_catalogue(standing: EnvironmentSnapshot, catalogue: Catalogue) -> EnvironmentView:
-    """The view, and what has become since of the template that it was made from."""
+    """Return the view, with a note if its template has changed in the catalogue since."""
     view, kept = standing.view, standing.status.environment.template if standing.status else None
     now = catalogue.get(view.template)
     if standing.ended or kept is None or now is None or now == kept:
@@ -281,7 +285,7 @@ async def _dry_run(
         over = life_of(latest.request_id) if latest and latest.request_id else ""
         host = await parts.placing.would(ask.model_copy(update={"over": over}))
         if host is None:
-            # The request itself would be answered so.
+            # A real request would get the same error.
             raise NothingStarted
         environment = environment.model_copy(update={"host": host})
         start = start.model_copy(update={"environment": environment})
@@ -300,7 +304,7 @@ async def _dry_run(
 
 
 async def _would_join(parts: Parts, start: EnvironmentStart) -> str:
-    """What the request would be answered while its name is in use; `Refused` as it would be."""
+    """Return the answer that a request for a name in use would get; raise Refused as it would."""
     environment = start.environment
     name = environment.name
     standing = await parts.reader.read(name)
@@ -333,7 +337,7 @@ async def _change(
     try:
         answer = await act(standing, principal.email, key)
     except WorkflowClosed:
-        # It ended meanwhile; whatever has its name now is another life, which nobody spoke of.
+        # It ended meanwhile. A run that has its name now is another life, which the request does not mean.
         standing = await parts.environment(name, principal, verb)
         if not standing.ended:
             raise

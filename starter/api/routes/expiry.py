@@ -1,4 +1,4 @@
-"""How environments end: extended, frozen, swept; and what has happened to them."""
+"""Routes of the expiry: extend, freeze, thaw, sweep, and the history."""
 
 import secrets
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Tears down what a workflow left that was closed from outside. For the platform team."""
+"""Route that tears down what a workflow left that was closed from outside. For the platform team."""
 
 from http import HTTPStatus
 

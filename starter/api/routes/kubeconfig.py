@@ -1,4 +1,4 @@
-"""The kubeconfig, read where it lives for those who may have it. It never passes through Temporal."""
+"""Route of the kubeconfig, which the API reads from the host cluster; it never passes through Temporal."""
 
 from http import HTTPStatus
 
@@ -34,7 +34,7 @@ async def read_kubeconfig(name: str, parts: TheParts, principal: Asking) -> Resp
     host = parts.hosts.get(environment.host)
     if host is None:
         raise _not_usable(f'it is on the host "{environment.host}", which this API does not have')
-    # The namespace first: whoever holds that name now, it may not be this life of this environment.
+    # Check the namespace first, because that name may now belong to another life or another owner.
     namespace = await host.get_namespace(environment.derived_name)
     if namespace is None or not environment.mark.is_in(namespace.labels):
         raise _not_usable(_missing(environment))

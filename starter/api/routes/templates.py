@@ -1,4 +1,4 @@
-"""The catalogue, as far as it is offered to who asks."""
+"""Routes of the catalogue: the templates that the caller may use."""
 
 from http import HTTPStatus
 
@@ -35,7 +35,7 @@ def _remark(parts: Parts, principal: Principal) -> str:
     problems = parts.catalogue.problems
     if not problems:
         return ""
-    # They quote files: for who writes those, and nobody else.
+    # The problems quote files, so show them only to those who write the files.
     more = f" {'; '.join(problems)}" if principal.role is Role.PLATFORM else ""
     return f"{CATALOGUE_IS_BROKEN}{more}"
 
