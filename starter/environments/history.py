@@ -13,7 +13,7 @@ from starter.environments.schemas import CertificateView, certificate_view
 
 
 class LifeView(Frozen):
-    """One life of a name. `ends_at` is its end as it is now, while it lives."""
+    """One life of a name. `ends_at` is its planned end, until it has ended."""
 
     life: str
     owner: str
@@ -30,7 +30,7 @@ class LifeView(Frozen):
 
 
 class HistoryView(Frozen):
-    """The lives of a name, the latest first."""
+    """The lives of a name, latest first."""
 
     name: str
     lives: tuple[LifeView, ...]

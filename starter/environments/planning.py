@@ -30,7 +30,7 @@ NAME_FORM = (
 
 
 class FieldProblem(Frozen):
-    """One field of a request, and what is wrong with it, as a sentence."""
+    """One field of a request, and a sentence that says what is wrong with it."""
 
     field: str
     message: str

@@ -30,7 +30,7 @@ USABLE_PHASES = frozenset({Phase.USABLE, Phase.READY})
 
 
 class Progress(Frozen):
-    """What a running step is doing: what it waits for, which attempt it is, and why the last one failed."""
+    """The progress of a running step: what it waits for, its attempt, and why the last attempt failed."""
 
     waiting_for: str = ""
     attempt: int = 1
@@ -40,7 +40,7 @@ class Progress(Frozen):
 
 
 class StepView(Frozen):
-    """How one step stands; `progress` while it runs."""
+    """The state of one step, with its `progress` while it runs."""
 
     step: StepName
     system: str
@@ -52,9 +52,10 @@ class StepView(Frozen):
 
 
 class SystemView(Frozen):
-    """What the last inspection found in one system: nothing, or the list. `kept` is as the template says.
+    """What the last inspection found in one system. `left`: what is left, empty if nothing.
 
-    `forced` is what did not end by itself and was ended, one line a thing.
+    `kept` is what the template says to keep. `forced` is what did not end by itself and was ended, one line
+    each.
     """
 
     system: str
@@ -72,14 +73,14 @@ class CertificateView(Frozen):
 
 
 class Unwell(Frozen):
-    """What is wrong with an environment that was ready, and since when that is known."""
+    """The problem of an environment that was ready, and since when it is known."""
 
     what: str
     since: datetime | None = None
 
 
 class EnvironmentView(Frozen):
-    """How an environment stands."""
+    """The state of an environment."""
 
     name: str
     life: str
@@ -137,7 +138,7 @@ class EnvironmentRow(Frozen):
 
 
 class FreezeView(Frozen):
-    """Since when all ends are frozen, by whom, and why. One that was paused in Temporal knows only a note."""
+    """A freeze of all ends: since when, by whom, and why. A pause in Temporal's Web UI has only a note."""
 
     by: str = ""
     since: datetime | None = None
@@ -145,7 +146,7 @@ class FreezeView(Frozen):
 
 
 class FreezeAnswer(Frozen):
-    """How ends are frozen, if they are, and that as a sentence."""
+    """The freeze of all ends, if there is one, and a sentence about it."""
 
     frozen: FreezeView | None
     message: str
@@ -163,7 +164,7 @@ class EnvironmentPage(Frozen):
 
 
 class TemplateView(Frozen):
-    """What can be asked for by name."""
+    """A template, which users request by name."""
 
     name: str
     version: int
@@ -175,25 +176,25 @@ class TemplateView(Frozen):
 
 
 class TemplateList(Frozen):
-    """The templates that the person who asks may use."""
+    """The templates that the caller may use."""
 
     templates: tuple[TemplateView, ...]
     remark: str = Field(default="", description="what is wrong with the files that they are read from")
 
 
 class DoneKind(StrEnum):
-    """What became of a request to the API."""
+    """The result of a request to the API."""
 
-    CREATED = "created"  #: it is being made
-    JOINED = "joined"  #: the same was asked for before; this is it
-    FINISHED = "finished"  #: this very request was carried out before, and its life is over
-    ACCEPTED = "accepted"  #: it is under way; follow the environment
-    NOTHING_TO_DO = "nothing_to_do"  #: it is so already, or will be
-    DRY_RUN = "dry_run"  #: all is well, and nothing was started
+    CREATED = "created"  #: the environment is being created
+    JOINED = "joined"  #: the same environment was requested before, and this is it
+    FINISHED = "finished"  #: the same request was completed before, and its life has ended
+    ACCEPTED = "accepted"  #: the change is in progress; follow the environment
+    NOTHING_TO_DO = "nothing_to_do"  #: the environment is already in the requested state, or will be
+    DRY_RUN = "dry_run"  #: the request is valid, and nothing was started
 
 
 class Done(Frozen):
-    """The answer to what was asked: a sentence, and the environment as it then stands, if that is known."""
+    """The answer to a request: a sentence, and the state of the environment after it, if it is known."""
 
     kind: DoneKind
     message: str

@@ -24,7 +24,7 @@ RESULT_PATIENCE = timedelta(seconds=10)
 
 
 class SweepView(Frozen):
-    """A sweep that was asked for. `result` is None while it is under way, or when it was stopped."""
+    """A sweep on request. `result` is None while it runs, or if it was stopped."""
 
     id: str
     dry_run: bool

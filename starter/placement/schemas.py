@@ -13,7 +13,7 @@ from starter.environments.planning import InstallationConfig
 
 
 class ShareView(Frozen):
-    """All of it, what is held, and what is left. `total` and `left` are None without a limit."""
+    """Total, reserved and free amount of a resource. `total` and `left` are None without a limit."""
 
     total: int | None
     held: int
@@ -21,7 +21,7 @@ class ShareView(Frozen):
 
 
 class SharesView(Frozen):
-    """Environments, thousandths of a CPU, and bytes of memory."""
+    """Shares of environments, CPU in millicores, and memory in bytes."""
 
     environments: ShareView
     cpu: ShareView
@@ -29,7 +29,7 @@ class SharesView(Frozen):
 
 
 class HostView(Frozen):
-    """One host. `known` is False until its cluster has told what it has; then nothing can be placed there."""
+    """One host. Until its cluster has reported its capacity, `known` is False, and it gets no environment."""
 
     name: str
     labels: dict[str, str]
@@ -39,14 +39,14 @@ class HostView(Frozen):
 
 
 class QuotaView(Frozen):
-    """How much somebody, or a team, may have open at a time."""
+    """The quota of a person or a team for open environments."""
 
     whose: str
     shares: SharesView
 
 
 class HoldingView(Frozen):
-    """One place, and who has it."""
+    """One reservation and its owner."""
 
     name: str
     owner: str
@@ -59,7 +59,7 @@ class HoldingView(Frozen):
 
 
 class CapacityView(Frozen):
-    """How the capacity stands. `remark` says so while it is still being found out who holds what."""
+    """The state of the capacity. `remark` says so while the first audit of reservations is not complete."""
 
     audited_at: datetime | None
     hosts: tuple[HostView, ...]
