@@ -1,4 +1,4 @@
-"""The command line: for developers a client of the HTTP API, for operators the verbs that run Moorage.
+"""The command line: a client of the HTTP API for developers, and the commands that run Moorage for operators.
 
-Modules here import nothing heavy at the top: `moorage --help` and completion are to answer at once.
+Modules here import nothing heavy at the top, so that `moorage --help` and completion answer without delay.
 """

@@ -1,4 +1,4 @@
-"""The HTTP API as the commands use it: JSON in and out, and every failure a sentence with an exit code."""
+"""Client of the HTTP API for the commands: JSON in and out, and a CliError with exit code for a failure."""
 
 import json
 import re
@@ -25,15 +25,15 @@ from starter.cli.connection import Connection
 from starter.cli.errors import CliError, Code
 from starter.environments.schemas import EnvironmentView
 
-#: Longer than the API's own patience with Temporal, so that it is the API that says what is wrong.
+#: Longer than the API's timeouts for Temporal, so that the API reports what is wrong.
 TIMEOUT_SECONDS = 40.0
 CONNECT_SECONDS = 5.0
-#: A stream is cut when even its comments, one in 15 s, stay away.
+#: The client closes a stream after this time without data; the API sends a comment every 15 s.
 SILENCE_SECONDS = 45.0
-#: Tries of a call that can be repeated: all can, because those that change something bear a key.
+#: Attempts of a call. Every call can be repeated, because calls that change something have a key.
 TRIES = 3
 PAUSE_SECONDS = 0.5
-#: How long a stream that is cut is taken up again before the command gives up.
+#: How long the command tries to reconnect a broken stream before it gives up.
 RECONNECT_SECONDS = 60.0
 
 _CODES = {
@@ -47,12 +47,12 @@ _CODES = {
     503: Code.UNREACHABLE,
 }
 
-#: What stands before the API, or the API itself, answers so while something is away for a moment.
+#: Status codes of the API, or of a proxy in front of it, while something is temporarily unavailable.
 _AWAY = frozenset({429, 502, 503, 504})
 
 JSON, YAML = "application/json", "application/yaml"
 
-#: What the answer to a call is, by method and path: the first that fits. Imported when it is needed.
+#: The response model of a call by method and path; the first match counts. Imported when it is needed.
 _ANSWERS: tuple[tuple[str, str, str], ...] = (
     ("GET", "templates", "starter.environments.schemas:TemplateList"),
     ("GET", "templates/.*", "starter.environments.schemas:TemplateView"),
@@ -65,12 +65,12 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
     ("GET", "capacity", "starter.placement.schemas:CapacityView"),
 )
 
-#: What can go wrong with a connection: httpx leaves some of the system's own errors as they are.
+#: Errors of a connection. They include OSError, because httpx does not convert some of the system's errors.
 _LOST = (httpx.TransportError, OSError)
 
 
 class _Away(Exception):
-    """A stream is not to be had at the moment; `problem` says why."""
+    """A stream is not available at the moment; `problem` says why."""
 
     def __init__(self, problem: CliError) -> None:
         self.problem = problem
@@ -78,7 +78,7 @@ class _Away(Exception):
 
 
 class Api:
-    """The API behind one URL, with one token."""
+    """Client of the API at one URL, with one token."""
 
     def __init__(
         self,
@@ -102,14 +102,14 @@ class Api:
                 base_url=f"{connection.url}/api/v1/",
                 headers={"Authorization": f"Bearer {connection.token}"},
                 timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-                # What runs on this machine is not behind a proxy, whatever the environment says of others.
+                # Use no proxy for an API on this machine, whatever the environment variables say for others.
                 trust_env=not local,
                 verify=context_for(connection.url, connection.ca_file, setting=connection.ca_setting),
             )
         except TrustError as error:
             raise CliError(Code.BAD_INPUT, str(error)) from None
         except (httpx.InvalidURL, ValueError) as error:
-            # All else that is read here are the variables that name proxies.
+            # The only other input that is read here is the environment variables for proxies.
             steps = ["correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or add the API's host to NO_PROXY"]
             raise CliError(Code.BAD_INPUT, f"a proxy cannot be used: {error}", next_steps=steps) from None
 
@@ -130,7 +130,10 @@ class Api:
         body: Any = None,
         key: str | None = None,
     ) -> Any:
-        """The JSON that the API answers, checked. A call without an answer is repeated, with the same key."""
+        """Call the API and return the validated JSON of its response.
+
+        A call without a response is retried with the same key.
+        """
         answer = self._send(method, path, query=query, body=body, key=key)
         self._require(answer, JSON)
         try:
@@ -141,7 +144,7 @@ class Api:
         return content
 
     def text(self, path: str, media_type: str = YAML) -> str:
-        """The text of this type that the API answers."""
+        """Return the text of this media type from the API."""
         answer = self._send("GET", path)
         self._require(answer, media_type)
         return answer.text
@@ -151,20 +154,20 @@ class Api:
             raise self._no_moorage(answer)
 
     def environment(self, name: str) -> EnvironmentView:
-        """How the environment stands."""
+        """Return the state of the environment."""
         return self.view(self.call("GET", environment_path(name)))
 
     def view(self, content: Any) -> EnvironmentView:
-        """An environment out of an answer."""
+        """Parse an environment from a response."""
         try:
             return EnvironmentView.model_validate(content)
         except ValueError:
             raise self._no_moorage() from None
 
     def follow(self, name: str) -> Iterator[EnvironmentView]:
-        """How the environment stands, now and after every change, until its life is over.
+        """Yield the state of the environment, now and after each change, until its life has ended.
 
-        A stream that is cut is taken up again; it must come back within `RECONNECT_SECONDS`.
+        A broken stream is reconnected; that must succeed within `RECONNECT_SECONDS`.
         """
         cut_at: float | None = None
         while True:
@@ -184,7 +187,7 @@ class Api:
 
     def _stream(self, path: str) -> Iterator[tuple[str, str]]:
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        # Proxies that compress hold events back until they have enough of them.
+        # Request no compression, because proxies that compress buffer events until they have enough of them.
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         with self._http.stream("GET", path, timeout=timeout, headers=headers) as answer:
             if not answer.is_success:
@@ -219,7 +222,8 @@ class Api:
         ends = time.monotonic() + patience
         with said_when_slow(quiet=self._quiet):
             for left in reversed(range(self._tries)):
-                # What changes something is waited for anew with each try: its answer is worth it.
+                # A call that changes something gets the full timeout with each attempt, because its response
+                # matters.
                 rest = max(1.0, ends - time.monotonic()) if method == "GET" else patience
                 timeout = httpx.Timeout(rest, connect=min(rest, CONNECT_SECONDS))
                 is_last = not left
@@ -238,7 +242,7 @@ class Api:
                     raise self._failure(answer)
                 if is_last:
                     raise proxy_problem(answer, self.url, changes=method != "GET")
-                # The same key with each try: what has been taken up is answered, not done twice.
+                # Retry with the same key, so that the API answers a repeat and does not execute it twice.
                 time.sleep(PAUSE_SECONDS)
         raise AssertionError("unreachable")
 
@@ -275,7 +279,10 @@ class Api:
         )
 
     def _no_moorage(self, answer: httpx.Response | None = None) -> CliError:
-        """What is said of an answer that Moorage never gives. It is not quoted: a page may hold anything."""
+        """Build the error for a response that Moorage never sends.
+
+        The message does not quote the response, because a page can contain anything.
+        """
         message, steps = f"what answers at {self.url} is not Moorage's API", []
         if answer is not None:
             kind = _media_type(answer) or "no type"
@@ -289,7 +296,10 @@ class Api:
 
 
 def _lines(answer: httpx.Response) -> Iterator[str]:
-    """The lines of a stream of events, cut at line feeds only: httpx also cuts at U+2028 and its like."""
+    """Yield the lines of an event stream, split only at line feeds.
+
+    httpx also splits at U+2028 and similar characters.
+    """
     rest = ""
     for text in answer.iter_text():
         *lines, rest = (rest + text).split("\n")
@@ -315,7 +325,7 @@ def _model_of(method: str, path: str) -> Any:
 
 
 def environment_path(name: str) -> str:
-    """The path of an environment. What no environment can be named is not found without asking."""
+    """Return the path of an environment; raise CliError (not found) for an impossible name."""
     if not is_name(name):
         raise CliError(Code.NOT_FOUND, f'there is no environment "{name}": that cannot be a name')
     return f"environments/{name}"

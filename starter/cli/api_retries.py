@@ -1,4 +1,4 @@
-"""How long the API is waited for, and what an answer means that is not the API's own."""
+"""Timeouts for the API, and errors for responses that do not come from the API."""
 
 import sys
 import threading
@@ -12,17 +12,18 @@ import httpx
 from starter.cli.errors import CliError, Code
 from starter.cli.printing import print_line
 
-#: Longer than the API takes for anything, so that a person learns that it is not their terminal that hangs.
+#: Longer than a usual response of the API takes, so that a user learns that the terminal does not hang.
 SAID_AFTER_SECONDS = 2.0
-#: For what only looks, all tries together. The API itself gives up on Temporal earlier, and says so.
+#: Timeout of a read, for all attempts together. The API's own timeouts for Temporal are shorter, and it
+#: reports them.
 READ_SECONDS = 20.0
-#: What a proxy answers while the API behind it is away.
+#: Status codes of a proxy while the API behind it is unavailable.
 AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 @contextmanager
 def said_when_slow(*, quiet: bool) -> Iterator[None]:
-    """Say on standard error that the API is waited for, once that has taken a while."""
+    """Print on standard error that the command waits for the API, after SAID_AFTER_SECONDS."""
 
     def say() -> None:
         print_line("waiting for the API …", file=sys.stderr, flush=True)
@@ -38,12 +39,12 @@ def said_when_slow(*, quiet: bool) -> Iterator[None]:
 
 
 def is_of_a_proxy(answer: httpx.Response) -> bool:
-    """Whether something before the API says that the API is away: the API itself answers problem details."""
+    """Return whether a proxy reports that the API is unavailable; the API sends problem details."""
     return answer.status_code in AWAY and "json" not in answer.headers.get("Content-Type", "")
 
 
 def proxy_problem(answer: httpx.Response, url: str, *, changes: bool) -> CliError:
-    """What it means that a proxy answered in the API's place."""
+    """Build the error for a response that a proxy sent instead of the API."""
     message = f"a proxy before the API at {url} answered {_status(answer)}, and the API did not"
     steps = ["see that the API runs, and that the proxy reaches it"]
     if changes:
@@ -53,7 +54,7 @@ def proxy_problem(answer: httpx.Response, url: str, *, changes: bool) -> CliErro
 
 
 def redirect_problem(answer: httpx.Response, url: str) -> CliError:
-    """Where a redirect leads. It is never followed: the token is for this address alone."""
+    """Build the error for a redirect, which is never followed: the token is only for this URL."""
     target = urljoin(str(answer.request.url), answer.headers.get("Location", ""))
     message = (
         f"{url} answers {_status(answer)} and sends on to {target}, which is not followed with your token"

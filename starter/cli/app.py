@@ -1,4 +1,4 @@
-"""The `moorage` command: puts the commands together, and is its single way out."""
+"""The `moorage` command: it assembles the commands, and is the only place that ends the process."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ _EPILOG = (
 
 
 def build(verbs: OperatorVerbs) -> typer.Typer:
-    """The command with all its verbs."""
+    """Build the command with all its subcommands."""
     app = typer.Typer(
         name="moorage",
         help="A Kubernetes cluster of your own: whole and usable, or gone without a trace.",
@@ -89,7 +89,7 @@ def build(verbs: OperatorVerbs) -> typer.Typer:
 
 
 def run(verbs: OperatorVerbs) -> None:
-    """Run the command that the arguments name, and exit with its code. No error leaves it as a traceback."""
+    """Run the command of the arguments and exit with its code; show no error as a traceback."""
     prepare_streams()
     code: object = 0
     try:
@@ -98,18 +98,19 @@ def run(verbs: OperatorVerbs) -> None:
         finally:
             sys.stdout.flush()
     except SystemExit as end:
-        # Whoever read our output has had enough. Typer puts this in its place, and takes it for a failure.
+        # The reader of our output has closed it. Typer then replaces stdout by this wrapper and exits with a
+        # failure, but it is none.
         has_reader = type(sys.stdout).__name__ != "PacifyFlushWrapper"
         code = end.code if has_reader else Code.OK
     except (KeyboardInterrupt, typer.Abort):
         code = Code.INTERRUPTED
-    except BaseException as error:  # a task that is cancelled is no Exception
+    except BaseException as error:  # The CancelledError of a task is not an Exception.
         code = _ended_by(error)
     leave(code if isinstance(code, int) else int(code is not None))
 
 
 def _ended_by(error: BaseException) -> int:
-    """Tell what ended the command; its exit code."""
+    """Show the error that ended the command, and return its exit code."""
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return Code.OK
@@ -123,10 +124,10 @@ def _ended_by(error: BaseException) -> int:
 
 
 def leave(code: int) -> None:
-    """End the process with this code, whatever its libraries do at the end.
+    """End the process with this code, whatever its libraries do at exit.
 
     A short process that has loaded Temporal's SDK can abort while Python finalizes, after all its work:
-    github.com/temporalio/sdk-python/issues/300. There the interpreter's own end is left out.
+    github.com/temporalio/sdk-python/issues/300. In that case this function skips Python's finalization.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

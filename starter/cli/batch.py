@@ -1,4 +1,4 @@
-"""One command for several environments: what fails for one does not hold up the others."""
+"""One command for several environments: a failure of one does not stop the others."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 def each_in_turn(things: Iterable[_T], see_to: Callable[[_T], None], output: Output) -> None:
-    """See to each; the first failure decides the exit code, and all are told."""
+    """Process each in turn and show all failures; the first failure sets the exit code."""
     failed: list[CliError] = []
     for thing in things:
         try:
@@ -23,7 +23,7 @@ def each_in_turn(things: Iterable[_T], see_to: Callable[[_T], None], output: Out
 
 
 def each_at_once(names: Sequence[str], see_to: Callable[[str], None], output: Output) -> None:
-    """See to all at the same time; the first failure decides the exit code. Ctrl-C ends the command."""
+    """Process all concurrently; the first failure sets the exit code. Ctrl-C ends the command."""
     names = list(dict.fromkeys(names))
     if len(names) == 1:
         see_to(names[0])

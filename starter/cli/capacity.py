@@ -1,4 +1,4 @@
-"""How much there is, and who has it: `moorage capacity`."""
+"""The command `moorage capacity`: free capacity of the hosts, quotas and reservations."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated

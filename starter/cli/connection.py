@@ -1,4 +1,4 @@
-"""Where the API is and with which token: from options, the environment, or a stack that runs here."""
+"""Finds the URL of the API and the token: from options, environment variables, or a running local stack."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from clients.private_files import read_private
 from starter.cli.errors import CliError, Code
 
-#: What `moorage up` writes into its folder while it runs.
+#: Files that `moorage up` writes into its folder while it runs.
 CONNECTION_FILE = "connection.json"
 ENVIRONMENT_FILE = "environment"
-#: Below the user's state folder: what `moorage up` writes, so that it is found from any folder.
+#: File in the user's state folder that `moorage up` writes, so that commands find the stack from any folder.
 POINTER_FILE = "moorage/running-stack.json"
 DEFAULT_STATE = ".moorage"
-#: Far more than such a file has, in bytes.
+#: Maximum size of such a file, in bytes; it has far less.
 _LONGEST = 10_000
 
 _HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a stack of your own: moorage up"
@@ -25,11 +25,12 @@ _HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a st
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the API is, and the token that it is shown."""
+    """The URL of the API, and the token for it."""
 
     url: str
     token: str
-    #: The authorities that its certificate must be signed by, and where that was said; None: the system's.
+    #: The authorities that must have signed its certificate, and the setting they come from; None: the
+    #: system's.
     ca_file: Path | None = None
     ca_setting: str = ""
 
@@ -39,7 +40,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says about it."""
+    """The connection options of the command line."""
 
     url: str | None = None
     token_file: Path | None = None
@@ -47,9 +48,9 @@ class Options:
 
 
 def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -> Connection:
-    """The connection that options, variables and a running stack give, in that order.
+    """Return the connection from options, variables or a running stack, in this order.
 
-    The token of a stack is shown to that stack only.
+    The token of a stack is sent only to that stack.
     """
     url = options.url or environ.get("MOORAGE_URL") or ""
     token = _read(options.token_file) if options.token_file else ""
@@ -76,7 +77,7 @@ def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -
 
 
 def _require_host(url: str) -> None:
-    """CliError unless the URL has a host that can be looked up, and a port that there is."""
+    """Raise CliError unless the URL has a host that can be looked up, and a valid port."""
     try:
         parts = urlsplit(url)
         (parts.hostname or "").encode("idna")
@@ -92,7 +93,7 @@ def _require_host(url: str) -> None:
 
 def _read(file: Path) -> str:
     try:
-        # Editors on Windows write a byte order mark.
+        # Remove a byte order mark, because editors on Windows write it.
         token = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
@@ -104,7 +105,7 @@ def _read(file: Path) -> str:
 
 
 def stack_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the stack that runs here; none if none does."""
+    """Return the settings of the running local stack; empty if none runs."""
     for folder in _stack_folders(environ):
         lines = (_private_text(folder / ENVIRONMENT_FILE) or "").splitlines()
         words = [shlex.split(line.removeprefix("export ")) for line in lines]
@@ -114,7 +115,11 @@ def stack_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _running_stack(environ: Mapping[str, str]) -> Connection | None:
-    """The stack that runs here. No file that came with a strange folder says where a token is shown."""
+    """Return the connection to the running local stack, if there is one.
+
+    A file that is not private to the user is ignored, so that a foreign folder cannot decide where a token is
+    sent.
+    """
     for folder in _stack_folders(environ):
         try:
             content = json.loads(_private_text(folder / CONNECTION_FILE) or "null")
@@ -127,7 +132,7 @@ def _running_stack(environ: Mapping[str, str]) -> Connection | None:
 
 
 def _stack_folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Where a stack may keep its state: in the folder that is named, or here, or where the last one does."""
+    """Yield the possible state folders: MOORAGE_STATE, or the default and the last stack's."""
     if named := environ.get("MOORAGE_STATE"):
         yield Path(named)
         return
@@ -142,7 +147,7 @@ def _stack_folders(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _private_text(file: Path) -> str | None:
-    """What is in a file that is this user's alone; None for any other, and for none."""
+    """Return the text of a file that is private to this user; None for any other file."""
     try:
         return read_private(file, longest=_LONGEST)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What every developer's command begins with: its options, the API, and how it fails."""
+"""Common parts of the developers' commands: options, the API client, completion, and error handling."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,8 @@ from starter.cli.errors import CliError, Output
 if TYPE_CHECKING:
     from starter.cli.api_client import Api
 
-#: A shell waits for the suggestions while a person types: none are better than late ones.
+#: Timeout of completion: the shell waits for suggestions while a user types, so none are better than late
+#: ones.
 COMPLETION_SECONDS = 1.5
 
 OutputOption = Annotated[
@@ -23,9 +24,9 @@ OutputOption = Annotated[
 
 @contextmanager
 def failures(output: Output, *, logs: bool = False) -> Iterator[None]:
-    """Errors of a command are told in its way of answering, and become its exit code.
+    """Show errors in the block in the command's output format, and exit with their code.
 
-    What nobody thought of goes to the log as well, where the command is a server that has one (`logs`).
+    With `logs`, for a command that is a server with a log, an unexpected error is also logged.
     """
     try:
         yield
@@ -46,13 +47,13 @@ def failures(output: Output, *, logs: bool = False) -> Iterator[None]:
 
 
 def is_of_the_command_line(error: Exception) -> bool:
-    """Whether the error is one by which Typer ends a command, or one of the output, which `run` sees to."""
+    """Return whether `run` handles the error: it ends a Typer command, or is one of the output."""
     return isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
 
 
 @contextmanager
 def session(ctx: typer.Context, output: Output) -> Iterator["Api"]:
-    """The API, for the length of a command."""
+    """Open the API client for the duration of a command."""
     from starter.cli.api_client import Api
 
     options = ctx.find_object(Options) or Options()
@@ -61,33 +62,33 @@ def session(ctx: typer.Context, output: Output) -> Iterator["Api"]:
 
 
 def complete_environment(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of environments that begin so; none if the API cannot be asked quickly and quietly."""
+    """Complete names of environments; no suggestion if the API does not answer quickly."""
     return _complete(ctx, "environments", {"limit": 200}, incomplete)
 
 
 def complete_template(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of templates that begin so; none if the API cannot be asked quickly and quietly."""
+    """Complete names of templates; no suggestion if the API does not answer quickly."""
     return _complete(ctx, "templates", {}, incomplete)
 
 
 def complete_owner(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Addresses of owners of environments that begin so."""
+    """Complete addresses of owners of environments."""
     return _complete(ctx, "environments", {"limit": 200}, incomplete, key="owner")
 
 
 def complete_host(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of hosts that begin so."""
+    """Complete names of hosts."""
     return _complete(ctx, "capacity", {}, incomplete, within="hosts")
 
 
 def complete_team(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of one's teams that begin so."""
+    """Complete names of the user's teams."""
     found = _complete(ctx, "capacity", {}, f"team {incomplete}", within="quotas", key="whose")
     return [name.removeprefix("team ") for name in found]
 
 
 def complete_phase(incomplete: str) -> list[str]:
-    """Phases that begin so."""
+    """Complete phases."""
     from contracts.environment import Phase
 
     return [phase.value for phase in Phase if phase.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""What becomes of an error that nobody thought of: one sentence, and a private file with the traceback."""
+"""Reports an unexpected error: one sentence for the user, and a private file with the traceback."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ from pathlib import Path
 from clients.private_files import private_folder, write_private
 from starter.cli.errors import CliError, Code
 
-#: As many reports are kept: the newest ones.
+#: Number of reports that are kept, the newest ones.
 KEPT = 20
 
 
 def crash(error: BaseException) -> CliError:
-    """The error as a command tells it. Its traceback is written to a file, which only its owner can read."""
+    """Write the traceback to a file that only its owner can read, and return the error to show."""
     name = type(error).__name__
     try:
         file = _write(error)
@@ -24,14 +24,14 @@ def crash(error: BaseException) -> CliError:
         steps = [f"the traceback could not be written ({reason}): set XDG_STATE_HOME to a folder of yours"]
     else:
         steps = [f"report it with {file}, which has the traceback; look through it first, it is not censored"]
-    # Not its text: that may quote whatever was at hand, and it is in the file.
+    # Do not show the text of the error: it can quote any data, and it is in the file.
     return CliError(Code.CRASHED, f"this is a fault of Moorage ({name})", next_steps=steps)
 
 
 def state_folder() -> Path:
-    """The folder for what a program keeps for itself, by the XDG conventions. RuntimeError without a home."""
+    """Return the state folder by the XDG conventions; raise RuntimeError without a home folder."""
     named = os.environ.get("XDG_STATE_HOME", "")
-    # The conventions: a relative path is to be ignored.
+    # Ignore a relative path, as the XDG conventions require.
     base = Path(named) if named.startswith("/") else Path.home() / ".local" / "state"
     return base / "moorage"
 

@@ -1,4 +1,4 @@
-"""The commands that begin and end environments, and the one that watches them."""
+"""The commands that create, watch and end environments."""
 
 import secrets
 import sys
@@ -70,7 +70,7 @@ def request(
         from starter.cli.follow import follow_until, is_ready, not_made, tell_next
         from starter.cli.formatting import print_json, say
 
-        # One key for all tries: an answer that was lost must not lead to a second life.
+        # Use one key for all attempts, because a lost response must not lead to a second life.
         key = secrets.token_hex(16)
         done = api.call("POST", "environments", query={"dry_run": dry_run}, body=body, key=key)
         if dry_run or no_wait:
@@ -113,7 +113,7 @@ def _watch_one(api: "Api", name: str, output: Output, *, about: str) -> None:
     if not view.ended or view.certificate is None:
         view = follow_until(api, name, view.life, done, output, to_stdout=True, about=about)
     elif output is Output.JSON:
-        # Temporal may have dropped its run: then there is nothing to follow.
+        # Print it here: Temporal may have dropped its run, and then there is nothing to follow.
         print_json_line(view.model_dump_json())
     if view.outcome is Outcome.FAILED or (is_over(view) and not (view.ended and view.certificate)):
         raise not_made(view)
@@ -144,7 +144,7 @@ def delete(
                 f"Delete {', '.join(there)} and all that runs in {'it' if len(there) == 1 else 'them'}?"
             )
             confirm(question, yes=yes, refused="nothing was deleted")
-        # All are told first: they are torn down together, and waited for one after the other.
+        # Send all requests first: the teardowns run concurrently, and the command waits for each in turn.
         begun = [(view, _begin_end(api, "DELETE", "", view)) for view in views]
         each_in_turn(begun, lambda one: _see_end(api, *one, no_wait, output), output)
 
@@ -221,7 +221,8 @@ def teardown(
             done = api.call("POST", f"{path}/force-teardown", query={"life": life})
             until: Callable[[EnvironmentView], bool] = is_over
         else:
-            # One key for all tries: a repeat must not resume a teardown that has given up a second time.
+            # Use one key for all attempts, because a repeat must not resume a teardown that has given up
+            # again.
             key = secrets.token_hex(16)
             done = api.call("POST", f"{path}/resume-teardown", query={"life": life}, key=key)
             until = passed_again(before)
@@ -239,7 +240,7 @@ def teardown(
 def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> dict[str, Any]:
     from starter.cli.api_client import environment_path
 
-    # Of this life only, whatever has its name when the call, or a repeat of it, arrives.
+    # Name the life, because another life may have the name when the call, or a repeat of it, arrives.
     done: dict[str, Any] = api.call(
         method, environment_path(view.name) + verb, query={"life": view.life or None}
     )
@@ -268,7 +269,7 @@ def _see_end(
 
 
 def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
-    """Say what became of a call that is not waited for."""
+    """Show the result of a call without waiting for the environment."""
     from clients.safe_yaml import write_yaml
     from starter.cli.formatting import print_environment, print_json, say
     from starter.cli.printing import print_line
@@ -283,7 +284,7 @@ def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
         if done.get("values"):
             print_line()
             print_line("values of the vCluster:")
-            # YAML that is dumped so holds no line break and no control character but its own.
+            # With ascii_only, the YAML has no line break and no control character except its own.
             sys.stdout.write(write_yaml(done["values"], ascii_only=True))
     else:
         say(f"Watch it with:  moorage watch {done['name']}")

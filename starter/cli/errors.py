@@ -1,4 +1,4 @@
-"""How a command fails: one sentence on standard error, what to do next, and an exit code to build on."""
+"""Errors of commands: one sentence on standard error, the next steps, and a stable exit code."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from starter.cli.printing import print_json, print_line
 
 
 class Code(IntEnum):
-    """Exit codes; `moorage --help` has them too."""
+    """Exit codes; `moorage --help` lists them as well."""
 
     OK = 0
     FAILED = 1
@@ -17,23 +17,23 @@ class Code(IntEnum):
     NOT_FOUND = 3
     NOT_ALLOWED = 4
     UNREACHABLE = 5
-    #: A fault of ours, as sysexits.h has it.
+    #: A bug of Moorage; EX_SOFTWARE of sysexits.h.
     CRASHED = 70
-    #: As shells have it for Ctrl-C.
+    #: Ctrl-C; the exit code that shells use for it.
     INTERRUPTED = 130
 
 
 class Output(StrEnum):
-    """How a command answers."""
+    """The output format of a command."""
 
     TABLE = "table"
     JSON = "json"
 
 
 class CliError(Exception):
-    """A command that did not do what it was asked to.
+    """The failure of a command.
 
-    `lines` follow the sentence: the fields that are wrong, what was undone. `next_steps` say what to do now.
+    `lines` follow the sentence, such as wrong fields, or what was undone. `next_steps` say what to do now.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class CliError(Exception):
         super().__init__(message)
 
     def show(self, output: Output) -> None:
-        """Say it on standard error, as JSON if the command answers in JSON."""
+        """Print it on standard error, as JSON if that is the output format."""
         if output is Output.JSON:
             content = dict(self.problem or {"detail": str(self)})
             content |= {"exit_code": int(self.code), "next": list(self.next_steps)}

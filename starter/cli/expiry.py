@@ -1,4 +1,4 @@
-"""The commands about ends: extend, history; and for the platform team freeze, thaw and sweep."""
+"""The commands for expiry: extend and history, and freeze, thaw and sweep for the platform team."""
 
 import secrets
 from datetime import datetime
@@ -38,7 +38,7 @@ def extend(
         from starter.cli.printing import print_line
 
         body = {"by": by, "until": _moment(until), "override": override, "reason": reason}
-        # One key for all tries: an answer that was lost must not extend it twice.
+        # Use one key for all attempts, because a lost response must not extend it twice.
         key = secrets.token_hex(16)
         try:
             done = api.call("POST", f"{environment_path(name)}/extend", body=body, key=key)
@@ -138,12 +138,12 @@ def _tell(answer: dict[str, Any], output: Output) -> None:
 
 
 def _moment(text: str | None) -> str | None:
-    """A moment as the API takes it; one without a zone is in the zone of whoever wrote it."""
+    """Convert a time to the API's format; a time without a zone is in the user's zone."""
     return None if text is None else read_moment(text).isoformat()
 
 
 def _with_latest(error: CliError) -> CliError:
-    """The refusal of an extension, with the latest end in the zone of who reads it."""
+    """Add the latest possible end, in the user's zone, to the refusal of an extension."""
     from starter.cli.formatting import clock
 
     latest = (error.problem or {}).get("latest")

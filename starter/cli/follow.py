@@ -1,4 +1,4 @@
-"""Waits for an environment to become what was asked for, shows it meanwhile, and tells how it went."""
+"""Waits for an environment to reach a state, shows its progress, and reports the result."""
 
 import sys
 from collections.abc import Callable
@@ -29,7 +29,10 @@ def follow_until(
     to_stdout: bool = False,
     about: str = "",
 ) -> EnvironmentView:
-    """Follow this life until `done` or its end; the last state. Ctrl-C ends the command, and nothing else."""
+    """Follow this life until `done` or its end, and return its last state.
+
+    Ctrl-C ends only the command.
+    """
     seen: list[EnvironmentView] = []
     try:
         return follow(api, name, life, done, output, to_stdout=to_stdout, saw=seen.append, about=about)
@@ -48,7 +51,10 @@ def follow(
     saw: Callable[[EnvironmentView], object] = lambda _: None,
     about: str = "",
 ) -> EnvironmentView:
-    """The same for a command that goes on after Ctrl-C; `saw` is told each state."""
+    """Follow as `follow_until`, for a command that continues after Ctrl-C.
+
+    It calls `saw` with each state.
+    """
     out = sys.stdout if to_stdout else sys.stderr
     view: EnvironmentView | None = None
     with showing(out, output, about) as show:
@@ -68,32 +74,33 @@ def follow(
 
 
 def is_ready(view: EnvironmentView) -> bool:
-    """Whether it has become what was asked for, or never will by itself."""
+    """Return whether the environment is ready, or will not become ready without a new request."""
     return view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
 
 
 def is_over(view: EnvironmentView) -> bool:
-    """Whether its teardown has ended, or waits for a person."""
+    """Return whether its teardown has ended, or waits for a person."""
     return view.ended or view.phase is Phase.TEARDOWN_INCOMPLETE
 
 
 def passed_again(before: EnvironmentView) -> Done:
-    """Whether the pass that was started is over, and did not undo all; `before` is how it stood then."""
+    """Return a check that the started pass is over and incomplete; `before` is the old state."""
 
     def again(view: EnvironmentView) -> bool:
-        # Whoever watches may be shown first how it stood before: the trail has the start of the pass since.
+        # The first view can still be the state before the pass; after the start of the pass, the trail has a
+        # new entry.
         return _waits(view) and (not _waits(before) or view.trail[-1:] != before.trail[-1:])
 
     return again
 
 
 def _waits(view: EnvironmentView) -> bool:
-    """Whether a teardown waits: for its next pass, or for a person."""
+    """Return whether a teardown waits for its next pass, or for a person."""
     return view.phase is Phase.TEARDOWN_INCOMPLETE or view.next_pass_at is not None
 
 
 def tell_next(view: EnvironmentView) -> None:
-    """Say what can be done with it, now that it is ready."""
+    """Print the next commands for an environment that is ready."""
     say()
     say(f"{view.name} is ready. Next:")
     say(f"  moorage kubeconfig {view.name} --merge    # then: kubectl get namespaces")
@@ -102,7 +109,7 @@ def tell_next(view: EnvironmentView) -> None:
 
 
 def not_made(view: EnvironmentView) -> CliError:
-    """Why there is no environment: what was done, what was undone, and what to do next."""
+    """Build the error for a failed environment: what was done and undone, and the next steps."""
     next_steps = []
     if view.problem:
         message = f"{view.name} could not be made. {view.problem.step}: {view.problem.cause}"
@@ -129,7 +136,7 @@ def not_made(view: EnvironmentView) -> CliError:
 
 
 def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
-    """Show the certificate, unless `quiet`; `CliError` if something may be left."""
+    """Show the certificate, unless `quiet`; raise CliError if something may be left."""
     if not view.ended:
         message = f"{view.name} could not be taken down completely"
         if view.next_pass_at:
@@ -150,7 +157,7 @@ def tell_gone(view: EnvironmentView, *, quiet: bool) -> None:
 
 
 def tell_teardown(view: EnvironmentView, *, quiet: bool) -> None:
-    """Say how its teardown stands; `CliError` if it waits for a person, or if there is none."""
+    """Show the state of its teardown; raise CliError if it waits for a person or is missing."""
     if is_over(view):
         tell_gone(view, quiet=quiet)
     elif view.outcome is None:

@@ -1,4 +1,4 @@
-"""Tables and lines for people, JSON for programs."""
+"""Formats environments, templates, histories and certificates as tables and lines for users."""
 
 import math
 import sys
@@ -37,7 +37,7 @@ MARKS = {
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """A table as wide as it needs to be; `empty` in its place when there are no rows."""
+    """Print a table that is as wide as its cells; print `empty` instead if there are no rows."""
     found = [list(map(escape, row)) for row in rows]
     if not found:
         print_line(empty)
@@ -49,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
 
 
 def template_row(template: TemplateView) -> list[str]:
-    """A template as a row of the table of templates."""
+    """Format a template as a row of the table of templates."""
     size = template.size
     return [
         template.name,
@@ -61,20 +61,20 @@ def template_row(template: TemplateView) -> list[str]:
 
 
 def environment_row(row: EnvironmentRow) -> list[str]:
-    """An environment as a row of a list."""
+    """Format an environment as a row of a list."""
     state = row.outcome or row.phase if row.ended else row.phase
     when = row.ended_at if row.ended else row.expires_at
     return [row.name, state, row.template, row.owner, row.team, row.host, moment(when)]
 
 
 def trouble_line(row: EnvironmentRow) -> str:
-    """What holds an environment of a list up, and when it tries again."""
+    """Format the problem of an environment in a list, and its next attempt."""
     following = f"; next try {_both(row.next_try_at)}" if row.next_try_at else ""
     return f"{row.name}: {row.problem.rstrip('.')}{following}"
 
 
 def template_lines(template: TemplateView) -> list[str]:
-    """All that a developer needs to know of one template."""
+    """Format everything about one template that a developer needs."""
     ttl = template.ttl
     extension = ttl.extension
     allowed = (
@@ -95,7 +95,7 @@ def template_lines(template: TemplateView) -> list[str]:
 
 
 def moment(when: datetime | None) -> str:
-    """How far away a moment is, and in which direction."""
+    """Format how far a time is in the past or the future."""
     if when is None:
         return ""
     away = when - datetime.now(UTC)
@@ -103,7 +103,7 @@ def moment(when: datetime | None) -> str:
 
 
 def elapsed(step: StepView) -> str:
-    """How long a step took, or has been running."""
+    """Format how long a step took, or has been running."""
     if step.started_at is None:
         return ""
     length = (step.ended_at or datetime.now(UTC)) - step.started_at
@@ -112,7 +112,7 @@ def elapsed(step: StepView) -> str:
 
 
 def what_it_waits_for(step: StepView) -> str:
-    """What a running step is at, in one line that can be shown; the note of one that is over."""
+    """Return what a running step waits for, or the note of a completed one, in one safe line."""
     return escape(_what_it_waits_for(step))
 
 
@@ -136,7 +136,7 @@ def _what_it_waits_for(step: StepView) -> str:
 
 
 def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
-    """All that a person wants to know of one environment, or of one that is `planned` only."""
+    """Print the details of one environment; `planned` for the environment of a dry run."""
     ttl = format_duration(view.ttl) if view.ttl else ""
     newer = f"; version {view.template_newer} exists" if view.template_newer else ""
     version = f" version {view.template_version}{newer}" if view.template_version else ""
@@ -172,14 +172,14 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
 
 
 def _unwell(view: EnvironmentView) -> str:
-    """What is wrong with one that was ready."""
+    """Format the problem of an environment that was ready."""
     if view.unwell is None:
         return ""
     return view.unwell.what + (f", since {clock(view.unwell.since)}" if view.unwell.since else "")
 
 
 def print_history(history: "HistoryView") -> None:
-    """The lives of a name, as people read them: the latest one last."""
+    """Print the lives of a name in the order in which users read them, latest last."""
     for life in reversed(history.lives):
         end = f"{life.outcome or life.phase}, {clock(life.ended_at)}" if life.ended_at else life.phase
         print_line(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
@@ -197,7 +197,7 @@ def print_history(history: "HistoryView") -> None:
 
 
 def print_sweep(view: "SweepView") -> None:
-    """What a sweep did, or would do."""
+    """Print what a sweep did, or would do."""
     result = view.result
     print_line(view.message)
     if result is None:
@@ -213,7 +213,7 @@ def print_sweep(view: "SweepView") -> None:
 
 
 def _end(view: EnvironmentView) -> str:
-    """When it ends: not before a thaw, and not again once its teardown has started."""
+    """Format its end, with a freeze if there is one; "" after the start of its teardown."""
     if view.outcome:
         return ""
     if view.frozen is None:
@@ -228,7 +228,7 @@ def _both(when: datetime | None) -> str:
 
 
 def step_lines(view: EnvironmentView) -> list[str]:
-    """The steps, a line each."""
+    """Format the steps, one line each."""
     width = max((len(step.system) for step in view.steps), default=0)
     return [
         f"  {MARKS[step.state]} {step.step:<13} {step.system:<{width}}  {elapsed(step):>7}  "
@@ -238,7 +238,7 @@ def step_lines(view: EnvironmentView) -> list[str]:
 
 
 def problem_lines(view: EnvironmentView) -> list[str]:
-    """Why it could not be made, and what could not be undone."""
+    """Format why it could not be created, and what could not be undone."""
     lines = []
     if view.problem:
         lines.append(f"{view.problem.step} ({view.problem.system}): {view.problem.cause}")
@@ -252,7 +252,7 @@ def problem_lines(view: EnvironmentView) -> list[str]:
 
 
 def print_certificate(certificate: CertificateView) -> None:
-    """What the inspection after the teardown found, a line a system."""
+    """Print the findings of the inspection after the teardown, one line per system."""
     when = certificate.inspected_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     print_line(f"Certificate, inspected {when}:")
     for system in certificate.systems:
@@ -265,5 +265,5 @@ def print_certificate(certificate: CertificateView) -> None:
 
 
 def say(line: str = "") -> None:
-    """A line for the person that is not the command's answer."""
+    """Print a line for the user that is not part of the command's output."""
     print_line(line, file=sys.stderr)

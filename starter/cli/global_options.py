@@ -1,4 +1,4 @@
-"""Options that every command has are accepted before and after its name alike, and usage errors as JSON."""
+"""Accepts global options before and after the name of a command; shows usage errors as JSON on request."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ from starter.cli.errors import CliError, Code, Output
 if TYPE_CHECKING:
     from typer._click import Command, Parameter
 
-#: What does not call the API, so that neither its URL nor a token means anything to it.
+#: Commands that do not call the API, so they accept neither its URL nor a token.
 _WITHOUT_API = frozenset({"up", "worker", "api", "codec-server", "setup", "doctor", "check"})
 _OUTPUT = ("-o", "--output")
 
 
 def everywhere(command: "Command", arguments: Sequence[str] | None = None) -> int:
-    """Run the command with the arguments; its exit code."""
+    """Run the command with the arguments, and return its exit code."""
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
     shared = _shared()
@@ -41,7 +41,7 @@ def everywhere(command: "Command", arguments: Sequence[str] | None = None) -> in
 
 
 def default_output(command: "Command", output: str) -> dict[str, Any]:
-    """What makes `output` the default of each command below this one."""
+    """Build the default map that makes `output` the default of each subcommand."""
     below: dict[str, Any] = {"output": output}
     for name, each in getattr(command, "commands", {}).items():
         below[name] = default_output(each, output)
@@ -55,7 +55,7 @@ def _commands(command: "Command") -> Iterator["Command"]:
 
 
 def _shared() -> "list[Parameter]":
-    """The options, as the command for which Typer makes them."""
+    """Return the global options as parameters, from a command that Typer builds for them."""
     app = typer.Typer(add_completion=False)
 
     @app.command()
@@ -65,7 +65,7 @@ def _shared() -> "list[Parameter]":
             Path | None, typer.Option(callback=_take_token_file, expose_value=False, hidden=True)
         ] = None,
     ) -> None:
-        raise NotImplementedError  # it lends its options only
+        raise NotImplementedError  # The function exists only for its options.
 
     return list(typer.main.get_command(app).params)
 
@@ -81,7 +81,7 @@ def _take_token_file(ctx: typer.Context, value: Path | None) -> None:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Whether they ask for JSON, as far as arguments that cannot be understood can tell."""
+    """Return whether the arguments request JSON, as far as invalid arguments show it."""
     joined = {f"{flag}{between}json" for flag, between in zip(_OUTPUT, ("", "="), strict=True)}
     pairs = pairwise(arguments)
     return bool(joined & set(arguments)) or any(flag in _OUTPUT and what == "json" for flag, what in pairs)

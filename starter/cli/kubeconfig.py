@@ -1,4 +1,4 @@
-"""The command that fetches a kubeconfig: to standard output, into a file, or into one that is there."""
+"""The command that fetches a kubeconfig: to standard output, to a new file, or into an existing one."""
 
 import sys
 from pathlib import Path
@@ -59,7 +59,7 @@ def kubeconfig(
         elif output is Output.JSON:
             print_json({"kubeconfig": text})
         else:
-            # As it came, whatever the terminal's encoding is.
+            # Write the bytes unchanged, whatever the terminal's encoding is.
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode())
 
@@ -90,7 +90,7 @@ def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, o
 
 
 def forget_context(url: str, name: str, output: Output) -> None:
-    """Take the context that `--merge` made out of the kubeconfig, and say so. It never fails."""
+    """Remove the context that `--merge` created from the kubeconfig, and print that; never fail."""
     from starter.cli import kubeconfig_file
     from starter.cli.formatting import say
 

@@ -1,6 +1,6 @@
-"""Kubeconfig files: written so that only their owner can read them, and changed in nothing but our entries.
+"""Kubeconfig files: written so that only their owner can read them, with changes only to our entries.
 
-Which file is written, and which context is the current one, follows kubectl's rules for a list of files.
+The choice of the file and of the current context follows kubectl's rules for a list of files.
 """
 
 import hashlib
@@ -18,22 +18,23 @@ from clients import private_files
 from starter.cli.errors import CliError, Code
 from starter.cli.kubeconfig_text import SECTIONS, Config, Unusable, changed
 
-#: Contexts, clusters and users of ours begin so; nothing else in a merged file is touched.
+#: Prefix of our contexts, clusters and users; a merge changes nothing else in a file.
 OURS = "moorage-"
-#: Our extension of a context, by which `moorage delete` knows what it has made. Others' tools keep it.
+#: Name of our extension of a context, by which `moorage delete` finds what Moorage has created. Other tools
+#: keep extensions.
 MARK = "moorage.dev"
-#: kubectl holds its lock for the moment of a write; one that is older was left behind by a crash.
+#: kubectl holds its lock only during a write; an older lock was left by a crash.
 LOCK_SECONDS = 5.0
-#: Byte order marks that kubectl understands. Without one it is UTF-8.
+#: Byte order marks that kubectl understands. Without a mark, the encoding is UTF-8.
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did. `files` are the changed ones, each with its backup, if it was there before."""
+    """The result of a merge. `files`: the changed files, each with its backup if it existed before."""
 
     context: str
-    #: The file that has the context.
+    #: The file with the context.
     file: Path
     is_current: bool
     files: Mapping[Path, Path | None]
@@ -41,17 +42,17 @@ class Merged:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What became of the context of an environment that is gone."""
+    """The result of removing the context of an environment that is gone."""
 
     context: str
     file: Path
-    #: Why it is still there; "" if it is not.
+    #: Why the context is still there; "" if it was removed.
     kept: str = ""
     was_current: bool = False
 
 
 def write_private(path: Path, text: str | bytes) -> None:
-    """Write the file whole or not at all, readable by its owner only; a link stays, its target changes."""
+    """Write the file atomically, readable only by its owner; of a link, the target changes."""
     path = _real(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,7 +62,7 @@ def write_private(path: Path, text: str | bytes) -> None:
 
 
 def kubeconfig_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """The files that kubectl reads, in its order: those of KUBECONFIG, or ~/.kube/config."""
+    """Return the files that kubectl reads, in its order: those of KUBECONFIG, or ~/.kube/config."""
     listed = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     if listed:
         return list(dict.fromkeys(listed))
@@ -75,12 +76,12 @@ def kubeconfig_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
 
 
 def default_file(files: Sequence[Path]) -> Path:
-    """The file that kubectl adds to: the first that is there; the last one if none is."""
+    """Return the file to which kubectl adds: the first that exists; the last if none exists."""
     return next((file for file in files if file.exists()), files[-1])
 
 
 def checked(text: str) -> Config:
-    """The kubeconfig that the API gave; CliError if it is none, or has no current context to use."""
+    """Parse the kubeconfig from the API; raise CliError if it is none, or has no usable context."""
     try:
         given = Config(text)
     except Unusable:
@@ -89,7 +90,7 @@ def checked(text: str) -> Config:
     cluster = given.entry("clusters", str(context.get("cluster"))) if isinstance(context, dict) else None
     user = given.entry("users", str(context.get("user"))) if isinstance(context, dict) else None
     if not isinstance(cluster, dict) or not isinstance(user, dict) or not _is_server(cluster.get("server")):
-        # Not the text itself, nor a parser's words on it: they may quote a credential.
+        # Do not show the text or a parser's message, because they can quote a credential.
         raise CliError(
             Code.UNREACHABLE,
             "what came in answer is no kubeconfig with a current context, so nothing was written",
@@ -103,9 +104,9 @@ def _is_server(value: object) -> bool:
 
 
 def renamed(text: str, name: str, url: str = "") -> tuple[str, dict[str, Any]]:
-    """The current context of a kubeconfig as `moorage-<name>`, with its cluster and user named so too.
+    """Return the name `moorage-<name>`, and the current context, cluster and user for it.
 
-    Its extension says which API gave it, and what it gave.
+    The extension of the context records which API gave it, and what it gave.
     """
     given = checked(text)
     own = f"{OURS}{name}"
@@ -122,11 +123,11 @@ def _digest(user: object) -> str:
 
 
 def merge(files: Path | Sequence[Path], text: str, name: str, *, switch: bool, url: str = "") -> Merged:
-    """Put the kubeconfig into the files that kubectl reads, beside what is there.
+    """Merge the kubeconfig into the files that kubectl reads, and keep their other content.
 
-    An entry of that name is replaced where it is; a new one goes where kubectl would put it. A backup is made
-    before the first byte of a file changes. With `switch`, and where no file names a current context, ours
-    becomes the current one.
+    An existing entry of that name is replaced in its file; a new entry goes where kubectl would put it. A
+    backup is written before the first byte of a file changes. With `switch`, or if no file names a current
+    context, our context becomes the current one.
     """
     files = [files] if isinstance(files, Path) else list(files)
     own, entries = renamed(text, name, url)
@@ -149,9 +150,10 @@ def merge(files: Path | Sequence[Path], text: str, name: str, *, switch: bool, u
 
 
 def forget(files: Sequence[Path], name: str, url: str) -> Forgotten | None:
-    """Take out what `merge` made of this environment, if it is still as it made it; None if there is nothing.
+    """Remove what `merge` created for this environment, if unchanged; None if there is nothing.
 
-    If it was the current context, there is none afterwards: another one must not be used by accident.
+    If it was the current context, there is no current context afterwards, so that another one is not used by
+    accident.
     """
     own = f"{OURS}{name}"
     there = [file for file in files if file.exists()]
@@ -184,7 +186,7 @@ def forget(files: Sequence[Path], name: str, url: str) -> Forgotten | None:
 
 
 def _place(texts: "Mapping[Path, _Text]", section: str, own: str) -> Path | None:
-    """The first file that has an entry of ours: that is the one that kubectl believes."""
+    """Return the first file that has our entry, because kubectl uses the first."""
     return next((file for file, text in texts.items() if text.config.entries(section, own)), None)
 
 
@@ -197,7 +199,7 @@ def _mark(context: object) -> dict[str, Any] | None:
 
 
 def _is_used(texts: "Iterable[_Text]", own: str) -> bool:
-    """Whether a context of another name uses the cluster or the user."""
+    """Return whether a context of another name uses the cluster or the user."""
     contexts = [
         text.config.entry("contexts", name)
         for text in texts
@@ -208,7 +210,7 @@ def _is_used(texts: "Iterable[_Text]", own: str) -> bool:
 
 
 class _Text:
-    """A file's text, before and after. Its encoding stays."""
+    """The text of a file before and after a change; the encoding stays."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self.path = path
@@ -237,7 +239,7 @@ class _Text:
         return self._mark + self.text.encode(self._encoding) != self._before
 
     def change(self, own: str, entries: Mapping[str, Any], current: str | None) -> None:
-        """Change the text. Entries that say already what they are to say stay as they are written."""
+        """Change the text; entries that already have the right content keep their form."""
         needed = {
             section: entry
             for section, entry in entries.items()
@@ -253,7 +255,7 @@ class _Text:
             raise CliError(Code.FAILED, message, next_steps=[step]) from None
 
     def write(self, *, backup: bool = True) -> Path | None:
-        """Write the file; the backup of what it was before, if it was there and one is wanted."""
+        """Write the file, and return the path of its backup if one was requested and it existed."""
         kept = _back_up(_real(self.path), self._before) if backup and self._before else None
         write_private(self.path, self._mark + self.text.encode(self._encoding))
         return kept
@@ -272,10 +274,10 @@ def _back_up(path: Path, content: bytes) -> Path:
 
 @contextmanager
 def _locked(files: Sequence[Path]) -> Iterator[None]:
-    """Nobody who follows kubectl's convention writes the files meanwhile.
+    """Lock the files against all writers that follow kubectl's convention.
 
-    kubectl locks the path that it is given, be it a link; we who write the target lock both. All lock in the
-    same order, so that two cannot wait for each other.
+    kubectl locks the path that it is given, also if it is a link; Moorage writes the target, so it locks
+    both. All Moorage processes lock in the same order, so that two cannot wait for each other.
     """
     paths = {path for file in files for path in (_real(file.parent) / file.name, _real(file))}
     with ExitStack() as held:
@@ -285,7 +287,7 @@ def _locked(files: Sequence[Path]) -> Iterator[None]:
 
 
 def _real(path: Path) -> Path:
-    """Where the path leads, as far as it does: `Path.resolve` raises for links that lead in a circle."""
+    """Resolve the path as far as possible; `Path.resolve` raises for links that form a circle."""
     return Path(os.path.realpath(path))
 
 

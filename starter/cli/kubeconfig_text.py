@@ -1,7 +1,7 @@
-"""The text of a kubeconfig, changed in three places: our entries and the current context.
+"""Changes the text of a kubeconfig only in our entries and the current context.
 
-Every other character stays where it is, so comments, quotes, line ends and the way in which somebody writes
-lists stay, too; JSON stays JSON. What has been changed is parsed again and held against what was there.
+Every other character stays in its place, so comments, quotes, line ends and the style of lists stay as well;
+JSON stays JSON. The changed text is parsed again and compared with the original.
 """
 
 import json
@@ -25,23 +25,23 @@ from starter.cli.yaml_nodes import (
     same,
 )
 
-#: The lists of a kubeconfig, and what their entries hold beside a name.
+#: The lists of a kubeconfig, and the field that their entries have besides a name.
 SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 CURRENT = "current-context"
 _MANAGED = (*SECTIONS, CURRENT)
 _NEW = "apiVersion: v1\nkind: Config\n"
-#: Keys that no version of YAML takes for anything but a text.
+#: Keys that every version of YAML reads as text.
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-.][A-Za-z0-9]+)*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _LINE_END = re.compile(f"[{BREAKS}]|$")
 
 
 class Unusable(Exception):
-    """The text is no kubeconfig, or cannot be changed without changing more; it says why, in a clause."""
+    """The text is no kubeconfig, or cannot be changed without other changes; the message gives the reason."""
 
 
 class Config:
-    """What a kubeconfig says, as far as one must know to change it. Raises Unusable."""
+    """The parts of a kubeconfig that are needed to change it. The constructor raises Unusable."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -61,7 +61,7 @@ class Config:
             raise Unusable("is not a kubeconfig")
         for name, right in (("kind", "Config"), ("apiVersion", "v1")):
             said = root.get(name)
-            # Without a word on it, kubectl takes it for a kubeconfig.
+            # A missing value is valid, because kubectl then also reads the file as a kubeconfig.
             if said and not said.real.is_null and not is_text(said, right) and not is_text(said, ""):
                 raise Unusable("is not a kubeconfig")
         for key, value in root.pairs:
@@ -81,22 +81,22 @@ class Config:
         return value.real.value if isinstance(value.real, Scalar) else ""
 
     def entries(self, section: str, name: str | None = None) -> list[Node]:
-        """The entries of a section, or those of this name."""
+        """Return the entries of a section, or those with this name."""
         value = self.root.get(section) if self.root else None
         items = value.real.items if value is not None and isinstance(value.real, Sequence) else []
         return [item for item in items if name is None or _is_named(item, name)]
 
     def others(self, section: str, name: str | None) -> list[Node]:
-        """The entries of a section that have not this name."""
+        """Return the entries of a section that do not have this name."""
         return [item for item in self.entries(section) if name is None or not _is_named(item, name)]
 
     def names(self, section: str) -> list[str]:
-        """The names of the entries of a section."""
+        """Return the names of the entries of a section."""
         found = [item.real.get("name") for item in self.entries(section) if isinstance(item.real, Mapping)]
         return [one.real.value for one in found if one is not None and isinstance(one.real, Scalar)]
 
     def entry(self, section: str, name: str) -> Any:
-        """What the one entry of that name holds, as data; None if there is none, or not one."""
+        """Return the data of the entry with that name; None if there is none, or more than one."""
         found = [one.real for one in self.entries(section, name)]
         if len(found) != 1 or not isinstance(found[0], Mapping):
             return None
@@ -113,7 +113,10 @@ def _is_named(item: Node, name: str) -> bool:
 
 
 def changed(text: str, name: str, entries: Fields[str, Any], current: str | None = None) -> str:
-    """The text with these entries by section (None: without) and this current context. Raises Unusable."""
+    """Return the text with these entries by section, and this current context; raise Unusable.
+
+    The value None for a section removes the entry from it.
+    """
     before = Config(text)
     newline = "\r\n" if "\r\n" in text else "\n"
     after = text
@@ -151,7 +154,7 @@ def _with_entry(text: str, section: str, name: str, content: Any, newline: str) 
         raise Unusable("has a list that is an alias")
     if config.root is None or config.root.flow:
         return _replaced(text, value, _flow([entry]), newline)
-    # An empty list, or nothing: its lines begin in the line below.
+    # The list is empty or missing, so its lines begin in the line below.
     root = config.root.start
     head = text[: value.start].rstrip(" ")
     lines = _item(entry, _column(text, root), newline)
@@ -167,7 +170,7 @@ def _with_current(text: str, current: str, newline: str) -> str:
 
 
 def _with_key(text: str, config: Config, key: str, value: Any, newline: str) -> str:
-    """The text with one more pair at the end of its first document."""
+    """Return the text with one more pair at the end of its first document."""
     root = config.root
     if root is not None and root.flow:
         pair = f"{_quoted(key)}: {_flow(value)}"
@@ -223,14 +226,14 @@ def _without(text: str, config: Config, section: str, item: Node) -> str:
 def _replaced(text: str, node: Node, new: str, newline: str) -> str:
     before, old = text[: node.start], text[node.start : node.end]
     gap = " " if not old and before and before[-1] not in " \t" else ""
-    # A text in lines of its own (| or >) ends with them.
+    # A block scalar (| or >) includes its last line end.
     end = newline if old and old[-1] in BREAKS else ""
     return before + gap + new + end + text[node.end :]
 
 
 def _line_inserted(text: str, after: int, lines: str, newline: str) -> str:
-    """The text with lines of its own below what ends at `after`."""
-    if after and text[after - 1] in BREAKS:  # as that of a text in lines does (| or >)
+    """Return the text with separate lines below the part that ends at `after`."""
+    if after and text[after - 1] in BREAKS:  # A block scalar (| or >) ends with a line end.
         return text[:after] + lines + newline + text[after:]
     end = _end_of_line(text, after)
     return text[:end] + newline + lines + (text[end:] or newline)
@@ -242,7 +245,7 @@ def _end_of_line(text: str, start: int) -> int:
 
 
 def _line_before(text: str, place: int) -> str:
-    """What stands in the same line before the place."""
+    """Return the text in the same line before the place."""
     return re.split(f"[{BREAKS}]", text[:place])[-1]
 
 
@@ -251,7 +254,7 @@ def _column(text: str, place: int) -> int:
 
 
 def _gap(text: str, start: int) -> str:
-    """What separates it from what stands before it: a line break where it begins a line."""
+    """Return the separator before a part: from the line break, if the part begins a line."""
     line = _line_before(text, start)
     if line.strip(" \t") or len(line) == start:
         return " "
@@ -263,7 +266,7 @@ def _item(entry: Any, column: int, newline: str) -> str:
 
 
 def _block(value: Any, column: int, newline: str) -> str:
-    """The value in lines, of which the first one stands at the column already."""
+    """Format the value in block style; the first line is already at the column."""
     indent = newline + " " * column
     if isinstance(value, dict) and value:
         return indent.join(f"{_key(key)}:{_below(inner, column, newline)}" for key, inner in value.items())
@@ -286,7 +289,7 @@ def _key(key: str) -> str:
 
 
 def _flow(value: Any) -> str:
-    """The value as JSON in one line, which is YAML of every version as well."""
+    """Format the value as JSON in one line, which is also YAML of every version."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_quoted(key)}: {_flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -295,9 +298,9 @@ def _flow(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text in double quotes, as JSON and every version of YAML read it.
+    """Quote a text in double quotes, so that JSON and every version of YAML read it.
 
-    JSON's own escape of characters beyond U+FFFF is a pair of surrogates, which YAML refuses.
+    JSON escapes characters beyond U+FFFF as a pair of surrogates, which YAML refuses.
     """
     return '"' + "".join(json.dumps(each)[1:-1] if _needs_escape(each) else each for each in text) + '"'
 
@@ -309,7 +312,7 @@ def _needs_escape(each: str) -> bool:
 def _says_the_same(
     before: Config, after: Config, name: str, entries: Fields[str, Any], current: str | None
 ) -> bool:
-    """Whether only what was to be changed is other than it was."""
+    """Return whether the change affected only what it had to change."""
     for section, content in entries.items():
         found = after.entries(section, name)
         if (content is None and found) or (content is not None and len(found) != 1):
@@ -332,7 +335,7 @@ def _says_the_same(
 
 
 def _rest(config: Config) -> list[tuple[Node, Node]]:
-    """The pairs that have nothing of ours; of a section that is there twice, only the last one counts."""
+    """Return the pairs without our entries; of a repeated section, only the last one counts."""
     root = config.root
     if root is None:
         return []

@@ -1,4 +1,4 @@
-"""Progress while a command waits: a table that moves on a terminal, else one line a change."""
+"""Progress while a command waits: a live table on a terminal, otherwise one line per change."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from starter.environments.schemas import EnvironmentView, StepView
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: How often the clocks of running steps move.
+#: How often per second the clocks of running steps are updated.
 REFRESHES_PER_SECOND = 4
 _UNDER_WAY = (StepState.RUNNING, StepState.UNDOING)
 _STYLES = {
@@ -32,20 +32,20 @@ _STYLES = {
 
 
 class Show(Protocol):
-    """Shows how an environment stands, each time that it changes."""
+    """Shows the state of an environment after each change."""
 
     def update(self, view: EnvironmentView) -> None: ...
 
 
 class Silent:
-    """Shows nothing: for programs, which want the end only."""
+    """Shows nothing: for programs that need only the final state."""
 
     def update(self, view: EnvironmentView) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Lines:
-    """One line for every change, with the time: for logs."""
+    """Prints one line with the time for each change: for logs."""
 
     def __init__(self, out: TextIO, about: str = "") -> None:
         self._out = out
@@ -58,13 +58,13 @@ class Lines:
         self._steps: dict[str, str] = {}
 
     def update(self, view: EnvironmentView) -> None:
-        """Say what has changed since the last time, in the order in which it happened, a cause first."""
+        """Print the changes since the last call, in the order in which they happened, causes first."""
         if view.problem and view.problem.cause != self._cause:
             self._cause = view.problem.cause
             self._line(f"{view.name} cannot be made. {view.problem.step}: {self._cause}")
         for step in sorted(view.steps, key=_last_moment):
             text = _in_words(step)
-            # Whoever comes later wants to know what happens now, not all that had happened before.
+            # A user who starts to watch later needs the current steps, and not the earlier ones.
             is_news = self._begun or view.phase is Phase.PROVISIONING or step.state in _UNDER_WAY
             if is_news and self._steps.get(step.step, StepState.WAITING) != text:
                 self._line(f"{step.step}: {text}")
@@ -85,13 +85,13 @@ class Lines:
 
 
 class Table:
-    """The steps as a table that is drawn anew in its place, with clocks that move."""
+    """The steps as a table that is redrawn in place, with running clocks."""
 
     def __init__(self) -> None:
         self._view: EnvironmentView | None = None
 
     def update(self, view: EnvironmentView) -> None:
-        """Take over the new state; it is drawn with the next refresh."""
+        """Store the new state; the next refresh draws it."""
         self._view = view
 
     def __rich__(self) -> "RenderableType":
@@ -135,19 +135,19 @@ class Table:
 
 
 class Documents:
-    """One JSON document a line for every change: for programs that follow."""
+    """Prints one JSON document per line for each change: for programs that follow."""
 
     def update(self, view: EnvironmentView) -> None:
-        """Print it."""
+        """Print the view as JSON."""
         print_json_line(view.model_dump_json())
 
 
 @contextmanager
 def showing(out: TextIO, output: Output, about: str = "") -> Iterator[Show]:
-    """The show that fits to where it is seen. What it drew last stays there.
+    """Open the progress display that is suitable for `out`; its last state stays visible.
 
-    `about` names the environment in each line, where several are shown at once. For programs, nothing on
-    standard error, and documents on standard output.
+    `about` names the environment in each line, if several are shown at once. For programs, it prints nothing
+    on standard error, and documents on standard output.
     """
     if output is Output.JSON:
         yield Documents() if out is sys.stdout else Silent()

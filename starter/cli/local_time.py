@@ -1,4 +1,4 @@
-"""Moments as people write them, in their own zone: one that does not exist, or exists twice, is refused."""
+"""Parses times as users write them, in their zone; rejects a time that does not exist, or exists twice."""
 
 from datetime import UTC, datetime
 
@@ -6,9 +6,12 @@ from starter.cli.errors import CliError, Code
 
 
 def read_moment(text: str) -> datetime:
-    """The moment, with its zone; one without is in the zone of this machine. CliError if it is none, or two.
+    """Parse a time; a time without a zone is in the zone of this machine.
 
-    When clocks are put forward, times are left out; when they are put back, times come twice.
+    When clocks are put forward, some times do not exist; when they are put back, some times exist twice.
+
+    Raises:
+        CliError: The text is not a time, or the time does not exist, or exists twice.
     """
     try:
         written = datetime.fromisoformat(text)
@@ -28,7 +31,7 @@ def read_moment(text: str) -> datetime:
             Code.BAD_INPUT,
             f'"{text}" comes twice, for clocks are put back then: write {_show(early)} or {_show(late)}',
         )
-    # The offset before the change leads behind the gap, the one after it to before it.
+    # The offset before the change gives a time after the gap, and the offset after it a time before the gap.
     behind, before = (one.astimezone(UTC).astimezone() for one in (early, late))
     raise CliError(
         Code.BAD_INPUT,

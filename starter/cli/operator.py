@@ -1,4 +1,4 @@
-"""The operator's verbs: what they are called and take. What they do is given by the entry module."""
+"""The operator's commands: their names and options. The entry module provides what they do."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What `moorage up` was told. Ports that are None are those of the last run, or free ones."""
+    """The options of `moorage up`. A port that is None is that of the last run, or a free port."""
 
     folder: Path
     fresh: bool
@@ -29,7 +29,7 @@ class UpOptions:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What `moorage api` or `moorage codec-server` was told; None leaves it to the settings."""
+    """The options of `moorage api` or `moorage codec-server`; None means the value of the settings."""
 
     bind: str | None
     port: int | None
@@ -37,7 +37,7 @@ class ServerOptions:
 
 @dataclass(frozen=True)
 class SetupOptions:
-    """What `moorage setup` was told. `only` empty is everything."""
+    """The options of `moorage setup`. If `only` is empty, it handles all areas."""
 
     dry_run: bool
     only: Sequence[Area]
@@ -46,7 +46,7 @@ class SetupOptions:
 
 @dataclass(frozen=True)
 class OperatorVerbs:
-    """What the verbs do. Each returns when it is over, or raises CliError."""
+    """The functions of the operator's commands. Each returns at the end, or raises CliError."""
 
     up: Callable[[UpOptions], None]
     worker: Callable[[], None]

@@ -1,7 +1,7 @@
-"""The one way in which commands print text: whatever is in it, it stays on its line and moves no cursor.
+"""Prints the text of all commands: whatever it contains, it stays on its line and does not move the cursor.
 
-What they show comes from control planes, Helm, events of Kubernetes, and from what people wrote. Moments that
-the API says in UTC are shown in the zone of the person who reads them.
+The text comes from control planes, Helm, events of Kubernetes, and users. Times that the API gives in UTC are
+shown in the zone of the user who reads them.
 """
 
 import json
@@ -16,7 +16,7 @@ _IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")
 
 
 def print_line(text: str = "", *, file: TextIO | None = None, flush: bool = False) -> None:
-    """Print one line for people on standard output, or to `file`."""
+    """Print one line for users on standard output, or to `file`."""
     print(escape(in_local_time(text)), file=file, flush=flush)
 
 
@@ -26,7 +26,7 @@ def print_json(content: Any, *, file: TextIO | None = None) -> None:
 
 
 def print_json_line(document: str) -> None:
-    """Print a JSON document that is one line on standard output, at once."""
+    """Print a JSON document of one line on standard output, and flush it."""
     print(for_stream(escape_json(document)), flush=True)
 
 
@@ -34,12 +34,12 @@ def print_yaml(content: Any) -> None:
     """Print one YAML document on standard output."""
     import yaml
 
-    # Dumped so, it holds no line break and no control character but its own.
+    # The output of safe_dump has no line break and no control character except its own.
     print(yaml.safe_dump(content, sort_keys=False), end="")
 
 
 def in_local_time(text: str) -> str:
-    """The text with its moments as `clock` has them: "Thu 2030-01-31 18:00 CET"."""
+    """Replace the times in the text by the format of `clock`: "Thu 2030-01-31 18:00 CET"."""
     return _IN_UTC.sub(lambda found: _local(found[1]) or found[0], text)
 
 
@@ -51,5 +51,5 @@ def _local(moment: str) -> str:
 
 
 def clock(when: datetime | None) -> str:
-    """A moment in the zone of whoever reads it: "Thu 2030-01-31 18:00 CET"."""
+    """Format a time in the zone of the user: "Thu 2030-01-31 18:00 CET"."""
     return when.astimezone().strftime("%a %Y-%m-%d %H:%M %Z") if when else ""

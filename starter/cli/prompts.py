@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal. Nothing is ever decided without an answer."""
+"""Questions to the user at the terminal. Without an answer, nothing is decided."""
 
 import sys
 
@@ -6,7 +6,7 @@ from starter.cli.errors import CliError, Code
 
 
 def confirm(question: str, *, yes: bool, refused: str) -> None:
-    """Return if the person says yes; CliError otherwise. `yes`: it was said already, with --yes."""
+    """Return if the user answers yes, else raise CliError; `yes`: do not ask, because of --yes."""
     if yes:
         return
     if _answer(f"{question} [y/N]: ", "say so with --yes").lower() not in ("y", "yes"):
@@ -14,7 +14,7 @@ def confirm(question: str, *, yes: bool, refused: str) -> None:
 
 
 def ask(question: str, given: str | None, option: str) -> str:
-    """What was given with the option, or else what the person answers."""
+    """Return the value of the option if it was given, otherwise the user's answer."""
     return given or _answer(f"{question}: ", f"give it with {option}")
 
 
@@ -22,7 +22,7 @@ def _answer(question: str, instead: str) -> str:
     if not sys.stdin.isatty():
         message = f'there is no terminal to ask at: "{question.rstrip(": ")}"'
         raise CliError(Code.BAD_INPUT, message, next_steps=[instead])
-    # Not by input(), which would write the question to standard output.
+    # Do not use input(), because it would write the question to standard output.
     sys.stderr.write(question)
     sys.stderr.flush()
     try:

@@ -1,4 +1,4 @@
-"""The commands that only look: list, show."""
+"""The commands that only read: list and show."""
 
 import sys
 import time
@@ -22,14 +22,14 @@ from starter.cli.errors import Output
 if TYPE_CHECKING:
     from starter.cli.api_client import Api
 
-#: Environments that are asked for at once.
+#: Environments in one page of the API.
 PAGE_SIZE = 100
-#: Between two looks of `list --watch`.
+#: Interval between two reads of `list --watch`.
 WATCH_SECONDS = 2.0
 
 
 class ListOutput(StrEnum):
-    """How a list is shown."""
+    """The output format of a list."""
 
     TABLE = "table"
     WIDE = "wide"
@@ -162,11 +162,11 @@ def _show_list(
 def _watch_list(
     look: Callable[[], tuple[list[Any], bool, Any]], show: Callable[[tuple[list[Any], bool, Any]], None]
 ) -> None:
-    """Show it whenever it changes, until Ctrl-C. On a terminal in the same place."""
+    """Show the list after each change until Ctrl-C; on a terminal, in the same place."""
     before = None
     while True:
         found = look()
-        # On a terminal it says how far away moments are, which changes with every look.
+        # On a terminal, show it after every read, because it contains relative times, which change.
         if found != before or sys.stdout.isatty():
             if sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
@@ -177,7 +177,7 @@ def _watch_list(
 
 
 def _pages(api: "Api", query: dict[str, Any], limit: int) -> tuple[list[Any], bool, Any]:
-    """At most `limit` entries of a list, whether there are more, and how ends are frozen, if they are."""
+    """Return up to `limit` entries of a list, whether there are more, and the freeze if any."""
     found: list[Any] = []
     cursor = frozen = None
     while len(found) < limit:

@@ -1,4 +1,4 @@
-"""What people and programs are told of a set-up: a line a part as it goes, and what comes of it."""
+"""Output of setup and doctor: one line per part as it completes, and the result, for users and programs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from starter.cli.printing import print_json, print_line
 from starter.setup.areas import Area
 from starter.setup.check import Part, Result, State
 
-#: Widths of the columns: the longest words that stand in them.
+#: Widths of the columns: the longest words in them.
 _STATE, _SYSTEM, _PART = 8, 17, 18
 _INDENT = " " * (_STATE + 2)
 _CHANGED = (State.DONE, State.REPAIRED)
 
 
 class Progress:
-    """Tells each result when it is there; on a terminal also what is waited for."""
+    """Prints each result when it is available; on a terminal, also the part that setup waits for."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -26,7 +26,7 @@ class Progress:
 
     @contextmanager
     def of(self, parts: Sequence[Part]) -> Iterator[None]:
-        """These are waited for, one after the other."""
+        """Show the progress of these parts, one after the other."""
         self._waiting = [f"{part.system}, {part.name}" for part in parts]
         self._say_waiting()
         try:
@@ -35,7 +35,7 @@ class Progress:
             self._clear()
 
     def tell(self, result: Result) -> None:
-        """The result of the part that was waited for."""
+        """Print the result of the current part, and continue with the next."""
         self._clear()
         for line in lines_of(result):
             print_line(line, file=self._out, flush=True)
@@ -49,13 +49,13 @@ class Progress:
 
     def _clear(self) -> None:
         if self._out.isatty():
-            # As rich and pip do it: back to the line's beginning, and the rest of it away.
+            # Return to the beginning of the line and erase it, as rich and pip do.
             self._out.write("\r\x1b[K")
             self._out.flush()
 
 
 def lines_of(result: Result) -> list[str]:
-    """One result: its line, and indented below what to do."""
+    """Format one result: its line, and below it, indented, what to do."""
     detail = f"{result.where}: {result.detail}" if result.area is Area.HOSTS else result.detail
     head = f"{result.state:<{_STATE}}  {result.system:<{_SYSTEM}}  {result.part:<{_PART}}  {detail}"
     below = [f"{_INDENT}{line}" for line in (*_remedy(result), *result.steps)]
@@ -69,7 +69,7 @@ def _remedy(result: Result) -> list[str]:
 
 
 def print_setup_json(results: Sequence[Result], *, dry_run: bool) -> None:
-    """The whole set-up as one document."""
+    """Print all results as one JSON document."""
     print_json(
         {
             "complete": all(one.well for one in results),
@@ -81,7 +81,7 @@ def print_setup_json(results: Sequence[Result], *, dry_run: bool) -> None:
 
 
 def require_complete(results: Sequence[Result], *, dry_run: bool) -> None:
-    """CliError with what is to be done now, unless all is as it should be."""
+    """Raise CliError with the next steps, unless every part is well."""
     unwell = _causes([one for one in results if not one.well])
     if not unwell:
         return
@@ -98,7 +98,10 @@ def require_complete(results: Sequence[Result], *, dry_run: bool) -> None:
 
 
 def say_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
-    """What was done, and what a developer can do now. Without templates: it was a part of it only."""
+    """Print what was done, and the next commands for a developer.
+
+    `templates` is empty if setup handled only some areas.
+    """
     changed = [one for one in results if one.state in _CHANGED]
     done = f"it has seen to {_named(changed)}" if changed else "there was nothing to do"
     print_line()
@@ -122,7 +125,7 @@ def _what_now(templates: Sequence[str]) -> list[str]:
 
 
 def print_doctor(results: Sequence[Result], output: Output) -> None:
-    """How everything is; CliError if something is not well."""
+    """Print all results; raise CliError if a part is not well."""
     if output is Output.JSON:
         print_json([one.model_dump(mode="json") for one in results])
     else:
@@ -156,7 +159,7 @@ def _next(result: Result) -> str:
 
 
 def _causes(results: Sequence[Result]) -> list[Result]:
-    """Those that do not merely wait for another."""
+    """Return the results that do not only wait for another part."""
     return [one for one in results if one.state is not State.WAITS]
 
 

@@ -1,4 +1,4 @@
-"""Standard output and error as they are found: closed, or in an encoding that lacks characters."""
+"""Adapts standard output and error: they can be closed, or have an encoding that lacks characters."""
 
 import codecs
 import io
@@ -9,14 +9,14 @@ import unicodedata
 from typing import TextIO
 
 _SIMPLER = "moorage.simpler"
-#: Marks of ours, where an encoding has none of them.
+#: Replacements for our symbols in an encoding that lacks them.
 _MARKS = {"·": ".", "●": "*", "✓": "+", "✗": "x", "↩": "<", "→": "->", "…": "..."}
 
 
 def prepare_streams() -> None:
-    """Let standard output and error take every text: what their encoding has not is written in a simpler way.
+    """Make standard output and error accept every text; replace unsupported characters.
 
-    One that is closed leads nowhere.
+    A closed stream is replaced by the null device.
     """
     codecs.register_error(_SIMPLER, _simpler)
     for name in ("stdout", "stderr"):
@@ -28,10 +28,10 @@ def prepare_streams() -> None:
 
 
 def for_stream(document: str, stream: TextIO | None = None) -> str:
-    """A JSON document that means the same, in characters that the stream, or standard output, has."""
+    """Return an equivalent JSON document in characters that the stream, or standard output, has."""
     if not _is_narrow(stream or sys.stdout):
         return document
-    # Outside of its texts JSON is ASCII, and in them it has an escape for everything.
+    # Outside of strings JSON is ASCII, and in strings it has an escape for every character.
     return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in document)
 
 
@@ -43,10 +43,10 @@ def _simpler(error: UnicodeError) -> tuple[str, int]:
 
 
 def _letter(character: str) -> str:
-    """The letter without its accents, or a question mark."""
+    """Return the letter without its accents, or a question mark."""
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
 
 
 def _is_narrow(stream: TextIO | None) -> bool:
-    """Whether the stream cannot take every character."""
+    """Return whether the encoding of the stream lacks characters."""
     return not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")

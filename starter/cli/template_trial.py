@@ -1,4 +1,4 @@
-"""`moorage templates try`: makes one environment of a template, uses it, and removes it, whatever happens."""
+"""`moorage templates try`: creates an environment from a template, uses it, and always removes it."""
 
 import secrets
 import signal
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from starter.cli.api_client import Api
     from starter.environments.schemas import EnvironmentView, TemplateView
 
-#: How long it may live at most: should this process be killed, it ends by itself soon.
+#: Time to live of the environment: if this process is killed, the environment ends soon without it.
 LIFE = timedelta(hours=1)
-#: Of a template's name, so that "try-", it, and what makes the name unique are at most 30 characters.
+#: Maximum length of the template's part of the name, so that "try-", this part, and a unique suffix have at
+#: most 30 characters together.
 _SHARE_OF_NAME = 18
-#: As a terminal and a service manager end a command. A trial removes what it made, then it ends.
+#: Signals with which a terminal and a service manager end a command. A trial first removes what it has
+#: created.
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried."""
+    """One check of a trial."""
 
     what: str
     well: bool
@@ -39,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial has shown. It is well when every check is; an interrupted one is not."""
+    """The result of a trial. It is well if every check is well; an interrupted trial is not."""
 
     template: str
     version: int
@@ -94,7 +96,7 @@ def try_template(
 
 
 class TemplateTrial:
-    """One trial. `run` makes and removes at most one environment."""
+    """One trial. `run` creates and removes at most one environment."""
 
     def __init__(self, api: "Api", template: "TemplateView", output: Output, *, call: bool) -> None:
         self._api = api
@@ -108,7 +110,11 @@ class TemplateTrial:
         self._checks: list[Check] = []
 
     def run(self, team: str | None, host: str | None) -> Trial:
-        """Make, use, remove. `CliError` when nothing could be asked for, or it is not known what is left."""
+        """Create, use and remove the environment.
+
+        Raises:
+            CliError: The request failed, or it is unknown what is left.
+        """
         from starter.cli.formatting import say
 
         interrupted = False
@@ -188,7 +194,7 @@ class TemplateTrial:
             raise self._left("you did not wait for its end") from None
         except CliError as error:
             if error.code is Code.NOT_FOUND:
-                # Interrupted before the API had heard of it.
+                # The trial was interrupted before the API received the request.
                 return
             raise self._left(str(error)) from None
         self._note("removed", began, *_what_is_left(view))
@@ -242,7 +248,7 @@ def _in_a_path(name: str) -> str:
 
 @contextmanager
 def _signals_as_ctrl_c() -> Iterator[None]:
-    """A trial that is ended from outside removes what it made, as one that is ended by hand."""
+    """Handle signals like Ctrl-C, so that a trial that is ended by one removes its environment."""
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt

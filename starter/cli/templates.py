@@ -1,4 +1,4 @@
-"""`moorage templates`: what may be asked for; and `check` and `try`, for those who write templates."""
+"""`moorage templates`: the available templates; and `check` and `try`, for authors of templates."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +133,7 @@ def _count(number: int, what: str) -> str:
 
 
 def group(on_hosts: OnHosts) -> typer.Typer:
-    """`moorage templates` and its verbs; `on_hosts` adds to a check what the hosts of the settings say."""
+    """Build `moorage templates` with its subcommands; `on_hosts` adds the checks on the hosts."""
     verbs = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
     verbs.callback(invoke_without_command=True)(templates)
     verbs.command("show")(show)

@@ -1,6 +1,6 @@
-"""A YAML text as nodes that know where they stand in it, so that a change touches nothing else.
+"""Parses a YAML text into nodes with their positions, so that a change affects nothing else.
 
-Nothing is resolved: a plain `2222:22` stays those characters, whatever a version of YAML takes them for. The
+Nothing is resolved: a plain `2222:22` stays these characters, however a version of YAML reads them. The
 parser is libyaml, of which kubectl's parser is a port.
 """
 
@@ -10,23 +10,24 @@ from typing import Any
 
 import yaml
 
-#: Without its C extension, PyYAML refuses tabs where libyaml and kubectl do not.
+#: The C extension if there is one, because PyYAML without it refuses tabs where libyaml and kubectl accept
+#: them.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _QUOTED = frozenset({"'", '"', "|", ">"})
-#: What ends a line, and a comment, in YAML 1.1.
+#: Characters that end a line, and a comment, in YAML 1.1.
 BREAKS = "\n\r\x85\u2028\u2029"
-#: More nodes than a kubeconfig has, so that aliases of aliases cannot fill the memory.
+#: Limit of nodes, so that aliases of aliases cannot fill the memory; a kubeconfig has fewer.
 MAX_NODES = 100_000
 
 
 class NotYaml(Exception):
-    """The text cannot be parsed. It has no details: they would quote a text that holds credentials."""
+    """The text cannot be parsed. It has no details, because they would quote a text with credentials."""
 
 
 @dataclass(eq=False)
 class Node:
-    """A value and where it stands: `text[start:end]`, with its tag and anchor, without comments."""
+    """A value and its position: `text[start:end]`, with its tag and anchor, without comments."""
 
     start: int
     end: int
@@ -34,18 +35,18 @@ class Node:
 
     @property
     def real(self) -> "Node":
-        """The node itself, or what the alias stands for."""
+        """The node itself, or the target of an alias."""
         return self
 
     @property
     def is_null(self) -> bool:
-        """Whether it is a plain null, or nothing at all."""
+        """Whether it is a plain null, or empty."""
         return False
 
 
 @dataclass(eq=False)
 class Scalar(Node):
-    """A text; `plain` if no quotes say that it is one."""
+    """A scalar; `plain` if it has no quotes, which would make it a text."""
 
     value: str = ""
     plain: bool = True
@@ -57,7 +58,7 @@ class Scalar(Node):
 
 @dataclass(eq=False)
 class Sequence(Node):
-    """A list. `dashes` are the places of its dashes, if it is written in lines."""
+    """A list. `dashes` has the positions of its dashes, if it is in block style."""
 
     flow: bool = False
     items: list[Node] = field(default_factory=list)
@@ -65,13 +66,13 @@ class Sequence(Node):
 
 @dataclass(eq=False)
 class Mapping(Node):
-    """Pairs in their order; a key may be there twice, and kubectl believes the last one."""
+    """Pairs in their order; a key can be repeated, and kubectl uses the last one."""
 
     flow: bool = False
     pairs: list[tuple[Node, Node]] = field(default_factory=list)
 
     def get(self, key: str) -> Node | None:
-        """The value that kubectl takes for the key: what comes later wins, be it merged in by `<<`."""
+        """Return the value that kubectl uses for the key: the last one, also if merged by `<<`."""
         found = None
         for name, value in self.pairs:
             if is_merge(name):
@@ -86,7 +87,7 @@ class Mapping(Node):
 
 @dataclass(eq=False)
 class Alias(Node):
-    """Another name of a node that stands further up."""
+    """A reference to a node earlier in the text."""
 
     target: Node = field(default_factory=lambda: Scalar(0, 0))
 
@@ -96,7 +97,7 @@ class Alias(Node):
 
 
 def parse(text: str) -> Node | None:
-    """The first document, which is all that kubectl reads; None if there is none. Raises NotYaml."""
+    """Parse the first document, as kubectl does; None if there is none; raise NotYaml."""
     try:
         events: Iterator[Any] = iter(yaml.parse(text, Loader=_LOADER))
         for event in events:
@@ -108,12 +109,12 @@ def parse(text: str) -> Node | None:
 
 
 def dash_before(text: str, place: int) -> int:
-    """Where the last dash of a list stands that is written in lines and begins before the place."""
+    """Return the position of the last dash of a block-style list before the place."""
     found = 0
     tokens: Iterator[Any] = iter(yaml.scan(text, Loader=_LOADER))
     for token in tokens:
         if token.start_mark.index >= place:
-            break  # what comes may be another document, of which nothing needs to be right
+            break  # The rest can be another document, which does not have to be valid.
         if type(token) is yaml.BlockEntryToken:
             found = token.start_mark.index
     return found
@@ -153,32 +154,32 @@ class _Composer:
 
 
 def _end(flow: bool, event: Any, start: int, inner: list[Node]) -> int:
-    """The end of the brackets; of what is written in lines, the end of its last part."""
+    """Return the end of a flow collection, or the end of the last part of a block collection."""
     return int(event.end_mark.index) if flow else max([start, *(node.end for node in inner)])
 
 
 def is_text(node: Node, text: str) -> bool:
-    """Whether the node is this text."""
+    """Return whether the node is this text."""
     real = node.real
     return isinstance(real, Scalar) and real.value == text
 
 
 def is_merge(key: Node) -> bool:
-    """Whether the key merges other mappings into its own."""
+    """Return whether the key merges other mappings into its mapping."""
     return isinstance(key, Scalar) and key.plain and key.tag is None and key.value == "<<"
 
 
 def merged(value: Node) -> list[Mapping]:
-    """The mappings that a merge key brings, the first of which wins."""
+    """Return the mappings of a merge key; the first one has precedence."""
     real = value.real
     parts = real.items if isinstance(real, Sequence) else [real]
     return [part.real for part in parts if isinstance(part.real, Mapping)]
 
 
 def same(one: Node, other: Node, known: set[tuple[int, int]] | None = None) -> bool:
-    """Whether two nodes, of two texts, say the same, in the same characters and the same quotes.
+    """Return whether two nodes of two texts have the same content, with the same quoting.
 
-    Aliases are what they stand for.
+    Aliases are replaced by their targets.
     """
     known = set() if known is None else known
     a, b = one.real, other.real
@@ -199,10 +200,12 @@ def same(one: Node, other: Node, known: set[tuple[int, int]] | None = None) -> b
 
 
 def data(node: Node) -> Any:
-    """What the node says, for values that are written so that every version of YAML reads the same.
+    """Return the data of the node, for values that every version of YAML reads in the same way.
 
-    Plain `true`, `false`, nulls and decimal integers are those; everything else is a text. Raises NotYaml for
-    a key that is no text, and for more than `MAX_NODES`.
+    These are plain `true`, `false`, nulls and decimal integers; everything else is a text.
+
+    Raises:
+        NotYaml: A key is not a text, or there are more than `MAX_NODES` nodes.
     """
     return _data(node, [MAX_NODES])
 
