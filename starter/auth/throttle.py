@@ -15,7 +15,7 @@ WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND = 60, 0.2
 class _Bucket:
     left: float
     at: float
-    told: bool = False
+    is_refusing: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Throttle:
         bucket.at = now
         if bucket.left >= 1:
             bucket.left -= 1
-            bucket.told = False
+            bucket.is_refusing = False
             return None
-        first, bucket.told = not bucket.told, True
+        first, bucket.is_refusing = not bucket.is_refusing, True
         return Limited(math.ceil((1 - bucket.left) / self._per_second), first)

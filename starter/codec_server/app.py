@@ -174,7 +174,7 @@ def create_codec_server(
     async def healthy(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def nobody(_: Request, __: Exception) -> Response:
+    async def disconnected(_: Request, __: Exception) -> Response:
         return Response(status_code=HTTPStatus.BAD_REQUEST)  # No client reads it: it has disconnected.
 
     async def problem(_: Request, error: Exception) -> Response:
@@ -199,7 +199,7 @@ def create_codec_server(
             ),
             Middleware(BodyLimit, limit=MAX_BODY_BYTES, smaller={"/sign-in": MAX_FORM_BYTES}),
         ],
-        exception_handlers={HTTPException: problem, ClientDisconnect: nobody},
+        exception_handlers={HTTPException: problem, ClientDisconnect: disconnected},
     )
 
 

@@ -59,9 +59,9 @@ class Document:
             # Do not use the parser's full text, because it quotes the file; its problem and line are enough.
             mark = getattr(error, "problem_mark", None)
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            said = getattr(error, "problem", None) or "it cannot be parsed"
+            problem = getattr(error, "problem", None) or "it cannot be parsed"
             # A parser error means that the file is not valid YAML; NotLikeKubernetes has its own message.
-            words = said if isinstance(error, NotLikeKubernetes) else f"is not valid YAML: {said}"
+            words = problem if isinstance(error, NotLikeKubernetes) else f"is not valid YAML: {problem}"
             raise FilesUnusable([FileProblem(file, line, "", words, column)]) from None
         self._root = node
         if halves := list(_lone_surrogates(node)):

@@ -39,7 +39,7 @@ from workflows.environment import EnvironmentWorkflow
 #: Attempts when the run closes during the call: at the second attempt the next run exists, or there is none.
 _TRIES = 2
 #: Status codes with which Temporal rejects a start, so no run exists.
-_NOT_BEGUN = frozenset(
+_START_REJECTED = frozenset(
     {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}
 )
 #: Typed as Any because mypy rejects an `async def` update with a validator against the SDK's types.
@@ -98,7 +98,7 @@ class EnvironmentCommands:
                     # Send the update without a start: the run may end at this moment, and a start would
                     # then create another life.
                     return Asked(await self._ask(start, latest, again=again), again)
-                return Asked(await self._begin(await self._placed(start, ask, latest)), again=False)
+                return Asked(await self._start_or_join(await self._reserved(start, ask, latest)), again=False)
             except WorkflowClosed:
                 if attempt + 1 == _TRIES:
                     raise
@@ -116,10 +116,10 @@ class EnvironmentCommands:
                 return answer
         except NoWorker:
             if again:
-                return _not_begun(start)
+                return _accepted_without_worker(start)
             raise
 
-    async def _placed(
+    async def _reserved(
         self, start: EnvironmentStart, ask: ReservationRequest, latest: Latest | None
     ) -> EnvironmentStart:
         """Return the start with its reserved host; raise NoCapacity if no host has room."""
@@ -131,7 +131,7 @@ class EnvironmentCommands:
         environment = start.environment.model_copy(update={"host": verdict.host})
         return start.model_copy(update={"environment": environment})
 
-    async def _begin(self, start: EnvironmentStart) -> Answer:
+    async def _start_or_join(self, start: EnvironmentStart) -> Answer:
         """Start the environment, or join the run that a faster caller has started.
 
         The reservation belongs to the name, so in the second case it is also that run's reservation.
@@ -141,7 +141,7 @@ class EnvironmentCommands:
         except TemporalUnavailable as error:
             # After any other error the run may have started, so keep the reservation; the audit releases it
             # if there is no run.
-            if isinstance(error.__cause__, RPCError) and error.__cause__.status in _NOT_BEGUN:
+            if isinstance(error.__cause__, RPCError) and error.__cause__.status in _START_REJECTED:
                 await self._reservations.withdraw(start.environment.name, start.environment.mark.life)
             raise
 
@@ -153,7 +153,7 @@ class EnvironmentCommands:
             # has answered the update.
             latest = await self._reader.latest(start.environment.name)
             if latest and latest.request_id == start.request_id and not latest.ended:
-                return _not_begun(start)
+                return _accepted_without_worker(start)
             return await self._start(start, UPDATE_PATIENCE)
 
     async def _start(self, start: EnvironmentStart, patience: timedelta) -> Answer:
@@ -202,7 +202,7 @@ class EnvironmentCommands:
                 update,
                 ask,
                 # The id contains the life, so that the same request for a later life is not a repeat.
-                id="/".join(filter(None, (standing.life, verb, key and _words(ask, key)))),
+                id="/".join(filter(None, (standing.life, verb, key and _repeat_key(ask, key)))),
             )
             return answer
 
@@ -218,13 +218,13 @@ def _request(start: EnvironmentStart) -> RequestInput:
     return RequestInput(owner=environment.owner, spec=environment.spec, request_id=start.request_id)
 
 
-def _words(ask: ActorInput | ExtendInput, key: str) -> str:
+def _repeat_key(ask: ActorInput | ExtendInput, key: str) -> str:
     """Return the hash that identifies a repeat: the same person, input and key."""
-    said = f"{key} {ask.model_dump_json()}"
-    return hashlib.sha256(said.encode()).hexdigest()[:20]
+    content = f"{key} {ask.model_dump_json()}"
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
-def _not_begun(start: EnvironmentStart) -> Answer:
+def _accepted_without_worker(start: EnvironmentStart) -> Answer:
     name, life = start.environment.name, start.environment.mark.life
     message = f"{name} is asked for. {NO_WORKER} yet: it begins when one does."
     return Answer(kind=AnswerKind.CREATED, message=message, life=life)

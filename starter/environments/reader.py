@@ -128,8 +128,8 @@ class Reader:
         return await (self._looks.at(name) if last is None else self._read(name, last))
 
     async def _look(self, name: str) -> EnvironmentSnapshot | None:
-        told_at, told = self._told.get(name, (0.0, None))
-        known = told if told and time.monotonic() - told_at < TRUSTED_SECONDS else None
+        read_at, cached = self._told.get(name, (0.0, None))
+        known = cached if cached and time.monotonic() - read_at < TRUSTED_SECONDS else None
         standing = await self._read(name, None, known)
         if standing is None or standing.status is None or standing.ended:
             self._told.pop(name, None)

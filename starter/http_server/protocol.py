@@ -104,7 +104,7 @@ class GuardedProtocol(H11Protocol):
         self._slot.close = transport.abort
         if not self._slot.is_taken:
             transport.abort()
-        self._look()
+        self._update_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers and release the slot."""
@@ -118,12 +118,12 @@ class GuardedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Process data from the client and update the deadline."""
         super().data_received(data)
-        self._look()
+        self._update_deadline()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of this one."""
         super().on_response_complete()
-        self._look()
+        self._update_deadline()
 
     def pause_writing(self) -> None:
         """Start the deadline for reading, because the client reads too slowly."""
@@ -137,7 +137,7 @@ class GuardedProtocol(H11Protocol):
             self._unread.cancel()
             self._unread = None
 
-    def _look(self) -> None:
+    def _update_deadline(self) -> None:
         """Set the deadline for the current state, once per state: another byte does not extend it."""
         awaited = self._what_is_awaited()
         if awaited is self._awaited:
@@ -149,7 +149,7 @@ class GuardedProtocol(H11Protocol):
             self._deadline = None
         seconds = self._deadlines.of(awaited)
         if seconds is not None:
-            self._deadline = self.loop.call_later(seconds, self._too_late)
+            self._deadline = self.loop.call_later(seconds, self._on_deadline)
 
     def _what_is_awaited(self) -> _Awaited:
         if self.transport.is_closing():
@@ -161,7 +161,7 @@ class GuardedProtocol(H11Protocol):
             return _Awaited.REST if self.cycle.response_complete else _Awaited.BODY
         return _Awaited.ANSWER
 
-    def _too_late(self) -> None:
+    def _on_deadline(self) -> None:
         awaited, begun = self._awaited, bool(self.conn.trailing_data[0])
         if awaited is _Awaited.BODY and not self.cycle.response_started:
             self._answer_timeout()
@@ -186,4 +186,4 @@ class GuardedProtocol(H11Protocol):
             self.transport.abort()
             return
         self.transport.close()
-        self._look()
+        self._update_deadline()

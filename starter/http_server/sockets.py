@@ -89,7 +89,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
-        self._told_at = -TELL_EVERY_SECONDS
+        self._warned_at = -TELL_EVERY_SECONDS
         self._loop.add_reader(listening, self._accept)
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class Acceptor:
         accepted.setblocking(False)
         slot = self._connections.admit(peer)
         if slot is None:
-            self._tell("refusing connections: all that there may be are in use", peer=peer)
+            self._warn("refusing connections: all that there may be are in use", peer=peer)
             with suppress(OSError):
                 accepted.send(_BUSY)
             accepted.close()
@@ -136,14 +136,14 @@ class Acceptor:
             accepted.close()
 
     def _pause(self, error: OSError) -> None:
-        self._tell("no connection can be accepted for a moment", cause=error.strerror)
+        self._warn("no connection can be accepted for a moment", cause=error.strerror)
         self._connections.shed()
         self._loop.remove_reader(self._listening)
         self._paused = self._loop.call_later(
             PAUSE_SECONDS, self._loop.add_reader, self._listening, self._accept
         )
 
-    def _tell(self, event: str, **fields: object) -> None:
-        if time.monotonic() - self._told_at >= TELL_EVERY_SECONDS:
-            self._told_at = time.monotonic()
+    def _warn(self, event: str, **fields: object) -> None:
+        if time.monotonic() - self._warned_at >= TELL_EVERY_SECONDS:
+            self._warned_at = time.monotonic()
             _log.warning(event, open=len(self._connections), **fields)

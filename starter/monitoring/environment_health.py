@@ -26,7 +26,7 @@ class _Known:
 
     wrong: str = ""
     since: datetime | None = None
-    said_at: float = float("-inf")
+    answered_at: float = float("-inf")
     asking: asyncio.Task[None] | None = None
 
 
@@ -47,7 +47,7 @@ class Healths:
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
         now = asyncio.get_running_loop().time()
-        if now - known.said_at > FRESH_SECONDS:
+        if now - known.answered_at > FRESH_SECONDS:
             if known.asking is None:
                 known.asking = asyncio.create_task(_ask(host, environment, known))
             await asyncio.wait({known.asking}, timeout=PATIENCE_SECONDS)
@@ -66,7 +66,7 @@ async def _ask(host: Host, environment: Environment, known: _Known) -> None:
         if health.wrong != known.wrong:
             known.since = datetime.now(UTC) if health.wrong else None
         known.wrong, known.since = health.wrong, health.since or known.since
-        known.said_at = asyncio.get_running_loop().time()
+        known.answered_at = asyncio.get_running_loop().time()
     finally:
         known.asking = None
 

@@ -189,11 +189,11 @@ class ControlPlane:
         """Return each problem once with the templates that have it; "" if there is none."""
         found: dict[str, list[str]] = {}
         for template in self.templates():
-            if said := problem(template):
-                found.setdefault(said, []).append(template.name)
+            if sentence := problem(template):
+                found.setdefault(sentence, []).append(template.name)
         return "; ".join(
-            f"template{'s' if len(names) > 1 else ''} {', '.join(names)}: {said}"
-            for said, names in found.items()
+            f"template{'s' if len(names) > 1 else ''} {', '.join(names)}: {sentence}"
+            for sentence, names in found.items()
         )
 
 
@@ -203,8 +203,8 @@ def repository_name(endpoint: str) -> str:
     name = "moorage-" + re.sub(r"[^a-z0-9]+", "-", place.lower()).strip("-")
     if len(name) <= _NAME_LENGTH:
         return name
-    told_apart = hashlib.sha256(endpoint.encode()).hexdigest()[:8]
-    return f"{name[: _NAME_LENGTH - 9].rstrip('-')}-{told_apart}"
+    suffix = hashlib.sha256(endpoint.encode()).hexdigest()[:8]
+    return f"{name[: _NAME_LENGTH - 9].rstrip('-')}-{suffix}"
 
 
 def _unfit(role: Role) -> str:

@@ -61,7 +61,7 @@ class GroupProbe:
         try:
             await self._make()
         finally:
-            await _to_its_end(self._remove())
+            await _run_to_completion(self._remove())
         if left := await self._left_over():
             raise Rejected("setup", f"remove group {self.name}", f"still there: {', '.join(left)}")
         return f"a throw-away group was made in {self._both}, got a role, and is gone again"
@@ -108,7 +108,7 @@ class GroupProbe:
         """Remove the group from both systems; a failure in one does not prevent the other."""
         problems = []
         for remove in (self._remove_from_control_plane, self._remove_from_directory):
-            problem = await _tried(remove)
+            problem = await _attempt(remove)
             if problem:
                 problems.append(problem)
         if problems:
@@ -131,7 +131,7 @@ class GroupProbe:
             await self.scim.delete_group(group.id)
 
 
-async def _tried(remove: Callable[[], Awaitable[None]]) -> ClientError | None:
+async def _attempt(remove: Callable[[], Awaitable[None]]) -> ClientError | None:
     try:
         await remove()
     except NotFound:
@@ -141,7 +141,7 @@ async def _tried(remove: Callable[[], Awaitable[None]]) -> ClientError | None:
     return None
 
 
-async def _to_its_end(work: Awaitable[None]) -> None:
+async def _run_to_completion(work: Awaitable[None]) -> None:
     """Wait for the work until it is complete, also if the caller is cancelled meanwhile."""
 
     async def within() -> None:

@@ -41,7 +41,7 @@ async def walk(
     running: dict[Part, asyncio.Task[Result]] = {}
     for part in parts:
         needed = [running[one] for one in part.needs]
-        running[part] = asyncio.create_task(_in_turn(part, needed, repair))
+        running[part] = asyncio.create_task(_run_after(part, needed, repair))
     results = []
     try:
         for task in running.values():
@@ -54,7 +54,7 @@ async def walk(
     return results
 
 
-async def _in_turn(part: Part, needed: Sequence[asyncio.Task[Result]], repair: bool) -> Result:
+async def _run_after(part: Part, needed: Sequence[asyncio.Task[Result]], repair: bool) -> Result:
     # Use asyncio.wait instead of await, because the cancellation of this task must not cancel those tasks.
     if needed:
         await asyncio.wait(needed)
@@ -64,21 +64,21 @@ async def _in_turn(part: Part, needed: Sequence[asyncio.Task[Result]], repair: b
         return _result(part, State.WAITS, f"waits for {names}")
     begun = time.monotonic()
     try:
-        result = await _settle(part, repair)
+        result = await _check_and_repair(part, repair)
     except _TROUBLES as error:
         steps = tuple(map(str, error.problems)) if isinstance(error, FilesUnusable) else ()
-        result = _result(part, State.FAILED, *_explained(part, error), steps if len(steps) > 1 else ())
+        result = _result(part, State.FAILED, *_explain(part, error), steps if len(steps) > 1 else ())
     return result.model_copy(update={"milliseconds": round((time.monotonic() - begun) * 1000)})
 
 
-async def _settle(part: Part, repair: bool) -> Result:
+async def _check_and_repair(part: Part, repair: bool) -> Result:
     found = await _with_retries(part.check, part.patience)
     state, did = State.OK, ""
     if found.kind in (Kind.MISSING, Kind.WRONG):
         if part.repair is None or not repair:
             return _result(part, State.WOULD_DO, found.detail, found.remedy, found.steps)
         state = State.DONE if found.kind is Kind.MISSING else State.REPAIRED
-        did = await _repaired(part.repair)
+        did = await _run_repair(part.repair)
         found = await _with_retries(part.check, part.patience)
         if found.kind in (Kind.MISSING, Kind.WRONG):
             return _result(part, State.FAILED, f"{did}, and still: {found.detail}", "run it again")
@@ -92,7 +92,7 @@ async def _settle(part: Part, repair: bool) -> Result:
     return _result(part, state, did or found.detail)
 
 
-async def _repaired(repair: Callable[[], Awaitable[str]]) -> str:
+async def _run_repair(repair: Callable[[], Awaitable[str]]) -> str:
     try:
         return await _with_retries(repair, REPAIR_PATIENCE)
     except ClientError as error:
@@ -130,7 +130,7 @@ def _result(part: Part, state: State, detail: str, remedy: str = "", steps: tupl
     )
 
 
-def _explained(part: Part, error: Exception) -> tuple[str, str]:
+def _explain(part: Part, error: Exception) -> tuple[str, str]:
     """Return what went wrong with the part, and what to do about it."""
     match error:
         case TimeoutError():

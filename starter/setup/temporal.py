@@ -250,14 +250,14 @@ class Temporal:
         in_use, (first, *others) = await keys_in_use(client), codec.keys.ids
         lacking = {key: use for key, use in in_use.items() if key not in codec.keys.ids}
         if any(use.is_open for use in lacking.values()):
-            return Found(Kind.BY_HAND, f"not given any more, and needed: {_said(lacking)}", _ADD_KEYS)
+            return Found(Kind.BY_HAND, f"not given any more, and needed: {_key_uses(lacking)}", _ADD_KEYS)
         former = {key: use for key, use in in_use.items() if key in others}
         unused = ", ".join(f'"{key}"' for key in others if key not in in_use)
         words = [
             f'"{first}" encrypts',
-            f"still needed: {_said(former)}" if former else "",
+            f"still needed: {_key_uses(former)}" if former else "",
             f"needed by nothing: {unused}" if unused else "",
-            f"not given any more, so unreadable: {_said(lacking)}" if lacking else "",
+            f"not given any more, so unreadable: {_key_uses(lacking)}" if lacking else "",
         ]
         return well("; ".join(filter(None, words)))
 
@@ -299,7 +299,7 @@ def _environments(count: int) -> str:
 _ADD_KEYS = "add them to MOORAGE_ENCRYPTION__KEYS of worker, API and codec server again, after the first one"
 
 
-def _said(keys: Mapping[str, Use]) -> str:
+def _key_uses(keys: Mapping[str, Use]) -> str:
     return ", ".join(f'"{key}" by {use.words}' for key, use in keys.items())
 
 
