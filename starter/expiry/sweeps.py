@@ -7,15 +7,17 @@ import asyncio
 import uuid
 from datetime import timedelta
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_DRY_RUN, SweepResult
 from contracts.models import Frozen
+from starter.environments.orphans import FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
 from starter.temporal.errors import CALL_PATIENCE, told
+from worker.codec import CannotDecode
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
@@ -66,13 +68,29 @@ async def wait(client: Client, run_id: str, *, dry_run: bool) -> SweepView | Non
                 result = await handle.result()
     except TimeoutError:
         return view("The sweep is under way.", over=False)
-    except WorkflowFailureError:
-        run = await handle.describe(rpc_timeout=CALL_PATIENCE)
-        how = "was stopped" if run.status is WorkflowExecutionStatus.CANCELED else "has failed"
+    except (WorkflowFailureError, CannotDecode) as error:
+        # CannotDecode: another client of Temporal has closed the run, with details that it has not encrypted.
+        status = await _close_status(handle)
+        if status is None:
+            return None
+        if status is WorkflowExecutionStatus.COMPLETED:
+            raise error
+        how = "was stopped" if status in FROM_OUTSIDE else "has failed"
         return view(f"The sweep {how} before it was through: Temporal's Web UI tells why.")
     except RPCError:
         return None
     return view(f"{result.sentence[:1].upper()}{result.sentence[1:]}.", result=result)
+
+
+async def _close_status(
+    handle: WorkflowHandle[ExpirySweepWorkflow, SweepResult],
+) -> WorkflowExecutionStatus | None:
+    """Return how the run was closed; None if its retention has just ended."""
+    try:
+        with told():
+            return (await handle.describe(rpc_timeout=CALL_PATIENCE)).status
+    except RPCError:
+        return None
 
 
 def _workflow_id(dry_run: bool) -> str:

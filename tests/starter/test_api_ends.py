@@ -4,11 +4,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.client import Client
 
 from contracts.charts import NEWEST_SHOWN
+from contracts.expiry_sweep import SWEEP_DRY_RUN
 from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, calling, fields_of, problem
-from tests.support.stack import ALICE, BOB, hurried, unique
+from tests.support.stack import ALICE, BOB, client_of, hurried, unique
 
 ONE_LIFE = f"""
 version: 1
@@ -86,6 +88,24 @@ async def test_a_dry_run(alice: Caller) -> None:
     assert answer.json()["over"]
     assert answer.json()["result"]["dry_run"]
     problem(await alice.http.get("/sweeps/nonsense"), 404)
+
+
+@pytest.mark.parametrize("details", [[], ["in clear"], [{"in": "clear"}, None]])
+async def test_a_sweep_that_was_closed_from_outside(
+    stack: Stack, alice: Caller, details: list[object]
+) -> None:
+    """Ensures that the state of such a sweep can be read, whatever details another client has given."""
+    foreign = await Client.connect(stack.temporal_address)
+    ours = await client_of(stack)
+    run = await ours.start_workflow("ExpirySweepWorkflow", id=SWEEP_DRY_RUN, task_queue="nobody")
+    path = f"/sweeps/{run.result_run_id}?dry_run=true"
+    handle = foreign.get_workflow_handle(run.id, run_id=run.result_run_id)
+    await handle.terminate(*details, reason="a test")
+    answer = await alice.http.get(path)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["over"], found["result"]) == (True, None)
+    assert found["message"] == "The sweep was stopped before it was through: Temporal's Web UI tells why."
 
 
 @pytest.mark.slow
