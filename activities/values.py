@@ -14,4 +14,6 @@ from contracts.environment import Environment
 def chart_of(environment: Environment) -> Chart:
     """Return the chart to install, as the template names it."""
     chart = environment.template.chart
-    return Chart(repository=chart.repository or None, name=chart.name, version=chart.version)
+    return Chart(
+        repository=chart.repository or None, name=chart.name, version=chart.version, digest=chart.digest
+    )

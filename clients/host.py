@@ -85,11 +85,15 @@ class Release:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart; `repository` is a URL (https, oci), or None when `name` itself is a reference."""
+    """A chart; `repository` is a URL (https, oci), or None when `name` itself is a reference.
+
+    `digest` is "sha256:" and the hexadecimal digest of the packaged chart; with None it is not verified.
+    """
 
     repository: str | None
     name: str
     version: str
+    digest: str | None = None
 
 
 @dataclass(frozen=True)

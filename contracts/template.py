@@ -31,6 +31,9 @@ def _no_login(address: str) -> str:
     return address
 
 
+#: The digest of a packaged chart (.tgz), as `sha256sum` and the index of an HTTP repository give it.
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+
 #: The source of charts: an address or a folder. Many people see it, and every history contains it.
 ChartRepository = Annotated[str, AfterValidator(_no_login)]
 
@@ -44,6 +47,7 @@ class Chart(Frozen):
     repository: ChartRepository = "https://charts.loft.sh"
     name: str = "vcluster"
     version: str
+    digest: Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)] | None = None
 
 
 class Size(Frozen):

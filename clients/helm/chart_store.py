@@ -4,6 +4,7 @@ A few loaded charts are cached, because a chart is large and all environments of
 """
 
 import asyncio
+import hashlib
 import importlib
 import re
 import tempfile
@@ -172,6 +173,8 @@ def _read(chart: Chart, path: Path) -> "Any | _Unavailable":
     """Read the chart with that version from `path`; this blocks."""
     if not path.exists():
         return _Unavailable(Rejected, f"there is no chart at {path}")
+    if chart.digest and (problem := _digest_problem(chart, path)):
+        return _Unavailable(Rejected, problem)
     helm = sdk()
     try:
         loaded = helm.Chart.load(path)
@@ -181,6 +184,19 @@ def _read(chart: Chart, path: Path) -> "Any | _Unavailable":
         detail = f"the chart at {chart.name} is of version {loaded.version}, not {chart.version}"
         return _Unavailable(Rejected, detail)
     return loaded
+
+
+def _digest_problem(chart: Chart, path: Path) -> str:
+    """Return why the chart at `path` is not the one with the chart's digest, or ""; this blocks."""
+    if path.is_dir():
+        return f"the chart at {path} is a folder, and only a packaged chart has a digest: package it"
+    try:
+        with path.open("rb") as archive:
+            found = f"sha256:{hashlib.file_digest(archive, 'sha256').hexdigest()}"
+    except OSError as error:
+        return f"the chart at {path} cannot be read: {error.strerror}"
+    where = chart.repository or path
+    return "" if found == chart.digest else f"{where} gives a chart of digest {found}, not {chart.digest}"
 
 
 def _not_pulled(chart: Chart, text: str) -> _Unavailable:

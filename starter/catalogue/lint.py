@@ -10,10 +10,15 @@ from contracts.charts import chart_caveat
 from contracts.durations import format_duration
 from contracts.models import Frozen
 from contracts.naming import Prefix
+from contracts.template import Chart
 from starter.catalogue.loader import Entry, read_catalogue
 from starter.config_files.yaml_source import FileProblem
 from starter.environments.planning import SHORTEST_TTL
 from starter.placement.host_check import misfits
+
+#: The default repository publishes a version once. A tag of another can be moved, and a copy can differ.
+_KNOWN_REPOSITORY = Chart(version="").repository
+_REMOTE = ("http://", "https://", "oci://")
 
 #: The labels of each host cluster, by the host's name.
 LabelsOfHosts = Mapping[str, Mapping[str, str]]
@@ -109,6 +114,14 @@ def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileP
     template, document = entry.template, entry.document
     if caveat := chart_caveat(template.chart.version, today):
         yield document.problem(("chart", "version"), caveat)
+    repository = template.chart.repository
+    is_foreign = repository.startswith(_REMOTE) and repository.rstrip("/") != _KNOWN_REPOSITORY
+    if is_foreign and not template.chart.digest:
+        yield document.problem(
+            ("chart", "digest"),
+            f"is missing: {repository} can give another chart as version {template.chart.version} later. "
+            "Write sha256: and what `sha256sum` prints for the packaged chart",
+        )
     ttl = template.ttl
     if ttl.default < SHORTEST_TTL:
         yield document.problem(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,9 +16,10 @@ from contracts.chart_values import few_rights_inside
 from contracts.naming import is_name
 from contracts.printable_text import ensure_printable
 from contracts.size_limits import ensure_fits
-from contracts.template import Extension, Size, Template, TemplateQuota, too_small
+from contracts.template import Chart, Extension, Size, Template, TemplateQuota, too_small
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
+from worker.settings.types import stays_inside
 
 #: The catalogue that Moorage ships.
 STARTER_TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -139,6 +141,9 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
         ensure_printable(str(content.get("description", "")))
     except ValueError as error:
         yield ("description",), str(error)
+    chart = _part(Chart, content.get("chart"))
+    if chart and (words := _repository_problem(chart.repository)):
+        yield ("chart", "repository"), words
     if size := _part(Size, content.get("size")):
         yield from ((("size", field), words) for field, words in too_small(size).items())
     values = content.get("values")
@@ -159,6 +164,21 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
         yield ("ttl", "extension", "total"), f"is missing: {extension.times} extensions, and not by how much"
     if extension.total > timedelta(0) and not extension.times:
         yield ("ttl", "extension", "times"), "is missing: how often it may be extended; without it, never"
+
+
+def _repository_problem(address: str) -> str:
+    """Return why charts must not come from there, or ""."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return "is no address: write https://, oci:// or the path of a folder"
+    if parts.scheme != "http" or stays_inside(host):
+        return ""
+    return (
+        "must start with https:// or oci://: over http://, a chart can be replaced on its way. http:// is "
+        "for this machine, names without a dot, and services of the same cluster (name.namespace.svc)"
+    )
 
 
 def _part(model: type[_Part], content: object) -> _Part | None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from contracts.quantities import POSITIVE_PATTERN
+from contracts.template import DIGEST_PATTERN
 
 
 def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -81,6 +82,7 @@ _FORMS = {
     POSITIVE_PATTERN: (
         'is not a Kubernetes quantity: write a number and a unit, such as "500m", "2" or "4Gi"'
     ),
+    DIGEST_PATTERN: "is not sha256: and 64 hexadecimal digits in lower case",
     r"^v?1\.[0-9]{1,2}(\.[0-9]{1,3})?$": 'is not a Kubernetes version: write "v1.36" or "v1.36.2"',
     r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$": (
         "cannot be a name: at most 30 lower-case letters, digits and hyphens, "

@@ -62,7 +62,8 @@ class ChartCheck:
             if other == known:
                 return task
         chart = known[1].chart
-        check = host.check_release(Chart(chart.repository or None, chart.name, chart.version), values)
+        wanted = Chart(chart.repository or None, chart.name, chart.version, chart.digest)
+        check = host.check_release(wanted, values)
 
         def over(task: asyncio.Task[None]) -> None:
             self._under_way.remove((known, task))

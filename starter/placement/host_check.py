@@ -39,9 +39,10 @@ async def misfits(
     """
     found = {}
     for template in templates:
-        chart = Chart(template.chart.repository or None, template.chart.name, template.chart.version)
+        chart = template.chart
+        wanted = Chart(chart.repository or None, chart.name, chart.version, chart.digest)
         try:
-            await host.check_release(chart, planned_values(template, host, installation, prefix))
+            await host.check_release(wanted, planned_values(template, host, installation, prefix))
         except Rejected as error:
             found[template.name] = error.detail
     return found

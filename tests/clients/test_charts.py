@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import http.server
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -89,6 +90,22 @@ async def test_no_such_version(charts: Charts, repository: str, folder: Path) ->
         await charts.load("h", Chart(str(folder), "dock", "9.9.9"))
     with pytest.raises(Rejected, match=r"is of version 1\.2\.3, not 9\.9\.9"):
         await charts.load("h", Chart(None, str(folder / "source" / "dock"), "9.9.9"))
+
+
+def digest_of(archive: Path) -> str:
+    return f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
+
+
+async def test_only_the_chart_with_its_digest(charts: Charts, repository: str, folder: Path) -> None:
+    """Ensures that a chart other than the digest's is refused for good, even after one was loaded without."""
+    right, wrong = digest_of(folder / "dock-1.2.3.tgz"), f"sha256:{'0' * 64}"
+    for source, name in ((repository, "dock"), (str(folder), "dock"), (None, f"{folder}/dock-1.2.3.tgz")):
+        await charts.load("h", Chart(source, name, "1.2.3"))
+        assert (await charts.load("h", Chart(source, name, "1.2.3", right))).name == "dock"
+        with pytest.raises(Rejected, match=f"gives a chart of digest {right}, not {wrong}"):
+            await charts.load("h", Chart(source, name, "1.2.3", wrong))
+    with pytest.raises(Rejected, match="is a folder, and only a packaged chart has a digest"):
+        await charts.load("h", Chart(None, str(folder / "source" / "dock"), "1.2.3", right))
 
 
 async def test_no_such_repository(charts: Charts) -> None:

@@ -111,6 +111,21 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
             "small.yaml:4:3: chart.repository: holds a user or a password: charts must be to be had without",
         ),
         (
+            f"  version: {NEWEST_SHOWN}",
+            f"  repository: HTTP://charts.example.com\n  version: {NEWEST_SHOWN}",
+            "small.yaml:4:3: chart.repository: must start with https:// or oci://: over http://, a chart can",
+        ),
+        (
+            f"  version: {NEWEST_SHOWN}",
+            f"  repository: http://[charts\n  version: {NEWEST_SHOWN}",
+            "small.yaml:4:3: chart.repository: is no address: write https://, oci:// or the path",
+        ),
+        (
+            f"  version: {NEWEST_SHOWN}",
+            f"  version: {NEWEST_SHOWN}\n  digest: sha256:ABC",
+            'small.yaml:5:3: chart.digest: "sha256:ABC" is not sha256: and 64 hexadecimal digits',
+        ),
+        (
             "version: 1\n",
             "version: 1\nvalues: {exportKubeConfig: {serviceAccount: {name: dev, clusterRole: edit}}}\n",
             "small.yaml:2:29: values.exportKubeConfig.serviceAccount: the account dev has the cluster role",
@@ -143,6 +158,26 @@ def test_an_exported_account_that_may_be_enough(tmp_path: Path, account: str) ->
     """Ensures that only those are refused of which everybody knows that they are too little."""
     values = f"values: {{exportKubeConfig: {{serviceAccount: {account}}}}}\n"
     (tmp_path / "small.yaml").write_text(GOOD + values)
+    assert load_catalogue(tmp_path).get("small") is not None
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "https://charts.example.com",
+        "oci://r.example.com/charts",
+        "http://127.0.0.1:8080",
+        "http://[::1]/charts",
+        "http://mirror",
+        "http://mirror.charts.svc:8080/x",
+        "/srv/charts",
+        '""',
+    ],
+)
+def test_a_repository_that_keeps_charts_as_they_are(tmp_path: Path, repository: str) -> None:
+    """Ensures that plain HTTP is refused only where others can change what is on its way."""
+    text = GOOD.replace("chart:\n", f"chart:\n  repository: {repository}\n")
+    (tmp_path / "small.yaml").write_text(text)
     assert load_catalogue(tmp_path).get("small") is not None
 
 

@@ -98,6 +98,30 @@ def test_chart_that_is_not_shown_to_work_is_a_warning(
     assert found.well
 
 
+@pytest.mark.parametrize(
+    ("repository", "warned"),
+    [
+        ("oci://r.example.com/charts", True),
+        ("https://charts.example.com", True),
+        ("http://mirror", True),
+        ("https://charts.loft.sh/", False),
+        ("/srv/charts", False),
+        ('""', False),
+    ],
+)
+def test_chart_of_a_foreign_repository_without_a_digest_is_a_warning(
+    folder: Path, repository: str, warned: bool
+) -> None:
+    """Ensures that it is said where a version can change, and only until there is a digest."""
+    text = GOOD.replace("chart:\n", f"chart:\n  repository: {repository}\n")
+    (folder / "small.yaml").write_text(text)
+    found = check_catalogue(folder, {}, SUPPORTED)
+    assert found.well
+    assert ["chart.digest: is missing: " in str(warning) for warning in found.warnings] == [True] * warned
+    (folder / "small.yaml").write_text(text.replace("chart:\n", f"chart:\n  digest: sha256:{'0' * 64}\n"))
+    assert check_catalogue(folder, {}, SUPPORTED).warnings == ()
+
+
 def test_labels_that_a_host_bears_or_that_nobody_can_know_are_no_warning(folder: Path) -> None:
     """Ensures that a host with these labels, among others, is enough, and that no settings are none."""
     (folder / "small.yaml").write_text(f"{GOOD}hosts: {{tier: gpu}}\n")
