@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tools import outdated, sources, wheels
 from tools.lock import ROOT, locked, read_lock
@@ -67,6 +68,29 @@ def test_images_are_those_of_compose_and_dockerfile() -> None:
     assert {"docker.io/library/postgres", "docker.io/library/python", "temporalio/server"} <= set(names)
     assert all(tag and "@" not in tag for tag in names.values())
     assert not [name for name in names if "moorage" in name]
+
+
+def test_every_image_of_compose_is_found() -> None:
+    """Ensures that an image is found as it is and as the default of a variable, and its digest seen."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
+    others = {one["image"] for one in services if "moorage:" not in one["image"]}
+    defaults = {image.partition(":-")[2].removesuffix("}") for image in others}
+    assert "" not in defaults
+    assert defaults <= set(sources.without_digest())
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("    image: a/b:1.0-x", ["a/b:1.0-x"]),
+        ("    image: ${A_IMAGE:-a/b:1.0}", ["a/b:1.0"]),
+        ("    image: ${A_IMAGE:-a/b:1.0@sha256:0a}", ["a/b:1.0@sha256:0a"]),
+        ("FROM python:3.11.14-slim AS build", ["python:3.11.14-slim"]),
+        ("    image: moorage:${MOORAGE_VERSION:-0.1.0}", []),
+    ],
+)
+def test_image_reference(line: str, found: list[str]) -> None:
+    assert sources._REFERENCE.findall(line) == found
 
 
 def test_images_are_told_as_not_told_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,8 @@ def main() -> int:
     console.print(
         f"{len(rows)} pins, {table.row_count} outdated, {sum(bool(row.problem) for row in rows)} not told"
     )
+    if "images" in (chosen.what or SOURCES) and (tagged := sources.without_digest()):
+        console.print(f"by tag, without a digest: {', '.join(tagged)}", soft_wrap=True)
     return 0
 
 

@@ -140,13 +140,23 @@ def images() -> Iterator[Pinned]:
 def pinned_images() -> list[tuple[str, str]]:
     """Return each image that is not our own, with its tag; a digest beside it is left out."""
     found = set()
-    for file in IMAGE_FILES:
-        text = (ROOT / file).read_text()
-        for image in re.findall(r"^(?:\s+image: |FROM )([^\s$]+)(?:\s|$)", text, re.MULTILINE):
-            name, _, tag = image.partition("@")[0].rpartition(":")
-            if name:
-                found.add((name if "/" in name else f"docker.io/library/{name}", tag))
+    for image in _references():
+        name, _, tag = image.partition("@")[0].rpartition(":")
+        found.add((name if "/" in name else f"docker.io/library/{name}", tag))
     return sorted(found)
+
+
+def without_digest() -> list[str]:
+    """Return each image that is not our own and that is pinned by a tag only, which can be moved."""
+    return sorted({image for image in _references() if "@" not in image})
+
+
+#: In docker-compose.yml, an image is the default of a variable. Our own is `moorage:${…}`.
+_REFERENCE = re.compile(r"^(?:\s+image: (?:\$\{\w+:-)?|FROM )([^\s${}]+:[^\s${}]+)\}?(?:\s|$)", re.MULTILINE)
+
+
+def _references() -> list[str]:
+    return [image for file in IMAGE_FILES for image in _REFERENCE.findall((ROOT / file).read_text())]
 
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
