@@ -32,16 +32,25 @@ async def run(
     Raises:
         OSError: the command cannot be started.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-        # Use a separate process group, so that a script is killed together with the processes that it waits
-        # for.
-        start_new_session=True,
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            # Use a separate process group, so that a script is killed together with the processes that it
+            # waits for.
+            start_new_session=True,
+        )
     )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # The program may already run although the call that starts it has not returned.
+        with contextlib.suppress(OSError):
+            await _end(await starting)
+        raise
     try:
         output, complaint = await process.communicate(None if given is None else given.encode())
     except asyncio.CancelledError:

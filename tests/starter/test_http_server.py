@@ -333,16 +333,20 @@ def test_the_soft_limit_of_descriptors_is_raised(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_by_returning(number: signal.Signals) -> None:
     stopped = []
-    with open_listening_socket("127.0.0.1", 0) as sock:
-        server = Server(App(), max_connections=16, stopping=lambda: stopped.append(number))
-        before = signal.getsignal(number)
-        running = asyncio.create_task(server.serve(sockets=[sock]))
-        answer = await exchange(*sock.getsockname(), b"GET / HTTP/1.0\r\n\r\n")
-        assert b"done" in answer
-        os.kill(os.getpid(), number)
-        await asyncio.wait_for(running, PATIENCE)
-    assert stopped == [number]
-    assert signal.getsignal(number) == before
+    # Set the default action: a test run under nohup inherits an ignored SIGHUP.
+    outside = signal.signal(number, signal.SIG_DFL)
+    try:
+        with open_listening_socket("127.0.0.1", 0) as sock:
+            server = Server(App(), max_connections=16, stopping=lambda: stopped.append(number))
+            running = asyncio.create_task(server.serve(sockets=[sock]))
+            answer = await exchange(*sock.getsockname(), b"GET / HTTP/1.0\r\n\r\n")
+            assert b"done" in answer
+            os.kill(os.getpid(), number)
+            await asyncio.wait_for(running, PATIENCE)
+        assert stopped == [number]
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, outside)
 
 
 async def test_a_hangup_that_is_ignored_stays_ignored() -> None:
