@@ -87,6 +87,8 @@ class Recipes:
             f"{host}URL": self.url(Part.HOST),
             f"{host}TOKEN": secret(Part.HOST),
             f"{host}TIMEOUT": timeout,
+            # The stand-ins know one credential each; a real installation gives the API one that only reads.
+            "MOORAGE_API__CONTROL_PLANE_API_KEY": secret(Part.CONTROL_PLANE),
             "MOORAGE_API__PORT": str(self.ports[Part.API]),
             "MOORAGE_API__TOKENS_FILE": str(self._folder.path / "tokens.yaml"),
             "MOORAGE_CODEC_SERVER__PORT": str(self.ports[Part.CODEC_SERVER]),
@@ -102,6 +104,7 @@ class Recipes:
                 "MOORAGE_IDENTITY__URL": f"{self.url(Part.DIRECTORY)}/v2",
                 "MOORAGE_IDENTITY__TOKEN": secret(Part.DIRECTORY),
                 "MOORAGE_IDENTITY__TIMEOUT": timeout,
+                "MOORAGE_API__IDENTITY_TOKEN": secret(Part.DIRECTORY),
             }
         if self._options.pace is not None:
             for name, length in self._options.pace.model_dump(mode="json", exclude_none=True).items():
