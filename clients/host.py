@@ -461,12 +461,14 @@ class Host(Protocol):
         """Restore our role binding in a namespace of ours if it was removed."""
         ...
 
-    async def end_by_force(self, namespace: str) -> Ending:
+    async def end_by_force(self, namespace: str, uninstalled: str = "") -> Ending:
         """Delete everything in a namespace of ours, by force where it does not end by itself.
 
         Pods, objects that a vCluster has created there, and objects with finalizers are deleted; no pod gets
         more than half a minute. Objects that have been terminating for a minute are forced: pods are killed,
         and finalizers are removed unless they belong to the host's own controllers.
+
+        Objects left by the release `uninstalled` are deleted as well.
 
         The caller repeats the call until `waiting_for` is empty. It does nothing if there is no namespace.
         """

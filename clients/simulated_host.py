@@ -237,7 +237,7 @@ class SimulatedHost:
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Do nothing: the simulation has no rights."""
 
-    async def end_by_force(self, namespace: str) -> Ending:
+    async def end_by_force(self, namespace: str, uninstalled: str = "") -> Ending:  # noqa: ARG002
         """Force objects that were requested to end in an earlier call: no minutes pass here."""
         path = _path(namespace, "ends")
         try:

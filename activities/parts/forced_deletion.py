@@ -20,12 +20,15 @@ class Forced:
         # An earlier attempt may have been interrupted after it had forced a deletion.
         self._lines: dict[str, None] = dict.fromkeys(activity_context.kept().splitlines())
 
-    async def look(self) -> tuple[str, ...]:
-        """Continue the deletion and return the objects that remain; () if the namespace is not ours."""
+    async def look(self, *, uninstalled: bool = False) -> tuple[str, ...]:
+        """Continue the deletion and return the objects that remain; () if the namespace is not ours.
+
+        `uninstalled`: the objects of the environment's release must go as well.
+        """
         name = self._environment.derived_name
         if not is_own_namespace(await self._host.get_namespace(name), self._environment.mark):
             return ()
-        ending = await self._host.end_by_force(name)
+        ending = await self._host.end_by_force(name, name if uninstalled else "")
         if ending.forced:
             self._lines.update(dict.fromkeys(ending.forced))
             activity_context.keep("\n".join(list(self._lines)[:MAX_KEPT]))

@@ -229,7 +229,7 @@ async def _take_down(
         is_ours = await _is_ours(host, environment)
         things = await host.leftovers(name, name, every_claim=is_ours)
         if things:
-            await forced.look()
+            await forced.look(uninstalled=True)
             for volume in await host.volumes(name, name, every_claim=is_ours):
                 with contextlib.suppress(client.NotFound):
                     await host.delete_volume(name, volume)

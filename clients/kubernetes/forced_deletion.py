@@ -18,7 +18,7 @@ from typing import Any
 from clients.errors import Denied, NotFound, NotYet, Rejected
 from clients.host import Ending
 from clients.kubernetes.api import MERGE, Api
-from clients.kubernetes.inventory import IN_A_NAMESPACE, POD, SYNCED_BY, Kind
+from clients.kubernetes.inventory import CLAIM, IN_A_NAMESPACE, POD, SYNCED_BY, Kind, belongs
 from clients.kubernetes.timestamps import time_of
 
 #: Time for a deleted object to end by itself: twice the grace period that Kubernetes gives a pod.
@@ -60,7 +60,7 @@ class Forcing:
     _system: str
     _api: Api
 
-    async def end_by_force(self, namespace: str) -> Ending:
+    async def end_by_force(self, namespace: str, uninstalled: str = "") -> Ending:
         """Take the next step for each object to delete; return what remains and what was forced."""
         operation = f"list what has to end in namespace {namespace}"
         lists = await asyncio.gather(
@@ -71,7 +71,8 @@ class Forcing:
             step
             for kind, found in zip(IN_A_NAMESPACE, lists, strict=True)
             for each in found
-            if (step := next_step(kind, each["metadata"], now, _requested_grace(each))) is not None
+            if (step := next_step(kind, each["metadata"], now, _requested_grace(each), uninstalled))
+            is not None
         ]
         forced: list[str] = []
         for start in range(0, len(steps), AT_ONCE):
@@ -106,14 +107,19 @@ class Forcing:
         return True
 
 
-def next_step(kind: Kind, metadata: Object, now: datetime, wanted: int = 0) -> Step | None:
+def next_step(
+    kind: Kind, metadata: Object, now: datetime, wanted: int = 0, uninstalled: str = ""
+) -> Step | None:
     """Return the next step to delete an object; None if it does not block the deletion.
 
-    `wanted` is the grace period that a pod requests, in seconds.
+    `wanted` is the grace period that a pod requests, in seconds. Objects of the release `uninstalled` are
+    deleted too: one that a person created again has no owner, so the garbage collector leaves it.
     """
     name = str(metadata["name"])
     tenants = [each for each in metadata.get("finalizers") or [] if not is_of_the_host(each)]
-    if kind is not POD and not tenants and SYNCED_BY not in (metadata.get("labels") or {}):
+    is_synced = SYNCED_BY in (metadata.get("labels") or {})
+    is_left = bool(uninstalled) and kind is not CLAIM and belongs(kind, metadata, uninstalled)
+    if kind is not POD and not (tenants or is_synced or is_left):
         return None
     held = tuple(metadata.get("finalizers") or ())
     deleted_at = time_of(metadata.get("deletionTimestamp"))
@@ -121,7 +127,9 @@ def next_step(kind: Kind, metadata: Object, now: datetime, wanted: int = 0) -> S
         words = (
             f"Pod {name} was given {POD_GRACE} s to end: it wanted {wanted} s" if wanted > POD_GRACE else ""
         )
-        return Step(kind, name, "DELETE", _delete(metadata, grace=min(wanted, POD_GRACE)), words, held)
+        # Never 0: that removes the object at once, and leaves the containers to the node.
+        body = _delete(metadata, grace=max(1, min(wanted, POD_GRACE)))
+        return Step(kind, name, "DELETE", body, words, held)
     if deleted_at is None:
         return Step(kind, name, "DELETE", _delete(metadata), finalizers=held)
     grace = int(metadata.get("deletionGracePeriodSeconds") or 0)

@@ -12,8 +12,8 @@ from tests.e2e.harbour import harbour
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 
-#: A vCluster is up within half a minute on an idle machine; five at once on two busy cores take long.
-PATIENCE = 300.0
+#: A vCluster is up within half a minute on an idle machine; five at once on two busy cores took six minutes.
+PATIENCE = 600.0
 #: Seconds between looks at an environment: each takes time from the vCluster that is waited for.
 LOOK_EVERY = 0.25
 

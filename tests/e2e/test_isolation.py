@@ -227,15 +227,10 @@ async def test_disks_that_are_filled(five: dict[str, str], inside: Path, cluster
     await _told(cluster, inside, "large", "maximum storage usage per PersistentVolumeClaim")
     evicted: dict[str, str] = {}
     for _ in range(EVICTED):
-        found = {
-            each["metadata"]["annotations"].get("vcluster.loft.sh/object-name"): each.get("status") or {}
-            for each in cluster.get("pods", "-n", namespace)["items"]
-        }
-        evicted |= {
-            name: status.get("message", "")
-            for name, status in found.items()
-            if status.get("reason") == "Evicted"
-        }
+        for each in cluster.get("pods", "-n", namespace)["items"]:
+            status = each.get("status") or {}
+            if status.get("reason") == "Evicted":
+                evicted[each["metadata"]["name"].partition("-x-")[0]] = status.get("message", "")
         if set(filling) <= set(evicted):
             break
         await asyncio.sleep(1)

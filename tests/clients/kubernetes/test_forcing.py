@@ -11,7 +11,7 @@ from aiohttp import web
 
 from clients.kubernetes.exposure import HostOptions
 from clients.kubernetes.forced_deletion import FORCE_AFTER, NODE_IS_GONE_AFTER, is_of_the_host, next_step
-from clients.kubernetes.inventory import CLAIM, POD, SERVICE, Kind
+from clients.kubernetes.inventory import CLAIM, POD, SECRET, SERVICE, Kind
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host
@@ -90,6 +90,26 @@ def test_what_is_done_next(kind: Kind, metadata: dict[str, Any], method: str | N
         assert "example.com/held" in step.words
     else:
         assert step.body is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "metadata", "uninstalled", "goes"),
+    [
+        # A Secret that somebody has made again by hand has no owner with which it would go.
+        (SECRET, {**thing(), "name": "vc-mrg-a"}, "mrg-a", True),
+        (SECRET, {**thing(), "name": "vc-mrg-a"}, "", False),
+        (SECRET, {**thing(), "name": "other"}, "mrg-a", False),
+        (SERVICE, {**thing(labels={"app": "vcluster", "release": "mrg-a"}), "name": "a"}, "mrg-a", True),
+        # Claims have their own way: what is stored may have to stay.
+        (CLAIM, {**thing(), "name": "data-mrg-a-0"}, "mrg-a", False),
+    ],
+)
+def test_what_is_left_of_a_release(
+    kind: Kind, metadata: dict[str, Any], uninstalled: str, goes: bool
+) -> None:
+    """Ensures that what no owner takes along is deleted once the release is uninstalled, and not before."""
+    step = next_step(kind, metadata, NOW, 0, uninstalled)
+    assert (step is not None and step.method == "DELETE") is goes
 
 
 @pytest.mark.parametrize(
