@@ -202,7 +202,8 @@ async def test_disks_that_are_filled(five: dict[str, str], inside: Path, cluster
     limits = hello["spec"]["containers"][0]["resources"]["limits"]
     assert limits["ephemeral-storage"] == "1Gi", "a pod that names no limits may fill the node's disk"
     # The same with little ones, since a gibibyte takes long: by an emptyDir, beside the image, and by logs.
-    little = {"resources": {"limits": {"ephemeral-storage": "20Mi"}}}
+    # With little of all else, so that the quota lets all of them in.
+    little = {"resources": {"limits": {"cpu": "50m", "memory": "32Mi", "ephemeral-storage": "20Mi"}}}
     mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     volume = {"volumes": [{"name": "v", "emptyDir": {}}]}
     fill = "head -c 40000000 /dev/zero > {}; sleep 600"
