@@ -18,6 +18,7 @@ from starter.environments.planning import (
 )
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
+from starter.temporal.errors import NoWorker
 from starter.temporal.updates import NoCapacity
 
 #: Templates that the advice names: a user needs only one, and does not read dozens.
@@ -52,10 +53,11 @@ class PlacementAdvisor:
         return _ask(start, environment.template, tuple(hosts), self._house)
 
     async def would(self, ask: ReservationRequest) -> str | None:
-        """Return the host that the request would get now; None if no answer arrives.
+        """Return the host that the request would get now; None before it is known who holds what.
 
         Raises:
             NoCapacity: No host has room for it.
+            NothingStarted: No worker answers, so that the request would not be started either.
         """
         for verdict in await self._reservations.would([ask]):
             if verdict.refusal:
@@ -80,7 +82,10 @@ class PlacementAdvisor:
             is_for_team = not template.teams or environment.spec.team in template.teams
             if is_for_team and hosts and _is_smaller(_size(environment, template), wanted):
                 smaller.append(_ask(start, template, hosts, self._house))
-        verdicts = await self._reservations.would(smaller) if smaller else ()
+        try:
+            verdicts = await self._reservations.would(smaller) if smaller else ()
+        except NoWorker:
+            verdicts = ()
         found = [ask for ask, verdict in zip(smaller, verdicts, strict=False) if verdict.host]
         found.sort(key=lambda ask: (ask.size.cpu, ask.size.memory), reverse=True)
         fits = tuple(ask.template for ask in found[:MOST_NAMED])

@@ -84,14 +84,19 @@ class Reservations:
     async def would(self, asks: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
         """Return the decision that each request would get now, without a reservation.
 
-        The result is empty if Temporal or the workflow does not answer.
+        The result is empty before the first audit, when the workflow does not know yet who holds what.
+
+        Raises:
+            NothingStarted: Temporal or the workflow does not answer.
         """
         try:
             result: ReserveResult = await self._handle.query(
                 CapacityWorkflow.would, ReserveInput(asks=tuple(asks)), rpc_timeout=QUERY_PATIENCE
             )
-        except RPCError:
-            return ()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return ()
+            raise NothingStarted from error
         return result.verdicts
 
     async def withdraw(self, name: str, life: str) -> None:

@@ -139,7 +139,7 @@ async def test_asked_for_while_it_is_torn_down(stack: Stack, bob: Caller) -> Non
     [
         ({"name": "My_Env"}, "name", '"My_Env" cannot be a name: at most 30 lower-case letters'),
         ({"name": "x" * 31}, "name", "cannot be a name"),
-        ({"name": "demo\n"}, "name", "cannot be a name"),
+        ({"name": "demo\n"}, "name", "holds a line break"),
         ({"name": ""}, "name", "cannot be a name"),
         ({"name": None}, "name", "is not text"),
         ({"template": "smal"}, "template", 'there is no template "smal": did you mean "small"?'),
@@ -193,28 +193,17 @@ async def test_what_is_no_request(bob: Caller, content: bytes, type_: str, statu
 
 
 async def test_a_body_that_is_longer_than_it_says(stack: Stack) -> None:
-    """Ensures that a body in chunks is counted whatever it announces, before anybody is asked for a token."""
+    """Ensures that a request with two lengths is refused at its head, before a token is asked for."""
     port = httpx.URL(stack.api_url).port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         b"POST /api/v1/environments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    sent = 0
-    try:
-        for _ in range(100):
-            writer.write(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
-            await writer.drain()
-            sent += 0x4000
-            if reader._buffer:  # type: ignore[attr-defined]
-                break
-            await asyncio.sleep(0.01)
-    except ConnectionError:
-        pass
     async with asyncio.timeout(HANG):
-        answer = await reader.readline()
+        answer = await reader.read()
     writer.close()
-    assert b" 413 " in answer, f"after {sent} bytes it answered {answer!r}"
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
 
 
 async def test_keys_and_paths_that_cannot_be(bob: Caller) -> None:
@@ -242,7 +231,7 @@ async def test_a_dry_run(bob: Caller) -> None:
     answer = await bob.http.post(
         "/environments", json={"name": name, "template": "small"}, params={"dry_run": True}
     )
-    assert "is in use now" in answer.json()["message"]
+    assert "the request would join it" in answer.json()["message"]
     await bob.gone(name)
 
 

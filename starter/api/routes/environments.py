@@ -284,12 +284,12 @@ async def _dry_run(
     else:
         over = life_of(latest.request_id) if latest and latest.request_id else ""
         host = await parts.placing.would(ask.model_copy(update={"over": over}))
-        if host is None:
-            # A real request would get the same error.
-            raise NothingStarted
-        environment = environment.model_copy(update={"host": host})
+        environment = environment.model_copy(update={"host": host or environment.host})
         start = start.model_copy(update={"environment": environment})
         message = f"{environment.name} would be made from {environment.template.name} on {environment.host}."
+        if host is None:
+            # The first audit takes seconds; a real request waits for it.
+            message += " Whether there is room is not known yet."
     values = await parts.fitting.values(environment)
     if not start.people_are_checked:
         message += " Nobody could be asked whether all people are known; that is checked first."
