@@ -286,6 +286,6 @@ def _path(namespace: str, *more: str) -> str:
 def _explain(answer: Answer) -> str:
     try:
         document = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(document.get("message", "")) if isinstance(document, dict) else ""

@@ -214,7 +214,7 @@ def _explain(answer: Answer) -> str:
     """Return the message of a Kubernetes `Status`, or ""."""
     try:
         status = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(status.get("message", "")) if isinstance(status, dict) else ""
 

@@ -170,7 +170,7 @@ class Scim:
             return Group(last_step(location), name, external_id)
         try:
             document = json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         created = self._parse_group(document, operation, ambiguous=True)
         return Group(created.id, created.displayname, created.externalid)
@@ -335,7 +335,7 @@ def _explain(answer: Answer) -> str:
     """Return the message of a SCIM error; "" for other content, such as a proxy's page."""
     try:
         error = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(error, dict):
         return ""

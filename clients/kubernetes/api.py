@@ -318,7 +318,7 @@ def _read(answer: tuple[int, Mapping[str, str], str]) -> tuple[int, Mapping[str,
     status, headers, text = answer
     try:
         document = json.loads(text) if text.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     return status, headers, document, str((document if isinstance(document, dict) else {}).get("message", ""))
 

@@ -101,7 +101,7 @@ def _credentials(output: str, version: object) -> dict[str, str]:
         if certificate:
             fields["client-certificate-data"] = _encoded(certificate)
             fields["client-key-data"] = _encoded(key)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {name: str(value) for name, value in fields.items() if value}
 

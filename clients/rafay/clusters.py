@@ -163,7 +163,7 @@ def _manifest(body: bytes) -> str | None:
             text = base64.b64decode(json.loads(body)["data"] or "", validate=True).decode()
         else:
             text = body.decode()
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
         return None
     looks_like_one = "kind:" in text and "apiVersion:" in text
     return text if looks_like_one or not text.strip() else None

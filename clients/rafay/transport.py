@@ -216,7 +216,7 @@ def explain(answer: Answer) -> str:
         return "a page of HTML"
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return "; ".join(_words(body)) or text
 
