@@ -23,7 +23,7 @@ MAX_PAGES = 500
 LIST_ATTEMPTS = 3
 
 
-class RafayTransport(BaseModel):
+class WireModel(BaseModel):
     """Base of the wire models; they check only the fields used here.
 
     Real directories send many more fields, and unusual ones. Names of attributes are case-insensitive (RFC
@@ -70,14 +70,14 @@ def _as_members(value: Any) -> Any:
 Id = Annotated[str, AfterValidator(_is_one_step)]
 
 
-class WireEmail(RafayTransport):
+class WireEmail(WireModel):
     """An e-mail address."""
 
     value: str | None = None
     primary: bool | None = None
 
 
-class WireUser(RafayTransport):
+class WireUser(WireModel):
     """A user. Some directories list a user once for each address."""
 
     kind: ClassVar[str] = "user"
@@ -101,7 +101,7 @@ class WireUser(RafayTransport):
         return self.model_copy(update={"emails": list(dict.fromkeys((*self.emails, *other.emails)))})
 
 
-class WireMember(RafayTransport):
+class WireMember(WireModel):
     """A member, by id."""
 
     value: Id
@@ -118,7 +118,7 @@ class WireMember(RafayTransport):
         return document
 
 
-class WireGroup(RafayTransport):
+class WireGroup(WireModel):
     """A group."""
 
     kind: ClassVar[str] = "group"
@@ -137,7 +137,7 @@ class WireGroup(RafayTransport):
         return self
 
 
-class WirePage(RafayTransport):
+class WirePage(WireModel):
     """One page of a list.
 
     An object with neither total nor resources, such as a proxy's, is invalid.
@@ -167,7 +167,7 @@ def last_step(address: str) -> str:
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
 Query = dict[str, str | int]
-ReservationRequest = Callable[[Query], Awaitable[Any]]
+ListCall = Callable[[Query], Awaitable[Any]]
 
 
 class _Changed(Exception):
@@ -188,7 +188,7 @@ class ListReader(Generic[_Shape]):
     system: str
     operation: str
     shape: type[_Shape]
-    ask: ReservationRequest
+    ask: ListCall
     fits: Callable[[_Shape], bool]
     _found: dict[str, _Shape] = field(default_factory=dict, init=False)
     _pages: list[WirePage] = field(default_factory=list, init=False)

@@ -24,7 +24,7 @@ from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
-from tests.workflows.house import SHORT_RUNS, InstallationConfig, a_house, most, team
+from tests.workflows.house import SHORT_RUNS, CapacityBench, a_house, most, team
 from tests.workflows.scripted import Script, SweepOutcome, deaf, fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
@@ -278,7 +278,7 @@ async def _with_place(bench: Bench, name: str) -> Life:
     return life
 
 
-async def _capacity(house: InstallationConfig) -> dict[str, WorkflowHistory]:
+async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """Two runs of the capacity's: a fresh one, until it goes on in a new one; and that one."""
     first = await _run_id(house, "")
     lives = [await house.begin(f"env-{number}") for number in range(3)]
@@ -299,7 +299,7 @@ async def _capacity(house: InstallationConfig) -> dict[str, WorkflowHistory]:
     }
 
 
-async def _run_id(house: InstallationConfig, other_than: str) -> str:
+async def _run_id(house: CapacityBench, other_than: str) -> str:
     await house.reservations.begin()
 
     async def another() -> bool:
@@ -309,7 +309,7 @@ async def _run_id(house: InstallationConfig, other_than: str) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
 
 
-async def _given_up(house: InstallationConfig) -> dict[str, WorkflowHistory]:
+async def _given_up(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """Two runs of an environment's: until its teardown waits for a person, and the one it waits in."""
     bench = Bench(house.client, "given-up", Script())
     bench.script.before["identity.remove"] = fails_for_good()

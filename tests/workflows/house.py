@@ -82,7 +82,7 @@ class Nodes:
 
 
 @dataclass
-class InstallationConfig:
+class CapacityBench:
     """Asks for places and environments as the API does."""
 
     server: WorkflowEnvironment
@@ -160,13 +160,13 @@ async def a_house(
     nodes: Mapping[str, Nodes] | None = None,
     audit: timedelta = timedelta(seconds=30),
     arguments: tuple[str, ...] = (),
-) -> AsyncIterator[InstallationConfig]:
+) -> AsyncIterator[CapacityBench]:
     """A house without a worker; its hosts have so much by the settings, or what their `nodes` say."""
     hosts = hosts or {}
     known = {name: Nodes(name) for name in hosts} | dict(nodes or {})
     async with running_temporal_server(pydantic_data_converter, arguments) as server:
         start = CapacityStart(settle=timedelta(milliseconds=100))
-        yield InstallationConfig(server, server.client, known, Admission(dict(hosts), audit), start)
+        yield CapacityBench(server, server.client, known, Admission(dict(hosts), audit), start)
 
 
 def most(environments: int | None = None, **fields: int) -> Limits:

@@ -28,7 +28,7 @@ from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.notifications import Account, Notification
 
-SweepOutcome = Callable[[], Awaitable[None]]
+Outcome = Callable[[], Awaitable[None]]
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Script:
     `before` and `after` map an activity's name to what it does before or after its effect on `world`.
     """
 
-    before: dict[str, SweepOutcome] = field(default_factory=dict)
-    after: dict[str, SweepOutcome] = field(default_factory=dict)
+    before: dict[str, Outcome] = field(default_factory=dict)
+    after: dict[str, Outcome] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     forced: dict[str, bool] = field(default_factory=dict)
     begun_at: list[datetime | None] = field(default_factory=list)
@@ -132,7 +132,7 @@ class Script:
         return inspect
 
 
-def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> SweepOutcome:
+def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> Outcome:
     """A deed that always fails, permanently and without doubt."""
 
     async def fail() -> None:
@@ -142,7 +142,7 @@ def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> SweepOutcome:
     return fail
 
 
-def fails(times: int, *, in_doubt: bool = False) -> SweepOutcome:
+def fails(times: int, *, in_doubt: bool = False) -> Outcome:
     """A deed that fails the first `times` times, worth trying again."""
     left = times
 
@@ -156,7 +156,7 @@ def fails(times: int, *, in_doubt: bool = False) -> SweepOutcome:
     return fail
 
 
-def waits_for(event: asyncio.Event) -> SweepOutcome:
+def waits_for(event: asyncio.Event) -> Outcome:
     """A deed that waits, heartbeating, until it is cancelled or `event` is set."""
 
     async def deed() -> None:
@@ -171,7 +171,7 @@ def waits_for(event: asyncio.Event) -> SweepOutcome:
 waits = waits_for(asyncio.Event())
 
 
-def deaf(seconds: float, until: asyncio.Event | None = None) -> SweepOutcome:
+def deaf(seconds: float, until: asyncio.Event | None = None) -> Outcome:
     """A deed that takes `seconds`, or less once `until` is set, and does not listen to cancellation."""
 
     async def work() -> None:

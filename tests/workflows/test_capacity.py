@@ -32,7 +32,7 @@ from tests.workflows.conftest import LIFE, a_start, until
 from tests.workflows.house import (
     SHORT_RUNS,
     SIZE,
-    InstallationConfig,
+    CapacityBench,
     Nodes,
     a_house,
     at_once,
@@ -50,7 +50,7 @@ SOON = timedelta(milliseconds=300)
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[InstallationConfig]:
+async def house() -> AsyncIterator[CapacityBench]:
     """One host with room for ten, and nothing that looks after it for a while."""
     async with a_house({"one": most(10)}) as house, house.worker():
         yield house
@@ -97,7 +97,7 @@ async def test_several_apis_at_once_never_overbook() -> None:
 
 
 @pytest.mark.parametrize("whose", ["person", "team", "template_person", "template_team"])
-async def test_quotas_under_the_same_race(house: InstallationConfig, whose: str) -> None:
+async def test_quotas_under_the_same_race(house: CapacityBench, whose: str) -> None:
     """Ensures that fifty at once have no more than a quota allows, and that others are not held to it."""
     quotas = team(most()).model_copy(update={whose: most(3)})
     verdicts = await at_once(
@@ -109,7 +109,7 @@ async def test_quotas_under_the_same_race(house: InstallationConfig, whose: str)
     assert (await house.reservations.reserve(bobs)).host == "one"
 
 
-async def test_twenty_for_one_name(house: InstallationConfig) -> None:
+async def test_twenty_for_one_name(house: CapacityBench) -> None:
     """Ensures that twenty clients that ask at once for one name have one place and one environment."""
     answers = await at_once(20, lambda number: house.request("shared", f"r-{number}", quotas=team(most(1))))
     assert all(isinstance(answer, Answer) for answer in answers), answers
@@ -119,7 +119,7 @@ async def test_twenty_for_one_name(house: InstallationConfig) -> None:
     assert set(await house.held()) == {"shared"}
 
 
-async def test_refusals_leave_nothing_in_the_history(house: InstallationConfig) -> None:
+async def test_refusals_leave_nothing_in_the_history(house: CapacityBench) -> None:
     """Ensures that asking in vain, again and again, does not make the history longer."""
     await house.reservations.reserve(house.ask("here"))
     handle = house.client.get_workflow_handle(CAPACITY_ID)
@@ -130,14 +130,14 @@ async def test_refusals_leave_nothing_in_the_history(house: InstallationConfig) 
     assert (await handle.describe()).history_length == before
 
 
-async def test_nothing_is_started_that_has_no_place(house: InstallationConfig) -> None:
+async def test_nothing_is_started_that_has_no_place(house: CapacityBench) -> None:
     """Ensures that a request that cannot fit is refused with its numbers, and that nothing of it begins."""
     with pytest.raises(NoCapacity, match=r"asks for 4 CPU; team blue has 2 of 2 CPU left"):
         await house.request("big", quotas=team(Limits(cpu=2000)))
     assert not [run async for run in house.client.list_workflows("WorkflowId = 'environment/big'")]
 
 
-async def test_what_it_would_be_given(house: InstallationConfig) -> None:
+async def test_what_it_would_be_given(house: CapacityBench) -> None:
     """Ensures that one can ask for what would be, and that this reserves nothing."""
     assert await house.reservations.would([house.ask("a")]) == ()
     await house.reservations.reserve(house.ask("held"))
@@ -159,7 +159,7 @@ async def test_placed_where_there_is_most_room() -> None:
 # --- given back -------------------------------------------------------------------------------------------
 
 
-async def test_given_back_when_deleted(house: InstallationConfig) -> None:
+async def test_given_back_when_deleted(house: CapacityBench) -> None:
     """Ensures that a deleted environment holds its place until nothing is left of it, and no longer."""
     house.script.before["project.remove"] = waits
     life = await house.begin("deleted")
@@ -172,7 +172,7 @@ async def test_given_back_when_deleted(house: InstallationConfig) -> None:
     await house.until_held()
 
 
-async def test_given_back_when_it_fails(house: InstallationConfig) -> None:
+async def test_given_back_when_it_fails(house: CapacityBench) -> None:
     """Ensures that an environment that could not be made gives its place back."""
     house.script.before["vcluster.ensure"] = fails_for_good()
     life = await house.begin("failed")
@@ -181,7 +181,7 @@ async def test_given_back_when_it_fails(house: InstallationConfig) -> None:
     await house.until_held()
 
 
-async def test_given_back_when_cancelled_in_temporal(house: InstallationConfig) -> None:
+async def test_given_back_when_cancelled_in_temporal(house: CapacityBench) -> None:
     """Ensures that one that was cancelled from the Web UI gives its place back."""
     house.script.before["vcluster.ensure"] = waits
     life = await house.begin("cancelled")
@@ -203,7 +203,7 @@ async def test_given_back_when_terminated() -> None:
         await house.begin("third")
 
 
-async def test_given_back_without_anybody_to_take_it(house: InstallationConfig) -> None:
+async def test_given_back_without_anybody_to_take_it(house: CapacityBench) -> None:
     """Ensures that an environment ends as ever when the workflow of the capacity is not there."""
     life = await house.begin("alone")
     await until(lambda: _is(house, "alone", Phase.READY), "it is ready")
@@ -213,7 +213,7 @@ async def test_given_back_without_anybody_to_take_it(house: InstallationConfig) 
     assert status.phase is Phase.GONE
 
 
-async def test_a_name_is_free_for_the_next_life_at_once(house: InstallationConfig) -> None:
+async def test_a_name_is_free_for_the_next_life_at_once(house: CapacityBench) -> None:
     """Ensures that a name whose life was terminated can be asked for again before any audit has looked."""
     life = await house.begin("again", quotas=team(most(1)))
     await life.handle.terminate()
@@ -237,7 +237,7 @@ async def test_a_place_for_which_nothing_begins() -> None:
 
 
 async def test_a_place_for_what_temporal_refuses_to_start(
-    house: InstallationConfig, caplog: pytest.LogCaptureFixture
+    house: CapacityBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ensures that a place is free at once when the server has said that the life will never begin.
 
@@ -253,7 +253,7 @@ async def test_a_place_for_what_temporal_refuses_to_start(
     assert not [record.message for record in caplog.records if record.name == "asyncio"]
 
 
-async def test_a_late_word_about_an_earlier_life(house: InstallationConfig) -> None:
+async def test_a_late_word_about_an_earlier_life(house: CapacityBench) -> None:
     """Ensures that what an earlier life of the name gives back is not taken from the one that is there."""
     await house.reservations.reserve(house.ask("name", "r-2"))
     handle = house.client.get_workflow_handle_for(CapacityWorkflow.run, CAPACITY_ID)
@@ -429,14 +429,14 @@ async def test_a_host_that_does_not_answer() -> None:
         assert "does not answer" in host.room.remark
 
 
-async def _is(house: InstallationConfig, name: str, phase: Phase) -> bool:
+async def _is(house: CapacityBench, name: str, phase: Phase) -> bool:
     return (await house.handle(name).query(EnvironmentWorkflow.status)).phase is phase
 
 
-async def _is_listed_as_over(house: InstallationConfig, name: str) -> bool:
+async def _is_listed_as_over(house: CapacityBench, name: str) -> bool:
     query = f"WorkflowId = '{workflow_id(name)}' AND ExecutionStatus = 'Running'"
     return (await house.client.count_workflows(query)).count == 0
 
 
-async def _described(house: InstallationConfig) -> str:
+async def _described(house: CapacityBench) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id

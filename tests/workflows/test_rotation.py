@@ -18,7 +18,7 @@ from starter.setup.check import Found, Kind
 from starter.setup.temporal import Temporal
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from tests.workflows.conftest import LIFE, Life, until
-from tests.workflows.house import BLUE, InstallationConfig, a_house, most
+from tests.workflows.house import BLUE, CapacityBench, a_house, most
 from worker.codec import Keyring, LacksKey
 from worker.data_converter import data_converter
 from worker.settings.expiry import Sweep
@@ -28,7 +28,7 @@ OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (5, 6)
 OLD_ID, NEW_ID = (Keyring.parse(key).first for key in (OLD, NEW))
 
 
-async def holding(house: InstallationConfig, *keys: str) -> InstallationConfig:
+async def holding(house: CapacityBench, *keys: str) -> CapacityBench:
     """The house, as processes have it that were started with these keys."""
     target = house.client.service_client.config.target_host
     client = await Client.connect(target, data_converter=data_converter(Keyring.parse(" ".join(keys))))
@@ -37,7 +37,7 @@ async def holding(house: InstallationConfig, *keys: str) -> InstallationConfig:
     return other
 
 
-async def doctor(house: InstallationConfig) -> Found:
+async def doctor(house: CapacityBench) -> Found:
     """What `moorage doctor` says of the keys."""
     temporal = Temporal(house.client.data_converter, Sweep())
     temporal._client = house.client
@@ -45,20 +45,20 @@ async def doctor(house: InstallationConfig) -> Found:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[InstallationConfig]:
+async def house() -> AsyncIterator[CapacityBench]:
     async with a_house({"one": most(50)}, audit=timedelta(milliseconds=300)) as house:
         yield house
 
 
 @asynccontextmanager
-async def at_work(house: InstallationConfig) -> AsyncIterator[InstallationConfig]:
+async def at_work(house: CapacityBench) -> AsyncIterator[CapacityBench]:
     """With a worker, as one that has just started: it sees to its schedules first."""
     await reconcile(house.client, Sweep())
     async with house.worker():
         yield house
 
 
-async def ready(house: InstallationConfig, name: str) -> Life:
+async def ready(house: CapacityBench, name: str) -> Life:
     life = await house.begin(name)
 
     async def is_ready() -> bool:
@@ -68,7 +68,7 @@ async def ready(house: InstallationConfig, name: str) -> Life:
     return life
 
 
-async def test_the_whole_procedure(house: InstallationConfig) -> None:
+async def test_the_whole_procedure(house: CapacityBench) -> None:
     async with at_work(await holding(house, OLD)) as before:
         await ready(before, "long-lived")
         await ready(before, "gone-before")
@@ -115,7 +115,7 @@ async def test_the_whole_procedure(house: InstallationConfig) -> None:
         assert f'not given any more, so unreadable: "{OLD_ID}" by' in found.detail
 
 
-async def test_a_key_that_is_taken_out_too_soon(house: InstallationConfig) -> None:
+async def test_a_key_that_is_taken_out_too_soon(house: CapacityBench) -> None:
     """Ensures that nobody blames the worker, that doctor names the key, and that adding it again is all."""
     async with at_work(await holding(house, OLD)) as before:
         await ready(before, "cut-off")
@@ -142,7 +142,7 @@ async def test_a_key_that_is_taken_out_too_soon(house: InstallationConfig) -> No
         await until(has_place, "a place is promised again", 60)
 
 
-async def test_without_a_worker_it_is_still_said_so(house: InstallationConfig) -> None:
+async def test_without_a_worker_it_is_still_said_so(house: CapacityBench) -> None:
     async with at_work(await holding(house, OLD)) as before:
         await ready(before, "there")
     with pytest.raises(NothingStarted):
