@@ -25,7 +25,7 @@ from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, CapacityBench, a_house, most, team
-from tests.workflows.scripted import Script, SweepOutcome, deaf, fails, fails_for_good, waits
+from tests.workflows.scripted import Outcome, Script, deaf, fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
@@ -201,7 +201,7 @@ def _ends_without_steps(unknown: bool) -> LifePath:
     return path
 
 
-def _cancelled_in_temporal(activity: str, cause: SweepOutcome | None = None) -> LifePath:
+def _cancelled_in_temporal(activity: str, cause: Outcome | None = None) -> LifePath:
     """Cancelled while that activity runs: in `cause`'s rollback, or else in the teardown after a deletion."""
 
     async def path(bench: Bench, name: str) -> Life:
