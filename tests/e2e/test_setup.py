@@ -44,7 +44,7 @@ async def test_a_host_as_it_is(real: Stack, cluster: Cluster, tmp_path: Path) ->
     assert {part["state"] for part in parts.values()} == {"ok"}
     assert set(parts) == {(host, part) for host in HOSTS for part in ("cluster", "admission", "charts")}
     assert parts[HOSTS[0], "cluster"]["detail"].startswith("Kubernetes v1.")
-    assert parts[HOSTS[0], "admission"]["detail"].endswith("can be made, and no others")
+    assert parts[HOSTS[0], "admission"]["detail"].endswith("and no others; tenants are kept from the host")
     rehearsed = cluster.run("get", "namespaces", "-o", "name")
     assert "rehearsal" not in rehearsed, "a rehearsal has made something"
     code, parts = await _hosts(real, "doctor", TEMPLATES=str(templates))
