@@ -34,7 +34,7 @@ async def test_what_doctor_finds_on_a_host(
     # The account of the API may do nothing in the whole cluster.
     api = cluster.kubeconfig_of("moorage-api", tmp_path, plugin=plugin)
     with pytest.raises(
-        Denied, match=r"rbac\.yaml is not applied .* create namespaces.*bind clusterroles"
+        Denied, match=r"rbac\.yaml is not applied .* create namespaces.*list persistentvolumes"
     ) as lacks:
         await _checked(api)
     assert "moorage-api" in str(lacks.value)
