@@ -295,8 +295,8 @@ def _seen_to(
     import signal
 
     from starter.setup.check import chosen
-    from starter.setup.registry import all_parts
-    from starter.setup.runner import walk
+    from starter.setup.registry import all_checks
+    from starter.setup.runner import run_checks
     from worker.client_factory import open_clients
     from worker.settings.models import SettingsError
 
@@ -306,12 +306,12 @@ def _seen_to(
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, walking.cancel)
         async with open_clients(settings) as clients:
-            every = all_parts(settings, clients.rafay, clients.scim, clients.hosts, running=running)
+            every = all_checks(settings, clients.rafay, clients.scim, clients.hosts, running=running)
             parts = chosen(every, only)
             if progress is None:
-                return await walk(parts, repair=repair)
+                return await run_checks(parts, repair=repair)
             with progress.of(parts):
-                return await walk(parts, repair=repair, tell=progress.tell)
+                return await run_checks(parts, repair=repair, tell=progress.tell)
 
     try:
         return asyncio.run(see_to())

@@ -51,9 +51,9 @@ class Progress:
         now = time.monotonic()
         self._ends, self._deadline = math.inf, math.inf
         if time_left is not None:
-            last_words = min(LAST_WORDS, time_left * LAST_WORDS_SHARE)
+            reserved = min(LAST_WORDS, time_left * LAST_WORDS_SHARE)
             self._ends = now + time_left.total_seconds()
-            self._deadline = self._ends - last_words.total_seconds()
+            self._deadline = self._ends - reserved.total_seconds()
         #: How long the activity may send no heartbeat before Temporal considers its worker dead, and until
         #: when that is.
         self._silence = silence.total_seconds() if silence is not None else math.inf

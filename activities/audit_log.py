@@ -11,7 +11,7 @@ from activities import activity_context
 from clients.jsonl_file import JsonLinesFile
 from clients.webhook import Webhook
 from contracts.activities import TrailActivities, TrailResult
-from contracts.notifications import Account
+from contracts.notifications import LifeRecord
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Sinks:
     webhook: Webhook | None = None
 
 
-class Trail(TrailActivities):
+class AuditLog(TrailActivities):
     """Writes each account to every sink."""
 
     def __init__(self, sinks: Sinks) -> None:
         self._sinks = sinks
 
     @activity.defn(name="trail.keep")
-    async def keep(self, input: Account) -> TrailResult:
+    async def keep(self, input: LifeRecord) -> TrailResult:
         """Write the account to the file, then to the webhook.
 
         The file comes first and is recorded in the heartbeat, so that a retry does not append to it again.

@@ -83,7 +83,7 @@ class Admission:
     audit: timedelta = timedelta(minutes=2)
 
 
-class Capacity(CapacityActivities):
+class CapacityAudit(CapacityActivities):
     """Audits through a Temporal client and the host clients."""
 
     def __init__(self, temporal: Client, hosts: Mapping[str, Host], admission: Admission) -> None:

@@ -99,7 +99,7 @@ _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
     (client.Unreachable, (ErrorType.UNAVAILABLE, "See that {system} is up and reachable from the worker")),
     (client.ServerFailed, (ErrorType.UNAVAILABLE, "See that {system} is well, then try again")),
     (
-        client.Unintelligible,
+        client.MalformedAnswer,
         (
             ErrorType.UNAVAILABLE,
             "See that the address of {system} in the settings leads to it and not a proxy",

@@ -11,11 +11,11 @@ from temporalio import activity
 
 from activities import activity_context
 from clients.errors import ClientError
-from clients.smtp import Letter, Mail, never, not_yet
+from clients.smtp import Letter, Smtp, never, not_yet
 from clients.webhook import Webhook
 from contracts.activities import NoticeActivities, NoticeResult
 from contracts.durations import format_duration
-from contracts.expiry import said
+from contracts.expiry import format_utc
 from contracts.notifications import Notification, NotificationKind
 
 #: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the
@@ -28,18 +28,18 @@ _Send = Callable[[Notification], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Channels:
+class NotificationChannels:
     """The notification channels; None means that this channel is not configured."""
 
     webhook: Webhook | None = None
     slack: Webhook | None = None
-    mail: Mail | None = None
+    mail: Smtp | None = None
 
 
-class Notices(NoticeActivities):
+class Notifications(NoticeActivities):
     """Sends each notice through every channel, once."""
 
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: NotificationChannels) -> None:
         self._channels = channels
 
     @activity.defn(name="notice.send")
@@ -106,7 +106,7 @@ class _Delivered:
         activity_context.keep(json.dumps(asdict(self)))
 
 
-async def _send_mail(mail: Mail, notice: Notification, delivered: _Delivered) -> None:
+async def _send_mail(mail: Smtp, notice: Notification, delivered: _Delivered) -> None:
     """Send the e-mail to those who do not have it yet.
 
     Raises an error if some recipients may get it later, or if no recipient can ever get it.
@@ -132,7 +132,7 @@ def subject(notice: Notification) -> str:
 
 
 def text(
-    notice: Notification, moment: Callable[[Notification], str] = lambda notice: said(notice.ends_at)
+    notice: Notification, moment: Callable[[Notification], str] = lambda notice: format_utc(notice.ends_at)
 ) -> str:
     """Return the notice as text for people.
 
@@ -180,7 +180,7 @@ def _slack(notice: Notification) -> dict[str, object]:
     cut = notice.model_copy(update={each: _cut(getattr(notice, each)) for each in names})
     # Slack shows a time in the time zone of the reader.
     seconds = int(notice.ends_at.timestamp())
-    shown = f"<!date^{seconds}^{{date_short_pretty}} {{time}}|{said(notice.ends_at)}>"
+    shown = f"<!date^{seconds}^{{date_short_pretty}} {{time}}|{format_utc(notice.ends_at)}>"
     # Escape Slack's control characters: an unescaped "<!channel>" in a name would notify everybody.
     escaped = html.escape(text(cut, lambda _: _MOMENT), quote=False)
     return {"text": escaped.replace(_MOMENT, shown)}

@@ -6,10 +6,10 @@ from typing import Any
 
 from temporalio.client import Client
 
-from activities.audit_log import Sinks, Trail
-from activities.capacity_audit import Admission, Capacity
+from activities.audit_log import AuditLog, Sinks
+from activities.capacity_audit import Admission, CapacityAudit
 from activities.expiry_sweep import Sweep
-from activities.notifications import Channels, Notices
+from activities.notifications import NotificationChannels, Notifications
 from activities.people_check import People
 from activities.steps.cluster_import import ClusterImport
 from activities.steps.group import Group
@@ -35,7 +35,7 @@ class Clients:
     rafay: Rafay
     scim: Scim | None
     hosts: Mapping[str, Host]
-    channels: Channels = field(default_factory=Channels)
+    channels: NotificationChannels = field(default_factory=NotificationChannels)
     sinks: Sinks = field(default_factory=Sinks)
     admission: Admission = field(default_factory=Admission)
 
@@ -58,8 +58,8 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         VCluster(hosts),
         ClusterImport(rafay, hosts),
     )
-    notices, trail, sweep = Notices(clients.channels), Trail(clients.sinks), Sweep(temporal)
-    capacity = Capacity(temporal, hosts, clients.admission)
+    notices, trail, sweep = Notifications(clients.channels), AuditLog(clients.sinks), Sweep(temporal)
+    capacity = CapacityAudit(temporal, hosts, clients.admission)
     activities: list[Callable[..., Any]] = [
         people.check,
         kubeconfig.ensure,

@@ -4,7 +4,7 @@
     ├── Unreachable       no answer: refused, timed out, cut                    retry
     ├── ServerFailed      5xx                                                   retry
     ├── Throttled         429, with the requested delay                         retry, later
-    ├── Unintelligible    the answer does not have the agreed form              retry, a few times
+    ├── MalformedAnswer   the answer does not have the agreed form              retry, a few times
     ├── Denied            401, 403                                              a person has to act
     ├── Rejected          400, 422 and all else that the system does not accept a person has to act
     │   └── InUse         cannot delete it while something belongs to it        retry, when that is gone
@@ -84,7 +84,7 @@ class Throttled(ClientError):
         super().__init__(system, operation, detail)
 
 
-class Unintelligible(ClientError):
+class MalformedAnswer(ClientError):
     """The answer is malformed: HTML from a proxy, a truncated body, a missing field."""
 
     retryable = True

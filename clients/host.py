@@ -348,7 +348,7 @@ class Host(Protocol):
         """Return what blocks a terminating namespace, in words; empty also once it is deleted."""
         ...
 
-    async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:
+    async def host_manifests(self, namespace: str, release: str) -> Sequence[Manifest]:
         """Return the manifests that this host itself needs in the namespace, without labels.
 
         They are our rights there and the access to the vCluster, and have to be applied before all other
@@ -363,8 +363,8 @@ class Host(Protocol):
     async def overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
         """Return the chart values that this host overrides.
 
-        They say how the vCluster is reached, once the fittings are applied, and where images and volumes
-        come from.
+        They say how the vCluster is reached, once the host's manifests are applied, and where images and
+        volumes come from.
 
         Raises:
             NotYet: the address of the vCluster is not assigned yet.

@@ -23,11 +23,11 @@ from clients.errors import (
     AlreadyExists,
     ClientError,
     Denied,
+    MalformedAnswer,
     NotFound,
     Rejected,
     ServerFailed,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
 from clients.tls_trust import context_for
@@ -87,7 +87,7 @@ class HttpSystem:
     where the status alone is not enough; it gets the answer and that message, and None means: by the status.
     `renewed` returns the current headers when the system refuses the credential in the headers that were
     sent: if they differ, the call is repeated once with them, since a refused call has done nothing. Answers
-    larger than `MAX_ANSWER_BYTES` are cut off and raise Unintelligible.
+    larger than `MAX_ANSWER_BYTES` are cut off and raise MalformedAnswer.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class HttpSystem:
             return json.loads(answer.body)
         # RecursionError: JSON that is nested a thousand levels deep.
         except (ValueError, RecursionError) as error:
-            raise Unintelligible(
+            raise MalformedAnswer(
                 self.system,
                 operation,
                 f"the answer ({answer.status}) is not JSON",
@@ -225,7 +225,7 @@ class HttpSystem:
         async for chunk in response.aiter_bytes():
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
-                raise Unintelligible(
+                raise MalformedAnswer(
                     self.system,
                     operation,
                     f"the answer is larger than {MAX_ANSWER_BYTES} bytes",

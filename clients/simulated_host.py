@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from clients.errors import Denied, NotFound, Unintelligible
+from clients.errors import Denied, MalformedAnswer, NotFound
 from clients.host import (
     LABEL_POD_SECURITY,
     Chart,
@@ -143,7 +143,7 @@ class SimulatedHost:
         except NotFound:
             return []
 
-    async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
+    async def host_manifests(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
         """Return an empty list: the simulation has no rights, and gives access to vClusters itself."""
         return ()
 
@@ -262,7 +262,7 @@ class SimulatedHost:
         try:
             return Kubeconfig(secret["config"], secret_name=secret["name"])
         except (KeyError, TypeError, ValueError):
-            raise Unintelligible(self._system, operation, "the answer holds no kubeconfig") from None
+            raise MalformedAnswer(self._system, operation, "the answer holds no kubeconfig") from None
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
         """Return a client for the API server of the kubeconfig; leaving the context closes it."""
@@ -276,7 +276,7 @@ class SimulatedHost:
             return shape.validate_python(answer)
         except ValidationError:
             detail = "the answer is not of the agreed form"
-            raise Unintelligible(self._system, operation, detail, ambiguous=method != "GET") from None
+            raise MalformedAnswer(self._system, operation, detail, ambiguous=method != "GET") from None
 
 
 def _path(namespace: str, *more: str) -> str:

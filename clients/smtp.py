@@ -48,7 +48,7 @@ class Delivery:
     refused: tuple[str, ...] = ()
 
 
-class Mail:
+class Smtp:
     """A sender through one server, with a new connection for each mail, because mails are few."""
 
     def __init__(

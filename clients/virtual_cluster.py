@@ -21,11 +21,11 @@ from urllib.parse import quote
 from clients.errors import (
     ClientError,
     Denied,
+    MalformedAnswer,
     NotFound,
     Rejected,
     ServerFailed,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
 from clients.host import Kubeconfig, Manifest
@@ -108,7 +108,7 @@ class VirtualClusterApi:
         answer = await self._http.call_json("GET", "/version", operation)
         version = answer.get("gitVersion") if isinstance(answer, dict) else None
         if not isinstance(version, str):
-            raise Unintelligible("vCluster", operation, "the answer holds no gitVersion")
+            raise MalformedAnswer("vCluster", operation, "the answer holds no gitVersion")
         return version
 
     async def apply(self, manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
@@ -181,7 +181,7 @@ class VirtualClusterApi:
         except NotFound:
             return {}
         except (TypeError, KeyError):
-            raise Unintelligible("vCluster", operation, "the answer is no list of kinds") from None
+            raise MalformedAnswer("vCluster", operation, "the answer is no list of kinds") from None
 
 
 def _objects(manifests: Sequence[Manifest]) -> list[Manifest]:

@@ -16,7 +16,7 @@ from contracts.capacity.models import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt
 from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.models import Frozen
-from contracts.notifications import Account, Notification
+from contracts.notifications import LifeRecord, Notification
 
 
 class EnsureInput(Frozen):
@@ -301,7 +301,7 @@ class TrailActivities(ABC):
 
     @activity.defn(name="trail.keep")
     @abstractmethod
-    async def keep(self, input: Account) -> TrailResult:
+    async def keep(self, input: LifeRecord) -> TrailResult:
         """Send the record to every sink that is set.
 
         A sink may get it twice; readers use one record for each life.

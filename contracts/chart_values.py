@@ -97,7 +97,7 @@ _UNPRIVILEGED: dict[str, Any] = {
 }
 
 
-def few_rights_inside(values: Mapping[str, Any]) -> str:
+def has_few_rights_inside(values: Mapping[str, Any]) -> str:
     """Return what is wrong with the account of the exported kubeconfig; "" if nothing is known.
 
     The control plane's agent is installed with that kubeconfig, and it needs cluster-scoped objects.

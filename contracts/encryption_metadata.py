@@ -17,7 +17,7 @@ KEY_ID_LENGTH = 8
 
 
 @runtime_checkable
-class Seals(Protocol):
+class EncryptedPayloads(Protocol):
     """A codec that encrypts with one key at a time."""
 
     @property
@@ -36,4 +36,4 @@ def key_of(payload: Payload) -> str:
 def is_outdated(payload: Payload, codec: object) -> bool:
     """Return whether a payload is encrypted with another key than the current one."""
     key = key_of(payload)
-    return bool(key) and isinstance(codec, Seals) and key != codec.current_key
+    return bool(key) and isinstance(codec, EncryptedPayloads) and key != codec.current_key

@@ -105,7 +105,7 @@ def due(term: Term, now: datetime, *, in_use: bool, ahead: timedelta = timedelta
     if not in_use:
         if now >= term.ends_at:
             return Due(kind=DueKind.END, why="its time was up before it was ready")
-        return Due(kind=DueKind.KEEP, why=f"it is being made; it ends {said(term.ends_at)}")
+        return Due(kind=DueKind.KEEP, why=f"it is being made; it ends {format_utc(term.ends_at)}")
     given = {warning.lead for warning in term.warned}
     pending = [lead for lead in term.leads if lead not in given and now + ahead >= term.ends_at - lead]
     if pending:
@@ -116,10 +116,10 @@ def due(term: Term, now: datetime, *, in_use: bool, ahead: timedelta = timedelta
             kind=DueKind.WARN, why=f"the warning {format_duration(lead)} before its end is due", lead=lead
         )
     if now >= term.over_at:
-        return Due(kind=DueKind.END, why=f"its time was up {said(term.ends_at)}")
+        return Due(kind=DueKind.END, why=f"its time was up {format_utc(term.ends_at)}")
     if now >= term.ends_at:
-        return Due(kind=DueKind.KEEP, why=f"its time is up, and it is kept until {said(term.over_at)}")
-    return Due(kind=DueKind.KEEP, why=f"it ends {said(term.ends_at)}")
+        return Due(kind=DueKind.KEEP, why=f"its time is up, and it is kept until {format_utc(term.over_at)}")
+    return Due(kind=DueKind.KEEP, why=f"it ends {format_utc(term.ends_at)}")
 
 
 def warned(term: Term, now: datetime, lead: timedelta) -> Term:
@@ -174,9 +174,11 @@ def extended(
     except OverflowError:
         ends_at = datetime.max.replace(tzinfo=UTC)
     if ends_at <= term.ends_at:
-        raise NotExtended(f"its end is {said(term.ends_at)} already, and an extension never shortens", latest)
+        raise NotExtended(
+            f"its end is {format_utc(term.ends_at)} already, and an extension never shortens", latest
+        )
     if ends_at <= now:
-        raise NotExtended(f"{said(ends_at)} is past", latest)
+        raise NotExtended(f"{format_utc(ends_at)} is past", latest)
     if ends_at > latest:
         raise NotExtended(_beyond(term, latest, override=override), latest)
     length = ends_at - term.ends_at
@@ -193,7 +195,7 @@ def extended(
     )
 
 
-def said(moment: datetime) -> str:
+def format_utc(moment: datetime) -> str:
     """Return a moment in UTC, for sentences.
 
     The API, the CLI and the UI show moments in the reader's time zone.
@@ -203,17 +205,18 @@ def said(moment: datetime) -> str:
 
 def _beyond(term: Term, latest: datetime, *, override: bool) -> str:
     if override:
-        return (
-            f"{format_duration(LONGEST_OVERRIDE)} from now is the longest; the latest end is {said(latest)}"
-        )
+        longest = format_duration(LONGEST_OVERRIDE)
+        return f"{longest} from now is the longest; the latest end is {format_utc(latest)}"
     policy = term.policy.extension
     if not policy.times:
-        return f"its template allows no extension, so it ends {said(latest)}"
+        return f"its template allows no extension, so it ends {format_utc(latest)}"
     times = _times(sum(not extension.override for extension in term.extended))
     if latest <= term.ends_at:
-        return f"it was extended {times}, which is all that its template allows, so it ends {said(latest)}"
+        return (
+            f"it was extended {times}, which is all that its template allows, so it ends {format_utc(latest)}"
+        )
     allowed = f"its template allows {_times(policy.times)} and {format_duration(policy.total)} in all"
-    return f"{allowed}; the latest end is {said(latest)}"
+    return f"{allowed}; the latest end is {format_utc(latest)}"
 
 
 def _times(count: int) -> str:

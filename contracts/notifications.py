@@ -37,7 +37,7 @@ class Notification(Frozen):
     moved: timedelta = timedelta(0)
 
 
-class Account(Frozen):
+class LifeRecord(Frozen):
     """The record of one life for the sinks: its owner, what happened, and what was left."""
 
     name: str

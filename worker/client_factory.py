@@ -14,7 +14,7 @@ from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from clients.tls_trust import TrustError, context_for
-from worker.notification_clients import open_channels, open_sinks
+from worker.notification_clients import open_audit_log_sinks, open_notification_channels
 from worker.settings.models import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
 from worker.settings.sources import reader_of, variable
 
@@ -56,7 +56,10 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             hosts[name] = _host(name, cluster, charts, threads)
             closing.push_async_callback(hosts[name].close)
         try:
-            channels, sinks = open_channels(settings.notices, closing), open_sinks(settings.trail, closing)
+            channels, sinks = (
+                open_notification_channels(settings.notices, closing),
+                open_audit_log_sinks(settings.trail, closing),
+            )
         except TrustError as error:
             raise SettingsError([str(error)]) from None
         yield Clients(

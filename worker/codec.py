@@ -72,7 +72,7 @@ class LacksKey(CannotDecode):
     """
 
 
-class NotOurs(CannotDecode, ApplicationError):
+class ForeignPayload(CannotDecode, ApplicationError):
     """Moorage did not write the payload for the place where it is.
 
     In a workflow this is a failure and not an error of the code: a run that another writer started fails, and
@@ -84,7 +84,7 @@ class NotOurs(CannotDecode, ApplicationError):
 
 
 @dataclass(frozen=True)
-class Place:
+class PayloadContext:
     """The place that a payload belongs to: one workflow id of one namespace."""
 
     namespace: str
@@ -97,14 +97,14 @@ class Place:
             return cls(context.namespace, context.workflow_id) if context.workflow_id else None
         return None
 
-    def is_good_at(self, actual: "Place") -> bool:
+    def is_good_at(self, actual: "PayloadContext") -> bool:
         """Return whether a payload for this place is accepted at `actual`.
 
         The two may differ for a schedule, because a schedule does not know the exact workflow id.
         """
         if self == actual:
             return True
-        is_scheduled = self == Place(actual.namespace, SWEEP_SCHEDULED)
+        is_scheduled = self == PayloadContext(actual.namespace, SWEEP_SCHEDULED)
         return is_scheduled and _STARTED_BY_SCHEDULE.fullmatch(actual.workflow_id) is not None
 
 
@@ -134,7 +134,7 @@ class Keyring:
         """The id of the key that encrypts."""
         return self.ids[0]
 
-    def seal(self, payload: Payload, place: Place) -> Payload:
+    def seal(self, payload: Payload, place: PayloadContext) -> Payload:
         """Encrypt the payload with its metadata, for that place only."""
         bound = {
             VERSION: CURRENT_VERSION,
@@ -146,11 +146,11 @@ class Keyring:
         sealed = self.ciphers[0].encrypt(nonce, payload.SerializeToString(), _associated(bound))
         return Payload(metadata={ENCODING: ENCRYPTED, **bound}, data=nonce + sealed)
 
-    def open(self, payload: Payload) -> tuple[Payload, Place]:
+    def open(self, payload: Payload) -> tuple[Payload, PayloadContext]:
         """Decrypt a payload; return it and the place that it was encrypted for. Raises CannotDecode."""
         metadata = payload.metadata
         if metadata.get(ENCODING) != ENCRYPTED:
-            raise NotOurs("something in Temporal is not encrypted: it was not written by Moorage")
+            raise ForeignPayload("something in Temporal is not encrypted: it was not written by Moorage")
         key_id = metadata.get(KEY_ID, b"").decode(errors="replace")[:KEY_ID_LENGTH]
         if key_id not in self.ids:
             known = ", ".join(self.ids)
@@ -167,10 +167,10 @@ class Keyring:
         bound = {key: metadata.get(key, b"") for key in (VERSION, KEY_ID, NAMESPACE, WORKFLOW_ID)}
         try:
             clear = self.ciphers[self.ids.index(key_id)].decrypt(nonce, sealed, _associated(bound))
-            place = Place(bound[NAMESPACE].decode(), bound[WORKFLOW_ID].decode())
+            place = PayloadContext(bound[NAMESPACE].decode(), bound[WORKFLOW_ID].decode())
             return Payload.FromString(clear), place
         except (InvalidTag, ValueError):  # ValueError: the data is shorter than a nonce.
-            raise NotOurs(
+            raise ForeignPayload(
                 f'something in Temporal was encrypted with the key "{key_id}" and is not as it was then: '
                 "it is damaged, or was tampered with"
             ) from None
@@ -184,7 +184,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     2 MB, the largest possible payload, takes milliseconds.
     """
 
-    def __init__(self, keys: Keyring, place: Place | None = None) -> None:
+    def __init__(self, keys: Keyring, place: PayloadContext | None = None) -> None:
         self.keys = keys
         self._place = place
 
@@ -195,7 +195,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the same codec for the workflow of the context."""
-        return type(self)(self.keys, Place.of(context))
+        return type(self)(self.keys, PayloadContext.of(context))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt each payload. Raises ValueError without a current workflow."""
@@ -211,7 +211,9 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         try:
             clear, place = self.keys.open(payload)
             if self._place is None or not place.is_good_at(self._place):
-                raise NotOurs("something in Temporal was written by Moorage for another workflow than this")
+                raise ForeignPayload(
+                    "something in Temporal was written by Moorage for another workflow than this"
+                )
         except CannotDecode as error:
             lacks_key = b"true" if isinstance(error, LacksKey) else b""
             return Payload(metadata={ENCODING: REFUSED, LACKS_KEY: lacks_key}, data=str(error).encode())

@@ -16,7 +16,7 @@ from temporalio.converter import (
 )
 
 from contracts.tampering import Tampered
-from worker.codec import ENCODING, LACKS_KEY, REFUSED, EncryptionCodec, Keyring, LacksKey, NotOurs
+from worker.codec import ENCODING, LACKS_KEY, REFUSED, EncryptionCodec, ForeignPayload, Keyring, LacksKey
 
 #: The converter without encryption: for tests that have their own server, and for histories kept for replays.
 PLAIN = pydantic_data_converter
@@ -61,7 +61,7 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
             raise LacksKey(why)
         if self._of_activity:
             return Tampered(why)
-        raise NotOurs(why)
+        raise ForeignPayload(why)
 
 
 class CheckedDataConverter(DataConverter):

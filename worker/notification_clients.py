@@ -3,14 +3,14 @@
 from contextlib import AsyncExitStack
 
 from activities.audit_log import Sinks
-from activities.notifications import Channels
+from activities.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile
-from clients.smtp import Mail
+from clients.smtp import Smtp
 from clients.webhook import Webhook
 from worker.settings.expiry import Notices, Trail
 
 
-def open_channels(settings: Notices, closing: AsyncExitStack) -> Channels:
+def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> NotificationChannels:
     """Return the notification channels; `closing` closes them."""
     timeout = settings.timeout
     webhook = slack = mail = None
@@ -25,7 +25,7 @@ def open_channels(settings: Notices, closing: AsyncExitStack) -> Channels:
         login = None
         if settings.smtp_user and settings.smtp_password:
             login = (settings.smtp_user, settings.smtp_password.get_secret_value())
-        mail = Mail(
+        mail = Smtp(
             settings.smtp_host,
             settings.smtp_port,
             security=settings.smtp_security,
@@ -33,10 +33,10 @@ def open_channels(settings: Notices, closing: AsyncExitStack) -> Channels:
             login=login,
             timeout=timeout,
         )
-    return Channels(webhook, slack, mail)
+    return NotificationChannels(webhook, slack, mail)
 
 
-def open_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
+def open_audit_log_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
     """Return the sinks of the audit log; `closing` closes them."""
     webhook = None
     if settings.webhook_url and settings.webhook_secret:

@@ -31,8 +31,8 @@ with workflow.unsafe.imports_passed_through():
         ReserveInput,
         ReserveResult,
         StateInput,
-        said_cpu,
-        said_memory,
+        format_cpu,
+        format_memory,
     )
     from contracts.capacity.reconciliation import correct
     from contracts.environment_workflow import undo_queue
@@ -241,8 +241,8 @@ class CapacityWorkflow:
             held, total = self._ledger.held("host", name), room.total
             cells = (
                 _format_share(held.environments, total.environments, str),
-                _format_share(held.cpu, total.cpu, said_cpu),
-                _format_share(held.memory, total.memory, said_memory),
+                _format_share(held.cpu, total.cpu, format_cpu),
+                _format_share(held.memory, total.memory, format_memory),
                 room.remark,
             )
             lines.append(f"| {name} | {' | '.join(cells)} |")

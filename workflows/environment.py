@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         SweptInput,
     )
     from contracts.errors import ErrorType
-    from contracts.expiry import Due, DueKind, said
+    from contracts.expiry import Due, DueKind, format_utc
     from contracts.notifications import NotificationKind
     from contracts.workflow_memo import memo_of
 
@@ -163,7 +163,7 @@ class EnvironmentWorkflow:
         released = asyncio.create_task(self._release()) if workflow.patched(PLACE) else None
         if workflow.patched(ACCOUNT):
             await self._run_shielded(self._teller.archive_record())
-        await self._run_shielded(self._teller.last_words())
+        await self._run_shielded(self._teller.drain())
         if released:
             await self._wait_shielded(released.done)
         if at_last:
@@ -285,7 +285,7 @@ class EnvironmentWorkflow:
             return answer
         self._record.extend(ask.who, self._rules.extended(ask), ask.reason)
         ends_at = self._record.status.expires_at
-        return self._answer(AnswerKind.ACCEPTED, f"{self._name} is extended: it ends {said(ends_at)}.")
+        return self._answer(AnswerKind.ACCEPTED, f"{self._name} is extended: it ends {format_utc(ends_at)}.")
 
     @extend.validator
     def _check_extend(self, ask: ExtendInput) -> None:
@@ -307,7 +307,7 @@ class EnvironmentWorkflow:
         moved = self._record.warn(ask.who, due.lead or timedelta(0))
         self._teller.tell(NotificationKind.WARNING, moved)
         ends_at = self._record.status.expires_at
-        what = f"warned: it ends {said(ends_at)}"
+        what = f"warned: it ends {format_utc(ends_at)}"
         if moved:
             what += f", {format_duration(moved)} later than it was to, because the warning is late"
         return SweptAnswer(what=what, ends_at=ends_at)

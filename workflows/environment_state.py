@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
         TrailEntry,
     )
     from contracts.environment_workflow import Answer, Carried, EnvironmentStart
-    from contracts.expiry import Term, said
+    from contracts.expiry import Term, format_utc
     from contracts.size_limits import MOST_NAME_BYTES, cut, first_of
 
 from workflows.steps import steps_of
@@ -110,7 +110,7 @@ class EnvironmentState:
         before = self.status.term
         after = expiry.warned(before, workflow.now(), lead)
         moved = after.ends_at - before.ends_at
-        result = f"ends {said(after.ends_at)}"
+        result = f"ends {format_utc(after.ends_at)}"
         if moved:
             result += (
                 f"; moved by {format_duration(moved)}, because the warning could not be recorded in time"
@@ -123,7 +123,7 @@ class EnvironmentState:
         """Record that the end was moved."""
         last = after.extended[-1]
         beyond = ", beyond what its template allows" if last.override else ""
-        result = f"ends {said(after.ends_at)}" + (f"; reason: {reason}" if reason else "")
+        result = f"ends {format_utc(after.ends_at)}" + (f"; reason: {reason}" if reason else "")
         self._change(warned=after.warned, extended=after.extended)
         self._retime(after.ends_at, who, f"extended it by {format_duration(last.by)}{beyond}", result)
 
@@ -232,7 +232,7 @@ class EnvironmentState:
         status = self.status
         lines = [
             f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**, "
-            f"ends {said(status.expires_at)}",
+            f"ends {format_utc(status.expires_at)}",
             "",
             _row("step", "system", "state", "since", ""),
             "| :-- | :-- | :-- | :-- | :-- |",
@@ -245,7 +245,7 @@ class EnvironmentState:
         for problem in status.unfinished:
             lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
         if status.next_pass_at:
-            lines += ["", f"**Next pass of the teardown**: {said(status.next_pass_at)}"]
+            lines += ["", f"**Next pass of the teardown**: {format_utc(status.next_pass_at)}"]
         return "\n".join(lines)
 
 

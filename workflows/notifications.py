@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import NoticeActivities, TrailActivities
     from contracts.environment import Outcome
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
-    from contracts.notifications import Account, Notification, NotificationKind
+    from contracts.notifications import LifeRecord, Notification, NotificationKind
 
 from workflows.activity_failures import genuine, problem_of
 from workflows.environment_state import ITSELF, EnvironmentState
@@ -50,7 +50,7 @@ class Notifier:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def last_words(self) -> None:
+    async def drain(self) -> None:
         """Wait for the notifications in progress, for `LAST_WORDS` at most."""
         if self._under_way:
             await workflow.wait(self._under_way.copy(), timeout=LAST_WORDS.total_seconds())
@@ -125,10 +125,10 @@ class Notifier:
             moved=moved,
         )
 
-    def _account(self) -> Account:
+    def _account(self) -> LifeRecord:
         status = self._record.status
         environment = status.environment
-        return Account(
+        return LifeRecord(
             name=environment.name,
             life=environment.mark.life,
             owner=environment.owner,

@@ -7,7 +7,7 @@ from contracts.environment import Environment
 Object = dict[str, Any]
 
 
-def guard(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
+def policy_object(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
     """Return a manifest of an object in the environment's namespace, with the owner mark."""
     metadata = {
         "name": name,

@@ -7,7 +7,7 @@ Network policies are in `activities.parts.network_policies`. Every object has th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from activities.parts.guard_object import Object, guard
+from activities.parts.guard_object import Object, policy_object
 from activities.parts.network_policies import network_policies
 from activities.parts.quantities import cpus, least, most, octets, times
 from activities.values import value_at
@@ -68,11 +68,11 @@ _NOT_FOR_TENANTS = {
 }
 
 
-def guards(
+def namespace_policies(
     environment: Environment,
     values: Mapping[str, Any],
     networks: HostNetworks,
-    fittings: Sequence[Mapping[str, Any]] = (),
+    host_manifests: Sequence[Mapping[str, Any]] = (),
 ) -> list[Object]:
     """Return all policy objects of the namespace.
 
@@ -80,10 +80,10 @@ def guards(
         environment: The environment of the namespace.
         values: The chart values of its vCluster.
         networks: The networks of its host.
-        fittings: The host's own manifests for the namespace.
+        host_manifests: The host's own manifests for the namespace.
     """
     return [
-        _resource_quota(environment, values, fittings),
+        _resource_quota(environment, values, host_manifests),
         _limit_range(environment, values),
         *network_policies(environment, networks),
     ]
@@ -107,7 +107,7 @@ def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
 
 
 def _resource_quota(
-    environment: Environment, values: Mapping[str, Any], fittings: Sequence[Mapping[str, Any]]
+    environment: Environment, values: Mapping[str, Any], host_manifests: Sequence[Mapping[str, Any]]
 ) -> Object:
     """Return the quota: the template's size for the developer, plus what the vCluster itself needs."""
     size = environment.template.size
@@ -132,10 +132,10 @@ def _resource_quota(
         "requests.storage": octets(size.storage, *_volumes(values)),
         "pods": str(pods),
         "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
-        "services.nodeports": str(_node_ports(exposure, fittings)),
+        "services.nodeports": str(_node_ports(exposure, host_manifests)),
         **{what: str(number) for what, number in counts.items()},
     }
-    return guard(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
+    return policy_object(environment, "v1", "ResourceQuota", "moorage", {"hard": hard})
 
 
 def _own_pods(values: Mapping[str, Any]) -> int:
@@ -150,9 +150,9 @@ def _volumes(values: Mapping[str, Any]) -> list[str]:
     return planes + [str(value_at(values, *ETCD, *claim))] * etcds(values)
 
 
-def _node_ports(exposure: Any, fittings: Sequence[Mapping[str, Any]]) -> int:
+def _node_ports(exposure: Any, host_manifests: Sequence[Mapping[str, Any]]) -> int:
     """Return the number of node ports of the exposure: by the host's own Service, or by the chart's."""
-    specs = [each["spec"] for each in fittings if each.get("kind") == "Service"]
+    specs = [each["spec"] for each in host_manifests if each.get("kind") == "Service"]
     own = sum(len(spec["ports"]) for spec in specs if spec.get("type") == "NodePort")
     # The chart's Service has two: the API server's, and the one for the kubelets that it stands in for.
     return own or (2 if exposure in ("NodePort", "LoadBalancer") else 0)
@@ -175,4 +175,4 @@ def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Object:
     }
     # No claim may be larger than all claims of a tenant together, or than the vCluster's own.
     claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, *_volumes(values))}}
-    return guard(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})
+    return policy_object(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})

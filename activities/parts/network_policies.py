@@ -7,7 +7,7 @@ private address, except DNS at the host's own servers and the vCluster's connect
 import ipaddress
 from collections.abc import Iterable
 
-from activities.parts.guard_object import Object, guard
+from activities.parts.guard_object import Object, policy_object
 from clients.host import HostNetworks, Peer, PeerPods
 from contracts.environment import Environment
 
@@ -50,7 +50,7 @@ def network_policies(environment: Environment, networks: HostNetworks) -> list[O
     def policy(name: str, pods: Object, **rules: list[Object]) -> Object:
         types = [direction.capitalize() for direction in rules]
         spec = {"podSelector": pods, "policyTypes": types, **rules}
-        return guard(environment, "networking.k8s.io/v1", "NetworkPolicy", f"moorage-{name}", spec)
+        return policy_object(environment, "networking.k8s.io/v1", "NetworkPolicy", f"moorage-{name}", spec)
 
     neighbours: list[Object] = [{"podSelector": {}}]
     dns = [*_to(networks.dns, "UDP", "TCP"), *map(_to_pods, networks.dns_pods)]

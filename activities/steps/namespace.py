@@ -22,7 +22,7 @@ from activities.parts.host_lookup import (
     namespace_mark,
     require_own_namespace,
 )
-from activities.parts.namespace_policies import guards, marked, pod_security
+from activities.parts.namespace_policies import marked, namespace_policies, pod_security
 from activities.values import chart_of, compose
 from clients.errors import AlreadyExists, NotFound
 from clients.host import Host
@@ -63,9 +63,9 @@ class Namespace(NamespaceStep):
         await host.check_release(chart_of(environment), values)
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
             await host.require_right_to_volumes()
-        fittings = [marked(each, environment.mark) for each in await host.fittings(name, name)]
+        host_manifests = [marked(each, environment.mark) for each in await host.host_manifests(name, name)]
         networks = await host.networks()
-        objects = [*fittings, *guards(environment, values, networks, fittings)]
+        objects = [*host_manifests, *namespace_policies(environment, values, networks, host_manifests)]
         annotations = {ANNOTATION_OWNER: mark.text, ANNOTATION_HOST_NETWORKS: ",".join(networks.nodes)}
         try:
             namespace = await host.create_namespace(

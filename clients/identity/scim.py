@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from clients.errors import ClientError, NotFound, Rejected, ServerFailed, Unintelligible
+from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.http import Answer, HttpSystem, bearer
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, last_step
 
@@ -251,7 +251,7 @@ class Scim:
             return await self._reader("/Groups", operation, WireGroup, lambda _: False).read({})
         except NotFound as error:
             # This does not mean that there are no groups: the directory has no list of groups.
-            raise Unintelligible(self._system, operation, error.detail) from None
+            raise MalformedAnswer(self._system, operation, error.detail) from None
 
     async def _find(
         self, path: str, operation: str, shape: type[_Shape], condition: str, fits: Callable[[_Shape], bool]
@@ -266,7 +266,7 @@ class Scim:
             try:
                 reader.parse_page(await reader.ask({"startIndex": 1, "count": 1}))
             except NotFound:
-                raise Unintelligible(self._system, operation, error.detail) from None
+                raise MalformedAnswer(self._system, operation, error.detail) from None
             return []
 
     def _reader(
@@ -286,7 +286,7 @@ class Scim:
         except ValidationError:
             # Raise outside of the handler, because the validation error would carry the answer along.
             pass
-        raise Unintelligible(self._system, operation, "the answer is no SCIM group", ambiguous=ambiguous)
+        raise MalformedAnswer(self._system, operation, "the answer is no SCIM group", ambiguous=ambiguous)
 
 
 def _same_address(one: str, other: str | None) -> bool:
@@ -345,7 +345,7 @@ def _explain(answer: Answer) -> str:
 def _classify(answer: Answer, _detail: str) -> type[ClientError] | None:
     if answer.status in (404, 410) and answer.body.lstrip()[:1] == b"<":
         # A page from a proxy, which knows nothing of the resource.
-        return Unintelligible
+        return MalformedAnswer
     if answer.status == 410:
         return NotFound
     # 501 means that the directory does not implement this, so a retry cannot succeed.

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from clients.errors import Rejected, Unintelligible
+from clients.errors import MalformedAnswer, Rejected
 
 #: Resources per page: the maximum of the usual services.
 PAGE_SIZE = 100
@@ -199,7 +199,7 @@ class ListReader(Generic[_Shape]):
         """Return all entries, each once, also those that do not match the request.
 
         Raises:
-            Unintelligible: the list is inconsistent, has no end, or is shorter than its count.
+            MalformedAnswer: the list is inconsistent, has no end, or is shorter than its count.
         """
         why, first = "", 1
         for _ in range(LIST_ATTEMPTS):
@@ -287,7 +287,7 @@ class ListReader(Generic[_Shape]):
                 raise self._refused("the list gives the same page again and again")
 
     def parse_page(self, document: Any) -> WirePage:
-        """Parse the answer as a page of a list; raise Unintelligible otherwise."""
+        """Parse the answer as a page of a list; raise MalformedAnswer otherwise."""
         try:
             return WirePage.model_validate(document)
         except ValidationError:
@@ -296,12 +296,12 @@ class ListReader(Generic[_Shape]):
         raise self._refused("the answer is no SCIM list")
 
     def parse(self, document: Any) -> _Shape:
-        """Parse the entry as `shape`; raise Unintelligible otherwise."""
+        """Parse the entry as `shape`; raise MalformedAnswer otherwise."""
         try:
             return self.shape.model_validate(document)
         except ValidationError:
             pass
         raise self._refused(f"an entry of the list is no SCIM {self.shape.kind}")
 
-    def _refused(self, detail: str) -> Unintelligible:
-        return Unintelligible(self.system, self.operation, detail)
+    def _refused(self, detail: str) -> MalformedAnswer:
+        return MalformedAnswer(self.system, self.operation, detail)

@@ -24,11 +24,11 @@ from clients.errors import (
     AlreadyExists,
     ClientError,
     Denied,
+    MalformedAnswer,
     NotFound,
     Rejected,
     ServerFailed,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
 from clients.http import retry_after
@@ -111,7 +111,7 @@ class Api:
             raise self._failure(method, operation, status, headers, document)
         if not isinstance(document, dict):
             detail = f"the answer ({status}) is not JSON"
-            raise Unintelligible(self.system, operation, detail, ambiguous=method not in _SAFE_METHODS)
+            raise MalformedAnswer(self.system, operation, detail, ambiguous=method not in _SAFE_METHODS)
         with contextlib.suppress(ValueError):
             self._ahead = parsedate_to_datetime(headers.get("Date", "")) - datetime.now(UTC)
         return document

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import Denied, NotYet, Rejected, Unintelligible
+from clients.errors import Denied, MalformedAnswer, NotYet, Rejected
 from clients.helm.client import Helm
 from clients.host import Kubeconfig, Manifest, Namespace, NodeCapacity
 from clients.kubernetes import exposure, inventory, nodes
@@ -74,7 +74,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         answer = await self._api.call("GET", "/version", operation)
         version = answer.get("gitVersion")
         if not isinstance(version, str):
-            raise Unintelligible(self._system, operation, "the answer holds no gitVersion")
+            raise MalformedAnswer(self._system, operation, "the answer holds no gitVersion")
         if too_old := _too_old(version):
             raise Rejected(self._system, operation, too_old)
         if lacking := await self.missing_rights():
@@ -162,9 +162,9 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
                         f"{kind.name} {each['metadata']['name']} with finalizer {finalizer}"
                         for finalizer in each["metadata"].get("finalizers") or []
                     ]
-        return inventory.what_holds(namespace, objects)
+        return inventory.describe_blockers(namespace, objects)
 
-    async def fittings(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
+    async def host_manifests(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
         """Return the manifests that this host needs in the namespace, without labels."""
         return exposure.objects(self._options, release, await self._who_am_i())
 
@@ -193,7 +193,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         """Return the kubeconfig in the vCluster's Secret; None until the Secret exists.
 
         Raises:
-            Unintelligible: the Secret does not hold a kubeconfig.
+            MalformedAnswer: the Secret does not hold a kubeconfig.
         """
         operation = f"read the kubeconfig of release {release}"
         # Read the Secret by its name, because the API may read no other Secret.
@@ -206,7 +206,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         with contextlib.suppress(ValueError):
             if text is not None:
                 return Kubeconfig(text, secret_name=f"vc-{release}")
-        raise Unintelligible(self._system, operation, "the Secret holds no kubeconfig")
+        raise MalformedAnswer(self._system, operation, "the Secret holds no kubeconfig")
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
         """Return a client for the API server of the kubeconfig; leaving the context closes it."""

@@ -107,7 +107,7 @@ def named(kind: Kind, name: str) -> str:
     return "Helm release record" if name.startswith("sh.helm.release.") else f"{kind.name} {name}"
 
 
-def what_holds(namespace: Object, objects: Iterable[str]) -> list[str]:
+def describe_blockers(namespace: Object, objects: Iterable[str]) -> list[str]:
     """Return what blocks a terminating namespace: conditions, finalizers, objects with them."""
     metadata, status = namespace.get("metadata") or {}, namespace.get("status") or {}
     if not metadata.get("deletionTimestamp"):

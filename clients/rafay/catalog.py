@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import AliasChoices, AliasPath, Field
 
-from clients.errors import NotFound, Unintelligible
+from clients.errors import MalformedAnswer, NotFound
 from clients.rafay.models import Blueprint, Repository, SignIn
 from clients.rafay.transport import RafayTransport, WireModel, filled
 
@@ -154,7 +154,7 @@ class SignIns:
         operation = "list identity providers"
         try:
             found = await self._wire.entries(self._paths.providers, operation, _Provider)
-        except (NotFound, Unintelligible):
+        except (NotFound, MalformedAnswer):
             return None
         return [one.result() for one in found]
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import AliasPath, Field, model_validator
 
-from clients.errors import Unintelligible
+from clients.errors import MalformedAnswer
 from clients.rafay.catalog import (
     BlueprintPaths,
     Blueprints,
@@ -183,7 +183,7 @@ class Rafay:
             return created.id, name, description
         found = await self._find(path, kind, name)
         if found is None:
-            raise Unintelligible(
+            raise MalformedAnswer(
                 self._wire.system, operation, "created by its answer, and not to be found", ambiguous=True
             )
         return found.id, found.name, found.description or ""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from pydantic import AliasPath, Field
 
-from clients.errors import NotFound, NotYet, Rejected, ServerFailed, Unintelligible
+from clients.errors import MalformedAnswer, NotFound, NotYet, Rejected, ServerFailed
 from clients.rafay.models import FAILED, Cluster, Condition
 from clients.rafay.transport import RafayTransport, WireModel, filled
 
@@ -138,7 +138,7 @@ class Clusters:
             raise NotYet(self._wire.system, operation, early.detail) from early
         manifest = _manifest(answer.body)
         if manifest is None:
-            raise Unintelligible(self._wire.system, operation, "the answer holds no manifest")
+            raise MalformedAnswer(self._wire.system, operation, "the answer holds no manifest")
         if not manifest.strip():
             raise NotYet(self._wire.system, operation, "the manifest is still empty")
         return manifest

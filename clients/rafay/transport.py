@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from clients.errors import AlreadyExists, ClientError, Denied, InUse, NotFound, Rejected, Unintelligible
+from clients.errors import AlreadyExists, ClientError, Denied, InUse, MalformedAnswer, NotFound, Rejected
 from clients.http import Answer, HttpSystem
 
 #: Entries per page. Rafay's own scripts request 100 to 1000; a filtered list fits into one page.
@@ -122,14 +122,14 @@ class RafayTransport(HttpSystem):
         page to another and be missing.
 
         Raises:
-            Unintelligible: the list keeps changing or has no end.
+            MalformedAnswer: the list keeps changing or has no end.
         """
         for _ in range(LIST_ATTEMPTS):
             pages = await self._pages(path, operation, {**(query or {}), **({"q": q} if q else {})}, paging)
             if len({page.count for page in pages}) == 1:
                 found = [raw for page in pages for raw in page.found]
                 return self.parse(list[shape], found, operation)  # type: ignore[valid-type]
-        raise Unintelligible(self.system, operation, "the list kept changing while it was read")
+        raise MalformedAnswer(self.system, operation, "the list kept changing while it was read")
 
     async def first(self, path: str, operation: str, shape: type[_Shape]) -> _Shape | None:
         """Return any one entry of the list at `path`; None if it is empty."""
@@ -148,22 +148,22 @@ class RafayTransport(HttpSystem):
             window = {f"{paging}limit": PAGE_SIZE, f"{paging}offset": offset}
             page = await self._page(path, operation, {**narrowed, **window})
             if pages and page.found and page.found == pages[-1].found:
-                raise Unintelligible(self.system, operation, "the list gives the same page again and again")
+                raise MalformedAnswer(self.system, operation, "the list gives the same page again and again")
             pages.append(page)
             offset += len(page.found)
             if not page.found or (page.count is not None and offset >= page.count):
                 return pages
-        raise Unintelligible(self.system, operation, f"the list does not end after {MAX_PAGES} pages")
+        raise MalformedAnswer(self.system, operation, f"the list does not end after {MAX_PAGES} pages")
 
     def parse(self, shape: type[_Shape], answer: Any, operation: str, *, ambiguous: bool = False) -> _Shape:
-        """Parse `answer` as `shape`; raise Unintelligible with the names of invalid fields."""
+        """Parse `answer` as `shape`; raise MalformedAnswer with the names of invalid fields."""
         try:
             return _adapter(shape).validate_python(answer)
         except ValidationError as error:
             wrong = {".".join(map(str, e["loc"])) or "the whole answer" for e in error.errors()}
         # Raise outside of the handler, because the validation error would carry the answer along.
         detail = f"the answer is not of the agreed form: {', '.join(sorted(wrong)[:5])}"
-        raise Unintelligible(self.system, operation, detail, ambiguous=ambiguous)
+        raise MalformedAnswer(self.system, operation, detail, ambiguous=ambiguous)
 
 
 #: Cached, because building an adapter costs more than validating an answer, and there are few shapes.
@@ -226,12 +226,12 @@ def classify(answer: Answer, detail: str) -> type[ClientError] | None:
     if _is_html(answer):
         # The page is from a proxy, which knows nothing of the resource: its 404 must not be read as
         # "deleted".
-        return Unintelligible if answer.status < 500 and answer.status not in _SAME_IN_HTML else None
+        return MalformedAnswer if answer.status < 500 and answer.status not in _SAME_IN_HTML else None
     if answer.status not in _TELLING_STATUSES:
         return None
     text = detail.lower()
     if _NO_SUCH_PATH in text:
-        return Unintelligible
+        return MalformedAnswer
     for markers, kind in ((_DENIED, Denied), (_MISSING, NotFound), (_DUPLICATE, AlreadyExists)):
         if any(marker in text for marker in markers):
             return kind

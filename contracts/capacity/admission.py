@@ -14,8 +14,8 @@ from contracts.capacity.models import (
     Limits,
     PlacementDecision,
     ReservationRequest,
-    said_cpu,
-    said_memory,
+    format_cpu,
+    format_memory,
 )
 from contracts.errors import Refusal, RefusalReason
 
@@ -180,4 +180,4 @@ def _format_amount(field: str, amount: int) -> str:
 
 
 def _format_number(field: str, amount: int) -> str:
-    return {"cpu": said_cpu, "memory": said_memory}.get(field, str)(amount)
+    return {"cpu": format_cpu, "memory": format_memory}.get(field, str)(amount)

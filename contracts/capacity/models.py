@@ -260,12 +260,12 @@ def size_of(size: Size, values: Mapping[str, Any]) -> Amount:
     )
 
 
-def said_cpu(thousandths: int) -> str:
+def format_cpu(thousandths: int) -> str:
     """Format CPUs for sentences: "4", "0.5"."""
     return f"{thousandths / 1000:g}"
 
 
-def said_memory(octets: int) -> str:
+def format_memory(octets: int) -> str:
     """Format memory for sentences: "8Gi", "1.5Gi", "170Mi"."""
     if octets >= 2**30 or octets == 0:
         return f"{round(octets / 2**30, 1):g}Gi"

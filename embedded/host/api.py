@@ -18,7 +18,15 @@ from embedded.faults import App
 from embedded.host.agents import Agents
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import VERSION, Releases
-from embedded.host.schemas import OBJECTS, RELEASE_NAME, STATUS, NewNamespace, NewRelease, Refused, Trouble
+from embedded.host.schemas import (
+    OBJECTS,
+    RELEASE_NAME,
+    STATUS,
+    NewNamespace,
+    NewRelease,
+    Refused,
+    StartupTrouble,
+)
 from embedded.host.virtual_api import PREFIX
 
 #: The one in C where PyYAML was built with it: a kubeconfig is made for each call that reads it.
@@ -172,7 +180,7 @@ def control_api(
 
     async def trouble(request: Request) -> Any:
         wanted = request.method == "PUT"
-        releases.trouble = Trouble.model_validate_json(await request.body()) if wanted else None
+        releases.trouble = StartupTrouble.model_validate_json(await request.body()) if wanted else None
 
     def answers(handler: Callable[[Request], Awaitable[Any]], *, is_open: bool = False) -> Any:
         async def endpoint(request: Request) -> Response:

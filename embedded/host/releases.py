@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from embedded.host.namespaces import Namespaces
-from embedded.host.schemas import NewRelease, Refused, Trouble
+from embedded.host.schemas import NewRelease, Refused, StartupTrouble
 from embedded.host.timing import Clock
 
 #: What the host gives as its version, and every vCluster that asks for none.
@@ -34,7 +34,7 @@ class Releases:
         self._clock = clock
         self._namespaces = namespaces
         #: Set by whoever wants starts not to get ready.
-        self.trouble: Trouble | None = None
+        self.trouble: StartupTrouble | None = None
 
     def begin(self) -> None:
         """Go on with the ends that were under way; from inside the event loop."""
@@ -202,6 +202,6 @@ class Releases:
             "SELECT * FROM pods WHERE namespace = ? AND release = ?", (namespace, release)
         ).fetchone()
 
-    def _troubled(self, namespace: str) -> Trouble | None:
+    def _troubled(self, namespace: str) -> StartupTrouble | None:
         trouble = self.trouble
         return trouble if trouble and fnmatch.fnmatchcase(namespace, trouble.namespace) else None

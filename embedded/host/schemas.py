@@ -85,7 +85,7 @@ RELEASE_NAME = TypeAdapter(ReleaseName)
 STATUS: TypeAdapter[str] = TypeAdapter(Literal["deployed", "pending", "failed", "uninstalling"])
 
 
-class Trouble(_Wire):
+class StartupTrouble(_Wire):
     """PUT /-/trouble: starts in matching namespaces do not get ready while this is set."""
 
     namespace: str = "*"

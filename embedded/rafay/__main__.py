@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from embedded.asgi_server import serve, stop_with_parent
 from embedded.faults import FaultInjector
 from embedded.rafay.app import Keys, RafayStandIn
-from embedded.rafay.behaviour import Switches
+from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.database import Store
 
 #: API keys come by the environment: arguments can be read by everybody on the machine.
@@ -27,7 +27,7 @@ def main() -> None:
     if not key:
         sys.exit(f"{KEY_VARIABLE} must be set: the API key that the stand-in accepts")
     try:
-        switches = Switches(**{name: getattr(options, name) for name in Switches.model_fields})
+        switches = Behaviour(**{name: getattr(options, name) for name in Behaviour.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         parser.error(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--endpoint", help="URL under which agents reach it (default: the socket's own)")
     parser.add_argument("--agent-image", default="rafay-agent", help="image in the bootstrap manifest")
     parser.add_argument("--user", action="append", default=[], metavar="EMAIL", help="one more local user")
-    for name, switch in Switches.model_fields.items():
+    for name, switch in Behaviour.model_fields.items():
         kind = type(switch.default)
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=kind, default=switch.default, help=switch.description)

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class _Line:
+class _Connection:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     held: int = 0
     last_heard: float = field(default_factory=time.monotonic)
 
 
-class Lines:
+class AgentConnections:
     """All lines, by the id of the cluster."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _Connection] = {}
         self._began = time.monotonic()
         self._ended = False
 
     async def hold(self, id: str, seconds: float, gone: Callable[[], Awaitable[None]]) -> None:
         """Return after `seconds`, when there is news, or when `gone` says that the agent has hung up."""
-        line = self._lines.setdefault(id, _Line())
+        line = self._lines.setdefault(id, _Connection())
         line.held += 1
         try:
             if seconds and not self._ended:

@@ -12,12 +12,12 @@ from types import FrameType
 from pydantic import ValidationError
 
 from embedded.faults import Receive, Scope, Send
-from embedded.rafay.behaviour import SWITCHES_PATH, Switches
-from embedded.rafay.catalog import Offers
+from embedded.rafay.behaviour import SWITCHES_PATH, Behaviour
+from embedded.rafay.catalog import Catalog
 from embedded.rafay.clusters import Clusters
 from embedded.rafay.database import Store
 from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, refusal_reply, reply
-from embedded.rafay.iam import Access
+from embedded.rafay.iam import Iam
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Request, Route
 
@@ -51,15 +51,15 @@ class RafayStandIn:
     """The API, without faults."""
 
     def __init__(
-        self, store: Store, keys: Keys, switches: Switches, *, endpoint: str, agent_image: str
+        self, store: Store, keys: Keys, switches: Behaviour, *, endpoint: str, agent_image: str
     ) -> None:
         self._store = store
         self._keys = keys
         self._switches = switches
         self._clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
         projects = Projects(store, lambda: self._switches)
-        access = Access(store, lambda: self._switches)
-        self._offers = Offers(store, lambda: self._switches)
+        access = Iam(store, lambda: self._switches)
+        self._offers = Catalog(store, lambda: self._switches)
         self._routes = [
             *projects.routes(),
             *access.routes(),
@@ -136,7 +136,7 @@ class RafayStandIn:
             if path == SWITCHES_PATH:
                 if method != "GET":
                     changed = {**self._switches.model_dump(), **json.loads(body)}
-                    self._switches = Switches.model_validate(changed)
+                    self._switches = Behaviour.model_validate(changed)
                 return reply(self._switches.model_dump())
             if path == USERS_PATH:
                 if method != "GET":

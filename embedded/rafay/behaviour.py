@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Switches(BaseModel):
+class Behaviour(BaseModel):
     """All switches, read and changed (a JSON object with some of them) at `/-/switches`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

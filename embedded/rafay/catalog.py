@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from embedded.rafay.behaviour import Switches
+from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.database import Store, new_id, now
 from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
 from embedded.rafay.pagination import check_name, existing, page
@@ -50,10 +50,10 @@ class _SignIn(BaseModel):
 _SIGN_IN_LIST = TypeAdapter(list[_SignIn])
 
 
-class Offers:
+class Catalog:
     """Handlers of what is offered beside. `switches` gives the switches as they stand."""
 
-    def __init__(self, store: Store, switches: Callable[[], Switches]) -> None:
+    def __init__(self, store: Store, switches: Callable[[], Behaviour]) -> None:
         self._store = store
         self._switches = switches
 

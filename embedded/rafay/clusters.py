@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from embedded.rafay.agent_connections import Lines
-from embedded.rafay.behaviour import Switches
+from embedded.rafay.agent_connections import AgentConnections
+from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.bootstrap_manifest import AgentIdentity, bootstrap_manifest
 from embedded.rafay.database import Store, new_id, now
 from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
@@ -67,13 +67,13 @@ class Clusters:
     """
 
     def __init__(
-        self, store: Store, switches: Callable[[], Switches], *, endpoint: str, agent_image: str
+        self, store: Store, switches: Callable[[], Behaviour], *, endpoint: str, agent_image: str
     ) -> None:
         self._store = store
         self._switches = switches
         self._endpoint = endpoint
         self._agent_image = agent_image
-        self._lines = Lines()
+        self._lines = AgentConnections()
 
     def routes(self) -> list[Route]:
         """All paths that are handled here."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from embedded.rafay.behaviour import Switches
+from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.database import Store
 from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
 from embedded.rafay.pagination import existing, page
@@ -30,10 +30,10 @@ class _NewMember(BaseModel):
     account_id: str
 
 
-class Access:
+class Iam:
     """Handlers of who may do what where. `switches` gives the switches as they stand."""
 
-    def __init__(self, store: Store, switches: Callable[[], Switches]) -> None:
+    def __init__(self, store: Store, switches: Callable[[], Behaviour]) -> None:
         self._store = store
         self._switches = switches
 

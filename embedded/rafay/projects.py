@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from embedded.rafay.behaviour import Switches
+from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.database import Store, new_id, now
 from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
 from embedded.rafay.pagination import check_name, existing, insert, page, window
@@ -21,7 +21,7 @@ class _Named(BaseModel):
 class Projects:
     """Handlers of projects and groups. `switches` gives the switches as they stand."""
 
-    def __init__(self, store: Store, switches: Callable[[], Switches]) -> None:
+    def __init__(self, store: Store, switches: Callable[[], Behaviour]) -> None:
         self._store = store
         self._switches = switches
 

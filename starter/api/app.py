@@ -22,16 +22,16 @@ from starter.api.swagger import add_docs
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
-from starter.environments.archive import Past
+from starter.environments.archive import LifeArchive
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
 from starter.environments.people_check import PeopleDirectory
 from starter.environments.planning import InstallationConfig
-from starter.environments.reader import Reader
+from starter.environments.reader import EnvironmentReader
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.monitoring.attention import Attention
-from starter.monitoring.environment_health import Healths
+from starter.monitoring.environment_health import EnvironmentHealth
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
@@ -59,7 +59,7 @@ def create_app(
 
     The caller owns the clients: the application uses them and does not close them.
     """
-    reader, reservations, fitting = Reader(client), Reservations(client), ChartCheck(hosts)
+    reader, reservations, fitting = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
     house = InstallationConfig(
         installation=settings.installation,
         prefix=settings.prefix,
@@ -77,10 +77,10 @@ def create_app(
         tokens=Reloaded(tokens_file, load_tokens),
         people=people,
         hosts=hosts,
-        healths=Healths(hosts),
+        healths=EnvironmentHealth(hosts),
         fitting=fitting,
         placing=PlacementAdvisor(house, fitting, reservations),
-        past=Past(client, settings.trail.file),
+        past=LifeArchive(client, settings.trail.file),
         attention=Attention(client, settings.sweep),
         reservations=reservations,
         reader=reader,

@@ -19,16 +19,16 @@ from starter.auth.security_log import note_denied
 from starter.auth.tokens import Tokens
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
-from starter.environments.archive import Past
+from starter.environments.archive import LifeArchive
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
 from starter.environments.people_check import PeopleDirectory
 from starter.environments.planning import InstallationConfig
-from starter.environments.reader import EnvironmentSnapshot, Reader
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.monitoring.attention import Attention
-from starter.monitoring.environment_health import Healths
+from starter.monitoring.environment_health import EnvironmentHealth
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
@@ -47,13 +47,13 @@ class Parts:
     tokens: Reloaded[Tokens]
     people: PeopleDirectory
     hosts: Mapping[str, Host]
-    healths: Healths
+    healths: EnvironmentHealth
     fitting: ChartCheck
     placing: PlacementAdvisor
-    past: Past
+    past: LifeArchive
     attention: Attention
     reservations: Reservations
-    reader: Reader
+    reader: EnvironmentReader
     cursors: Cursors
     actor: EnvironmentCommands
     watches: EnvironmentWatcher

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from contracts.models import Frozen
 from starter.api.dependencies import CATALOGUE_IS_BROKEN, TheParts
 from starter.api.problem_details import ApiProblem
-from starter.temporal.errors import CALL_PATIENCE, TemporalUnavailable, told
+from starter.temporal.errors import CALL_PATIENCE, TemporalUnavailable, map_rpc_errors
 
 router = APIRouter(tags=["health"])
 
@@ -39,7 +39,7 @@ async def ready(parts: TheParts) -> Health:
     await asyncio.to_thread(parts.catalogue.current)
     await asyncio.to_thread(parts.tokens.current)
     try:
-        with told():
+        with map_rpc_errors():
             await parts.client.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=parts.client.namespace), timeout=CALL_PATIENCE
             )

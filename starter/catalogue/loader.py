@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from contracts.chart_values import few_rights_inside
+from contracts.chart_values import has_few_rights_inside
 from contracts.naming import is_name
 from contracts.printable_text import ensure_printable
 from contracts.size_limits import ensure_fits
@@ -147,7 +147,7 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     if size := _part(Size, content.get("size")):
         yield from ((("size", field), words) for field, words in too_small(size).items())
     values = content.get("values")
-    if isinstance(values, dict) and (words := few_rights_inside(values)):
+    if isinstance(values, dict) and (words := has_few_rights_inside(values)):
         yield ("values", "exportKubeConfig", "serviceAccount"), words
     quota = _part(TemplateQuota, content.get("quota"))
     if quota and quota.per_person and quota.per_team and quota.per_person > quota.per_team:

@@ -59,18 +59,18 @@ def _print(view: "CapacityView") -> None:
 
 
 def _holding(one: "HoldingView") -> list[str]:
-    from contracts.capacity.models import said_cpu, said_memory
+    from contracts.capacity.models import format_cpu, format_memory
     from starter.cli.formatting import moment
 
     who = [one.name, one.owner, one.team, one.template, one.host]
-    return [*who, said_cpu(one.cpu), said_memory(one.memory), moment(one.ends_at)]
+    return [*who, format_cpu(one.cpu), format_memory(one.memory), moment(one.ends_at)]
 
 
 def _cells(shares: "SharesView") -> list[str]:
-    from contracts.capacity.models import said_cpu, said_memory
+    from contracts.capacity.models import format_cpu, format_memory
 
-    environments, cpu = _share(shares.environments, str), _share(shares.cpu, said_cpu)
-    return [environments, cpu, _share(shares.memory, said_memory)]
+    environments, cpu = _share(shares.environments, str), _share(shares.cpu, format_cpu)
+    return [environments, cpu, _share(shares.memory, format_memory)]
 
 
 def _share(share: "ShareView", said: Callable[[int], str]) -> str:

@@ -31,7 +31,7 @@ _STYLES = {
 }
 
 
-class Show(Protocol):
+class ProgressView(Protocol):
     """Shows the state of an environment after each change."""
 
     def update(self, view: EnvironmentView) -> None: ...
@@ -143,7 +143,7 @@ class Documents:
 
 
 @contextmanager
-def showing(out: TextIO, output: Output, about: str = "") -> Iterator[Show]:
+def showing(out: TextIO, output: Output, about: str = "") -> Iterator[ProgressView]:
     """Open the progress display that is suitable for `out`; its last state stays visible.
 
     `about` names the environment in each line, if several are shown at once. For programs, it prints nothing

@@ -9,7 +9,7 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.formatting import print_table
 from starter.cli.printing import print_json, print_line
 from starter.setup.areas import Area
-from starter.setup.check import Part, Result, State
+from starter.setup.check import Result, SetupCheck, State
 
 #: Widths of the columns: the longest words in them.
 _STATE, _SYSTEM, _PART = 8, 17, 18
@@ -25,7 +25,7 @@ class Progress:
         self._waiting: list[str] = []
 
     @contextmanager
-    def of(self, parts: Sequence[Part]) -> Iterator[None]:
+    def of(self, parts: Sequence[SetupCheck]) -> Iterator[None]:
         """Show the progress of these parts, one after the other."""
         self._waiting = [f"{part.system}, {part.name}" for part in parts]
         self._say_waiting()

@@ -14,7 +14,7 @@ from clients.jsonl_file import JsonLinesFile
 from contracts import workflow_memo
 from contracts.environment import Phase
 from contracts.naming import life_of, workflow_id
-from contracts.notifications import Account
+from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Verb, may, relations
 from starter.environments.reader import remembered
 from starter.environments.schemas import EnvironmentRow, EnvironmentView, certificate_view
@@ -26,7 +26,7 @@ AT_ONCE = 100
 REMARK = "Temporal has dropped its run; this is from its account."
 
 
-def view_of_account(account: Account) -> EnvironmentView:
+def view_of_record(account: LifeRecord) -> EnvironmentView:
     """Build the view of an ended life from its account, when Temporal has dropped its run."""
     return EnvironmentView(
         name=account.name,
@@ -47,7 +47,7 @@ def view_of_account(account: Account) -> EnvironmentView:
     )
 
 
-def is_for(account: Account, principal: Principal, verb: Verb) -> bool:
+def is_for(account: LifeRecord, principal: Principal, verb: Verb) -> bool:
     """Return whether the principal may use this verb on the life of the account."""
     return may(
         verb,
@@ -55,18 +55,18 @@ def is_for(account: Account, principal: Principal, verb: Verb) -> bool:
     )
 
 
-class Past:
+class LifeArchive:
     """The accounts of a file, sorted by end time, latest first; re-read when the file changes."""
 
     def __init__(self, client: Client, file: Path | None) -> None:
         self._client = client
         self._file = file
         self._read_at: tuple[int, int] | None = None
-        self._accounts: Sequence[Account] = ()
+        self._accounts: Sequence[LifeRecord] = ()
         self._retention: timedelta | None = None
 
     async def rows(
-        self, principal: Principal, matches: Callable[[Account], bool], *, offset: int, limit: int
+        self, principal: Principal, matches: Callable[[LifeRecord], bool], *, offset: int, limit: int
     ) -> tuple[list[EnvironmentRow], int | None]:
         """Return up to `limit` lives that Temporal has dropped, and the next offset if any."""
         accounts = await self._all()
@@ -88,7 +88,7 @@ class Past:
             offset += len(batch)
         return rows, None
 
-    async def _all(self) -> Sequence[Account]:
+    async def _all(self) -> Sequence[LifeRecord]:
         if self._file is None:
             return ()
         try:
@@ -102,7 +102,7 @@ class Past:
             self._accounts, self._read_at = await asyncio.to_thread(_parsed, lines), read_at
         return self._accounts
 
-    async def _known(self, accounts: Sequence[Account]) -> set[str]:
+    async def _known(self, accounts: Sequence[LifeRecord]) -> set[str]:
         """Return which of these lives Temporal still has."""
         if not accounts:
             return set()
@@ -130,18 +130,18 @@ class Past:
         return self._retention
 
 
-def _parsed(lines: Sequence[str]) -> list[Account]:
-    found: dict[str, Account] = {}
+def _parsed(lines: Sequence[str]) -> list[LifeRecord]:
+    found: dict[str, LifeRecord] = {}
     for line in lines:
         try:
-            account = Account.model_validate_json(line)
+            account = LifeRecord.model_validate_json(line)
         except ValidationError:
             continue
         found[account.life] = account
     return sorted(found.values(), key=lambda account: account.ended_at, reverse=True)
 
 
-def _row(account: Account) -> EnvironmentRow:
+def _row(account: LifeRecord) -> EnvironmentRow:
     return EnvironmentRow(
         name=account.name,
         life=account.life,

@@ -30,10 +30,10 @@ from contracts.environment_workflow import (
 )
 from contracts.naming import life_of, workflow_id
 from contracts.workflow_memo import memo_of
-from starter.environments.reader import EnvironmentSnapshot, Latest, Reader
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot, Latest
 from starter.placement.reservations import Reservations
 from starter.temporal.errors import NO_WORKER, SHORT_PATIENCE, UPDATE_PATIENCE, NoWorker, TemporalUnavailable
-from starter.temporal.updates import NoCapacity, WorkflowClosed, answered, update_with_start
+from starter.temporal.updates import NoCapacity, WorkflowClosed, map_update_errors, update_with_start
 from workflows.environment import EnvironmentWorkflow
 
 #: Attempts when the run closes during the call: at the second attempt the next run exists, or there is none.
@@ -47,7 +47,7 @@ _REQUEST: Any = EnvironmentWorkflow.request
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestOutcome:
     """The answer of the environment. `again` is True if the same request was sent before."""
 
     answer: Answer
@@ -68,12 +68,12 @@ class Finished:
 class EnvironmentCommands:
     """Starts and changes environments. A repeated request gets an answer and is never executed twice."""
 
-    def __init__(self, client: Client, reader: Reader, reservations: Reservations) -> None:
+    def __init__(self, client: Client, reader: EnvironmentReader, reservations: Reservations) -> None:
         self._client = client
         self._reader = reader
         self._reservations = reservations
 
-    async def request(self, start: EnvironmentStart, ask: ReservationRequest) -> Asked | Finished:
+    async def request(self, start: EnvironmentStart, ask: ReservationRequest) -> RequestOutcome | Finished:
         """Reserve capacity and start the environment, or join the running one with the same spec.
 
         A repeat of the same request never starts a second life: neither while the first one runs, nor after
@@ -97,8 +97,10 @@ class EnvironmentCommands:
                         _check_same(start, before)
                     # Send the update without a start: the run may end at this moment, and a start would
                     # then create another life.
-                    return Asked(await self._ask(start, latest, again=again), again)
-                return Asked(await self._start_or_join(await self._reserved(start, ask, latest)), again=False)
+                    return RequestOutcome(await self._ask(start, latest, again=again), again)
+                return RequestOutcome(
+                    await self._start_or_join(await self._reserved(start, ask, latest)), again=False
+                )
             except WorkflowClosed:
                 if attempt + 1 == _TRIES:
                     raise
@@ -111,7 +113,7 @@ class EnvironmentCommands:
             first_execution_run_id=latest.first_run_id,
         )
         try:
-            async with answered(SHORT_PATIENCE if again else UPDATE_PATIENCE):
+            async with map_update_errors(SHORT_PATIENCE if again else UPDATE_PATIENCE):
                 answer: Answer = await handle.execute_update(_REQUEST, _request(start), id=start.request_id)
                 return answer
         except NoWorker:
@@ -157,7 +159,7 @@ class EnvironmentCommands:
             return await self._start(start, UPDATE_PATIENCE)
 
     async def _start(self, start: EnvironmentStart, patience: timedelta) -> Answer:
-        async with answered(patience):
+        async with map_update_errors(patience):
             answer: Answer = await update_with_start(
                 self._client, _REQUEST, _request(start), _start_operation(start), id=start.request_id
             )
@@ -197,7 +199,7 @@ class EnvironmentCommands:
             first_execution_run_id=standing.first_run_id,
         )
         patience = UPDATE_PATIENCE if standing.status else SHORT_PATIENCE
-        async with answered(patience):
+        async with map_update_errors(patience):
             answer: Answer = await handle.execute_update(
                 update,
                 ask,

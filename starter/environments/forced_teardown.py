@@ -28,7 +28,7 @@ from contracts.environment_workflow import (
 )
 from contracts.naming import workflow_id
 from contracts.workflow_memo import memo_of
-from starter.temporal.errors import CALL_PATIENCE, told
+from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
 from worker.codec import CannotDecode
 from worker.data_converter import converter_at
 from workflows.environment import EnvironmentWorkflow
@@ -96,7 +96,7 @@ async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
         CannotDecode: The input cannot be decrypted, or Moorage did not write it.
     """
     handle = client.get_workflow_handle(workflow_id(name), run_id=run_id)
-    with told():
+    with map_rpc_errors():
         events = handle.fetch_history_events(page_size=1, rpc_timeout=CALL_PATIENCE)
         first = await anext(events)
     payloads = first.workflow_execution_started_event_attributes.input.payloads
@@ -124,7 +124,7 @@ async def force_teardown(client: Client, start: EnvironmentStart) -> Answer:
         SearchAttributePair(search_attributes.DUE_AT, status.term.due_at),
     ]
     try:
-        with told():
+        with map_rpc_errors():
             await client.start_workflow(
                 EnvironmentWorkflow.run,
                 start,

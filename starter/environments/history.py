@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from clients.jsonl_file import JsonLinesFile
 from contracts.environment import Outcome, Phase, TrailEntry
 from contracts.models import Frozen
-from contracts.notifications import Account
+from contracts.notifications import LifeRecord
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import CertificateView, certificate_view
 
@@ -36,12 +36,12 @@ class HistoryView(Frozen):
     lives: tuple[LifeView, ...]
 
 
-async def accounts_of(file: JsonLinesFile | None, name: str) -> list[Account]:
+async def records_of(file: JsonLinesFile | None, name: str) -> list[LifeRecord]:
     """Return the accounts of the name, oldest first, one per life; skip unreadable lines."""
-    found: dict[str, Account] = {}
+    found: dict[str, LifeRecord] = {}
     for line in await file.find(f'"name":"{name}"') if file else ():
         try:
-            account = Account.model_validate_json(line)
+            account = LifeRecord.model_validate_json(line)
         except ValidationError:
             continue
         if account.name == name:
@@ -49,7 +49,7 @@ async def accounts_of(file: JsonLinesFile | None, name: str) -> list[Account]:
     return list(found.values())
 
 
-def life_of_standing(standing: EnvironmentSnapshot) -> LifeView:
+def life_of_snapshot(standing: EnvironmentSnapshot) -> LifeView:
     """Build the view of a life whose run Temporal still has."""
     view = standing.view
     return LifeView(
@@ -68,7 +68,7 @@ def life_of_standing(standing: EnvironmentSnapshot) -> LifeView:
     )
 
 
-def life_of_account(account: Account) -> LifeView:
+def life_of_record(account: LifeRecord) -> LifeView:
     """Build the view of a life from its account, when Temporal has dropped its run."""
     return LifeView(
         life=account.life,

@@ -10,14 +10,14 @@ from temporalio.service import RPCError
 from contracts import search_attributes, workflow_memo
 from contracts.environment import Outcome, Phase
 from contracts.naming import life_of, name_of_workflow
-from contracts.notifications import Account
+from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Role
-from starter.environments.archive import Past
+from starter.environments.archive import LifeArchive
 from starter.environments.cursors import Cursors
-from starter.environments.reader import Reader, attribute, phase_of
+from starter.environments.reader import EnvironmentReader, attribute, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.monitoring.stuck import UNDER_WAY, trouble_of
-from starter.temporal.errors import CALL_PATIENCE, told
+from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
 from worker.codec import CannotDecode
 
 WORKFLOW_TYPE = "EnvironmentWorkflow"
@@ -44,7 +44,7 @@ class Filters:
     stuck: bool = False
     troubles: bool = False
 
-    def matches(self, account: Account) -> bool:
+    def matches(self, account: LifeRecord) -> bool:
         """Return whether the life of an account passes the filters."""
         return all(
             wanted in (None, value)
@@ -59,14 +59,14 @@ class Filters:
 
 async def list_environments(
     client: Client,
-    reader: Reader,
+    reader: EnvironmentReader,
     cursors: Cursors,
     principal: Principal,
     filters: Filters,
     *,
     limit: int,
     cursor: str | None,
-    past: Past | None = None,
+    past: LifeArchive | None = None,
 ) -> EnvironmentPage:
     """Return one page of the environments that the principal may see and that pass the filters.
 
@@ -82,7 +82,7 @@ async def list_environments(
     query = visibility_query(principal, filters)
     token = cursors.read(cursor, query)
 
-    async def past_page(past: Past, offset: int, limit: int) -> EnvironmentPage:
+    async def past_page(past: LifeArchive, offset: int, limit: int) -> EnvironmentPage:
         found, following = await past.rows(principal, filters.matches, offset=offset, limit=limit)
         more = None if following is None else _PAST + str(following).encode()
         return EnvironmentPage(environments=tuple(found), next=cursors.write(more, query))
@@ -90,7 +90,7 @@ async def list_environments(
     if past and token and token.startswith(_PAST):
         return await past_page(past, int(token.removeprefix(_PAST)), limit)
     runs = client.list_workflows(query, page_size=limit, next_page_token=token, rpc_timeout=CALL_PATIENCE)
-    with told():
+    with map_rpc_errors():
         await runs.fetch_next_page()
     gate = asyncio.Semaphore(ENDS_AT_ONCE)
 
@@ -111,7 +111,7 @@ async def list_environments(
     return EnvironmentPage(environments=tuple(rows), next=cursors.write(runs.next_page_token, query))
 
 
-async def _with_trouble(reader: Reader, row: EnvironmentRow, until: float) -> EnvironmentRow:
+async def _with_trouble(reader: EnvironmentReader, row: EnvironmentRow, until: float) -> EnvironmentRow:
     """Return the row with its problem, or unchanged if the read fails or would delay the list."""
     try:
         async with asyncio.timeout_at(until):
@@ -163,7 +163,7 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-async def _row(reader: Reader, run: WorkflowExecution) -> EnvironmentRow:
+async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> EnvironmentRow:
     ended = run.status is not WorkflowExecutionStatus.RUNNING
     outcome = Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None
     request_id = ""

@@ -13,7 +13,7 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from contracts.environment import EnvironmentStatus, Phase, StepState, StepStatus, TrailEntry
-from starter.temporal.errors import CALL_PATIENCE, told
+from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
 
 #: Close statuses that only a caller of Temporal or a timeout causes: an environment's workflow completes, or
 #: fails with its status, and never ends in another way.
@@ -50,7 +50,7 @@ async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
     how = (run.status.name if run.status else "unknown").lower().replace("_", " ")
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     try:
-        with told():
+        with map_rpc_errors():
             events = handle.fetch_history_events(
                 event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT, rpc_timeout=CALL_PATIENCE
             )

@@ -31,9 +31,9 @@ from contracts.errors import ErrorType, StepErrorDetails
 from contracts.naming import life_of, name_of_workflow, workflow_id
 from starter.environments.orphans import FROM_OUTSIDE, closing_of, orphan_remark, orphaned
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
-from starter.environments.shared_reads import SharedLooks
-from starter.temporal.errors import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, told
-from worker.codec import CannotDecode, NotOurs
+from starter.environments.shared_reads import SharedReads
+from starter.temporal.errors import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, map_rpc_errors
+from worker.codec import CannotDecode, ForeignPayload
 from workflows.environment import EnvironmentWorkflow
 
 #: Results of closed runs in the cache: they never change, and lists of ended environments read pages of them.
@@ -97,7 +97,7 @@ class Latest:
     closed_from_outside: bool = False
 
 
-class Reader:
+class EnvironmentReader:
     """Reads environments with caches: reads a closed run once, and does not query an unchanged run again."""
 
     def __init__(self, client: Client) -> None:
@@ -105,7 +105,7 @@ class Reader:
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
         #: By name: the last snapshot with a status from a worker, and its time.
         self._told: OrderedDict[str, tuple[float, EnvironmentSnapshot]] = OrderedDict()
-        self._looks = SharedLooks(self._look)
+        self._looks = SharedReads(self._look)
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
 
     async def latest(self, name: str) -> Latest | None:
@@ -172,11 +172,11 @@ class Reader:
             EnvironmentWorkflow.run, workflow_id(before.name), run_id=before.run_id
         )
         try:
-            with told():
+            with map_rpc_errors():
                 status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_PATIENCE)
         except WorkflowFailureError as error:
             status = _status_in(error.cause)
-        except (RPCError, NotOurs):
+        except (RPCError, ForeignPayload):
             # NotOurs: closed from outside, with details that Moorage has not encrypted.
             status = None
         if status is None:
@@ -195,7 +195,7 @@ class Reader:
         handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
         status = None
         try:
-            with told():
+            with map_rpc_errors():
                 status = await handle.result(follow_runs=False, rpc_timeout=CALL_PATIENCE)
         except WorkflowFailureError as error:
             status = _status_in(error.cause)
@@ -227,7 +227,7 @@ class Reader:
 
     async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
         try:
-            with told():
+            with map_rpc_errors():
                 handle = self._client.get_workflow_handle(workflow_id(name))
                 return await handle.describe(rpc_timeout=CALL_PATIENCE)
         except RPCError:
@@ -298,7 +298,7 @@ async def remembered(run: WorkflowExecution, key: str, default: _Value) -> _Valu
     """
     try:
         value: _Value = await run.memo_value(key, default, type_hint=_TYPES[type(default)])
-    except NotOurs as error:
+    except ForeignPayload as error:
         _log.warning("a memo in Temporal was refused", workflow_id=run.id, key=key, cause=str(error))
         return default
     return value

@@ -16,7 +16,7 @@ class _Turn(Generic[_T]):
     next: "asyncio.Task[_T] | None" = field(default=None)
 
 
-class SharedLooks(Generic[_T]):
+class SharedReads(Generic[_T]):
     """Reads by name; all callers that arrive during a read share the next read.
 
     No caller gets a read that started before its call, so a caller that has just changed something sees the

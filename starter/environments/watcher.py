@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from contracts.environment import Phase
-from starter.environments.reader import EnvironmentSnapshot, Reader
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
 from starter.temporal.errors import TemporalUnavailable
 
@@ -44,7 +44,7 @@ class _Watched:
 class EnvironmentWatcher:
     """All lives that have at least one follower now."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: EnvironmentReader) -> None:
         self._reader = reader
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)

@@ -23,9 +23,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_SCHEDULE
 from starter.environments.schemas import FreezeView
-from starter.environments.shared_reads import SharedLooks
+from starter.environments.shared_reads import SharedReads
 from starter.expiry.schedules import make, schedules
-from starter.temporal.errors import CALL_PATIENCE, told
+from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
 from worker.connection import NotConnected
 from worker.settings.expiry import Sweep
 
@@ -47,7 +47,7 @@ class ExpiryFreeze:
         self._client = client
         self._settings = settings
         self._handle = client.get_schedule_handle(SWEEP_SCHEDULE)
-        self._looks = SharedLooks(self._look)
+        self._looks = SharedReads(self._look)
         self._shown: tuple[float, FreezeView | None] = (-math.inf, None)
         self._changes = 0
 
@@ -84,12 +84,12 @@ class ExpiryFreeze:
         found = await self._describe()
         if found is None:
             # No worker has created the schedule yet, so create it here; the first worker keeps it paused.
-            with told():
+            with map_rpc_errors():
                 await make(self._client, SWEEP_SCHEDULE, schedules(self._settings)[SWEEP_SCHEDULE])
         elif state := _read(found):
             return state, True
         view = FreezeView(by=who, since=datetime.now(UTC), reason=" ".join(reason.split()))
-        with told():
+        with map_rpc_errors():
             note = f"Frozen by {who} at {view.since:%Y-%m-%dT%H:%M:%SZ}: {view.reason}"
             await self._handle.pause(note=note, rpc_timeout=CALL_PATIENCE)
         self._changed()
@@ -99,7 +99,7 @@ class ExpiryFreeze:
         """Thaw, and return the freeze that was removed, or None if there was none."""
         state = await self.state()
         if state:
-            with told():
+            with map_rpc_errors():
                 note = f"Thawed by {who} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
                 await self._handle.unpause(note=note, rpc_timeout=CALL_PATIENCE)
         self._changed()
@@ -107,7 +107,7 @@ class ExpiryFreeze:
 
     async def _describe(self) -> ScheduleDescription | None:
         try:
-            with told():
+            with map_rpc_errors():
                 return await self._handle.describe(rpc_timeout=CALL_PATIENCE)
         except RPCError:
             return None  # The schedule does not exist.
@@ -115,7 +115,7 @@ class ExpiryFreeze:
     async def _stop_sweeps(self) -> bool:
         try:
             async with asyncio.timeout(STOP_PATIENCE.total_seconds()):
-                with told():
+                with map_rpc_errors():
                     async for id in self._running():
                         await self._client.get_workflow_handle(id).cancel(rpc_timeout=CALL_PATIENCE)
                     while True:

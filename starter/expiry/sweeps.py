@@ -16,7 +16,7 @@ from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_DRY_RUN, SweepResult
 from contracts.models import Frozen
 from starter.environments.orphans import FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
-from starter.temporal.errors import CALL_PATIENCE, told
+from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
 from worker.codec import CannotDecode
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
@@ -37,7 +37,7 @@ class SweepView(Frozen):
 
 async def begin(client: Client, settings: Sweep, *, dry_run: bool, by: str) -> str:
     """Start a sweep, or join the running one, and return its run id."""
-    with told():
+    with map_rpc_errors():
         handle = await client.start_workflow(
             ExpirySweepWorkflow.run,
             sweep_input(settings, dry_run=dry_run, by=by),
@@ -63,7 +63,7 @@ async def wait(client: Client, run_id: str, *, dry_run: bool) -> SweepView | Non
         return SweepView(id=run_id, dry_run=dry_run, over=over, result=result, message=message)
 
     try:
-        with told():
+        with map_rpc_errors():
             async with asyncio.timeout(RESULT_PATIENCE.total_seconds()):
                 result = await handle.result()
     except TimeoutError:
@@ -87,7 +87,7 @@ async def _close_status(
 ) -> WorkflowExecutionStatus | None:
     """Return how the run was closed; None if its retention has just ended."""
     try:
-        with told():
+        with map_rpc_errors():
             return (await handle.describe(rpc_timeout=CALL_PATIENCE)).status
     except RPCError:
         return None

@@ -48,7 +48,7 @@ _POLLED = (
 )
 
 
-class Worries(Frozen):
+class Concerns(Frozen):
     """The warnings, one sentence each. Names of environments are only in `named`."""
 
     workers: tuple[str, ...] = ()
@@ -144,10 +144,10 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
     return tuple(sentences), tuple(names)
 
 
-async def worries(client: Client, settings: Sweep) -> Worries:
+async def concerns(client: Client, settings: Sweep) -> Concerns:
     """Return all warnings; raise RPCError if Temporal does not answer."""
     environments, named = await stuck_environments(client)
-    return Worries(
+    return Concerns(
         workers=await unpolled(client),
         sweep=await overdue_sweep(client, settings),
         environments=environments,
@@ -175,7 +175,7 @@ class Attention:
             now = time.monotonic()
             if self._asked_at is None or now - self._asked_at >= ASKED_EVERY_SECONDS:
                 try:
-                    self._found = (await worries(self._client, self._settings)).sentences
+                    self._found = (await concerns(self._client, self._settings)).sentences
                 except RPCError as error:
                     if error.status not in NOT_SHOWN:
                         raise

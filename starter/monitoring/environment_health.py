@@ -30,7 +30,7 @@ class _Known:
     asking: asyncio.Task[None] | None = None
 
 
-class Healths:
+class EnvironmentHealth:
     """Asks the hosts for the health of environments, and caches the answers by life."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:

@@ -7,7 +7,7 @@ from contracts.chart_values import compose
 from contracts.environment import Environment
 from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import RefusalReason
-from contracts.expiry import said
+from contracts.expiry import format_utc
 from contracts.template import Template
 from starter.environments.planning import (
     FieldProblem,
@@ -91,7 +91,7 @@ class PlacementAdvisor:
         fits = tuple(ask.template for ask in found[:MOST_NAMED])
         advice = [f"{' or '.join(fits)} would fit."] if fits else []
         if refused.next_end:
-            advice.append(f"The next one that is in the way ends {said(refused.next_end)}.")
+            advice.append(f"The next one that is in the way ends {format_utc(refused.next_end)}.")
         elif not fits:
             advice.append("Nothing ends that would make room: tell the platform team.")
         refusal = refused.refusal

@@ -36,9 +36,9 @@ from starter.temporal.errors import (
     NothingStarted,
     NoWorker,
     TemporalUnavailable,
-    told,
+    map_rpc_errors,
 )
-from starter.temporal.updates import WorkflowClosed, answered, update_with_start
+from starter.temporal.updates import WorkflowClosed, map_update_errors, update_with_start
 from workflows.capacity import CapacityWorkflow
 
 #: Timeout for a response of the capacity workflow. It is longer than the 10 s after which the server gives a
@@ -115,7 +115,7 @@ class Reservations:
 
     async def state(self, ask: StateInput) -> CapacityState:
         """Return the state of the capacity; raise NoWorker or TemporalUnavailable."""
-        with told():
+        with map_rpc_errors():
             try:
                 state: CapacityState = await self._handle.query(
                     CapacityWorkflow.state, ask, rpc_timeout=QUERY_PATIENCE
@@ -127,7 +127,7 @@ class Reservations:
 
     async def holdings(self) -> Holdings:
         """Return all reservations; raise NoWorker or TemporalUnavailable."""
-        with told():
+        with map_rpc_errors():
             try:
                 held: Holdings = await self._handle.query(
                     CapacityWorkflow.holdings, rpc_timeout=QUERY_PATIENCE
@@ -161,7 +161,7 @@ class Reservations:
     async def _ask(self, asks: tuple[ReservationRequest, ...]) -> Sequence[PlacementDecision]:
         for attempt in range(_TRIES):
             try:
-                async with answered(PATIENCE):
+                async with map_update_errors(PATIENCE):
                     return await self._update(ReserveInput(asks=asks))
             except NoWorker as error:
                 await self._ensure_key()

@@ -44,7 +44,7 @@ def well(detail: str) -> Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SetupCheck:
     """One part of the set-up. `where` is its address or name.
 
     `denied` says what a refusal of our credentials means for this part, and what to do about it.
@@ -57,7 +57,7 @@ class Part:
     check: Callable[[], Awaitable[Found]]
     repair: Callable[[], Awaitable[str]] | None = None
     trial: Callable[[], Awaitable[str]] | None = None
-    needs: tuple["Part", ...] = ()
+    needs: tuple["SetupCheck", ...] = ()
     denied: tuple[str, str] = ("refuses our credentials", "correct its credentials in the settings")
     patience: timedelta = CHECK_PATIENCE
 
@@ -94,11 +94,11 @@ class Result(Frozen):
         return self.state in (State.OK, State.DONE, State.REPAIRED)
 
 
-def chosen(parts: Sequence[Part], only: Sequence[Area]) -> list[Part]:
+def chosen(parts: Sequence[SetupCheck], only: Sequence[Area]) -> list[SetupCheck]:
     """Return the parts of these areas and the parts that they need; all if no area is given."""
-    wanted: set[Part] = set()
+    wanted: set[SetupCheck] = set()
 
-    def want(part: Part) -> None:
+    def want(part: SetupCheck) -> None:
         wanted.add(part)
         for needed in part.needs:
             want(needed)

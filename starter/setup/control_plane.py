@@ -10,7 +10,7 @@ from clients.rafay import Project, Rafay, Repository, Role, same_repository
 from contracts.template import Template
 from starter.config_files.validation_messages import did_you_mean
 from starter.setup.areas import Area
-from starter.setup.check import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, SetupCheck, well
 
 SYSTEM = "control plane"
 #: The role that may create projects, groups and associations in the whole organisation.
@@ -37,15 +37,15 @@ class ControlPlane:
     mark: str
     templates: Templates
 
-    def parts(self, files: Part) -> tuple[Part, ...]:
+    def parts(self, files: SetupCheck) -> tuple[SetupCheck, ...]:
         """Return the parts in order: key, host project, chart repositories, roles, blueprints."""
         area = Area.CONTROL_PLANE
         denied = (
             "refuses our credentials",
             "correct its credentials in the settings: MOORAGE_CONTROL_PLANE__API_KEY",
         )
-        key = Part(area, SYSTEM, "API key", self.url, self._key, denied=denied)
-        project = Part(
+        key = SetupCheck(area, SYSTEM, "API key", self.url, self._key, denied=denied)
+        project = SetupCheck(
             area,
             SYSTEM,
             "host project",
@@ -55,7 +55,7 @@ class ControlPlane:
             needs=(key,),
             denied=_LACKS_A_RIGHT,
         )
-        repositories = Part(
+        repositories = SetupCheck(
             area,
             SYSTEM,
             "chart repositories",
@@ -66,8 +66,10 @@ class ControlPlane:
             denied=_LACKS_A_RIGHT,
         )
         where = "of the templates"
-        roles = Part(area, SYSTEM, "roles", where, self._roles, needs=(key, files), denied=_LACKS_A_RIGHT)
-        blueprints = Part(
+        roles = SetupCheck(
+            area, SYSTEM, "roles", where, self._roles, needs=(key, files), denied=_LACKS_A_RIGHT
+        )
+        blueprints = SetupCheck(
             area, SYSTEM, "blueprints", where, self._blueprints, needs=(project, files), denied=_LACKS_A_RIGHT
         )
         return key, project, repositories, roles, blueprints

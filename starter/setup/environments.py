@@ -15,10 +15,10 @@ from contracts import search_attributes
 from contracts.environment import Phase
 from contracts.naming import name_of_workflow
 from starter.environments.listing import WORKFLOW_TYPE, quoted
-from starter.environments.reader import Reader
+from starter.environments.reader import EnvironmentReader
 from starter.monitoring.environment_health import asked
 from starter.setup.areas import Area
-from starter.setup.check import Found, Part, well
+from starter.setup.check import Found, SetupCheck, well
 from starter.setup.temporal import Temporal
 from starter.temporal.errors import CALL_PATIENCE
 
@@ -37,10 +37,10 @@ class Environments:
     temporal: Temporal
     hosts: Mapping[str, Host]
 
-    def parts(self, attributes: Part) -> tuple[Part, ...]:
+    def parts(self, attributes: SetupCheck) -> tuple[SetupCheck, ...]:
         """Return the part; it needs the search attributes, which find the environments."""
         return (
-            Part(
+            SetupCheck(
                 Area.TEMPORAL,
                 SYSTEM,
                 "environments",
@@ -53,7 +53,7 @@ class Environments:
     async def _environments(self) -> Found:
         client = await self.temporal.client()
         names, more = await _ready(client)
-        gate, reader = asyncio.Semaphore(AT_ONCE), Reader(client)
+        gate, reader = asyncio.Semaphore(AT_ONCE), EnvironmentReader(client)
 
         async def look(name: str) -> str:
             async with gate:

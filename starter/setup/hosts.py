@@ -11,7 +11,7 @@ from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template
 from starter.placement.host_check import REHEARSED, misfits
 from starter.setup.areas import Area
-from starter.setup.check import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, SetupCheck, well
 
 SYSTEM = "host cluster"
 #: Timeout of the check of charts: the first call downloads them one by one, from repositories that may be
@@ -30,12 +30,12 @@ class HostCluster:
     prefix: Prefix
     templates: Callable[[], Sequence[Template]]
 
-    def parts(self, files: Part) -> tuple[Part, ...]:
+    def parts(self, files: SetupCheck) -> tuple[SetupCheck, ...]:
         """Return the parts of the host cluster, in order."""
         area = Area.HOSTS
         denied = ("refuses us", f"correct the kubeconfig in the settings, or {self._apply}")
-        cluster = Part(area, SYSTEM, "cluster", self.name, self._cluster, denied=denied)
-        admission = Part(
+        cluster = SetupCheck(area, SYSTEM, "cluster", self.name, self._cluster, denied=denied)
+        admission = SetupCheck(
             area,
             SYSTEM,
             "admission",
@@ -43,7 +43,7 @@ class HostCluster:
             self._admission,
             needs=(cluster, files),
         )
-        charts = Part(
+        charts = SetupCheck(
             area,
             SYSTEM,
             "charts",

@@ -7,7 +7,7 @@ from clients.identity.scim import Scim
 from clients.rafay import Rafay, SignIn
 from starter.environments.people_check import check_people
 from starter.setup.areas import Area
-from starter.setup.check import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.group_probe import GroupProbe
 from worker.settings.models import SignIn as SignInSettings
 
@@ -41,7 +41,9 @@ class Identity:
     trial: GroupProbe
     people: Callable[[], Sequence[str]]
 
-    def parts(self, key: Part, project: Part, roles: Part, tokens: Part | None) -> tuple[Part, ...]:
+    def parts(
+        self, key: SetupCheck, project: SetupCheck, roles: SetupCheck, tokens: SetupCheck | None
+    ) -> tuple[SetupCheck, ...]:
         """Return the parts, in order; `key`, `project` and `roles` are parts of the control plane."""
         area, parts = Area.IDENTITY, []
         known_by = [key]
@@ -49,14 +51,16 @@ class Identity:
         if self.scim:
             system = SYSTEM
             denied = ("refuses our credentials", "correct them in the settings: MOORAGE_IDENTITY__TOKEN")
-            directory = Part(area, SYSTEM, "directory", self.url, self._directory, denied=denied)
+            directory = SetupCheck(area, SYSTEM, "directory", self.url, self._directory, denied=denied)
             parts.append(directory)
             known_by = [directory]
             if self.sso:
                 parts.append(
-                    Part(area, SYSTEM, "sign-in", self.sso.domain, self._sign_in, needs=(key, directory))
+                    SetupCheck(
+                        area, SYSTEM, "sign-in", self.sso.domain, self._sign_in, needs=(key, directory)
+                    )
                 )
-        groups = Part(
+        groups = SetupCheck(
             area,
             system,
             "group mapping" if self.scim else "groups",
@@ -67,7 +71,7 @@ class Identity:
             needs=(*known_by, project, roles) if self.scim else (project, roles),
             denied=_GROUPS_DENIED,
         )
-        lookup = Part(
+        lookup = SetupCheck(
             area,
             system,
             "look-up of people",

@@ -11,7 +11,7 @@ from contracts.template import Template
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.setup.areas import Area
-from starter.setup.check import Found, Part, well
+from starter.setup.check import Found, SetupCheck, well
 from starter.setup.control_plane import ControlPlane
 from starter.setup.environments import Environments
 from starter.setup.group_probe import GroupProbe
@@ -26,14 +26,14 @@ from worker.settings.models import Settings
 _TRIAL = "0-setup-check"
 
 
-def all_parts(
+def all_checks(
     settings: Settings,
     rafay: Rafay,
     scim: Scim | None,
     hosts: Mapping[str, Host],
     *,
     running: bool = False,
-) -> Sequence[Part]:
+) -> Sequence[SetupCheck]:
     """Return every part, each after the parts that it needs.
 
     With `running`, the list includes the parts that are well only while Moorage runs.
@@ -91,13 +91,13 @@ class Files:
         self._templates: Sequence[Template] = ()
         self._people: Sequence[str] = ()
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[SetupCheck, ...]:
         """Return the parts of the files; the part of the tokens only if there is a tokens file."""
         area = Area.FILES
-        templates = Part(area, "templates", "catalogue", str(self._folder), self._read_templates)
+        templates = SetupCheck(area, "templates", "catalogue", str(self._folder), self._read_templates)
         if self._file is None:
             return (templates,)
-        return templates, Part(area, "tokens", "people", str(self._file), self._read_tokens)
+        return templates, SetupCheck(area, "tokens", "people", str(self._file), self._read_tokens)
 
     def templates(self) -> Sequence[Template]:
         """Return all templates; empty until the check has read them."""

@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from clients.errors import ClientError, Denied, NotFound, Throttled, Unreachable
 from starter.config_files.yaml_source import FilesUnusable
-from starter.setup.check import Kind, Part, Result, State
+from starter.setup.check import Kind, Result, SetupCheck, State
 from starter.temporal.errors import TemporalUnavailable
 from worker.connection import NotConnected
 
@@ -30,15 +30,15 @@ _TROUBLES = (TimeoutError, ClientError, RPCError, NotConnected, TemporalUnavaila
 _T = TypeVar("_T")
 
 
-async def walk(
-    parts: Sequence[Part], *, repair: bool, tell: Callable[[Result], None] = lambda _: None
+async def run_checks(
+    parts: Sequence[SetupCheck], *, repair: bool, tell: Callable[[Result], None] = lambda _: None
 ) -> list[Result]:
     """Check all parts, and repair them if `repair`; call `tell` with each result, in order.
 
-    `parts` has each part after the parts that it needs. If `walk` is cancelled, running trials remove what
-    they have created before it returns.
+    `parts` has each part after the parts that it needs. If `run_checks` is cancelled, running trials remove
+    what they have created before it returns.
     """
-    running: dict[Part, asyncio.Task[Result]] = {}
+    running: dict[SetupCheck, asyncio.Task[Result]] = {}
     for part in parts:
         needed = [running[one] for one in part.needs]
         running[part] = asyncio.create_task(_run_after(part, needed, repair))
@@ -54,7 +54,7 @@ async def walk(
     return results
 
 
-async def _run_after(part: Part, needed: Sequence[asyncio.Task[Result]], repair: bool) -> Result:
+async def _run_after(part: SetupCheck, needed: Sequence[asyncio.Task[Result]], repair: bool) -> Result:
     # Use asyncio.wait instead of await, because the cancellation of this task must not cancel those tasks.
     if needed:
         await asyncio.wait(needed)
@@ -71,7 +71,7 @@ async def _run_after(part: Part, needed: Sequence[asyncio.Task[Result]], repair:
     return result.model_copy(update={"milliseconds": round((time.monotonic() - begun) * 1000)})
 
 
-async def _check_and_repair(part: Part, repair: bool) -> Result:
+async def _check_and_repair(part: SetupCheck, repair: bool) -> Result:
     found = await _with_retries(part.check, part.patience)
     state, did = State.OK, ""
     if found.kind in (Kind.MISSING, Kind.WRONG):
@@ -117,7 +117,9 @@ async def _with_retries(call: Callable[[], Awaitable[_T]], patience: timedelta) 
                 await asyncio.sleep(pause)
 
 
-def _result(part: Part, state: State, detail: str, remedy: str = "", steps: tuple[str, ...] = ()) -> Result:
+def _result(
+    part: SetupCheck, state: State, detail: str, remedy: str = "", steps: tuple[str, ...] = ()
+) -> Result:
     return Result(
         area=part.area,
         system=part.system,
@@ -130,7 +132,7 @@ def _result(part: Part, state: State, detail: str, remedy: str = "", steps: tupl
     )
 
 
-def _explain(part: Part, error: Exception) -> tuple[str, str]:
+def _explain(part: SetupCheck, error: Exception) -> tuple[str, str]:
     """Return what went wrong with the part, and what to do about it."""
     match error:
         case TimeoutError():

@@ -20,7 +20,7 @@ from starter.expiry.schedules import CALL_PATIENCE, Difference, differences, rec
 from starter.monitoring.attention import overdue_sweep, stuck_environments, unpolled
 from starter.monitoring.encryption_keys import Use, keys_in_use
 from starter.setup.areas import Area
-from starter.setup.check import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.search_attributes import find_unindexed, has_worker, index_again
 from worker.codec import EncryptionCodec
 from worker.connection import address, connect, namespace_name, search_attributes_of
@@ -46,11 +46,11 @@ class Temporal:
     _client: Client | None = field(default=None, init=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[SetupCheck, ...]:
         """Return the parts, in order."""
         area = Area.TEMPORAL
-        server = Part(area, SYSTEM, "server", address(), self._server)
-        namespace = Part(
+        server = SetupCheck(area, SYSTEM, "server", address(), self._server)
+        namespace = SetupCheck(
             area,
             SYSTEM,
             "namespace",
@@ -60,7 +60,7 @@ class Temporal:
             needs=(server,),
             denied=_denied("make namespaces", "have somebody make it who has it"),
         )
-        attributes = Part(
+        attributes = SetupCheck(
             area,
             SYSTEM,
             "search attributes",
@@ -70,7 +70,7 @@ class Temporal:
             needs=(namespace,),
             denied=_denied("register search attributes", "have somebody register them who has it"),
         )
-        schedules = Part(
+        schedules = SetupCheck(
             area,
             SYSTEM,
             "schedules",
@@ -82,11 +82,11 @@ class Temporal:
         )
         return server, namespace, attributes, schedules
 
-    def running_parts(self, schedules: Part) -> tuple[Part, ...]:
+    def running_parts(self, schedules: SetupCheck) -> tuple[SetupCheck, ...]:
         """Return the parts that are well only while Moorage runs: workers poll, and work progresses."""
         where = namespace_name()
         return tuple(
-            Part(Area.TEMPORAL, SYSTEM, name, where, check, needs=(schedules,))
+            SetupCheck(Area.TEMPORAL, SYSTEM, name, where, check, needs=(schedules,))
             for name, check in (
                 ("workers", self._workers),
                 ("sweep", self._sweep_runs),

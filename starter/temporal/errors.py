@@ -44,7 +44,7 @@ class NothingStarted(NoWorker):
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def map_rpc_errors() -> Iterator[None]:
     """Map RPC errors in the block to TemporalUnavailable, except NOT_FOUND of a workflow."""
     try:
         yield

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import ErrorType, Refusal
-from starter.temporal.errors import NoWorker, told
+from starter.temporal.errors import NoWorker, map_rpc_errors
 
 #: Error type of an update whose run closed before the update completed.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
@@ -47,13 +47,13 @@ class WorkflowClosed(Exception):
 
 
 @asynccontextmanager
-async def answered(patience: timedelta) -> AsyncIterator[None]:
+async def map_update_errors(patience: timedelta) -> AsyncIterator[None]:
     """Map errors of the update in the block to exceptions of this module and of `errors`.
 
     `patience` is the timeout of the whole block; NoWorker after it.
     """
     try:
-        with told():
+        with map_rpc_errors():
             async with asyncio.timeout(patience.total_seconds()):
                 yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:

@@ -41,7 +41,7 @@ def _unreachable(ambiguous: bool) -> client.ClientError:
         (_unreachable(False), ErrorType.UNAVAILABLE, RETRYABLE, SURE),
         (_unreachable(True), ErrorType.UNAVAILABLE, RETRYABLE, IN_DOUBT),
         (client.ServerFailed(*CALL, "503", status=503), ErrorType.UNAVAILABLE, RETRYABLE, IN_DOUBT),
-        (client.Unintelligible(*CALL, "HTML"), ErrorType.UNAVAILABLE, RETRYABLE, SURE),
+        (client.MalformedAnswer(*CALL, "HTML"), ErrorType.UNAVAILABLE, RETRYABLE, SURE),
         (client.Throttled(*CALL, "429", retry_after=None), ErrorType.THROTTLED, RETRYABLE, SURE),
         (client.Denied(*CALL, "401"), ErrorType.ACCESS_DENIED, PERMANENT, SURE),
         (client.Rejected(*CALL, "422"), ErrorType.INVALID_REQUEST, PERMANENT, SURE),

@@ -8,7 +8,7 @@ import pytest
 
 from activities.errors import Conflict, NotAccepted
 from activities.ownership import mark_text, require_ours, whose
-from activities.parts.namespace_policies import guards, pod_security
+from activities.parts.namespace_policies import namespace_policies, pod_security
 from activities.parts.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
 from clients.host import HostNetworks, NodeCapacity, Peer, PeerPods
@@ -32,7 +32,7 @@ NETWORKS = HostNetworks(
 def guard(environment: Environment, kind: str, name: str = "moorage") -> dict[str, Any]:
     [found] = [
         each
-        for each in guards(environment, compose(environment), NETWORKS)
+        for each in namespace_policies(environment, compose(environment), NETWORKS)
         if (each["kind"], each["metadata"]["name"]) == (kind, name)
     ]
     spec = found["spec"]
@@ -212,7 +212,7 @@ def egress() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Each rule by which something leaves: its policy, the pods that may, and the rule."""
     return [
         (each["metadata"]["name"], each["spec"]["podSelector"], rule)
-        for each in guards(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS)
+        for each in namespace_policies(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS)
         for rule in each["spec"].get("egress", [])
     ]
 
@@ -320,7 +320,7 @@ def test_a_template_keeps_its_pods_from_the_internet() -> None:
 
 
 def _policies(environment: Environment) -> set[str]:
-    objects = guards(environment, compose(environment), NETWORKS)
+    objects = namespace_policies(environment, compose(environment), NETWORKS)
     return {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
 
 
@@ -353,7 +353,7 @@ def test_no_template_is_weaker_than_the_platform(level: str) -> None:
 
 
 def test_every_guard_bears_the_mark_and_is_in_the_namespace() -> None:
-    for each in guards(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS):
+    for each in namespace_policies(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS):
         assert each["metadata"]["labels"] == ENVIRONMENT.mark.labels
         assert each["metadata"]["namespace"] == "moor-demo"
 
@@ -362,7 +362,7 @@ def test_guards_and_values_are_the_same_each_time_and_plain_json() -> None:
     values = compose(ENVIRONMENT)
     assert values == compose(ENVIRONMENT)
     assert json.loads(json.dumps(values)) == values
-    objects = guards(ENVIRONMENT, values, NETWORKS)
+    objects = namespace_policies(ENVIRONMENT, values, NETWORKS)
     assert json.loads(json.dumps(objects)) == objects
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.audit_log import Sinks, Trail
-from activities.notifications import Channels, Notices, text
+from activities.audit_log import AuditLog, Sinks
+from activities.notifications import NotificationChannels, Notifications, text
 from clients.jsonl_file import JsonLinesFile
-from clients.smtp import Mail, Security
+from clients.smtp import Security, Smtp
 from clients.webhook import DELIVERY, SIGNATURE, Webhook
 from contracts.activities import NoticeResult
 from contracts.environment import Outcome, TrailEntry
 from contracts.errors import ErrorType
-from contracts.notifications import Account, Notification, NotificationKind
-from starter.environments.history import accounts_of
+from contracts.notifications import LifeRecord, Notification, NotificationKind
+from starter.environments.history import records_of
 from tests.activities.receivers import Mailbox, mail_server, webhook_receiver
 from tests.activities.running import Running, fail, succeed
 
@@ -41,7 +41,7 @@ NOTICE = Notification(
     kept_until=NOW + timedelta(minutes=25),
     latest_end=NOW + timedelta(minutes=15, hours=4),
 )
-ACCOUNT = Account(
+ACCOUNT = LifeRecord(
     name="demo",
     life="0" * 20,
     owner="alice@example.com",
@@ -60,8 +60,8 @@ def hook(url: str, secret: str | None = SECRET) -> Webhook:
     return Webhook("webhook of notices", url, secret=secret, timeout=TIMEOUT)
 
 
-def mail(mailbox: Mailbox, login: tuple[str, str] | None = None) -> Mail:
-    return Mail(
+def mail(mailbox: Mailbox, login: tuple[str, str] | None = None) -> Smtp:
+    return Smtp(
         "127.0.0.1",
         mailbox.port,
         security=Security.NONE,
@@ -75,7 +75,7 @@ async def test_a_webhook_is_json_and_signed() -> None:
     """Ensures that the receiver can tell that it is ours, when it was sent, and whether it is a repeat."""
     with webhook_receiver() as receiver:
         async with hook(receiver.url) as webhook:
-            result = await succeed(Notices(Channels(webhook=webhook)).send, NOTICE)
+            result = await succeed(Notifications(NotificationChannels(webhook=webhook)).send, NOTICE)
         [(headers, body)] = receiver.got
     assert result.told_by == ("webhook",)
     assert headers[DELIVERY] == NOTICE.id
@@ -95,7 +95,7 @@ async def test_a_webhook_of_slacks_form_has_the_moment_in_the_readers_zone() -> 
     """Ensures that Slack's form is kept, and nothing is signed with a secret that it does not know."""
     with webhook_receiver() as receiver:
         async with hook(receiver.url, None) as slack:
-            await succeed(Notices(Channels(slack=slack)).send, NOTICE)
+            await succeed(Notifications(NotificationChannels(slack=slack)).send, NOTICE)
         [(headers, body)] = receiver.got
     assert SIGNATURE not in headers
     content = json.loads(body)
@@ -107,7 +107,7 @@ async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_trie
     """Ensures that owner and collaborators are told, and a mail program shows a repeat as one."""
     async with mail_server() as mailbox:
         mailbox.replies = ["451 try again later"]
-        notices = Notices(Channels(mail=mail(mailbox)))
+        notices = Notifications(NotificationChannels(mail=mail(mailbox)))
         error = await fail(notices.send, NOTICE)
         assert error.type == ErrorType.UNAVAILABLE
         assert not error.non_retryable
@@ -121,7 +121,9 @@ async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_trie
     assert b"2030-01-01 12:15:00 UTC" in content
 
 
-async def tried(notices: Notices, notice: Notification, tries: int) -> tuple[list[str], NoticeResult | None]:
+async def tried(
+    notices: Notifications, notice: Notification, tries: int
+) -> tuple[list[str], NoticeResult | None]:
     """The errors of up to so many tries, each of which begins with what the one before has kept."""
     kept, errors = "", []
     for _ in range(tries):
@@ -183,7 +185,7 @@ async def test_each_recipient_gets_the_mail_once(
     notice = NOTICE.model_copy(update={"people": (ALICE, BOB, CAROL)})
     async with mail_server() as mailbox:
         mailbox.recipients = {each: list(texts) for each, texts in replies.items()}
-        failures, result = await tried(Notices(Channels(mail=mail(mailbox))), notice, 5)
+        failures, result = await tried(Notifications(NotificationChannels(mail=mail(mailbox))), notice, 5)
     assert [recipients for recipients, _ in mailbox.mails] == mails
     assert len(failures) == len(errors)
     for failure, error in zip(failures, errors, strict=True):
@@ -199,7 +201,7 @@ async def test_what_a_try_of_an_earlier_version_has_kept_is_understood() -> None
     """Ensures that a notice that is under way while workers are replaced is not sent twice."""
     with webhook_receiver() as receiver:
         async with hook(receiver.url) as webhook:
-            notices = Notices(Channels(webhook=webhook, slack=webhook))
+            notices = Notifications(NotificationChannels(webhook=webhook, slack=webhook))
             result = await Running(notices.send, NOTICE, kept="Slack,webhook").result()
     assert result.told_by == ("webhook", "Slack")
     assert receiver.got == []
@@ -216,7 +218,7 @@ async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
         async with hook(receiver.url, None) as slack:
             for kind in NotificationKind:
                 notice = NOTICE.model_copy(update=odd | {"kind": kind, "moved": timedelta(hours=2)})
-                await succeed(Notices(Channels(slack=slack)).send, notice)
+                await succeed(Notifications(NotificationChannels(slack=slack)).send, notice)
     assert len(receiver.got) == len(NotificationKind)
     for _, body in receiver.got:
         content = json.loads(body)["text"]
@@ -230,11 +232,13 @@ async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
 async def test_the_login_at_the_mail_server() -> None:
     """Ensures that a wrong password is told without it, and the right one lets in."""
     async with mail_server(password="right-horse") as mailbox:
-        wrong = Notices(Channels(mail=mail(mailbox, ("moorage", "wrong-horse"))))
+        wrong = Notifications(NotificationChannels(mail=mail(mailbox, ("moorage", "wrong-horse"))))
         error = await fail(wrong.send, NOTICE)
         assert error.type == ErrorType.ACCESS_DENIED
         assert "horse" not in str(error)
-        await succeed(Notices(Channels(mail=mail(mailbox, ("moorage", "right-horse")))).send, NOTICE)
+        await succeed(
+            Notifications(NotificationChannels(mail=mail(mailbox, ("moorage", "right-horse")))).send, NOTICE
+        )
     assert len(mailbox.mails) == 1
 
 
@@ -243,7 +247,7 @@ async def test_what_one_channel_has_taken_is_not_sent_to_it_again() -> None:
     with webhook_receiver() as receiver:
         async with mail_server() as mailbox, hook(receiver.url) as webhook:
             mailbox.replies = ["451 later"] * 2
-            notices = Notices(Channels(webhook=webhook, mail=mail(mailbox)))
+            notices = Notifications(NotificationChannels(webhook=webhook, mail=mail(mailbox)))
             kept = ""
             for _ in range(2):
                 running = Running(notices.send, NOTICE, kept=kept)
@@ -260,14 +264,14 @@ async def test_an_address_that_refuses_is_told_without_the_address(status: int) 
     with webhook_receiver() as receiver:
         receiver.statuses = [status]
         async with hook(receiver.url, None) as slack:
-            error = await fail(Notices(Channels(slack=slack)).send, NOTICE)
+            error = await fail(Notifications(NotificationChannels(slack=slack)).send, NOTICE)
     assert str(status) in str(error)
     assert "hooks" not in str(error)
 
 
 async def test_without_channels_nobody_is_told() -> None:
     """Ensures that notices are optional."""
-    assert (await succeed(Notices(Channels()).send, NOTICE)).told_by == ()
+    assert (await succeed(Notifications(NotificationChannels()).send, NOTICE)).told_by == ()
 
 
 def test_the_words() -> None:
@@ -284,13 +288,13 @@ def test_the_words() -> None:
 async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> None:
     """Ensures that an account is one line, found by its name, and one however often it was kept."""
     file = JsonLinesFile(tmp_path / "new" / "trail.jsonl")
-    assert await accounts_of(file, "demo") == []
-    trail = Trail(Sinks(file=file))
+    assert await records_of(file, "demo") == []
+    trail = AuditLog(Sinks(file=file))
     other = ACCOUNT.model_copy(update={"name": "demolition"})
     for account in (ACCOUNT, other, ACCOUNT, ACCOUNT.model_copy(update={"life": "1" * 20})):
         assert (await succeed(trail.keep, account)).kept_in == ("file",)
     await file.add('{"name":"demo", and no more of it')
-    found = await accounts_of(file, "demo")
+    found = await records_of(file, "demo")
     assert [account.life for account in found] == ["0" * 20, "1" * 20]
     assert found[0] == ACCOUNT
 
@@ -301,7 +305,7 @@ async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(t
     with webhook_receiver() as receiver:
         receiver.statuses = [503]
         async with hook(receiver.url) as webhook:
-            trail = Trail(Sinks(file, webhook))
+            trail = AuditLog(Sinks(file, webhook))
             first = Running(trail.keep, ACCOUNT)
             await first.failure()
             kept = first.beats[-1].kept
@@ -314,6 +318,6 @@ async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(t
 async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path) -> None:
     """Ensures that a full disk or a missing right is told with the file's name."""
     (tmp_path / "trail").write_text("")
-    error = await fail(Trail(Sinks(file=JsonLinesFile(tmp_path / "trail" / "x.jsonl"))).keep, ACCOUNT)
+    error = await fail(AuditLog(Sinks(file=JsonLinesFile(tmp_path / "trail" / "x.jsonl"))).keep, ACCOUNT)
     assert not error.non_retryable
     assert "x.jsonl" in str(error)

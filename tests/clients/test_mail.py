@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clients.errors import Rejected, Unreachable
-from clients.smtp import Letter, Mail, Security
+from clients.smtp import Letter, Security, Smtp
 from embedded.host.tls import authority, server_certificate
 from tests.activities.receivers import Mailbox, mail_server
 
@@ -29,8 +29,8 @@ def trusted(context: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SSL_CERT_FILE", str(authority(tmp_path)))
 
 
-def mail(mailbox: Mailbox, security: Security) -> Mail:
-    return Mail(
+def mail(mailbox: Mailbox, security: Security) -> Smtp:
+    return Smtp(
         "127.0.0.1",
         mailbox.port,
         security=security,
@@ -40,7 +40,7 @@ def mail(mailbox: Mailbox, security: Security) -> Mail:
     )
 
 
-async def send(mail: Mail) -> None:
+async def send(mail: Smtp) -> None:
     await mail.send(Letter("d-1", datetime(2030, 1, 1, tzinfo=UTC), ["alice@example.com"], "It ends", "soon"))
 
 

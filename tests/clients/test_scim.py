@@ -12,11 +12,11 @@ import pytest
 from clients.errors import (
     AlreadyExists,
     Denied,
+    MalformedAnswer,
     NotFound,
     Rejected,
     ServerFailed,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
 from clients.identity.scim import Scim
@@ -194,7 +194,7 @@ class TestTrouble:
     ) -> None:
         name, mark = fresh(), fresh()
         set_faults(directory.url, Fault(operation="group.create", kind=kind, status=503, times=1))
-        with pytest.raises((Unreachable, ServerFailed, Unintelligible)) as failed:
+        with pytest.raises((Unreachable, ServerFailed, MalformedAnswer)) as failed:
             await scim.create_group(name, mark)
         assert failed.value.ambiguous, "nothing tells the caller that the group may have been made"
         assert failed.value.retryable

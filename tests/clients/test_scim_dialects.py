@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clients.errors import NotFound, Rejected, Unintelligible
+from clients.errors import MalformedAnswer, NotFound, Rejected
 from clients.identity.scim import Group, Scim
 from tests.support.scim_dialects import USABLE, Aws, Dialect, PlainMembers, error, serving
 from tests.support.stand_ins import TLS
@@ -86,7 +86,7 @@ async def test_list_is_read_to_its_end_or_refused(kind: Callable[[], Dialect]) -
                 dialect.add_group("same", f"mark-{len(dialect.groups)}")
             try:
                 found = await scim.groups_by_name("same")
-            except Unintelligible:
+            except MalformedAnswer:
                 assert size >= 50, "it is small enough for any of them"
             else:
                 assert [group.external_id for group in found] == [f"mark-{n}" for n in range(size)]
@@ -125,7 +125,7 @@ async def test_id_in_a_location_is_that_of_the_list() -> None:
 )
 async def test_create_without_an_id_is_in_doubt(answer: Response) -> None:
     async with client_of(Scripted(answer)) as scim:
-        with pytest.raises(Unintelligible) as failed:
+        with pytest.raises(MalformedAnswer) as failed:
             await scim.create_group("n", "m")
     assert failed.value.ambiguous
 
@@ -160,7 +160,7 @@ async def test_member_is_known_by_value_or_reference(members: object, ids: str) 
 @pytest.mark.parametrize("members", [[{"display": "a"}], [{"value": ""}], [7], [{"$ref": ""}], [{"$ref": 7}]])
 async def test_member_without_an_id_is_unintelligible(members: object) -> None:
     async with client_of(Scripted(JSONResponse({"id": "g", "displayName": "n", "members": members}))) as scim:
-        with pytest.raises(Unintelligible):
+        with pytest.raises(MalformedAnswer):
             await scim.members("g")
 
 
@@ -171,8 +171,8 @@ async def test_member_without_an_id_is_unintelligible(members: object) -> None:
         (error(404), NotFound),
         (Response(status_code=404), NotFound),
         (error(410), NotFound),
-        (Response("\n<!DOCTYPE html><title>404</title>", status_code=404), Unintelligible),
-        (Response("<html>gone</html>", status_code=410), Unintelligible),
+        (Response("\n<!DOCTYPE html><title>404</title>", status_code=404), MalformedAnswer),
+        (Response("<html>gone</html>", status_code=410), MalformedAnswer),
     ],
 )
 async def test_page_of_a_proxy_does_not_say_that_a_group_is_gone(
@@ -186,5 +186,5 @@ async def test_page_of_a_proxy_does_not_say_that_a_group_is_gone(
 @pytest.mark.parametrize("body", [{}, {"message": "ok"}, [], None, {"totalResults": 1, "totalresults": 0}])
 async def test_check_wants_a_list(body: object) -> None:
     async with client_of(Scripted(JSONResponse(body))) as scim:
-        with pytest.raises(Unintelligible):
+        with pytest.raises(MalformedAnswer):
             await scim.check()

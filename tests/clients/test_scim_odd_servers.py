@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clients.errors import ClientError, Denied, NotFound, Rejected, ServerFailed, Unintelligible
+from clients.errors import ClientError, Denied, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.identity import scim_lists
 from clients.identity.scim import Group, Scim, User
 from embedded.asgi_server import listening_socket
@@ -94,7 +94,7 @@ async def test_one_that_counts_more_than_it_shows_does_not_hold_us_for_ever() ->
         return page(*([group(1)] if request.query_params["startIndex"] == "1" else []), total=99)
 
     async with directory(answer) as scim:
-        with pytest.raises(Unintelligible, match="counts 99 entries and has 1"):
+        with pytest.raises(MalformedAnswer, match="counts 99 entries and has 1"):
             await scim.groups_by_name("moor-1")
 
 
@@ -107,7 +107,7 @@ async def test_one_whose_list_has_no_end_is_not_read_for_ever(monkeypatch: pytes
         return page(group(len(asked)), total=10**9)
 
     async with directory(answer) as scim:
-        with pytest.raises(Unintelligible, match="does not end after 5 pages"):
+        with pytest.raises(MalformedAnswer, match="does not end after 5 pages"):
             await scim.groups_by_name("moor-1")
     assert len(asked) == 5
 
@@ -182,10 +182,10 @@ async def test_fields_that_nobody_knows_and_a_primary_address_are_no_trouble() -
 )
 async def test_answers_of_another_shape_are_unintelligible(body: Any) -> None:
     async with directory(lambda _: JSONResponse(body)) as scim:
-        with pytest.raises(Unintelligible) as failed:
+        with pytest.raises(MalformedAnswer) as failed:
             await scim.groups_by_name("moor-1")
         assert not failed.value.ambiguous
-        with pytest.raises(Unintelligible) as failed:
+        with pytest.raises(MalformedAnswer) as failed:
             await scim.create_group("moor-1", "mark-1")
         assert failed.value.ambiguous, "the group may have been made"
 

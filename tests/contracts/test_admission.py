@@ -15,8 +15,8 @@ from contracts.capacity.models import (
     Limits,
     Quotas,
     ReservationRequest,
-    said_cpu,
-    said_memory,
+    format_cpu,
+    format_memory,
     size_of,
 )
 from contracts.errors import Refusal, RefusalReason
@@ -367,12 +367,12 @@ def test_what_an_environment_holds() -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (said_cpu(4000), "4"),
-        (said_cpu(250), "0.25"),
-        (said_cpu(0), "0"),
-        (said_memory(0), "0Gi"),
-        (said_memory(170 * 2**20), "170Mi"),
-        (said_memory(int(3.17 * GI)), "3.2Gi"),
+        (format_cpu(4000), "4"),
+        (format_cpu(250), "0.25"),
+        (format_cpu(0), "0"),
+        (format_memory(0), "0Gi"),
+        (format_memory(170 * 2**20), "170Mi"),
+        (format_memory(int(3.17 * GI)), "3.2Gi"),
     ],
 )
 def test_numbers_in_sentences(said: str, expected: str) -> None:

@@ -27,7 +27,7 @@ from starter.codec_server.app import MAX_BODY_BYTES, create_codec_server
 from tests.support.stack import converter_of, hurried
 from tests.support.stand_ins import TLS
 from tests.support.within import soon
-from worker.codec import Keyring, Place
+from worker.codec import Keyring, PayloadContext
 
 UI = "http://127.0.0.1:8233"
 KEYS = Keyring.parse(base64.b64encode(os.urandom(32)).decode())
@@ -72,7 +72,7 @@ async def http(tokens: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 async def encrypted(text: str) -> dict[str, Any]:
     payload = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(text).encode())
-    body = json_format.MessageToDict(Payloads(payloads=[KEYS.seal(payload, Place("default", "a"))]))
+    body = json_format.MessageToDict(Payloads(payloads=[KEYS.seal(payload, PayloadContext("default", "a"))]))
     assert text not in json.dumps(body)
     return body
 
@@ -151,7 +151,7 @@ async def test_only_the_web_ui_s_pages_are_answered(http: httpx.AsyncClient) -> 
 
 async def test_what_cannot_be_decrypted_is_one_sentence(http: httpx.AsyncClient) -> None:
     other = Keyring.parse(base64.b64encode(os.urandom(32)).decode())
-    sealed = other.seal(Payload(data=b"x"), Place("default", "a"))
+    sealed = other.seal(Payload(data=b"x"), PayloadContext("default", "a"))
     body = json_format.MessageToDict(Payloads(payloads=[sealed]))
     answer = await http.post("/decode", json=body, headers=bearer(PLATFORM))
     assert answer.status_code == 422

@@ -11,7 +11,7 @@ from clients.errors import Denied, Unreachable
 from clients.host import Health, Host, Namespace
 from contracts.environment import Environment
 from starter.monitoring import environment_health
-from starter.monitoring.environment_health import Healths
+from starter.monitoring.environment_health import EnvironmentHealth
 from tests.starter.test_fitting import environment
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -40,9 +40,9 @@ class Showing:
 
 def healths(
     host: Showing, monkeypatch: pytest.MonkeyPatch, *, fresh: float = 0
-) -> tuple[Healths, Environment]:
+) -> tuple[EnvironmentHealth, Environment]:
     monkeypatch.setattr(environment_health, "FRESH_SECONDS", fresh)
-    return Healths(cast(dict[str, Host], {"main": host})), environment()
+    return EnvironmentHealth(cast(dict[str, Host], {"main": host})), environment()
 
 
 async def test_what_is_wrong_is_told_with_when_it_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,4 +118,4 @@ async def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_a_host_that_the_api_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that nothing is said of it."""
-    assert await Healths({}).look(environment()) == Health()
+    assert await EnvironmentHealth({}).look(environment()) == Health()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from starter.environments.shared_reads import SharedLooks
+from starter.environments.shared_reads import SharedReads
 
 
 class Looked:
@@ -32,7 +32,7 @@ async def settle() -> None:
 
 async def test_who_asks_after_a_change_sees_it() -> None:
     looked = Looked()
-    shared = SharedLooks(looked.look)
+    shared = SharedReads(looked.look)
     first = asyncio.create_task(shared.at("a"))
     await settle()
     looked.value = 1
@@ -57,7 +57,7 @@ async def test_who_asks_after_a_change_sees_it() -> None:
 async def test_names_do_not_wait_for_each_other_and_errors_are_everybody_s() -> None:
     looked = Looked()
     looked.value = -1
-    shared = SharedLooks(looked.look)
+    shared = SharedReads(looked.look)
     asked = [asyncio.create_task(shared.at(name)) for name in ("a", "a", "b")]
     await settle()
     assert looked.looks == 2

@@ -13,12 +13,12 @@ from contracts.chart_values import compose
 from contracts.environment import Outcome, TrailEntry
 from contracts.environment_workflow import EnvironmentStart
 from contracts.naming import workflow_id
-from contracts.notifications import Account
+from contracts.notifications import LifeRecord
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.environments import watcher
 from starter.environments.commands import EnvironmentCommands, Finished
-from starter.environments.reader import Latest, Reader
+from starter.environments.reader import EnvironmentReader, Latest
 from starter.placement.reservations import Reservations
 from starter.temporal.updates import WorkflowClosed
 from tests.environment.systems import Systems
@@ -41,7 +41,7 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     """Ensures that what was decided about one life does nothing to the next one of the same name."""
     name = unique()
     await bob.ask(name)
-    reader = Reader(client)
+    reader = EnvironmentReader(client)
     earlier = await reader.read(name)
     assert earlier is not None
     await bob.gone(name)
@@ -81,7 +81,7 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 3600.0)
     name = unique()
     life = (await bob.ready(name)).life
-    reader = Reader(await client_of(stack))
+    reader = EnvironmentReader(await client_of(stack))
     watches = watcher.EnvironmentWatcher(reader)
     standing = await reader.read(name)
     assert standing is not None
@@ -108,7 +108,7 @@ async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
     life = (await bob.ask(name)).json()["life"]
     start = await _start_of(client, name)
 
-    class OutOfDate(Reader):
+    class OutOfDate(EnvironmentReader):
         """What it says of the first look is out of date before anybody acts on it."""
 
         looks = 0
@@ -217,7 +217,7 @@ async def test_an_unchanged_one_is_not_asked_again(client: Client, bob: Caller) 
     """Ensures that looking again at what has not changed costs no query, and an ended one no second look."""
     name = unique()
     await bob.ready(name)
-    reader = Reader(client)
+    reader = EnvironmentReader(client)
     first = await reader.read(name)
     second = await reader.read(name, first)
     assert first is not None
@@ -237,7 +237,7 @@ async def test_one_that_temporal_has_dropped(stack: Stack, alice: Caller, bob: C
     name = unique()
     now = datetime.now(UTC)
     accounts = [
-        Account(
+        LifeRecord(
             name=name, life=f"{number:020x}", owner=BOB.email, team="blue", collaborators=(),
             template="small", host="local", outcome=Outcome.EXPIRED,
             requested_at=now - timedelta(days=900 + number), ended_at=now - timedelta(days=900 - number),

@@ -5,11 +5,11 @@ from typing import Any, cast
 import pytest
 
 from starter.environments import reader as reader_module
-from starter.environments.reader import EnvironmentSnapshot, Reader
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from tests.starter.test_api_sign_in import STANDING
 
 
-class Scripted(Reader):
+class Scripted(EnvironmentReader):
     """A reader whose run has the given length of history, and whose worker counts what it is asked."""
 
     def __init__(self) -> None:

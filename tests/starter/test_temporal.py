@@ -8,14 +8,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from contracts import search_attributes
-from starter.temporal.errors import TemporalUnavailable, told
+from starter.temporal.errors import TemporalUnavailable, map_rpc_errors
 
 
 async def ask(server: WorkflowEnvironment, namespace: str, id: str) -> None:
     """Ask for a workflow of the namespace."""
     target = server.client.service_client.config.target_host
     client = await Client.connect(target, namespace=namespace)
-    with told():
+    with map_rpc_errors():
         await client.get_workflow_handle(id).describe()
 
 
@@ -46,7 +46,7 @@ def failed(status: RPCStatusCode) -> RPCError:
 )
 def test_unexpected_answer_leaves_a_log_line(status: RPCStatusCode, sentence: str) -> None:
     """Ensures that the platform team can find out what the person who asks is not told."""
-    with capture_logs() as logs, pytest.raises(TemporalUnavailable, match=sentence), told():
+    with capture_logs() as logs, pytest.raises(TemporalUnavailable, match=sentence), map_rpc_errors():
         raise failed(status)
     assert [(line["log_level"], line["status"]) for line in logs] == [("error", status.name)]
     assert "2141" in logs[0]["message"]
@@ -55,7 +55,7 @@ def test_unexpected_answer_leaves_a_log_line(status: RPCStatusCode, sentence: st
 @pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED])
 def test_outage_is_not_logged_for_each_who_asks(status: RPCStatusCode) -> None:
     """Ensures that a server that is away does not fill the log."""
-    with capture_logs() as logs, pytest.raises(TemporalUnavailable), told():
+    with capture_logs() as logs, pytest.raises(TemporalUnavailable), map_rpc_errors():
         raise failed(status)
     assert logs == []
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from activities.capacity_audit import Admission, Capacity
+from activities.capacity_audit import Admission, CapacityAudit
 from contracts import search_attributes
 from contracts.capacity.ledger import unpack
 from contracts.capacity.models import AuditInput, AuditResult
@@ -49,7 +49,7 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
     assert rows[name] == ""
 
     ours = await client_of(stack)
-    audit = Running(Capacity(ours, {}, Admission()).audit, AuditInput(now=datetime.now(UTC)))
+    audit = Running(CapacityAudit(ours, {}, Admission()).audit, AuditInput(now=datetime.now(UTC)))
     found: AuditResult = await audit.result()
     assert name not in {holding.name for holding in unpack(found.adopted)}, "it was taken up unread"
     await run.terminate()

@@ -17,14 +17,14 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.activities import Waiting
 from contracts.tampering import Tampered
-from worker.codec import EncryptionCodec, Keyring, LacksKey, NotOurs, Place
+from worker.codec import EncryptionCodec, ForeignPayload, Keyring, LacksKey, PayloadContext
 from worker.data_converter import PLAIN, data_converter
 
 # The same in every process of a test run, which all have to name the cases alike.
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 
 
-HERE = Place("default", "environment/a")
+HERE = PayloadContext("default", "environment/a")
 HERE_TOO = WorkflowSerializationContext("default", "environment/a")
 
 
@@ -78,9 +78,9 @@ async def test_the_first_key_encrypts_and_all_decrypt() -> None:
     "payload", [Payload(metadata={"encoding": b"json/plain"}, data=b'"plain"'), Payload()]
 )
 async def test_what_is_not_encrypted_is_refused(payload: Payload) -> None:
-    with pytest.raises(NotOurs, match="is not encrypted"):
+    with pytest.raises(ForeignPayload, match="is not encrypted"):
         keyring(NEW).open(payload)
-    with pytest.raises(NotOurs, match="is not encrypted"):
+    with pytest.raises(ForeignPayload, match="is not encrypted"):
         await CONVERTER.decode([payload], [str])
 
 
@@ -107,7 +107,7 @@ async def test_what_is_for_one_workflow_is_refused_elsewhere(
     elif is_accepted:
         assert await reader.decode(written, [str]) == ["words"]
     else:
-        with pytest.raises(NotOurs, match="for another workflow"):
+        with pytest.raises(ForeignPayload, match="for another workflow"):
             await reader.decode(written, [str])
 
 
@@ -122,12 +122,12 @@ async def test_nothing_is_written_for_no_workflow() -> None:
 async def test_what_it_says_of_its_place_is_bound(what: str) -> None:
     sealed = keyring(NEW).seal(Payload(data=b"words"), HERE)
     sealed.metadata[what] = sealed.metadata[what] + b"b"
-    with pytest.raises(NotOurs, match="is not as it was then"):
+    with pytest.raises(ForeignPayload, match="is not as it was then"):
         keyring(NEW).open(sealed)
-    swapped = keyring(NEW).seal(Payload(data=b"words"), Place(HERE.workflow_id, HERE.namespace))
+    swapped = keyring(NEW).seal(Payload(data=b"words"), PayloadContext(HERE.workflow_id, HERE.namespace))
     swapped.metadata["encryption-namespace"] = HERE.namespace.encode()
     swapped.metadata["encryption-workflow-id"] = HERE.workflow_id.encode()
-    with pytest.raises(NotOurs):
+    with pytest.raises(ForeignPayload):
         keyring(NEW).open(swapped)
 
 
@@ -148,7 +148,7 @@ async def test_what_was_changed_is_not_believed(data: st.DataObject) -> None:
     changed[position] ^= change
     cut = encrypted.data[: data.draw(st.integers(0, len(encrypted.data) - 1))]
     for bad in (bytes(changed), cut):
-        with pytest.raises(NotOurs, match="is not as it was then"):
+        with pytest.raises(ForeignPayload, match="is not as it was then"):
             keyring(NEW).open(Payload(metadata=encrypted.metadata, data=bad))
 
 

@@ -16,7 +16,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
-from activities.capacity_audit import Admission, Capacity
+from activities.capacity_audit import Admission, CapacityAudit
 from activities.interceptor import ActivityEdge
 from clients.errors import Unreachable
 from clients.host import NodeCapacity
@@ -35,7 +35,7 @@ from contracts.chart_values import compose
 from contracts.environment_workflow import TASK_QUEUE, Answer, EnvironmentStart
 from contracts.naming import OwnerMark, workflow_id
 from starter.environments.commands import EnvironmentCommands, Finished
-from starter.environments.reader import Reader
+from starter.environments.reader import EnvironmentReader
 from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
@@ -99,7 +99,7 @@ class CapacityBench:
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
         """A worker; leaving it stops it."""
-        capacity = Capacity(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
+        capacity = CapacityAudit(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
         activities = [*self.script.activities(), capacity.audit]
         async with working(self.client, TASK_QUEUE, activities, interceptors=[_EdgeOfAudits()]) as worker:
             yield worker
@@ -126,7 +126,7 @@ class CapacityBench:
         """Ask for an environment."""
         start = start or a_start(name, request_id=request)
         # Each with a process of its own, as far as anybody can tell: nothing is shared but Temporal.
-        actor = EnvironmentCommands(self.client, Reader(self.client), self.reservations)
+        actor = EnvironmentCommands(self.client, EnvironmentReader(self.client), self.reservations)
         asked = await actor.request(start, self.ask(name, request, **fields))
         return asked if isinstance(asked, Finished) else asked.answer
 

@@ -26,7 +26,7 @@ from contracts.activities import (
 )
 from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.notifications import Account, Notification
+from contracts.notifications import LifeRecord, Notification
 
 Outcome = Callable[[], Awaitable[None]]
 
@@ -44,7 +44,7 @@ class Script:
     forced: dict[str, bool] = field(default_factory=dict)
     begun_at: list[datetime | None] = field(default_factory=list)
     notices: list[Notification] = field(default_factory=list)
-    accounts: list[Account] = field(default_factory=list)
+    accounts: list[LifeRecord] = field(default_factory=list)
     ended_by_force: dict[str, tuple[str, ...]] = field(default_factory=dict)
     world: set[str] = field(default_factory=set)
     #: What steps give back as names and notes, if anything; and what inspections give as kept.
@@ -93,7 +93,7 @@ class Script:
 
     def _trail(self) -> Callable[..., Any]:
         @activity.defn(name="trail.keep")
-        async def keep(input: Account) -> TrailResult:
+        async def keep(input: LifeRecord) -> TrailResult:
             await self._play("trail.keep", lambda: self.accounts.append(input), is_step=False)
             return TrailResult()
 

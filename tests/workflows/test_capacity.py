@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from activities.capacity_audit import Capacity
+from activities.capacity_audit import CapacityAudit
 from clients.host import NodeCapacity
 from contracts import workflow_memo
 from contracts.capacity.models import (
@@ -269,7 +269,7 @@ async def test_the_workflow_is_terminated(monkeypatch: pytest.MonkeyPatch) -> No
 
     From the list alone: of thousands, reading each one's history would keep everybody waiting.
     """
-    monkeypatch.setattr(Capacity, "_read_reservation", None)
+    monkeypatch.setattr(CapacityAudit, "_read_reservation", None)
     async with a_house({"one": most(3), "two": most(3)}) as house, house.worker():
         lives = [await house.begin(f"env-{number}") for number in range(4)]
         before = await house.held()

@@ -54,7 +54,7 @@ from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, Life, a_start, until
 from tests.workflows.scripted import Script
-from worker.codec import Keyring, Place
+from worker.codec import Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter
 from workflows.environment import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
@@ -232,7 +232,7 @@ async def test_an_update_in_clear(sealed: Bench, attacker: Attacker, name: str, 
 async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
     """Ensures that no shape of a payload reaches what the SDK does with a whole workflow task."""
     life = await ready(sealed)
-    place = Place(sealed.client.namespace, life.handle.id)
+    place = PayloadContext(sealed.client.namespace, life.handle.id)
     [clear] = await attacker.clear(BY)
     reference = Payload()
     reference.CopyFrom(REFERENCE)
@@ -245,7 +245,7 @@ async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
     )
     damaged = KEYS.seal(clear, place)
     damaged.data = damaged.data[:-1]
-    moved = KEYS.seal(clear, Place(place.namespace, "environment/other"))
+    moved = KEYS.seal(clear, PayloadContext(place.namespace, "environment/other"))
     moved.metadata["encryption-workflow-id"] = place.workflow_id.encode()
     old = Payload(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": KEYS.first.encode()}, data=b"x" * 40
@@ -296,7 +296,7 @@ async def test_changes_that_do_not_mean_this_life(
     sealed: Bench, attacker: Attacker, said: dict[str, str]
 ) -> None:
     life = await ready(sealed)
-    place = Place(sealed.client.namespace, life.handle.id)
+    place = PayloadContext(sealed.client.namespace, life.handle.id)
     for name, value in CHANGES.items():
         [clear] = await attacker.clear(value | said)
         refused = await attacker.update(life.handle.id, name, [KEYS.seal(clear, place)])
@@ -313,7 +313,7 @@ def test_all_changes_are_known_here() -> None:
 async def test_what_was_written_for_another_namespace(sealed: Bench, attacker: Attacker) -> None:
     life = await ready(sealed)
     [clear] = await attacker.clear(BY)
-    elsewhere = KEYS.seal(clear, Place("staging", life.handle.id))
+    elsewhere = KEYS.seal(clear, PayloadContext("staging", life.handle.id))
     assert "for another workflow" in await attacker.update(life.handle.id, "delete", [elsewhere])
     await is_unharmed(life)
 
@@ -480,7 +480,7 @@ async def test_a_schedule_that_was_edited(sealed: Bench, attacker: Attacker) -> 
     ):
         [payload] = await attacker.clear(input)
         if place:
-            payload = KEYS.seal(payload, Place(sealed.client.namespace, place))
+            payload = KEYS.seal(payload, PayloadContext(sealed.client.namespace, place))
         schedule = await attacker.client.create_schedule(
             unique("schedule"),
             Schedule(
@@ -500,17 +500,17 @@ async def test_a_schedule_that_was_edited(sealed: Bench, attacker: Attacker) -> 
 
 
 async def test_a_scheduled_run_takes_what_was_written_for_its_schedule() -> None:
-    ours = Place("default", SWEEP_SCHEDULED)
-    assert ours.is_good_at(Place("default", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"))
+    ours = PayloadContext("default", SWEEP_SCHEDULED)
+    assert ours.is_good_at(PayloadContext("default", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"))
     for other in (
-        Place("staging", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
-        Place("default", f"{SWEEP_SCHEDULED}-other"),
-        Place("default", f"x{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
-        Place("default", "-2026-11-26T16:00:00Z"),
+        PayloadContext("staging", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
+        PayloadContext("default", f"{SWEEP_SCHEDULED}-other"),
+        PayloadContext("default", f"x{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
+        PayloadContext("default", "-2026-11-26T16:00:00Z"),
     ):
         assert not ours.is_good_at(other)
-    start = Place("default", workflow_id("a"))
-    assert not start.is_good_at(Place("default", f"{workflow_id('a')}-2026-11-26T16:00:00Z"))
+    start = PayloadContext("default", workflow_id("a"))
+    assert not start.is_good_at(PayloadContext("default", f"{workflow_id('a')}-2026-11-26T16:00:00Z"))
 
 
 async def started_by(schedule: Any) -> str:

@@ -21,9 +21,9 @@ from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import Principal, Role, Verb, may, relations
 from starter.auth.security_log import note_object
 from starter.catalogue.loader import Catalogue
-from starter.environments.archive import is_for, view_of_account
+from starter.environments.archive import is_for, view_of_record
 from starter.environments.commands import Finished
-from starter.environments.history import accounts_of
+from starter.environments.history import records_of
 from starter.environments.listing import Filters, list_environments
 from starter.environments.people_check import check_people
 from starter.environments.planning import (
@@ -170,9 +170,9 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
     except ApiProblem:
         # Temporal may have dropped the run; then read it from its account, as lists and histories do.
         file = JsonLinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
-        for account in reversed(await accounts_of(file, name)):
+        for account in reversed(await records_of(file, name)):
             if is_for(account, principal, Verb.SHOW):
-                return view_of_account(account)
+                return view_of_record(account)
         raise
     view = _beside_catalogue(standing, parts.catalogue.current())
     if standing.ended:

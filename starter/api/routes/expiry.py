@@ -17,7 +17,7 @@ from starter.api.request_models import ExtensionRequest, FreezeRequest
 from starter.api.routes.environments import IdempotencyKey, OnlyLife
 from starter.auth.policy import GlobalVerb, Principal, Verb, is_allowed_globally, may, relations
 from starter.auth.security_log import note_denied
-from starter.environments.history import HistoryView, accounts_of, life_of_account, life_of_standing
+from starter.environments.history import HistoryView, life_of_record, life_of_snapshot, records_of
 from starter.environments.planning import FieldProblem, NotValid
 from starter.environments.schemas import Done, DoneKind, FreezeAnswer, FreezeView
 from starter.expiry.sweeps import SweepView, begin, wait
@@ -73,12 +73,12 @@ async def environment_history(name: str, parts: TheParts, principal: Asking) -> 
     standing = await parts.reader.read(name) if is_name(name) else None
     lives = []
     if standing and _may_read(principal, standing.owner, standing.team, standing.collaborators):
-        lives.append(life_of_standing(standing))
+        lives.append(life_of_snapshot(standing))
     file = JsonLinesFile(parts.trail_file) if parts.trail_file and is_name(name) else None
-    for account in reversed(await accounts_of(file, name)):
+    for account in reversed(await records_of(file, name)):
         known = standing is not None and standing.life == account.life
         if not known and _may_read(principal, account.owner, account.team, account.collaborators):
-            lives.append(life_of_account(account))
+            lives.append(life_of_record(account))
     if not lives:
         if standing:
             note_denied()

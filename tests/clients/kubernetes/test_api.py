@@ -17,11 +17,11 @@ from clients.errors import (
     ClientError,
     DeadlineExceeded,
     Denied,
+    MalformedAnswer,
     NotFound,
     Rejected,
     ServerFailed,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
 from clients.kubernetes.api import APPLY, Api
@@ -124,7 +124,7 @@ async def test_call(api: Api, server: tuple[Server, int]) -> None:
         (status(409, MODIFIED, "Conflict"), ServerFailed, "has been modified", False),
         (status(410, "too old", "Expired"), ServerFailed, "too old", False),
         (status(500, "etcd is gone"), ServerFailed, "etcd is gone", True),
-        (lambda _: web.Response(text="<html>proxy</html>"), Unintelligible, "not JSON", True),
+        (lambda _: web.Response(text="<html>proxy</html>"), MalformedAnswer, "not JSON", True),
         (lambda _: web.Response(text="<html>proxy</html>", status=502), ServerFailed, "502", True),
     ],
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.inventory import CLAIM, POD, SECRET, Kind, belongs, named, what_holds
+from clients.kubernetes.inventory import CLAIM, POD, SECRET, Kind, belongs, describe_blockers, named
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_holds() -> None:
             ]
         },
     }
-    assert what_holds(namespace, ["ConfigMap held with finalizer example.com/x"]) == [
+    assert describe_blockers(namespace, ["ConfigMap held with finalizer example.com/x"]) == [
         "Some content in the namespace has finalizers remaining: example.com/x in 1 resource instances",
         "finalizer example.com/hold",
         "ConfigMap held with finalizer example.com/x",
@@ -65,4 +65,4 @@ def test_what_holds() -> None:
 
 def test_a_namespace_that_stays_is_not_held() -> None:
     """Ensures that one that nobody deletes has no blockers."""
-    assert what_holds({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}}, []) == []
+    assert describe_blockers({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}}, []) == []

@@ -11,11 +11,11 @@ from clients.errors import (
     ClientError,
     Denied,
     InUse,
+    MalformedAnswer,
     NotFound,
     NotYet,
     Rejected,
     ServerFailed,
-    Unintelligible,
 )
 from clients.http import Answer
 from clients.rafay import Binding, User
@@ -63,9 +63,9 @@ def test_words_are_found_in_every_shape_of_an_error(body: str) -> None:
         (500, '"You do not have enough privileges"', Denied),
         (404, '"method or route not allowed"', Denied),
         (429, '"not found"', None),
-        (404, "404 page not found", Unintelligible),
-        (404, "<!DOCTYPE html><html>not found</html>", Unintelligible),
-        (400, "  <html>already exists</html>", Unintelligible),
+        (404, "404 page not found", MalformedAnswer),
+        (404, "<!DOCTYPE html><html>not found</html>", MalformedAnswer),
+        (400, "  <html>already exists</html>", MalformedAnswer),
         (401, "<html>log in</html>", None),
         (503, "<html>not found</html>", None),
         (400, '"a bad name"', None),
@@ -81,7 +81,7 @@ def test_error_is_told_by_its_text_where_its_status_does_not(
 async def test_both_styles_of_authentication_are_sent_with_every_call() -> None:
     async with scripted((200, '{"count": 0, "results": []}'), (201, "{}"), (200, "")) as (rafay, script):
         await rafay.find_project("demo")
-        with pytest.raises(Unintelligible):
+        with pytest.raises(MalformedAnswer):
             await rafay.create_cluster("p", "demo", {}, "minimal")
         await rafay.delete_group("g")
     for head in script.requests:
@@ -136,13 +136,13 @@ async def test_list_that_keeps_changing_is_an_error_not_an_absence() -> None:
         (200, '{"count": 1, "results": []}'),
     ]
     async with scripted(*pages * 3) as (rafay, _):
-        with pytest.raises(Unintelligible, match="kept changing"):
+        with pytest.raises(MalformedAnswer, match="kept changing"):
             await rafay.find_project("demo")
 
 
 async def test_list_that_ignores_the_offset_is_an_error_not_an_endless_loop() -> None:
     async with scripted((200, '{"count": 9, "results": [{"id": "1", "name": "a"}]}')) as (rafay, script):
-        with pytest.raises(Unintelligible, match="same page"):
+        with pytest.raises(MalformedAnswer, match="same page"):
             await rafay.find_project("demo")
     assert len(script.requests) == 2
 
@@ -163,7 +163,7 @@ async def test_list_that_ignores_the_offset_is_an_error_not_an_endless_loop() ->
 )
 async def test_list_of_another_shape_is_unintelligible(body: str) -> None:
     async with scripted((200, body)) as (rafay, _):
-        with pytest.raises(Unintelligible) as odd:
+        with pytest.raises(MalformedAnswer) as odd:
             await rafay.find_project("demo")
     assert not odd.value.ambiguous
 
@@ -178,7 +178,7 @@ async def test_created_group_is_looked_up_when_the_answer_is_without_its_id(body
 
 async def test_created_group_that_cannot_be_found_is_in_doubt() -> None:
     async with scripted((201, "{}"), (200, '{"count": 0, "results": []}')) as (rafay, _):
-        with pytest.raises(Unintelligible) as lost:
+        with pytest.raises(MalformedAnswer) as lost:
             await rafay.create_group("demo", "mark")
     assert lost.value.ambiguous
 
@@ -186,7 +186,7 @@ async def test_created_group_that_cannot_be_found_is_in_doubt() -> None:
 @pytest.mark.parametrize("body", ["[]", "7", "{}", "", '{"id": "1", "name": "demo", "health": "fine"}'])
 async def test_created_cluster_of_another_shape_is_in_doubt(body: str) -> None:
     async with scripted((201, body)) as (rafay, _):
-        with pytest.raises(Unintelligible) as odd:
+        with pytest.raises(MalformedAnswer) as odd:
             await rafay.create_cluster("p", "demo", {}, "minimal")
     assert odd.value.ambiguous
 
@@ -207,7 +207,7 @@ async def test_deletion_is_accepted_in_any_success(status: int) -> None:
         (500, '"pg: no rows in result set"', NotFound),
         (500, '"something else"', ServerFailed),
         (403, "", Denied),
-        (404, "404 page not found", Unintelligible),
+        (404, "404 page not found", MalformedAnswer),
     ],
 )
 async def test_refused_deletion_is_in_use_whatever_its_words(
@@ -329,11 +329,11 @@ async def test_bootstrap_is_read_in_both_forms(body: str) -> None:
         (200, '{"data": null}', NotYet),
         (502, "", ServerFailed),
         (401, "", Denied),
-        (200, '{"data": "%%%"}', Unintelligible),
-        (200, '{"data": "aGVsbG8="}', Unintelligible),
-        (200, '{"nothing": 1}', Unintelligible),
-        (200, "<html>kind</html>", Unintelligible),
-        (200, f'{{"data": "{base64.b64encode(MANIFEST.encode()).decode()[:-7]}', Unintelligible),
+        (200, '{"data": "%%%"}', MalformedAnswer),
+        (200, '{"data": "aGVsbG8="}', MalformedAnswer),
+        (200, '{"nothing": 1}', MalformedAnswer),
+        (200, "<html>kind</html>", MalformedAnswer),
+        (200, f'{{"data": "{base64.b64encode(MANIFEST.encode()).decode()[:-7]}', MalformedAnswer),
     ],
 )
 async def test_bootstrap_that_is_none_is_told_apart_from_one_to_come(
@@ -355,7 +355,7 @@ async def test_key_quoted_back_is_struck_out() -> None:
 
 async def test_answer_quoted_in_a_wrong_shape_is_not_shown() -> None:
     async with scripted((200, '{"count": 1, "results": [{"name": ["hush-hush"]}]}')) as (rafay, _):
-        with pytest.raises(Unintelligible, match="id") as odd:
+        with pytest.raises(MalformedAnswer, match="id") as odd:
             await rafay.find_project("demo")
     assert "hush" not in "".join(traceback.format_exception(odd.value))
 

@@ -12,9 +12,9 @@ from clients.errors import (
     AlreadyExists,
     ClientError,
     Denied,
+    MalformedAnswer,
     ServerFailed,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
 from clients.rafay import Rafay
@@ -74,7 +74,7 @@ async def test_create_cut_before_it_was_done_is_in_doubt_and_works_on_retry(
         (Fault(kind=FaultKind.STATUS_AFTER, status=502, times=1), ServerFailed),
         (Fault(kind=FaultKind.STATUS_AFTER, status=503, times=1), ServerFailed),
         (Fault(kind=FaultKind.STATUS_AFTER, status=504, times=1), ServerFailed),
-        (Fault(kind=FaultKind.TRUNCATE, times=1), Unintelligible),
+        (Fault(kind=FaultKind.TRUNCATE, times=1), MalformedAnswer),
         (Fault(kind=FaultKind.DELAY_AFTER, seconds=15, times=1), Unreachable),
     ],
     ids=["cut", "502", "503", "504", "truncated", "too slow"],
@@ -115,10 +115,10 @@ async def test_call_that_was_too_slow_may_be_done_after_its_caller_has_given_up(
         (Fault(operation="project.list", kind=FaultKind.CUT_AFTER), Unreachable),
         (Fault(operation="project.list", kind=FaultKind.STATUS, status=503), ServerFailed),
         (Fault(operation="project.list", kind=FaultKind.HTML, status=502), ServerFailed),
-        (Fault(operation="project.list", kind=FaultKind.HTML, status=200), Unintelligible),
+        (Fault(operation="project.list", kind=FaultKind.HTML, status=200), MalformedAnswer),
         # A proxy that has lost its way knows nothing of the thing: this is no "not found".
-        (Fault(operation="project.list", kind=FaultKind.HTML, status=404), Unintelligible),
-        (Fault(operation="project.list", kind=FaultKind.TRUNCATE), Unintelligible),
+        (Fault(operation="project.list", kind=FaultKind.HTML, status=404), MalformedAnswer),
+        (Fault(operation="project.list", kind=FaultKind.TRUNCATE), MalformedAnswer),
     ],
     ids=["cut before", "cut after", "503", "HTML 502", "HTML 200", "HTML 404", "truncated"],
 )
@@ -137,7 +137,7 @@ async def test_delete_answered_by_a_lost_proxy_is_not_taken_for_gone(
 ) -> None:
     project = await rafay.create_project(name, "")
     stand_in.faults(Fault(operation="project.delete", kind=FaultKind.HTML, status=404))
-    with pytest.raises(Unintelligible):
+    with pytest.raises(MalformedAnswer):
         await rafay.delete_project(project.id)
 
 

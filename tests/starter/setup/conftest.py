@@ -16,8 +16,8 @@ from contracts.expiry_sweep import SCHEDULE_PREFIX
 from embedded.stack.stack import Part, Stack
 from starter.setup.areas import Area
 from starter.setup.check import Result, State, chosen
-from starter.setup.registry import all_parts
-from starter.setup.runner import walk
+from starter.setup.registry import all_checks
+from starter.setup.runner import run_checks
 from tests.support.stack import TIMEOUT, client_of, hurried
 from tests.support.stand_ins import RafayStandIn, set_faults
 from worker.client_factory import open_clients
@@ -49,8 +49,8 @@ class Ground:
         """What comes of each part, by its name: of these areas, or of all."""
         settings = self.settings(**changes)
         async with open_clients(settings) as clients:
-            parts = chosen(all_parts(settings, clients.rafay, clients.scim, clients.hosts), areas)
-            return {one.part: one for one in await walk(parts, repair=repair, tell=tell)}
+            parts = chosen(all_checks(settings, clients.rafay, clients.scim, clients.hosts), areas)
+            return {one.part: one for one in await run_checks(parts, repair=repair, tell=tell)}
 
     def execute(self, sql: str, *values: object) -> None:
         """Change the control plane's database past its API, as somebody who breaks things."""

@@ -9,7 +9,7 @@ from clients.host import Health, Host, Namespace
 from contracts.environment import Phase
 from starter.setup import environments
 from starter.setup.areas import Area
-from starter.setup.check import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.environments import MAX_NAMED, Environments
 from starter.setup.temporal import Temporal
 from tests.starter.test_fitting import environment
@@ -46,7 +46,7 @@ async def found(monkeypatch: pytest.MonkeyPatch, host: Showing, *names: str, mor
             return SimpleNamespace(status=SimpleNamespace(environment=one), view=view)
 
     monkeypatch.setattr(environments, "_ready", ready)
-    monkeypatch.setattr(environments, "Reader", Reading)
+    monkeypatch.setattr(environments, "EnvironmentReader", Reading)
 
     async def fine() -> Found:
         return well("fine")
@@ -55,7 +55,7 @@ async def found(monkeypatch: pytest.MonkeyPatch, host: Showing, *names: str, mor
         return None
 
     temporal = cast(Temporal, SimpleNamespace(client=client))
-    needed = Part(Area.TEMPORAL, "Temporal", "search attributes", "here", fine)
+    needed = SetupCheck(Area.TEMPORAL, "Temporal", "search attributes", "here", fine)
     [part] = Environments(temporal, cast(dict[str, Host], {"main": host})).parts(needed)
     assert part.needs == (needed,)
     return await part.check()

@@ -13,7 +13,7 @@ from clients.errors import Denied, Rejected
 from clients.host import LABEL_POD_SECURITY, Host
 from contracts.naming import LABEL_INSTALLATION
 from starter.setup.areas import Area
-from starter.setup.check import Found, Kind, Part, well
+from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.hosts import HostCluster
 from tests.support.stand_ins import CHECKOUT
 
@@ -75,7 +75,7 @@ async def admission(
 
     host = Admitting(policy, let_in or [])
     cluster = HostCluster("h", cast(Host, host), INSTALLATION, prefix, lambda: ())
-    files = Part(Area.FILES, "templates", "catalogue", "here", fine)
+    files = SetupCheck(Area.FILES, "templates", "catalogue", "here", fine)
     [part] = [each for each in cluster.parts(files) if each.name == "admission"]
     return await part.check(), host
 
