@@ -24,7 +24,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import activity_context
 from activities.parts.quantities import room_of
 from clients.errors import ClientError
-from clients.host import Host, NodeCapacity
+from clients.host.models import NodeCapacity
+from clients.host.protocol import Host
 from contracts import search_attributes, workflow_memo
 from contracts.activities import CapacityActivities
 from contracts.capacity.ledger import Reservation, in_seconds, pack, unpack

@@ -19,7 +19,7 @@ from activities.steps.namespace import Namespace
 from activities.steps.project import Project
 from activities.steps.role_binding import RoleBinding
 from activities.steps.vcluster import VCluster
-from clients.host import Host
+from clients.host.protocol import Host
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 

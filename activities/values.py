@@ -3,7 +3,7 @@
 `contracts.chart_values` composes the values.
 """
 
-from clients.host import Chart
+from clients.host.models import Chart
 from contracts.chart_values import DNS_LIMITS as DNS_LIMITS
 from contracts.chart_values import compose as compose
 from contracts.chart_values import overlay as overlay

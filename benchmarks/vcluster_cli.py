@@ -13,10 +13,10 @@ from typing import Any, cast
 import yaml
 
 from clients.helm.client import Helm
-from clients.host import Kubeconfig
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.exposure import HostOptions
+from clients.host.kubeconfig import Kubeconfig
+from clients.kubernetes.auth.credentials import Access
 from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.release.exposure import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
 

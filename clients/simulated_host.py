@@ -13,13 +13,13 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import Denied, MalformedAnswer, NotFound
-from clients.host import (
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import (
     LABEL_POD_SECURITY,
     Chart,
     Ending,
     Health,
     HostNetworks,
-    Kubeconfig,
     Manifest,
     Namespace,
     NodeCapacity,
@@ -55,7 +55,7 @@ _TEXTS = TypeAdapter(list[str])
 
 
 class SimulatedHost:
-    """A simulated `clients.host.Host`: it stores objects, takes some time, and runs nothing."""
+    """A simulated `clients.host.protocol.Host`: it stores objects, takes some time, and runs nothing."""
 
     def __init__(
         self,

@@ -28,7 +28,8 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
-from clients.host import Kubeconfig, Manifest
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import Manifest
 from clients.http import Answer, HttpSystem
 
 #: Owner of the fields that we apply, in the objects' managedFields.
@@ -64,7 +65,7 @@ async def version_with(kubeconfig: str) -> str:
 
 
 class VirtualClusterApi:
-    """A `clients.host.VirtualCluster`; leaving the context closes its connections."""
+    """A `clients.host.protocol.VirtualCluster`; leaving the context closes its connections."""
 
     def __init__(self, kubeconfig: Kubeconfig, *, timeout: timedelta) -> None:
         self._kubeconfig = kubeconfig

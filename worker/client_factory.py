@@ -9,7 +9,7 @@ from pathlib import Path
 from activities.capacity_audit import Admission
 from activities.registry import Clients
 from clients.helm.chart_store import THREADS, Charts
-from clients.host import Host
+from clients.host.protocol import Host
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
@@ -99,9 +99,9 @@ def _kubernetes(
     # Import here because the import of the official client takes 50 MB; a process without such a host avoids
     # it.
     from clients.helm.client import HelmSdk
-    from clients.kubernetes.credentials import Access
+    from clients.kubernetes.auth.credentials import Access
+    from clients.kubernetes.auth.kubeconfig import Unusable
     from clients.kubernetes.host import KubernetesHost
-    from clients.kubernetes.kubeconfig import Unusable
 
     try:
         access = Access(cluster.kubeconfig, cluster.context)

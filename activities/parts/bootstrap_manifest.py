@@ -12,7 +12,7 @@ import yaml
 
 from activities.errors import NotAccepted
 from clients.errors import CUT
-from clients.host import Manifest
+from clients.host.models import Manifest
 from clients.safe_yaml import NotLikeKubernetes, read_all_yaml
 from contracts.environment import System
 

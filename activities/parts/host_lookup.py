@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from activities.errors import NotConfigured, NotYet
 from activities.ownership import mark_text, require_ours
-from clients.host import Host, Namespace, Release
+from clients.host.models import Namespace, Release
+from clients.host.protocol import Host
 from contracts.environment import Environment, System
 from contracts.naming import ANNOTATION_OWNER, OwnerMark
 

@@ -11,7 +11,7 @@ from activities.parts.guard_object import Object, policy_object
 from activities.parts.network_policies import network_policies
 from activities.parts.quantities import cpus, least, most, octets, times
 from activities.values import value_at
-from clients.host import LABEL_POD_SECURITY, HostNetworks
+from clients.host.models import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity.models import parts_of_size
 from contracts.chart_values import ETCD, control_planes, etcds
 from contracts.environment import Environment

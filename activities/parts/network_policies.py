@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from activities.parts.guard_object import Object, policy_object
-from clients.host import HostNetworks, Peer, PeerPods
+from clients.host.models import HostNetworks, Peer, PeerPods
 from contracts.environment import Environment
 
 #: Port of the vCluster's API server in its pod.

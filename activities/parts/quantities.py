@@ -5,7 +5,7 @@ from decimal import Decimal
 from math import ceil
 
 from activities.errors import NotAccepted
-from clients.host import NodeCapacity
+from clients.host.models import NodeCapacity
 from contracts.capacity.models import Limits
 from contracts.quantities import parse_quantity
 

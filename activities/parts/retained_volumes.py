@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from activities.parts.host_lookup import is_own_namespace
 from clients.errors import NotFound
-from clients.host import Host, Namespace, PersistentVolume
+from clients.host.models import Namespace, PersistentVolume
+from clients.host.protocol import Host
 from contracts.environment import Environment
 from contracts.template import RetainedVolumes
 

@@ -10,7 +10,8 @@ from temporalio import activity
 from activities import activity_context
 from activities.errors import NotYet
 from activities.parts.host_lookup import Hosts, host_of, require_own_namespace, require_own_release
-from clients.host import Host, Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.protocol import Host
 from contracts.activities import EnsureInput, KubeconfigStep
 from contracts.environment import Environment, Receipt, System
 

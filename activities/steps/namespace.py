@@ -25,7 +25,7 @@ from activities.parts.host_lookup import (
 from activities.parts.namespace_policies import marked, namespace_policies, pod_security
 from activities.values import chart_of, compose
 from clients.errors import AlreadyExists, NotFound
-from clients.host import Host
+from clients.host.protocol import Host
 from contracts.activities import (
     EnsureInput,
     InspectInput,

@@ -26,7 +26,8 @@ from activities.parts.host_lookup import (
 from activities.parts.retained_volumes import give_up, volumes_of
 from activities.values import chart_of, compose
 from clients import errors as client
-from clients.host import Host, Release, ReleaseStatus
+from clients.host.models import Release, ReleaseStatus
+from clients.host.protocol import Host
 from contracts.activities import (
     EnsureInput,
     InspectInput,

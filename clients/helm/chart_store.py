@@ -18,7 +18,7 @@ from typing import Any
 
 from clients.errors import Rejected, Unreachable
 from clients.helm.chart_pull import NotPulled, pull
-from clients.host import Chart
+from clients.host.models import Chart
 
 #: Concurrent calls of Helm. Each takes a second or two and holds a whole rendered chart in memory, so more
 #: would only cost memory.

@@ -22,10 +22,10 @@ from clients.errors import (
     Unreachable,
 )
 from clients.helm.chart_store import Charts, sdk
-from clients.host import Chart
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.kubeconfig import Unusable
-from clients.kubernetes.refusals import is_about_the_account, is_passing, is_policy, missing_right
+from clients.host.models import Chart
+from clients.kubernetes.api.refusals import is_about_the_account, is_passing, is_policy, missing_right
+from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.kubeconfig import Unusable
 
 _T = TypeVar("_T")
 

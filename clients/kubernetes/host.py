@@ -15,21 +15,24 @@ from urllib.parse import quote
 
 from clients.errors import Denied, MalformedAnswer, NotYet, Rejected
 from clients.helm.client import Helm
-from clients.host import Kubeconfig, Manifest, Namespace, NodeCapacity
-from clients.kubernetes import exposure, inventory, nodes
-from clients.kubernetes.api import Api
-from clients.kubernetes.apply import Applying
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.dry_run import Rehearsing
-from clients.kubernetes.exposure import ACCESS_SERVICE, Exposure, HostOptions
-from clients.kubernetes.forced_deletion import Forcing
-from clients.kubernetes.health import HealthOf
-from clients.kubernetes.inventory import SECRET, SERVICE
-from clients.kubernetes.networks import Networks
-from clients.kubernetes.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing
-from clients.kubernetes.persistent_volumes import Volumes
-from clients.kubernetes.releases import Releases
-from clients.kubernetes.timestamps import time_of
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import Manifest, Namespace, NodeCapacity
+from clients.kubernetes.api.client import Api
+from clients.kubernetes.api.timestamps import time_of
+from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.cluster import nodes
+from clients.kubernetes.cluster.dry_run import Rehearsing
+from clients.kubernetes.cluster.networks import Networks
+from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing
+from clients.kubernetes.namespace import inventory
+from clients.kubernetes.namespace.apply import Applying
+from clients.kubernetes.namespace.forced_deletion import Forcing
+from clients.kubernetes.namespace.inventory import SECRET, SERVICE
+from clients.kubernetes.namespace.persistent_volumes import Volumes
+from clients.kubernetes.release import exposure
+from clients.kubernetes.release.exposure import ACCESS_SERVICE, Exposure, HostOptions
+from clients.kubernetes.release.health import HealthOf
+from clients.kubernetes.release.releases import Releases
 from clients.virtual_cluster import VirtualClusterApi
 
 #: The oldest supported minor version of Kubernetes 1: the first in which ValidatingAdmissionPolicy, which
@@ -39,7 +42,7 @@ _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
 class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing, HealthOf):
-    """A `clients.host.Host` for a real Kubernetes cluster; it connects at the first call."""
+    """A `clients.host.protocol.Host` for a real Kubernetes cluster; it connects at the first call."""
 
     def __init__(
         self, name: str, access: Access, helm: Helm, options: HostOptions, *, timeout: timedelta

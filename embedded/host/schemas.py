@@ -81,7 +81,7 @@ class Object(BaseModel):
 
 OBJECTS = TypeAdapter(list[Object])
 RELEASE_NAME = TypeAdapter(ReleaseName)
-#: What a release can be left in; see `clients.host.ReleaseStatus`.
+#: What a release can be left in; see `clients.host.models.ReleaseStatus`.
 STATUS: TypeAdapter[str] = TypeAdapter(Literal["deployed", "pending", "failed", "uninstalling"])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from temporalio.client import Client
 
-from clients.host import Host
+from clients.host.protocol import Host
 from starter.api import events, health
 from starter.api.body_limit import BodyLimit
 from starter.api.dependencies import Parts

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from temporalio.client import Client
 
-from clients.host import Host
+from clients.host.protocol import Host
 from contracts.naming import is_name
 from starter.api.problem_details import ApiProblem, no_environment
 from starter.auth.policy import Principal, Verb, may, relations, who_may

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from clients.errors import ClientError
-from clients.host import Host
+from clients.host.protocol import Host
 from contracts.charts import chart_caveat
 from contracts.durations import format_duration
 from contracts.models import Frozen

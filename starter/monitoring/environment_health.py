@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clients.errors import ClientError, Denied
-from clients.host import Health, Host
+from clients.host.models import Health
+from clients.host.protocol import Host
 from contracts.environment import Environment
 
 #: How long the answer of a host is valid, for all callers.

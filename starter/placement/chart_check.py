@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from clients.errors import ClientError, Rejected
-from clients.host import Chart, Host
+from clients.host.models import Chart
+from clients.host.protocol import Host
 from contracts.chart_values import compose
 from contracts.environment import Environment
 from contracts.template import Template

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from clients.errors import Rejected
-from clients.host import Chart, Host
+from clients.host.models import Chart
+from clients.host.protocol import Host
 from contracts.chart_values import compose
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark, Prefix, life_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from clients.host import Host
+from clients.host.protocol import Host
 from contracts import search_attributes
 from contracts.environment import Phase
 from contracts.naming import name_of_workflow

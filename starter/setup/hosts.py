@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from clients.errors import Denied, Rejected
-from clients.host import LABEL_POD_SECURITY, Host
+from clients.host.models import LABEL_POD_SECURITY
+from clients.host.protocol import Host
 from contracts.charts import chart_caveat
 from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template

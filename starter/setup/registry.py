@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clients.host import Host
+from clients.host.protocol import Host
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from contracts.template import Template

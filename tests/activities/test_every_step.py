@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.host import Chart
+from clients.host.models import Chart
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from tests.activities.conftest import OTHER_INSTALLATION, Bench, an_environment, fresh

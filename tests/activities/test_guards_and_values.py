@@ -11,7 +11,7 @@ from activities.ownership import mark_text, require_ours, whose
 from activities.parts.namespace_policies import namespace_policies, pod_security
 from activities.parts.quantities import cpus, least, octets, room_of
 from activities.values import compose, overlay
-from clients.host import HostNetworks, NodeCapacity, Peer, PeerPods
+from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from contracts.capacity.models import Limits, size_of
 from contracts.chart_values import ETCD, value_at
 from contracts.environment import Environment

@@ -12,7 +12,8 @@ from activities.ownership import NOTHING_THERE
 from activities.parts.forced_deletion import MAX_FORCED
 from activities.steps import vcluster
 from clients.errors import NotYet
-from clients.host import Chart, Host
+from clients.host.models import Chart
+from clients.host.protocol import Host
 from contracts.activities import InspectInput
 from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, StepName

@@ -17,7 +17,8 @@ from activities.parts.bootstrap_manifest import LARGE, Bootstrap
 from activities.steps import cluster_import
 from activities.steps.cluster_import import ClusterImport
 from clients.errors import CUT, Rejected
-from clients.host import Kubeconfig, Manifest
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import Manifest
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput
 from contracts.environment import Environment, StepName

@@ -9,7 +9,8 @@ import pytest
 from activities.ownership import NOTHING_THERE
 from activities.parts.retained_volumes import CLOCKS_APART
 from clients.errors import Denied
-from clients.host import Host, PersistentVolume
+from clients.host.models import PersistentVolume
+from clients.host.protocol import Host
 from contracts.activities import InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.host import Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.activities.receivers import mail_server, webhook_receiver

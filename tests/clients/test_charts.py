@@ -14,7 +14,7 @@ import pytest
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Unreachable
 from clients.helm.chart_store import Charts, _not_pulled
 from clients.helm.client import schema_problem, understood, unknown_kubernetes
-from clients.host import Chart
+from clients.host.models import Chart
 
 FORBIDDEN = 'pods is forbidden: User "a" cannot create resource "pods" in API group ""'
 SCHEMA = '{"type":"object","properties":{"size":{"type":"string"}},"additionalProperties":false}'

@@ -26,7 +26,7 @@ import asyncio
 import sys
 from clients.helm.chart_store import Charts
 from clients.errors import ClientError
-from clients.host import Chart
+from clients.host.models import Chart
 
 async def pull():
     charts = Charts()

@@ -13,7 +13,7 @@ from clients.errors import Unreachable
 from clients.helm import chart_pull
 from clients.helm import chart_store as module
 from clients.helm.chart_store import Charts
-from clients.host import Chart
+from clients.host.models import Chart
 from tests.support.within import HANG, NEVER, soon
 
 #: In place of the real one, and long enough for a pull's process to have asked.

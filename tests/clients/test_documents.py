@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.host import Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
 from clients.safe_yaml import MAX_ADDED, MAX_LEVELS, read_all_yaml, read_yaml, write_yaml
 
 #: What sigs.k8s.io/yaml 1.6.0 (`YAMLToJSON`, by which kubectl and Helm read) makes of each document; run, not

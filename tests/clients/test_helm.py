@@ -22,8 +22,8 @@ from clients.errors import (
 )
 from clients.helm.chart_store import THREADS, Charts
 from clients.helm.client import HelmSdk, understood
-from clients.host import Chart
-from clients.kubernetes.credentials import Access
+from clients.host.models import Chart
+from clients.kubernetes.auth.credentials import Access
 from tests.clients.kubernetes.test_access import kubeconfig
 from tests.support.within import HANG, soon
 

@@ -1,4 +1,4 @@
-"""The client of the simulated host against the real process: what any `clients.host.Host` has to do."""
+"""The client of the simulated host against the real process: what each host has to do."""
 
 import asyncio
 import sqlite3
@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected, ServerFailed, Unreachable
-from clients.host import LABEL_POD_SECURITY, Chart, Host, Namespace, ReleaseStatus
+from clients.host.models import LABEL_POD_SECURITY, Chart, Namespace, ReleaseStatus
+from clients.host.protocol import Host
 from contracts.charts import NEWEST_SHOWN
 from embedded.faults import Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host

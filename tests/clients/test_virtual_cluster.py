@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Throttled
-from clients.host import Chart, Host, Kubeconfig, VirtualCluster
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import Chart
+from clients.host.protocol import Host, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
 from contracts.charts import NEWEST_SHOWN
 from embedded.faults import CALLS_PATH, Fault, FaultKind

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from clients.host import LABEL_POD_SECURITY
+from clients.host.models import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
 from contracts.template import PodSecurity
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue

@@ -10,10 +10,10 @@ import yaml
 from clients.errors import Denied, Unreachable
 from clients.helm.chart_store import Charts
 from clients.helm.client import Helm
-from clients.host import Chart
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.exposure import HostOptions
+from clients.host.models import Chart
+from clients.kubernetes.auth.credentials import Access
 from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.release.exposure import HostOptions
 from embedded.stack.stack import Stack
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.host import LABEL_POD_SECURITY
+from clients.host.models import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
 from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster

@@ -6,7 +6,7 @@ import httpx
 import yaml
 
 from clients.errors import Denied
-from clients.host import Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
 from tests.e2e.harbour import TIMEOUT

@@ -12,7 +12,9 @@ import httpx
 import pytest
 import yaml
 
-from clients.host import Chart, Host, Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import Chart
+from clients.host.protocol import Host
 from clients.rafay import Cluster, Rafay
 from contracts.charts import NEWEST_SHOWN
 from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host

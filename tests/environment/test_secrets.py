@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 from temporalio.client import Client
 
-from clients.host import Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.activities.receivers import mail_server, webhook_receiver

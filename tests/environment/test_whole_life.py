@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from clients.host import Kubeconfig
+from clients.host.kubeconfig import Kubeconfig
 from clients.virtual_cluster import VirtualClusterApi
 from embedded.stack.stack import Stack
 from tests.environment.asking import Asking

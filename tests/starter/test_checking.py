@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import ClientError, Rejected, Unreachable
-from clients.host import Chart, Host
+from clients.host.models import Chart
+from clients.host.protocol import Host
 from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN
 from starter.catalogue.lint import check_catalogue, check_on_hosts
 from starter.catalogue.loader import STARTER_TEMPLATES

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients.errors import Rejected, Unreachable
-from clients.host import Chart
+from clients.host.models import Chart
 from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark

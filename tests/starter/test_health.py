@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import Denied, Unreachable
-from clients.host import Health, Host, Namespace
+from clients.host.models import Health, Namespace
+from clients.host.protocol import Host
 from contracts.environment import Environment
 from starter.monitoring import environment_health
 from starter.monitoring.environment_health import EnvironmentHealth

@@ -19,7 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities.capacity_audit import Admission, CapacityAudit
 from activities.interceptor import ActivityEdge
 from clients.errors import Unreachable
-from clients.host import NodeCapacity
+from clients.host.models import NodeCapacity
 from contracts.capacity.ledger import Reservation, unpack
 from contracts.capacity.models import (
     Amount,

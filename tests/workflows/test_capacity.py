@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.capacity_audit import CapacityAudit
-from clients.host import NodeCapacity
+from clients.host.models import NodeCapacity
 from contracts import workflow_memo
 from contracts.capacity.models import (
     CAPACITY_ID,

@@ -16,7 +16,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from clients.host import Peer
+from clients.host.models import Peer
 from contracts.durations import Duration
 
 LARGEST_PORT = 65535

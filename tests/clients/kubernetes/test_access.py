@@ -11,9 +11,9 @@ import psutil
 import pytest
 import yaml
 
-from clients.kubernetes import credentials as module
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.kubeconfig import Unusable
+from clients.kubernetes.auth import credentials as module
+from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.kubeconfig import Unusable
 from tests.support.within import HANG, soon
 
 SECRET = "planted-token"

@@ -24,9 +24,9 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
-from clients.kubernetes.api import APPLY, Api
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.refusals import missing_right
+from clients.kubernetes.api.client import APPLY, Api
+from clients.kubernetes.api.refusals import missing_right
+from clients.kubernetes.auth.credentials import Access
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
 from tests.support.within import HANG, soon
@@ -173,7 +173,7 @@ async def test_credentials_that_ran_out(
     with pytest.raises(Denied):
         await api.call("GET", "/things", "read things")
     assert [asked.path for asked in server[0].asked] == ["/things", "/readyz", "/things"]
-    monkeypatch.setattr("clients.kubernetes.api.RELOAD_AFTER", timedelta(0))
+    monkeypatch.setattr("clients.kubernetes.api.client.RELOAD_AFTER", timedelta(0))
     refused = iter([True])
     server[0].answer = lambda request: (
         status(401, "Unauthorized")(request) if next(refused, False) else web.json_response({"kind": "Thing"})
@@ -194,7 +194,7 @@ async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
     with_plugin: Api, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that all who wait for credentials are told at the same time, and that the next has them."""
-    monkeypatch.setattr("clients.kubernetes.credentials.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_LIMIT", timedelta(seconds=1))
     plugin_of(tmp_path, f'echo run >> "$0.runs"\n{HANGS}')
     async with soon("a plugin that hangs is waited for without a limit"):
         calls = (with_plugin.call("POST", "/things", "make a thing", body={}) for _ in range(5))
@@ -207,7 +207,7 @@ async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
         assert not error.ambiguous
     assert server[0].asked == []
     plugin_of(tmp_path, gives(token="planted-token"))
-    monkeypatch.setattr("clients.kubernetes.credentials.LOAD_LIMIT", timedelta(seconds=HANG))
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_LIMIT", timedelta(seconds=HANG))
     async with soon("after one that hung no plugin is run any more"):
         await with_plugin.call("GET", "/things", "read things")
     assert server[0].asked[0].headers["Authorization"] == "Bearer planted-token"
@@ -220,8 +220,8 @@ async def test_a_plugin_that_hangs_when_its_token_has_run_out(
     plugin_of(tmp_path, gives(token="planted-token"))
     await with_plugin.call("GET", "/things", "read things")
     plugin_of(tmp_path, HANGS)
-    monkeypatch.setattr("clients.kubernetes.credentials.LOAD_LIMIT", timedelta(seconds=1))
-    monkeypatch.setattr("clients.kubernetes.api.RELOAD_AFTER", timedelta(0))
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.api.client.RELOAD_AFTER", timedelta(0))
     server[0].answer = status(401, "Unauthorized")
     async with soon("a plugin that hangs is waited for without a limit"):
         with pytest.raises(Unreachable, match="gave no credentials within 1 s") as error:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from clients.host import Health
-from clients.kubernetes.exposure import Exposure, HostOptions
+from clients.host.models import Health
+from clients.kubernetes.release.exposure import Exposure, HostOptions
 from clients.virtual_cluster import FIELD_MANAGER
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status

@@ -16,9 +16,9 @@ import pytest
 from clients.errors import ClientError
 from clients.helm.chart_store import Charts
 from clients.helm.client import HelmSdk
-from clients.kubernetes.api import Api
-from clients.kubernetes.credentials import Access, Credentials
-from clients.kubernetes.kubeconfig import Unusable
+from clients.kubernetes.api.client import Api
+from clients.kubernetes.auth.credentials import Access, Credentials
+from clients.kubernetes.auth.kubeconfig import Unusable
 from embedded.host.tls import authority, server_certificate
 
 VERSION = "client.authentication.k8s.io/v1"
@@ -226,7 +226,7 @@ async def test_a_plugin_that_does_not_ask_hears_nothing_of_its_cluster(folder: P
 
 
 async def test_the_pod_s_account(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clients.kubernetes.credentials.ACCOUNT_FOLDER", folder)
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.ACCOUNT_FOLDER", folder)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     credentials = await Access().load()

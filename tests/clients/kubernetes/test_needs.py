@@ -9,11 +9,11 @@ from aiohttp import web
 
 from clients.errors import Rejected
 from clients.helm.client import Helm
-from clients.host import Chart
-from clients.kubernetes.chart_permissions import lacking
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.exposure import HostOptions
+from clients.host.models import Chart
+from clients.kubernetes.auth.credentials import Access
 from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.release.chart_permissions import lacking
+from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host

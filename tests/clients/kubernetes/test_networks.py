@@ -12,11 +12,11 @@ from aiohttp import web
 
 from clients.errors import Denied, Rejected
 from clients.helm.client import Helm
-from clients.host import HostNetworks, Peer, PeerPods
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.dry_run import FORBIDDEN
-from clients.kubernetes.exposure import HostOptions
+from clients.host.models import HostNetworks, Peer, PeerPods
+from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.cluster.dry_run import FORBIDDEN
 from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT

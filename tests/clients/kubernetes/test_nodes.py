@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from clients.host import NodeCapacity
-from clients.kubernetes.nodes import rooms
+from clients.host.models import NodeCapacity
+from clients.kubernetes.cluster.nodes import rooms
 
 
 def node(spec: dict[str, Any] | None = None, *, ready: str = "True") -> dict[str, Any]:

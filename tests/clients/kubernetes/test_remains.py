@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.inventory import CLAIM, POD, SECRET, Kind, belongs, describe_blockers, named
+from clients.kubernetes.namespace.inventory import CLAIM, POD, SECRET, Kind, belongs, describe_blockers, named
 
 
 @pytest.mark.parametrize(

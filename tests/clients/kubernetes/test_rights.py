@@ -12,10 +12,10 @@ from aiohttp import web
 
 from clients.errors import Denied, Rejected
 from clients.helm.client import Helm
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.exposure import HostOptions
+from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Right
 from clients.kubernetes.host import OLDEST_MINOR, KubernetesHost
-from clients.kubernetes.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Right
+from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT

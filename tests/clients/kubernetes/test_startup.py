@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.startup_status import MAX_CRASHES, PULL_PATIENCE, REFUSAL_PATIENCE, Seen, startup_of
+from clients.kubernetes.release.startup_status import (
+    MAX_CRASHES,
+    PULL_PATIENCE,
+    REFUSAL_PATIENCE,
+    Seen,
+    startup_of,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NO_SUCH_IMAGE = (

@@ -12,10 +12,10 @@ from aiohttp import web
 
 from clients.errors import Denied
 from clients.helm.client import Helm
-from clients.host import PersistentVolume
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.exposure import HostOptions
+from clients.host.models import PersistentVolume
+from clients.kubernetes.auth.credentials import Access
 from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Server
 
 VOLUME = PersistentVolume("pv", "u", True, True, datetime(2026, 1, 2, tzinfo=UTC))

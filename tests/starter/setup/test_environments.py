@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from clients.host import Health, Host, Namespace
+from clients.host.models import Health, Namespace
+from clients.host.protocol import Host
 from contracts.environment import Phase
 from starter.setup import environments
 from starter.setup.areas import Area

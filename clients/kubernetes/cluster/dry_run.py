@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected
-from clients.kubernetes.api import Api
+from clients.kubernetes.api.client import Api
 
 #: The namespace of deploy/rbac.yaml in which nothing ever runs; its annotation gives one address of the
 #: host.
@@ -80,7 +80,7 @@ _ALLOWED = ("services", _service())
 
 
 class Rehearsing:
-    """The part of `clients.host.Host` that uses dry runs."""
+    """The part of `clients.host.protocol.Host` that uses dry runs."""
 
     _system: str
     _api: Api

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clients.host import NodeCapacity
+from clients.host.models import NodeCapacity
 
 PATH = "/api/v1/nodes"
 LIST = "list nodes"

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clients.errors import Rejected
-from clients.host import HostNetworks, Peer, PeerPods
-from clients.kubernetes import nodes
-from clients.kubernetes.api import Api, Object
-from clients.kubernetes.exposure import HostOptions
+from clients.host.models import HostNetworks, Peer, PeerPods
+from clients.kubernetes.api.client import Api, Object
+from clients.kubernetes.cluster import nodes
+from clients.kubernetes.release.exposure import HostOptions
 
 #: The Service of the DNS in nearly every cluster, for any DNS server.
 _DNS_NAMESPACE, _DNS_SERVICE = "kube-system", "kube-dns"
@@ -21,7 +21,7 @@ _SERVICE_OF = "kubernetes.io/service-name"
 
 
 class Networks:
-    """The part of `clients.host.Host` for its networks."""
+    """The part of `clients.host.protocol.Host` for its networks."""
 
     _system: str
     _api: Api

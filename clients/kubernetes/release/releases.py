@@ -14,13 +14,13 @@ import yaml
 
 from clients.errors import Denied, NotFound, NotYet, Rejected
 from clients.helm.client import Helm
-from clients.host import Chart, Release, ReleaseStatus, Startup
-from clients.kubernetes import inventory
-from clients.kubernetes.api import MERGE, Api
-from clients.kubernetes.chart_permissions import lacking
-from clients.kubernetes.exposure import ENVIRONMENT_ROLE, HostOptions
-from clients.kubernetes.inventory import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
-from clients.kubernetes.startup_status import Seen, startup_of
+from clients.host.models import Chart, Release, ReleaseStatus, Startup
+from clients.kubernetes.api.client import MERGE, Api
+from clients.kubernetes.namespace import inventory
+from clients.kubernetes.namespace.inventory import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
+from clients.kubernetes.release.chart_permissions import lacking
+from clients.kubernetes.release.exposure import ENVIRONMENT_ROLE, HostOptions
+from clients.kubernetes.release.startup_status import Seen, startup_of
 
 #: The namespace and release name with which a chart is rendered to find the rights that it needs; nothing
 #: is created.
@@ -32,7 +32,7 @@ _HELM_LABELS = frozenset({"createdAt", "modifiedAt", "name", "owner", "status", 
 
 
 class Releases:
-    """The part of `clients.host.Host` for releases, their volumes and their leftovers."""
+    """The part of `clients.host.protocol.Host` for releases, their volumes and their leftovers."""
 
     _system: str
     _api: Api

@@ -6,17 +6,17 @@ instead, and its provisioner removes both.
 """
 
 from clients.errors import Denied
-from clients.host import PersistentVolume
-from clients.kubernetes.api import MERGE, Api, Object
-from clients.kubernetes.inventory import bound_from
-from clients.kubernetes.permissions import VOLUMES, missing
-from clients.kubernetes.timestamps import time_of
+from clients.host.models import PersistentVolume
+from clients.kubernetes.api.client import MERGE, Api, Object
+from clients.kubernetes.api.timestamps import time_of
+from clients.kubernetes.cluster.permissions import VOLUMES, missing
+from clients.kubernetes.namespace.inventory import bound_from
 
 _PATH = "/api/v1/persistentvolumes"
 
 
 class Volumes:
-    """The part of `clients.host.Host` for PersistentVolumes."""
+    """The part of `clients.host.protocol.Host` for PersistentVolumes."""
 
     _system: str
     _api: Api

@@ -11,11 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 from clients.errors import ClientError, Denied
-from clients.host import Health, Kubeconfig, VirtualCluster
-from clients.kubernetes.api import Api
-from clients.kubernetes.exposure import Exposure, HostOptions
-from clients.kubernetes.inventory import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
-from clients.kubernetes.timestamps import time_of
+from clients.host.kubeconfig import Kubeconfig
+from clients.host.models import Health
+from clients.host.protocol import VirtualCluster
+from clients.kubernetes.api.client import Api
+from clients.kubernetes.api.timestamps import time_of
+from clients.kubernetes.namespace.inventory import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
+from clients.kubernetes.release.exposure import Exposure, HostOptions
 from clients.virtual_cluster import FIELD_MANAGER
 
 #: Timeout for `/readyz` of a virtual API server, which normally answers in milliseconds.
@@ -27,7 +29,7 @@ Object = Mapping[str, Any]
 
 
 class HealthOf:
-    """The part of `clients.host.Host` for vClusters that were ready."""
+    """The part of `clients.host.protocol.Host` for vClusters that were ready."""
 
     _system: str
     _api: Api

@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clients.errors import Denied, NotFound, NotYet, Rejected
-from clients.host import Ending
-from clients.kubernetes.api import MERGE, Api
-from clients.kubernetes.inventory import CLAIM, IN_A_NAMESPACE, POD, SYNCED_BY, Kind, belongs
-from clients.kubernetes.timestamps import time_of
+from clients.host.models import Ending
+from clients.kubernetes.api.client import MERGE, Api
+from clients.kubernetes.api.timestamps import time_of
+from clients.kubernetes.namespace.inventory import CLAIM, IN_A_NAMESPACE, POD, SYNCED_BY, Kind, belongs
 
 #: Time for a deleted object to end by itself: twice the grace period that Kubernetes gives a pod.
 FORCE_AFTER = timedelta(seconds=60)
@@ -55,7 +55,7 @@ class Step:
 
 
 class Forcing:
-    """The part of `clients.host.Host` for forced deletion."""
+    """The part of `clients.host.protocol.Host` for forced deletion."""
 
     _system: str
     _api: Api

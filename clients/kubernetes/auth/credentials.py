@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from kubernetes.aio.client import ApiClient, Configuration
 
-from clients.kubernetes.exec_plugin import credentials_of
-from clients.kubernetes.kubeconfig import Target, Unusable, decoded, read_target
+from clients.kubernetes.auth.exec_plugin import credentials_of
+from clients.kubernetes.auth.kubeconfig import Target, Unusable, decoded, read_target
 from clients.private_files import read_given
 
 #: Folder in which a pod finds the credentials of its service account.

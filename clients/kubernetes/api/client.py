@@ -32,15 +32,15 @@ from clients.errors import (
     Unreachable,
 )
 from clients.http import retry_after
-from clients.kubernetes.credentials import Access
-from clients.kubernetes.kubeconfig import Unusable
-from clients.kubernetes.refusals import (
+from clients.kubernetes.api.refusals import (
     is_about_the_account,
     is_modified,
     is_passing,
     is_policy,
     missing_right,
 )
+from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.kubeconfig import Unusable
 
 #: Connect timeout: an API server that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)

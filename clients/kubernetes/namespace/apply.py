@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from clients.errors import AlreadyExists, Denied, Rejected
-from clients.host import Manifest
-from clients.kubernetes import exposure, inventory
-from clients.kubernetes.api import APPLY, Api
-from clients.kubernetes.inventory import Kind
+from clients.host.models import Manifest
+from clients.kubernetes.api.client import APPLY, Api
+from clients.kubernetes.namespace import inventory
+from clients.kubernetes.namespace.inventory import Kind
+from clients.kubernetes.release import exposure
 from clients.virtual_cluster import FIELD_MANAGER
 
 #: How long an authorizer may take to see a new binding: it watches, so it takes moments.
@@ -19,7 +20,7 @@ _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 class Applying:
-    """The part of `clients.host.Host` for objects in a namespace and for our own identity."""
+    """The part of `clients.host.protocol.Host` for objects in a namespace and for our own identity."""
 
     _system: str
     _api: Api

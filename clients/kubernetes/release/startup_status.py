@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clients.errors import shorten
-from clients.host import Startup
-from clients.kubernetes.refusals import is_denial
-from clients.kubernetes.timestamps import time_of
+from clients.host.models import Startup
+from clients.kubernetes.api.refusals import is_denial
+from clients.kubernetes.api.timestamps import time_of
 
 Object = Mapping[str, Any]
 

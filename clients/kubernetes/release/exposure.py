@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from clients.host import Peer
+from clients.host.models import Peer
 
 #: The Service that gives access to a vCluster from outside. Moorage creates it, so that Kubernetes assigns
 #: a free port before the vCluster exists and its kubeconfig can name that port. A port that we choose might

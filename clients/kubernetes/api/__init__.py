@@ -1,0 +1,1 @@
+"""Calls to the API server of a host cluster, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""The credentials for a host cluster: kubeconfigs, credential plugins and the service account of a pod."""
