@@ -22,7 +22,7 @@ from starter.cli.operator import OperatorVerbs, ServerOptions, SetupOptions, UpO
 if TYPE_CHECKING:
     from embedded.stack.stack import Stack
     from starter.catalogue.lint import CatalogueCheck, LabelsOfHosts
-    from starter.cli.setup_output import Progress
+    from starter.cli.output.setup_results import Progress
     from starter.setup.areas import Area
     from starter.setup.check import Result
     from worker.settings.models import CodecServerSettings, Settings
@@ -229,7 +229,7 @@ def _codec_server(options: ServerOptions) -> None:
 
 def _setup(options: SetupOptions) -> None:
     from starter.catalogue.loader import load_catalogue
-    from starter.cli.setup_output import Progress, print_setup_json, require_complete, say_complete
+    from starter.cli.output.setup_results import Progress, print_setup_json, require_complete, say_complete
     from worker.settings.models import load_settings
 
     settings = _settings(load_settings)
@@ -248,8 +248,8 @@ def _setup(options: SetupOptions) -> None:
 def _doctor(output: Output) -> None:
     import os
 
-    from starter.cli.connection import stack_settings
-    from starter.cli.setup_output import print_doctor
+    from starter.cli.client.connection import stack_settings
+    from starter.cli.output.setup_results import print_doctor
     from worker.settings.models import load_settings
 
     if not {"MOORAGE_INSTALLATION", "MOORAGE_CONFIG"} & set(os.environ):

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from starter.cli import capacity, environments, expiry, kubeconfig, queries, templates
-from starter.cli.connection import Options
+from starter.cli.client.connection import Options
+from starter.cli.commands import capacity, environments, expiry, kubeconfig, queries, templates
 from starter.cli.crash_report import crash
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.global_options import default_output, everywhere
 from starter.cli.operator import OperatorVerbs, add_operator_verbs
-from starter.cli.printing import print_line
-from starter.cli.streams import prepare_streams
+from starter.cli.output.printing import print_line
+from starter.cli.output.streams import prepare_streams
 
 _EPILOG = (
     "Exit codes, for all commands: 0 done, 1 failed or refused, 2 bad input or an unanswered question, "

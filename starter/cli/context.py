@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.connection import Options, find_connection
+from starter.cli.client.connection import Options, find_connection
 from starter.cli.crash_report import crash
 from starter.cli.errors import CliError, Output
 
 if TYPE_CHECKING:
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
 
 #: Timeout of completion: the shell waits for suggestions while a user types, so none are better than late
 #: ones.
@@ -54,7 +54,7 @@ def is_of_the_command_line(error: Exception) -> bool:
 @contextmanager
 def session(ctx: typer.Context, output: Output) -> Iterator["Api"]:
     """Open the API client for the duration of a command."""
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
 
     options = ctx.find_object(Options) or Options()
     with failures(output), Api(find_connection(options), quiet=output is Output.JSON) as api:
@@ -103,7 +103,7 @@ def _complete(
     within: str = "",
     key: str = "name",
 ) -> list[str]:
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
 
     try:
         options = ctx.find_object(Options) or Options()

@@ -8,13 +8,13 @@ import typer
 
 from contracts.environment import Outcome, Phase, StepState
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.formatting import clock, moment, print_certificate, problem_lines, say
-from starter.cli.live_progress import showing
-from starter.cli.printing import print_line
+from starter.cli.output.formatting import clock, moment, print_certificate, problem_lines, say
+from starter.cli.output.live_progress import showing
+from starter.cli.output.printing import print_line
 from starter.environments.schemas import EnvironmentView
 
 if TYPE_CHECKING:
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
 
 Done = Callable[[EnvironmentView], bool]
 

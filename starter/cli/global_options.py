@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from starter.cli.connection import Options
+from starter.cli.client.connection import Options
 from starter.cli.errors import CliError, Code, Output
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from starter.cli.errors import Output
 from starter.setup.areas import Area
 
 if TYPE_CHECKING:
-    from starter.cli.templates import OnHosts
+    from starter.cli.commands.templates import OnHosts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.environment import Certificate, Finding, StepName, System
-from starter.cli.formatting import print_certificate
+from starter.cli.output.formatting import print_certificate
 from starter.environments.schemas import certificate_view
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

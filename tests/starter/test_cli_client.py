@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from contracts.environment import Phase
-from starter.cli import api_client, api_retries
-from starter.cli.api_client import Api
-from starter.cli.connection import Connection
+from starter.cli.client import api as api_client
+from starter.cli.client import response_errors as api_retries
+from starter.cli.client.api import Api
+from starter.cli.client.connection import Connection
 from starter.cli.errors import CliError, Code
 from starter.environments.schemas import EnvironmentView
 

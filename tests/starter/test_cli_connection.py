@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedded.stack.pointer import forget, point_at
-from starter.cli.connection import Connection, Options, find_connection, stack_settings
+from starter.cli.client.connection import Connection, Options, find_connection, stack_settings
 from starter.cli.errors import CliError
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from starter.cli import kubeconfig_file
 from starter.cli.errors import CliError, Code
-from starter.cli.kubeconfig_file import (
+from starter.cli.kubeconfig import files as kubeconfig_file
+from starter.cli.kubeconfig.files import (
     MARK,
     checked,
     default_file,

@@ -18,8 +18,8 @@ from starter.cli import app, crash_report
 from starter.cli.context import failures
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.operator import OperatorVerbs
-from starter.cli.printing import print_json, print_line
-from starter.cli.streams import prepare_streams
+from starter.cli.output.printing import print_json, print_line
+from starter.cli.output.streams import prepare_streams
 
 
 def run(
@@ -76,7 +76,7 @@ def test_outputs_that_are_closed() -> None:
 def test_no_home_and_no_entry_for_the_user() -> None:
     """Ensures that a user whom the system does not know can use every command."""
     code = (
-        "import os, sys; sys.path.insert(0, os.getcwd()); import starter.cli.kubeconfig_file as k\n"
+        "import os, sys; sys.path.insert(0, os.getcwd()); import starter.cli.kubeconfig.files as k\n"
         "from starter.cli.errors import CliError\n"
         "from starter.cli.crash_report import crash\n"
         "os.setuid(54321)\n"

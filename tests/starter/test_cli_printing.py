@@ -8,8 +8,8 @@ import pytest
 
 from contracts.environment import Phase, StepName, StepState, TrailEntry
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.formatting import print_environment, print_history, print_json, print_table, say
-from starter.cli.live_progress import Documents, Lines, Table
+from starter.cli.output.formatting import print_environment, print_history, print_json, print_table, say
+from starter.cli.output.live_progress import Documents, Lines, Table
 from starter.environments.history import HistoryView, LifeView
 from starter.environments.schemas import EnvironmentView, Progress, StepView
 

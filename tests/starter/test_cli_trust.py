@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from embedded.host.tls import authority, server_certificate
-from starter.cli.api_client import Api
-from starter.cli.connection import Connection
+from starter.cli.client.api import Api
+from starter.cli.client.connection import Connection
 from starter.cli.errors import CliError, Code
 
 TEMPLATES = json.dumps({"templates": []})

@@ -13,16 +13,16 @@ import typer
 
 from contracts.durations import parse_duration
 from contracts.environment import Outcome, Phase, Problem, StepName, StepState
-from starter.cli import printing
 from starter.cli.app import build
 from starter.cli.batch import each_in_turn
-from starter.cli.connection import Options
+from starter.cli.client.connection import Options
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import passed_again
-from starter.cli.formatting import elapsed, print_environment, trouble_line
 from starter.cli.global_options import everywhere
-from starter.cli.live_progress import Lines
 from starter.cli.operator import OperatorVerbs
+from starter.cli.output import printing
+from starter.cli.output.formatting import elapsed, print_environment, trouble_line
+from starter.cli.output.live_progress import Lines
 from starter.cli.prompts import ask, confirm
 from starter.environments.schemas import EnvironmentRow, EnvironmentView, FreezeView, Progress, StepView
 from starter.monitoring.stuck import trouble_of

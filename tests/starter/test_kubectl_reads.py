@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from starter.cli.errors import CliError
-from starter.cli.kubeconfig_file import forget, merge
+from starter.cli.kubeconfig.files import forget, merge
 from tests.starter.test_cli_kubeconfigs import GIVEN
 
 KUBECTL = Path(sys.executable).with_name("kubectl")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from starter.cli.connection import Connection, Options, find_connection
+from starter.cli.client.connection import Connection, Options, find_connection
 from tests.worker.test_settings import LEAST
 from worker.settings.models import SettingsError, load_settings
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping as Fields
 from typing import Any
 
-from starter.cli.yaml_nodes import (
+from starter.cli.kubeconfig.yaml_nodes import (
     BREAKS,
     Mapping,
     Node,

@@ -38,9 +38,9 @@ def kubeconfig(
               moorage kubeconfig demo --merge
     """
     with session(ctx, output) as api:
-        from starter.cli import kubeconfig_file
-        from starter.cli.api_client import environment_path
-        from starter.cli.formatting import print_json, say
+        from starter.cli.client.api import environment_path
+        from starter.cli.kubeconfig import files as kubeconfig_file
+        from starter.cli.output.formatting import print_json, say
 
         if merge and str(file) == "-":
             raise CliError(Code.BAD_INPUT, "--merge needs a file to merge into: leave --file - out")
@@ -65,8 +65,8 @@ def kubeconfig(
 
 
 def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, output: Output) -> None:
-    from starter.cli import kubeconfig_file
-    from starter.cli.formatting import print_json, say
+    from starter.cli.kubeconfig import files as kubeconfig_file
+    from starter.cli.output.formatting import print_json, say
 
     done = kubeconfig_file.merge(files, text, name, switch=switch, url=url)
     backups = [str(backup) for backup in done.files.values() if backup]
@@ -91,8 +91,8 @@ def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, o
 
 def forget_context(url: str, name: str, output: Output) -> None:
     """Remove the context that `--merge` created from the kubeconfig, and print that; never fail."""
-    from starter.cli import kubeconfig_file
-    from starter.cli.formatting import say
+    from starter.cli.kubeconfig import files as kubeconfig_file
+    from starter.cli.output.formatting import say
 
     try:
         done = kubeconfig_file.forget(kubeconfig_file.kubeconfig_files(), name, url)

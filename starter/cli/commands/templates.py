@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starter.cli.commands.template_trial import try_template
 from starter.cli.context import OutputOption, complete_template, failures, session
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.template_trial import try_template
 
 if TYPE_CHECKING:
     from starter.catalogue.lint import CatalogueCheck, LabelsOfHosts
@@ -26,7 +26,7 @@ def templates(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
         return
     with session(ctx, output) as api:
         answer = api.call("GET", "templates")
-        from starter.cli.formatting import print_json, print_table, say, template_row
+        from starter.cli.output.formatting import print_json, print_table, say, template_row
         from starter.environments.schemas import TemplateList
 
         if output is Output.JSON:
@@ -56,8 +56,8 @@ def show(
     with session(ctx, output) as api:
         from urllib.parse import quote
 
-        from starter.cli.formatting import print_json, template_lines
-        from starter.cli.printing import print_line
+        from starter.cli.output.formatting import print_json, template_lines
+        from starter.cli.output.printing import print_line
         from starter.environments.schemas import TemplateView
 
         answer = api.call("GET", f"templates/{quote(name, safe='')}")
@@ -93,7 +93,7 @@ def check(
     """
     with failures(output):
         from starter.catalogue.lint import check_catalogue
-        from starter.cli.formatting import print_json, print_table, say
+        from starter.cli.output.formatting import print_json, print_table, say
         from worker.settings.models import SettingsError, load_catalogue_settings
 
         try:

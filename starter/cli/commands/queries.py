@@ -20,7 +20,7 @@ from starter.cli.context import (
 from starter.cli.errors import Output
 
 if TYPE_CHECKING:
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
 
 #: Environments in one page of the API.
 PAGE_SIZE = 100
@@ -103,7 +103,7 @@ def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = O
     Example: moorage show demo
     """
     with session(ctx, output) as api:
-        from starter.cli.formatting import print_environment, print_json
+        from starter.cli.output.formatting import print_environment, print_json
 
         view = api.environment(name)
         if output is Output.JSON:
@@ -115,8 +115,15 @@ def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = O
 def _show_list(
     found: tuple[list[Any], bool, Any], output: ListOutput, *, limit: int, ended: bool, stuck: bool
 ) -> None:
-    from starter.cli.formatting import environment_row, moment, print_json, print_table, say, trouble_line
-    from starter.cli.printing import print_line, print_yaml
+    from starter.cli.output.formatting import (
+        environment_row,
+        moment,
+        print_json,
+        print_table,
+        say,
+        trouble_line,
+    )
+    from starter.cli.output.printing import print_line, print_yaml
     from starter.environments.schemas import EnvironmentRow
 
     content, cut, frozen = found

@@ -16,7 +16,7 @@ from typing import Any
 
 from clients import private_files
 from starter.cli.errors import CliError, Code
-from starter.cli.kubeconfig_text import SECTIONS, Config, Unusable, changed
+from starter.cli.kubeconfig.text import SECTIONS, Config, Unusable, changed
 
 #: Prefix of our contexts, clusters and users; a merge changes nothing else in a file.
 OURS = "moorage-"

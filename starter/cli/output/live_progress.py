@@ -10,8 +10,8 @@ from contracts.durations import format_duration
 from contracts.environment import Phase, StepState
 from contracts.printable_text import escape
 from starter.cli.errors import Output
-from starter.cli.formatting import MARKS, clock, elapsed, moment, what_it_waits_for
-from starter.cli.printing import in_local_time, print_json_line, print_line
+from starter.cli.output.formatting import MARKS, clock, elapsed, moment, what_it_waits_for
+from starter.cli.output.printing import in_local_time, print_json_line, print_line
 from starter.environments.schemas import EnvironmentView, StepView
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from contracts.durations import format_duration
 from contracts.environment import StepState
 from contracts.expiry_sweep import OutcomeCount
 from contracts.printable_text import escape
-from starter.cli.printing import clock as clock
-from starter.cli.printing import print_json as print_json
-from starter.cli.printing import print_line
+from starter.cli.output.printing import clock as clock
+from starter.cli.output.printing import print_json as print_json
+from starter.cli.output.printing import print_line
 from starter.environments.schemas import (
     CertificateView,
     EnvironmentRow,

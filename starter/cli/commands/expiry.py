@@ -33,9 +33,9 @@ def extend(
               moorage extend demo --until "2030-01-31 18:00"
     """
     with session(ctx, output) as api:
-        from starter.cli.api_client import environment_path
-        from starter.cli.formatting import clock, moment, print_json
-        from starter.cli.printing import print_line
+        from starter.cli.client.api import environment_path
+        from starter.cli.output.formatting import clock, moment, print_json
+        from starter.cli.output.printing import print_line
 
         body = {"by": by, "until": _moment(until), "override": override, "reason": reason}
         # Use one key for all attempts, because a lost response must not extend it twice.
@@ -60,8 +60,8 @@ def history(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption 
     Example: moorage history demo
     """
     with session(ctx, output) as api:
-        from starter.cli.api_client import environment_path
-        from starter.cli.formatting import print_history, print_json
+        from starter.cli.client.api import environment_path
+        from starter.cli.output.formatting import print_history, print_json
         from starter.environments.history import HistoryView
 
         answer = api.call("GET", f"{environment_path(name)}/history")
@@ -109,7 +109,7 @@ def sweep(
     Example: moorage sweep --dry-run
     """
     with session(ctx, output) as api:
-        from starter.cli.formatting import print_json, print_sweep, say
+        from starter.cli.output.formatting import print_json, print_sweep, say
         from starter.expiry.sweeps import SweepView
 
         answer = api.call("POST", "sweeps", query={"dry_run": dry_run})
@@ -128,8 +128,8 @@ def sweep(
 
 
 def _tell(answer: dict[str, Any], output: Output) -> None:
-    from starter.cli.formatting import print_json
-    from starter.cli.printing import print_line
+    from starter.cli.output.formatting import print_json
+    from starter.cli.output.printing import print_line
 
     if output is Output.JSON:
         print_json(answer)
@@ -144,7 +144,7 @@ def _moment(text: str | None) -> str | None:
 
 def _with_latest(error: CliError) -> CliError:
     """Add the latest possible end, in the user's zone, to the refusal of an extension."""
-    from starter.cli.formatting import clock
+    from starter.cli.output.formatting import clock
 
     latest = (error.problem or {}).get("latest")
     if not latest:

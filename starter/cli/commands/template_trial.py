@@ -16,7 +16,7 @@ from starter.cli.context import OutputOption, complete_host, complete_team, comp
 from starter.cli.errors import CliError, Code, Output
 
 if TYPE_CHECKING:
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
     from starter.environments.schemas import EnvironmentView, TemplateView
 
 #: Time to live of the environment: if this process is killed, the environment ends soon without it.
@@ -80,7 +80,7 @@ def try_template(
               moorage templates try small --host harbour --output json
     """
     with session(ctx, output) as api:
-        from starter.cli.formatting import print_json
+        from starter.cli.output.formatting import print_json
         from starter.environments.schemas import TemplateView
 
         wanted = TemplateView.model_validate(api.call("GET", f"templates/{_in_a_path(template)}"))
@@ -115,7 +115,7 @@ class TemplateTrial:
         Raises:
             CliError: The request failed, or it is unknown what is left.
         """
-        from starter.cli.formatting import say
+        from starter.cli.output.formatting import say
 
         interrupted = False
         try:
@@ -142,7 +142,7 @@ class TemplateTrial:
         from contracts.durations import format_duration
         from contracts.environment import Phase
         from starter.cli.follow import follow, is_ready, not_made
-        from starter.cli.formatting import say
+        from starter.cli.output.formatting import say
 
         body = {
             "name": self.name,
@@ -168,7 +168,7 @@ class TemplateTrial:
 
         from clients.errors import ClientError
         from clients.virtual_cluster import version_with
-        from starter.cli.api_client import environment_path
+        from starter.cli.client.api import environment_path
 
         began = time.monotonic()
         text = self._api.text(f"{environment_path(self.name)}/kubeconfig")
@@ -183,7 +183,7 @@ class TemplateTrial:
         self._note("kubeconfig", began, detail, same)
 
     def _remove(self) -> None:
-        from starter.cli.api_client import environment_path
+        from starter.cli.client.api import environment_path
         from starter.cli.follow import follow, is_over
 
         began = time.monotonic()
@@ -221,8 +221,8 @@ def _what_is_left(view: "EnvironmentView") -> tuple[str, bool]:
 
 
 def _print(trial: Trial) -> None:
-    from starter.cli.formatting import print_table
-    from starter.cli.printing import print_line
+    from starter.cli.output.formatting import print_table
+    from starter.cli.output.printing import print_line
 
     rows = [
         [check.what, "well" if check.well else "NOT WELL", f"{check.seconds} s", check.detail]

@@ -25,7 +25,7 @@ def capacity(
     Example: moorage capacity
     """
     with session(ctx, output) as api:
-        from starter.cli.formatting import print_json
+        from starter.cli.output.formatting import print_json
         from starter.placement.schemas import CapacityView
 
         answer = api.call("GET", "capacity", query={"holdings": holdings})
@@ -36,8 +36,8 @@ def capacity(
 
 
 def _print(view: "CapacityView") -> None:
-    from starter.cli.formatting import print_table
-    from starter.cli.printing import print_line
+    from starter.cli.output.formatting import print_table
+    from starter.cli.output.printing import print_line
 
     hosts = [
         [host.name, *_cells(host.shares), _labels(host.labels), _wrong(host.known, host.remark)]
@@ -60,7 +60,7 @@ def _print(view: "CapacityView") -> None:
 
 def _holding(one: "HoldingView") -> list[str]:
     from contracts.capacity.models import format_cpu, format_memory
-    from starter.cli.formatting import moment
+    from starter.cli.output.formatting import moment
 
     who = [one.name, one.owner, one.team, one.template, one.host]
     return [*who, format_cpu(one.cpu), format_memory(one.memory), moment(one.ends_at)]

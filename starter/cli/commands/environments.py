@@ -17,10 +17,10 @@ from starter.cli.context import (
     session,
 )
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.printing import print_json_line
+from starter.cli.output.printing import print_json_line
 
 if TYPE_CHECKING:
-    from starter.cli.api_client import Api
+    from starter.cli.client.api import Api
     from starter.environments.schemas import EnvironmentView
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -68,7 +68,7 @@ def request(
     with session(ctx, output) as api:
         from contracts.environment import Phase
         from starter.cli.follow import follow_until, is_ready, not_made, tell_next
-        from starter.cli.formatting import print_json, say
+        from starter.cli.output.formatting import print_json, say
 
         # Use one key for all attempts, because a lost response must not lead to a second life.
         key = secrets.token_hex(16)
@@ -106,7 +106,7 @@ def watch(ctx: typer.Context, names: EnvironmentsArgument, output: OutputOption 
 def _watch_one(api: "Api", name: str, output: Output, *, about: str) -> None:
     from contracts.environment import Outcome
     from starter.cli.follow import follow_until, is_over, is_ready, not_made
-    from starter.cli.formatting import print_certificate
+    from starter.cli.output.formatting import print_certificate
 
     view = api.environment(name)
     done = is_over if view.outcome else is_ready
@@ -196,9 +196,9 @@ def teardown(
               moorage teardown demo --force
     """
     with session(ctx, output) as api:
-        from starter.cli.api_client import environment_path
+        from starter.cli.client.api import environment_path
         from starter.cli.follow import follow_until, is_over, passed_again, tell_gone, tell_teardown
-        from starter.cli.formatting import print_environment, print_json, say
+        from starter.cli.output.formatting import print_environment, print_json, say
         from starter.cli.prompts import confirm
 
         if now and force:
@@ -238,7 +238,7 @@ def teardown(
 
 
 def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> dict[str, Any]:
-    from starter.cli.api_client import environment_path
+    from starter.cli.client.api import environment_path
 
     # Name the life, because another life may have the name when the call, or a repeat of it, arrives.
     done: dict[str, Any] = api.call(
@@ -250,9 +250,9 @@ def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> d
 def _see_end(
     api: "Api", view: "EnvironmentView", done: dict[str, Any], no_wait: bool, output: Output
 ) -> None:
+    from starter.cli.commands.kubeconfig import forget_context
     from starter.cli.follow import follow_until, is_over, tell_gone
-    from starter.cli.formatting import print_json, say
-    from starter.cli.kubeconfig import forget_context
+    from starter.cli.output.formatting import print_json, say
 
     if no_wait:
         _tell_at_once(api, done, output)
@@ -271,8 +271,8 @@ def _see_end(
 def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
     """Show the result of a call without waiting for the environment."""
     from clients.safe_yaml import write_yaml
-    from starter.cli.formatting import print_environment, print_json, say
-    from starter.cli.printing import print_line
+    from starter.cli.output.formatting import print_environment, print_json, say
+    from starter.cli.output.printing import print_line
 
     if output is Output.JSON:
         print_json(done)

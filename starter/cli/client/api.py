@@ -14,14 +14,14 @@ import httpx
 from clients.connection_errors import is_final, proxy_of, reason
 from clients.tls_trust import TrustError, context_for
 from contracts.naming import is_name
-from starter.cli.api_retries import (
+from starter.cli.client.connection import Connection
+from starter.cli.client.response_errors import (
     READ_SECONDS,
     is_of_a_proxy,
     proxy_problem,
     redirect_problem,
     said_when_slow,
 )
-from starter.cli.connection import Connection
 from starter.cli.errors import CliError, Code
 from starter.environments.schemas import EnvironmentView
 

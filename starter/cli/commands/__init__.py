@@ -1,0 +1,1 @@
+"""The commands: one function per command, with its options, and what it prints."""

@@ -1,0 +1,1 @@
+"""Changes to kubeconfig files, as `kubectl` would make them, that keep everything else as it is."""
