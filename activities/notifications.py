@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities import activity_context
 from clients.errors import ClientError
-from clients.smtp import Letter, Smtp, never, not_yet
+from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
 from contracts.activities import NoticeActivities, NoticeResult
 from contracts.durations import format_duration
@@ -113,15 +113,15 @@ async def _send_mail(mail: Smtp, notice: Notification, delivered: _Delivered) ->
     """
     waiting = [person for person in notice.people if person not in (*delivered.mailed, *delivered.refused)]
     if waiting:
-        letter = Letter(notice.id, notice.at, notice.people, subject(notice), text(notice))
+        letter = Mail(notice.id, notice.at, notice.people, subject(notice), text(notice))
         delivery = await mail.send(letter, waiting)
         delivered.mailed += delivery.taken
         delivered.refused += delivery.refused
         delivered.keep()
         if delivery.deferred:
-            raise not_yet(delivery.deferred, delivered.refused)
+            raise deferred_error(delivery.deferred, delivered.refused)
     if not delivered.mailed:
-        raise never(delivered.refused)
+        raise refused_error(delivered.refused)
 
 
 def subject(notice: Notification) -> str:

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from benchmarks.floor import ACTIVITY, TASK_QUEUE, BareUpdates, BareWorkflow, Calls
-from clients.http import MAX_CALLS
+from clients.http import MAX_CONCURRENT_CALLS
 
 #: The environment variable with headers by name, as JSON: credentials have no place in a history.
 HEADERS = "FLOOR_HEADERS"
@@ -21,7 +21,9 @@ async def work(address: str) -> None:
     """Be the worker of the floor until the process is ended."""
     headers: dict[str, dict[str, str]] = json.loads(os.environ.get(HEADERS, "{}"))
     client = await Client.connect(address)
-    limits = httpx.Limits(max_connections=MAX_CALLS, max_keepalive_connections=MAX_CALLS)
+    limits = httpx.Limits(
+        max_connections=MAX_CONCURRENT_CALLS, max_keepalive_connections=MAX_CONCURRENT_CALLS
+    )
     async with httpx.AsyncClient(limits=limits, timeout=300, trust_env=False) as http:
 
         @activity.defn(name=ACTIVITY)

@@ -14,7 +14,7 @@ import yaml
 
 from clients.helm.client import Helm
 from clients.host.kubeconfig import Kubeconfig
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.release.exposure import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
@@ -45,7 +45,7 @@ async def create(cluster: Cluster, name: str, values: dict[str, Any], folder: Pa
     command = ["vclusterctl", "create", name, "-n", name, "--local-chart-dir", chart]
     command += ["--connect=false", "--add=false", "-f", str(file)]
     environment = {**_environment(cluster), "HOME": str(folder), "KUBECONFIG": str(cluster.kubeconfig)}
-    access = Access(cluster.kubeconfig)
+    access = CredentialSource(cluster.kubeconfig)
     host = KubernetesHost("bench", access, cast(Helm, None), HostOptions(), timeout=timedelta(seconds=10))
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(

@@ -16,10 +16,10 @@ _UNKNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EA
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
 
 
-def reason(error: BaseException) -> str:
+def describe_cause(error: BaseException) -> str:
     """Return why the connection failed, as a clause: "connection refused"; "" if it is unknown."""
     for one in _chain(error):
-        if said := _told(one):
+        if said := _describe(one):
             return said
     return ""
 
@@ -57,7 +57,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         one = following.exceptions[0] if isinstance(following, BaseExceptionGroup) else following
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {_certificate(error)}"
     if isinstance(error, ssl.SSLError):
@@ -66,7 +66,7 @@ def _told(error: BaseException) -> str:
             return "what answers there does not speak TLS: is it http://?"
         if "CERTIFICATE_REQUIRED" in why or "BAD_CERTIFICATE" in why or "HANDSHAKE_FAILURE" in why:
             return f"it refuses the TLS connection ({_words(why)}): it may want a client certificate"
-        return f"TLS fails ({_words(why) or 'no reason given'})"
+        return f"TLS fails ({_words(why) or 'no describe_cause given'})"
     if isinstance(error, socket.gaierror):
         return f"unknown host ({error.strerror})"
     if isinstance(error, UnicodeError):
@@ -77,10 +77,10 @@ def _told(error: BaseException) -> str:
         return "the connection was cut"
     if isinstance(error, OSError) and error.errno in _NO_ROUTE:
         return f"there is no way to it ({os.strerror(error.errno)})"
-    return _told_by_httpx(error)
+    return _describe_httpx(error)
 
 
-def _told_by_httpx(error: BaseException) -> str:
+def _describe_httpx(error: BaseException) -> str:
     if isinstance(error, httpx.ProxyError):
         said = str(error)
         if said.startswith("407"):

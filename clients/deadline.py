@@ -17,7 +17,7 @@ def set_deadline_check(is_late: Callable[[], bool]) -> None:
     _is_late.set(is_late)
 
 
-def lateness() -> Callable[[], bool]:
+def current_deadline_check() -> Callable[[], bool]:
     """Return the current deadline check, for a thread that does not share this context."""
     return _is_late.get()
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import httpx
 
-from clients.connection_errors import reason
+from clients.connection_errors import describe_cause
 from clients.deadline import ensure_before_deadline
 from clients.errors import (
     AlreadyExists,
@@ -37,12 +37,12 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 #: Maximum number of concurrent calls; further calls wait, so that a burst does not overload the system.
 #: They wait before the connection pool and not in it, because the pool's work for a call grows with the
 #: number of calls that wait in it.
-MAX_CALLS = 32
+MAX_CONCURRENT_CALLS = 32
 #: Close idle connections before the other side does (nginx after 75 s, most load balancers after 60 s),
 #: because a call on a connection that is being closed is in doubt.
 KEEP_ALIVE = timedelta(seconds=30)
 #: Maximum delay that we accept: a wrong clock or number must not stop an environment for days.
-LONGEST_RETRY_AFTER = timedelta(hours=1)
+MAX_RETRY_AFTER = timedelta(hours=1)
 #: Headers that request a delay: of the standard, Okta, GitHub and others.
 _DELAY_HEADERS = ("Retry-After", "X-Rate-Limit-Reset", "X-RateLimit-Reset")
 #: A delay as a number: short enough for a float, and never negative.
@@ -55,7 +55,7 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: answer: httpx restarts the timeout for each chunk, so a server that sends slowly would occupy a slot
 #: forever. It is shorter than the time that a life waits for late responses after the longest timeout
 #: (`worker.settings.models`, 15 s), so the call is over when the life checks the result.
-WHOLE_BEYOND_TIMEOUT = timedelta(seconds=10)
+TOTAL_TIMEOUT_MARGIN = timedelta(seconds=10)
 
 _UNAUTHORIZED = 401
 #: Methods that change nothing: a lost answer to one of them leaves nothing in doubt.
@@ -75,7 +75,7 @@ Explain = Callable[[Answer], str]
 Classify = Callable[[Answer, str], type[ClientError] | None]
 
 
-def bearer(token: str) -> dict[str, str]:
+def bearer_headers(token: str) -> dict[str, str]:
     """Return the headers for a bearer token; none if the text cannot be a token."""
     return {"Authorization": f"Bearer {token}"} if token.isascii() and token.isprintable() and token else {}
 
@@ -107,8 +107,8 @@ class HttpSystem:
         self.timeout = timeout
         self._explain = explain
         self._classify = classify
-        self._total_timeout = (timeout + WHOLE_BEYOND_TIMEOUT).total_seconds()
-        self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._total_timeout = (timeout + TOTAL_TIMEOUT_MARGIN).total_seconds()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers=dict(headers),
@@ -117,8 +117,8 @@ class HttpSystem:
                 connect=min(CONNECT_TIMEOUT, timeout).total_seconds(),
             ),
             limits=httpx.Limits(
-                max_connections=MAX_CALLS,
-                max_keepalive_connections=MAX_CALLS,
+                max_connections=MAX_CONCURRENT_CALLS,
+                max_keepalive_connections=MAX_CONCURRENT_CALLS,
                 keepalive_expiry=KEEP_ALIVE.total_seconds(),
             ),
             verify=context_for(base_url) if verify is True else verify,
@@ -151,7 +151,7 @@ class HttpSystem:
     ) -> Answer:
         """Make one call and return its answer if the status is 2xx; raise a `ClientError` otherwise.
 
-        It takes at most `timeout` plus `WHOLE_BEYOND_TIMEOUT`, and waits at most as long for a slot before
+        It takes at most `timeout` plus `TOTAL_TIMEOUT_MARGIN`, and waits at most as long for a slot before
         that. `body` is sent as JSON; `content` is sent unchanged, for callers that need to know the exact
         bytes. `operation` describes the call in a few words ("create project demo") and appears in errors.
         """
@@ -217,7 +217,8 @@ class HttpSystem:
             async with asyncio.timeout(self._total_timeout):
                 await self._slots.acquire()
         except TimeoutError:
-            detail = f"{MAX_CALLS} earlier calls still wait for its answers, after {self._total_timeout:g} s"
+            waited = f"after {self._total_timeout:g} s"
+            detail = f"{MAX_CONCURRENT_CALLS} earlier calls still wait for its answers, {waited}"
             raise Unreachable(self.system, operation, detail) from None
 
     async def _read(self, response: httpx.Response, operation: str) -> bytes:
@@ -273,19 +274,19 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
 
 
 def _cause_clause(error: httpx.HTTPError) -> str:
-    why = reason(error)
+    why = describe_cause(error)
     return f": {why}" if why else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Return the delay that an answer requests, at most `LONGEST_RETRY_AFTER`; None without one.
+    """Return the delay that an answer requests, at most `MAX_RETRY_AFTER`; None without one.
 
     `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). Some products put a Unix timestamp
     there, in seconds or milliseconds, or use a header of their own next to their rate limit counters.
     """
     for name in _DELAY_HEADERS:
         if (delay := _delay(headers.get(name, "").strip())) is not None:
-            return min(max(timedelta(0), delay), LONGEST_RETRY_AFTER)
+            return min(max(timedelta(0), delay), MAX_RETRY_AFTER)
     return None
 
 
@@ -296,7 +297,7 @@ def _delay(value: str) -> timedelta | None:
             return timedelta(seconds=seconds)
         if seconds >= _EARLIEST_MOMENT * 1000:
             seconds /= 1000
-        return timedelta(seconds=min(seconds - time.time(), LONGEST_RETRY_AFTER.total_seconds()))
+        return timedelta(seconds=min(seconds - time.time(), MAX_RETRY_AFTER.total_seconds()))
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):

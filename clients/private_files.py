@@ -22,7 +22,7 @@ _SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = stat.S_IRWXG | stat.S_IRWXO
 
 
-def private_folder(path: Path) -> None:
+def ensure_private_folder(path: Path) -> None:
     """Create or take over the folder, so that only its owner can enter it.
 
     Raises:
@@ -32,15 +32,17 @@ def private_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=PRIVATE_FOLDER)
     if path.is_symlink():
-        raise _refused("it is a link: name the folder that it leads to")
+        raise _not_permitted("it is a link: name the folder that it leads to")
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS)
     try:
         about = os.fstat(descriptor)
         mode = stat.S_IMODE(about.st_mode)
         if _owner(about) != os.geteuid():
-            raise _refused(_belongs(about))
+            raise _not_permitted(_wrong_owner(about))
         if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and os.listdir(descriptor)):
-            raise _refused(f"others may write in it (mode {mode:04o}): look what is in it, then chmod 700")
+            raise _not_permitted(
+                f"others may write in it (mode {mode:04o}): look what is in it, then chmod 700"
+            )
         if mode & _SHARED:
             os.fchmod(descriptor, PRIVATE_FOLDER)
     finally:
@@ -75,10 +77,10 @@ def open_private(path: Path, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | _SAFE_FLAGS, PRIVATE_FILE)
     except OSError as error:
-        raise (_refused("it is a link") if error.errno == errno.ELOOP else error) from None
+        raise (_not_permitted("it is a link") if error.errno == errno.ELOOP else error) from None
     try:
         if problem := _not_ours(os.fstat(descriptor)):
-            raise _refused(problem)
+            raise _not_permitted(problem)
     except BaseException:
         os.close(descriptor)
         raise
@@ -95,11 +97,11 @@ def read_private(path: Path, *, longest: int = -1) -> str:
     with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & _SHARED:
-            raise _refused(f"others may read or write it (mode {mode:04o}): chmod 600")
+            raise _not_permitted(f"others may read or write it (mode {mode:04o}): chmod 600")
         return file.read(longest).decode()
 
 
-def intruders(path: Path) -> Iterator[str]:
+def foreign_entries(path: Path) -> Iterator[str]:
     """Yield a sentence for each entry at or below this path that Moorage did not put there."""
     try:
         about = path.lstat()
@@ -107,15 +109,15 @@ def intruders(path: Path) -> Iterator[str]:
         return
     if stat.S_ISDIR(about.st_mode):
         if _owner(about) != os.geteuid():
-            yield f"{path}: {_belongs(about)}"
+            yield f"{path}: {_wrong_owner(about)}"
             return
         for inner in sorted(path.iterdir()):
-            yield from intruders(inner)
+            yield from foreign_entries(inner)
     elif problem := _not_ours(about):
         yield f"{path}: {problem}"
 
 
-def read_given(path: Path, *, longest: int = -1) -> bytes:
+def read_trusted(path: Path, *, longest: int = -1) -> bytes:
     """Return the content of a file that was given to this user, at most `longest` bytes of it.
 
     It may be a link and a pipe (`<(…)` of a shell).
@@ -123,11 +125,11 @@ def read_given(path: Path, *, longest: int = -1) -> bytes:
     Raises:
         OSError: it cannot be read, or other users have written it or may write it.
     """
-    return read_given_file(path, longest=longest)[0]
+    return read_trusted_with_status(path, longest=longest)[0]
 
 
-def read_given_file(path: Path, *, longest: int = -1) -> tuple[bytes, os.stat_result]:
-    """Read a file as `read_given` does; return also the status of the very file that was read."""
+def read_trusted_with_status(path: Path, *, longest: int = -1) -> tuple[bytes, os.stat_result]:
+    """Read a file as `read_trusted` does; return also the status of the very file that was read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)
@@ -135,11 +137,11 @@ def read_given_file(path: Path, *, longest: int = -1) -> tuple[bytes, os.stat_re
         if stat.S_ISDIR(about.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not (stat.S_ISREG(about.st_mode) or stat.S_ISFIFO(about.st_mode)):
-            raise _refused("it is no file")
+            raise _not_permitted("it is no file")
         if _owner(about) not in (0, os.geteuid()):
-            raise _refused(f"{_belongs(about)}, not to root or to the user who reads it: chown it")
+            raise _not_permitted(f"{_wrong_owner(about)}, not to root or to the user who reads it: chown it")
         if mode & stat.S_IWOTH:
-            raise _refused(f"everybody may write it (mode {mode:04o}): chmod o-w")
+            raise _not_permitted(f"everybody may write it (mode {mode:04o}): chmod o-w")
         os.set_blocking(descriptor, True)
         return file.read(longest), about
 
@@ -150,13 +152,13 @@ def _not_ours(about: os.stat_result) -> str:
     if not stat.S_ISREG(about.st_mode):
         return "it is no file"
     if _owner(about) != os.geteuid():
-        return _belongs(about)
+        return _wrong_owner(about)
     if about.st_nlink > 1:
         return "it has a second name elsewhere (a hard link)"
     return ""
 
 
-def _belongs(about: os.stat_result) -> str:
+def _wrong_owner(about: os.stat_result) -> str:
     return f"it belongs to another user (uid {_owner(about)})"
 
 
@@ -164,5 +166,5 @@ def _owner(about: os.stat_result) -> int:
     return about.st_uid
 
 
-def _refused(why: str) -> OSError:
+def _not_permitted(why: str) -> OSError:
     return OSError(errno.EPERM, why)

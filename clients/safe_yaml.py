@@ -41,10 +41,10 @@ except ImportError:
 #: Maximum nesting: Kubernetes' deepest schemas have some forty levels. The parser in C recurses on its
 #: stack for each level, without a limit: a text that opens a hundred thousand brackets would crash the
 #: process.
-MAX_LEVELS = 100
+MAX_DEPTH = 100
 #: Maximum number of characters and nodes that aliases may add to the document: etcd accepts 1.5 MiB for one
 #: object. Seven lines of aliases to aliases expand to a thousand million nodes.
-MAX_ADDED = 2**20
+MAX_ALIAS_EXPANSION = 2**20
 
 _PREFIX = "tag:yaml.org,2002:"
 _STR = f"{_PREFIX}str"
@@ -72,12 +72,12 @@ _INTEGERS = (
 )
 _NUMBER_STARTS = frozenset("+-.0123456789")
 #: Go's int64 and uint64: numbers outside of them are floats.
-_LEAST, _MOST = -(2**63), 2**64 - 1
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 #: Floats below this are written without an exponent, and as integers if they are whole.
 _WHOLE_BELOW = 1e21
 
 
-class NotLikeKubernetes(yaml.MarkedYAMLError):
+class UnsupportedYaml(yaml.MarkedYAMLError):
     """A document that Kubernetes would not read, or only at too high a cost; `problem` says why.
 
     It may be valid YAML.
@@ -90,8 +90,8 @@ class _Loader(_Parser):
     # Both parsers call this method and `ascend_resolver` when they enter and leave a node.
     def descend_resolver(self, _node: Any, _index: Any) -> None:
         self._level += 1
-        if self._level > MAX_LEVELS:
-            _refuse(f"is nested in more than {MAX_LEVELS} levels")
+        if self._level > MAX_DEPTH:
+            _refuse(f"is nested in more than {MAX_DEPTH} levels")
 
     def ascend_resolver(self) -> None:
         self._level -= 1
@@ -238,7 +238,7 @@ def _plain(text: str) -> str | bool | int | float | None:
     for form, base in _INTEGERS:
         if found := form.fullmatch(digits):
             number = int(found[2], base) * (-1 if found[1] == "-" else 1)
-            if _LEAST <= number <= (2**63 - 1 if found[1] else _MOST):
+            if _MIN_INTEGER <= number <= (2**63 - 1 if found[1] else _MAX_INTEGER):
                 return number
             break
     value = _float(digits)
@@ -264,7 +264,7 @@ def _as_json(number: float, node: yaml.Node) -> float | int:
 
 
 def _check_expansion(node: yaml.Node | None, text: str) -> None:
-    """Refuse a document whose aliases add more than `MAX_ADDED`, or that contains itself."""
+    """Refuse a document whose aliases add more than `MAX_ALIAS_EXPANSION`, or that contains itself."""
     if node is None or "*" not in text or "&" not in text:
         return
     # Measure each node once, however many aliases refer to it.
@@ -288,10 +288,10 @@ def _check_expansion(node: yaml.Node | None, text: str) -> None:
         sizes[id(each)] = own
         return own
 
-    if measure(node) - written > MAX_ADDED:
-        _refuse(f"holds aliases that add more than {MAX_ADDED} characters to what is written")
+    if measure(node) - written > MAX_ALIAS_EXPANSION:
+        _refuse(f"holds aliases that add more than {MAX_ALIAS_EXPANSION} characters to what is written")
 
 
 def _refuse(problem: str, node: yaml.Node | None = None) -> NoReturn:
     mark = node.start_mark if node is not None else None
-    raise NotLikeKubernetes(problem=problem, problem_mark=mark)
+    raise UnsupportedYaml(problem=problem, problem_mark=mark)

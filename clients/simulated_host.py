@@ -17,7 +17,7 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import (
     LABEL_POD_SECURITY,
     Chart,
-    Ending,
+    ForcedDeletion,
     Health,
     HostNetworks,
     Manifest,
@@ -29,7 +29,7 @@ from clients.host.models import (
     Release,
     Startup,
 )
-from clients.http import Answer, HttpSystem, bearer
+from clients.http import Answer, HttpSystem, bearer_headers
 from clients.virtual_cluster import VirtualClusterApi
 
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ SIMULATED_NETWORKS = HostNetworks(
 )
 
 _NAMESPACE = TypeAdapter(Namespace)
-_ENDING = TypeAdapter(Ending)
+_ENDING = TypeAdapter(ForcedDeletion)
 _NODES = TypeAdapter(list[NodeCapacity])
 _RELEASE = TypeAdapter(Release)
 _STARTUP = TypeAdapter(Startup)
@@ -77,7 +77,7 @@ class SimulatedHost:
             timeout=timeout,
             explain=_explain,
             verify=verify,
-            renewed=(lambda: bearer(reread())) if reread else None,
+            renewed=(lambda: bearer_headers(reread())) if reread else None,
         )
 
     @property
@@ -93,19 +93,19 @@ class SimulatedHost:
         """Return the Kubernetes version, which proves that host and token work."""
         return await self._ask(_TEXT, "GET", "/version", "read version")
 
-    async def missing_rights(self) -> list[str]:
+    async def missing_permissions(self) -> list[str]:
         """Return an empty list: the simulation has no rights."""
         return []
 
-    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+    async def dry_run_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Check for an owner mark and pod security, which a policy requires on real hosts."""
-        operation = f"create namespace {name}, as a rehearsal"
+        operation = f"create namespace {name} (dry run)"
         if not labels.keys() - {LABEL_POD_SECURITY}:
             raise Denied(self._system, operation, "it bears no mark")
         if labels.get(LABEL_POD_SECURITY) not in _POD_SECURITY:
             raise Denied(self._system, operation, "it has no pod security")
 
-    async def rehearse_tenants(self) -> list[str]:
+    async def find_policy_gaps(self) -> list[str]:
         """Return an empty list: nothing runs here."""
         return []
 
@@ -227,23 +227,23 @@ class SimulatedHost:
         """Return an empty list: data here is deleted with its claim."""
         return []
 
-    async def give_up_volume(self, volume: PersistentVolume) -> None:
+    async def delete_retained_volume(self, volume: PersistentVolume) -> None:
         """Do nothing: there are no PersistentVolumes."""
         raise NotFound(self._system, f"give up volume {volume.name}", "there are none")
 
-    async def require_right_to_volumes(self) -> None:
+    async def require_volume_permission(self) -> None:
         """Do nothing: there are no PersistentVolumes."""
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Do nothing: the simulation has no rights."""
 
-    async def end_by_force(self, namespace: str, uninstalled: str = "") -> Ending:  # noqa: ARG002
+    async def force_delete(self, namespace: str, uninstalled: str = "") -> ForcedDeletion:  # noqa: ARG002
         """Force objects that were requested to end in an earlier call: no minutes pass here."""
         path = _path(namespace, "ends")
         try:
             return await self._ask(_ENDING, "POST", path, f"end by force in namespace {namespace}")
         except NotFound:
-            return Ending()
+            return ForcedDeletion()
 
     async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
         """Return all that exists: a namespace here has no claims of others."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from enum import StrEnum
 
-from clients.connection_errors import reason
+from clients.connection_errors import describe_cause
 from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
 from clients.tls_trust import TrustError, tls_context
 
@@ -29,7 +29,7 @@ class Security(StrEnum):
 
 
 @dataclass(frozen=True)
-class Letter:
+class Mail:
     """A mail. `id` and `at`, the time of writing, are the same in every attempt to send it."""
 
     id: str
@@ -68,7 +68,7 @@ class Smtp:
         self._login = login
         self._timeout = timeout.total_seconds()
 
-    async def send(self, letter: Letter, only: Sequence[str] = ()) -> Delivery:
+    async def send(self, letter: Mail, only: Sequence[str] = ()) -> Delivery:
         """Send one mail to all its recipients, or to `only` some of them; return the result of each.
 
         Raises:
@@ -95,7 +95,7 @@ class Smtp:
         except smtplib.SMTPAuthenticationError as error:
             raise Denied(_SYSTEM, _OPERATION, f"{error.smtp_code} it refuses our login") from None
         except smtplib.SMTPResponseException as error:
-            raise _of_code(error.smtp_code, "it refuses the mail") from None
+            raise _map_reply(error.smtp_code, "it refuses the mail") from None
         except smtplib.SMTPNotSupportedError:
             raise Rejected(_SYSTEM, _OPERATION, "it does not offer what the settings ask for") from None
         except TrustError as error:
@@ -104,7 +104,9 @@ class Smtp:
             detail = f"the certificate of {self._host} is not trusted: {error.verify_message}"
             raise Unreachable(_SYSTEM, _OPERATION, detail) from None
         except (OSError, smtplib.SMTPException) as error:
-            detail = f"no mail server answers at {self._host} ({reason(error) or type(error).__name__})"
+            detail = (
+                f"no mail server answers at {self._host} ({describe_cause(error) or type(error).__name__})"
+            )
             raise Unreachable(_SYSTEM, _OPERATION, detail) from None
 
     def _send(self, message: EmailMessage, recipients: Sequence[str]) -> _Refusals:
@@ -132,7 +134,7 @@ def _delivery(recipients: Sequence[str], refusals: _Refusals, *, else_taken: boo
     return Delivery(taken, deferred, refused)
 
 
-def not_yet(deferred: Sequence[str], refused: Sequence[str]) -> ClientError:
+def deferred_error(deferred: Sequence[str], refused: Sequence[str]) -> ClientError:
     """Return the error of a mail to retry; it names the deferred and the refused recipients."""
     detail = f"it does not take it yet for {', '.join(deferred)}"
     if refused:
@@ -140,12 +142,12 @@ def not_yet(deferred: Sequence[str], refused: Sequence[str]) -> ClientError:
     return ServerFailed(_SYSTEM, _OPERATION, detail, status=503, ambiguous=False)
 
 
-def never(refused: Sequence[str]) -> ClientError:
+def refused_error(refused: Sequence[str]) -> ClientError:
     """Return the error of a mail that the server refuses for every recipient."""
     return Rejected(_SYSTEM, _OPERATION, f"it refuses the recipients {', '.join(refused)}")
 
 
-def _of_code(code: int, detail: str) -> ClientError:
+def _map_reply(code: int, detail: str) -> ClientError:
     if code < _FINAL:
         return ServerFailed(_SYSTEM, _OPERATION, f"{code} {detail}", status=503, ambiguous=False)
     return Rejected(_SYSTEM, _OPERATION, f"{code} {detail}")

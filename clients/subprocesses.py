@@ -10,11 +10,11 @@ from datetime import timedelta
 
 #: Time to wait for a killed program. It ends in milliseconds, but a process that it has moved out of our
 #: reach may keep its output open, and we do not wait for that one.
-ENDING = timedelta(seconds=2)
+KILL_TIMEOUT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     """The result of a program and its output; either text may be a credential."""
 
     code: int
@@ -24,7 +24,7 @@ class Ended:
 
 async def run(
     command: Sequence[str], *, given: str | None = None, environment: Mapping[str, str] | None = None
-) -> Ended:
+) -> ProcessResult:
     """Run the command with `given` as its input; kill it with all its children when cancelled.
 
     There is no time limit here: the caller sets it.
@@ -49,22 +49,22 @@ async def run(
     except asyncio.CancelledError:
         # The program may already run although the call that starts it has not returned.
         with contextlib.suppress(OSError):
-            await _end(await starting)
+            await _kill(await starting)
         raise
     try:
         output, complaint = await process.communicate(None if given is None else given.encode())
     except asyncio.CancelledError:
-        await _end(process)
+        await _kill(process)
         raise
     # communicate() has waited for the end of the process, so `returncode` is a number.
-    return Ended(process.returncode or 0, _text(output), _text(complaint))
+    return ProcessResult(process.returncode or 0, _text(output), _text(complaint))
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(ENDING.total_seconds()):
+        async with asyncio.timeout(KILL_TIMEOUT.total_seconds()):
             await process.wait()
 
 

@@ -40,7 +40,7 @@ DEFAULT_NAMESPACE = "default"
 KIND_DELAY = timedelta(seconds=1)
 
 #: Message of API servers for an object that does not match the schema of its kind.
-MISSHAPEN = "failed to create typed patch object"
+SCHEMA_MISMATCH = "failed to create typed patch object"
 _DEFINITION = "CustomResourceDefinition"
 #: Kinds that other objects need to exist first.
 _FIRST = ("Namespace", _DEFINITION)
@@ -50,7 +50,7 @@ _FIRST = ("Namespace", _DEFINITION)
 FIRST_CALL_TIMEOUT = timedelta(seconds=10)
 
 
-async def version_with(kubeconfig: str) -> str:
+async def kubernetes_version(kubeconfig: str) -> str:
     """Return the Kubernetes version that the API server reports with this kubeconfig.
 
     The kubeconfig is used unchanged.
@@ -142,7 +142,7 @@ class VirtualClusterApi:
             )
             self._applied.append(each)
 
-    async def present(self, manifests: Sequence[Manifest]) -> list[str]:
+    async def find_existing(self, manifests: Sequence[Manifest]) -> list[str]:
         """Return which manifests exist, as `Kind name` or `Kind namespace/name`."""
         there = []
         for each in _objects(manifests):
@@ -222,7 +222,9 @@ def _explain(answer: Answer) -> str:
 
 def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
     """Map the permanent 500 for an apply that does not match the schema of its kind to Rejected."""
-    return Rejected if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and MISSHAPEN in detail else None
+    return (
+        Rejected if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and SCHEMA_MISMATCH in detail else None
+    )
 
 
 def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:

@@ -12,7 +12,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from clients.virtual_cluster import version_with
+from clients.virtual_cluster import kubernetes_version
 from embedded.stack.options import Options
 from embedded.stack.stack import DEFAULT_FOLDER, Stack, StackError, where
 
@@ -33,7 +33,7 @@ async def demo(folder: Path, *, keep: bool) -> None:
         kubeconfig = stack.folder / f"{NAME}.kubeconfig"
         await _moorage(stack, "kubeconfig", NAME, "--file", str(kubeconfig))
         _title("GET /version, with the kubeconfig as it was written")
-        print(f"Kubernetes {await version_with(await asyncio.to_thread(kubeconfig.read_text))}")
+        print(f"Kubernetes {await kubernetes_version(await asyncio.to_thread(kubeconfig.read_text))}")
         await _moorage(stack, "list")
         await _moorage(stack, "delete", NAME, "--yes")
         kubeconfig.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from activities.capacity_audit import Admission
 from activities.registry import Clients
-from clients.helm.chart_store import THREADS, Charts
+from clients.helm.chart_store import THREADS, ChartStore
 from clients.host.protocol import Host
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
@@ -47,7 +47,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             closing.push_async_callback(scim.close)
         hosts: dict[str, Host] = {}
         # All hosts share the costly parts of Helm. Neither takes any resources before its first use.
-        charts, threads = Charts(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
+        charts, threads = ChartStore(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
         # Calls that run are finished. Chart downloads are aborted before that, because a repository may never
         # answer.
         closing.callback(threads.shutdown)
@@ -78,7 +78,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
 def _host(
     name: str,
     cluster: SimulatedHostCluster | KubernetesHostCluster,
-    charts: Charts,
+    charts: ChartStore,
     threads: ThreadPoolExecutor,
 ) -> Host:
     if isinstance(cluster, KubernetesHostCluster):
@@ -94,18 +94,18 @@ def _host(
 
 
 def _kubernetes(
-    name: str, cluster: KubernetesHostCluster, charts: Charts, threads: ThreadPoolExecutor
+    name: str, cluster: KubernetesHostCluster, charts: ChartStore, threads: ThreadPoolExecutor
 ) -> Host:
     # Import here because the import of the official client takes 50 MB; a process without such a host avoids
     # it.
     from clients.helm.client import HelmSdk
-    from clients.kubernetes.auth.credentials import Access
-    from clients.kubernetes.auth.kubeconfig import Unusable
+    from clients.kubernetes.auth.credentials import CredentialSource
+    from clients.kubernetes.auth.kubeconfig import UnusableCredentials
     from clients.kubernetes.host import KubernetesHost
 
     try:
-        access = Access(cluster.kubeconfig, cluster.context)
-    except Unusable as error:
+        access = CredentialSource(cluster.kubeconfig, cluster.context)
+    except UnusableCredentials as error:
         raise SettingsError([f"{variable(('hosts', name, 'kubeconfig'))}: {error}"]) from None
     helm = HelmSdk(f"host cluster {name}", access, charts, threads)
     return KubernetesHost(name, access, helm, cluster.options, timeout=cluster.timeout)

@@ -53,26 +53,26 @@ CURRENT_VERSION = b"2"
 #: one update, again and again.
 REFUSED = b"moorage/refused"
 #: Whether the reason is a missing key, which is a temporary state: it ends when the key is added.
-LACKS_KEY = "lacks-key"
+KEY_MISSING = "lacks-key"
 
-HOW_TO_MAKE_A_KEY = "make one with `openssl rand -base64 32`"
+KEY_HINT = "make one with `openssl rand -base64 32`"
 
 #: The workflow ids that Temporal derives from the id in a schedule: it appends the time.
 _STARTED_BY_SCHEDULE = re.compile(re.escape(SWEEP_SCHEDULED) + r"-\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 
-class CannotDecode(ValueError):
+class DecodeError(ValueError):
     """A payload cannot be decrypted; the text is one sentence, and quotes nothing of the payload."""
 
 
-class LacksKey(CannotDecode):
+class KeyMissing(DecodeError):
     """The payload is encrypted with a missing key, or by an earlier version.
 
     An administrator can correct that.
     """
 
 
-class ForeignPayload(CannotDecode, ApplicationError):
+class ForeignPayload(DecodeError, ApplicationError):
     """Moorage did not write the payload for the place where it is.
 
     In a workflow this is a failure and not an error of the code: a run that another writer started fails, and
@@ -97,7 +97,7 @@ class PayloadContext:
             return cls(context.namespace, context.workflow_id) if context.workflow_id else None
         return None
 
-    def is_good_at(self, actual: "PayloadContext") -> bool:
+    def is_accepted_at(self, actual: "PayloadContext") -> bool:
         """Return whether a payload for this place is accepted at `actual`.
 
         The two may differ for a schedule, because a schedule does not know the exact workflow id.
@@ -123,7 +123,7 @@ class Keyring:
         """
         keys = [_key(number, word) for number, word in enumerate(text.replace(",", " ").split(), 1)]
         if not keys:
-            raise ValueError(f"there is no key in it: {HOW_TO_MAKE_A_KEY}")
+            raise ValueError(f"there is no key in it: {KEY_HINT}")
         ids = tuple(hashlib.sha256(b"moorage key id" + key).hexdigest()[:KEY_ID_LENGTH] for key in keys)
         if len(set(ids)) < len(ids):
             raise ValueError("one key is in it twice")
@@ -134,7 +134,7 @@ class Keyring:
         """The id of the key that encrypts."""
         return self.ids[0]
 
-    def seal(self, payload: Payload, place: PayloadContext) -> Payload:
+    def encrypt(self, payload: Payload, place: PayloadContext) -> Payload:
         """Encrypt the payload with its metadata, for that place only."""
         bound = {
             VERSION: CURRENT_VERSION,
@@ -154,12 +154,12 @@ class Keyring:
         key_id = metadata.get(KEY_ID, b"").decode(errors="replace")[:KEY_ID_LENGTH]
         if key_id not in self.ids:
             known = ", ".join(self.ids)
-            raise LacksKey(
+            raise KeyMissing(
                 f'something in Temporal is encrypted with the key "{key_id}", and there '
                 f"are only {known}: add that key to MOORAGE_ENCRYPTION__KEYS, after the first one"
             )
         if VERSION not in metadata:
-            raise LacksKey(
+            raise KeyMissing(
                 "something in Temporal was written by an earlier version of Moorage, which did not bind it "
                 "to its workflow: end with that version what it began"
             )
@@ -201,7 +201,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         """Encrypt each payload. Raises ValueError without a current workflow."""
         if self._place is None:
             raise ValueError("nothing is encrypted that is for no workflow: give the converter its context")
-        return [self.keys.seal(payload, self._place) for payload in payloads]
+        return [self.keys.encrypt(payload, self._place) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Decrypt each payload, or replace it by the reason why it is rejected."""
@@ -210,13 +210,13 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def _decoded(self, payload: Payload) -> Payload:
         try:
             clear, place = self.keys.open(payload)
-            if self._place is None or not place.is_good_at(self._place):
+            if self._place is None or not place.is_accepted_at(self._place):
                 raise ForeignPayload(
                     "something in Temporal was written by Moorage for another workflow than this"
                 )
-        except CannotDecode as error:
-            lacks_key = b"true" if isinstance(error, LacksKey) else b""
-            return Payload(metadata={ENCODING: REFUSED, LACKS_KEY: lacks_key}, data=str(error).encode())
+        except DecodeError as error:
+            lacks_key = b"true" if isinstance(error, KeyMissing) else b""
+            return Payload(metadata={ENCODING: REFUSED, KEY_MISSING: lacks_key}, data=str(error).encode())
         return clear
 
 
@@ -242,7 +242,7 @@ def _key(number: int, word: str) -> bytes:
             validate=True,
         )
     except (binascii.Error, ValueError):
-        raise ValueError(f"key {number} is not base64: {HOW_TO_MAKE_A_KEY}") from None
+        raise ValueError(f"key {number} is not base64: {KEY_HINT}") from None
     if len(key) != KEY_BYTES:
-        raise ValueError(f"key {number} has {len(key)} bytes and not {KEY_BYTES}: {HOW_TO_MAKE_A_KEY}")
+        raise ValueError(f"key {number} has {len(key)} bytes and not {KEY_BYTES}: {KEY_HINT}")
     return key

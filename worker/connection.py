@@ -22,7 +22,7 @@ DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
 #: How long a process that has just been started waits for Temporal. In a compose file, on a machine that
 #: boots, and in the embedded stack, all processes start at the same time.
-PATIENCE = timedelta(seconds=20)
+START_TIMEOUT = timedelta(seconds=20)
 #: Pause between two attempts: short compared with a start, and long enough to leave the CPU to the server.
 PAUSE = timedelta(milliseconds=100)
 #: Timeout of one attempt to connect; without it, a firewall that drops packets shows only after minutes.
@@ -75,7 +75,7 @@ class NotConnected(Exception):
 
 
 async def connect(
-    converter: DataConverter, *, patience: timedelta = PATIENCE, runtime: Runtime | None = None
+    converter: DataConverter, *, patience: timedelta = START_TIMEOUT, runtime: Runtime | None = None
 ) -> Client:
     """Return a client for the Temporal server and namespace that the environment variables name.
 
@@ -96,11 +96,11 @@ async def connect(
         # The SDK has no specific error for this; it wraps those of its transport.
         except (RuntimeError, RPCError) as error:
             if time.monotonic() > deadline or _is_refusal(error):
-                raise NotConnected(_sentence(server, error)) from error
+                raise NotConnected(_describe_failure(server, error)) from error
         await asyncio.sleep(PAUSE.total_seconds())
 
 
-async def check_namespace(client: Client, *, patience: timedelta = PATIENCE) -> None:
+async def check_namespace(client: Client, *, patience: timedelta = START_TIMEOUT) -> None:
     """Return if the namespace exists and has our search attributes; else raise NotConnected.
 
     The error says what is missing. If the server does not permit the look-up, this returns too, because
@@ -184,7 +184,7 @@ def _is_refusal(error: Exception) -> bool:
     return any(word in text.lower() for word in _REFUSALS) or any(word in text for word, _ in _TLS)
 
 
-def _sentence(address: str, error: Exception) -> str:
+def _describe_failure(address: str, error: Exception) -> str:
     text = str(error)
     for word, meaning in (*_TLS, *_TRANSIENT):
         if word in text:

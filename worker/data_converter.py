@@ -16,7 +16,7 @@ from temporalio.converter import (
 )
 
 from contracts.tampering import Tampered
-from worker.codec import ENCODING, LACKS_KEY, REFUSED, EncryptionCodec, ForeignPayload, Keyring, LacksKey
+from worker.codec import ENCODING, KEY_MISSING, REFUSED, EncryptionCodec, ForeignPayload, KeyMissing, Keyring
 
 #: The converter without encryption: for tests that have their own server, and for histories kept for replays.
 PLAIN = pydantic_data_converter
@@ -56,9 +56,9 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
 
     def _refused(self, payload: Payload) -> Tampered:
         why = payload.data.decode()
-        if payload.metadata.get(LACKS_KEY):
+        if payload.metadata.get(KEY_MISSING):
             # This error is temporary: the workflow task fails and is retried until the key is there.
-            raise LacksKey(why)
+            raise KeyMissing(why)
         if self._of_activity:
             return Tampered(why)
         raise ForeignPayload(why)

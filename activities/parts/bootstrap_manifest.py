@@ -13,7 +13,7 @@ import yaml
 from activities.errors import NotAccepted
 from clients.errors import CUT
 from clients.host.models import Manifest
-from clients.safe_yaml import NotLikeKubernetes, read_all_yaml
+from clients.safe_yaml import UnsupportedYaml, read_all_yaml
 from contracts.environment import System
 
 #: The kinds that an agent consists of. Nothing that runs once and ends, and no bare pods.
@@ -96,7 +96,7 @@ def _parse(text: str) -> list[dict[str, Any]]:
     problem = "is not YAML"
     try:
         documents = [document for document in read_all_yaml(text) if document is not None]
-    except NotLikeKubernetes as error:
+    except UnsupportedYaml as error:
         # This text is our own, so it quotes nothing of the manifest.
         problem = error.problem or problem
     except yaml.YAMLError:

@@ -28,7 +28,7 @@ class Forced:
         name = self._environment.derived_name
         if not is_own_namespace(await self._host.get_namespace(name), self._environment.mark):
             return ()
-        ending = await self._host.end_by_force(name, name if uninstalled else "")
+        ending = await self._host.force_delete(name, name if uninstalled else "")
         if ending.forced:
             self._lines.update(dict.fromkeys(ending.forced))
             activity_context.keep("\n".join(list(self._lines)[:MAX_KEPT]))

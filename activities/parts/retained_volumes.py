@@ -72,7 +72,7 @@ async def give_up(host: Host, volumes: Volumes) -> None:
     for each in volumes.going:
         if each.retained and each.released:
             with contextlib.suppress(NotFound):
-                await host.give_up_volume(each)
+                await host.delete_retained_volume(each)
 
 
 def _since(namespace: Namespace | None, begun_at: datetime | None) -> datetime | None:

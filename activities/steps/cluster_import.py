@@ -131,7 +131,7 @@ class ClusterImport(ImportStep):
         mark = input.environment.mark
         if not mark.is_in(cluster.labels):
             return RemoveResult(note=left_alone(f"cluster {cluster.name}", mark_text(cluster.labels), mark))
-        force = input.force or not cluster.agent_has_answered
+        force = input.force or not cluster.agent_has_reported
         with contextlib.suppress(client.NotFound):
             await self._rafay.delete_cluster(cluster.project_id, cluster.id, force=force)
 

@@ -62,7 +62,7 @@ class Namespace(NamespaceStep):
         values = compose(environment)
         await host.check_release(chart_of(environment), values)
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
-            await host.require_right_to_volumes()
+            await host.require_volume_permission()
         host_manifests = [marked(each, environment.mark) for each in await host.host_manifests(name, name)]
         networks = await host.networks()
         objects = [*host_manifests, *namespace_policies(environment, values, networks, host_manifests)]

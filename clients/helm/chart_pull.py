@@ -16,7 +16,7 @@ from clients.subprocesses import run
 
 #: Timeout of one pull, equal to Helm's timeout for one answer of a repository. The index of a large
 #: repository has several MB, which takes a while on a slow line.
-PULL_LIMIT = timedelta(seconds=120)
+PULL_TIMEOUT = timedelta(seconds=120)
 #: Additional time that the process lives when its parent is gone and cannot kill it.
 _ORPHAN_TIMEOUT = timedelta(seconds=5)
 
@@ -24,40 +24,40 @@ _ORPHAN_TIMEOUT = timedelta(seconds=5)
 _COMMAND = (sys.executable, "-P", "-m", "clients.helm.chart_pull")
 
 
-class NotPulled(Exception):
+class PullFailed(Exception):
     """There is no archive; the message is Helm's, or says that Helm gave none in time."""
 
 
 async def pull(repository: str, name: str, version: str, folder: Path) -> Path:
     """Pull the chart into the empty `folder` and return its archive.
 
-    The process is killed when the call is cancelled or reaches `PULL_LIMIT`.
+    The process is killed when the call is cancelled or reaches `PULL_TIMEOUT`.
 
     Raises:
-        NotPulled: there is no archive.
+        PullFailed: there is no archive.
     """
     # Use standard input, because process lists show arguments, and a URL may hold a password.
     asked = {"repository": repository, "name": name, "version": version, "folder": str(folder)}
     try:
-        async with asyncio.timeout(PULL_LIMIT.total_seconds()):
+        async with asyncio.timeout(PULL_TIMEOUT.total_seconds()):
             ended = await run(_COMMAND, given=json.dumps(asked))
     except TimeoutError:
-        raise NotPulled(f"no answer within {PULL_LIMIT.total_seconds():g} s") from None
+        raise PullFailed(f"no answer within {PULL_TIMEOUT.total_seconds():g} s") from None
     if ended.code:
-        raise NotPulled(ended.output.strip() or f"Helm has ended with {ended.code}")
+        raise PullFailed(ended.output.strip() or f"Helm has ended with {ended.code}")
     return _archive_in(folder)
 
 
 def _archive_in(folder: Path) -> Path:
     found = next(folder.glob("*.tgz"), None)
     if found is None:
-        raise NotPulled("it gave no chart")
+        raise PullFailed("it gave no chart")
     return found
 
 
 def main() -> int:
     """Pull the chart that standard input names; on failure print Helm's message and return 1."""
-    signal.alarm(math.ceil((PULL_LIMIT + _ORPHAN_TIMEOUT).total_seconds()))
+    signal.alarm(math.ceil((PULL_TIMEOUT + _ORPHAN_TIMEOUT).total_seconds()))
     asked = json.load(sys.stdin)
     import helm_python
 

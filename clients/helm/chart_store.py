@@ -17,21 +17,21 @@ from types import ModuleType
 from typing import Any
 
 from clients.errors import Rejected, Unreachable
-from clients.helm.chart_pull import NotPulled, pull
+from clients.helm.chart_pull import PullFailed, pull
 from clients.host.models import Chart
 
 #: Concurrent calls of Helm. Each takes a second or two and holds a whole rendered chart in memory, so more
 #: would only cost memory.
 THREADS = 4
 #: Number of cached charts; a catalogue has a few versions in use at the same time.
-KEPT = 4
+MAX_CACHED_CHARTS = 4
 #: How long callers wait for a fetch, from its start and for any caller: a chart takes a second or two. It
 #: is shorter than the 40 s that the command line waits for the API, which requests charts. A chart that
 #: arrives later is cached all the same.
-PATIENCE = timedelta(seconds=30)
+LOAD_TIMEOUT = timedelta(seconds=30)
 #: How long a failure is cached for all callers: this spares a repository that is down the many steps that
 #: retry, and costs little after it recovers.
-REMEMBERED = timedelta(seconds=10)
+FAILURE_CACHE_TTL = timedelta(seconds=10)
 
 
 #: Helm's exact messages for a chart that a repository or a registry does not have.
@@ -52,7 +52,7 @@ def sdk() -> ModuleType:
     return importlib.import_module("helm_python")
 
 
-class Charts:
+class ChartStore:
     """A store of charts for the lifetime of a process, in one event loop.
 
     All callers of the same chart wait for the same fetch, and block no thread meanwhile. A chart waits only
@@ -83,7 +83,7 @@ class Charts:
     async def load(self, system: str, chart: Chart) -> Any:
         """Return the chart as a `helm_python.Chart`.
 
-        It waits at most `PATIENCE`. A cancelled call ends at once; the fetch continues for other callers.
+        It waits at most `LOAD_TIMEOUT`. A cancelled call ends at once; the fetch continues for other callers.
 
         Raises:
             Rejected: the chart is not available.
@@ -100,14 +100,14 @@ class Charts:
             found = fetch.task.result()
         else:
             where = chart.repository or chart.name
-            detail = f"the chart repository {where} gives no answer within {PATIENCE.total_seconds():g} s"
+            detail = f"the chart repository {where} gives no answer within {LOAD_TIMEOUT.total_seconds():g} s"
             found = _Unavailable(Unreachable, detail)
         if isinstance(found, _Unavailable):
             raise found.kind(system, f"load chart {chart.name} {chart.version}", found.detail)
         return found
 
     def _begin(self, chart: Chart) -> "_Fetch":
-        overdue_at = asyncio.get_running_loop().time() + PATIENCE.total_seconds()
+        overdue_at = asyncio.get_running_loop().time() + LOAD_TIMEOUT.total_seconds()
         self._fetches[chart] = _Fetch(asyncio.create_task(self._fetched(chart)), overdue_at)
         return self._fetches[chart]
 
@@ -122,11 +122,11 @@ class Charts:
             raise
         if isinstance(loaded, _Unavailable):
             loop = asyncio.get_running_loop()
-            loop.call_later(REMEMBERED.total_seconds(), self._fetches.pop, chart, None)
+            loop.call_later(FAILURE_CACHE_TTL.total_seconds(), self._fetches.pop, chart, None)
             return loaded
         del self._fetches[chart]
         self._loaded[chart] = loaded
-        while len(self._loaded) > KEPT:
+        while len(self._loaded) > MAX_CACHED_CHARTS:
             # Do not close the chart here, because a thread may be installing it; its last reference frees
             # it.
             self._loaded.popitem(last=False)
@@ -135,13 +135,13 @@ class Charts:
     async def _fetch(self, chart: Chart) -> "Any | _Unavailable":
         repository = chart.repository or ""
         if not repository.startswith(("http://", "https://", "oci://")):
-            return await self._read(chart, _place(repository, chart))
+            return await self._read(chart, _local_path(repository, chart))
         with tempfile.TemporaryDirectory(prefix="moorage-chart-") as folder:
             try:
                 async with self._turns[repository]:
                     archive = await pull(repository.rstrip("/"), chart.name, chart.version, Path(folder))
-            except NotPulled as error:
-                return _not_pulled(chart, " ".join(str(error).split()))
+            except PullFailed as error:
+                return _map_pull_failure(chart, " ".join(str(error).split()))
             return await self._read(chart, archive)
 
     async def _read(self, chart: Chart, path: Path) -> "Any | _Unavailable":
@@ -164,7 +164,7 @@ class _Fetch:
     overdue_at: float
 
 
-def _place(folder: str, chart: Chart) -> Path:
+def _local_path(folder: str, chart: Chart) -> Path:
     """Return the path of a chart that need not be pulled."""
     return Path(folder, f"{chart.name}-{chart.version}.tgz") if folder else Path(chart.name).expanduser()
 
@@ -180,7 +180,7 @@ def _read(chart: Chart, path: Path) -> "Any | _Unavailable":
         loaded = helm.Chart.load(path)
     except helm.HelmError as error:
         return _Unavailable(Rejected, f"it is no chart: {error}")
-    if _plain(loaded.version) != _plain(chart.version):
+    if _without_prefix(loaded.version) != _without_prefix(chart.version):
         detail = f"the chart at {chart.name} is of version {loaded.version}, not {chart.version}"
         return _Unavailable(Rejected, detail)
     return loaded
@@ -199,7 +199,7 @@ def _digest_problem(chart: Chart, path: Path) -> str:
     return "" if found == chart.digest else f"{where} gives a chart of digest {found}, not {chart.digest}"
 
 
-def _not_pulled(chart: Chart, text: str) -> _Unavailable:
+def _map_pull_failure(chart: Chart, text: str) -> _Unavailable:
     """Return why a repository did not give a chart: it has none, or it could not be reached."""
     if _NO_SUCH_CHART.search(text):
         detail = f"{chart.repository} has no version {chart.version} of the chart {chart.name}"
@@ -210,5 +210,5 @@ def _not_pulled(chart: Chart, text: str) -> _Unavailable:
     return _Unavailable(Unreachable, f"the chart repository {chart.repository}: {text}")
 
 
-def _plain(version: str) -> str:
+def _without_prefix(version: str) -> str:
     return version.removeprefix("v")

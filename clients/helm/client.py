@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from clients.deadline import ensure_before_deadline, lateness
+from clients.deadline import current_deadline_check, ensure_before_deadline
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -21,11 +21,11 @@ from clients.errors import (
     ServerFailed,
     Unreachable,
 )
-from clients.helm.chart_store import Charts, sdk
+from clients.helm.chart_store import ChartStore, sdk
 from clients.host.models import Chart
-from clients.kubernetes.api.refusals import is_about_the_account, is_passing, is_policy, missing_right
-from clients.kubernetes.auth.credentials import Access
-from clients.kubernetes.auth.kubeconfig import Unusable
+from clients.kubernetes.api.refusals import is_account_refusal, is_policy_denial, is_transient, missing_right
+from clients.kubernetes.auth.credentials import CredentialSource
+from clients.kubernetes.auth.kubeconfig import UnusableCredentials
 
 _T = TypeVar("_T")
 
@@ -67,7 +67,9 @@ class Helm(Protocol):
 class HelmSdk:
     """A `Helm` on Helm's Go SDK; several hosts may share the charts and the threads."""
 
-    def __init__(self, system: str, access: Access, charts: Charts, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, system: str, access: CredentialSource, charts: ChartStore, threads: ThreadPoolExecutor
+    ) -> None:
         self._system = system
         self._access = access
         self._charts = charts
@@ -82,7 +84,7 @@ class HelmSdk:
         kubeconfig = await self._kubeconfig(operation)
         cancelling = sdk().HelmContext()
 
-        is_late = lateness()
+        is_late = current_deadline_check()
 
         def install() -> None:
             # Check this in the thread, because the wait for a free thread may have taken all the time.
@@ -99,7 +101,7 @@ class HelmSdk:
 
     async def uninstall(self, namespace: str, name: str) -> None:
         """Uninstall the release without waiting for the end of its pods."""
-        operation, is_late = f"uninstall release {name}", lateness()
+        operation, is_late = f"uninstall release {name}", current_deadline_check()
         kubeconfig = await self._kubeconfig(operation)
 
         def uninstall() -> None:
@@ -116,7 +118,7 @@ class HelmSdk:
 
         def check() -> None:
             loaded.validate_schema(dict(values))
-            if problem := unknown_kubernetes(values, loaded.values):
+            if problem := kubernetes_version_problem(values, loaded.values):
                 raise Rejected(self._system, operation, problem)
 
         await self._run(operation, check)
@@ -137,7 +139,7 @@ class HelmSdk:
         """Load the current credentials, the same as for our own calls."""
         try:
             return (await self._access.load()).kubeconfig()
-        except Unusable as error:
+        except UnusableCredentials as error:
             raise Denied(self._system, operation, str(error)) from None
         except TimeoutError as error:
             raise Unreachable(self._system, operation, str(error)) from None
@@ -169,11 +171,11 @@ class HelmSdk:
         if isinstance(error, ClientError):
             raise error
         # Use `from None`, because the SDK's error may quote values.
-        raise understood(self._system, operation, error) from None
+        raise map_helm_error(self._system, operation, error) from None
 
 
 #: Helm's messages when a release with that name exists, in any status.
-_TAKEN = re.compile(r"cannot re-?use a name|already exists")
+_NAME_IN_USE = re.compile(r"cannot re-?use a name|already exists")
 _REFUSED = re.compile(r"is forbidden|is invalid|Invalid value|cannot be imported into")
 #: Messages for a connection that was never established, so that no request was sent.
 _NOT_CONNECTED = re.compile(r"connection refused|no such host|no route to host|i/o timeout.*dial|dial tcp")
@@ -181,7 +183,7 @@ _CUT = re.compile(r"EOF|connection reset|broken pipe|timeout|deadline exceeded|h
 _UNAUTHORIZED = re.compile(r"Unauthorized|provide credentials|certificate signed by unknown authority")
 
 
-def understood(system: str, operation: str, error: BaseException) -> ClientError:
+def map_helm_error(system: str, operation: str, error: BaseException) -> ClientError:
     """Map an error of Helm to `clients.errors`; most of them differ only in their text."""
     helm = sdk()
     text = " ".join(str(error).split())
@@ -192,13 +194,13 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
         or "specifications of the schema" in text
     ):
         return Rejected(system, operation, schema_problem(str(error)))
-    if is_policy(text):
+    if is_policy_denial(text):
         return Rejected(system, operation, text, ambiguous=True)
     if missing := missing_right(text):
         return Denied(system, operation, missing, ambiguous=True)
-    if is_about_the_account(text):
+    if is_account_refusal(text):
         return Denied(system, operation, text, ambiguous=True)
-    if "webhook" in text and is_passing(text):
+    if "webhook" in text and is_transient(text):
         # Check this before the messages about connections: here the API server could not reach another
         # system.
         return ServerFailed(system, operation, text, status=500)
@@ -206,9 +208,9 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
         return Denied(system, operation, text)
     if 'namespaces "' in text and "not found" in text:
         return NotFound(system, operation, text)
-    if "cannot reuse a name" in text or _TAKEN.search(text):
+    if "cannot reuse a name" in text or _NAME_IN_USE.search(text):
         return AlreadyExists(system, operation, text)
-    if _REFUSED.search(text) and not is_passing(text):
+    if _REFUSED.search(text) and not is_transient(text):
         return Rejected(system, operation, text, ambiguous=True)
     if isinstance(error, helm.HelmKubeError) and _NOT_CONNECTED.search(text):
         return Unreachable(system, operation, text)
@@ -219,7 +221,7 @@ def understood(system: str, operation: str, error: BaseException) -> ClientError
     return ServerFailed(system, operation, text, status=500)
 
 
-def unknown_kubernetes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+def kubernetes_version_problem(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     """Return what is wrong with the Kubernetes version in a vCluster's values; "" if nothing.
 
     The result is also "" if the version cannot be determined. The chart's default is the newest version that

@@ -153,7 +153,7 @@ class Health:
 
 
 @dataclass(frozen=True)
-class Ending:
+class ForcedDeletion:
     """The progress of a forced deletion, in words, one entry for each object.
 
     `waiting_for`: objects that still exist. `forced`: objects that this call deleted by force.

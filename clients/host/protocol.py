@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import (
     Chart,
-    Ending,
+    ForcedDeletion,
     Health,
     HostNetworks,
     Manifest,
@@ -49,7 +49,7 @@ class VirtualCluster(Protocol):
         """
         ...
 
-    async def present(self, manifests: Sequence[Manifest]) -> list[str]:
+    async def find_existing(self, manifests: Sequence[Manifest]) -> list[str]:
         """Return which manifests exist, as `Kind name` or `Kind namespace/name`."""
         ...
 
@@ -78,11 +78,11 @@ class Host(Protocol):
         """
         ...
 
-    async def missing_rights(self) -> list[str]:
+    async def missing_permissions(self) -> list[str]:
         """Return the cluster-wide rights that our account lacks, in words, one entry for each."""
         ...
 
-    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+    async def dry_run_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Check with a dry run that a namespace with these labels could be created.
 
         Raises:
@@ -90,7 +90,7 @@ class Host(Protocol):
         """
         ...
 
-    async def rehearse_tenants(self) -> list[str]:
+    async def find_policy_gaps(self) -> list[str]:
         """Return what the host's policies wrongly allow tenants, in words, from dry runs only.
 
         Raises:
@@ -234,7 +234,7 @@ class Host(Protocol):
         """Return volumes bound by claims in this namespace or an earlier one with its name."""
         ...
 
-    async def give_up_volume(self, volume: PersistentVolume) -> None:
+    async def delete_retained_volume(self, volume: PersistentVolume) -> None:
         """Request deletion of a released PersistentVolume and of the data on it.
 
         Its reclaim policy becomes Delete, so that its provisioner removes both.
@@ -244,15 +244,15 @@ class Host(Protocol):
         """
         ...
 
-    async def require_right_to_volumes(self) -> None:
-        """Check that `give_up_volume` is allowed to our account; raise Denied otherwise."""
+    async def require_volume_permission(self) -> None:
+        """Check that `delete_retained_volume` is allowed to our account; raise Denied otherwise."""
         ...
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Restore our role binding in a namespace of ours if it was removed."""
         ...
 
-    async def end_by_force(self, namespace: str, uninstalled: str = "") -> Ending:
+    async def force_delete(self, namespace: str, uninstalled: str = "") -> ForcedDeletion:
         """Delete everything in a namespace of ours, by force where it does not end by itself.
 
         Pods, objects that a vCluster has created there, and objects with finalizers are deleted; no pod gets

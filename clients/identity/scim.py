@@ -18,8 +18,8 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
-from clients.http import Answer, HttpSystem, bearer
-from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, last_step
+from clients.http import Answer, HttpSystem, bearer_headers
+from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
 
@@ -28,7 +28,7 @@ _GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 #: Maximum number of users to read for an address when the directory's filter is case-sensitive: five pages.
-FEW_PEOPLE = 500
+SMALL_DIRECTORY = 500
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Scim:
             explain=_explain,
             classify=_classify,
             verify=verify,
-            renewed=(lambda: bearer(reread())) if reread else None,
+            renewed=(lambda: bearer_headers(reread())) if reread else None,
         )
 
     async def close(self) -> None:
@@ -123,7 +123,7 @@ class Scim:
                 has_looked = True
                 break
         try:
-            users = await self._users_of_a_small_directory(operation)
+            users = await self._users_if_few(operation)
         except (Rejected, NotFound, ServerFailed):
             if not has_looked:
                 raise
@@ -136,14 +136,14 @@ class Scim:
             raise refusals[-1]
         return []
 
-    async def _users_of_a_small_directory(self, operation: str) -> list[WireUser]:
-        """Return all users of a small directory; none if it has more than `FEW_PEOPLE`.
+    async def _users_if_few(self, operation: str) -> list[WireUser]:
+        """Return all users of a small directory; none if it has more than `SMALL_DIRECTORY`.
 
         No filter may have found an address that the directory holds in another case.
         """
         reader = self._reader("/Users", operation, WireUser, lambda _: False)
         page = reader.parse_page(await reader.ask({"startIndex": 1, "count": 1}))
-        return [] if (page.totalresults or 0) > FEW_PEOPLE else await reader.read({})
+        return [] if (page.totalresults or 0) > SMALL_DIRECTORY else await reader.read({})
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:
         """Return all groups with exactly this externalId."""
@@ -167,7 +167,7 @@ class Scim:
             headers={"Content-Type": _MEDIA_TYPE},
         )
         if not answer.body.strip() and (location := answer.headers.get("Location", "")):
-            return Group(last_step(location), name, external_id)
+            return Group(id_from_url(location), name, external_id)
         try:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):

@@ -16,7 +16,7 @@ from clients.errors import MalformedAnswer, Rejected
 #: Resources per page: the maximum of the usual services.
 PAGE_SIZE = 100
 #: No directory has smaller pages, so fewer entries than this are one page.
-SMALLEST_PAGE = 20
+MIN_PAGE_SIZE = 20
 #: Maximum number of pages, more than any directory that is searched this way has: it limits endless lists.
 MAX_PAGES = 500
 #: Attempts to read a list whose length changed between two of its pages.
@@ -45,7 +45,7 @@ class WireModel(BaseModel):
         return lowered
 
 
-def _is_one_step(id: str) -> str:
+def _check_path_segment(id: str) -> str:
     if id in ("", ".", ".."):
         raise ValueError("is no id: it would make the path that of something else")
     return id
@@ -67,7 +67,7 @@ def _as_members(value: Any) -> Any:
     return None if value is None else _as_values(value)
 
 
-Id = Annotated[str, AfterValidator(_is_one_step)]
+Id = Annotated[str, AfterValidator(_check_path_segment)]
 
 
 class WireEmail(WireModel):
@@ -96,7 +96,7 @@ class WireUser(WireModel):
         """Return what must be equal in all entries of this user."""
         return self.username
 
-    def joined(self, other: "WireUser") -> "WireUser":
+    def merge(self, other: "WireUser") -> "WireUser":
         """Return the same user with the addresses of both entries."""
         return self.model_copy(update={"emails": list(dict.fromkeys((*self.emails, *other.emails)))})
 
@@ -114,7 +114,7 @@ class WireMember(WireModel):
             reference = next((value for name, value in document.items() if str(name).lower() == "$ref"), None)
             value = next((value for name, value in document.items() if str(name).lower() == "value"), None)
             if not value and isinstance(reference, str):
-                return {"value": last_step(reference)}
+                return {"value": id_from_url(reference)}
         return document
 
 
@@ -132,7 +132,7 @@ class WireGroup(WireModel):
         """Return what must be equal in all entries of this group."""
         return self.displayname, self.externalid
 
-    def joined(self, _other: "WireGroup") -> "WireGroup":
+    def merge(self, _other: "WireGroup") -> "WireGroup":
         """Return the group unchanged: all its entries are equal."""
         return self
 
@@ -160,7 +160,7 @@ class WirePage(WireModel):
         return self.resources or []
 
 
-def last_step(address: str) -> str:
+def id_from_url(address: str) -> str:
     """Return the id at the end of a resource's URL."""
     return unquote(urlsplit(address).path.rstrip("/").rpartition("/")[2])
 
@@ -170,11 +170,11 @@ Query = dict[str, str | int]
 ListCall = Callable[[Query], Awaitable[Any]]
 
 
-class _Changed(Exception):
+class _ListChanged(Exception):
     """The list changed during the read: an entry may have moved to another page and be missing."""
 
 
-class _Short(Exception):
+class _ListTooShort(Exception):
     """The list has fewer entries than its count."""
 
 
@@ -205,9 +205,9 @@ class ListReader(Generic[_Shape]):
         for _ in range(LIST_ATTEMPTS):
             try:
                 return await self._read(query, first)
-            except _Changed:
+            except _ListChanged:
                 why = "the list kept changing while it was read"
-            except _Short as short:
+            except _ListTooShort as short:
                 # Some directories count entries from 0 and so omit the first one: the standard treats 0 as
                 # 1.
                 why, first = why or str(short), 0
@@ -231,7 +231,7 @@ class ListReader(Generic[_Shape]):
             read += len(page.entries)
             if not new:
                 break
-            if self._is_whole(page):
+            if self._is_complete(page):
                 return list(self._found.values())
             window = {"startIndex": first + read, "count": PAGE_SIZE}
             if page.nextcursor:
@@ -249,12 +249,12 @@ class ListReader(Generic[_Shape]):
             entry = self.parse(document)
             known = self._found.get(entry.id)
             if known and known.name != entry.name:
-                raise _Changed
-            self._found[entry.id] = known.joined(entry) if known else entry
+                raise _ListChanged
+            self._found[entry.id] = known.merge(entry) if known else entry
             self._counted += entry.id not in before
         return len(self._found) - len(before)
 
-    def _is_whole(self, page: WirePage) -> bool:
+    def _is_complete(self, page: WirePage) -> bool:
         """Return whether no further page has to be read.
 
         A count alone does not prove that, because some directories count only the page. It is trusted if it
@@ -265,7 +265,7 @@ class ListReader(Generic[_Shape]):
             return False
         if (first.totalresults or 0) > len(first.entries):
             if {each.totalresults for each in self._pages} != {total}:
-                raise _Changed
+                raise _ListChanged
             return True
         return len(self._found) == 1 and all(map(self.fits, self._found.values()))
 
@@ -275,10 +275,10 @@ class ListReader(Generic[_Shape]):
         totals = {page.totalresults for page in self._pages if page.totalresults is not None}
         counts_pages = all(page.totalresults in (None, len(page.entries)) for page in self._pages)
         if len(totals) > 1 and not counts_pages:
-            raise _Changed
+            raise _ListChanged
         if max(totals, default=0) > self._counted:
-            raise _Short(f"the list counts {max(totals)} entries and has {self._counted}")
-        if last.entries and len(self._pages) > 1 and self._counted >= SMALLEST_PAGE:
+            raise _ListTooShort(f"the list counts {max(totals)} entries and has {self._counted}")
+        if last.entries and len(self._pages) > 1 and self._counted >= MIN_PAGE_SIZE:
             # The directory returns the same page again and again, with a count of only its entries. Asked
             # for one entry, a directory that always returns the whole list does so again, and a directory
             # that counts the whole list returns the same number.

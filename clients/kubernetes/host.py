@@ -17,13 +17,13 @@ from clients.errors import Denied, MalformedAnswer, NotYet, Rejected
 from clients.helm.client import Helm
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest, Namespace, NodeCapacity
-from clients.kubernetes.api.client import Api
-from clients.kubernetes.api.timestamps import time_of
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.api.client import KubernetesApi
+from clients.kubernetes.api.timestamps import parse_timestamp
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster import nodes
 from clients.kubernetes.cluster.dry_run import Rehearsing
 from clients.kubernetes.cluster.networks import Networks
-from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing
+from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing_permissions
 from clients.kubernetes.namespace import inventory
 from clients.kubernetes.namespace.apply import Applying
 from clients.kubernetes.namespace.forced_deletion import Forcing
@@ -45,13 +45,13 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
     """A `clients.host.protocol.Host` for a real Kubernetes cluster; it connects at the first call."""
 
     def __init__(
-        self, name: str, access: Access, helm: Helm, options: HostOptions, *, timeout: timedelta
+        self, name: str, access: CredentialSource, helm: Helm, options: HostOptions, *, timeout: timedelta
     ) -> None:
         self._name = name
         self._system = f"host cluster {name}"
         self._options = options
         self._timeout = timeout
-        self._api = Api(self._system, access, timeout=timeout)
+        self._api = KubernetesApi(self._system, access, timeout=timeout)
         self._helm = helm
         self._needed: dict[str, tuple[str, ...]] = {}
         self._account: Mapping[str, Any] | None = None
@@ -80,7 +80,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
             raise MalformedAnswer(self._system, operation, "the answer holds no gitVersion")
         if too_old := _too_old(version):
             raise Rejected(self._system, operation, too_old)
-        if lacking := await self.missing_rights():
+        if lacking := await self.missing_permissions():
             detail = f"deploy/rbac.yaml is not applied for the account {account['name']}: it may not"
             raise Denied(self._system, "make environments", f"{detail} {', '.join(lacking)}")
         nodes, volumes = await self._ready_nodes(), await self._storage_class()
@@ -88,7 +88,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
 
     async def allocatable(self) -> Sequence[NodeCapacity]:
         """Return the allocatable resources of each schedulable node."""
-        return nodes.rooms(await self._api.list(nodes.PATH, nodes.LIST))
+        return nodes.schedulable_capacity(await self._api.list(nodes.PATH, nodes.LIST))
 
     async def _ready_nodes(self) -> str:
         operation = nodes.LIST
@@ -114,10 +114,10 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
         found = wanted or default
         return f"volumes of class {found}" if found else "no default storage class"
 
-    async def missing_rights(self) -> list[str]:
+    async def missing_permissions(self) -> list[str]:
         """Return the rights outside of environments' namespaces that our account lacks, in words."""
         of_networks = (*DNS, *(() if self._options.api_server else API_SERVER))
-        return await missing(self._api, (*CLUSTER_WIDE, *of_networks))
+        return await missing_permissions(self._api, (*CLUSTER_WIDE, *of_networks))
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
@@ -169,7 +169,7 @@ class KubernetesHost(Releases, Applying, Volumes, Networks, Rehearsing, Forcing,
 
     async def host_manifests(self, namespace: str, release: str) -> Sequence[Manifest]:  # noqa: ARG002
         """Return the manifests that this host needs in the namespace, without labels."""
-        return exposure.objects(self._options, release, await self._who_am_i())
+        return exposure.host_manifests(self._options, release, await self._who_am_i())
 
     def planned_overlay(self, namespace: str, release: str) -> Mapping[str, Any]:
         """Return the overlay with a placeholder for a port that is not assigned yet."""
@@ -229,7 +229,7 @@ def _namespace(body: Mapping[str, Any]) -> Namespace:
     return Namespace(
         name=metadata["name"],
         uid=metadata["uid"],
-        made_at=time_of(metadata.get("creationTimestamp")),
+        made_at=parse_timestamp(metadata.get("creationTimestamp")),
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         terminating=bool(metadata.get("deletionTimestamp")),

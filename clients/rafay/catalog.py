@@ -12,7 +12,7 @@ from pydantic import AliasChoices, AliasPath, Field
 
 from clients.errors import MalformedAnswer, NotFound
 from clients.rafay.models import Blueprint, Repository, SignIn
-from clients.rafay.transport import RafayTransport, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, fill_path
 
 #: The label with which a controller marks a blueprint as usable.
 _PUBLISHED = "rafay.dev/published"
@@ -93,7 +93,7 @@ class Blueprints:
         self._wire = wire
         self._paths = paths
 
-    async def of_system(self, project_id: str) -> list[Blueprint]:
+    async def list_system(self, project_id: str) -> list[Blueprint]:
         """Return the blueprints of all projects; `project_id` can be any project.
 
         Raises:
@@ -101,12 +101,12 @@ class Blueprints:
         """
         return await self._list(project_id, "list system blueprints", {"globalScope": "true"})
 
-    async def of_project(self, project_id: str) -> list[Blueprint]:
+    async def list_for_project(self, project_id: str) -> list[Blueprint]:
         """Return the project's own blueprints and those shared with it."""
         return await self._list(project_id, f"list blueprints of project {project_id}", {})
 
     async def _list(self, project_id: str, operation: str, scope: Mapping[str, str]) -> list[Blueprint]:
-        path = filled(self._paths.of_project, project_id=project_id)
+        path = fill_path(self._paths.of_project, project_id=project_id)
         found = await self._wire.entries(path, operation, _Blueprint, query=scope, paging="options.")
         return [one.result() for one in found]
 
@@ -120,7 +120,7 @@ class Repositories:
 
     async def find(self, project: str, name: str) -> Repository | None:
         """Return the project's repository with this name, or None; `project` is a name too."""
-        path = filled(self._paths.one, project=project, name=name)
+        path = fill_path(self._paths.one, project=project, name=name)
         try:
             return (await self._wire.get(path, f"read repository {name}", _Repository)).result()
         except NotFound:
@@ -138,7 +138,7 @@ class Repositories:
             },
             "spec": {"type": repository.kind, "endpoint": repository.endpoint},
         }
-        path = filled(self._paths.of_project, project=project)
+        path = fill_path(self._paths.of_project, project=project)
         await self._wire.call("POST", path, f"apply repository {repository.name}", body=body)
 
 

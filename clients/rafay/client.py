@@ -35,7 +35,7 @@ from clients.rafay.models import (
     SignIn,
     User,
 )
-from clients.rafay.transport import RafayTransport, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, fill_path
 
 _PROJECTS = "/auth/v1/projects/"
 _PROJECT = "/auth/v1/projects/{project_id}/"
@@ -156,7 +156,7 @@ class Rafay:
             NotFound: it does not exist any more.
             InUse: it has clusters, or the control plane refuses for any other reason.
         """
-        await self._wire.delete(filled(_PROJECT, project_id=project_id), f"delete project {project_id}")
+        await self._wire.delete(fill_path(_PROJECT, project_id=project_id), f"delete project {project_id}")
 
     # Groups
 
@@ -171,7 +171,7 @@ class Rafay:
 
     async def delete_group(self, group_id: str) -> None:
         """Delete the group with its bindings and memberships; raise NotFound if it does not exist."""
-        await self._wire.delete(filled(_GROUP, group_id=group_id), f"delete group {group_id}")
+        await self._wire.delete(fill_path(_GROUP, group_id=group_id), f"delete group {group_id}")
 
     async def _create(self, path: str, kind: str, name: str, description: str) -> tuple[str, str, str]:
         operation = f"create {kind} {name}"
@@ -282,11 +282,11 @@ class Rafay:
         Raises:
             NotFound: there is no such project.
         """
-        return await self._blueprints.of_system(project_id)
+        return await self._blueprints.list_system(project_id)
 
     async def project_blueprints(self, project_id: str) -> list[Blueprint]:
         """Return the project's own blueprints and those shared with it."""
-        return await self._blueprints.of_project(project_id)
+        return await self._blueprints.list_for_project(project_id)
 
     async def find_repository(self, project_name: str, name: str) -> Repository | None:
         """Return the project's chart repository with this name, or None."""

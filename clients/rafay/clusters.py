@@ -9,7 +9,7 @@ from pydantic import AliasPath, Field
 
 from clients.errors import MalformedAnswer, NotFound, NotYet, Rejected, ServerFailed
 from clients.rafay.models import FAILED, Cluster, Condition
-from clients.rafay.transport import RafayTransport, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, fill_path
 
 _EDGES = "/edge/v1/projects/{project_id}/edges/"
 _EDGE = "/edge/v1/projects/{project_id}/edges/{cluster_id}/"
@@ -79,7 +79,7 @@ class Clusters:
     async def create(self, project_id: str, name: str, labels: dict[str, str], blueprint: str) -> Cluster:
         """Create the record of a cluster to import; raise AlreadyExists if any project has the name."""
         edge = await self._wire.create(
-            filled(_EDGES, project_id=project_id),
+            fill_path(_EDGES, project_id=project_id),
             f"create cluster {name}",
             {
                 "name": name,
@@ -109,13 +109,13 @@ class Clusters:
         Raises:
             NotFound: there is no such project.
         """
-        path = filled(_EDGES, project_id=project_id)
+        path = fill_path(_EDGES, project_id=project_id)
         edges = await self._wire.entries(path, f"find cluster {name}", _Edge, q=name)
         return next((edge.result(project_id) for edge in edges if edge.name == name), None)
 
     async def get(self, project_id: str, cluster_id: str) -> Cluster:
         """Return the current state of the cluster; raise NotFound if it does not exist."""
-        path = filled(_EDGE, project_id=project_id, cluster_id=cluster_id)
+        path = fill_path(_EDGE, project_id=project_id, cluster_id=cluster_id)
         return (await self._wire.get(path, f"read cluster {cluster_id}", _Edge)).result(project_id)
 
     async def bootstrap(self, project_id: str, name: str) -> str:
@@ -126,7 +126,7 @@ class Clusters:
                 answers with any of 400, 404 and 500 in the meantime.
         """
         operation = f"read bootstrap of cluster {name}"
-        path = filled(_BOOTSTRAP, project_id=project_id, name=name)
+        path = fill_path(_BOOTSTRAP, project_id=project_id, name=name)
         try:
             answer = await self._wire.call("GET", path, operation)
         except (NotFound, Rejected) as early:
@@ -151,7 +151,7 @@ class Clusters:
         Raises:
             NotFound: it is deregistered already.
         """
-        path = filled(_EDGE, project_id=project_id, cluster_id=cluster_id)
+        path = fill_path(_EDGE, project_id=project_id, cluster_id=cluster_id)
         query: dict[str, str | int] = {"force": "true" if force else "false"}
         await self._wire.delete(path, f"delete cluster {cluster_id}", query)
 

@@ -11,7 +11,7 @@ from pydantic import AliasPath, Field, model_validator
 
 from clients.errors import AlreadyExists, NotFound, Rejected
 from clients.rafay.models import Binding, Role, User
-from clients.rafay.transport import RafayTransport, WireModel, filled
+from clients.rafay.transport import RafayTransport, WireModel, fill_path
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Associations:
     async def bind(self, group_id: str, project_id: str, role_name: str) -> None:
         """Grant the group the role on the project; raise AlreadyExists if it has any role there."""
         role = {"role_id": await self.role_id(role_name), "namespace_ids": []}
-        path = filled(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.of_group, group_id=group_id)
         operation = f"bind role {role_name} to group {group_id} on project {project_id}"
         try:
             await self._wire.call("POST", path, operation, body={"project_id": project_id, "roles": [role]})
@@ -105,13 +105,13 @@ class Associations:
 
     async def of_group(self, group_id: str) -> list[Binding]:
         """Return the group's roles by project."""
-        path = filled(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.of_group, group_id=group_id)
         held = await self._wire.entries(path, f"list role bindings of group {group_id}", _Association)
         return [Binding(one.project_name, tuple(role.name for role in one.roles or [])) for one in held]
 
     async def unbind(self, group_id: str, project_id: str) -> None:
         """Remove all roles of the group on the project; raise NotFound if it has none."""
-        path = filled(self._paths.one, group_id=group_id, project_id=project_id)
+        path = fill_path(self._paths.one, group_id=group_id, project_id=project_id)
         await self._wire.delete(path, f"unbind group {group_id} from project {project_id}")
 
 
@@ -130,7 +130,7 @@ class LocalUsers:
 
     async def of_group(self, group_id: str) -> list[User]:
         """Return all members of the group."""
-        path = filled(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.of_group, group_id=group_id)
         people = await self._wire.entries(path, f"list members of group {group_id}", _Person)
         return [User(person.account.id, person.account.username) for person in people]
 
@@ -140,7 +140,7 @@ class LocalUsers:
         Raises:
             NotFound: there is no such group or user.
         """
-        path = filled(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.of_group, group_id=group_id)
         try:
             await self._wire.call(
                 "POST", path, f"add user {user_id} to group {group_id}", body={"account_id": user_id}
@@ -150,7 +150,7 @@ class LocalUsers:
 
     async def remove(self, group_id: str, user_id: str) -> None:
         """Remove the user from the group; idempotent, also if the group never existed."""
-        path = filled(self._paths.one, group_id=group_id, user_id=user_id)
+        path = fill_path(self._paths.one, group_id=group_id, user_id=user_id)
         try:
             await self._wire.delete(path, f"remove user {user_id} from group {group_id}")
         except NotFound:

@@ -124,7 +124,7 @@ class Cluster:
         return self.status == READY and self.healthy
 
     @property
-    def agent_has_answered(self) -> bool:
+    def agent_has_reported(self) -> bool:
         """Return whether its agent has ever reported.
 
         An agent that has never reported will not answer a deregistration either.

@@ -29,7 +29,7 @@ _DUPLICATE = ("already taken", "already assigned", "already exist", "duplicate k
 #: Message of a Go server for a path that it does not serve; it says nothing about the requested object.
 _NO_SUCH_PATH = "page not found"
 #: Statuses with a text of the control plane itself; those of gateways and of throttling need no text.
-_TELLING_STATUSES = frozenset({400, 404, 409, 422, 500})
+_STATUSES_WITH_TEXT = frozenset({400, 404, 409, 422, 500})
 #: Statuses of a gateway or proxy that mean the same with and without a page of HTML.
 _SAME_IN_HTML = frozenset({401, 403, 407, 408, 429})
 
@@ -76,7 +76,7 @@ class RafayTransport(HttpSystem):
             base_url,
             headers=headers(api_key),
             timeout=timeout,
-            explain=_without(secrets),
+            explain=_redact(secrets),
             classify=classify,
             verify=verify,
             renewed=renewed,
@@ -197,7 +197,7 @@ class _Page(WireModel):
         return {"found": found, "count": count}
 
 
-def filled(template: str, **parts: str) -> str:
+def fill_path(template: str, **parts: str) -> str:
     """Fill the `{parts}` of a path `template`, each quoted so that it stays one part.
 
     Raises:
@@ -218,7 +218,7 @@ def explain(answer: Answer) -> str:
         body = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return "; ".join(_words(body)) or text
+    return "; ".join(_texts(body)) or text
 
 
 def classify(answer: Answer, detail: str) -> type[ClientError] | None:
@@ -227,7 +227,7 @@ def classify(answer: Answer, detail: str) -> type[ClientError] | None:
         # The page is from a proxy, which knows nothing of the resource: its 404 must not be read as
         # "deleted".
         return MalformedAnswer if answer.status < 500 and answer.status not in _SAME_IN_HTML else None
-    if answer.status not in _TELLING_STATUSES:
+    if answer.status not in _STATUSES_WITH_TEXT:
         return None
     text = detail.lower()
     if _NO_SUCH_PATH in text:
@@ -238,16 +238,16 @@ def classify(answer: Answer, detail: str) -> type[ClientError] | None:
     return None
 
 
-def _words(body: Any) -> list[str]:
+def _texts(body: Any) -> list[str]:
     match body:
         case str():
             return [body]
         case list():
-            return [word for part in body for word in _words(part)]
+            return [word for part in body for word in _texts(part)]
         case dict():
             known = ("details", "error_code", "detail", "info", "error", "external", "internal")
             fields = (body.get(name) for name in (*known, "message", "reason"))
-            return list(dict.fromkeys(word for field in fields if field for word in _words(field)))
+            return list(dict.fromkeys(word for field in fields if field for word in _texts(field)))
     return []
 
 
@@ -259,7 +259,7 @@ def _is_key(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
-def _without(secrets: Set[str]) -> Callable[[Answer], str]:
+def _redact(secrets: Set[str]) -> Callable[[Answer], str]:
     """Return an `explain` that removes secrets of API keys, which an answer may quote."""
 
     def explain_without(answer: Answer) -> str:

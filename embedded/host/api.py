@@ -37,7 +37,7 @@ _IN_NAMESPACE = {
     ("GET", "blockers"): "namespace.blockers",
     ("POST", "objects"): "namespace.apply",
     ("DELETE", "volumes"): "volume.delete",
-    ("POST", "ends"): "namespace.end_by_force",
+    ("POST", "ends"): "namespace.force_delete",
 }
 _ON_NAMESPACE = {"GET": "namespace.get", "DELETE": "namespace.delete"}
 _ON_RELEASE = {"GET": "release.get", "POST": "release.install", "DELETE": "release.uninstall"}
@@ -125,8 +125,8 @@ def control_api(
     async def blockers(request: Request) -> Any:
         return namespaces.blockers(request.path_params["namespace"])
 
-    async def end_by_force(request: Request) -> Any:
-        return namespaces.end_by_force(request.path_params["namespace"])
+    async def force_delete(request: Request) -> Any:
+        return namespaces.force_delete(request.path_params["namespace"])
 
     async def stubborn(request: Request) -> Any:
         namespaces.set_stubborn(request.path_params["namespace"], _NAMES.validate_json(await request.body()))
@@ -207,7 +207,7 @@ def control_api(
             Route(namespace, answers(delete_namespace), methods=["DELETE"]),
             Route(f"{namespace}/blockers", answers(blockers)),
             Route(f"{namespace}/objects", answers(apply), methods=["POST"]),
-            Route(f"{namespace}/ends", answers(end_by_force), methods=["POST"]),
+            Route(f"{namespace}/ends", answers(force_delete), methods=["POST"]),
             Route(f"{namespace}/volumes/{{volume}}", answers(delete_volume), methods=["DELETE"]),
             Route(release, answers(get_release)),
             Route(release, answers(install), methods=["POST"]),

@@ -90,7 +90,7 @@ class Namespaces:
             self._rows.execute("DELETE FROM stubborn WHERE namespace = ?", (name,))
             self._rows.executemany("INSERT INTO stubborn VALUES (?, ?, 0)", [(name, pod) for pod in pods])
 
-    def end_by_force(self, name: str) -> dict[str, Any]:
+    def force_delete(self, name: str) -> dict[str, Any]:
         """Pods that are told for the first time are waited for; those that were told before are killed."""
         self._existing(name)
         with self._rows:

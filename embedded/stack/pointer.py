@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from clients.private_files import private_folder, read_private, write_private
+from clients.private_files import ensure_private_folder, read_private, write_private
 
 
 def pointer_file() -> Path | None:
@@ -24,7 +24,7 @@ def point_at(folder: Path) -> None:
         return
     # Without it the commands find the stack from its own folder only, which is no reason to stop it.
     with suppress(OSError):
-        private_folder(file.parent)
+        ensure_private_folder(file.parent)
         write_private(file, json.dumps({"folder": str(folder.absolute())}))
 
 

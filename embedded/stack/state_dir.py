@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clients.private_files import intruders, open_private, private_folder, write_private
+from clients.private_files import ensure_private_folder, foreign_entries, open_private, write_private
 from embedded.asgi_server import listening_socket
 
 #: What a stack makes in its folder: `--fresh` removes these and nothing else.
@@ -75,7 +75,7 @@ class StackFolder:
         Raises AlreadyRunning, and StackError for a folder that cannot be used.
         """
         try:
-            private_folder(self.path)
+            ensure_private_folder(self.path)
         except OSError as error:
             raise StackError(f"the folder {self.path} cannot be used: {error.strerror}") from None
         try:
@@ -93,11 +93,11 @@ class StackFolder:
         if fresh:
             self._clear()
         for path in self._made_here():
-            for intruder in intruders(path):
+            for intruder in foreign_entries(path):
                 raise StackError(
                     f"{intruder}; a stack did not make it so: remove it, or start over with --fresh"
                 )
-        private_folder(self.path / "logs")
+        ensure_private_folder(self.path / "logs")
         # So that nobody commits the state of a stack that was started in a checkout.
         self.write(".gitignore", "*\n")
         self._state = self._read_state()

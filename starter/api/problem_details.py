@@ -28,7 +28,7 @@ from starter.environments.cursors import BadCursor
 from starter.environments.planning import FieldProblem, NotValid
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
-from worker.codec import CannotDecode
+from worker.codec import DecodeError
 
 MEDIA_TYPE = "application/problem+json"
 #: Retry-After of a 503, in seconds: systems recover within minutes, and there are many clients.
@@ -178,7 +178,7 @@ def problem_of(error: Exception) -> ApiProblem | None:
             return ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="being_torn_down")
         case TemporalUnavailable():
             return _unavailable(str(error), "Temporal")
-        case CannotDecode():
+        case DecodeError():
             _log.error("what Temporal keeps cannot be read", cause=str(error))
             return _unavailable(
                 "What Temporal keeps of it cannot be decrypted: tell the platform team.", "Temporal"
@@ -238,7 +238,7 @@ def handle_problems(app: FastAPI) -> None:
         Refused,
         WorkflowClosed,
         TemporalUnavailable,
-        CannotDecode,
+        DecodeError,
         NoWorker,
         ClientError,
         RequestValidationError,

@@ -19,7 +19,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
-from clients.private_files import read_given_file, write_private
+from clients.private_files import read_trusted_with_status, write_private
 from clients.safe_yaml import write_yaml
 from contracts.models import Frozen, Printable
 from starter.auth.policy import Principal, Role
@@ -98,7 +98,7 @@ def load_tokens(file: Path) -> Tokens:
     problems: list[FileProblem] = []
 
     def read(file: Path) -> bytes:
-        content, about = read_given_file(file)
+        content, about = read_trusted_with_status(file)
         problems.extend(_mode_problems(file, about.st_mode))
         return content
 

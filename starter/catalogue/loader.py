@@ -19,7 +19,7 @@ from contracts.size_limits import ensure_fits
 from contracts.template import Chart, Extension, Size, Template, TemplateQuota, too_small
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
-from worker.settings.types import stays_inside
+from worker.settings.types import is_internal_host
 
 #: The catalogue that Moorage ships.
 STARTER_TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -173,7 +173,7 @@ def _repository_problem(address: str) -> str:
         host = parts.hostname or ""
     except ValueError:
         return "is no address: write https://, oci:// or the path of a folder"
-    if parts.scheme != "http" or stays_inside(host):
+    if parts.scheme != "http" or is_internal_host(host):
         return ""
     return (
         "must start with https:// or oci://: over http://, a chart can be replaced on its way. http:// is "

@@ -7,7 +7,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clients.private_files import private_folder, write_private
+from clients.private_files import ensure_private_folder, write_private
 from starter.cli.errors import CliError, Code
 
 #: Number of reports that are kept, the newest ones.
@@ -38,7 +38,7 @@ def state_folder() -> Path:
 
 def _write(error: BaseException) -> Path:
     folder = state_folder()
-    private_folder(folder)
+    ensure_private_folder(folder)
     file = folder / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     head = f"{' '.join(sys.argv[:2])}\nPython {platform.python_version()}, {platform.platform()}\n\n"
     text = "".join([head, *traceback.format_exception(error)])

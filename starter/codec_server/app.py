@@ -39,7 +39,7 @@ from starter.config_files.reloading import Reloaded
 from starter.http_server.connections import peer_of
 from starter.http_server.server import Server
 from starter.http_server.sockets import open_listening_socket
-from worker.codec import ENCODING, ENCRYPTED, CannotDecode, Keyring
+from worker.codec import ENCODING, ENCRYPTED, DecodeError, Keyring
 
 #: Largest body: the payloads of one event. Temporal accepts at most 4 MB at once, and base64 makes it longer.
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -139,7 +139,7 @@ def create_codec_server(
             raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not payloads as JSON") from None
         try:
             done = [_decoded(keys, payload) for payload in payloads.payloads]
-        except CannotDecode as error:
+        except DecodeError as error:
             _record(request, Verdict.REFUSED, who)
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         _record(request, Verdict.ALLOWED, who, payloads=len(done))

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from clients.safe_yaml import NotLikeKubernetes, compose_yaml, value_of
+from clients.safe_yaml import UnsupportedYaml, compose_yaml, value_of
 from starter.config_files.validation_messages import sentence
 
 Where = tuple[str | int, ...]
@@ -61,7 +61,7 @@ class Document:
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             problem = getattr(error, "problem", None) or "it cannot be parsed"
             # A parser error means that the file is not valid YAML; NotLikeKubernetes has its own message.
-            words = problem if isinstance(error, NotLikeKubernetes) else f"is not valid YAML: {problem}"
+            words = problem if isinstance(error, UnsupportedYaml) else f"is not valid YAML: {problem}"
             raise FilesUnusable([FileProblem(file, line, "", words, column)]) from None
         self._root = node
         if halves := list(_lone_surrogates(node)):

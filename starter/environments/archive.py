@@ -19,7 +19,7 @@ from starter.auth.policy import Principal, Verb, may, relations
 from starter.environments.reader import remembered
 from starter.environments.schemas import EnvironmentRow, EnvironmentView, certificate_view
 from starter.temporal.errors import CALL_PATIENCE
-from worker.codec import CannotDecode
+from worker.codec import DecodeError
 
 #: Number of accounts that one visibility query compares with the runs that Temporal still has.
 AT_ONCE = 100
@@ -113,7 +113,7 @@ class LifeArchive:
             async for run in self._client.list_workflows(f"WorkflowId IN ({ids})", rpc_timeout=CALL_PATIENCE):
                 request_id = await remembered(run, workflow_memo.REQUEST_ID, "")
                 found.add(life_of(request_id) if request_id else "")
-        except (RPCError, CannotDecode):
+        except (RPCError, DecodeError):
             return {one.life for one in accounts}
         return found
 

@@ -29,7 +29,7 @@ from contracts.environment_workflow import (
 from contracts.naming import workflow_id
 from contracts.workflow_memo import memo_of
 from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
-from worker.codec import CannotDecode
+from worker.codec import DecodeError
 from worker.data_converter import converter_at
 from workflows.environment import EnvironmentWorkflow
 from workflows.steps import steps_of
@@ -103,7 +103,7 @@ async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
     converter = converter_at(client, workflow_id(name))
     [start] = await converter.decode(payloads, [EnvironmentStart])
     if not isinstance(start, EnvironmentStart):
-        raise CannotDecode(f"what environment {name} was started with is not ours")
+        raise DecodeError(f"what environment {name} was started with is not ours")
     return start
 
 

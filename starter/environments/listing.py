@@ -18,7 +18,7 @@ from starter.environments.reader import EnvironmentReader, attribute, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.monitoring.stuck import UNDER_WAY, trouble_of
 from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
-from worker.codec import CannotDecode
+from worker.codec import DecodeError
 
 WORKFLOW_TYPE = "EnvironmentWorkflow"
 #: Results of closed runs that one page reads in parallel: enough to be fast, too few to slow other callers.
@@ -116,7 +116,7 @@ async def _with_trouble(reader: EnvironmentReader, row: EnvironmentRow, until: f
     try:
         async with asyncio.timeout_at(until):
             standing = await reader.read(row.name)
-    except (TimeoutError, CannotDecode, RPCError):
+    except (TimeoutError, DecodeError, RPCError):
         return row
     trouble = trouble_of(standing.view) if standing and standing.life == row.life else None
     if trouble is None:
@@ -169,7 +169,7 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
     request_id = ""
     # If the encryption key of a run is missing, list the run with its unencrypted fields: one run must not
     # make the whole list fail.
-    with suppress(CannotDecode):
+    with suppress(DecodeError):
         request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
         if run.status is WorkflowExecutionStatus.COMPLETED:
             status = await reader.end_of(run)

@@ -33,7 +33,7 @@ from starter.environments.orphans import FROM_OUTSIDE, closing_of, orphan_remark
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
 from starter.environments.shared_reads import SharedReads
 from starter.temporal.errors import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, map_rpc_errors
-from worker.codec import CannotDecode, ForeignPayload
+from worker.codec import DecodeError, ForeignPayload
 from workflows.environment import EnvironmentWorkflow
 
 #: Results of closed runs in the cache: they never change, and lists of ended environments read pages of them.
@@ -372,7 +372,7 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
 async def _failure(converter: DataConverter, failure: Failure) -> BaseException:
     try:
         return await converter.decode_failure(failure)
-    except CannotDecode as error:
+    except DecodeError as error:
         return error
 
 

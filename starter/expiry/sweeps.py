@@ -17,7 +17,7 @@ from contracts.models import Frozen
 from starter.environments.orphans import FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
 from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
-from worker.codec import CannotDecode
+from worker.codec import DecodeError
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
@@ -68,7 +68,7 @@ async def wait(client: Client, run_id: str, *, dry_run: bool) -> SweepView | Non
                 result = await handle.result()
     except TimeoutError:
         return view("The sweep is under way.", over=False)
-    except (WorkflowFailureError, CannotDecode) as error:
+    except (WorkflowFailureError, DecodeError) as error:
         # CannotDecode: another client of Temporal has closed the run, with details that it has not encrypted.
         status = await _close_status(handle)
         if status is None:

@@ -19,7 +19,7 @@ from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.naming import name_of_workflow
 from starter.temporal.errors import CALL_PATIENCE
-from worker.codec import EncryptionCodec, LacksKey
+from worker.codec import EncryptionCodec, KeyMissing
 
 _ENVIRONMENTS = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}'"
 PAGE_SIZE = 500
@@ -81,7 +81,7 @@ async def ensure_key_for(client: Client, workflow_id: str) -> None:
     for payload in await input_of(client, workflow_id):
         key = key_of(payload)
         if key and isinstance(codec, EncryptionCodec) and key not in codec.keys.ids:
-            raise LacksKey(
+            raise KeyMissing(
                 f'the workflow "{workflow_id}" is encrypted with the key "{key}", which is not there any '
                 "more: add that key to MOORAGE_ENCRYPTION__KEYS, after the first one"
             )

@@ -11,13 +11,13 @@ from contracts.naming import OwnerMark, Prefix, life_of
 from contracts.template import Template
 
 #: The environment name for the dry run; nothing is ever created under it.
-REHEARSED = "setup-rehearsal"
+DRY_RUN_SUFFIX = "setup-dry-run"
 
 
 def planned_values(template: Template, host: Host, installation: str, prefix: Prefix) -> Mapping[str, object]:
     """Return the chart values for an environment of the template on this host."""
     environment = Environment(
-        mark=OwnerMark(installation=installation, name=REHEARSED, life=life_of(REHEARSED)),
+        mark=OwnerMark(installation=installation, name=DRY_RUN_SUFFIX, life=life_of(DRY_RUN_SUFFIX)),
         prefix=prefix,
         owner="",
         spec=Spec(template=template.name, team=""),

@@ -10,7 +10,7 @@ from clients.host.protocol import Host
 from contracts.charts import chart_caveat
 from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template
-from starter.placement.host_check import REHEARSED, misfits
+from starter.placement.host_check import DRY_RUN_SUFFIX, misfits
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 
@@ -62,7 +62,7 @@ class HostCluster:
         return f"apply deploy/rbac.yaml for this installation, as an administrator: {command}"
 
     async def _cluster(self) -> Found:
-        if lacking := await self.host.missing_rights():
+        if lacking := await self.host.missing_permissions():
             detail = "our account lacks rights of deploy/rbac.yaml; it may not"
             return Found(Kind.REFUSED, f"{detail} {', '.join(lacking)}", self._apply)
         return well(await self.host.check())
@@ -85,7 +85,7 @@ class HostCluster:
         wanting = [one.name for one in self.templates() if one.retained_volumes is RetainedVolumes.DELETE]
         if wanting:
             try:
-                await self.host.require_right_to_volumes()
+                await self.host.require_volume_permission()
             except Denied as error:
                 detail = f"template {', '.join(wanting)}: retained volumes are to be deleted: {error.detail}"
                 remedy = "bind the role moorage-volumes, as deploy/rbac.yaml says, or keep such volumes"
@@ -95,7 +95,7 @@ class HostCluster:
     async def _open_to_tenants(self) -> str:
         """Return what its policies wrongly allow tenants, as a sentence; "" if nothing."""
         try:
-            let_in = await self.host.rehearse_tenants()
+            let_in = await self.host.find_policy_gaps()
         except Denied as error:
             return (
                 f"does not let us try what tenants may do: its policies are of an older file: {error.detail}"
@@ -105,7 +105,7 @@ class HostCluster:
     async def _refusal(self, labels: Mapping[str, str]) -> str:
         """Return why the host rejects a namespace with these labels; "" if it accepts it."""
         try:
-            await self.host.rehearse_namespace(f"{self.prefix}-{REHEARSED}", labels)
+            await self.host.dry_run_namespace(f"{self.prefix}-{DRY_RUN_SUFFIX}", labels)
         except (Denied, Rejected) as error:
             return error.detail or "it does not say why"
         return ""

@@ -26,7 +26,7 @@ from contracts.naming import life_of
 from starter.environments.reader import attribute
 from starter.expiry.schedules import CALL_PATIENCE
 from starter.temporal.errors import UPDATE_PATIENCE
-from worker.codec import CannotDecode
+from worker.codec import DecodeError
 from workflows.environment import EnvironmentWorkflow
 
 #: The actor of the update, for the history.
@@ -67,7 +67,7 @@ async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
                     request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
                     await handle.execute_update(_REINDEX, ActorInput(who=BY, life=life_of(request_id)))
             except (
-                CannotDecode,
+                DecodeError,
                 TimeoutError,
                 RPCError,
                 WorkflowUpdateFailedError,
@@ -102,6 +102,6 @@ async def _lacks_some(run: WorkflowExecution) -> bool:
         return True
     try:
         collaborators = await run.memo_value(workflow_memo.COLLABORATORS, (), type_hint=list[str])
-    except CannotDecode:
+    except DecodeError:
         return False
     return set(collaborators) != set(there.get(search_attributes.COLLABORATORS) or ())

@@ -43,9 +43,9 @@ REMOVALS = [
     (StepName.IDENTITY, "group.patch"),
     (StepName.IDENTITY, "group.delete"),
     (StepName.NAMESPACE, "namespace.delete"),
-    (StepName.NAMESPACE, "namespace.end_by_force"),
+    (StepName.NAMESPACE, "namespace.force_delete"),
     (StepName.VCLUSTER, "release.uninstall"),
-    (StepName.VCLUSTER, "namespace.end_by_force"),
+    (StepName.VCLUSTER, "namespace.force_delete"),
     (StepName.VCLUSTER, "volume.delete"),
     (StepName.IMPORT, "cluster.delete"),
 ]

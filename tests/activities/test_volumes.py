@@ -62,10 +62,10 @@ class WithVolumes:
         self.claims.remove(name)
         self.there.pop(f"of-{name}", None)
 
-    async def give_up_volume(self, volume: PersistentVolume) -> None:
+    async def delete_retained_volume(self, volume: PersistentVolume) -> None:
         del self.there[volume.name]
 
-    async def require_right_to_volumes(self) -> None:
+    async def require_volume_permission(self) -> None:
         if not self.allowed:
             raise Denied("host cluster one", "have volumes deleted", "the role is not bound")
 

@@ -12,8 +12,8 @@ import helm_python
 import pytest
 
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Unreachable
-from clients.helm.chart_store import Charts, _not_pulled
-from clients.helm.client import schema_problem, understood, unknown_kubernetes
+from clients.helm.chart_store import ChartStore, _map_pull_failure
+from clients.helm.client import kubernetes_version_problem, map_helm_error, schema_problem
 from clients.host.models import Chart
 
 FORBIDDEN = 'pods is forbidden: User "a" cannot create resource "pods" in API group ""'
@@ -62,19 +62,19 @@ def repository(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-async def charts() -> AsyncIterator[Charts]:
-    charts = Charts()
+async def charts() -> AsyncIterator[ChartStore]:
+    charts = ChartStore()
     yield charts
     await charts.close()
 
 
-async def test_from_a_folder_and_a_path(charts: Charts, folder: Path) -> None:
+async def test_from_a_folder_and_a_path(charts: ChartStore, folder: Path) -> None:
     """Ensures that a folder serves as a repository, and that a path alone will do."""
     assert (await charts.load("h", Chart(str(folder), "dock", "1.2.3"))).name == "dock"
     assert (await charts.load("h", Chart(None, str(folder / "source" / "dock"), "v1.2.3"))).name == "dock"
 
 
-async def test_fetched_once(charts: Charts, repository: str) -> None:
+async def test_fetched_once(charts: ChartStore, repository: str) -> None:
     """Ensures that five at once download it once."""
     chart = Chart(repository, "dock", "1.2.3")
     loaded = await asyncio.gather(*(charts.load("h", chart) for _ in range(5)))
@@ -82,7 +82,7 @@ async def test_fetched_once(charts: Charts, repository: str) -> None:
     assert [path for path in _Files.asked if path.endswith(".tgz")] == ["/dock-1.2.3.tgz"]
 
 
-async def test_no_such_version(charts: Charts, repository: str, folder: Path) -> None:
+async def test_no_such_version(charts: ChartStore, repository: str, folder: Path) -> None:
     """Ensures that a version that is not there is told in one sentence, wherever it is looked for."""
     with pytest.raises(Rejected, match=r"has no version 9\.9\.9 of the chart dock"):
         await charts.load("h", Chart(repository, "dock", "9.9.9"))
@@ -96,7 +96,7 @@ def digest_of(archive: Path) -> str:
     return f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
 
 
-async def test_only_the_chart_with_its_digest(charts: Charts, repository: str, folder: Path) -> None:
+async def test_only_the_chart_with_its_digest(charts: ChartStore, repository: str, folder: Path) -> None:
     """Ensures that a chart other than the digest's is refused for good, even after one was loaded without."""
     right, wrong = digest_of(folder / "dock-1.2.3.tgz"), f"sha256:{'0' * 64}"
     for source, name in ((repository, "dock"), (str(folder), "dock"), (None, f"{folder}/dock-1.2.3.tgz")):
@@ -108,18 +108,18 @@ async def test_only_the_chart_with_its_digest(charts: Charts, repository: str, f
         await charts.load("h", Chart(None, str(folder / "source" / "dock"), "1.2.3", right))
 
 
-async def test_no_such_repository(charts: Charts) -> None:
+async def test_no_such_repository(charts: ChartStore) -> None:
     """Ensures that a repository that does not answer is worth another try."""
     with pytest.raises(Unreachable, match="chart repository http://127"):
         await charts.load("h", Chart("http://127.0.0.1:1", "dock", "1.2.3"))
 
 
-async def test_values_that_the_schema_refuses(charts: Charts, folder: Path) -> None:
+async def test_values_that_the_schema_refuses(charts: ChartStore, folder: Path) -> None:
     """Ensures that path and reason of each are told."""
     chart = await charts.load("h", Chart(str(folder), "dock", "1.2.3"))
     with pytest.raises(helm_python.HelmValuesError) as error:
         chart.validate_schema({"size": 5, "depth": 1})
-    found = understood("h", "check", error.value)
+    found = map_helm_error("h", "check", error.value)
     assert isinstance(found, Rejected)
     assert "size: got number, want string" in found.detail
     assert "additional properties 'depth' not allowed" in found.detail
@@ -139,8 +139,8 @@ def at(**k8s: object) -> dict[str, object]:
 )
 def test_a_kubernetes_version_that_the_chart_does_not_know(wanted: str, problem: str) -> None:
     """Ensures that a version newer than the chart's own is refused, and one that nobody can judge is not."""
-    assert unknown_kubernetes(at(version=wanted), at(image={"tag": "v1.36.0"})) == problem
-    assert unknown_kubernetes(at(version=wanted), {}) == ""
+    assert kubernetes_version_problem(at(version=wanted), at(image={"tag": "v1.36.0"})) == problem
+    assert kubernetes_version_problem(at(version=wanted), {}) == ""
 
 
 def test_schema_problem_of_any_other_text() -> None:
@@ -170,7 +170,7 @@ def test_schema_problem_of_any_other_text() -> None:
 )
 def test_errors_of_helm(error: Exception, kind: type[Exception], ambiguous: bool) -> None:
     """Ensures that Helm's texts are understood, and in doubt whenever something may have been made."""
-    found = understood("h", "install release x", error)
+    found = map_helm_error("h", "install release x", error)
     assert type(found) is kind
     assert found.ambiguous is ambiguous
 
@@ -217,6 +217,6 @@ INDEX = (
 )
 def test_why_a_chart_was_not_pulled_is_told_for_what_it_is(text: str, kind: type, told: str) -> None:
     """Ensures that a refused login is no missing version; the texts are those of Helm 4.2."""
-    found = _not_pulled(Chart("oci://r.example/charts", "dock", "0.36.0"), text)
+    found = _map_pull_failure(Chart("oci://r.example/charts", "dock", "0.36.0"), text)
     assert found.kind is kind
     assert told in found.detail

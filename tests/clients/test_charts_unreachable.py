@@ -12,7 +12,7 @@ import pytest
 from clients.errors import Unreachable
 from clients.helm import chart_pull
 from clients.helm import chart_store as module
-from clients.helm.chart_store import Charts
+from clients.helm.chart_store import ChartStore
 from clients.host.models import Chart
 from tests.support.within import HANG, NEVER, soon
 
@@ -67,15 +67,15 @@ async def repository() -> AsyncIterator[Repository]:
 
 
 @asynccontextmanager
-async def a_store() -> AsyncIterator[Charts]:
-    charts = Charts()
+async def a_store() -> AsyncIterator[ChartStore]:
+    charts = ChartStore()
     try:
         yield charts
     finally:
         await charts.close()
 
 
-async def refused(charts: Charts, chart: Chart) -> str:
+async def refused(charts: ChartStore, chart: Chart) -> str:
     """What is said of a chart that is not to be had now."""
     with pytest.raises(Unreachable) as error:
         async with soon("a chart is waited for without a limit, or as long as another repository hangs"):
@@ -87,13 +87,13 @@ async def refused(charts: Charts, chart: Chart) -> str:
 async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(module, "START_TIMEOUT", PATIENCE)
     chart = repository.chart()
     async with a_store() as charts:
         told = await asyncio.gather(*(refused(charts, chart) for _ in range(9)))
         assert set(told) == {f"the chart repository {repository.url} gives no answer within 2 s"}
         # Who comes later waits no more for what is late already.
-        monkeypatch.setattr(module, "PATIENCE", timedelta(seconds=NEVER))
+        monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=NEVER))
         await refused(charts, chart)
         await repository.has_been_asked()
         assert repository.came == 1, "it is asked by each of them"
@@ -102,7 +102,7 @@ async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
 async def test_one_who_is_cancelled_ends_at_once_and_leaves_the_others_theirs(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", timedelta(seconds=NEVER))
+    monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=NEVER))
     repository.answer = b"HTTP/1.1 404 Nothing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     repository.may_answer.clear()
     async with a_store() as charts:
@@ -119,7 +119,7 @@ async def test_one_who_is_cancelled_ends_at_once_and_leaves_the_others_theirs(
 async def test_a_failure_is_the_answer_for_all_who_come_soon_after(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", timedelta(seconds=NEVER))
+    monkeypatch.setattr(module, "FAILURE_CACHE_TTL", timedelta(seconds=NEVER))
     repository.answer = b"HTTP/1.1 500 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     async with a_store() as charts:
         first = await refused(charts, repository.chart())
@@ -130,7 +130,7 @@ async def test_a_failure_is_the_answer_for_all_who_come_soon_after(
 
 
 async def test_a_failure_is_soon_forgotten(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", timedelta(seconds=0.1))
+    monkeypatch.setattr(module, "FAILURE_CACHE_TTL", timedelta(seconds=0.1))
     repository.answer = b"HTTP/1.1 500 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     async with a_store() as charts:
         await refused(charts, repository.chart())
@@ -143,7 +143,7 @@ async def test_a_failure_is_soon_forgotten(repository: Repository, monkeypatch: 
 async def test_what_comes_too_late_for_one_is_there_for_the_next(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", timedelta(seconds=0.2))
+    monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=0.2))
     repository.answer = b"HTTP/1.1 404 Nothing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     repository.may_answer.clear()
     async with a_store() as charts:
@@ -175,7 +175,7 @@ async def test_it_holds_up_no_other_repository(repository: Repository) -> None:
 
 
 async def test_a_pull_ends_at_its_limit(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chart_pull, "PULL_LIMIT", timedelta(seconds=3))
+    monkeypatch.setattr(chart_pull, "PULL_TIMEOUT", timedelta(seconds=3))
     async with a_store() as charts:
         waiting = asyncio.create_task(refused(charts, repository.chart()))
         assert "no answer within 3 s" in await waiting
@@ -186,7 +186,7 @@ async def test_its_end_does_not_wait_for_the_repository(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    charts = Charts()
+    charts = ChartStore()
     waiting = asyncio.create_task(charts.load("h", repository.chart()))
     await repository.has_been_asked()
     assert os.listdir(tmp_path), "nothing is downloaded to a folder, so this shows nothing"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.host.kubeconfig import Kubeconfig
-from clients.safe_yaml import MAX_ADDED, MAX_LEVELS, read_all_yaml, read_yaml, write_yaml
+from clients.safe_yaml import MAX_ALIAS_EXPANSION, MAX_DEPTH, read_all_yaml, read_yaml, write_yaml
 
 #: What sigs.k8s.io/yaml 1.6.0 (`YAMLToJSON`, by which kubectl and Helm read) makes of each document; run, not
 #: read. "refused" is an error of it.
@@ -129,15 +129,15 @@ def test_the_slow_loader_is_not_used_where_the_fast_one_is_there(monkeypatch: py
 
 
 def test_what_is_nested_deeply_is_read() -> None:
-    found = read_yaml(nested(MAX_LEVELS))
-    for _ in range(MAX_LEVELS - 1):
+    found = read_yaml(nested(MAX_DEPTH))
+    for _ in range(MAX_DEPTH - 1):
         [found] = found
     assert found == "x"
 
 
 @pytest.mark.parametrize(
     "text",
-    [nested(MAX_LEVELS + 1), "[" * 200_000, "- " * 200_000, "{a: " * 200_000],
+    [nested(MAX_DEPTH + 1), "[" * 200_000, "- " * 200_000, "{a: " * 200_000],
     ids=["one too many", "lists in brackets", "lists in lines", "mappings"],
 )
 def test_what_is_nested_without_an_end_is_refused(text: str) -> None:
@@ -161,7 +161,7 @@ def test_what_is_nested_without_an_end_is_refused(text: str) -> None:
 def test_aliases_that_expand_without_an_end_are_refused(text: str) -> None:
     """Ensures that a text of some hundred characters does not become gigabytes."""
     for read in (read_yaml, read_all_yaml):
-        with pytest.raises(yaml.YAMLError, match=f"aliases that add more than {MAX_ADDED}"):
+        with pytest.raises(yaml.YAMLError, match=f"aliases that add more than {MAX_ALIAS_EXPANSION}"):
             read(text)
 
 

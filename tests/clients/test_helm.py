@@ -20,10 +20,10 @@ from clients.errors import (
     ServerFailed,
     Unreachable,
 )
-from clients.helm.chart_store import THREADS, Charts
-from clients.helm.client import HelmSdk, understood
+from clients.helm.chart_store import THREADS, ChartStore
+from clients.helm.client import HelmSdk, map_helm_error
 from clients.host.models import Chart
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from tests.clients.kubernetes.test_access import kubeconfig
 from tests.support.within import HANG, soon
 
@@ -61,7 +61,7 @@ def gate(one_thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> Ite
 def helm(gate: Gate, one_thread: ThreadPoolExecutor, tmp_path: Path) -> HelmSdk:
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(kubeconfig()))
-    return HelmSdk("host cluster h", Access(path), cast(Charts, None), one_thread)
+    return HelmSdk("host cluster h", CredentialSource(path), cast(ChartStore, None), one_thread)
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ async def silent() -> AsyncIterator[str]:
 async def test_a_chart_repository_that_hangs_holds_up_no_uninstall(silent: str, tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(kubeconfig()))
-    charts = Charts()
+    charts = ChartStore()
     with ThreadPoolExecutor(THREADS) as threads:
-        helm = HelmSdk("host cluster h", Access(path), charts, threads)
+        helm = HelmSdk("host cluster h", CredentialSource(path), charts, threads)
         waiting = [
             asyncio.create_task(helm.check(Chart(silent, f"dock-{number}", "1.2.3"), {}))
             for number in range(2 * THREADS)
@@ -198,5 +198,5 @@ PREFIX = "create: failed to create: "
 )
 def test_what_helm_says_is_told_for_what_it_is(text: str, kind: type[ClientError]) -> None:
     """Ensures that nobody renews credentials for a policy, and that what passes is tried again."""
-    error = understood("host cluster h", "install release x", RuntimeError(text))
+    error = map_helm_error("host cluster h", "install release x", RuntimeError(text))
     assert type(error) is kind

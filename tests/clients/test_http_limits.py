@@ -8,7 +8,7 @@ import pytest
 
 from clients import http as module
 from clients.errors import Unreachable
-from clients.http import WHOLE_BEYOND_TIMEOUT, HttpSystem
+from clients.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
 from tests.support.within import soon
 from worker.settings.models import SETTLE_BEYOND_TIMEOUT
 
@@ -42,8 +42,8 @@ class Trickling:
 
 @pytest.fixture
 async def trickling(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Trickling, HttpSystem]]:
-    monkeypatch.setattr(module, "WHOLE_BEYOND_TIMEOUT", BEYOND)
-    monkeypatch.setattr(module, "MAX_CALLS", 1)
+    monkeypatch.setattr(module, "TOTAL_TIMEOUT_MARGIN", BEYOND)
+    monkeypatch.setattr(module, "MAX_CONCURRENT_CALLS", 1)
     answering = Trickling()
     server = await asyncio.start_server(answering.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -86,4 +86,4 @@ async def test_one_who_gets_no_turn_is_told_so_and_was_never_sent(
 
 def test_a_call_is_over_when_a_life_has_settled() -> None:
     """Ensures that the last inspection comes after whatever a call can still bring about."""
-    assert WHOLE_BEYOND_TIMEOUT < SETTLE_BEYOND_TIMEOUT
+    assert TOTAL_TIMEOUT_MARGIN < SETTLE_BEYOND_TIMEOUT

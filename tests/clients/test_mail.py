@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clients.errors import Rejected, Unreachable
-from clients.smtp import Letter, Security, Smtp
+from clients.smtp import Mail, Security, Smtp
 from embedded.host.tls import authority, server_certificate
 from tests.activities.receivers import Mailbox, mail_server
 
@@ -41,7 +41,7 @@ def mail(mailbox: Mailbox, security: Security) -> Smtp:
 
 
 async def send(mail: Smtp) -> None:
-    await mail.send(Letter("d-1", datetime(2030, 1, 1, tzinfo=UTC), ["alice@example.com"], "It ends", "soon"))
+    await mail.send(Mail("d-1", datetime(2030, 1, 1, tzinfo=UTC), ["alice@example.com"], "It ends", "soon"))
 
 
 @pytest.mark.usefixtures("trusted")

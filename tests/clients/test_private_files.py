@@ -9,11 +9,11 @@ import pytest
 
 from clients import private_files
 from clients.private_files import (
-    intruders,
+    ensure_private_folder,
+    foreign_entries,
     open_private,
-    private_folder,
-    read_given,
     read_private,
+    read_trusted,
     write_private,
 )
 
@@ -38,7 +38,7 @@ def test_a_folder_that_is_taken(tmp_path: Path, before: int | None, after: int) 
     if before is not None:
         folder.mkdir(parents=True)
         folder.chmod(before)
-    private_folder(folder)
+    ensure_private_folder(folder)
     assert mode(folder) == after
 
 
@@ -52,7 +52,7 @@ def test_a_folder_that_others_may_have_filled(tmp_path: Path, before: int, fille
         (folder / "tokens.yaml").write_text("tokens: []")
     folder.chmod(before)
     with pytest.raises(OSError, match=f"others may write in it .mode {before:04o}.: .* chmod 700"):
-        private_folder(folder)
+        ensure_private_folder(folder)
     assert mode(folder) == before
 
 
@@ -60,23 +60,23 @@ def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "state").symlink_to("elsewhere")
     with pytest.raises(OSError, match="it is a link: name the folder"):
-        private_folder(tmp_path / "state")
+        ensure_private_folder(tmp_path / "state")
     (tmp_path / "nowhere").symlink_to("missing")
     with pytest.raises(OSError, match="it is a link"):
-        private_folder(tmp_path / "nowhere")
+        ensure_private_folder(tmp_path / "nowhere")
     assert not (tmp_path / "missing").exists()
 
 
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(NotADirectoryError):
-        private_folder(tmp_path / "state")
+        ensure_private_folder(tmp_path / "state")
 
 
 @pytest.mark.usefixtures("of_somebody")
 def test_a_folder_of_another_user(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=f"belongs to another user .uid {SOMEBODY}."):
-        private_folder(tmp_path)
+        ensure_private_folder(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "file", "link", "dangling", "second name", "fifo"])
@@ -143,7 +143,7 @@ def test_reading_what_was_written(tmp_path: Path, bits: int, is_read: bool) -> N
 def test_another_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_private(tmp_path / "x", "theirs")
     monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
-    for read in (read_private, read_given):
+    for read in (read_private, read_trusted):
         with pytest.raises(OSError, match=f"belongs to another user .uid {SOMEBODY}."):
             read(tmp_path / "x")
 
@@ -153,21 +153,21 @@ def test_what_was_put_into_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "state"
     (folder / "host").mkdir(parents=True)
     (folder / "host" / "ca.key").write_text("")
-    assert list(intruders(folder)) == list(intruders(tmp_path / "nothing")) == []
+    assert list(foreign_entries(folder)) == list(foreign_entries(tmp_path / "nothing")) == []
     outside = tmp_path / "outside"
     outside.write_text("")
     put(folder / "host" / "a", "link", outside)
     put(folder / "b", "second name", outside)
     put(folder / "c", "fifo", outside)
     put(folder / "d", "link", tmp_path)
-    assert [one.removeprefix(f"{folder}/") for one in intruders(folder)] == [
+    assert [one.removeprefix(f"{folder}/") for one in foreign_entries(folder)] == [
         "b: it has a second name elsewhere (a hard link)",
         "c: it is no file",
         "d: it is a link",
         "host/a: it is a link",
     ]
     monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
-    assert list(intruders(folder)) == [f"{folder}: it belongs to another user (uid {SOMEBODY})"]
+    assert list(foreign_entries(folder)) == [f"{folder}: it belongs to another user (uid {SOMEBODY})"]
 
 
 def mounted(folder: Path, content: str, bits: int) -> Path:
@@ -185,14 +185,14 @@ def test_a_mounted_file(tmp_path: Path, bits: int, monkeypatch: pytest.MonkeyPat
     """Ensures that a Secret as Kubernetes mounts it is read, which belongs to root."""
     file = mounted(tmp_path, "secret", bits)
     monkeypatch.setattr(private_files, "_owner", lambda _: 0)
-    assert read_given(file) == b"secret"
-    assert read_given(file, longest=3) == b"sec"
+    assert read_trusted(file) == b"secret"
+    assert read_trusted(file, longest=3) == b"sec"
 
 
 @pytest.mark.parametrize("bits", [0o666, 0o602, 0o777])
 def test_a_mounted_file_that_everybody_may_write(tmp_path: Path, bits: int) -> None:
     with pytest.raises(OSError, match=f"everybody may write it .mode {bits:04o}.: chmod o-w"):
-        read_given(mounted(tmp_path, "secret", bits))
+        read_trusted(mounted(tmp_path, "secret", bits))
 
 
 def test_a_pipe_and_a_fifo(tmp_path: Path) -> None:
@@ -200,14 +200,14 @@ def test_a_pipe_and_a_fifo(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"secret")
     os.close(writing)
-    assert read_given(Path(f"/dev/fd/{reading}")) == b"secret"
+    assert read_trusted(Path(f"/dev/fd/{reading}")) == b"secret"
     os.close(reading)
     os.mkfifo(tmp_path / "fifo", 0o600)
-    assert read_given(tmp_path / "fifo") == b""
+    assert read_trusted(tmp_path / "fifo") == b""
     with pytest.raises(IsADirectoryError):
-        read_given(tmp_path)
+        read_trusted(tmp_path)
     with pytest.raises(OSError, match="it is no file"):
-        read_given(Path(os.devnull))
+        read_trusted(Path(os.devnull))
 
 
 def test_files_that_root_gave_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +218,7 @@ def test_files_that_root_gave_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         os.chown(tmp_path, SOMEBODY, SOMEBODY)
     else:
         monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
-    for refused in (lambda: private_folder(tmp_path), lambda: read_given(tmp_path / "x")):
+    for refused in (lambda: ensure_private_folder(tmp_path), lambda: read_trusted(tmp_path / "x")):
         with pytest.raises(OSError, match=f"belongs to another user .uid {SOMEBODY}."):
             refused()
-    assert list(intruders(tmp_path)) == [f"{tmp_path}: it belongs to another user (uid {SOMEBODY})"]
+    assert list(foreign_entries(tmp_path)) == [f"{tmp_path}: it belongs to another user (uid {SOMEBODY})"]

@@ -279,7 +279,7 @@ class TestTrouble:
             ("startup.get", lambda host: host.startup("a", "demo")),
             ("volume.list", lambda host: host.volumes("a", "demo")),
             ("volume.delete", lambda host: host.delete_volume("a", "data-demo-0")),
-            ("namespace.end_by_force", lambda host: host.end_by_force("a")),
+            ("namespace.force_delete", lambda host: host.force_delete("a")),
             ("leftovers.get", lambda host: host.leftovers("a", "demo")),
             ("kubeconfig.get", lambda host: host.kubeconfig("a", "demo")),
         ],
@@ -303,15 +303,15 @@ class TestTrouble:
     ],
     ids=["baseline", "restricted", "privileged", "no-pod-security", "no-mark"],
 )
-async def test_a_rehearsal_asks_for_what_the_policy_of_real_hosts_asks_for(
+async def test_dry_run_requires_what_policies_of_real_hosts_require(
     host: Host, labels: dict[str, str], refused: str
 ) -> None:
     if refused:
         with pytest.raises(Denied, match=refused):
-            await host.rehearse_namespace("moor-rehearsed", labels)
+            await host.dry_run_namespace("moor-dry-run", labels)
     else:
-        await host.rehearse_namespace("moor-rehearsed", labels)
-    assert await host.get_namespace("moor-rehearsed") is None, "a rehearsal has made something"
+        await host.dry_run_namespace("moor-dry-run", labels)
+    assert await host.get_namespace("moor-dry-run") is None, "a dry run has created something"
 
 
 async def test_fifty_at_once_come_and_go(host: Host) -> None:

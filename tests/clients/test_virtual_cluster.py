@@ -139,7 +139,7 @@ class TestKubeconfig:
         new = await new_kubeconfig(host, namespace.name)
         assert new.fingerprint == old.fingerprint
         async with host.virtual_cluster(old) as virtual:
-            assert await virtual.present([INNER]) == ["Namespace inner"]
+            assert await virtual.find_existing([INNER]) == ["Namespace inner"]
 
 
 class TestFirstCall:
@@ -200,11 +200,11 @@ class TestApply:
         self, virtual: VirtualCluster
     ) -> None:
         manifests = [CONFIG, INNER, {"apiVersion": "v1", "kind": "List", "items": [ROLE]}]
-        assert await virtual.present(manifests) == []
+        assert await virtual.find_existing(manifests) == []
         for _ in range(2):
             await virtual.apply(manifests, LABELS)
             there = ["ConfigMap inner/config", "Namespace inner", "ClusterRole reader"]
-            assert await virtual.present(manifests) == there
+            assert await virtual.find_existing(manifests) == there
 
     async def test_needs_the_namespace_of_an_object(self, virtual: VirtualCluster) -> None:
         with pytest.raises(NotFound, match="inner"):
@@ -222,7 +222,7 @@ class TestApply:
     async def test_asks_for_patience_with_a_kind_that_was_just_defined(self, virtual: VirtualCluster) -> None:
         with pytest.raises(Throttled, match="does not serve Boat"):
             await virtual.apply([BOAT, DEFINITION], {})
-        assert await virtual.present([DEFINITION]) == ["CustomResourceDefinition boats.example.com"]
+        assert await virtual.find_existing([DEFINITION]) == ["CustomResourceDefinition boats.example.com"]
 
     async def test_is_struck_by_faults_by_name(self, running: RunningHost, virtual: VirtualCluster) -> None:
         set_faults(
@@ -236,9 +236,9 @@ class TestApply:
             await virtual.version()
         with pytest.raises(ServerFailed):
             await virtual.apply([INNER], {})
-        assert await virtual.present([INNER]) == []
+        assert await virtual.find_existing([INNER]) == []
         await virtual.apply([INNER], {})
-        assert await virtual.present([INNER]) == ["Namespace inner"]
+        assert await virtual.find_existing([INNER]) == ["Namespace inner"]
 
     async def test_goes_on_where_it_had_to_stop(self, running: RunningHost, virtual: VirtualCluster) -> None:
         manifests = [INNER, CONFIG, ROLE]

@@ -99,11 +99,11 @@ class Cluster:
         text = RBAC.read_text().replace("INSTALLATION", installation).replace("PREFIX", PREFIX)
         self.run("apply", "-f", "-", text=text)
         labels = {LABEL_INSTALLATION: installation, LABEL_POD_SECURITY: PodSecurity.BASELINE.value}
-        metadata = {"name": f"{PREFIX}-rehearsal", "labels": labels}
+        metadata = {"name": f"{PREFIX}-dry-run", "labels": labels}
         body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        rehearsal = ("create", "--dry-run=server", f"--as={WORKER}", "-f", "-")
+        dry_run = ("create", "--dry-run=server", f"--as={WORKER}", "-f", "-")
         ends = time.monotonic() + POLICY_DELAY
-        while (tried := self.attempt(*rehearsal, text=body)).returncode != 0:
+        while (tried := self.attempt(*dry_run, text=body)).returncode != 0:
             assert time.monotonic() < ends, f"the worker cannot make a namespace: {tried.stderr}"
             time.sleep(0.2)
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from clients.errors import Denied, Unreachable
-from clients.helm.chart_store import Charts
+from clients.helm.chart_store import ChartStore
 from clients.helm.client import Helm
 from clients.host.models import Chart
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.release.exposure import HostOptions
 from embedded.stack.stack import Stack
@@ -63,7 +63,7 @@ async def test_the_right_to_delete_volumes_is_missed_before_anything_is_made(
 
 
 async def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) -> None:
-    charts = Charts()
+    charts = ChartStore()
     try:
         for template in load_catalogue(STARTER_TEMPLATES).offered_to([], everything=True):
             repository = cluster.chart_repository or template.chart.repository
@@ -76,7 +76,7 @@ async def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) 
 
 async def _checked(kubeconfig: Path) -> str:
     """What a host says of itself to whom has this kubeconfig; Helm is not asked."""
-    host = KubernetesHost("h", Access(kubeconfig), cast(Helm, None), HostOptions(), timeout=TIMEOUT)
+    host = KubernetesHost("h", CredentialSource(kubeconfig), cast(Helm, None), HostOptions(), timeout=TIMEOUT)
     try:
         return await host.check()
     finally:

@@ -45,8 +45,8 @@ async def test_a_host_as_it_is(real: Stack, cluster: Cluster, tmp_path: Path) ->
     assert set(parts) == {(host, part) for host in HOSTS for part in ("cluster", "admission", "charts")}
     assert parts[HOSTS[0], "cluster"]["detail"].startswith("Kubernetes v1.")
     assert parts[HOSTS[0], "admission"]["detail"].endswith("and no others; tenants are kept from the host")
-    rehearsed = cluster.run("get", "namespaces", "-o", "name")
-    assert "-setup-rehearsal" not in rehearsed, "a rehearsal has made something"
+    namespaces = cluster.run("get", "namespaces", "-o", "name")
+    assert "-setup-dry-run" not in namespaces, "a dry run has created something"
     code, parts = await _hosts(real, "doctor", TEMPLATES=str(templates))
     assert code == 0, parts
 

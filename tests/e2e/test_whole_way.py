@@ -62,7 +62,7 @@ async def _refused(old: Kubeconfig, new: Kubeconfig) -> None:
     mixed = Kubeconfig(yaml.safe_dump(document), secret_name="mixed")
     async with VirtualClusterApi(mixed, timeout=TIMEOUT) as virtual:
         try:
-            await virtual.present([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}])
+            await virtual.find_existing([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}])
         except (Denied, httpx.HTTPError):
             return
     raise AssertionError("the old credentials are good for the new vCluster")

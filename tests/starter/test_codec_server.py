@@ -72,7 +72,9 @@ async def http(tokens: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 async def encrypted(text: str) -> dict[str, Any]:
     payload = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(text).encode())
-    body = json_format.MessageToDict(Payloads(payloads=[KEYS.seal(payload, PayloadContext("default", "a"))]))
+    body = json_format.MessageToDict(
+        Payloads(payloads=[KEYS.encrypt(payload, PayloadContext("default", "a"))])
+    )
     assert text not in json.dumps(body)
     return body
 
@@ -151,7 +153,7 @@ async def test_only_the_web_ui_s_pages_are_answered(http: httpx.AsyncClient) -> 
 
 async def test_what_cannot_be_decrypted_is_one_sentence(http: httpx.AsyncClient) -> None:
     other = Keyring.parse(base64.b64encode(os.urandom(32)).decode())
-    sealed = other.seal(Payload(data=b"x"), PayloadContext("default", "a"))
+    sealed = other.encrypt(Payload(data=b"x"), PayloadContext("default", "a"))
     body = json_format.MessageToDict(Payloads(payloads=[sealed]))
     answer = await http.post("/decode", json=body, headers=bearer(PLATFORM))
     assert answer.status_code == 422

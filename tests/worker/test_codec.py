@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.activities import Waiting
 from contracts.tampering import Tampered
-from worker.codec import EncryptionCodec, ForeignPayload, Keyring, LacksKey, PayloadContext
+from worker.codec import EncryptionCodec, ForeignPayload, KeyMissing, Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter
 
 # The same in every process of a test run, which all have to name the cases alike.
@@ -70,7 +70,7 @@ async def test_the_first_key_encrypts_and_all_decrypt() -> None:
     assert await codec(NEW, OLD).decode(written) == [Payload(data=b"before")]
     later = await codec(NEW, OLD).encode([Payload(data=b"after")])
     assert await codec(NEW).decode(later) == [Payload(data=b"after")]
-    with pytest.raises(LacksKey):
+    with pytest.raises(KeyMissing):
         keyring(OLD).open(later[0])
 
 
@@ -120,11 +120,11 @@ async def test_nothing_is_written_for_no_workflow() -> None:
 
 @pytest.mark.parametrize("what", ["encryption-namespace", "encryption-workflow-id", "encryption-version"])
 async def test_what_it_says_of_its_place_is_bound(what: str) -> None:
-    sealed = keyring(NEW).seal(Payload(data=b"words"), HERE)
+    sealed = keyring(NEW).encrypt(Payload(data=b"words"), HERE)
     sealed.metadata[what] = sealed.metadata[what] + b"b"
     with pytest.raises(ForeignPayload, match="is not as it was then"):
         keyring(NEW).open(sealed)
-    swapped = keyring(NEW).seal(Payload(data=b"words"), PayloadContext(HERE.workflow_id, HERE.namespace))
+    swapped = keyring(NEW).encrypt(Payload(data=b"words"), PayloadContext(HERE.workflow_id, HERE.namespace))
     swapped.metadata["encryption-namespace"] = HERE.namespace.encode()
     swapped.metadata["encryption-workflow-id"] = HERE.workflow_id.encode()
     with pytest.raises(ForeignPayload):
@@ -135,7 +135,7 @@ async def test_what_an_earlier_version_wrote_is_not_for_good_refused() -> None:
     old = Payload(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": keyring(NEW).first.encode()}
     )
-    with pytest.raises(LacksKey, match="an earlier version"):
+    with pytest.raises(KeyMissing, match="an earlier version"):
         keyring(NEW).open(old)
 
 
@@ -154,7 +154,7 @@ async def test_what_was_changed_is_not_believed(data: st.DataObject) -> None:
 
 async def test_a_missing_key_is_one_sentence_that_names_both() -> None:
     written = await codec(OLD).encode([Payload(data=b"secret words")])
-    with pytest.raises(LacksKey) as error:
+    with pytest.raises(KeyMissing) as error:
         await CONVERTER.decode(written)
     text = str(error.value)
     assert Keyring.parse(OLD).ids[0] in text

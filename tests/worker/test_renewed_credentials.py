@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clients.errors import Denied
-from clients.http import Answer, HttpSystem, bearer
+from clients.http import Answer, HttpSystem, bearer_headers
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.rafay.transport import RafayTransport
@@ -147,4 +147,4 @@ def test_a_secret_of_the_settings_knows_its_file(tmp_path: Path) -> None:
     file.write_text("another\n")
     assert reread() == "another"
     assert reader_of(settings.hosts["main"].token) is None  # type: ignore[union-attr]
-    assert bearer("") == bearer("a\nb") == {}
+    assert bearer_headers("") == bearer_headers("a\nb") == {}

@@ -243,14 +243,14 @@ async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
         },
         data=b"{}",
     )
-    damaged = KEYS.seal(clear, place)
+    damaged = KEYS.encrypt(clear, place)
     damaged.data = damaged.data[:-1]
-    moved = KEYS.seal(clear, PayloadContext(place.namespace, "environment/other"))
+    moved = KEYS.encrypt(clear, PayloadContext(place.namespace, "environment/other"))
     moved.metadata["encryption-workflow-id"] = place.workflow_id.encode()
     old = Payload(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": KEYS.first.encode()}, data=b"x" * 40
     )
-    odd = [reference, message, damaged, moved, old, MARKED, Payload(), OTHERS.seal(clear, place)]
+    odd = [reference, message, damaged, moved, old, MARKED, Payload(), OTHERS.encrypt(clear, place)]
     for payload in odd:
         assert await attacker.update(life.handle.id, "delete", [payload])
         await attacker.signal(life.handle.id, "renew", [payload])
@@ -299,7 +299,7 @@ async def test_changes_that_do_not_mean_this_life(
     place = PayloadContext(sealed.client.namespace, life.handle.id)
     for name, value in CHANGES.items():
         [clear] = await attacker.clear(value | said)
-        refused = await attacker.update(life.handle.id, name, [KEYS.seal(clear, place)])
+        refused = await attacker.update(life.handle.id, name, [KEYS.encrypt(clear, place)])
         assert "meant for another life" in refused, name
     await is_unharmed(life)
 
@@ -313,7 +313,7 @@ def test_all_changes_are_known_here() -> None:
 async def test_what_was_written_for_another_namespace(sealed: Bench, attacker: Attacker) -> None:
     life = await ready(sealed)
     [clear] = await attacker.clear(BY)
-    elsewhere = KEYS.seal(clear, PayloadContext("staging", life.handle.id))
+    elsewhere = KEYS.encrypt(clear, PayloadContext("staging", life.handle.id))
     assert "for another workflow" in await attacker.update(life.handle.id, "delete", [elsewhere])
     await is_unharmed(life)
 
@@ -480,7 +480,7 @@ async def test_a_schedule_that_was_edited(sealed: Bench, attacker: Attacker) -> 
     ):
         [payload] = await attacker.clear(input)
         if place:
-            payload = KEYS.seal(payload, PayloadContext(sealed.client.namespace, place))
+            payload = KEYS.encrypt(payload, PayloadContext(sealed.client.namespace, place))
         schedule = await attacker.client.create_schedule(
             unique("schedule"),
             Schedule(
@@ -501,16 +501,16 @@ async def test_a_schedule_that_was_edited(sealed: Bench, attacker: Attacker) -> 
 
 async def test_a_scheduled_run_takes_what_was_written_for_its_schedule() -> None:
     ours = PayloadContext("default", SWEEP_SCHEDULED)
-    assert ours.is_good_at(PayloadContext("default", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"))
+    assert ours.is_accepted_at(PayloadContext("default", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"))
     for other in (
         PayloadContext("staging", f"{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
         PayloadContext("default", f"{SWEEP_SCHEDULED}-other"),
         PayloadContext("default", f"x{SWEEP_SCHEDULED}-2026-11-26T16:00:00Z"),
         PayloadContext("default", "-2026-11-26T16:00:00Z"),
     ):
-        assert not ours.is_good_at(other)
+        assert not ours.is_accepted_at(other)
     start = PayloadContext("default", workflow_id("a"))
-    assert not start.is_good_at(PayloadContext("default", f"{workflow_id('a')}-2026-11-26T16:00:00Z"))
+    assert not start.is_accepted_at(PayloadContext("default", f"{workflow_id('a')}-2026-11-26T16:00:00Z"))
 
 
 async def started_by(schedule: Any) -> str:

@@ -19,7 +19,7 @@ from starter.setup.temporal import Temporal
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from tests.workflows.conftest import LIFE, Life, until
 from tests.workflows.house import BLUE, CapacityBench, a_house, most
-from worker.codec import Keyring, LacksKey
+from worker.codec import KeyMissing, Keyring
 from worker.data_converter import data_converter
 from worker.settings.expiry import Sweep
 from workflows.environment import EnvironmentWorkflow
@@ -120,9 +120,9 @@ async def test_a_key_that_is_taken_out_too_soon(house: CapacityBench) -> None:
     async with at_work(await holding(house, OLD)) as before:
         await ready(before, "cut-off")
     async with at_work(await holding(house, NEW)) as after:
-        with pytest.raises(LacksKey, match=f'the key "{OLD_ID}", which is not there any more'):
+        with pytest.raises(KeyMissing, match=f'the key "{OLD_ID}", which is not there any more'):
             await after.reservations.reserve(after.ask("another"))
-        with pytest.raises(LacksKey):
+        with pytest.raises(KeyMissing):
             await after.reservations.state(BLUE)
         found = await doctor(after)
         assert found.kind is Kind.BY_HAND

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.codec import HOW_TO_MAKE_A_KEY, Keyring, derived_keys
-from worker.settings.types import Group, Material, Url, split_words
+from worker.codec import KEY_HINT, Keyring, derived_keys
+from worker.settings.types import Group, NonEmptySecret, Url, split_words
 
 
 def _are_keys(secret: SecretStr) -> SecretStr:
@@ -13,7 +13,7 @@ def _are_keys(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Keys = Annotated[Material, AfterValidator(_are_keys)]
+Keys = Annotated[NonEmptySecret, AfterValidator(_are_keys)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(split_words)]
 
 
@@ -22,7 +22,7 @@ class Encryption(Group):
 
     keys: Keys = Field(
         description="encrypts all that Temporal keeps: keys of 32 random bytes in base64, with blanks "
-        f"between them; the first one encrypts, all of them decrypt; {HOW_TO_MAKE_A_KEY}",
+        f"between them; the first one encrypts, all of them decrypt; {KEY_HINT}",
     )
 
     @property

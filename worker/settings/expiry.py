@@ -6,7 +6,14 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from clients.smtp import Security
-from worker.settings.types import Group, PositiveDuration, ProtectedUrl, Secret, is_protected, stays_inside
+from worker.settings.types import (
+    Group,
+    PositiveDuration,
+    ProtectedUrl,
+    SingleLineSecret,
+    is_internal_host,
+    require_https,
+)
 
 
 def _needed_with(other: str, value: object, info: ValidationInfo) -> None:
@@ -50,12 +57,12 @@ class Notices(Group):
     webhook_url: ProtectedUrl | None = Field(
         default=None, description="address that gets every notice as JSON"
     )
-    webhook_secret: Secret | None = Field(
+    webhook_secret: SingleLineSecret | None = Field(
         default=None,
         validate_default=True,
         description="what the notices for webhook_url are signed with (HMAC-SHA256)",
     )
-    slack_url: Secret | None = Field(
+    slack_url: SingleLineSecret | None = Field(
         default=None, description="an incoming webhook of Slack, or of what takes the same form"
     )
     smtp_host: str | None = Field(default=None, description="mail server; people get notices by e-mail")
@@ -64,7 +71,7 @@ class Notices(Group):
         default=Security.STARTTLS, description="how the connection to the mail server is protected"
     )
     smtp_user: str | None = Field(default=None, description="login at the mail server, if it wants one")
-    smtp_password: Secret | None = Field(
+    smtp_password: SingleLineSecret | None = Field(
         default=None, validate_default=True, description="password of smtp_user"
     )
     sender: str | None = Field(
@@ -86,7 +93,7 @@ class Notices(Group):
         if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("must be a URL that starts with https:// (or http://)")
         if url is not None:
-            is_protected(url.get_secret_value())
+            require_https(url.get_secret_value())
         return url
 
     @field_validator("smtp_password")
@@ -97,7 +104,7 @@ class Notices(Group):
         if (
             password is not None
             and info.data.get("smtp_security") is Security.NONE
-            and not stays_inside(host)
+            and not is_internal_host(host)
         ):
             raise ValueError("would be sent in clear: set smtp_security to starttls or tls")
         return password
@@ -120,7 +127,7 @@ class Trail(Group):
     webhook_url: ProtectedUrl | None = Field(
         default=None, description="address that gets every account as JSON"
     )
-    webhook_secret: Secret | None = Field(
+    webhook_secret: SingleLineSecret | None = Field(
         default=None,
         validate_default=True,
         description="what the accounts for webhook_url are signed with (HMAC-SHA256)",

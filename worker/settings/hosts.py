@@ -10,9 +10,9 @@ from clients.kubernetes.release.exposure import Exposure, HostOptions
 from contracts.template import ChartRepository
 from worker.settings.capacity import Labels, Share
 from worker.settings.types import (
-    Bearer,
     DnsPeers,
     Group,
+    HeaderSecret,
     HttpsPeers,
     Networks,
     PositiveDuration,
@@ -37,7 +37,7 @@ class SimulatedHostCluster(_HostGroup):
     url: ProtectedUrl = Field(
         description="base URL of the simulated host", examples=["http://127.0.0.1:7003"]
     )
-    token: Bearer = Field(description="bearer token of the simulated host")
+    token: HeaderSecret = Field(description="bearer token of the simulated host")
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer"
     )

@@ -33,8 +33,8 @@ from worker.settings.hosts import SimulatedHostCluster as SimulatedHostCluster
 from worker.settings.sources import SettingsError as SettingsError
 from worker.settings.sources import Values, explain, read_sources
 from worker.settings.types import (
-    Bearer,
     Group,
+    HeaderSecret,
     HostName,
     Networks,
     PositiveDuration,
@@ -60,7 +60,9 @@ class ControlPlane(Group):
     url: ProtectedUrl = Field(
         description="base URL of the control plane's console", examples=["https://console.rafay.dev"]
     )
-    api_key: Bearer = Field(description="API key of a user who may manage projects, groups and clusters")
+    api_key: HeaderSecret = Field(
+        description="API key of a user who may manage projects, groups and clusters"
+    )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30),
         description="longest wait for one answer; creating a cluster record takes it several seconds",
@@ -80,7 +82,7 @@ class IdentityProvider(Group):
     url: ProtectedUrl = Field(
         description="base URL of the directory's SCIM 2.0 service", examples=["https://idp.example/scim/v2"]
     )
-    token: Bearer = Field(description="bearer token that may read users and manage groups")
+    token: HeaderSecret = Field(description="bearer token that may read users and manage groups")
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer; directories can be slow"
     )
@@ -117,12 +119,12 @@ class Api(Group):
     tokens_file: Path | None = Field(
         default=None, description="file of the bearer tokens and whose they are; the API needs it"
     )
-    control_plane_api_key: Bearer | None = Field(
+    control_plane_api_key: HeaderSecret | None = Field(
         default=None,
         description="API key of the control plane for the API, which only looks people up there, and only "
         "without an identity provider; without it, the API uses the worker's",
     )
-    identity_token: Bearer | None = Field(
+    identity_token: HeaderSecret | None = Field(
         default=None,
         description="bearer token of the identity provider for the API, which only looks people up there; "
         "without it, the API uses the worker's",

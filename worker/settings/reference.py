@@ -16,7 +16,7 @@ from worker.settings.sources import OTHER_VARIABLES, field_at, paths, variable
 
 
 @dataclass(frozen=True)
-class Described:
+class SettingDescription:
     """One setting: its variable, value form, default and meaning.
 
     The default is "" when it has none.
@@ -28,7 +28,7 @@ class Described:
     meaning: str
 
 
-def describe_settings() -> list[Described]:
+def describe_settings() -> list[SettingDescription]:
     """Return every setting, in the order of the models."""
     return list(_describe(Settings))
 
@@ -48,7 +48,7 @@ def print_settings() -> None:
     print(settings_table())
 
 
-def _describe(model: type[BaseModel]) -> Iterator[Described]:
+def _describe(model: type[BaseModel]) -> Iterator[SettingDescription]:
     for path in paths(model):
         field = field_at(model, path)
         if field is None:
@@ -56,7 +56,7 @@ def _describe(model: type[BaseModel]) -> Iterator[Described]:
         group = field_at(model, path[:-1])
         optional = group is not None and group.default is None
         needed = "" if optional else "required"
-        yield Described(
+        yield SettingDescription(
             name=variable(path),
             form=_form(path, field.annotation),
             default=needed if field.is_required() else _default(field.default),

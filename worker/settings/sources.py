@@ -18,7 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from clients.private_files import read_given
+from clients.private_files import read_trusted
 from worker.service_links import service_links
 
 PREFIX = "MOORAGE_"
@@ -36,7 +36,7 @@ _BY_PATH = "_file"
 #: Secrets are short; a longer file is the wrong one.
 _MAX_SECRET_BYTES = 64 * 1024
 
-Path_ = tuple[str, ...]
+SettingPath = tuple[str, ...]
 Values = dict[str, Any]
 
 
@@ -71,10 +71,11 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
         path = tuple(str(part) for part in problem["loc"] if part not in ("simulated", "kubernetes"))
         field = field_at(model, path)
         what = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "missing" and (inner := _needed(field, path)):
+        if problem["type"] == "missing" and (inner := _required_settings(field, path)):
             # A whole group is missing, so name the settings that it needs.
             for each in inner:
-                yield f"{variable(each)} ({'.'.join(each)}): is missing{_what_it_is(field_at(model, each))}"
+                about = _describe_field(field_at(model, each))
+                yield f"{variable(each)} ({'.'.join(each)}): is missing{about}"
             continue
         if problem["type"] == "missing":
             what = "is missing"
@@ -84,7 +85,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
             what = "is a group: give its settings one by one"
         elif problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
             path, what = (*path, "kind"), "must be simulated or kubernetes"
-        yield f"{variable(path)} ({'.'.join(path)}): {what}{_what_it_is(field)}"
+        yield f"{variable(path)} ({'.'.join(path)}): {what}{_describe_field(field)}"
 
 
 def field_at(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
@@ -128,7 +129,7 @@ def _read_file(environ: Mapping[str, str], problems: list[str]) -> Values:
     if not path:
         return {}
     try:
-        return tomllib.loads(read_given(Path(path)).decode())
+        return tomllib.loads(read_trusted(Path(path)).decode())
     except OSError as error:
         problems.append(f"MOORAGE_CONFIG: cannot read {path}: {error.strerror}")
     except ValueError as error:
@@ -158,7 +159,7 @@ def _read_variables(environ: Mapping[str, str], problems: list[str]) -> Values:
 
 
 def _read_secrets(
-    model: type[BaseModel], values: Values, path: Path_, name: Any, problems: list[str]
+    model: type[BaseModel], values: Values, path: SettingPath, name: Any, problems: list[str]
 ) -> None:
     """Replace each `<secret>_file` in `values` by `<secret>` with the content of that file."""
     for key, value in list(values.items()):
@@ -215,10 +216,10 @@ def reader_of(secret: SecretStr) -> Callable[[], str] | None:
 
 def _read_secret(path: Path) -> str:
     # Editors on Windows write a byte order mark.
-    return read_given(path, longest=_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
+    return read_trusted(path, longest=_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
 
 
-def _secret_at(model: type[BaseModel], path: Path_) -> FieldInfo | None:
+def _secret_at(model: type[BaseModel], path: SettingPath) -> FieldInfo | None:
     field = field_at(model, path)
     return field if field is not None and is_secret(field.annotation) else None
 
@@ -231,7 +232,7 @@ def _overlay(below: Values, above: Values) -> Values:
     return merged
 
 
-def _needed(field: FieldInfo | None, path: Path_) -> list[Path_]:
+def _required_settings(field: FieldInfo | None, path: SettingPath) -> list[SettingPath]:
     """Return the settings of a group that have no default; [] if the field is not a group."""
     if field is None:
         return []
@@ -243,13 +244,13 @@ def _needed(field: FieldInfo | None, path: Path_) -> list[Path_]:
     return [(*path, name) for name in models[0].model_fields if name in common] if models else []
 
 
-def _did_you_mean(model: type[BaseModel], path: Path_) -> str:
+def _did_you_mean(model: type[BaseModel], path: SettingPath) -> str:
     known = [".".join(each) for each in paths(model)]
     close = difflib.get_close_matches(".".join(path), known, n=1)
     return f"; did you mean {variable(close[0].split('.'))}?" if close else ""
 
 
-def paths(model: type[BaseModel], start: Path_ = ()) -> Iterator[Path_]:
+def paths(model: type[BaseModel], start: SettingPath = ()) -> Iterator[SettingPath]:
     """Yield the paths of all settings; a name that users choose is `<name>` in them."""
     for name, field in model.model_fields.items():
         inner = models_in(field.annotation)
@@ -265,7 +266,7 @@ def paths(model: type[BaseModel], start: Path_ = ()) -> Iterator[Path_]:
             yield here
 
 
-def _what_it_is(field: FieldInfo | None) -> str:
+def _describe_field(field: FieldInfo | None) -> str:
     if field is None or not field.description:
         return ""
     example = f', such as "{field.examples[0]}"' if field.examples else ""

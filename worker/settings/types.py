@@ -31,7 +31,7 @@ def _is_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def stays_inside(host: str) -> bool:
+def is_internal_host(host: str) -> bool:
     """Whether what is sent to that host stays on this machine or in its own network of containers.
 
     Names without a dot and Kubernetes' own are those of a container's neighbours; no public name is so.
@@ -43,10 +43,10 @@ def stays_inside(host: str) -> bool:
         return host == "localhost" or "." not in host or host.endswith(_INSIDE)
 
 
-def is_protected(url: str) -> str:
+def require_https(url: str) -> str:
     """The URL; ValueError if what is sent to it can be read on its way."""
     parts = urlsplit(url)
-    if parts.scheme == "http" and not stays_inside(parts.hostname or ""):
+    if parts.scheme == "http" and not is_internal_host(parts.hostname or ""):
         raise ValueError(
             "must start with https://: what is sent there is secret. http:// is for this machine, names "
             "without a dot, and services of the same cluster (name.namespace.svc)"
@@ -142,12 +142,12 @@ def _peers(default: int) -> BeforeValidator:
 SocketAddress = Annotated[str, AfterValidator(_is_socket_address)]
 Url = Annotated[str, AfterValidator(_is_url)]
 #: One to which secrets are sent, or whose answers are trusted.
-ProtectedUrl = Annotated[Url, AfterValidator(is_protected)]
+ProtectedUrl = Annotated[Url, AfterValidator(require_https)]
 #: A secret of any length and form.
-Material = Annotated[SecretStr, AfterValidator(_is_not_empty)]
-Secret = Annotated[Material, AfterValidator(_is_one_line)]
+NonEmptySecret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
+SingleLineSecret = Annotated[NonEmptySecret, AfterValidator(_is_one_line)]
 #: A secret that is sent in an HTTP header.
-Bearer = Annotated[Secret, AfterValidator(_fits_into_a_header)]
+HeaderSecret = Annotated[SingleLineSecret, AfterValidator(_fits_into_a_header)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
 HttpsPeers = Annotated[tuple[Peer, ...], _peers(443)]

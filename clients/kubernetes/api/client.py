@@ -33,14 +33,14 @@ from clients.errors import (
 )
 from clients.http import retry_after
 from clients.kubernetes.api.refusals import (
-    is_about_the_account,
-    is_modified,
-    is_passing,
-    is_policy,
+    is_account_refusal,
+    is_conflict,
+    is_policy_denial,
+    is_transient,
     missing_right,
 )
-from clients.kubernetes.auth.credentials import Access
-from clients.kubernetes.auth.kubeconfig import Unusable
+from clients.kubernetes.auth.credentials import CredentialSource
+from clients.kubernetes.auth.kubeconfig import UnusableCredentials
 
 #: Connect timeout: an API server that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -53,17 +53,17 @@ MERGE = "application/merge-patch+json"
 #: Objects per page of a list; a namespace of an environment holds fewer.
 PAGE = 500
 #: Tries of a call while other writers change the object; the API server itself gives a patch five.
-MODIFIED_TRIES = 3
+CONFLICT_ATTEMPTS = 3
 
 _SAFE_METHODS = frozenset({"GET"})
 Object = Mapping[str, Any]
 _Sent = tuple[str, str, str, Mapping[str, str] | None, Object | None, str, str]
 
 
-class Api:
+class KubernetesApi:
     """One API server; every failure is a `clients.errors.ClientError` with its name as `system`."""
 
-    def __init__(self, system: str, access: Access, *, timeout: timedelta) -> None:
+    def __init__(self, system: str, access: CredentialSource, *, timeout: timedelta) -> None:
         self.system = system
         self._access = access
         self._timeout = timeout
@@ -103,9 +103,9 @@ class Api:
     ) -> dict[str, Any]:
         """Make one call and return the object of a 2xx answer; raise a `ClientError` otherwise."""
         sent = (method, path, operation, query, body, accept, content)
-        for _ in range(MODIFIED_TRIES):
+        for _ in range(CONFLICT_ATTEMPTS):
             status, headers, document, message = await self._call_authenticated(sent)
-            if status != 409 or not is_modified(message):
+            if status != 409 or not is_conflict(message):
                 break
         if not 200 <= status < 300:
             raise self._failure(method, operation, status, headers, document)
@@ -120,9 +120,9 @@ class Api:
         """Make the call with valid credentials; return status, headers, document and its message."""
         operation = sent[2]
         status, headers, document, message = _read(await self._send(*sent))
-        if status == 401 and not is_policy(message) and await self._reload(operation):
+        if status == 401 and not is_policy_denial(message) and await self._reload(operation):
             status, headers, document, message = _read(await self._send(*sent))
-        if not is_policy(message) and (status == 401 or (status == 403 and missing_right(message))):
+        if not is_policy_denial(message) and (status == 401 or (status == 403 and missing_right(message))):
             await self.require_started(operation)
             # Send again, because the API server may have become ready in between, and a refused call has
             # done nothing.
@@ -233,7 +233,7 @@ class Api:
         await asyncio.wait({loading := self._loading})
         try:
             loading.result()
-        except Unusable as error:
+        except UnusableCredentials as error:
             raise Denied(self.system, operation, str(error)) from None
         except TimeoutError as error:
             raise Unreachable(self.system, operation, str(error)) from None
@@ -275,7 +275,7 @@ class Api:
         if status >= 500 or status == 408:
             ambiguous = method not in _SAFE_METHODS
             return ServerFailed(self.system, operation, detail, status=status, ambiguous=ambiguous)
-        if is_policy(message):
+        if is_policy_denial(message):
             return Rejected(self.system, operation, detail)
         if status == 401:
             return Denied(self.system, operation, "401 it does not accept our credentials")
@@ -283,7 +283,7 @@ class Api:
             return self._forbidden(operation, detail, message)
         if status == 410:
             return _Expired(self.system, operation, detail, status=status, ambiguous=False)
-        if status == 409 and is_modified(message):
+        if status == 409 and is_conflict(message):
             return ServerFailed(self.system, operation, detail, status=status, ambiguous=False)
         if status == 404:
             return NotFound(self.system, operation, detail)
@@ -298,12 +298,12 @@ class Api:
         """
         if missing := missing_right(message):
             return Denied(self.system, operation, missing)
-        if is_about_the_account(message):
+        if is_account_refusal(message):
             return Denied(self.system, operation, detail)
         if not message:
             words = "403, and Kubernetes does not say so itself: a proxy before it may"
             return Denied(self.system, operation, words)
-        if is_passing(message):
+        if is_transient(message):
             return ServerFailed(self.system, operation, detail, status=403, ambiguous=False)
         # A quota, a limit, pod security or a terminating namespace refuses every account.
         return Rejected(self.system, operation, detail)

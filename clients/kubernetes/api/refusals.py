@@ -22,7 +22,7 @@ _BY_POLICY = re.compile(
 _DENIED = re.compile(r" is forbidden: | is invalid: |exceeded quota:|failed quota:|violates PodSecurity ")
 #: Messages that also contain "is forbidden" but are temporary: admission could not decide, and will decide
 #: once its caches and quotas are ready.
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"error looking up service account|status unknown for quota|not yet ready to handle request"
     r"|caches? not synchronized|failed calling (?:admission )?webhook|failed to call webhook"
     r"|quota evaluation timed out|the object has been modified|Operation cannot be fulfilled"
@@ -31,7 +31,7 @@ _PASSING = re.compile(
     r"|could not be completed at this time|currently unable to handle the request|Too many requests"
     r'|User "[^"]*" cannot '
 )
-_MODIFIED = re.compile(r"the object has been modified|Operation cannot be fulfilled on ")
+_CONFLICT = re.compile(r"the object has been modified|Operation cannot be fulfilled on ")
 
 
 def missing_right(message: str) -> str:
@@ -44,26 +44,26 @@ def missing_right(message: str) -> str:
     return f"the account {found['user']} lacks the right to {found['verb']} {resource} {where}"
 
 
-def is_about_the_account(message: str) -> bool:
+def is_account_refusal(message: str) -> bool:
     """Return whether the API server refuses the account, and not the object."""
     return _ACCOUNT.search(message) is not None
 
 
-def is_policy(message: str) -> bool:
+def is_policy_denial(message: str) -> bool:
     """Return whether a webhook or an admission policy has denied the object, with any status."""
     return _BY_POLICY.search(message) is not None
 
 
-def is_passing(message: str) -> bool:
+def is_transient(message: str) -> bool:
     """Return whether the same request may succeed later, because nothing has denied it."""
-    return not is_policy(message) and _PASSING.search(message) is not None
+    return not is_policy_denial(message) and _TRANSIENT.search(message) is not None
 
 
 def is_denial(message: str) -> bool:
     """Return whether the object is denied for good; unknown messages count as temporary."""
-    return is_policy(message) or (_DENIED.search(message) is not None and not is_passing(message))
+    return is_policy_denial(message) or (_DENIED.search(message) is not None and not is_transient(message))
 
 
-def is_modified(message: str) -> bool:
+def is_conflict(message: str) -> bool:
     """Return whether another writer has changed the object, so that a retry may succeed now."""
-    return _MODIFIED.search(message) is not None
+    return _CONFLICT.search(message) is not None

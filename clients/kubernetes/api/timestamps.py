@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 
-def time_of(text: Any) -> datetime | None:
+def parse_timestamp(text: Any) -> datetime | None:
     """Parse a timestamp; return None if the text is not one."""
     try:
         return datetime.fromisoformat(text) if isinstance(text, str) else None

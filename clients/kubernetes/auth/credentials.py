@@ -20,18 +20,23 @@ from urllib.parse import quote
 
 from kubernetes.aio.client import ApiClient, Configuration
 
-from clients.kubernetes.auth.exec_plugin import credentials_of
-from clients.kubernetes.auth.kubeconfig import Target, Unusable, decoded, read_target
-from clients.private_files import read_given
+from clients.kubernetes.auth.exec_plugin import run_plugin
+from clients.kubernetes.auth.kubeconfig import (
+    KubeconfigContext,
+    UnusableCredentials,
+    decode_base64,
+    read_context,
+)
+from clients.private_files import read_trusted
 
 #: Folder in which a pod finds the credentials of its service account.
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Timeout for loading credentials: a plugin requests a token from its cloud, which takes seconds. It is
 #: shorter than the 20 s of a `moorage doctor` check, so that the check can report what it waited for.
-LOAD_LIMIT = timedelta(seconds=15)
+LOAD_TIMEOUT = timedelta(seconds=15)
 
 #: Fields of a cluster and of a user that Helm's client needs after a plugin has returned its credentials.
-_CLUSTER = (
+_CLUSTER_FIELDS = (
     "server",
     "tls-server-name",
     "insecure-skip-tls-verify",
@@ -40,7 +45,7 @@ _CLUSTER = (
     "proxy-url",
     "disable-compression",
 )
-_USER = (
+_USER_FIELDS = (
     "client-certificate",
     "client-certificate-data",
     "client-key",
@@ -88,9 +93,12 @@ class Credentials:
         return ""
 
     def client(self) -> ApiClient:
-        """Create a client with these credentials; raise Unusable for invalid certificates and keys.
+        """Create a client with these credentials.
 
         They are read at creation, and no file of ours holds them afterwards.
+
+        Raises:
+            UnusableCredentials: a certificate or a key is invalid.
         """
         configuration = Configuration(host=str(self.cluster["server"]).rstrip("/"))
         # Do not retry here, because Temporal's retries are visible in the history.
@@ -109,7 +117,7 @@ class Credentials:
                     return node.get(key)
                 path = Path(folder, key)
                 path.touch(mode=0o600)
-                path.write_bytes(decoded(data) or b"")
+                path.write_bytes(decode_base64(data) or b"")
                 return str(path)
 
             configuration.ssl_ca_cert = file(self.cluster, "certificate-authority")
@@ -119,12 +127,12 @@ class Credentials:
                 return ApiClient(configuration)
             except (ssl.SSLError, OSError, ValueError) as error:
                 what = f"a certificate or a key is none ({type(error).__name__})"
-        raise Unusable(f"the credentials for {self.cluster['server']} cannot be used: {what}")
+        raise UnusableCredentials(f"the credentials for {self.cluster['server']} cannot be used: {what}")
 
     def kubeconfig(self) -> str:
         """Return a self-contained kubeconfig, which is a credential."""
-        cluster = {key: self.cluster[key] for key in _CLUSTER if self.cluster.get(key)}
-        user = {key: self.user[key] for key in _USER if self.user.get(key)}
+        cluster = {key: self.cluster[key] for key in _CLUSTER_FIELDS if self.cluster.get(key)}
+        user = {key: self.user[key] for key in _USER_FIELDS if self.user.get(key)}
         if "tokenFile" in user:
             # Leave the token out, because Helm's client reads the file again when the token has expired.
             user.pop("token", None)
@@ -139,21 +147,21 @@ class Credentials:
         return json.dumps(document)
 
 
-class Access:
+class CredentialSource:
     """The source of one host's credentials, which every `load` reads again."""
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
         """Read the target once, to report a broken kubeconfig at the start.
 
         Raises:
-            Unusable: the file does not exist, is not a kubeconfig, or lacks the context.
+            UnusableCredentials: the file does not exist, is not a kubeconfig, or lacks the context.
         """
         self.kubeconfig = kubeconfig
         self.context = context
         if kubeconfig is not None:
-            read_target(kubeconfig, context)
+            read_context(kubeconfig, context)
         elif "KUBERNETES_SERVICE_HOST" not in os.environ:
-            raise Unusable("no kubeconfig is named, and this is no pod with an account of its own")
+            raise UnusableCredentials("no kubeconfig is named, and this is no pod with an account of its own")
 
     async def load(self) -> Credentials:
         """Load the current credentials.
@@ -161,43 +169,45 @@ class Access:
         A plugin that takes too long is killed, also when this call is cancelled.
 
         Raises:
-            Unusable: the credentials cannot be used.
-            TimeoutError: `LOAD_LIMIT` has passed; the message is a sentence.
+            UnusableCredentials: the credentials cannot be used.
+            TimeoutError: `LOAD_TIMEOUT` has passed; the message is a sentence.
         """
-        target = _of_pod() if self.kubeconfig is None else read_target(self.kubeconfig, self.context)
+        target = _pod_context() if self.kubeconfig is None else read_context(self.kubeconfig, self.context)
         user = {key: value for key, value in target.user.items() if key != "exec"}
         if (plugin := target.plugin) is not None:
             user |= await self._asked(plugin, target)
-        user |= _token_in_file(user)
+        user |= _read_token_file(user)
         credentials = Credentials(target.cluster, user)
         for name, value in [("Authorization", credentials.authorization()), *credentials.headers()]:
             if not value.isprintable():
-                raise Unusable(f"the credentials hold a line break or the like, which {name} cannot carry")
+                raise UnusableCredentials(
+                    f"the credentials hold a line break or the like, which {name} cannot carry"
+                )
         return credentials
 
-    async def _asked(self, plugin: Mapping[str, Any], target: Target) -> dict[str, str]:
+    async def _asked(self, plugin: Mapping[str, Any], target: KubeconfigContext) -> dict[str, str]:
         named = f"the plugin {plugin['command']} of {self.kubeconfig} gave no credentials"
         try:
-            async with asyncio.timeout(LOAD_LIMIT.total_seconds()):
-                given = await credentials_of(plugin, target.cluster)
+            async with asyncio.timeout(LOAD_TIMEOUT.total_seconds()):
+                given = await run_plugin(plugin, target.cluster)
         except TimeoutError:
-            raise TimeoutError(f"{named} within {LOAD_LIMIT.total_seconds():g} s") from None
+            raise TimeoutError(f"{named} within {LOAD_TIMEOUT.total_seconds():g} s") from None
         if not given:
-            raise Unusable(named)
+            raise UnusableCredentials(named)
         return given
 
 
-def _of_pod() -> Target:
+def _pod_context() -> KubeconfigContext:
     """Return the pod's service account with the field names of a kubeconfig."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     cluster = {
         "server": f"https://{f'[{host}]' if ':' in host else host}:{port}",
         "certificate-authority": str(ACCOUNT_FOLDER / "ca.crt"),
     }
-    return Target(cluster, {"tokenFile": str(ACCOUNT_FOLDER / "token")})
+    return KubeconfigContext(cluster, {"tokenFile": str(ACCOUNT_FOLDER / "token")})
 
 
-def _token_in_file(user: dict[str, Any]) -> dict[str, Any]:
+def _read_token_file(user: dict[str, Any]) -> dict[str, Any]:
     """Return the token of the user's token file, or else the `token` field, as kubectl does.
 
     The file is read each time, because the kubelet and others renew it.
@@ -206,7 +216,7 @@ def _token_in_file(user: dict[str, Any]) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        token = read_given(Path(file)).decode().strip()
+        token = read_trusted(Path(file)).decode().strip()
         why = "it is empty"
     except (OSError, UnicodeDecodeError) as error:
         token = ""
@@ -214,5 +224,5 @@ def _token_in_file(user: dict[str, Any]) -> dict[str, Any]:
     if token:
         return {"token": token, "tokenFile": file}
     if not user.get("token"):
-        raise Unusable(f"the token in {file} cannot be used: {why}")
+        raise UnusableCredentials(f"the token in {file} cannot be used: {why}")
     return {}

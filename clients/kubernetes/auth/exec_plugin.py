@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 #: Prefixes of variables that belong to Moorage and hold its secrets; no plugin needs them. All others are
 #: passed on, because the plugins of clouds take their credentials from variables that no list could name
 #: (AWS_*, GOOGLE_*, AZURE_*, proxies, certificate files, HOME). See docs/adr/worker.md.
-OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_", "OTEL_EXPORTER_OTLP_")
+MOORAGE_VARIABLES = ("MOORAGE_", "TEMPORAL_", "OTEL_EXPORTER_OTLP_")
 #: Name of a cluster's extension for its plugin.
 _EXTENSION = "client.authentication.k8s.io/exec"
 #: Fields of a cluster that a plugin receives unchanged.
@@ -34,7 +34,7 @@ _PASSED_FIELDS = (
 )
 
 
-async def credentials_of(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, str]:
+async def run_plugin(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, str]:
     """Run the plugin and return its credentials as fields of a user; {} if it fails.
 
     The log gives the cause of a failure. A cancelled call kills the plugin. There is no time limit here: the
@@ -52,7 +52,7 @@ async def credentials_of(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) 
         spec["cluster"] = _cluster_info(cluster)
     asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)},
+        **{name: value for name, value in os.environ.items() if not name.startswith(MOORAGE_VARIABLES)},
         **{str(each["name"]): str(each.get("value", "")) for each in plugin.get("env") or ()},
         "KUBERNETES_EXEC_INFO": json.dumps(asked),
     }

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from clients.private_files import read_given
+from clients.private_files import read_trusted
 from clients.safe_yaml import read_yaml
 
 #: Versions of plugin answers that kubectl still accepts; the first one requires interactiveMode.
@@ -41,12 +41,12 @@ _BYTES = ("certificate-authority-data", "client-certificate-data", "client-key-d
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
 
-class Unusable(Exception):
+class UnusableCredentials(Exception):
     """The credentials are unusable; the message is a sentence that quotes nothing of the file."""
 
 
 @dataclass(frozen=True)
-class Target:
+class KubeconfigContext:
     """The target of a context, with the field names of a kubeconfig; all paths are absolute."""
 
     cluster: Mapping[str, Any]
@@ -60,35 +60,35 @@ class Target:
         return None if any(self.user.get(each) for each in own) else found
 
 
-def read_target(path: Path, context: str | None = None) -> Target:
-    """Read the given or the current context; raise Unusable for what kubectl would not use."""
+def read_context(path: Path, context: str | None = None) -> KubeconfigContext:
+    """Read the given or the current context; raise UnusableCredentials for what kubectl would not use."""
     document = _read(path)
     name = context or _text(document, "current-context")
     if not name:
-        raise Unusable(f"{path} names no current context: name one in the settings")
-    contexts = _named(path, document, "contexts", "context")
+        raise UnusableCredentials(f"{path} names no current context: name one in the settings")
+    contexts = _entries_by_name(path, document, "contexts", "context")
     if name not in contexts:
         known = f"it has {', '.join(sorted(contexts))}" if contexts else "it has none"
-        raise Unusable(f"{path} has no context {name}; {known}")
+        raise UnusableCredentials(f"{path} has no context {name}; {known}")
     chosen = contexts[name]
-    cluster = _named(path, document, "clusters", "cluster").get(_text(chosen, "cluster"), {})
-    users = _named(path, document, "users", "user")
+    cluster = _entries_by_name(path, document, "clusters", "cluster").get(_text(chosen, "cluster"), {})
+    users = _entries_by_name(path, document, "users", "user")
     user = users.get(named := _text(chosen, "user"), {})
     if not cluster.get("server"):
-        raise Unusable(f"the context {name} of {path} leads to no server")
+        raise UnusableCredentials(f"the context {name} of {path} leads to no server")
     if named and named not in users:
-        raise Unusable(f"the context {name} of {path} names the user {named}, who is not there")
+        raise UnusableCredentials(f"the context {name} of {path} names the user {named}, who is not there")
     folder = path.expanduser().absolute().parent
-    problems = [*_wrong_types("cluster", cluster), *_wrong_types("user", user)] or [
-        *_wrong_cluster(cluster, folder),
-        *_wrong_user(user, folder),
+    problems = [*_type_problems("cluster", cluster), *_type_problems("user", user)] or [
+        *_cluster_problems(cluster, folder),
+        *_user_problems(user, folder),
     ]
     if problems:
-        raise Unusable(f"the context {name} of {path} cannot be used: {problems[0]}")
-    return Target(_absolute(cluster, folder), _absolute(user, folder))
+        raise UnusableCredentials(f"the context {name} of {path} cannot be used: {problems[0]}")
+    return KubeconfigContext(_absolute(cluster, folder), _absolute(user, folder))
 
 
-def decoded(data: object) -> bytes | None:
+def decode_base64(data: object) -> bytes | None:
     """Decode the base64 of a kubeconfig field; return None if it is invalid."""
     try:
         return base64.b64decode("".join(str(data).split()), validate=True)
@@ -98,19 +98,19 @@ def decoded(data: object) -> bytes | None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        text = read_given(path.expanduser()).decode()
+        text = read_trusted(path.expanduser()).decode()
     except FileNotFoundError:
-        raise Unusable(f"there is no kubeconfig {path}") from None
+        raise UnusableCredentials(f"there is no kubeconfig {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise Unusable(f"the kubeconfig {path} cannot be read: {why}") from None
+        raise UnusableCredentials(f"the kubeconfig {path} cannot be read: {why}") from None
     document: Any = None
     with contextlib.suppress(yaml.YAMLError):
         document = read_yaml(text)
     if not isinstance(document, Mapping) or "clusters" not in document or _is_other_kind(document):
         # Raise outside of any handler, because the parser's own error quotes the lines that it could not
         # read.
-        raise Unusable(f"{path} is not a kubeconfig")
+        raise UnusableCredentials(f"{path} is not a kubeconfig")
     return document
 
 
@@ -119,7 +119,7 @@ def _is_other_kind(document: Mapping[str, Any]) -> bool:
     return (document.get("kind") or "Config", document.get("apiVersion") or "v1") != ("Config", "v1")
 
 
-def _named(path: Path, document: Mapping[str, Any], plural: str, singular: str) -> dict[str, Any]:
+def _entries_by_name(path: Path, document: Mapping[str, Any], plural: str, singular: str) -> dict[str, Any]:
     """Return the entries of one list by name; skip malformed entries."""
     entries = document.get(plural)
     found: dict[str, Any] = {}
@@ -128,7 +128,7 @@ def _named(path: Path, document: Mapping[str, Any], plural: str, singular: str) 
             continue
         name, content = str(entry.get("name")), entry.get(singular)
         if name in found:
-            raise Unusable(f"{path} has two {plural} with the name {name}")
+            raise UnusableCredentials(f"{path} has two {plural} with the name {name}")
         found[name] = content if isinstance(content, Mapping) else {}
     return found
 
@@ -137,17 +137,17 @@ def _text(node: Mapping[str, Any], key: str) -> str:
     return str(node.get(key) or "")
 
 
-def _wrong_types(what: str, node: Mapping[str, Any]) -> Iterator[str]:
+def _type_problems(what: str, node: Mapping[str, Any]) -> Iterator[str]:
     for key in _TEXTS[what]:
         if not isinstance(node.get(key, ""), str | None):
             yield f"its {key} is not text: put it in quotes"
     for key in _BYTES:
-        if node.get(key) and decoded(node[key]) is None:
+        if node.get(key) and decode_base64(node[key]) is None:
             yield f"its {key} is not base64"
 
 
-def _wrong_cluster(cluster: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    yield from _two_of_one(cluster, "certificate-authority", folder)
+def _cluster_problems(cluster: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    yield from _file_problems(cluster, "certificate-authority", folder)
     has_authority = cluster.get("certificate-authority") or cluster.get("certificate-authority-data")
     if cluster.get("insecure-skip-tls-verify") and has_authority:
         yield "it has insecure-skip-tls-verify and a certificate-authority: leave one of them out"
@@ -158,9 +158,9 @@ def _wrong_cluster(cluster: Mapping[str, Any], folder: Path) -> Iterator[str]:
             yield "its proxy-url is no address that begins with http:// or https://"
 
 
-def _wrong_user(user: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    yield from _two_of_one(user, "client-certificate", folder)
-    yield from _two_of_one(user, "client-key", folder)
+def _user_problems(user: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    yield from _file_problems(user, "client-certificate", folder)
+    yield from _file_problems(user, "client-key", folder)
     certificate = user.get("client-certificate") or user.get("client-certificate-data")
     key = user.get("client-key") or user.get("client-key-data")
     if bool(certificate) is not bool(key):
@@ -173,10 +173,10 @@ def _wrong_user(user: Mapping[str, Any], folder: Path) -> Iterator[str]:
         name = provider.get("name") if isinstance(provider, Mapping) else provider
         yield f"its auth-provider {name} is not supported: use a credential plugin (exec) for it"
     if "exec" in user and user["exec"] is not None:
-        yield from _wrong_plugin(user["exec"])
+        yield from _plugin_problems(user["exec"])
 
 
-def _wrong_plugin(plugin: object) -> Iterator[str]:
+def _plugin_problems(plugin: object) -> Iterator[str]:
     if not isinstance(plugin, Mapping) or not plugin.get("command"):
         yield "its exec has no command"
         return
@@ -201,7 +201,7 @@ def _wrong_plugin(plugin: object) -> Iterator[str]:
             yield "the env of its exec is no list of name and value, both of them text"
 
 
-def _two_of_one(node: Mapping[str, Any], key: str, folder: Path) -> Iterator[str]:
+def _file_problems(node: Mapping[str, Any], key: str, folder: Path) -> Iterator[str]:
     file, data = node.get(key), node.get(f"{key}-data")
     if file and data:
         yield f"it has {key} and {key}-data: leave one of them out"

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected
-from clients.kubernetes.api.client import Api
+from clients.kubernetes.api.client import KubernetesApi
 
 #: The namespace of deploy/rbac.yaml in which nothing ever runs; its annotation gives one address of the
 #: host.
-REHEARSAL_NAMESPACE = "moorage-rehearsal"
+DRY_RUN_NAMESPACE = "moorage-dry-run"
 _HOST_ADDRESS = "192.0.2.1"
 _DRY = {"dryRun": "All"}
-_NAME = {"name": "rehearsal"}
-_CONTAINER = {"name": "a", "image": "rehearsal.invalid/a"}
+_NAME = {"name": "dry-run"}
+_CONTAINER = {"name": "a", "image": "dry-run.invalid/a"}
 
 Object = dict[str, Any]
 
@@ -83,18 +83,18 @@ class Rehearsing:
     """The part of `clients.host.protocol.Host` that uses dry runs."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
 
-    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+    async def dry_run_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         # Rights and admission are checked as for a real namespace; an existing namespace of this name does
         # not matter.
         """Check that a namespace with these labels could be created; raise Denied if not."""
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
-        operation = f"create namespace {name}, as a rehearsal"
+        operation = f"create namespace {name} (dry run)"
         with contextlib.suppress(AlreadyExists):
             await self._api.call("POST", "/api/v1/namespaces", operation, query=_DRY, body=body)
 
-    async def rehearse_tenants(self) -> list[str]:
+    async def find_policy_gaps(self) -> list[str]:
         """Return what the host's policies wrongly allow tenants, in words.
 
         Raises:
@@ -119,6 +119,6 @@ class Rehearsing:
     async def _try(self, plural: str, body: Object) -> None:
         version = body["apiVersion"]
         api = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        path = f"{api}/namespaces/{REHEARSAL_NAMESPACE}/{plural}"
-        operation = f"create {plural} in {REHEARSAL_NAMESPACE}, as a rehearsal"
+        path = f"{api}/namespaces/{DRY_RUN_NAMESPACE}/{plural}"
+        operation = f"create {plural} in {DRY_RUN_NAMESPACE} (dry run)"
         await self._api.call("POST", path, operation, query=_DRY, body=body)

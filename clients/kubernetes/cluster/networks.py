@@ -10,7 +10,7 @@ from typing import Any
 
 from clients.errors import Rejected
 from clients.host.models import HostNetworks, Peer, PeerPods
-from clients.kubernetes.api.client import Api, Object
+from clients.kubernetes.api.client import KubernetesApi, Object
 from clients.kubernetes.cluster import nodes
 from clients.kubernetes.release.exposure import HostOptions
 
@@ -24,7 +24,7 @@ class Networks:
     """The part of `clients.host.protocol.Host` for its networks."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
     _options: HostOptions
 
     async def networks(self) -> HostNetworks:
@@ -37,8 +37,8 @@ class Networks:
             dns=(*self._options.dns, *dns),
             dns_pods=dns_pods,
             api_server=api_server,
-            nodes=collapsed([*addresses, *self._options.node_networks]),
-            pods=collapsed(pod_networks(found)),
+            nodes=collapse([*addresses, *self._options.node_networks]),
+            pods=collapse(pod_networks(found)),
         )
 
     async def _api_server(self) -> tuple[Peer, ...]:
@@ -84,7 +84,7 @@ def service_peers(service: Object | None, *, only: int | None = None) -> list[Pe
     spec = (service or {}).get("spec") or {}
     ports = tuple(sorted({port["port"] for port in _ports(service) if only is None or port["port"] == only}))
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
-    return [Peer(single(each), ports) for each in addresses if each and each != "None" and ports]
+    return [Peer(network_of(each), ports) for each in addresses if each and each != "None" and ports]
 
 
 def slice_peers(slices: Iterable[Object], *, names: set[Any] | None = None) -> list[Peer]:
@@ -102,7 +102,7 @@ def slice_peers(slices: Iterable[Object], *, names: set[Any] | None = None) -> l
         )
         if each.get("addressType") in ("IPv4", "IPv6") and ports:
             peers += [
-                Peer(single(address), ports)
+                Peer(network_of(address), ports)
                 for endpoint in each.get("endpoints") or []
                 for address in endpoint.get("addresses") or []
             ]
@@ -112,7 +112,7 @@ def slice_peers(slices: Iterable[Object], *, names: set[Any] | None = None) -> l
 def node_addresses(found: Iterable[Object]) -> list[str]:
     """Return all addresses of nodes, each as a network; host names are skipped."""
     return [
-        single(address["address"])
+        network_of(address["address"])
         for node in found
         for address in (node.get("status") or {}).get("addresses") or []
         if address.get("type") in ("InternalIP", "ExternalIP")
@@ -128,7 +128,7 @@ def pod_networks(found: Iterable[Object]) -> list[str]:
     return networks
 
 
-def collapsed(networks: Iterable[str]) -> tuple[str, ...]:
+def collapse(networks: Iterable[str]) -> tuple[str, ...]:
     """Merge the networks into as few as possible, sorted."""
     parsed = [ipaddress.ip_network(each, strict=False) for each in networks]
     four = ipaddress.collapse_addresses(each for each in parsed if isinstance(each, ipaddress.IPv4Network))
@@ -136,7 +136,7 @@ def collapsed(networks: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(each) for each in (*four, *six))
 
 
-def single(address: str) -> str:
+def network_of(address: str) -> str:
     """Return the network that holds only this address."""
     return str(ipaddress.ip_network(address))
 

@@ -19,7 +19,7 @@ def is_ready(node: Node) -> bool:
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
-def rooms(nodes: Iterable[Node]) -> list[NodeCapacity]:
+def schedulable_capacity(nodes: Iterable[Node]) -> list[NodeCapacity]:
     """Return the capacity of nodes that are ready, not cordoned and not tainted.
 
     Pods of vClusters cannot be scheduled on other nodes.
@@ -27,12 +27,12 @@ def rooms(nodes: Iterable[Node]) -> list[NodeCapacity]:
     return [
         NodeCapacity(cpu=str(room.get("cpu", "0")), memory=str(room.get("memory", "0")))
         for node in nodes
-        if is_ready(node) and _is_open(node)
+        if is_ready(node) and _is_schedulable(node)
         for room in [(node.get("status") or {}).get("allocatable") or {}]
     ]
 
 
-def _is_open(node: Node) -> bool:
+def _is_schedulable(node: Node) -> bool:
     spec = node.get("spec") or {}
     taints = {taint.get("effect") for taint in spec.get("taints") or []}
     return not spec.get("unschedulable") and _REPELLING_EFFECTS.isdisjoint(taints)

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from clients.kubernetes.api.client import Api
+from clients.kubernetes.api.client import KubernetesApi
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True)
-class Right:
+class Permission:
     """One verb on one resource, cluster-wide unless `name` or `namespace` restricts it."""
 
     verb: str
@@ -30,37 +30,37 @@ _RBAC = "rbac.authorization.k8s.io"
 #: All rights of the cluster-wide role. For rights within namespaces, the account binds a role to itself in
 #: each namespace.
 CLUSTER_WIDE = (
-    *(Right(verb, "namespaces") for verb in ("create", "get", "delete")),
-    Right("create", "rolebindings", _RBAC),
-    *(Right(verb, "clusterroles", _RBAC, "moorage-environment") for verb in ("bind", "get")),
-    *(Right(verb, "nodes") for verb in ("get", "list")),
-    *(Right(verb, "storageclasses", "storage.k8s.io") for verb in ("get", "list")),
-    *(Right(verb, "persistentvolumes") for verb in ("get", "list")),
+    *(Permission(verb, "namespaces") for verb in ("create", "get", "delete")),
+    Permission("create", "rolebindings", _RBAC),
+    *(Permission(verb, "clusterroles", _RBAC, "moorage-environment") for verb in ("bind", "get")),
+    *(Permission(verb, "nodes") for verb in ("get", "list")),
+    *(Permission(verb, "storageclasses", "storage.k8s.io") for verb in ("get", "list")),
+    *(Permission(verb, "persistentvolumes") for verb in ("get", "list")),
 )
 
 _DISCOVERY = "discovery.k8s.io"
 #: Rights with which network policies learn the address of the host's DNS.
 DNS = (
-    Right("get", "services", name="kube-dns", namespace="kube-system"),
-    Right("list", "endpointslices", _DISCOVERY, namespace="kube-system"),
+    Permission("get", "services", name="kube-dns", namespace="kube-system"),
+    Permission("list", "endpointslices", _DISCOVERY, namespace="kube-system"),
 )
 #: Rights to read the address of its API server, unless the settings give it.
 API_SERVER = (
-    Right("get", "services", name="kubernetes", namespace="default"),
-    Right("list", "endpointslices", _DISCOVERY, namespace="default"),
+    Permission("get", "services", name="kubernetes", namespace="default"),
+    Permission("list", "endpointslices", _DISCOVERY, namespace="default"),
 )
 #: The right of the role `moorage-volumes`, for templates whose retained volumes are deleted.
-VOLUMES = Right("patch", "persistentvolumes")
+VOLUMES = Permission("patch", "persistentvolumes")
 
 
-async def missing(api: Api, rights: Iterable[Right] = CLUSTER_WIDE) -> list[str]:
-    """Return the rights that the account lacks, in words; raise the same errors as `Api.call`."""
+async def missing_permissions(api: KubernetesApi, rights: Iterable[Permission] = CLUSTER_WIDE) -> list[str]:
+    """Return the rights that the account lacks, in words; raise the same errors as `KubernetesApi.call`."""
     wanted = list(rights)
-    allowed = await asyncio.gather(*(_has(api, right) for right in wanted))
+    allowed = await asyncio.gather(*(_is_granted(api, right) for right in wanted))
     return [str(right) for right, granted in zip(wanted, allowed, strict=True) if not granted]
 
 
-async def _has(api: Api, right: Right) -> bool:
+async def _is_granted(api: KubernetesApi, right: Permission) -> bool:
     attributes = {"verb": right.verb, "resource": right.resource, "group": right.group}
     if right.name:
         attributes["name"] = right.name

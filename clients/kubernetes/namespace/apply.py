@@ -7,7 +7,7 @@ from typing import Any
 
 from clients.errors import AlreadyExists, Denied, Rejected
 from clients.host.models import Manifest
-from clients.kubernetes.api.client import APPLY, Api
+from clients.kubernetes.api.client import APPLY, KubernetesApi
 from clients.kubernetes.namespace import inventory
 from clients.kubernetes.namespace.inventory import Kind
 from clients.kubernetes.release import exposure
@@ -23,7 +23,7 @@ class Applying:
     """The part of `clients.host.protocol.Host` for objects in a namespace and for our own identity."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
     _account: Mapping[str, Any] | None
 
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
@@ -87,7 +87,7 @@ class Applying:
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Restore our role binding in a namespace of ours if it was removed."""
-        binding = exposure.own_binding(await self._who_am_i())
+        binding = exposure.environment_role_binding(await self._who_am_i())
         metadata = {**binding["metadata"], "namespace": namespace, "labels": dict(labels)}
         body = {**binding, "metadata": metadata}
         if await self._bind(inventory.ROLE_BINDING, namespace, body):

@@ -16,23 +16,30 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clients.errors import Denied, NotFound, NotYet, Rejected
-from clients.host.models import Ending
-from clients.kubernetes.api.client import MERGE, Api
-from clients.kubernetes.api.timestamps import time_of
-from clients.kubernetes.namespace.inventory import CLAIM, IN_A_NAMESPACE, POD, SYNCED_BY, Kind, belongs
+from clients.host.models import ForcedDeletion
+from clients.kubernetes.api.client import MERGE, KubernetesApi
+from clients.kubernetes.api.timestamps import parse_timestamp
+from clients.kubernetes.namespace.inventory import (
+    CLAIM,
+    IN_A_NAMESPACE,
+    POD,
+    SYNCED_BY,
+    Kind,
+    belongs_to_release,
+)
 
 #: Time for a deleted object to end by itself: twice the grace period that Kubernetes gives a pod.
 FORCE_AFTER = timedelta(seconds=60)
 #: Grace period in seconds, Kubernetes' default, for every pod that requests a longer one.
 POD_GRACE = 30
 #: After this time we assume that the node does not end its pods any more.
-NODE_IS_GONE_AFTER = FORCE_AFTER + timedelta(seconds=45)
+NODE_LOST_AFTER = FORCE_AFTER + timedelta(seconds=45)
 #: Concurrent calls: a tenant may have left hundreds of objects.
-AT_ONCE = 8
+CONCURRENCY = 8
 #: Finalizers in these domains belong to Kubernetes, its storage and its load balancers: they release
 #: something outside of the cluster, which would be left over. The same applies to finalizers without a
 #: domain.
-_OF_THE_HOST = (".kubernetes.io", ".k8s.io", ".k8s.aws", ".gke.io", ".azure.com", ".openstack.org")
+_HOST_DOMAINS = (".kubernetes.io", ".k8s.io", ".k8s.aws", ".gke.io", ".azure.com", ".openstack.org")
 
 Object = Mapping[str, Any]
 
@@ -58,9 +65,9 @@ class Forcing:
     """The part of `clients.host.protocol.Host` for forced deletion."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
 
-    async def end_by_force(self, namespace: str, uninstalled: str = "") -> Ending:
+    async def force_delete(self, namespace: str, uninstalled: str = "") -> ForcedDeletion:
         """Take the next step for each object to delete; return what remains and what was forced."""
         operation = f"list what has to end in namespace {namespace}"
         lists = await asyncio.gather(
@@ -75,13 +82,13 @@ class Forcing:
             is not None
         ]
         forced: list[str] = []
-        for start in range(0, len(steps), AT_ONCE):
-            batch = steps[start : start + AT_ONCE]
+        for start in range(0, len(steps), CONCURRENCY):
+            batch = steps[start : start + CONCURRENCY]
             done = await asyncio.gather(*(self._run_step(step, namespace) for step in batch))
             forced += [
                 step.words for step, was_done in zip(batch, done, strict=True) if was_done and step.words
             ]
-        return Ending(tuple(map(str, steps)), tuple(forced))
+        return ForcedDeletion(tuple(map(str, steps)), tuple(forced))
 
     async def _list_or_nothing(self, kind: Kind, namespace: str, operation: str) -> list[Object]:
         # Our rights in the namespace are deleted with it, and some hosts lack some kinds.
@@ -116,13 +123,13 @@ def next_step(
     deleted too: one that a person created again has no owner, so the garbage collector leaves it.
     """
     name = str(metadata["name"])
-    tenants = [each for each in metadata.get("finalizers") or [] if not is_of_the_host(each)]
+    tenants = [each for each in metadata.get("finalizers") or [] if not is_host_finalizer(each)]
     is_synced = SYNCED_BY in (metadata.get("labels") or {})
-    is_left = bool(uninstalled) and kind is not CLAIM and belongs(kind, metadata, uninstalled)
+    is_left = bool(uninstalled) and kind is not CLAIM and belongs_to_release(kind, metadata, uninstalled)
     if kind is not POD and not (tenants or is_synced or is_left):
         return None
     held = tuple(metadata.get("finalizers") or ())
-    deleted_at = time_of(metadata.get("deletionTimestamp"))
+    deleted_at = parse_timestamp(metadata.get("deletionTimestamp"))
     if deleted_at is None and kind is POD:
         words = (
             f"Pod {name} was given {POD_GRACE} s to end: it wanted {wanted} s" if wanted > POD_GRACE else ""
@@ -144,16 +151,16 @@ def next_step(
         change = {key: metadata[key] for key in ("uid", "resourceVersion") if key in metadata}
         words = f"{kind.name} {name} was released from {', '.join(tenants)}"
         return Step(kind, name, "PATCH", {"metadata": {**change, "finalizers": kept}}, words, held)
-    if kind is POD and age >= NODE_IS_GONE_AFTER:
+    if kind is POD and age >= NODE_LOST_AFTER:
         words = f"Pod {name} was deleted though its node had not ended it: there it may run on for a while"
         return Step(kind, name, "DELETE", _delete(metadata, grace=0), words, held)
     return Step(kind, name, finalizers=held)
 
 
-def is_of_the_host(finalizer: str) -> bool:
+def is_host_finalizer(finalizer: str) -> bool:
     """Return whether a controller of the host removes the finalizer after its cleanup."""
     domain, has_domain, _ = finalizer.partition("/")
-    return not has_domain or f".{domain}".endswith(_OF_THE_HOST)
+    return not has_domain or f".{domain}".endswith(_HOST_DOMAINS)
 
 
 def _requested_grace(thing: Object) -> int:

@@ -80,7 +80,7 @@ APPLIED = {
 }
 
 
-def belongs(kind: Kind, metadata: Object, release: str) -> bool:
+def belongs_to_release(kind: Kind, metadata: Object, release: str) -> bool:
     """Return whether an object belongs to the release: created by the chart, Helm or the syncer."""
     labels = metadata.get("labels") or {}
     name = str(metadata.get("name", ""))
@@ -97,12 +97,12 @@ def belongs(kind: Kind, metadata: Object, release: str) -> bool:
     return kind is CLAIM and re.fullmatch(rf"data-{re.escape(release)}(-etcd)?-\d+", name) is not None
 
 
-def bound_from(volume: Object, namespace: str) -> bool:
+def is_bound_from(volume: Object, namespace: str) -> bool:
     """Return whether a claim in a namespace of this name has bound the PersistentVolume."""
     return bool(((volume.get("spec") or {}).get("claimRef") or {}).get("namespace") == namespace)
 
 
-def named(kind: Kind, name: str) -> str:
+def display_name(kind: Kind, name: str) -> str:
     """Return the name of an object in messages; Helm's own record gets a description."""
     return "Helm release record" if name.startswith("sh.helm.release.") else f"{kind.name} {name}"
 

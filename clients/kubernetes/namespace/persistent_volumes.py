@@ -7,10 +7,10 @@ instead, and its provisioner removes both.
 
 from clients.errors import Denied
 from clients.host.models import PersistentVolume
-from clients.kubernetes.api.client import MERGE, Api, Object
-from clients.kubernetes.api.timestamps import time_of
-from clients.kubernetes.cluster.permissions import VOLUMES, missing
-from clients.kubernetes.namespace.inventory import bound_from
+from clients.kubernetes.api.client import MERGE, KubernetesApi, Object
+from clients.kubernetes.api.timestamps import parse_timestamp
+from clients.kubernetes.cluster.permissions import VOLUMES, missing_permissions
+from clients.kubernetes.namespace.inventory import is_bound_from
 
 _PATH = "/api/v1/persistentvolumes"
 
@@ -19,14 +19,14 @@ class Volumes:
     """The part of `clients.host.protocol.Host` for PersistentVolumes."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
 
     async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:
         """Return volumes bound by claims in this namespace or an earlier one with its name."""
         found = await self._api.list(_PATH, f"list persistent volumes of namespace {namespace}")
-        return [_volume(each) for each in found if bound_from(each, namespace)]
+        return [_volume(each) for each in found if is_bound_from(each, namespace)]
 
-    async def give_up_volume(self, volume: PersistentVolume) -> None:
+    async def delete_retained_volume(self, volume: PersistentVolume) -> None:
         # The UID is a precondition, because another volume may have this name in the meantime.
         """Set the reclaim policy of a released volume to Delete, so that its data is deleted too.
 
@@ -37,9 +37,9 @@ class Volumes:
         operation = f"have persistent volume {volume.name} deleted"
         await self._api.call("PATCH", f"{_PATH}/{volume.name}", operation, body=body, content=MERGE)
 
-    async def require_right_to_volumes(self) -> None:
-        """Check that `give_up_volume` is allowed to our account; raise Denied otherwise."""
-        if lacking := await missing(self._api, [VOLUMES]):
+    async def require_volume_permission(self) -> None:
+        """Check that `delete_retained_volume` is allowed to our account; raise Denied otherwise."""
+        if lacking := await missing_permissions(self._api, [VOLUMES]):
             detail = (
                 f"the role moorage-volumes of deploy/rbac.yaml is not bound to us: we may not {lacking[0]}"
             )
@@ -53,5 +53,5 @@ def _volume(body: Object) -> PersistentVolume:
         uid=str(metadata["uid"]),
         retained=spec.get("persistentVolumeReclaimPolicy") == "Retain",
         released=status.get("phase") == "Released",
-        made_at=time_of(metadata.get("creationTimestamp")),
+        made_at=parse_timestamp(metadata.get("creationTimestamp")),
     )

@@ -14,10 +14,10 @@ import yaml
 Object = Mapping[str, Any]
 
 #: Verbs that Helm uses on each object of a release.
-_OF_HELM = ("create", "get", "delete")
+_HELM_VERBS = ("create", "get", "delete")
 _RBAC = "rbac.authorization.k8s.io"
 #: Cluster-scoped kinds. Our account creates none, because no policy could restrict it to our own objects.
-_CLUSTER_WIDE = frozenset(
+_CLUSTER_SCOPED = frozenset(
     {
         "ClusterRole",
         "ClusterRoleBinding",
@@ -31,7 +31,7 @@ _CLUSTER_WIDE = frozenset(
     }
 )
 #: Which values of the vCluster chart need which resources, for authors of templates.
-_ASKED_BY = {
+_REQUESTED_BY = {
     ("networking.k8s.io", "ingresses"): "sync.toHost.ingresses or controlPlane.ingress",
     ("networking.k8s.io", "networkpolicies"): "sync.toHost.networkPolicies",
     ("policy", "poddisruptionbudgets"): "sync.toHost.podDisruptionBudgets",
@@ -51,7 +51,7 @@ _MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
-class Need:
+class RequiredPermission:
     """Verbs on a resource in the namespace of the release."""
 
     group: str
@@ -65,7 +65,9 @@ class Need:
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
-def lacking(rendered: Mapping[str, str], held: Sequence[Object], namespace: str) -> list[str]:
+def missing_chart_permissions(
+    rendered: Mapping[str, str], held: Sequence[Object], namespace: str
+) -> list[str]:
     """Return the rights that a rendered chart needs and these rules lack, in words."""
     objects = list(_objects(rendered))
     words = {}
@@ -75,34 +77,36 @@ def lacking(rendered: Mapping[str, str], held: Sequence[Object], namespace: str)
         if kind == "ClusterRoleBinding":
             # Skip the binding, because its ClusterRole is reported.
             continue
-        if kind in _CLUSTER_WIDE or elsewhere:
+        if kind in _CLUSTER_SCOPED or elsewhere:
             where = "in another namespace" if elsewhere else "for the whole cluster"
-            words[f"{kind} {where}"] = f"make {kind} {name} {where}{_for(each)}"
-    for need in needs(each for each in objects if str(each.get("kind")) not in _CLUSTER_WIDE):
+            words[f"{kind} {where}"] = f"make {kind} {name} {where}{_purpose(each)}"
+    for need in required_permissions(
+        each for each in objects if str(each.get("kind")) not in _CLUSTER_SCOPED
+    ):
         if missing := [verb for verb in need.verbs if not _is_held(need, verb, held)]:
-            asked = _ASKED_BY.get((need.group, need.resource))
+            asked = _REQUESTED_BY.get((need.group, need.resource))
             words[need.what] = f"{', '.join(missing)} {need.what}{f' ({asked})' if asked else ''}"
     return list(words.values())
 
 
-def needs(objects: Iterable[Object]) -> Iterator[Need]:
+def required_permissions(objects: Iterable[Object]) -> Iterator[RequiredPermission]:
     """Return the rights needed to create these objects, including the rights in their Roles."""
     for each in objects:
         group, _, _ = str(each.get("apiVersion", "")).rpartition("/")
-        yield Need(group, _plural(str(each["kind"])), _OF_HELM)
+        yield RequiredPermission(group, _plural(str(each["kind"])), _HELM_VERBS)
         if each["kind"] == "Role":
-            yield from _of_rules(each.get("rules") or [])
+            yield from _rule_permissions(each.get("rules") or [])
 
 
-def _of_rules(rules: Iterable[Object]) -> Iterator[Need]:
+def _rule_permissions(rules: Iterable[Object]) -> Iterator[RequiredPermission]:
     for rule in rules:
         for group in rule.get("apiGroups") or []:
             for resource in rule.get("resources") or []:
                 verbs, names = tuple(rule.get("verbs") or ()), tuple(rule.get("resourceNames") or ())
-                yield Need(group, resource, verbs, names)
+                yield RequiredPermission(group, resource, verbs, names)
 
 
-def _is_held(need: Need, verb: str, held: Iterable[Object]) -> bool:
+def _is_held(need: RequiredPermission, verb: str, held: Iterable[Object]) -> bool:
     """Return whether one rule grants the verb, as in Kubernetes' check for privilege escalation."""
     return any(
         {verb, "*"} & set(rule.get("verbs") or [])
@@ -116,12 +120,12 @@ def _is_held(need: Need, verb: str, held: Iterable[Object]) -> bool:
     )
 
 
-def _for(each: Object) -> str:
+def _purpose(each: Object) -> str:
     """Return which resources a ClusterRole is for, and which values need it."""
     found = list(
         {
-            _ASKED_BY.get((need.group, need.resource), need.what): None
-            for need in _of_rules(each.get("rules") or [])
+            _REQUESTED_BY.get((need.group, need.resource), need.what): None
+            for need in _rule_permissions(each.get("rules") or [])
             # Skip these resources, because the chart needs them together with the nodes that they belong
             # to.
             if (need.group, need.resource) not in (("", "pods"), ("", "nodes/status"))

@@ -61,13 +61,13 @@ class HostOptions:
     node_networks: tuple[str, ...] = ()
 
 
-def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> list[Object]:
+def host_manifests(options: HostOptions, release: str, account: Mapping[str, Any]) -> list[Object]:
     """Return the objects that a host needs in an environment's namespace besides its guards.
 
     `account` is our account, as the subject of a binding. Our own binding comes first, because it gives the
     rights to create the others.
     """
-    made = [own_binding(account)]
+    made = [environment_role_binding(account)]
     if options.api_account:
         namespace, _, name = options.api_account.partition("/")
         rules = [
@@ -123,7 +123,7 @@ def objects(options: HostOptions, release: str, account: Mapping[str, Any]) -> l
     return made
 
 
-def own_binding(account: Mapping[str, Any]) -> Object:
+def environment_role_binding(account: Mapping[str, Any]) -> Object:
     """Return the binding that gives us our rights in a namespace; `account` is its subject."""
     return _binding(ENVIRONMENT_ROLE, "ClusterRole", ENVIRONMENT_ROLE, dict(account))
 
@@ -131,7 +131,7 @@ def own_binding(account: Mapping[str, Any]) -> Object:
 def overlay(options: HostOptions, namespace: str, release: str, port: int | str | None) -> Object:
     """Return the chart values that the host overrides; `port` is the access Service's node port."""
     if port is not None:
-        host, server = options.address, f"https://{_bracketed(options.address)}:{port}"
+        host, server = options.address, f"https://{_url_host(options.address)}:{port}"
     else:
         host = f"{release}.{namespace}.svc"
         server = f"https://{host}"
@@ -164,7 +164,7 @@ def _object(version: str, kind: str, name: str, spec: Object) -> Object:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def _bracketed(address: str) -> str:
+def _url_host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 

@@ -14,14 +14,14 @@ from clients.errors import ClientError, Denied
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Health
 from clients.host.protocol import VirtualCluster
-from clients.kubernetes.api.client import Api
-from clients.kubernetes.api.timestamps import time_of
+from clients.kubernetes.api.client import KubernetesApi
+from clients.kubernetes.api.timestamps import parse_timestamp
 from clients.kubernetes.namespace.inventory import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
 from clients.kubernetes.release.exposure import Exposure, HostOptions
 from clients.virtual_cluster import FIELD_MANAGER
 
 #: Timeout for `/readyz` of a virtual API server, which normally answers in milliseconds.
-READYZ_PATIENCE = timedelta(seconds=2)
+READYZ_TIMEOUT = timedelta(seconds=2)
 #: Name of the quota that Moorage applies.
 _QUOTA = "moorage"
 
@@ -32,7 +32,7 @@ class HealthOf:
     """The part of `clients.host.protocol.Host` for vClusters that were ready."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
     _options: HostOptions
 
     async def health(self, namespace: str, release: str) -> Health:
@@ -42,9 +42,9 @@ class HealthOf:
         if found is None:
             return Health("its namespace is gone")
         if ended_at := found["metadata"].get("deletionTimestamp"):
-            return Health("its namespace is being deleted", time_of(ended_at))
+            return Health("its namespace is being deleted", parse_timestamp(ended_at))
         controller, kind = await self._controller(namespace, release, operation)
-        if kind is not None and (health := of_controller(controller, kind)).wrong:
+        if kind is not None and (health := check_controller(controller, kind)).wrong:
             return health
         if kind is STATEFUL_SET and (health := await self._of_claim(namespace, release, controller)).wrong:
             return health
@@ -82,7 +82,7 @@ class HealthOf:
                 return Health(f"the claim {name} of its volume is gone")
             if ended_at := claim["metadata"].get("deletionTimestamp"):
                 words = f"the claim {name} of its volume is being deleted: all goes when its pod starts anew"
-                return Health(words, time_of(ended_at))
+                return Health(words, parse_timestamp(ended_at))
         return Health()
 
     async def _of_quota(self, namespace: str, operation: str) -> Health:
@@ -90,7 +90,7 @@ class HealthOf:
             quota = await self._api.get(RESOURCE_QUOTA.path(namespace, _QUOTA), operation)
         except Denied:
             return Health()
-        return of_quota(quota)
+        return check_quota(quota)
 
     async def _answers(self, kubeconfig: Kubeconfig) -> bool:
         if self._options.exposure is Exposure.IN_CLUSTER:
@@ -98,7 +98,7 @@ class HealthOf:
             return True
         try:
             async with (
-                asyncio.timeout(READYZ_PATIENCE.total_seconds()),
+                asyncio.timeout(READYZ_TIMEOUT.total_seconds()),
                 self.virtual_cluster(kubeconfig) as virtual,
             ):
                 return await virtual.ready()
@@ -114,12 +114,12 @@ class HealthOf:
         raise NotImplementedError
 
 
-def of_controller(controller: Object | None, kind: Kind) -> Health:
+def check_controller(controller: Object | None, kind: Kind) -> Health:
     """Check that the StatefulSet or Deployment exists and has a ready pod."""
     if controller is None:
         return Health(f"its {kind.name} is gone")
     if ended_at := controller["metadata"].get("deletionTimestamp"):
-        return Health(f"its {kind.name} is being deleted", time_of(ended_at))
+        return Health(f"its {kind.name} is being deleted", parse_timestamp(ended_at))
     wanted = (controller.get("spec") or {}).get("replicas")
     if wanted == 0:
         return Health(f"its {kind.name} is scaled to zero")
@@ -127,7 +127,7 @@ def of_controller(controller: Object | None, kind: Kind) -> Health:
     return Health() if ready else Health(f"no pod of its {kind.name} is ready")
 
 
-def of_quota(quota: Object | None) -> Health:
+def check_quota(quota: Object | None) -> Health:
     """Check that the quota is as Moorage applied it.
 
     Kubernetes records in managedFields which client has changed it, and when.
@@ -137,5 +137,7 @@ def of_quota(quota: Object | None) -> Health:
     for entry in quota["metadata"].get("managedFields") or []:
         fields = entry.get("fieldsV1") or {}
         if entry.get("manager") != FIELD_MANAGER and "f:spec" in fields:
-            return Health(f"its quota was changed by {entry.get('manager')}", time_of(entry.get("time")))
+            return Health(
+                f"its quota was changed by {entry.get('manager')}", parse_timestamp(entry.get("time"))
+            )
     return Health()

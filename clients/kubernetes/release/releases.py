@@ -15,18 +15,18 @@ import yaml
 from clients.errors import Denied, NotFound, NotYet, Rejected
 from clients.helm.client import Helm
 from clients.host.models import Chart, Release, ReleaseStatus, Startup
-from clients.kubernetes.api.client import MERGE, Api
+from clients.kubernetes.api.client import MERGE, KubernetesApi
 from clients.kubernetes.namespace import inventory
 from clients.kubernetes.namespace.inventory import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, STATEFUL_SET, Kind
-from clients.kubernetes.release.chart_permissions import lacking
+from clients.kubernetes.release.chart_permissions import missing_chart_permissions
 from clients.kubernetes.release.exposure import ENVIRONMENT_ROLE, HostOptions
-from clients.kubernetes.release.startup_status import Seen, startup_of
+from clients.kubernetes.release.startup_status import Observation, startup_of
 
 #: The namespace and release name with which a chart is rendered to find the rights that it needs; nothing
 #: is created.
-CHECKED = "moorage-check"
+RENDER_NAME = "moorage-check"
 #: Maximum number of cached results, one for each chart with its values.
-KEPT = 64
+MAX_CACHED_CHECKS = 64
 #: Labels that Helm itself sets on a release record; all others were set at the install.
 _HELM_LABELS = frozenset({"createdAt", "modifiedAt", "name", "owner", "status", "version"})
 
@@ -35,7 +35,7 @@ class Releases:
     """The part of `clients.host.protocol.Host` for releases, their volumes and their leftovers."""
 
     _system: str
-    _api: Api
+    _api: KubernetesApi
     _helm: Helm
     _options: HostOptions
     #: Rights that checked charts need and we lack, cached by everything that the result depends on.
@@ -69,12 +69,12 @@ class Releases:
         key = json.dumps([dataclasses.astuple(chart), held, _without_names(wanted)], sort_keys=True)
         if key not in self._needed:
             operation = f"compare what chart {chart.name} {chart.version} needs with what we may"
-            rendered = await self._helm.render(CHECKED, CHECKED, self._chart(chart), values)
+            rendered = await self._helm.render(RENDER_NAME, RENDER_NAME, self._chart(chart), values)
             try:
-                found = lacking(rendered, held, CHECKED)
+                found = missing_chart_permissions(rendered, held, RENDER_NAME)
             except yaml.YAMLError:
                 raise Rejected(self._system, operation, "what the chart makes is not YAML") from None
-            self._needed = {**dict(list(self._needed.items())[-KEPT:]), key: tuple(found)}
+            self._needed = {**dict(list(self._needed.items())[-MAX_CACHED_CHECKS:]), key: tuple(found)}
         if self._needed[key]:
             detail = (
                 f"its chart needs more than the role {ENVIRONMENT_ROLE} has on the host: "
@@ -139,14 +139,14 @@ class Releases:
         if not controllers and await self.get_release(namespace, release) is None:
             raise NotFound(self._system, operation, "there is no such release")
         now = self._api.now()
-        if (first := startup_of(Seen(now, controllers, pods))).ready:
+        if (first := startup_of(Observation(now, controllers, pods))).ready:
             return first
         # Claims and events explain why it is not ready, so read them only in that case.
         claims, events = await asyncio.gather(
             self._list(CLAIM, namespace, operation), self._list(EVENT, namespace, operation)
         )
-        own = [each for each in claims if inventory.belongs(CLAIM, each["metadata"], release)]
-        return startup_of(Seen(now, controllers, pods, own, events))
+        own = [each for each in claims if inventory.belongs_to_release(CLAIM, each["metadata"], release)]
+        return startup_of(Observation(now, controllers, pods, own, events))
 
     async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:
         """Return the names of the release's volume claims, or of all claims with `every_claim`."""
@@ -155,7 +155,7 @@ class Releases:
         return sorted(
             str(each["metadata"]["name"])
             for each in claims
-            if every_claim or inventory.belongs(CLAIM, each["metadata"], release)
+            if every_claim or inventory.belongs_to_release(CLAIM, each["metadata"], release)
         )
 
     async def delete_volume(self, namespace: str, name: str) -> None:
@@ -169,10 +169,11 @@ class Releases:
             *(self._list_if_there(kind, namespace, operation) for kind in inventory.OF_A_RELEASE)
         )
         return [
-            inventory.named(kind, str(each["metadata"]["name"]))
+            inventory.display_name(kind, str(each["metadata"]["name"]))
             for kind, found in zip(inventory.OF_A_RELEASE, lists, strict=True)
             for each in found
-            if (every_claim and kind is CLAIM) or inventory.belongs(kind, each["metadata"], release)
+            if (every_claim and kind is CLAIM)
+            or inventory.belongs_to_release(kind, each["metadata"], release)
         ]
 
     def _chart(self, chart: Chart) -> Chart:

@@ -5,7 +5,7 @@ A failure is final or only slow:
 - a cause that time does not change fails the start at once: an image that its registry does not have, a pod
   that a quota or a policy refuses, a volume for which there is no storage class
 - a cause that may pass fails the start when it has lasted: pulls that fail for other reasons after
-  `PULL_PATIENCE`, a container that has crashed `MAX_CRASHES` times
+  `PULL_TIMEOUT`, a container that has crashed `MAX_CRASHES` times
 - all else (no room on any node, an image still being pulled, a probe not answered yet) is only slow: a node
   may be added, and the step's own time limit ends the start with these words as the cause
 
@@ -21,22 +21,22 @@ from typing import Any
 from clients.errors import shorten
 from clients.host.models import Startup
 from clients.kubernetes.api.refusals import is_denial
-from clients.kubernetes.api.timestamps import time_of
+from clients.kubernetes.api.timestamps import parse_timestamp
 
 Object = Mapping[str, Any]
 
 #: Time since the creation of the pod that a registry gets when it cannot be reached or throttles.
-PULL_PATIENCE = timedelta(seconds=90)
+PULL_TIMEOUT = timedelta(seconds=90)
 #: Time that a refused pod or claim gets, because quotas are counted and default classes are set a moment
 #: later.
-REFUSAL_PATIENCE = timedelta(seconds=8)
+REFUSAL_TIMEOUT = timedelta(seconds=8)
 #: A control plane that has crashed this often, in a minute and a half with Kubernetes' back-off, will crash
 #: again.
 MAX_CRASHES = 4
 #: Label value of the etcd that the chart deploys next to the control plane.
 _ETCD = "vcluster-etcd"
 #: Maximum length of Kubernetes' own message within one sentence.
-MAX_WORDS = 220
+MAX_MESSAGE = 220
 
 #: Reasons for which a container waits for its image, and our words for them.
 _NOT_PULLED = {
@@ -47,7 +47,7 @@ _NOT_PULLED = {
     "RegistryUnavailable": "registry not available",
 }
 #: Warnings about a cause that blocks a pod; failed probes are not among them, because every start has some.
-_TROUBLES = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Evicted"})
+_BLOCKING_REASONS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Evicted"})
 #: Messages of registries for an image that they do not have or do not show to us.
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|name unknown|does not exist|denied|unauthorized|invalid reference",
@@ -58,7 +58,7 @@ _NO_SUCH_HOST = re.compile(r"no such host|lookup |dial tcp", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """The objects of a release: controllers, pods, claims, events in its namespace; the time."""
 
     at: datetime
@@ -68,7 +68,7 @@ class Seen:
     events: Sequence[Object] = field(default=())
 
 
-def startup_of(seen: Seen) -> Startup:
+def startup_of(seen: Observation) -> Startup:
     """Return the progress of the start; never raise because a field is missing.
 
     One ready control plane is enough, of any number. The etcd that a chart deploys has to be ready first,
@@ -85,126 +85,130 @@ def startup_of(seen: Seen) -> Startup:
     return Startup(ready=False, waiting_for=f"etcd: {backing.waiting_for}", failed=failed)
 
 
-def _part(seen: Seen, *, is_etcd: bool) -> Seen:
+def _part(seen: Observation, *, is_etcd: bool) -> Observation:
     """Return the objects of the release's etcd, or all others."""
 
     def chosen(objects: Sequence[Object]) -> list[Object]:
-        apps = [(_at(_at(each, "metadata"), "labels").get("app"), each) for each in objects]
+        apps = [(_mapping_at(_mapping_at(each, "metadata"), "labels").get("app"), each) for each in objects]
         return [each for app, each in apps if (app == _ETCD) is is_etcd]
 
     return replace(seen, controllers=chosen(seen.controllers), pods=chosen(seen.pods))
 
 
-def _startup_of_part(part: Seen, seen: Seen, *, may_crash: bool = False) -> Startup:
+def _startup_of_part(part: Observation, seen: Observation, *, may_crash: bool = False) -> Startup:
     # Ignore terminating pods, as in a restart, because they say nothing about their replacements.
-    pods = [pod for pod in part.pods if not _at(pod, "metadata").get("deletionTimestamp")]
+    pods = [pod for pod in part.pods if not _mapping_at(pod, "metadata").get("deletionTimestamp")]
     if not pods:
-        return _without_pod(part)
+        return _startup_without_pod(part)
     if any(_condition(pod, "Ready").get("status") == "True" for pod in pods):
         return Startup(ready=True)
-    return _of_pod(pods[0], seen, may_crash=may_crash)
+    return _pod_startup(pods[0], seen, may_crash=may_crash)
 
 
-def _without_pod(seen: Seen) -> Startup:
+def _startup_without_pod(seen: Observation) -> Startup:
     names = {_name(each) for each in seen.controllers}
     refusals = [
         event
         for event in seen.events
         if event.get("reason") in ("FailedCreate", "ReplicaSetCreateError")
-        and any(_name_of_regarding(event).startswith(name) for name in names)
+        and any(_subject_name(event).startswith(name) for name in names)
     ]
     if not refusals:
         return Startup(ready=False, waiting_for="the vCluster's pod to be made")
     last = max(refusals, key=lambda event: _last_seen(event) or seen.at)
-    words = f"pod not admitted: {_why_refused(str(last.get('message', '')))}"
-    made = min(_made(each) or seen.at for each in seen.controllers)
+    words = f"pod not admitted: {_refusal_reason(str(last.get('message', '')))}"
+    made = min(_created_at(each) or seen.at for each in seen.controllers)
     # Only a denial is final: controllers try again, and most other obstacles pass.
-    is_final = is_denial(str(last.get("message", ""))) and seen.at - made >= REFUSAL_PATIENCE
+    is_final = is_denial(str(last.get("message", ""))) and seen.at - made >= REFUSAL_TIMEOUT
     return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
 
 
-def _of_pod(pod: Object, seen: Seen, *, may_crash: bool) -> Startup:
-    made = _made(pod) or seen.at
+def _pod_startup(pod: Object, seen: Observation, *, may_crash: bool) -> Startup:
+    made = _created_at(pod) or seen.at
     age = seen.at - made
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         for claim in seen.claims:
-            if _at(claim, "status").get("phase") == "Pending" and (found := _of_claim(claim, age, seen)):
+            if _mapping_at(claim, "status").get("phase") == "Pending" and (
+                found := _claim_startup(claim, age, seen)
+            ):
                 return found
-        words = f"pod pending: {_cut(str(scheduled.get('message') or 'it has no node yet'))}"
+        words = f"pod pending: {_shorten(str(scheduled.get('message') or 'it has no node yet'))}"
         return Startup(ready=False, waiting_for=words)
-    status = _at(pod, "status")
-    for container in (*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")):
-        if found := _of_container(container, age, may_crash=may_crash):
+    status = _mapping_at(pod, "status")
+    for container in (*_list_at(status, "initContainerStatuses"), *_list_at(status, "containerStatuses")):
+        if found := _container_startup(container, age, may_crash=may_crash):
             return found
-    if trouble := _last_trouble(pod, seen):
+    if trouble := _last_warning(pod, seen):
         return Startup(ready=False, waiting_for=trouble)
     if _condition(pod, "Initialized").get("status") != "True":
         return Startup(ready=False, waiting_for="the vCluster's images and files to be made ready")
     return Startup(ready=False, waiting_for="the virtual API server to come up")
 
 
-def _of_container(container: Object, age: timedelta, *, may_crash: bool) -> Startup | None:
-    waiting = _at(_at(container, "state"), "waiting")
+def _container_startup(container: Object, age: timedelta, *, may_crash: bool) -> Startup | None:
+    waiting = _mapping_at(_mapping_at(container, "state"), "waiting")
     reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
     if reason in _NOT_PULLED:
-        words = f"{_NOT_PULLED[reason]}: {container.get('image')}: {_cut(_pull_error(message))}"
+        words = f"{_NOT_PULLED[reason]}: {container.get('image')}: {_shorten(_pull_error(message))}"
         for_good = reason in ("InvalidImageName", "ErrImageNeverPull") or (
             bool(_NO_SUCH_IMAGE.search(message)) and not _NO_SUCH_HOST.search(message)
         )
         return Startup(
-            ready=False, waiting_for=words, failed=words if for_good or age >= PULL_PATIENCE else None
+            ready=False, waiting_for=words, failed=words if for_good or age >= PULL_TIMEOUT else None
         )
-    ended = _at(_at(container, "lastState"), "terminated") or _at(_at(container, "state"), "terminated")
+    ended = _mapping_at(_mapping_at(container, "lastState"), "terminated") or _mapping_at(
+        _mapping_at(container, "state"), "terminated"
+    )
     crashes = int(container.get("restartCount") or 0)
     if ended and ended.get("reason") != "Completed" and not container.get("ready"):
-        why = _cut(str(ended.get("message") or ended.get("reason") or "it does not say why"))
+        why = _shorten(str(ended.get("message") or ended.get("reason") or "it does not say why"))
         how = f"ended with {ended.get('exitCode')} ({crashes + 1} times)"
         words = f"container {container.get('name')} {how}: {why}"
         is_final = crashes >= MAX_CRASHES and not may_crash
         return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        words = f"container {container.get('name')} cannot be made: {_cut(message)}"
-        return Startup(ready=False, waiting_for=words, failed=words if age >= PULL_PATIENCE else None)
+        words = f"container {container.get('name')} cannot be made: {_shorten(message)}"
+        return Startup(ready=False, waiting_for=words, failed=words if age >= PULL_TIMEOUT else None)
     return None
 
 
-def _of_claim(claim: Object, age: timedelta, seen: Seen) -> Startup | None:
+def _claim_startup(claim: Object, age: timedelta, seen: Observation) -> Startup | None:
     """Return what an unbound claim waits for; None if it waits for its pod to get a node."""
     name = _name(claim)
-    said = [e for e in seen.events if _name_of_regarding(e) == name and e.get("type") != "Normal"]
-    said += [e for e in seen.events if _name_of_regarding(e) == name and e.get("reason") == "FailedBinding"]
+    said = [e for e in seen.events if _subject_name(e) == name and e.get("type") != "Normal"]
+    said += [e for e in seen.events if _subject_name(e) == name and e.get("reason") == "FailedBinding"]
     # A claim without a class and without a default class gets no event: no provisioner handles it, and
     # nothing reports that.
-    storage_class = _at(claim, "spec").get("storageClassName")
+    storage_class = _mapping_at(claim, "spec").get("storageClassName")
     message = str(said[-1].get("message", "")) if said else ""
     for_good = "no storage class is set" in message or ("storageclass" in message and "not found" in message)
     if for_good:
         missing = f"no storage class {storage_class}" if storage_class else "no storage class"
         words = f"PVC {name} pending: {missing}"
-        return Startup(ready=False, waiting_for=words, failed=words if age >= REFUSAL_PATIENCE else None)
+        return Startup(ready=False, waiting_for=words, failed=words if age >= REFUSAL_TIMEOUT else None)
     if message:
-        return Startup(ready=False, waiting_for=f"PVC {name} pending: {_cut(message)}")
+        return Startup(ready=False, waiting_for=f"PVC {name} pending: {_shorten(message)}")
     if not storage_class:
         return Startup(ready=False, waiting_for=f"PVC {name} pending: no storage class")
     return None
 
 
-def _last_trouble(pod: Object, seen: Seen) -> str:
+def _last_warning(pod: Object, seen: Observation) -> str:
     """Return the last warning about the pod, without those of probes, which every start has."""
     warnings = [
         event
         for event in seen.events
         if event.get("type") == "Warning"
-        and _name_of_regarding(event) == _name(pod)
-        and event.get("reason") in _TROUBLES
+        and _subject_name(event) == _name(pod)
+        and event.get("reason") in _BLOCKING_REASONS
     ]
     if not warnings:
         return ""
     last = max(warnings, key=lambda event: _last_seen(event) or seen.at)
-    if (when := _last_seen(last)) and seen.at - when > PULL_PATIENCE:
+    if (when := _last_seen(last)) and seen.at - when > PULL_TIMEOUT:
         return ""
-    return f"pod held up: {_cut(str(last.get('message', '')))}"
+    return f"pod held up: {_shorten(str(last.get('message', '')))}"
 
 
 def _pull_error(message: str) -> str:
@@ -213,46 +217,46 @@ def _pull_error(message: str) -> str:
     return text.partition("desc = ")[2] or text or "the node does not say why"
 
 
-def _why_refused(message: str) -> str:
+def _refusal_reason(message: str) -> str:
     """Return a controller's message without the names at its start."""
     text = message.partition(" is forbidden: ")[2] or message.partition(" error: ")[2] or message
-    return _cut(text)
+    return _shorten(text)
 
 
-def _cut(text: str) -> str:
-    return shorten(text, MAX_WORDS).rstrip(".")
+def _shorten(text: str) -> str:
+    return shorten(text, MAX_MESSAGE).rstrip(".")
 
 
-def _at(node: Any, key: str) -> Mapping[str, Any]:
+def _mapping_at(node: Any, key: str) -> Mapping[str, Any]:
     found = node.get(key) if isinstance(node, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _list(node: Mapping[str, Any], key: str) -> Sequence[Object]:
+def _list_at(node: Mapping[str, Any], key: str) -> Sequence[Object]:
     found = node.get(key)
     return found if isinstance(found, list) else []
 
 
 def _name(node: Object) -> str:
-    return str(_at(node, "metadata").get("name", ""))
+    return str(_mapping_at(node, "metadata").get("name", ""))
 
 
-def _name_of_regarding(event: Object) -> str:
-    return str((_at(event, "involvedObject") or _at(event, "regarding")).get("name", ""))
+def _subject_name(event: Object) -> str:
+    return str((_mapping_at(event, "involvedObject") or _mapping_at(event, "regarding")).get("name", ""))
 
 
 def _condition(pod: Object, kind: str) -> Mapping[str, Any]:
-    conditions = _list(_at(pod, "status"), "conditions")
+    conditions = _list_at(_mapping_at(pod, "status"), "conditions")
     return next((each for each in conditions if each.get("type") == kind), {})
 
 
-def _made(node: Object) -> datetime | None:
-    return time_of(_at(node, "metadata").get("creationTimestamp"))
+def _created_at(node: Object) -> datetime | None:
+    return parse_timestamp(_mapping_at(node, "metadata").get("creationTimestamp"))
 
 
 def _last_seen(event: Object) -> datetime | None:
-    return time_of(
+    return parse_timestamp(
         event.get("lastTimestamp")
         or event.get("eventTime")
-        or _at(event, "metadata").get("creationTimestamp")
+        or _mapping_at(event, "metadata").get("creationTimestamp")
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from clients.connection_errors import is_final, proxy_of, reason
+from clients.connection_errors import describe_cause, is_final, proxy_of
 from clients.tls_trust import TrustError, context_for
 from contracts.naming import is_name
 from starter.cli.client.connection import Connection
@@ -262,7 +262,7 @@ class Api:
         return CliError(code, detail[:1].lower() + detail[1:], lines=lines, problem=problem)
 
     def _unreachable(self, error: Exception) -> CliError:
-        why = reason(error)
+        why = describe_cause(error)
         proxy = "" if self._is_local else proxy_of(self.url)
         step = "see that it runs and that the URL is right (MOORAGE_URL); moorage up has its own"
         if "certificate is not trusted" in why:

@@ -167,13 +167,13 @@ class TemplateTrial:
         import asyncio
 
         from clients.errors import ClientError
-        from clients.virtual_cluster import version_with
+        from clients.virtual_cluster import kubernetes_version
         from starter.cli.client.api import environment_path
 
         began = time.monotonic()
         text = self._api.text(f"{environment_path(self.name)}/kubeconfig")
         try:
-            version = asyncio.run(version_with(text))
+            version = asyncio.run(kubernetes_version(text))
         except (ClientError, ValueError) as error:
             self._note("kubeconfig", began, f"{error}; --no-call leaves this out", well=False)
             return

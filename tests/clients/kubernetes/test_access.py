@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from clients.kubernetes.auth import credentials as module
-from clients.kubernetes.auth.credentials import Access
-from clients.kubernetes.auth.kubeconfig import Unusable
+from clients.kubernetes.auth.credentials import CredentialSource
+from clients.kubernetes.auth.kubeconfig import UnusableCredentials
 from tests.support.within import HANG, soon
 
 SECRET = "planted-token"
@@ -40,8 +40,8 @@ def written(folder: Path, content: object) -> Path:
 
 
 def problem(path: Path, context: str | None = None) -> str:
-    with pytest.raises(Unusable) as error:
-        Access(path, context)
+    with pytest.raises(UnusableCredentials) as error:
+        CredentialSource(path, context)
     assert SECRET not in str(error.value)
     return str(error.value)
 
@@ -70,8 +70,8 @@ def test_no_server(tmp_path: Path) -> None:
 def test_no_kubeconfig_and_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that an account of a pod is only used in one."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(Unusable, match="no pod"):
-        Access()
+    with pytest.raises(UnusableCredentials, match="no pod"):
+        CredentialSource()
 
 
 def plugin_of(folder: Path, script: str) -> dict[str, object]:
@@ -90,7 +90,7 @@ def gives(*, version: str = VERSION, **status: str) -> str:
 
 async def test_plugin(tmp_path: Path) -> None:
     """Ensures that a credential plugin is run, as kubectl does it."""
-    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, gives(token=SECRET)))))
+    access = CredentialSource(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, gives(token=SECRET)))))
     assert (await access.load()).authorization() == f"Bearer {SECRET}"
 
 
@@ -99,7 +99,7 @@ async def test_plugin_is_told_what_its_kubeconfig_says(tmp_path: Path) -> None:
     script = f'[ "$1 $PLACE" = "get-token there" ] && echo "$KUBERNETES_EXEC_INFO" | grep -q {VERSION} &&'
     command = plugin_of(tmp_path, f"{script} {gives(token=SECRET)}")
     command |= {"args": ["get-token"], "env": [{"name": "PLACE", "value": "there"}]}
-    access = Access(written(tmp_path, kubeconfig(exec=command)))
+    access = CredentialSource(written(tmp_path, kubeconfig(exec=command)))
     assert (await access.load()).authorization() == f"Bearer {SECRET}"
 
 
@@ -108,7 +108,7 @@ async def test_plugin_that_gives_a_certificate(tmp_path: Path) -> None:
     given = gives(clientCertificateData="a certificate", clientKeyData="a key")
     config = kubeconfig(exec=plugin_of(tmp_path, given))
     config["clusters"] = [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]
-    user = (await Access(written(tmp_path, config)).load()).user
+    user = (await CredentialSource(written(tmp_path, config)).load()).user
     given = [base64.b64decode(user[f"client-{what}-data"]) for what in ("certificate", "key")]
     assert given == [b"a certificate", b"a key"]
 
@@ -120,7 +120,7 @@ async def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
     config["clusters"] = [
         {"name": "c", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority": "ca.pem"}}
     ]
-    credentials = await Access(written(tmp_path, config)).load()
+    credentials = await CredentialSource(written(tmp_path, config)).load()
     assert credentials.cluster["certificate-authority"] == str(tmp_path / "ca.pem")
     assert credentials.authorization() == f"Bearer {SECRET}"
 
@@ -128,24 +128,24 @@ async def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
 async def test_plugin_that_fails(tmp_path: Path) -> None:
     """Ensures that a plugin that gives nothing is named."""
     command = {"apiVersion": VERSION, "command": "/bin/false", "interactiveMode": "Never"}
-    access = Access(written(tmp_path, kubeconfig(exec=command)))
-    with pytest.raises(Unusable, match=r"the plugin /bin/false of .* gave no credentials"):
+    access = CredentialSource(written(tmp_path, kubeconfig(exec=command)))
+    with pytest.raises(UnusableCredentials, match=r"the plugin /bin/false of .* gave no credentials"):
         await access.load()
 
 
 @pytest.mark.parametrize("script", ["echo nothing", "echo '[]'", gives(), gives(version="v0", token=SECRET)])
 async def test_plugin_that_gives_what_is_no_credential(tmp_path: Path, script: str) -> None:
     """Ensures that it is named, and that what it gave is not quoted."""
-    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, script))))
-    with pytest.raises(Unusable, match="gave no credentials") as error:
+    access = CredentialSource(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, script))))
+    with pytest.raises(UnusableCredentials, match="gave no credentials") as error:
         await access.load()
     assert SECRET not in str(error.value)
 
 
 async def test_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that it is named at the limit, and that nothing of it stays, nor of what it waits for."""
-    monkeypatch.setattr(module, "LOAD_LIMIT", timedelta(seconds=1))
-    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, HANGS))))
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", timedelta(seconds=1))
+    access = CredentialSource(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, HANGS))))
     async with soon("a plugin that hangs is waited for without a limit"):
         with pytest.raises(TimeoutError, match=r"the plugin .*/plugin of .* gave no credentials within 1 s"):
             await access.load()
@@ -154,7 +154,7 @@ async def test_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 async def test_plugin_whose_caller_is_cancelled(tmp_path: Path) -> None:
     """Ensures that it is ended."""
-    access = Access(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, HANGS))))
+    access = CredentialSource(written(tmp_path, kubeconfig(exec=plugin_of(tmp_path, HANGS))))
     loading = asyncio.create_task(access.load())
     async with soon("the plugin is not run"):
         while not left_of(tmp_path):  # noqa: ASYNC110 - it is another process that says so

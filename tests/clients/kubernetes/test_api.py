@@ -24,9 +24,9 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
-from clients.kubernetes.api.client import APPLY, Api
+from clients.kubernetes.api.client import APPLY, KubernetesApi
 from clients.kubernetes.api.refusals import missing_right
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
 from tests.support.within import HANG, soon
@@ -55,7 +55,9 @@ MODIFIED = (
 ENDING = "unable to create new content in namespace x because it is being terminated"
 
 
-def api_at(port: int, folder: Path, *, seconds: float = 5, user: dict[str, object] | None = None) -> Api:
+def api_at(
+    port: int, folder: Path, *, seconds: float = 5, user: dict[str, object] | None = None
+) -> KubernetesApi:
     path = folder / "kubeconfig"
     document = {
         "current-context": "c",
@@ -64,11 +66,11 @@ def api_at(port: int, folder: Path, *, seconds: float = 5, user: dict[str, objec
         "users": [{"name": "c", "user": user or {"token": "planted-token"}}],
     }
     path.write_text(yaml.safe_dump(document))
-    return Api("host cluster h", Access(path), timeout=timedelta(seconds=seconds))
+    return KubernetesApi("host cluster h", CredentialSource(path), timeout=timedelta(seconds=seconds))
 
 
 @pytest.fixture
-async def api(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Api]:
+async def api(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[KubernetesApi]:
     api = api_at(server[1], tmp_path)
     yield api
     await api.close()
@@ -84,7 +86,7 @@ def but_ready(answer: Answer) -> Answer:
     return lambda request: web.Response(text="ok") if request.path == "/readyz" else answer(request)
 
 
-async def test_call(api: Api, server: tuple[Server, int]) -> None:
+async def test_call(api: KubernetesApi, server: tuple[Server, int]) -> None:
     """Ensures that the credentials, the query and the body arrive as they should."""
     server[0].answer = lambda _: web.json_response({"kind": "Thing"})
     body = {"kind": "Thing", "metadata": {"name": "x"}}
@@ -129,7 +131,12 @@ async def test_call(api: Api, server: tuple[Server, int]) -> None:
     ],
 )
 async def test_refusals(
-    api: Api, server: tuple[Server, int], answer: Answer, kind: type[ClientError], words: str, ambiguous: bool
+    api: KubernetesApi,
+    server: tuple[Server, int],
+    answer: Answer,
+    kind: type[ClientError],
+    words: str,
+    ambiguous: bool,
 ) -> None:
     """Ensures that each refusal has its class, its words, and says whether something may have been done."""
     server[0].answer = but_ready(answer)
@@ -143,7 +150,7 @@ async def test_refusals(
     assert not error.value.ambiguous
 
 
-async def test_no_change_is_begun_when_it_is_late(api: Api, server: tuple[Server, int]) -> None:
+async def test_no_change_is_begun_when_it_is_late(api: KubernetesApi, server: tuple[Server, int]) -> None:
     """Ensures that a change whose time is over is not sent, and that one may still look."""
     server[0].answer = lambda _: web.json_response({})
 
@@ -157,7 +164,7 @@ async def test_no_change_is_begun_when_it_is_late(api: Api, server: tuple[Server
     assert [asked.method for asked in server[0].asked] == ["GET"]
 
 
-async def test_throttled(api: Api, server: tuple[Server, int]) -> None:
+async def test_throttled(api: KubernetesApi, server: tuple[Server, int]) -> None:
     """Ensures that the delay that is asked for is carried along."""
     server[0].answer = status(429, "slow down", **{"Retry-After": "7"})
     with pytest.raises(Throttled) as error:
@@ -166,7 +173,7 @@ async def test_throttled(api: Api, server: tuple[Server, int]) -> None:
 
 
 async def test_credentials_that_ran_out(
-    api: Api, server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
+    api: KubernetesApi, server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a refused credential is loaded anew once, and that young ones are not."""
     server[0].answer = but_ready(status(401, "Unauthorized"))
@@ -182,7 +189,7 @@ async def test_credentials_that_ran_out(
 
 
 @pytest.fixture
-async def with_plugin(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Api]:
+async def with_plugin(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[KubernetesApi]:
     """An API whose kubeconfig has a plugin, the one in `tmp_path`, which hangs."""
     user = {"exec": plugin_of(tmp_path, HANGS)}
     api = api_at(server[1], tmp_path, user=user)
@@ -191,10 +198,10 @@ async def with_plugin(server: tuple[Server, int], tmp_path: Path) -> AsyncIterat
 
 
 async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
-    with_plugin: Api, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_plugin: KubernetesApi, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that all who wait for credentials are told at the same time, and that the next has them."""
-    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_TIMEOUT", timedelta(seconds=1))
     plugin_of(tmp_path, f'echo run >> "$0.runs"\n{HANGS}')
     async with soon("a plugin that hangs is waited for without a limit"):
         calls = (with_plugin.call("POST", "/things", "make a thing", body={}) for _ in range(5))
@@ -207,20 +214,20 @@ async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
         assert not error.ambiguous
     assert server[0].asked == []
     plugin_of(tmp_path, gives(token="planted-token"))
-    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_LIMIT", timedelta(seconds=HANG))
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_TIMEOUT", timedelta(seconds=HANG))
     async with soon("after one that hung no plugin is run any more"):
         await with_plugin.call("GET", "/things", "read things")
     assert server[0].asked[0].headers["Authorization"] == "Bearer planted-token"
 
 
 async def test_a_plugin_that_hangs_when_its_token_has_run_out(
-    with_plugin: Api, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_plugin: KubernetesApi, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that the call is told so, and that nothing is in doubt: it was refused."""
     plugin_of(tmp_path, gives(token="planted-token"))
     await with_plugin.call("GET", "/things", "read things")
     plugin_of(tmp_path, HANGS)
-    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_TIMEOUT", timedelta(seconds=1))
     monkeypatch.setattr("clients.kubernetes.api.client.RELOAD_AFTER", timedelta(0))
     server[0].answer = status(401, "Unauthorized")
     async with soon("a plugin that hangs is waited for without a limit"):
@@ -229,7 +236,9 @@ async def test_a_plugin_that_hangs_when_its_token_has_run_out(
     assert not error.value.ambiguous
 
 
-async def test_who_is_cancelled_leaves_the_others_their_credentials(with_plugin: Api, tmp_path: Path) -> None:
+async def test_who_is_cancelled_leaves_the_others_their_credentials(
+    with_plugin: KubernetesApi, tmp_path: Path
+) -> None:
     """Ensures that the plugin goes on for those who wait."""
     plugin_of(tmp_path, f'while [ ! -e "$0.goes-on" ]; do sleep 0.05; done\n{gives(token="planted-token")}')
     first = asyncio.create_task(with_plugin.call("GET", "/things", "read things"))
@@ -244,7 +253,7 @@ async def test_who_is_cancelled_leaves_the_others_their_credentials(with_plugin:
 
 
 async def test_an_api_server_that_is_starting_refuses_nobody_for_good(
-    api: Api, server: tuple[Server, int]
+    api: KubernetesApi, server: tuple[Server, int]
 ) -> None:
     """Ensures that a refusal counts only from an API server that is ready: before, it knows no rights."""
     server[0].answer = status(403, FORBIDDEN, "Forbidden")
@@ -279,7 +288,7 @@ async def test_no_answer(method: str, ambiguous: bool, tmp_path: Path) -> None:
     server.close()
 
 
-async def test_lists_are_read_to_their_end(api: Api, server: tuple[Server, int]) -> None:
+async def test_lists_are_read_to_their_end(api: KubernetesApi, server: tuple[Server, int]) -> None:
     """Ensures that a list in several pages is whole."""
     pages: dict[str, dict[str, Any]] = {
         "": {"items": [1, 2], "metadata": {"continue": "more"}},
@@ -290,7 +299,9 @@ async def test_lists_are_read_to_their_end(api: Api, server: tuple[Server, int])
     assert {asked.query["labelSelector"] for asked in server[0].asked} == {"a=b"}
 
 
-async def test_a_list_that_expires_on_its_way_is_read_again(api: Api, server: tuple[Server, int]) -> None:
+async def test_a_list_that_expires_on_its_way_is_read_again(
+    api: KubernetesApi, server: tuple[Server, int]
+) -> None:
     """Ensures that it is whole all the same: in pages, and then in one piece, which cannot expire."""
 
     def answer(request: web.Request) -> web.StreamResponse:
@@ -307,7 +318,7 @@ async def test_a_list_that_expires_on_its_way_is_read_again(api: Api, server: tu
 
 
 async def test_what_others_have_changed_meanwhile_is_tried_again(
-    api: Api, server: tuple[Server, int]
+    api: KubernetesApi, server: tuple[Server, int]
 ) -> None:
     refused = iter([True, True])
     server[0].answer = lambda request: (

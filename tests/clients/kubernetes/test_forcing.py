@@ -11,8 +11,8 @@ from aiohttp import web
 
 from clients.kubernetes.namespace.forced_deletion import (
     FORCE_AFTER,
-    NODE_IS_GONE_AFTER,
-    is_of_the_host,
+    NODE_LOST_AFTER,
+    is_host_finalizer,
     next_step,
 )
 from clients.kubernetes.namespace.inventory import CLAIM, POD, SECRET, SERVICE, Kind
@@ -40,7 +40,7 @@ def thing(
     return metadata
 
 
-SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_IS_GONE_AFTER
+SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_LOST_AFTER
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_is_left_of_a_release(
 )
 def test_whose_a_finalizer_is(finalizer: str, of_the_host: bool) -> None:
     """Ensures that a domain is taken as a whole, and none for what it only looks like."""
-    assert is_of_the_host(finalizer) is of_the_host
+    assert is_host_finalizer(finalizer) is of_the_host
 
 
 async def test_a_namespace_is_emptied(tmp_path: Path, server: tuple[Server, int]) -> None:
@@ -163,9 +163,9 @@ async def test_a_namespace_is_emptied(tmp_path: Path, server: tuple[Server, int]
 
     server[0].answer = answer
     host = a_host(tmp_path, server, HostOptions())
-    await host.end_by_force("mrg-a")  # its clock is known from its first answer
+    await host.force_delete("mrg-a")  # its clock is known from its first answer
     server[0].asked.clear()
-    ending = await host.end_by_force("mrg-a")
+    ending = await host.force_delete("mrg-a")
     await host.close()
     assert set(ending.waiting_for) == {
         "Pod x",

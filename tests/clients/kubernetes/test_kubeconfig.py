@@ -14,11 +14,11 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import ClientError
-from clients.helm.chart_store import Charts
+from clients.helm.chart_store import ChartStore
 from clients.helm.client import HelmSdk
-from clients.kubernetes.api.client import Api
-from clients.kubernetes.auth.credentials import Access, Credentials
-from clients.kubernetes.auth.kubeconfig import Unusable
+from clients.kubernetes.api.client import KubernetesApi
+from clients.kubernetes.auth.credentials import Credentials, CredentialSource
+from clients.kubernetes.auth.kubeconfig import UnusableCredentials
 from embedded.host.tls import authority, server_certificate
 
 VERSION = "client.authentication.k8s.io/v1"
@@ -62,10 +62,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def access(folder: Path, document: Node) -> Access:
+def access(folder: Path, document: Node) -> CredentialSource:
     path = folder / "kubeconfig"
     path.write_text(json.dumps(document))
-    return Access(path)
+    return CredentialSource(path)
 
 
 async def loaded(folder: Path, document: Node) -> Credentials:
@@ -150,7 +150,7 @@ async def test_the_account_is_the_one_of_kubectl(
     ],
 )
 async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user: Node, told: str) -> None:
-    with pytest.raises(Unusable, match=told) as error:
+    with pytest.raises(UnusableCredentials, match=told) as error:
         await loaded(folder, config(cluster, user))
     assert SECRET not in str(error.value)
 
@@ -171,13 +171,13 @@ async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user
     ],
 )
 async def test_a_file_that_kubectl_does_not_load_is_refused(folder: Path, document: Node, told: str) -> None:
-    with pytest.raises(Unusable, match=told):
+    with pytest.raises(UnusableCredentials, match=told):
         access(folder, document)
 
 
 async def test_a_certificate_that_is_none_is_refused(folder: Path) -> None:
     credentials = await loaded(folder, config({"certificate-authority": "ca.pem"}))
-    with pytest.raises(Unusable, match="a certificate or a key is none"):
+    with pytest.raises(UnusableCredentials, match="a certificate or a key is none"):
         credentials.client()
 
 
@@ -229,7 +229,7 @@ async def test_the_pod_s_account(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("clients.kubernetes.auth.credentials.ACCOUNT_FOLDER", folder)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    credentials = await Access().load()
+    credentials = await CredentialSource().load()
     assert credentials.cluster == {
         "server": "https://[fd00::1]:443",
         "certificate-authority": str(folder / "ca.crt"),
@@ -298,13 +298,13 @@ async def test_our_own_calls_and_helm_act_as_the_same_account(
     folder: Path, recorder: str, cluster: Node, user: Node
 ) -> None:
     found = access(folder, config({"server": recorder, **cluster}, user))
-    api = Api("host cluster h", found, timeout=timedelta(seconds=20))
+    api = KubernetesApi("host cluster h", found, timeout=timedelta(seconds=20))
     with pytest.raises(ClientError):
         await api.call("GET", "/api/v1/namespaces/n/secrets", "read secrets")
     await api.close()
     ours = Recorder.asked.copy()
     with ThreadPoolExecutor(1) as threads:
-        helm = HelmSdk("host cluster h", found, cast(Charts, None), threads)
+        helm = HelmSdk("host cluster h", found, cast(ChartStore, None), threads)
         with pytest.raises(ClientError):
             await helm.uninstall("n", "x")
     helms = Recorder.asked[len(ours) :]

@@ -10,9 +10,9 @@ from aiohttp import web
 from clients.errors import Rejected
 from clients.helm.client import Helm
 from clients.host.models import Chart
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.release.chart_permissions import lacking
+from clients.kubernetes.release.chart_permissions import missing_chart_permissions
 from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
@@ -87,7 +87,7 @@ def rendered(*objects: dict[str, Any]) -> dict[str, str]:
 )
 def test_what_the_role_that_is_shipped_lacks(made: dict[str, Any], words: str) -> None:
     """Ensures that what is lacking is named with the values that ask for it, and nothing else."""
-    found = lacking(rendered(made), shipped(), "n")
+    found = missing_chart_permissions(rendered(made), shipped(), "n")
     assert bool(found) is bool(words), found
     assert words in "; ".join(found)
 
@@ -109,7 +109,7 @@ def test_a_right_to_things_by_name(
     held = [each for each in held if "secrets" not in each["resources"] or each == rule(held_names)]
     held.append({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["*"]})
     made = thing("Role", "rbac.authorization.k8s.io/v1", rules=[rule(names)])
-    assert (lacking(rendered(made), held, "n") == []) is is_held
+    assert (missing_chart_permissions(rendered(made), held, "n") == []) is is_held
 
 
 class Rendering:
@@ -132,7 +132,7 @@ class Rendering:
 def host_with(helm: Rendering, tmp_path: Path, server: tuple[Server, int]) -> KubernetesHost:
     host = a_host(tmp_path, server, HostOptions())
     host._helm = cast(Helm, helm)
-    assert isinstance(host._api._access, Access)
+    assert isinstance(host._api._access, CredentialSource)
     return host
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from clients.errors import Denied, Rejected
 from clients.helm.client import Helm
 from clients.host.models import HostNetworks, Peer, PeerPods
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster.dry_run import FORBIDDEN
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.release.exposure import HostOptions
@@ -105,7 +105,9 @@ def a_host(tmp_path: Path, server: tuple[Server, int], options: HostOptions) -> 
     }
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(document))
-    return KubernetesHost("h", Access(path), cast(Helm, None), options, timeout=timedelta(seconds=5))
+    return KubernetesHost(
+        "h", CredentialSource(path), cast(Helm, None), options, timeout=timedelta(seconds=5)
+    )
 
 
 async def test_all_is_read_from_the_cluster(tmp_path: Path, server: tuple[Server, int]) -> None:
@@ -181,19 +183,19 @@ async def test_what_tenants_could_do_is_told(tmp_path: Path, server: tuple[Serve
     host = a_host(tmp_path, server, HostOptions())
     kept = dict.fromkeys(FORBIDDEN, "denied request: ValidatingAdmissionPolicy 'x' denied request: no")
     server[0].answer = refusing(kept)
-    assert await host.rehearse_tenants() == []
+    assert await host.find_policy_gaps() == []
     server[0].answer = refusing({what: words for what, words in kept.items() if "externalIPs" not in what})
-    assert await host.rehearse_tenants() == ["Services with externalIPs"]
+    assert await host.find_policy_gaps() == ["Services with externalIPs"]
     server[0].answer = refusing({**kept, "claims that name a volume": "exceeded quota"})
-    assert await host.rehearse_tenants() == ["claims that name a volume (403 exceeded quota)"]
-    server[0].answer = status(404, 'namespaces "moorage-rehearsal" not found', "NotFound")
-    with pytest.raises(Denied, match="moorage-rehearsal"):
-        await host.rehearse_tenants()
+    assert await host.find_policy_gaps() == ["claims that name a volume (403 exceeded quota)"]
+    server[0].answer = status(404, 'namespaces "moorage-dry-run" not found', "NotFound")
+    with pytest.raises(Denied, match="moorage-dry-run"):
+        await host.find_policy_gaps()
     await host.close()
 
 
-def test_each_sentence_of_the_policies_is_rehearsed() -> None:
-    """Ensures that a rule which is added to the policies for tenants is rehearsed, or is known not to be."""
+def test_dry_run_covers_each_policy() -> None:
+    """Ensures that each rule of the policies is tried in a dry run, or is known not to be."""
     documents = list(yaml.safe_load_all((CHECKOUT / "deploy" / "rbac.yaml").read_text()))
     sentences = [
         rule["message"]

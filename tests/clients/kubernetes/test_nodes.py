@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from clients.host.models import NodeCapacity
-from clients.kubernetes.cluster.nodes import rooms
+from clients.kubernetes.cluster.nodes import schedulable_capacity
 
 
 def node(spec: dict[str, Any] | None = None, *, ready: str = "True") -> dict[str, Any]:
@@ -36,4 +36,4 @@ KEPT_AWAY = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect
 )
 def test_what_can_be_given_away(nodes: list[dict[str, Any]], expected: list[NodeCapacity]) -> None:
     """Ensures that what can be allocated counts, not what there is, and only where a pod could be placed."""
-    assert rooms(nodes) == expected
+    assert schedulable_capacity(nodes) == expected

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.namespace.inventory import CLAIM, POD, SECRET, Kind, belongs, describe_blockers, named
+from clients.kubernetes.namespace.inventory import (
+    CLAIM,
+    POD,
+    SECRET,
+    Kind,
+    belongs_to_release,
+    describe_blockers,
+    display_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,13 +38,13 @@ from clients.kubernetes.namespace.inventory import CLAIM, POD, SECRET, Kind, bel
 )
 def test_belongs(kind: Kind, metadata: dict[str, Any], ours: bool) -> None:
     """Ensures that all of a release is recognised, and nothing of its neighbours."""
-    assert belongs(kind, metadata, "mrg-a") is ours
+    assert belongs_to_release(kind, metadata, "mrg-a") is ours
 
 
 def test_names() -> None:
     """Ensures that Helm's record is told as what it is."""
-    assert named(SECRET, "sh.helm.release.v1.mrg-a.v1") == "Helm release record"
-    assert named(POD, "mrg-a-0") == "Pod mrg-a-0"
+    assert display_name(SECRET, "sh.helm.release.v1.mrg-a.v1") == "Helm release record"
+    assert display_name(POD, "mrg-a-0") == "Pod mrg-a-0"
 
 
 def test_what_holds() -> None:

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from clients.errors import Denied, Rejected
 from clients.helm.client import Helm
-from clients.kubernetes.auth.credentials import Access
-from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Right
+from clients.kubernetes.auth.credentials import CredentialSource
+from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Permission
 from clients.kubernetes.host import OLDEST_MINOR, KubernetesHost
 from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Answer, Server
@@ -31,17 +31,19 @@ async def host(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Kube
     }
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(document))
-    host = KubernetesHost("h", Access(path), cast(Helm, None), HostOptions(), timeout=timedelta(seconds=5))
+    host = KubernetesHost(
+        "h", CredentialSource(path), cast(Helm, None), HostOptions(), timeout=timedelta(seconds=5)
+    )
     yield host
     await host.close()
 
 
-def roles() -> dict[str, set[Right]]:
+def roles() -> dict[str, set[Permission]]:
     """The rights of each role of deploy/rbac.yaml; those of a Role are in its namespace."""
     documents = yaml.safe_load_all((CHECKOUT / "deploy" / "rbac.yaml").read_text())
     return {
         each["metadata"]["name"]: {
-            Right(verb, resource, group, name, each["metadata"].get("namespace", ""))
+            Permission(verb, resource, group, name, each["metadata"].get("namespace", ""))
             for rule in each["rules"]
             for group in rule["apiGroups"]
             for resource in rule["resources"]
@@ -64,7 +66,7 @@ def test_what_is_asked_for_is_what_is_shipped() -> None:
 def test_what_a_namespace_is_made_with_it_has_to_its_end() -> None:
     """Ensures that no role lets our account change a namespace, so that what its making asks for stays so."""
     rights = {right for each in roles().values() for right in each}
-    assert Right("create", "namespaces") in rights, "the rights are not read: this would prove nothing"
+    assert Permission("create", "namespaces") in rights, "the rights are not read: this would prove nothing"
     changing = [
         str(right)
         for right in rights
@@ -93,9 +95,9 @@ def answering(version: str, *, lacking: str = "") -> Answer:
 async def test_missing_rights_are_listed_in_full(server: tuple[Server, int], host: KubernetesHost) -> None:
     """Ensures that each right that is missing is named, and only those."""
     server[0].answer = answering("v1.36.0", lacking="namespaces")
-    assert await host.missing_rights() == ["create namespaces", "get namespaces", "delete namespaces"]
+    assert await host.missing_permissions() == ["create namespaces", "get namespaces", "delete namespaces"]
     server[0].answer = answering("v1.36.0")
-    assert await host.missing_rights() == []
+    assert await host.missing_permissions() == []
 
 
 @pytest.mark.parametrize("version", ["v1.29.9", "v1.9.0"])
@@ -113,20 +115,20 @@ async def test_new_enough(server: tuple[Server, int], host: KubernetesHost, vers
     assert await host.check() == f"Kubernetes {version}, 1 node ready, no default storage class"
 
 
-async def test_a_rehearsal_makes_nothing(server: tuple[Server, int], host: KubernetesHost) -> None:
+async def test_dry_run_creates_nothing(server: tuple[Server, int], host: KubernetesHost) -> None:
     """Ensures that the namespace is asked for dry, with its labels, and that one that is there is as good."""
     server[0].answer = lambda _: web.json_response({})
-    await host.rehearse_namespace("mrg-x", {"a": "b"})
+    await host.dry_run_namespace("mrg-x", {"a": "b"})
     [asked] = server[0].asked
     assert (asked.method, asked.path, asked.query["dryRun"]) == ("POST", "/api/v1/namespaces", "All")
     assert json.loads(asked._read_bytes or b"")["metadata"] == {"name": "mrg-x", "labels": {"a": "b"}}
     server[0].answer = status(409, 'namespaces "mrg-x" already exists', "AlreadyExists")
-    await host.rehearse_namespace("mrg-x", {"a": "b"})
+    await host.dry_run_namespace("mrg-x", {"a": "b"})
 
 
-async def test_a_rehearsal_that_is_refused(server: tuple[Server, int], host: KubernetesHost) -> None:
+async def test_dry_run_reports_denial(server: tuple[Server, int], host: KubernetesHost) -> None:
     """Ensures that admission's own words are told."""
     words = "denied request: not a namespace of the Moorage installation k3x9q0vb"
     server[0].answer = status(403, words, "Forbidden")
     with pytest.raises((Denied, Rejected), match="not a namespace of the Moorage installation k3x9q0vb"):
-        await host.rehearse_namespace("mrg-x", {})
+        await host.dry_run_namespace("mrg-x", {})

@@ -7,9 +7,9 @@ import pytest
 
 from clients.kubernetes.release.startup_status import (
     MAX_CRASHES,
-    PULL_PATIENCE,
-    REFUSAL_PATIENCE,
-    Seen,
+    PULL_TIMEOUT,
+    REFUSAL_TIMEOUT,
+    Observation,
     startup_of,
 )
 
@@ -75,7 +75,7 @@ def claim(storage_class: str | None = None) -> dict[str, Any]:
 def test_ready() -> None:
     """Ensures that it is ready when a pod of it is, and says nothing more."""
     ready = pod(conditions=[condition("Ready", "True")])
-    startup = startup_of(Seen(NOW, [controller()], [ready]))
+    startup = startup_of(Observation(NOW, [controller()], [ready]))
     assert (startup.ready, startup.waiting_for, startup.failed) == (True, "", None)
 
 
@@ -83,27 +83,29 @@ def test_a_pod_that_ends_is_not_taken_for_the_new_one() -> None:
     """Ensures that a restart waits for the new pod."""
     old = pod(conditions=[condition("Ready", "True")])
     old["metadata"]["deletionTimestamp"] = stamp(timedelta(0))
-    assert not startup_of(Seen(NOW, [controller()], [old])).ready
+    assert not startup_of(Observation(NOW, [controller()], [old])).ready
 
 
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (Seen(NOW), "controller"),
-        (Seen(NOW, [controller()]), "pod to be made"),
-        (Seen(NOW, [controller()], [pod(conditions=SCHEDULED)]), "images and files"),
+        (Observation(NOW), "controller"),
+        (Observation(NOW, [controller()]), "pod to be made"),
+        (Observation(NOW, [controller()], [pod(conditions=SCHEDULED)]), "images and files"),
         (
-            Seen(NOW, [controller()], [pod(conditions=[*SCHEDULED, condition("Initialized", "True")])]),
+            Observation(
+                NOW, [controller()], [pod(conditions=[*SCHEDULED, condition("Initialized", "True")])]
+            ),
             "virtual API server",
         ),
         (
-            Seen(
+            Observation(
                 NOW, [controller()], [pod(conditions=[condition("PodScheduled", "False", message=NO_ROOM)])]
             ),
             "pod pending: 0/1 nodes are available: 1 Insufficient cpu",
         ),
         (
-            Seen(
+            Observation(
                 NOW,
                 [controller()],
                 [pod(conditions=SCHEDULED)],
@@ -113,7 +115,7 @@ def test_a_pod_that_ends_is_not_taken_for_the_new_one() -> None:
         ),
     ],
 )
-def test_slow(seen: Seen, words: str) -> None:
+def test_slow(seen: Observation, words: str) -> None:
     """Ensures that what time may change is told, and never taken for a failure."""
     startup = startup_of(seen)
     assert not startup.ready
@@ -127,12 +129,12 @@ def test_slow(seen: Seen, words: str) -> None:
         (waiting("ImagePullBackOff", NO_SUCH_IMAGE), timedelta(seconds=5), True),
         (waiting("InvalidImageName"), timedelta(seconds=1), True),
         (waiting("ErrImagePull", NO_SUCH_HOST), timedelta(seconds=5), False),
-        (waiting("ImagePullBackOff", NO_SUCH_HOST), PULL_PATIENCE, True),
+        (waiting("ImagePullBackOff", NO_SUCH_HOST), PULL_TIMEOUT, True),
     ],
 )
 def test_images(status: dict[str, Any], age: timedelta, for_good: bool) -> None:
     """Ensures that a missing image fails at once, and a registry that cannot be reached only in time."""
-    seen = Seen(NOW, [controller()], [pod(age, conditions=SCHEDULED, initContainerStatuses=[status])])
+    seen = Observation(NOW, [controller()], [pod(age, conditions=SCHEDULED, initContainerStatuses=[status])])
     startup = startup_of(seen)
     assert "moorage.test/vcluster:9" in startup.waiting_for
     assert (startup.failed is not None) is for_good
@@ -140,7 +142,7 @@ def test_images(status: dict[str, Any], age: timedelta, for_good: bool) -> None:
 
 def test_image_pull_back_off_in_words() -> None:
     """Ensures that the sentence begins with what it is and ends with what the registry said."""
-    seen = Seen(
+    seen = Observation(
         NOW,
         [controller()],
         [pod(conditions=SCHEDULED, containerStatuses=[waiting("ImagePullBackOff", NO_SUCH_IMAGE)])],
@@ -159,15 +161,17 @@ def test_crashes(crashes: int, for_good: bool) -> None:
         state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}},
         lastState={"terminated": {"exitCode": 1, "reason": "Error", "message": "no objects passed to apply"}},
     )
-    startup = startup_of(Seen(NOW, [controller()], [pod(conditions=SCHEDULED, containerStatuses=[crashed])]))
+    startup = startup_of(
+        Observation(NOW, [controller()], [pod(conditions=SCHEDULED, containerStatuses=[crashed])])
+    )
     assert "no objects passed to apply" in startup.waiting_for
     assert (startup.failed is not None) is for_good
 
 
-@pytest.mark.parametrize(("age", "for_good"), [(timedelta(seconds=1), False), (REFUSAL_PATIENCE, True)])
+@pytest.mark.parametrize(("age", "for_good"), [(timedelta(seconds=1), False), (REFUSAL_TIMEOUT, True)])
 def test_refused_pod(age: timedelta, for_good: bool) -> None:
     """Ensures that a quota's refusal is told in its own words, and is for good after a moment."""
-    seen = Seen(NOW, [controller(age)], events=[event("mrg-a", "FailedCreate", QUOTA)])
+    seen = Observation(NOW, [controller(age)], events=[event("mrg-a", "FailedCreate", QUOTA)])
     startup = startup_of(seen)
     assert startup.waiting_for.startswith("pod not admitted: exceeded quota: moorage, requested")
     assert (startup.failed is not None) is for_good
@@ -233,7 +237,7 @@ DENIALS = [
 def test_only_a_denial_ends_a_start(message: str, for_good: bool) -> None:
     """Ensures that what passes is waited for, whatever Kubernetes calls it, and told meanwhile."""
     startup = startup_of(
-        Seen(NOW, [controller(timedelta(minutes=2))], events=[event("mrg-a", "FailedCreate", message)])
+        Observation(NOW, [controller(timedelta(minutes=2))], events=[event("mrg-a", "FailedCreate", message)])
     )
     assert startup.waiting_for.startswith("pod not admitted: ")
     assert (startup.failed is not None) is for_good
@@ -243,7 +247,9 @@ def test_a_long_reason_keeps_its_end() -> None:
     """Ensures that the cause, which comes last in errors that wrap others, is told."""
     message = f"failed to pull and unpack image: {'failed to resolve reference: ' * 20}unexpected status 503"
     status = waiting("ImagePullBackOff", message)
-    startup = startup_of(Seen(NOW, [controller()], [pod(conditions=SCHEDULED, containerStatuses=[status])]))
+    startup = startup_of(
+        Observation(NOW, [controller()], [pod(conditions=SCHEDULED, containerStatuses=[status])])
+    )
     assert "failed to pull and unpack image" in startup.waiting_for
     assert startup.waiting_for.endswith("unexpected status 503")
 
@@ -269,14 +275,14 @@ def test_no_storage_class(storage_class: str | None, reason: str, message: str, 
     """Ensures that a claim that nobody will ever fill fails by its own name, not in the scheduler's words."""
     pending = pod(conditions=[condition("PodScheduled", "False", message="unbound PersistentVolumeClaims")])
     told = event("data-mrg-a-0", reason, message, kind="Normal" if reason == "FailedBinding" else "Warning")
-    startup = startup_of(Seen(NOW, [controller()], [pending], [claim(storage_class)], [told]))
+    startup = startup_of(Observation(NOW, [controller()], [pending], [claim(storage_class)], [told]))
     assert startup.failed == words
 
 
 def test_a_claim_that_waits_for_its_pod_is_no_trouble() -> None:
     """Ensures that late binding is not blamed for what is the scheduler's."""
     pending = pod(conditions=[condition("PodScheduled", "False", message=NO_ROOM)])
-    startup = startup_of(Seen(NOW, [controller()], [pending], [claim("folder")]))
+    startup = startup_of(Observation(NOW, [controller()], [pending], [claim("folder")]))
     assert "Insufficient cpu" in startup.waiting_for
 
 
@@ -321,7 +327,7 @@ def test_a_deployed_etcd_comes_first(
         of_etcd(pod(**{"conditions": SCHEDULED, **etcd}), "mrg-a-etcd-0"),
         pod(**{"conditions": SCHEDULED, **own}),
     ]
-    startup = startup_of(Seen(NOW, [of_etcd(controller(), "mrg-a-etcd"), controller()], pods))
+    startup = startup_of(Observation(NOW, [of_etcd(controller(), "mrg-a-etcd"), controller()], pods))
     assert words in startup.waiting_for
     assert (startup.failed is not None) is failed
     assert startup.ready is (words == "")
@@ -329,12 +335,12 @@ def test_a_deployed_etcd_comes_first(
 
 def test_one_ready_control_plane_of_several_is_enough() -> None:
     pods = [pod(conditions=SCHEDULED), pod(conditions=[condition("Ready", "True")])]
-    assert startup_of(Seen(NOW, [controller()], pods)).ready
+    assert startup_of(Observation(NOW, [controller()], pods)).ready
 
 
 def test_an_etcd_whose_pods_are_refused_is_told() -> None:
     refused = event("mrg-a-etcd", "FailedCreate", QUOTA.replace("mrg-a", "mrg-a-etcd"))
     controllers = [of_etcd(controller(), "mrg-a-etcd"), controller()]
-    startup = startup_of(Seen(NOW, controllers, [pod(conditions=SCHEDULED)], events=[refused]))
+    startup = startup_of(Observation(NOW, controllers, [pod(conditions=SCHEDULED)], events=[refused]))
     assert startup.failed is not None
     assert startup.failed.startswith("etcd: pod not admitted: exceeded quota")

@@ -13,7 +13,7 @@ from aiohttp import web
 from clients.errors import Denied
 from clients.helm.client import Helm
 from clients.host.models import PersistentVolume
-from clients.kubernetes.auth.credentials import Access
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.release.exposure import HostOptions
 from tests.clients.kubernetes.conftest import Server
@@ -33,7 +33,7 @@ async def host(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[Kube
     }
     path.write_text(yaml.safe_dump(document))
     never = cast(Helm, None)
-    host = KubernetesHost("h", Access(path), never, HostOptions(), timeout=timedelta(seconds=5))
+    host = KubernetesHost("h", CredentialSource(path), never, HostOptions(), timeout=timedelta(seconds=5))
     yield host
     await host.close()
 
@@ -69,7 +69,7 @@ async def test_a_volume_is_given_up_by_its_policy_and_only_that_very_one(
     host: KubernetesHost,
     server: tuple[Server, int],
 ) -> None:
-    await host.give_up_volume(VOLUME)
+    await host.delete_retained_volume(VOLUME)
     [asked] = server[0].asked
     assert (asked.method, asked.path) == ("PATCH", "/api/v1/persistentvolumes/pv")
     assert asked.headers["Content-Type"] == "application/merge-patch+json"
@@ -84,10 +84,10 @@ async def test_the_right_to_volumes_is_named_when_it_is_missing(
     server: tuple[Server, int],
 ) -> None:
     server[0].answer = lambda _: web.json_response({"status": {"allowed": True}})
-    await host.require_right_to_volumes()
+    await host.require_volume_permission()
     server[0].answer = lambda _: web.json_response({"status": {"allowed": False}})
     with pytest.raises(Denied, match=r"moorage-volumes .* may not patch persistentvolumes"):
-        await host.require_right_to_volumes()
+        await host.require_volume_permission()
 
 
 def answers(bound: bool, refusals: int) -> Callable[[web.Request], web.StreamResponse]:

@@ -10,7 +10,7 @@ NODE_PORT = HostOptions(exposure=Exposure.NODE_PORT, address="192.0.2.7")
 
 def test_own_binding_comes_first() -> None:
     """Ensures that the rights are there before what is made by them."""
-    made = exposure.objects(HostOptions(api_account="moorage/moorage-api"), "mrg-a", ACCOUNT)
+    made = exposure.host_manifests(HostOptions(api_account="moorage/moorage-api"), "mrg-a", ACCOUNT)
     assert [each["kind"] for each in made] == ["RoleBinding", "Role", "RoleBinding"]
     assert made[0]["roleRef"] == {
         "apiGroup": "rbac.authorization.k8s.io",
@@ -22,14 +22,14 @@ def test_own_binding_comes_first() -> None:
 
 def test_the_api_reads_one_secret() -> None:
     """Ensures that the API's right is to one Secret, by name."""
-    role = exposure.objects(HostOptions(api_account="moorage/moorage-api"), "mrg-a", ACCOUNT)[1]
+    role = exposure.host_manifests(HostOptions(api_account="moorage/moorage-api"), "mrg-a", ACCOUNT)[1]
     secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
     assert [(rule["resourceNames"], rule["verbs"]) for rule in secrets] == [(["vc-mrg-a"], ["get"])]
 
 
 def test_node_port() -> None:
     """Ensures that the port is Kubernetes' choice, and that address and certificate go together."""
-    service = exposure.objects(NODE_PORT, "mrg-a", ACCOUNT)[-1]
+    service = exposure.host_manifests(NODE_PORT, "mrg-a", ACCOUNT)[-1]
     assert service["spec"]["type"] == "NodePort"
     assert "nodePort" not in service["spec"]["ports"][0]
     values = exposure.overlay(NODE_PORT, "mrg-a", "mrg-a", 31234)
@@ -61,7 +61,7 @@ def test_images_and_volumes() -> None:
 def test_reachable_networks() -> None:
     """Ensures that a private control plane can be reached, and nothing else is opened."""
     reachable = (Peer("10.20.0.0/16", (8443,)), Peer("10.30.0.1/32", (443, 6443)))
-    policy = exposure.objects(HostOptions(reachable=reachable), "mrg-a", ACCOUNT)[-1]
+    policy = exposure.host_manifests(HostOptions(reachable=reachable), "mrg-a", ACCOUNT)[-1]
     assert policy["spec"] == {
         "podSelector": {},
         "policyTypes": ["Egress"],

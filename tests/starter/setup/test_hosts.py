@@ -31,12 +31,12 @@ class Admitting:
         self._let_in = let_in
         self.asked: list[str] = []
 
-    async def rehearse_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+    async def dry_run_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         self.asked.append(name)
         if not self._policy(labels):
             raise Rejected("host h", f"create namespace {name}", "the words of its policy")
 
-    async def rehearse_tenants(self) -> list[str]:
+    async def find_policy_gaps(self) -> list[str]:
         if isinstance(self._let_in, Denied):
             raise self._let_in
         return self._let_in
@@ -107,8 +107,8 @@ async def test_what_a_policy_lets_in(policy: Any, kind: Kind, words: str) -> Non
     [
         (["Services with externalIPs", "pods whose probes name a host"], "externalIPs; pods whose probes"),
         (
-            Denied("h", "create services", "namespaces moorage-rehearsal not found"),
-            "moorage-rehearsal not found",
+            Denied("h", "create services", "namespaces moorage-dry-run not found"),
+            "moorage-dry-run not found",
         ),
     ],
     ids=["policies-without-it", "no-policies"],
