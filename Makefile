@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down e2e bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
+.PHONY: help demo cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ cluster-down:  ## End it; what was built stays in the cache
 
 e2e: $(VENV)/.dev  ## Environments on a real cluster: that of MOORAGE_E2E_KUBECONFIG, or the one of `make cluster`
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+keycloak: $(VENV)/.dev  ## Sign-in and groups on a real Keycloak (needs Java 17 and Maven; see tools/keycloak)
+	$(BIN)/pytest -m keycloak tests/keycloak $(ARGS)
 
 bench-host: $(VENV)/.dev  ## Request to usable on a real cluster, beside `vcluster create`, alternating
 	@$(BIN)/python -m benchmarks.host $(ARGS)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 
@@ -80,14 +80,25 @@ def bearer_headers(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token.isascii() and token.isprintable() and token else {}
 
 
+class Credentials(Protocol):
+    """Where the headers of a credential come from that expires, such as an OAuth 2.0 access token."""
+
+    async def headers(self) -> Mapping[str, str]:
+        """Return the headers to send now; raise a `ClientError` if there are none."""
+
+    async def renew_after_refusal(self, refused: Mapping[str, str]) -> bool:
+        """Renew the headers if `refused` are the current ones; return whether there are other ones now."""
+
+
 class HttpSystem:
     """An outside system behind one base URL.
 
     `explain` extracts the message for people from an error answer. `classify` may choose the error class
     where the status alone is not enough; it gets the answer and that message, and None means: by the status.
     `renewed` returns the current headers when the system refuses the credential in the headers that were
-    sent: if they differ, the call is repeated once with them, since a refused call has done nothing. Answers
-    larger than `MAX_ANSWER_BYTES` are cut off and raise MalformedAnswer.
+    sent: if they differ, the call is repeated once with them, since a refused call has done nothing.
+    `credentials` does both for headers that have to be asked for. Answers larger than `max_answer_bytes` are
+    cut off and raise MalformedAnswer.
     """
 
     def __init__(
@@ -101,8 +112,12 @@ class HttpSystem:
         classify: Classify | None = None,
         verify: ssl.SSLContext | bool = True,
         renewed: Callable[[], Mapping[str, str]] | None = None,
+        credentials: Credentials | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.system = system
+        self._max_answer_bytes = max_answer_bytes
+        self._credentials = credentials
         self._renewed = renewed
         self.timeout = timeout
         self._explain = explain
@@ -147,15 +162,20 @@ class HttpSystem:
         query: Mapping[str, str | int] | None = None,
         body: Any = None,
         content: bytes | None = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make one call and return its answer if the status is 2xx; raise a `ClientError` otherwise.
 
         It takes at most `timeout` plus `TOTAL_TIMEOUT_MARGIN`, and waits at most as long for a slot before
-        that. `body` is sent as JSON; `content` is sent unchanged, for callers that need to know the exact
-        bytes. `operation` describes the call in a few words ("create project demo") and appears in errors.
+        that. `body` is sent as JSON, `form` URL-encoded; `content` is sent unchanged, for callers that need
+        to know the exact bytes. `operation` describes the call in a few words ("create project demo") and
+        appears in errors.
         """
+        # Before the slot is taken: renewing them is a call to another system.
+        credential = await self._credentials.headers() if self._credentials else {}
         await self._acquire_slot(operation)
+        is_repeated = False
         try:
             while True:
                 if method not in _SAFE_METHODS:
@@ -163,13 +183,26 @@ class HttpSystem:
                 async with (
                     asyncio.timeout(self._total_timeout),
                     self._http.stream(
-                        method, path, params=query, json=body, content=content, headers=headers
+                        method,
+                        path,
+                        params=query,
+                        json=body,
+                        content=content,
+                        data=form,
+                        headers={**(headers or {}), **credential},
                     ) as response,
                 ):
                     content_read = await self._read(response, operation)
                     answer = Answer(response.status_code, response.headers, content_read)
-                if answer.status != _UNAUTHORIZED or not self._has_renewed(response.request):
+                if answer.status != _UNAUTHORIZED:
                     break
+                if self._credentials is None:
+                    if not self._has_renewed(response.request):
+                        break
+                elif is_repeated or not await self._credentials.renew_after_refusal(credential):
+                    break
+                else:
+                    is_repeated, credential = True, await self._credentials.headers()
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable(method, operation, error) from error
         finally:
@@ -225,11 +258,11 @@ class HttpSystem:
         content = bytearray()
         async for chunk in response.aiter_bytes():
             content += chunk
-            if len(content) > MAX_ANSWER_BYTES:
+            if len(content) > self._max_answer_bytes:
                 raise MalformedAnswer(
                     self.system,
                     operation,
-                    f"the answer is larger than {MAX_ANSWER_BYTES} bytes",
+                    f"the answer is larger than {self._max_answer_bytes} bytes",
                     ambiguous=True,
                 )
         return bytes(content)

@@ -15,7 +15,8 @@ from activities.errors import Interrupted, NotYet
 from activities.ownership import NOTHING_THERE, require_ours
 from activities.people_check import configured, ids_of
 from clients.errors import AlreadyExists, NotFound
-from clients.identity.scim import Group, Scim
+from clients.identity.protocol import Group
+from clients.identity.scim import Scim
 from contracts.activities import (
     EnsureInput,
     IdentityStep,

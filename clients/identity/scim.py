@@ -9,7 +9,6 @@ import re
 import ssl
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.http import Answer, HttpSystem, bearer_headers
+from clients.identity.protocol import Group, User
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
@@ -29,24 +29,6 @@ _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 #: Maximum number of users to read for an address when the directory's filter is case-sensitive: five pages.
 SMALL_DIRECTORY = 500
-
-
-@dataclass(frozen=True)
-class User:
-    """A user in the directory. `email` is the primary address, or else the user name."""
-
-    id: str
-    user_name: str
-    email: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group without its members."""
-
-    id: str
-    display_name: str
-    external_id: str | None
 
 
 class Scim:

@@ -9,7 +9,8 @@ import pytest
 
 from activities.steps import identity_group
 from activities.steps.identity_group import Identity
-from clients.identity.scim import Group, Scim
+from clients.identity.protocol import Group
+from clients.identity.scim import Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType

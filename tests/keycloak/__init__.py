@@ -1,0 +1,1 @@
+"""Tests against a real Keycloak; `make keycloak` runs them. See tools/keycloak."""
