@@ -9,7 +9,7 @@ from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
 from benchmarks.ground import Ground, cpu_seconds, floor_worker, ground, memory_mb
 from contracts.environment import StepName
 from embedded.faults import CALLS_PATH
-from embedded.stack.stack import Part
+from embedded.stack.options import STAND_INS, Part
 from tests.environment.systems import Systems
 from tests.support.stand_ins import control
 
@@ -75,7 +75,10 @@ class Spent:
     """Processor time of all that takes part, from now on."""
 
     def __init__(self, here: Ground, floor_pid: int) -> None:
-        self._pids = {part.value: here.stack.pid(part) for part in Part} | {"floor's worker": floor_pid}
+        # The stand-ins share a process.
+        parts = {("stand-ins" if part in STAND_INS else part.value): part for part in Part}
+        self._pids = {name: here.stack.pid(part) for name, part in parts.items()}
+        self._pids["floor's worker"] = floor_pid
         self._before = {part: cpu_seconds(pid) for part, pid in self._pids.items()}
 
     def so_far(self) -> dict[str, float]:

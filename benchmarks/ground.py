@@ -24,7 +24,7 @@ from worker.data_converter import data_converter
 #: How often a request that was answered 503 is made again.
 TRIES = 30
 #: A host that is ready at once: what is measured is Moorage, not how long a cluster pretends to take.
-AT_ONCE = {Part.HOST: ("--start-seconds", "0", "--stop-seconds", "0")}
+AT_ONCE = {Part.HOST: {"start_seconds": 0, "stop_seconds": 0}}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Ground:
 @asynccontextmanager
 async def ground(folder: Path, **options: Any) -> AsyncIterator[Ground]:
     """A fresh stack in `folder`, whose host is ready at once."""
-    async with Stack(folder, Options(fresh=True, arguments=AT_ONCE, **options)) as stack:
+    async with Stack(folder, Options(fresh=True, stand_ins=AT_ONCE, **options)) as stack:
         keys = Keyring.parse(stack.env["MOORAGE_ENCRYPTION__KEYS"])
         client = await Client.connect(stack.temporal_address, data_converter=data_converter(keys))
         headers = {"Authorization": f"Bearer {stack.token}"}

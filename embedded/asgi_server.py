@@ -1,27 +1,46 @@
-"""Runs one ASGI server of the embedded stack on a socket that its parent has opened, until told to stop."""
+"""Serves ASGI applications of the embedded stack in one event loop until a signal stops them."""
 
 import asyncio
-import logging
 import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
-
-#: How long open requests may finish when told to stop; clients of the embedded stack retry anyway.
+#: How long open requests may finish at a stop; clients of the embedded stack retry anyway.
 GRACE_SECONDS = 2
-#: Longer than any client keeps an idle connection, so that it is never we who cut one in use.
+#: Longer than any client keeps an idle connection, so that the server never cuts one in use.
 KEEP_ALIVE_SECONDS = 75
 
 
-def listening_socket(port: int = 0, address: str = "127.0.0.1") -> socket.socket:
-    """A listening socket on the address: the given port, or a free one for 0. Inheritable by children.
+@dataclass(frozen=True)
+class Endpoint:
+    """An application and the socket on which it is served.
 
-    Raises OSError if the port is taken.
+    `tls` is the paths of a certificate and its key; without it the endpoint speaks plain HTTP.
+    """
+
+    app: Callable[..., Any]
+    socket: socket.socket
+    tls: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """The endpoints of one stand-in. `on_stop` is called first at a stop, to answer requests that wait."""
+
+    endpoints: Sequence[Endpoint]
+    on_stop: Callable[[], None] = lambda: None
+
+
+def listening_socket(port: int = 0, address: str = "127.0.0.1") -> socket.socket:
+    """Return a listening socket on the address: the given port, or a free one for 0.
+
+    Raises:
+        OSError: the port is taken.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,41 +50,60 @@ def listening_socket(port: int = 0, address: str = "127.0.0.1") -> socket.socket
         sock.close()
         raise
     sock.listen(1024)
-    sock.set_inheritable(True)
     return sock
 
 
-def stop_with_parent() -> None:
-    """Exit when the parent process ends, however it ends: nothing of the embedded stack outlives it.
+async def serve(stand_ins: Sequence[StandIn], *, stop_with_parent: bool = True) -> None:
+    """Serve all endpoints until SIGTERM or SIGINT, then let open requests finish.
 
-    The parent holds the write end of a pipe that is this process's standard input, and writes nothing.
+    `stop_with_parent` also stops when standard input ends: the parent holds its other end and writes nothing,
+    so nothing of the embedded stack outlives the parent.
     """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if stop_with_parent:
+        loop.add_reader(sys.stdin, _stop_at_end, loop, stop)
+    endpoints = [endpoint for stand_in in stand_ins for endpoint in stand_in.endpoints]
+    servers = [_server(endpoint) for endpoint in endpoints]
+    async with asyncio.TaskGroup() as serving:
+        for server, endpoint in zip(servers, endpoints, strict=True):
+            serving.create_task(server.serve(sockets=[endpoint.socket]))
+        await stop.wait()
+        for stand_in in stand_ins:
+            stand_in.on_stop()
+        for server in servers:
+            server.should_exit = True
 
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="stop-with-parent", daemon=True).start()
+def _stop_at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 1024):
+        loop.remove_reader(sys.stdin)
+        stop.set()
 
 
-def serve(
-    app: Callable[..., Any],
-    fd: int,
-    *,
-    tls: tuple[str, str] | None = None,
-) -> None:
-    """Serve `app` on the inherited listening socket `fd` until SIGTERM or SIGINT.
+def _server(endpoint: Endpoint) -> Any:
+    # Imported here: the process that starts the stack needs `listening_socket` only.
+    import uvicorn
 
-    `tls` is the paths of a certificate and its key; without it the server speaks plain HTTP.
-    """
-    config = uvicorn.Config(
-        app,
-        log_level=logging.CRITICAL,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
+    class Server(uvicorn.Server):
+        """A server that leaves the signals to `serve`."""
+
+        @contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield
+
+    certificate, key = endpoint.tls or (None, None)
+    return Server(
+        uvicorn.Config(
+            endpoint.app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        )
     )
-    asyncio.run(uvicorn.Server(config).serve(sockets=[socket.socket(fileno=fd)]))

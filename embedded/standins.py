@@ -1,50 +1,59 @@
-"""The stand-ins alone, for a worker and an API that run elsewhere on this machine: `docker-compose.yml`.
+"""The stand-ins for Rafay, the directory and the host cluster, in one process.
 
-`python -m embedded.standins --folder PATH`: takes their ports and secrets from the variables with
-which the worker and the API are told of them.
+`python -m embedded.standins`: serves those that the variable `STAND_INS` names, until it is stopped or its
+parent ends; see `embedded.standin_options`.
 """
 
-import argparse
 import asyncio
+import logging
 import os
 import sys
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 
-from embedded.stack.processes import HOST
-from embedded.stack.stack import Options, Part, StackError, up
+from pydantic import ValidationError
 
-#: Where the settings have each of them: its URL, and its secret or the file of it.
-_SETTINGS = {
-    Part.CONTROL_PLANE: ("MOORAGE_CONTROL_PLANE__URL", "MOORAGE_CONTROL_PLANE__API_KEY"),
-    Part.DIRECTORY: ("MOORAGE_IDENTITY__URL", "MOORAGE_IDENTITY__TOKEN"),
-    Part.HOST: (f"MOORAGE_HOSTS__{HOST.upper()}__URL", f"MOORAGE_HOSTS__{HOST.upper()}__TOKEN"),
-}
+from embedded.asgi_server import serve
+from embedded.standin_options import VARIABLE, StandInOptions
+
+
+async def run(
+    options: StandInOptions, *, stop_with_parent: bool = True, when_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve the stand-ins until a signal; call `when_ready` once all of them can be connected to."""
+    async with AsyncExitStack() as opened:
+        running = []
+        # Each is imported only where it is served: the directory's models alone take half a second.
+        if options.control_plane:
+            from embedded.rafay.app import open_rafay
+
+            running.append(opened.enter_context(open_rafay(options.control_plane)))
+        if options.directory:
+            from embedded.directory.application import open_directory
+
+            running.append(opened.enter_context(open_directory(options.directory)))
+        if options.host:
+            from embedded.host.servers import open_host
+
+            running.append(await opened.enter_async_context(open_host(options.host)))
+        when_ready()
+        await serve(running, stop_with_parent=stop_with_parent)
 
 
 def main() -> None:
-    """Run them until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m embedded.standins", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="where their state is kept")
-    parser.add_argument("--doors", help="ADDRESS:PORT on which the simulated clusters listen, in a container")
-    given = parser.parse_args()
+    """Read the options and serve."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # Failed requests have printed their own traceback.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     try:
-        asyncio.run(up(given.folder, _options(given.doors), lambda text: print(text, flush=True)))
-    except (StackError, OSError, ValueError) as error:
-        sys.exit(str(error))
-
-
-def _options(doors: str | None) -> Options:
-    ports, secrets = {}, {}
-    for part, (url, secret) in _SETTINGS.items():
-        port = urlsplit(os.environ.get(url, "")).port
-        if port is None:
-            raise ValueError(f"{url} must be set, with a port: http://127.0.0.1:7001")
-        ports[part] = port
-        path = os.environ.get(f"{secret}_FILE")
-        secrets[part] = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(secret, "")
-    arguments = {Part.HOST: ("--doors", doors)} if doors else {}
-    return Options(parts=frozenset(_SETTINGS), ports=ports, secrets=secrets, arguments=arguments)
+        options = StandInOptions.model_validate_json(os.environ.pop(VARIABLE, ""))
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        sys.exit(f"{VARIABLE} cannot be used: {'; '.join(problems)}")
+    try:
+        asyncio.run(run(options))
+    except OSError as error:
+        sys.exit(f"the stand-ins cannot start: {error}")
 
 
 if __name__ == "__main__":

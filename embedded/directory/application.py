@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from scim2_models import Attribute, ScimProvider, UnauthorizedException, Uniqueness
@@ -16,13 +17,13 @@ from scim2_server.utils import (
     load_default_service_provider_config,
 )
 
+from embedded.asgi_server import Endpoint, StandIn, listening_socket
 from embedded.directory.storage import SqliteStorage, model_of
+from embedded.faults import FaultInjector
+from embedded.standin_options import DirectoryOptions
 
 _USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 _GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
-
-#: Who is in a new directory, so that a first environment has an owner and people to share it with.
-PEOPLE = tuple(f"{name}@example.com" for name in ("alice", "bob", "carol", "dave", "erin", "frank"))
 
 _RESOURCE_PATH = re.compile(r"(?:/v2)?/(Users|Groups)(/[^/]+)?/?")
 _OPERATIONS = {
@@ -34,6 +35,19 @@ _OPERATIONS = {
     ("PATCH", "Groups", True): "group.patch",
     ("DELETE", "Groups", True): "group.delete",
 }
+
+
+@contextmanager
+def open_directory(options: DirectoryOptions) -> Iterator[StandIn]:
+    """Open the directory's data, and seed its people."""
+    offered = provider(unique_groups=not options.allow_duplicate_groups)
+    with (
+        listening_socket(options.port) as sock,
+        closing(SqliteStorage(options.database, offered)) as storage,
+    ):
+        seed(storage, offered, options.people)
+        app = FaultInjector(Directory(storage, offered, options.token), operation_of)
+        yield StandIn([Endpoint(app, sock)])
 
 
 def operation_of(method: str, path: str) -> str | None:

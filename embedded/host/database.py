@@ -45,8 +45,8 @@ CREATE TABLE IF NOT EXISTS virtual_objects (
 """
 
 
-def open_store(path: Path) -> sqlite3.Connection:
-    """The database at `path`, made if it is not there. A change is committed when its `with` block ends."""
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the database at `path`, or create it. A change is committed when its `with` block ends."""
     rows = sqlite3.connect(path)
     rows.row_factory = sqlite3.Row
     # With WAL, NORMAL may lose the last writes with the machine's power, but not with the process.

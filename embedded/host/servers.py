@@ -1,87 +1,79 @@
-"""The two doors of the simulated host, with one life: its own API, and over TLS the virtual API servers."""
+"""The simulated host as a whole: its parts, and its two endpoints, the API and the virtual API servers."""
 
-import asyncio
-import logging
+import base64
 import socket
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-import uvicorn
+from clients.private_files import ensure_private_folder
+from embedded.asgi_server import Endpoint, StandIn, listening_socket
+from embedded.faults import FaultInjector, Receive, Scope, Send
+from embedded.host.agents import Agents
+from embedded.host.api import control_api, operation_of
+from embedded.host.database import open_database
+from embedded.host.namespaces import Namespaces
+from embedded.host.releases import Releases
+from embedded.host.timing import Clock, Timing
+from embedded.host.tls import authority, server_certificate
+from embedded.host.virtual_api import virtual_servers
+from embedded.host.virtual_objects import InnerObjects
+from embedded.standin_options import HostOptions
 
-from embedded.asgi_server import GRACE_SECONDS, listening_socket
-from embedded.faults import App, FaultInjector, Receive, Scope, Send
-from embedded.host.api import operation_of
 
+@asynccontextmanager
+async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
+    """Open the host's data and resume what the last run left; stop its agents and timers at the end.
 
-class HostServers:
-    """An ASGI application, to be served on the socket of the API; it serves the other one by itself.
-
-    `begin` and `end` are what else its life consists of, called inside the event loop.
-    One set of faults, at `/-/faults` of the API, strikes both.
+    One set of faults, at `/-/faults` of the API, strikes both endpoints.
     """
+    folder = options.folder
+    ensure_private_folder(folder)
+    certificate = base64.b64encode(authority(folder).read_bytes()).decode()
+    api_socket, tls_socket = listening_socket(options.port), _virtual_socket(options)
+    with api_socket, tls_socket, closing(open_database(folder / "host.sqlite")) as rows:
+        clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
+        namespaces = Namespaces(rows, clock)
+        releases = Releases(rows, clock, namespaces)
+        inner = InnerObjects(rows)
+        agents = Agents(releases, inner)
+        api = control_api(
+            namespaces,
+            releases,
+            agents,
+            token=options.token,
+            virtual_url=f"https://127.0.0.1:{tls_socket.getsockname()[1]}",
+            authority=certificate,
+            cpu=options.cpu,
+            memory=options.memory,
+        )
+        virtual = virtual_servers(releases, inner, agents)
 
-    def __init__(
-        self,
-        begin: Callable[[], None],
-        end: Callable[[], Awaitable[None]],
-        *,
-        api: App,
-        virtual: App,
-        tls_socket: socket.socket,
-        tls: tuple[str, str],
-    ) -> None:
-        self._begin = begin
-        self._end = end
-        self._tls_socket = tls_socket
-        self._tls = tls
-
-        async def by_door(scope: Scope, receive: Receive, send: Send) -> None:
+        async def by_scheme(scope: Scope, receive: Receive, send: Send) -> None:
             await (virtual if scope["scheme"] == "https" else api)(scope, receive, send)
 
-        self._app = FaultInjector(by_door, operation_of)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._life(receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _life(self, receive: Receive, send: Send) -> None:
-        await receive()
-        certificate, key = self._tls
-        config = uvicorn.Config(
-            self._app,
-            lifespan="off",
-            log_level=logging.CRITICAL,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-        )
-        server = _SecondServer(config)
-        serving = asyncio.create_task(server.serve(sockets=[self._tls_socket]))
-        self._begin()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        server.should_exit = True
-        await serving
-        await self._end()
-        await send({"type": "lifespan.shutdown.complete"})
+        app = FaultInjector(by_scheme, operation_of)
+        namespaces.begin()
+        releases.begin()
+        agents.begin()
+        try:
+            yield StandIn([Endpoint(app, api_socket), Endpoint(app, tls_socket, server_certificate(folder))])
+        finally:
+            await agents.end()
+            clock.end()
 
 
-class _SecondServer(uvicorn.Server):
-    """One that leaves the signals to the first."""
+def _virtual_socket(options: HostOptions) -> socket.socket:
+    if options.virtual_address is None:
+        return _remembered_socket(options.folder / "port")
+    address, _, port = options.virtual_address.rpartition(":")
+    return listening_socket(int(port), address)
 
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
+def _remembered_socket(file: Path) -> socket.socket:
+    """Return a listening socket on the port in `file`, or on another one if that is taken; keep the port.
 
-def remembered_socket(file: Path) -> socket.socket:
-    """A listening socket on the port in `file`; on another one if that is taken. The file has it afterwards.
-
-    With the same port, kubeconfigs that were handed out before a restart work after it.
+    With the same port, kubeconfigs from before a restart work after it.
     """
     wanted = int(file.read_text()) if file.exists() else 0
     try:

@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
 from pydantic import ValidationError
 
-from embedded.faults import Receive, Scope, Send
+from embedded.asgi_server import Endpoint, StandIn, listening_socket
+from embedded.faults import FaultInjector, Receive, Scope, Send
 from embedded.rafay.behaviour import SWITCHES_PATH, Behaviour
 from embedded.rafay.catalog import Catalog
 from embedded.rafay.clusters import Clusters
@@ -20,8 +20,7 @@ from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, refu
 from embedded.rafay.iam import Iam
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Request, Route
-
-SignalHandler = Callable[[int, FrameType | None], None]
+from embedded.standin_options import RafayOptions
 
 USERS_PATH = "/-/users"
 CLUSTERS_PATH = "/-/clusters/"
@@ -47,6 +46,23 @@ class Keys:
         return {_ADMIN: ("ADMIN",), _AUDITOR: ("ADMINISTRATOR_READ_ONLY",)}.get(username, ())
 
 
+@contextmanager
+def open_rafay(options: RafayOptions) -> Iterator[StandIn]:
+    """Open the stand-in's data, and add the users that are missing."""
+    with listening_socket(options.port) as sock, closing(Store(options.database)) as store:
+        for email in options.users:
+            store.add_user(email)
+        app = RafayStandIn(
+            store,
+            Keys(options.api_key, options.read_only_key),
+            options.behaviour,
+            endpoint=options.endpoint or f"http://127.0.0.1:{options.port}",
+            agent_image=options.agent_image,
+        )
+        app.clusters.start()
+        yield StandIn([Endpoint(FaultInjector(app, app.operation_of), sock)], on_stop=app.clusters.stop)
+
+
 class RafayStandIn:
     """The API, without faults."""
 
@@ -56,7 +72,7 @@ class RafayStandIn:
         self._store = store
         self._keys = keys
         self._switches = switches
-        self._clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
+        self.clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
         projects = Projects(store, lambda: self._switches)
         access = Iam(store, lambda: self._switches)
         self._offers = Catalog(store, lambda: self._switches)
@@ -64,7 +80,7 @@ class RafayStandIn:
             *projects.routes(),
             *access.routes(),
             *self._offers.routes(),
-            *self._clusters.routes(),
+            *self.clusters.routes(),
         ]
 
     def operation_of(self, method: str, path: str) -> str | None:
@@ -73,9 +89,6 @@ class RafayStandIn:
         return found[0].operation if found else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
         if scope["type"] != "http":
             return
         method, path = scope["method"], scope["path"]
@@ -145,42 +158,13 @@ class RafayStandIn:
             if path == SIGN_INS_PATH and method != "GET":
                 return reply(self._offers.integrate(body))
             if path.startswith(CLUSTERS_PATH) and method != "GET":
-                self._clusters.fail(path.removeprefix(CLUSTERS_PATH), body)
+                self.clusters.fail(path.removeprefix(CLUSTERS_PATH), body)
                 return reply({})
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             return reply({"detail": str(error)}, 422)
         except Refusal as refusal:
             return refusal_reply(refusal, Family.V1, 404)
         return refusal_reply(Refusal(Trouble.NO_SUCH_PATH), Family.V1, 404)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                self._clusters.start()
-                self._let_go_of_agents_on_signals()
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                self._store.close()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-
-    def _let_go_of_agents_on_signals(self) -> None:
-        # The server waits for open calls when told to stop, and tells nobody: held check-ins would use up
-        # its whole patience. So its handlers of signals are wrapped, once it has set them.
-        loop = asyncio.get_running_loop()
-
-        def letting_go_first(inner: Callable[[int, FrameType | None], object]) -> SignalHandler:
-            def outer(number: int, frame: FrameType | None) -> None:
-                loop.call_soon_threadsafe(self._clusters.stop)
-                inner(number, frame)
-
-            return outer
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            inner = signal.getsignal(number)
-            if callable(inner):
-                signal.signal(number, letting_go_first(inner))
 
 
 async def _whole_body(receive: Receive) -> bytes:

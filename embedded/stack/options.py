@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 from contracts.environment_workflow import LifecycleTimeouts
 
@@ -12,9 +13,9 @@ TIMEOUT = timedelta(seconds=10)
 
 
 class Part(StrEnum):
-    """The processes of a stack. The directory may be left out: then there is no identity provider.
+    """The parts of a stack. Without the directory there is no identity provider.
 
-    So may the codec server: then the Web UI shows what is encrypted as it is.
+    Without the codec server the Web UI shows encrypted payloads as they are.
     """
 
     TEMPORAL = "Temporal server"
@@ -26,16 +27,20 @@ class Part(StrEnum):
     CODEC_SERVER = "codec server"
 
 
+#: The parts that share a process, in which `embedded.standins` serves them.
+STAND_INS = frozenset({Part.CONTROL_PLANE, Part.DIRECTORY, Part.HOST})
+
+
 @dataclass(frozen=True)
 class Person:
-    """Somebody who has a token for the API of this stack, and is known to its systems."""
+    """A user who has a token for the API of this stack, and is known to its systems."""
 
     email: str
     teams: tuple[str, ...] = ("local",)
     role: str = "developer"
 
 
-#: Who sits at the machine.
+#: The user at the machine.
 LOCAL_PERSON = Person("alice@example.com", role="platform")
 #: Known to the directory and to the control plane, so that they can be named as collaborators.
 KNOWN_PEOPLE = tuple(f"{name}@example.com" for name in ("bob", "carol", "dave", "erin", "frank"))
@@ -43,24 +48,24 @@ KNOWN_PEOPLE = tuple(f"{name}@example.com" for name in ("bob", "carol", "dave", 
 
 @dataclass(frozen=True)
 class Options:
-    """How a stack is to be. Ports and secrets that are not given are those of the last run, or new ones.
+    """Options of a stack. Ports that are not given are those of the last run, or new ones.
 
-    `ports` and `secrets` are those of the stand-ins. `people` all get a token; the first of them is the
-    local person. `timeout` is the longest wait for one answer of any system. `environment` is added to that
-    of the worker and the API: any setting. `environment_of` is added to that of one of the two. `arguments`
-    are added to the command of a stand-in. `pace` None is that of the settings' defaults.
+    `people` all get a token; the first of them is the local person. `timeout` is the longest wait for one
+    response of any system. `environment` is added to that of the worker and the API: any setting.
+    `environment_of` is added to that of one of the two. `stand_ins` has further options of a stand-in, see
+    `embedded.standin_options`; those in `own_process` do not share one with the others. `pace` None means
+    the defaults of the settings.
     """
 
     fresh: bool = False
     api_port: int | None = None
     ui_port: int | None = None
     temporal_port: int | None = None
-    ports: Mapping[Part, int] = field(default_factory=dict)
-    secrets: Mapping[Part, str] = field(default_factory=dict)
     parts: frozenset[Part] = frozenset(Part)
     people: tuple[Person, ...] = (LOCAL_PERSON,)
     timeout: timedelta = TIMEOUT
     pace: LifecycleTimeouts | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     environment_of: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)
-    arguments: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
+    stand_ins: Mapping[Part, Mapping[str, Any]] = field(default_factory=dict)
+    own_process: frozenset[Part] = frozenset()

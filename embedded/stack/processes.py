@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from embedded.stack.options import KNOWN_PEOPLE, Options, Part
+from embedded.stack.options import KNOWN_PEOPLE, STAND_INS, Options, Part
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import Ready, Recipe, get
+from embedded.standin_options import VARIABLE, DirectoryOptions, HostOptions, RafayOptions, StandInOptions
 
 #: What the settings call the host cluster.
 HOST = "local"
@@ -28,12 +30,8 @@ _CODE = Path(__file__).resolve().parents[2]
 #: `-P`: a folder named `worker` in the current directory must not be taken for ours.
 _PYTHON = (sys.executable, "-P", "-m")
 
-#: The stand-ins: module, and the variable in which it expects its secret.
-_STAND_INS = {
-    Part.CONTROL_PLANE: ("embedded.rafay", "RAFAY_STAND_IN_KEY"),
-    Part.DIRECTORY: ("embedded.directory", "DIRECTORY_TOKEN"),
-    Part.HOST: ("embedded.host", "HOST_TOKEN"),
-}
+#: The process that the stand-ins share.
+_STAND_IN_SERVER = "stand-in server"
 
 
 class Recipes:
@@ -46,7 +44,6 @@ class Recipes:
             Part.API: options.api_port,
             Part.TEMPORAL: options.temporal_port,
             UI: options.ui_port,
-            **{str(part): port for part, port in options.ports.items()},
         }
         names = [str(part) for part in Part if part is not Part.WORKER]
         names += [UI, _TEMPORAL_HTTP, _TEMPORAL_METRICS]
@@ -72,7 +69,7 @@ class Recipes:
 
     def settings(self) -> dict[str, str]:
         """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
-        secret = self._secret
+        secret = self._folder.secret
         timeout = _seconds(self._options.timeout)
         host = f"MOORAGE_HOSTS__{HOST.upper()}__"
         values = {
@@ -116,16 +113,18 @@ class Recipes:
         """Where the worker writes its process id once it takes work."""
         return self._folder.path / "worker.ready"
 
+    def process_of(self, part: Part) -> str:
+        """Return the name of the process that runs the part."""
+        shares = part in STAND_INS and part not in self._options.own_process
+        return _STAND_IN_SERVER if shares else part
+
     def recipe(self, part: Part) -> Recipe:
-        """How to start the part."""
+        """Return how to start the process of the part."""
         if part is Part.TEMPORAL:
             return self._temporal()
+        if part in STAND_INS:
+            return self._stand_ins(self.process_of(part))
         port = self.ports.get(part, 0)
-        if part in _STAND_INS:
-            module, variable = _STAND_INS[part]
-            environment = _environment() | {variable: self._secret(part)}
-            command = [*_PYTHON, module, *self._data(part), *self._options.arguments.get(part, ())]
-            return Recipe(part, command, environment, partial(_answers, port), port)
         ready: Ready = {
             Part.API: partial(_serves, port),
             Part.CODEC_SERVER: partial(_answers, port),
@@ -133,18 +132,53 @@ class Recipes:
         environment = self.settings() | dict(self._options.environment_of.get(part, {}))
         return Recipe(part, [*_PYTHON, "moorage", part.lower().replace(" ", "-")], environment, ready)
 
-    def _secret(self, part: Part) -> str:
-        return self._options.secrets.get(part) or self._folder.secret(part)
+    def _stand_ins(self, process: str) -> Recipe:
+        parts = [part for part in self._options.parts if self.process_of(part) == process]
+        options = {
+            Part.CONTROL_PLANE: self._control_plane,
+            Part.DIRECTORY: self._directory,
+            Part.HOST: self._host,
+        }
+        chosen = {part.name.lower(): options[part](**self._options.stand_ins.get(part, {})) for part in parts}
+        environment = _environment() | {VARIABLE: StandInOptions(**chosen).model_dump_json()}
+        ports = [self.ports[part] for part in parts]
 
-    def _data(self, part: Part) -> list[str]:
-        if part is Part.HOST:
-            return ["--folder", str(self._folder.path / "host")]
-        arguments = ["--database", str(self.databases[part])]
-        people = sorted({*(person.email for person in self._options.people), *KNOWN_PEOPLE})
-        if part is Part.DIRECTORY:
-            file = self._folder.write("people", "".join(f"{email}\n" for email in people))
-            return [*arguments, "--people", str(file)]
-        return [*arguments, *(argument for email in people for argument in ("--user", email))]
+        async def ready() -> bool:
+            return all([await _answers(port) for port in ports])
+
+        return Recipe(process, [*_PYTHON, "embedded.standins"], environment, ready)
+
+    def _control_plane(self, **options: Any) -> RafayOptions:
+        part = Part.CONTROL_PLANE
+        return RafayOptions(
+            port=self.ports[part],
+            api_key=self._folder.secret(part),
+            database=self.databases[part],
+            users=self._people(),
+            **options,
+        )
+
+    def _directory(self, **options: Any) -> DirectoryOptions:
+        part = Part.DIRECTORY
+        return DirectoryOptions(
+            port=self.ports[part],
+            token=self._folder.secret(part),
+            database=self.databases[part],
+            people=self._people(),
+            **options,
+        )
+
+    def _host(self, **options: Any) -> HostOptions:
+        part = Part.HOST
+        return HostOptions(
+            port=self.ports[part],
+            token=self._folder.secret(part),
+            folder=self.databases[part].parent,
+            **options,
+        )
+
+    def _people(self) -> tuple[str, ...]:
+        return tuple(sorted({*(person.email for person in self._options.people), *KNOWN_PEOPLE}))
 
     def _temporal(self) -> Recipe:
         # Imported late: it brings in the whole SDK, and the other parts can start meanwhile.

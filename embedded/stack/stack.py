@@ -18,7 +18,7 @@ from embedded.stack.options import LOCAL_PERSON, Options, Part, Person
 from embedded.stack.pointer import forget, point_at
 from embedded.stack.processes import HOST, UI, Recipes
 from embedded.stack.state_dir import AlreadyRunning, StackError, StackFolder
-from embedded.stack.supervisor import ChildFailed, Children
+from embedded.stack.supervisor import Child, ChildFailed, Children
 
 __all__ = [
     "DEFAULT_FOLDER", "HOST", "LOCAL_PERSON", "AlreadyRunning", "ChildFailed", "Options", "Part", "Person",
@@ -115,12 +115,16 @@ class Stack:
         return self._recipes.url(part)
 
     def log(self, part: Part) -> Path:
-        """The file with what the part has written."""
-        return self._children[part].log
+        """Return the log of the process of the part."""
+        return self._child(part).log
 
     def pid(self, part: Part) -> int:
-        """Its process id. RuntimeError while it does not run."""
-        return self._children[part].pid
+        """Return the id of the process of the part; the stand-ins share one.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        return self._child(part).pid
 
     @property
     def databases(self) -> Mapping[Part, Path]:
@@ -133,21 +137,27 @@ class Stack:
         return self._recipes.settings()
 
     async def start(self, part: Part) -> None:
-        """Start the part, on the port that it always has, and return when it is ready. Raises ChildFailed."""
+        """Start the process of the part, on the port that it always has, and return when it is ready.
+
+        The stand-ins share one process, except those in `Options.own_process`.
+
+        Raises:
+            ChildFailed: it does not start.
+        """
         if part is Part.WORKER:
             self._recipes.ready_file.unlink(missing_ok=True)
         await self._children.start(self._recipes.recipe(part))
 
     async def stop(self, part: Part) -> None:
-        """Stop the part in good order. Fine if it does not run."""
-        await self._children.stop(part)
+        """Stop the process of the part in good order. Fine if it does not run."""
+        await self._children.stop(self._recipes.process_of(part))
 
     async def kill(self, part: Part) -> None:
-        """Kill the part with SIGKILL, as a crash would; `start` brings it back."""
-        await self._children.stop(part, signal.SIGKILL)
+        """Kill the process of the part with SIGKILL, as a crash would; `start` brings it back."""
+        await self._children.stop(self._recipes.process_of(part), signal.SIGKILL)
 
     async def restart(self, part: Part) -> None:
-        """Stop the part in good order if it runs, and start it again."""
+        """Stop the process of the part in good order if it runs, and start it again."""
         await self.stop(part)
         await self.start(part)
 
@@ -158,6 +168,9 @@ class Stack:
     @property
     def _recipes(self) -> Recipes:
         return self._running()[0]
+
+    def _child(self, part: Part) -> Child:
+        return self._children[self._recipes.process_of(part)]
 
     @property
     def _children(self) -> Children:
@@ -187,10 +200,10 @@ class Stack:
         async with asyncio.TaskGroup() as starting:
             # The Temporal server is asked for last and ready first: what describes it has to be imported
             # here, while the others are at their own imports already.
-            for part in reversed(Part):
-                if part in self.options.parts:
-                    starting.create_task(self.start(part))
-                    await asyncio.sleep(0)
+            first_of = {self._recipes.process_of(part): part for part in Part if part in self.options.parts}
+            for part in reversed(first_of.values()):
+                starting.create_task(self.start(part))
+                await asyncio.sleep(0)
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
         ours = {name: value for name, value in self.env.items() if name.startswith(_OUR_VARIABLES)}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in ours.items()]

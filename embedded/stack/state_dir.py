@@ -8,7 +8,7 @@ import secrets
 import shutil
 import string
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ class StackFolder:
             by = f" by the {given[wanted]}" if wanted in given else ""
             raise StackError(f"port {wanted} for the {name} is taken{by}: free it, or choose another")
         if not port or port in given or not _is_free(port):
-            port = _free_port({*given, *self._state.ports.values()})
+            port = free_port({*given, *self._state.ports.values()})
         self._given[name] = port
         self._state.ports[name] = port
         self._save()
@@ -254,7 +254,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port(taken: Iterable[int]) -> int:
+def free_port(taken: Container[int] = ()) -> int:
+    """Return a port of 127.0.0.1 on which nothing listens, and none of those that are taken."""
     while True:
         port = secrets.choice(_PORTS)
         if port not in taken and _is_free(port):

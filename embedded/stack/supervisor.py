@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.private_files import open_private
-from embedded.asgi_server import listening_socket
 from embedded.stack.state_dir import StackError
 
 #: Longest start of one of them: seconds on an idle machine, more when all cores are busy.
@@ -34,13 +33,12 @@ class ChildFailed(StackError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one process is started. `port`, if it has one, is opened for it and handed over as `--fd`."""
+    """How one process is started."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     ready: Ready
-    port: int | None = None
 
 
 @dataclass
@@ -163,17 +161,14 @@ class Children:
         if recipe.name in self._children and self._children[recipe.name].process is not None:
             raise RuntimeError(f"{recipe.name} runs already")
         self._children[recipe.name] = child
-        sock = listening_socket(recipe.port) if recipe.port is not None else None
-        command = [*recipe.command, *(["--fd", str(sock.fileno())] if sock else [])]
         log = open_private(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             child.process = await asyncio.create_subprocess_exec(
-                *command,
+                *recipe.command,
                 stdin=self._childrens_end,
                 stdout=log,
                 stderr=log,
                 env=recipe.environment,
-                pass_fds=(sock.fileno(),) if sock else (),
                 start_new_session=True,
                 umask=0o077,
             )
@@ -182,8 +177,6 @@ class Children:
             raise ChildFailed(f"the {recipe.name} cannot be started: {error}") from error
         finally:
             os.close(log)
-            if sock:
-                sock.close()
         return child
 
     def _tell(self, what: str, pid: int) -> None:

@@ -34,7 +34,7 @@ from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
 from embedded.rafay.behaviour import SWITCHES_PATH
 from tests.activities.running import Running
-from tests.support.stand_ins import control, running_process, set_faults
+from tests.support.stand_ins import control, running_stand_ins, set_faults
 from tests.support.within import HANG
 
 HOST = "one"
@@ -249,23 +249,15 @@ class Bench:
 @pytest.fixture(scope="package")
 def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
     folder = tmp_path_factory.mktemp("systems")
-    with (
-        running_process(
-            "embedded.rafay",
-            ["--database", str(folder / "rafay.sqlite"), "--forced-delete", str(FORCED_DELETE)],
-            {"RAFAY_STAND_IN_KEY": KEY},
-        ) as rafay,
-        running_process(
-            "embedded.directory",
-            ["--database", str(folder / "directory.sqlite")],
-            {"DIRECTORY_TOKEN": TOKEN},
-        ) as directory,
-        running_process(
-            "embedded.host",
-            ["--folder", str(folder / "host"), "--start-seconds", "0.2", "--stop-seconds", "0.1"],
-            {"HOST_TOKEN": TOKEN},
-        ) as host,
-    ):
+    with running_stand_ins(
+        control_plane={
+            "database": folder / "rafay.sqlite",
+            "api_key": KEY,
+            "behaviour": {"forced_delete": FORCED_DELETE},
+        },
+        directory={"database": folder / "directory.sqlite", "token": TOKEN},
+        host={"folder": folder / "host", "token": TOKEN, "start_seconds": 0.2, "stop_seconds": 0.1},
+    ) as [rafay, directory, host]:
         yield Systems(rafay, directory, host, folder)
 
 

@@ -17,7 +17,7 @@ from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment, fresh
 from tests.activities.running import Running, details, fail, succeed
-from tests.support.stand_ins import running_process, set_faults
+from tests.support.stand_ins import running_stand_ins, set_faults
 
 #: Longer than any call takes on a busy machine, and short enough to be waited for twice.
 IMPATIENCE = timedelta(seconds=5)
@@ -33,8 +33,8 @@ def directory(
 ) -> Iterator[tuple[str, bool]]:
     database = Path(tmp_path_factory.mktemp("directory"), "directory.sqlite")
     loose = request.param == "duplicate names"
-    arguments = ["--database", str(database), *(["--allow-duplicate-groups"] if loose else [])]
-    with running_process("embedded.directory", arguments, {"DIRECTORY_TOKEN": TOKEN}) as url:
+    options = {"database": database, "token": TOKEN, "allow_duplicate_groups": loose}
+    with running_stand_ins(directory=options) as [url]:
         yield url, loose
 
 

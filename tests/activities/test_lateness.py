@@ -13,7 +13,7 @@ from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import TIMEOUT, TOKEN, fresh
 from tests.activities.running import Running, fail
-from tests.support.stand_ins import running_process, set_faults
+from tests.support.stand_ins import running_stand_ins, set_faults
 
 
 async def beginning_after(seconds: float, *, halted: float = 0) -> str:
@@ -81,8 +81,8 @@ async def test_a_cancelled_one_sees_what_it_does_to_its_end() -> None:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    arguments = ["--database", str(tmp_path_factory.mktemp("directory") / "directory.sqlite")]
-    with running_process("embedded.directory", arguments, {"DIRECTORY_TOKEN": TOKEN}) as url:
+    database = tmp_path_factory.mktemp("directory") / "directory.sqlite"
+    with running_stand_ins(directory={"database": database, "token": TOKEN}) as [url]:
         yield url
 
 

@@ -22,7 +22,7 @@ from clients.errors import (
 from clients.identity.scim import Scim
 from clients.identity.scim_lists import PAGE_SIZE
 from embedded.faults import Fault, FaultKind
-from tests.support.stand_ins import running_process, set_faults
+from tests.support.stand_ins import running_stand_ins, set_faults
 
 TOKEN = "a-token-of-the-directory"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -54,10 +54,8 @@ def directory(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Directory]:
     database = Path(tmp_path_factory.mktemp("directory"), "directory.sqlite")
-    mode = [] if request.param else ["--allow-duplicate-groups"]
-    with running_process(
-        "embedded.directory", ["--database", str(database), *mode], {"DIRECTORY_TOKEN": TOKEN}
-    ) as url:
+    options = {"database": database, "token": TOKEN, "allow_duplicate_groups": not request.param}
+    with running_stand_ins(directory=options) as [url]:
         yield Directory(url, unique=request.param)
 
 

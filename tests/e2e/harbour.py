@@ -174,7 +174,7 @@ async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
                 "MOORAGE_TEMPLATES": str(templates),
             },
             environment_of={Part.API: kubeconfigs(cluster, "moorage-api", folder)},
-            arguments={Part.CONTROL_PLANE: ("--endpoint", endpoint, "--agent-image", cluster.agent_image)},
+            stand_ins={Part.CONTROL_PLANE: {"endpoint": endpoint, "agent_image": cluster.agent_image}},
         )
         async with Stack(folder / "stack", options) as stack:
             target["port"] = int(stack.url(Part.CONTROL_PLANE).rpartition(":")[2])

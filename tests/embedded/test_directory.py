@@ -13,12 +13,12 @@ from scim2_models import ScimProvider
 from scim2_server.testing import ScimStorageContract
 from scim2_server.utils import load_default_provider
 
-from embedded.directory.application import PEOPLE, provider
+from embedded.directory.application import provider
 from embedded.directory.storage import SqliteStorage
-from tests.support.stand_ins import running_process, start_process, stop_process
+from embedded.standin_options import PEOPLE
+from tests.support.stand_ins import running_stand_ins, start_stand_ins, stop_process
 
 TOKEN = "a-token-of-the-directory"
-ENVIRONMENT = {"DIRECTORY_TOKEN": TOKEN}
 GROUP = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "moor-a"}
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "zoe@example.com"}
 
@@ -38,10 +38,14 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "directory.sqlite"
 
 
+def options(database: Path, **others: Any) -> dict[str, Any]:
+    return {"database": database, "token": TOKEN, **others}
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = tmp_path_factory.mktemp("directory") / "directory.sqlite"
-    with running_process("embedded.directory", ["--database", str(database)], ENVIRONMENT) as url:
+    with running_stand_ins(directory=options(database)) as [url]:
         yield url
 
 
@@ -75,14 +79,8 @@ class TestWhoGetsIn:
             assert "secret-of-zoe" not in http.get("/Users").text
 
 
-def test_it_does_not_start_without_a_token(database: Path) -> None:
-    with pytest.raises(AssertionError, match="exit code"):
-        start_process("embedded.directory", ["--database", str(database)], {"DIRECTORY_TOKEN": ""})
-
-
 def test_what_was_answered_outlives_a_kill(database: Path) -> None:
-    arguments = ["--database", str(database)]
-    url, process = start_process("embedded.directory", arguments, ENVIRONMENT)
+    [url], process = start_stand_ins(directory=options(database))
     with client(url) as http:
         http.post("/Users", json=USER).raise_for_status()
         group = http.post("/Groups", json={**GROUP, "externalId": "mark"}).raise_for_status()
@@ -96,7 +94,7 @@ def test_what_was_answered_outlives_a_kill(database: Path) -> None:
     process.kill()
     stop_process(process)
 
-    with running_process("embedded.directory", arguments, ENVIRONMENT) as url:
+    with running_stand_ins(directory=options(database)) as [url]:
         assert names(url, "Users") == {*PEOPLE, "zoe@example.com"}, "people were lost, or seeded twice"
         assert names(url, "Groups") == {"moor-a"}
         with client(url) as http:
@@ -106,19 +104,17 @@ def test_what_was_answered_outlives_a_kill(database: Path) -> None:
             assert http.post("/Groups", json=GROUP).status_code == 409, "uniqueness was forgotten"
 
 
-def test_other_people_may_be_seeded(database: Path, tmp_path: Path) -> None:
-    people = tmp_path / "people"
-    people.write_text("mary@example.org\npeter@example.org\n")
-    arguments = ["--database", str(database), "--people", str(people)]
-    with running_process("embedded.directory", arguments, ENVIRONMENT) as url:
-        assert names(url, "Users") == {"mary@example.org", "peter@example.org"}
+def test_other_people_may_be_seeded(database: Path) -> None:
+    people = ("mary@example.org", "peter@example.org")
+    with running_stand_ins(directory=options(database, people=people)) as [url]:
+        assert names(url, "Users") == set(people)
 
 
-@pytest.mark.parametrize(("mode", "made"), [([], 1), (["--allow-duplicate-groups"], 10)])
+@pytest.mark.parametrize(("allow", "made"), [(False, 1), (True, 10)])
 async def test_ten_creates_of_one_name_at_once_make_one_group_or_ten(
-    database: Path, mode: list[str], made: int
+    database: Path, allow: bool, made: int
 ) -> None:
-    with running_process("embedded.directory", ["--database", str(database), *mode], ENVIRONMENT) as url:
+    with running_stand_ins(directory=options(database, allow_duplicate_groups=allow)) as [url]:
         async with httpx.AsyncClient(
             base_url=f"{url}/v2", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
         ) as http:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from embedded.asgi_server import listening_socket
+from embedded.stack.options import STAND_INS
 from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import get
@@ -92,13 +93,14 @@ def test_told_to_stop(running: subprocess.Popen[str], tmp_path: Path, how: signa
 def test_killed(tmp_path: Path) -> None:
     """Ensures that nothing outlives a stack that is killed, and that the next one starts from its state."""
     folder = tmp_path / "state"
-    with a_stack(folder, [*MIXED, Part.HOST, Part.WORKER]) as process:
+    with a_stack(folder, [*STAND_INS, Part.TEMPORAL, Part.WORKER]) as process:
         process.kill()
         process.wait()
         # At once: the lock tells that the first one's processes are still on their way out.
         with a_stack(folder, [Part.CONTROL_PLANE]):
-            arguments = {text for process in processes_of(folder) for text in process.cmdline()}
-            assert not arguments & {"start-dev", "worker", "embedded.host"}
+            arguments = [text for process in processes_of(folder) for text in process.cmdline()]
+            assert not {"start-dev", "worker"} & set(arguments)
+            assert arguments.count("embedded.standins") == 1
     assert processes_of(folder) == []
 
 
@@ -176,7 +178,7 @@ async def test_secrets_are_their_owners_only(tmp_path: Path) -> None:
     """Ensures that no file of the stack can be read by anybody else."""
     async with Stack(tmp_path / "state", small()) as stack:
         modes = modes_in(stack.folder)
-    names = {"state.json", "tokens.yaml", "connection.json", "control-plane.log", "control-plane.sqlite"}
+    names = {"state.json", "tokens.yaml", "connection.json", "stand-in-server.log", "control-plane.sqlite"}
     assert names <= set(modes)
     assert {name for name, mode in modes.items() if mode & 0o077} == set()
 
@@ -242,12 +244,14 @@ async def test_a_part_does_not_start(tmp_path: Path) -> None:
     """Ensures that a failed start names the part, its log and the reason, and leaves nothing running."""
     options = hurried(
         parts=frozenset({Part.HOST, Part.CONTROL_PLANE}),
-        arguments={Part.HOST: ("--start-seconds", "never")},
+        # An address that is none of this machine.
+        stand_ins={Part.HOST: {"virtual_address": "192.0.2.1:1"}},
     )
-    with pytest.raises(ChildFailed, match=r"the host ended at its start; its log is .*host\.log") as error:
+    expected = r"the stand-in server ended at its start; its log is .*stand-in-server\.log"
+    with pytest.raises(ChildFailed, match=expected) as error:
         async with Stack(tmp_path / "state", options):
             pass
-    assert "invalid float value: 'never'" in str(error.value)
+    assert "the stand-ins cannot start: " in str(error.value)
     assert processes_of(tmp_path / "state") == []
 
 
@@ -265,8 +269,19 @@ async def test_parts_come_and_go(tmp_path: Path) -> None:
         assert not failed.done()
 
         os.kill(stack.pid(Part.CONTROL_PLANE), signal.SIGKILL)
-        with pytest.raises(ChildFailed, match="the control plane ended by itself"):
+        with pytest.raises(ChildFailed, match="the stand-in server ended by itself"):
             await asyncio.wait_for(failed, PATIENCE)
+
+
+async def test_a_stand_in_with_its_own_process_is_killed_alone(tmp_path: Path) -> None:
+    """Ensures that a test can take one stand-in away and leave the others."""
+    parts = frozenset({Part.CONTROL_PLANE, Part.HOST})
+    async with Stack(tmp_path, hurried(parts=parts, own_process=frozenset({Part.HOST}))) as stack:
+        await stack.kill(Part.HOST)
+        assert await get(port_of(stack, Part.HOST), "/") == (0, b"")
+        assert (await get(port_of(stack, Part.CONTROL_PLANE), "/"))[0] != 0
+        await stack.start(Part.HOST)
+        assert (await get(port_of(stack, Part.HOST), "/"))[0] != 0
 
 
 def port_of(stack: Stack, part: Part) -> int:

@@ -61,8 +61,8 @@ async def test_a_worker_killed_in_the_middle(own_stack: Stack, step: str) -> Non
 @pytest.mark.slow
 @pytest.mark.guarantee("1. Killed anywhere")
 async def test_a_worker_that_is_stopped_hands_over(tmp_path: Path) -> None:
-    slow_host = {Part.HOST: ("--start-seconds", "6", "--stop-seconds", "0.1")}
-    async with Stack(tmp_path, hurried(arguments=slow_host)) as stack, Asking(stack) as asking:
+    slow_host = {Part.HOST: {"start_seconds": 6, "stop_seconds": 0.1}}
+    async with Stack(tmp_path, hurried(stand_ins=slow_host)) as stack, Asking(stack) as asking:
         name = unique("handed")
         await asking.request(name)
         await asking.until_step(name, "vcluster", "running")

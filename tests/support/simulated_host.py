@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from clients.simulated_host import SimulatedHost
-from tests.support.stand_ins import running_process
+from tests.support.stand_ins import running_stand_ins
 from tests.support.within import HANG
 
 HOST_TOKEN = "a-token-of-the-host"
@@ -31,6 +31,6 @@ class RunningHost:
 @contextmanager
 def running_host(folder: Path, *, start: float = 0.0, stop: float = 0.0) -> Iterator[RunningHost]:
     """Run it with these times for starts and ends, in seconds."""
-    arguments = ["--folder", str(folder), "--start-seconds", str(start), "--stop-seconds", str(stop)]
-    with running_process("embedded.host", arguments, {"HOST_TOKEN": HOST_TOKEN}) as url:
+    options = {"folder": folder, "token": HOST_TOKEN, "start_seconds": start, "stop_seconds": stop}
+    with running_stand_ins(host=options) as [url]:
         yield RunningHost(url, folder)

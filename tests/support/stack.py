@@ -76,6 +76,6 @@ def hurried(**changes: Any) -> Options:
         people=(ALICE, BOB, CAROL, DAVE),
         pace=HURRY,
         timeout=TIMEOUT,
-        arguments={Part.HOST: ("--start-seconds", "0.3", "--stop-seconds", "0.1")},
+        stand_ins={Part.HOST: {"start_seconds": 0.3, "stop_seconds": 0.1}},
     )
     return dataclasses.replace(options, **changes)

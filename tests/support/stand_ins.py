@@ -1,6 +1,6 @@
-"""Starts the servers of the embedded stack as the product does, each a process of its own, for tests.
+"""Starts stand-ins of the embedded stack for tests, as the stack does: all of them or one, in a process.
 
-`start_process` and `stop_process` serve any of them; what only one of them has is in its own class.
+`start_stand_ins` and `stop_process` serve any of them; what only one of them has is in its own class.
 """
 
 import os
@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import Any, Self
 import httpx
 
 from clients.rafay import Rafay
-from embedded.asgi_server import listening_socket
 from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
 from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
 from embedded.rafay.behaviour import SWITCHES_PATH
+from embedded.stack.state_dir import free_port
+from embedded.standin_options import VARIABLE, StandInOptions
 from tests.support.within import HANG
 
 #: Where `python -m` finds the packages of the checkout, whatever directory pytest was started in.
@@ -34,31 +35,29 @@ STOP_SECONDS = HANG
 TLS = ssl.create_default_context()
 
 
-def start_process(
-    module: str, args: Sequence[str] = (), env: Mapping[str, str] | None = None, port: int = 0
-) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start `python -m <module> --fd N <args>` on a listening socket of ours, and wait until it answers.
+def start_stand_ins(**options: Mapping[str, Any]) -> tuple[list[str], subprocess.Popen[bytes]]:
+    """Start one process with these stand-ins, and wait until each of them answers.
 
-    Returns its base URL and the process, which holds the read end of a pipe to us as its standard input
-    (see `embedded.asgi_server.stop_with_parent`). `env` is added to the environment. End it with
-    `stop_process`.
+    `options` has those of `embedded.standin_options` by stand-in (`directory={...}`); without a port it gets
+    a free one. Returns their base URLs and the process, which holds the read end of a pipe to us as its
+    standard input and stops when that is closed. End it with `stop_process`.
     """
-    with listening_socket(port) as sock:
-        base_url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, "--fd", str(sock.fileno()), *args],
-            stdin=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
-            pass_fds=[sock.fileno()],
-            cwd=CHECKOUT,
-        )
+    given = {name: {"port": free_port(), **of_one} for name, of_one in options.items()}
+    urls = [f"http://127.0.0.1:{of_one['port']}" for of_one in given.values()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embedded.standins"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, VARIABLE: StandInOptions.model_validate(given).model_dump_json()},
+        cwd=CHECKOUT,
+    )
     try:
-        _wait_for_answer(base_url, module, process)
+        for url in urls:
+            _wait_for_answer(url, process)
     except BaseException:
         process.kill()
         stop_process(process)
         raise
-    return base_url, process
+    return urls, process
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> int:
@@ -76,13 +75,11 @@ def stop_process(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def running_process(
-    module: str, args: Sequence[str] = (), env: Mapping[str, str] | None = None, port: int = 0
-) -> Iterator[str]:
-    """`start_process` for the length of a with-block; gives the base URL."""
-    base_url, process = start_process(module, args, env, port)
+def running_stand_ins(**options: Mapping[str, Any]) -> Iterator[list[str]]:
+    """`start_stand_ins` for the length of a with-block; gives the base URLs."""
+    urls, process = start_stand_ins(**options)
     try:
-        yield base_url
+        yield urls
     finally:
         stop_process(process)
 
@@ -103,14 +100,14 @@ def control(base_url: str, method: str, path: str, body: Any = None) -> Any:
 class RafayStandIn:
     """A stand-in for a Rafay controller in a process of its own, with its database open for reading.
 
-    `options` are its command line's ("--missing-status", "500"). State lives in `folder` and survives
+    `options` are those of `embedded.standin_options.RafayOptions`. State lives in `folder` and survives
     `stop` and `start`, which keep the port. A context manager; `faults` and `switch` hold until `reset`.
     """
 
     KEY = "ra2.tests.all-rights-4c1f"
     READ_ONLY_KEY = "ra2.tests.read-only-9d7e"
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.database = folder / "rafay.sqlite"
         self.base_url = ""
         self._options = options
@@ -132,10 +129,14 @@ class RafayStandIn:
 
     def start(self) -> None:
         """Start it, on the port that it had before."""
-        port = int(self.base_url.rpartition(":")[2] or 0)
-        args = ["--database", str(self.database), *self._options]
-        env = {"RAFAY_STAND_IN_KEY": self.KEY, "RAFAY_STAND_IN_READ_ONLY_KEY": self.READ_ONLY_KEY}
-        self.base_url, self._process = start_process("embedded.rafay", args, env, port)
+        options = {
+            "database": self.database,
+            "api_key": self.KEY,
+            "read_only_key": self.READ_ONLY_KEY,
+            "port": int(self.base_url.rpartition(":")[2] or free_port()),
+            **self._options,
+        }
+        [self.base_url], self._process = start_stand_ins(control_plane=options)
         self._switches = control(self.base_url, "GET", SWITCHES_PATH)
 
     def stop(self) -> None:
@@ -153,7 +154,7 @@ class RafayStandIn:
         set_faults(self.base_url, *faults)
 
     def switch(self, **switches: Any) -> None:
-        """Change some of `embedded.rafay.behaviour.Switches`."""
+        """Change some of `embedded.rafay.behaviour.Behaviour`."""
         control(self.base_url, "PUT", SWITCHES_PATH, switches)
 
     def reset(self) -> None:
@@ -180,17 +181,17 @@ class RafayStandIn:
             return database.execute(sql, values).fetchall()
 
 
-def _wait_for_answer(base_url: str, module: str, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_answer(base_url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     with httpx.Client(trust_env=False, timeout=START_SECONDS, verify=TLS) as http:
         while True:
             if process.poll() is not None:
-                raise AssertionError(f"{module} ended at its start with exit code {process.returncode}")
+                raise AssertionError(f"the stand-ins ended with exit code {process.returncode}")
             try:
                 http.get(base_url)
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:
-                    raise AssertionError(f"{module} gave no answer within {START_SECONDS:g} s") from error
+                    raise AssertionError(f"{base_url} gave no answer within {START_SECONDS:g} s") from error
                 time.sleep(0.02)
             else:
                 return

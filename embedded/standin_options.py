@@ -1,0 +1,81 @@
+"""Options of the stand-ins: what one process serves, and how each of them behaves.
+
+They reach the process in its environment, as JSON: they hold secrets, and every user sees arguments.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from embedded.rafay.behaviour import Behaviour
+
+#: The variable that holds `StandInOptions`.
+VARIABLE = "STAND_INS"
+
+#: Users of a new directory, so that a first environment has an owner and possible collaborators.
+PEOPLE = tuple(f"{name}@example.com" for name in ("alice", "bob", "carol", "dave", "erin", "frank"))
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    port: int = Field(ge=1, le=65535, description="port on 127.0.0.1")
+
+
+class RafayOptions(_Options):
+    """Options of the stand-in for a Rafay controller.
+
+    `api_key` may do everything, `read_only_key` may read. Agents reach it at `endpoint`, by default its port.
+    """
+
+    database: Path
+    api_key: str = Field(min_length=1, repr=False)
+    read_only_key: str | None = Field(default=None, min_length=1, repr=False)
+    endpoint: str | None = None
+    agent_image: str = "rafay-agent"
+    users: tuple[str, ...] = ()
+    behaviour: Behaviour = Behaviour()
+
+
+class DirectoryOptions(_Options):
+    """Options of the SCIM directory. RFC 7643 allows several groups of one name, most products do not."""
+
+    database: Path
+    token: str = Field(min_length=1, repr=False)
+    people: tuple[str, ...] = PEOPLE
+    allow_duplicate_groups: bool = False
+
+
+class HostOptions(_Options):
+    """Options of the simulated host cluster.
+
+    `start_seconds` is the average start of a vCluster, `stop_seconds` the average end of a pod or namespace.
+    `virtual_address` is the ADDRESS:PORT on which the virtual API servers listen, for a container;
+    kubeconfigs name 127.0.0.1 in any case. By default it is a free port, which is kept with the data. `cpu`
+    and `memory` are the capacity of its node: it runs nothing, so it has room for thousands.
+    """
+
+    folder: Path
+    token: str = Field(min_length=1, repr=False)
+    start_seconds: float = Field(default=2.0, ge=0)
+    stop_seconds: float = Field(default=0.4, ge=0)
+    virtual_address: str | None = Field(default=None, pattern=r".+:\d+$")
+    cpu: str = "100000"
+    memory: str = "400Ti"
+
+
+class StandInOptions(BaseModel):
+    """Options of the stand-ins that one process serves: at least one of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    control_plane: RafayOptions | None = None
+    directory: DirectoryOptions | None = None
+    host: HostOptions | None = None
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Self:
+        if not (self.control_plane or self.directory or self.host):
+            raise ValueError("name at least one stand-in")
+        return self
