@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import yaml
 
-from clients.helm.client import Helm
 from clients.host.kubeconfig import Kubeconfig
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.options import HostOptions
+from clients.kubernetes.release.helm import Helm
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
 

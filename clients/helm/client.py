@@ -1,15 +1,14 @@
-"""The part of Helm that a host cluster needs, behind a small, replaceable interface.
+"""Helm's own Go SDK (`helm_python`) as a `clients.kubernetes.release.helm.Helm`.
 
-The implementation is Helm's own Go SDK (`helm_python`), whose calls block: they run in a few threads of
-their own, and charts are fetched before, without a thread. No call waits for the start of its objects,
-because Helm's own wait hides why an object does not start.
+Its calls block, so they run in a few threads of their own; charts are fetched before, without a thread. No
+call waits for the start of its objects, because Helm's own wait hides why an object does not start.
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from clients.deadline import current_deadline_check, ensure_before_deadline
 from clients.errors import (
@@ -30,42 +29,8 @@ from clients.kubernetes.auth.kubeconfig import UnusableCredentials
 _T = TypeVar("_T")
 
 
-class Helm(Protocol):
-    """Releases of one host cluster; every failure is a `clients.errors.ClientError`."""
-
-    async def install(
-        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
-    ) -> None:
-        """Install the release without waiting for its start.
-
-        When cancelled, it cancels Helm and returns after Helm has ended; at once if Helm has not started.
-
-        Raises:
-            AlreadyExists: there is a release with this name, in any status.
-            Rejected: the chart is not available, or does not accept the values.
-        """
-        ...
-
-    async def uninstall(self, namespace: str, name: str) -> None:
-        """Uninstall the release without waiting for the end of its pods; raise NotFound without one."""
-        ...
-
-    async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
-        """Check that the chart is available and accepts the values; raise Rejected if not.
-
-        Nothing is created.
-        """
-        ...
-
-    async def render(
-        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
-    ) -> Mapping[str, str]:
-        """Return the manifests that an install would create, by the chart's template files."""
-        ...
-
-
 class HelmSdk:
-    """A `Helm` on Helm's Go SDK; several hosts may share the charts and the threads."""
+    """Releases of one host through Helm's Go SDK; several hosts may share the charts and the threads."""
 
     def __init__(
         self, system: str, access: CredentialSource, charts: ChartStore, threads: ThreadPoolExecutor

@@ -142,13 +142,13 @@ class HostNetworks:
 
 @dataclass(frozen=True)
 class Health:
-    """The health of a vCluster that was ready: `wrong` says what fails, in words.
+    """The health of a vCluster that was ready: `problem` says what fails, in words.
 
-    `wrong` is "" if nothing fails, or if it cannot be determined. `since` is by the host's clock, where the
+    `problem` is "" if nothing fails, or if it cannot be determined. `since` is by the host's clock, where the
     host knows it.
     """
 
-    wrong: str = ""
+    problem: str = ""
     since: datetime | None = None
 
 

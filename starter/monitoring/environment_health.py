@@ -25,7 +25,7 @@ KEPT = 2000
 class _Known:
     """The last answer of the host, and since when the same problem exists."""
 
-    wrong: str = ""
+    problem: str = ""
     since: datetime | None = None
     answered_at: float = float("-inf")
     asking: asyncio.Task[None] | None = None
@@ -52,7 +52,7 @@ class EnvironmentHealth:
             if known.asking is None:
                 known.asking = asyncio.create_task(_ask(host, environment, known))
             await asyncio.wait({known.asking}, timeout=PATIENCE_SECONDS)
-        return Health(known.wrong, known.since)
+        return Health(known.problem, known.since)
 
     def stop(self) -> None:
         """Cancel all running calls to hosts."""
@@ -64,9 +64,9 @@ class EnvironmentHealth:
 async def _ask(host: Host, environment: Environment, known: _Known) -> None:
     try:
         health = await asked(host, environment)
-        if health.wrong != known.wrong:
-            known.since = datetime.now(UTC) if health.wrong else None
-        known.wrong, known.since = health.wrong, health.since or known.since
+        if health.problem != known.problem:
+            known.since = datetime.now(UTC) if health.problem else None
+        known.problem, known.since = health.problem, health.since or known.since
         known.answered_at = asyncio.get_running_loop().time()
     finally:
         known.asking = None

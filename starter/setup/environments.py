@@ -63,7 +63,7 @@ class Environments:
                 environment = standing.status.environment
                 host = self.hosts.get(environment.host)
                 health = await asked(host, environment) if host else None
-                return f"{name}: {health.wrong}" if health and health.wrong else ""
+                return f"{name}: {health.problem}" if health and health.problem else ""
 
         unwell = [words for words in await asyncio.gather(*map(look, names)) if words]
         found = f"{len(names) - len(unwell)} of {len(names)} that are ready are well"

@@ -9,11 +9,11 @@ import yaml
 
 from clients.errors import Denied, Unreachable
 from clients.helm.chart_store import ChartStore
-from clients.helm.client import Helm
 from clients.host.models import Chart
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.options import HostOptions
+from clients.kubernetes.release.helm import Helm
 from embedded.stack.stack import Stack
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster

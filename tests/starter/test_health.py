@@ -52,7 +52,7 @@ async def test_what_is_wrong_is_told_with_when_it_was_first_seen(monkeypatch: py
     all_of_them, one = healths(host, monkeypatch)
     first = await all_of_them.look(one)
     again = await all_of_them.look(one)
-    assert first.wrong == "no pod of its StatefulSet is ready"
+    assert first.problem == "no pod of its StatefulSet is ready"
     assert first.since is not None
     assert again == first
     host.shown = Health("its namespace is being deleted", AT)
@@ -74,7 +74,7 @@ async def test_a_host_that_says_nothing(
 ) -> None:
     """Ensures that a host which is away is told, and rights that are missing hide nothing else."""
     all_of_them, one = healths(Showing(shown), monkeypatch)
-    assert (await all_of_them.look(one)).wrong == wrong
+    assert (await all_of_them.look(one)).problem == wrong
 
 
 async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> 
     host = Showing(Health())
     host.labels = {"team": "red"}
     all_of_them, one = healths(host, monkeypatch)
-    assert (await all_of_them.look(one)).wrong == "its namespace is somebody else's"
+    assert (await all_of_them.look(one)).problem == "its namespace is somebody else's"
 
 
 async def test_many_who_look_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ async def test_a_slow_host_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert await all_of_them.look(one) == Health()
     host.may_answer.set()
     await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.asking)])
-    assert (await all_of_them.look(one)).wrong == "its quota is gone"
+    assert (await all_of_them.look(one)).problem == "its quota is gone"
     assert host.asked == 1
 
 

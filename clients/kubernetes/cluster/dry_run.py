@@ -79,16 +79,18 @@ FORBIDDEN: Mapping[str, tuple[str, Object]] = {
 _ALLOWED = ("services", _service())
 
 
-class Rehearsing:
-    """The part of `clients.host.protocol.Host` that uses dry runs."""
+class DryRuns:
+    """Checks what a host accepts, without creating anything."""
 
-    _system: str
-    _api: KubernetesApi
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
 
-    async def dry_run_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        # Rights and admission are checked as for a real namespace; an existing namespace of this name does
-        # not matter.
-        """Check that a namespace with these labels could be created; raise Denied if not."""
+    async def create_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """Check that a namespace with these labels could be created; raise Denied if not.
+
+        Permissions and admission are checked as for a real namespace; an existing namespace of this name
+        does not matter.
+        """
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
         operation = f"create namespace {name} (dry run)"
         with contextlib.suppress(AlreadyExists):
@@ -103,18 +105,18 @@ class Rehearsing:
         try:
             await self._try(*_ALLOWED)
         except (NotFound, Rejected) as error:
-            raise Denied(self._system, error.operation, error.detail) from None
-        let_in = []
+            raise Denied(self._api.system, error.operation, error.detail) from None
+        gaps = []
         for words, (plural, body) in FORBIDDEN.items():
             try:
                 await self._try(plural, body)
             except (Denied, Rejected) as error:
                 if "ValidatingAdmissionPolicy" not in error.detail:
                     # Another check refused the object before the policy, so the policy may not exist.
-                    let_in.append(f"{words} ({error.detail})")
+                    gaps.append(f"{words} ({error.detail})")
             else:
-                let_in.append(words)
-        return let_in
+                gaps.append(words)
+        return gaps
 
     async def _try(self, plural: str, body: Object) -> None:
         version = body["apiVersion"]

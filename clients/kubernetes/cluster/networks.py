@@ -12,7 +12,7 @@ from clients.errors import Rejected
 from clients.host.models import HostNetworks, Peer, PeerPods
 from clients.kubernetes.api.client import KubernetesApi, Object
 from clients.kubernetes.cluster import nodes
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.options import HostOptions
 
 #: The Service of the DNS in nearly every cluster, for any DNS server.
 _DNS_NAMESPACE, _DNS_SERVICE = "kube-system", "kube-dns"
@@ -20,14 +20,14 @@ _DNS_PORT = 53
 _SERVICE_OF = "kubernetes.io/service-name"
 
 
-class Networks:
-    """The part of `clients.host.protocol.Host` for its networks."""
+class NetworkReader:
+    """Reads the addresses of a host that network policies need."""
 
-    _system: str
-    _api: KubernetesApi
-    _options: HostOptions
+    def __init__(self, api: KubernetesApi, options: HostOptions) -> None:
+        self._api = api
+        self._options = options
 
-    async def networks(self) -> HostNetworks:
+    async def read(self) -> HostNetworks:
         """Return the host's addresses; raise Rejected if the cluster does not show them."""
         found = await self._api.list(nodes.PATH, nodes.LIST)
         api_server = self._options.api_server or await self._api_server()
@@ -46,7 +46,7 @@ class Networks:
         peers = [*service_peers(service), *slice_peers(slices)]
         if not peers:
             raise Rejected(
-                self._system,
+                self._api.system,
                 "read the addresses of its API server",
                 "the Service kubernetes in default has none: name them in the setting api_server",
             )
@@ -58,7 +58,7 @@ class Networks:
             if self._options.dns:
                 return (), ()
             raise Rejected(
-                self._system,
+                self._api.system,
                 "read the addresses of its DNS",
                 f"there is no Service {_DNS_SERVICE} in {_DNS_NAMESPACE}: name them in the setting dns",
             )
@@ -71,9 +71,9 @@ class Networks:
         numbers = tuple(sorted({port for peer in behind for port in peer.ports})) or (_DNS_PORT,)
         return tuple(peers), (PeerPods(_DNS_NAMESPACE, labels, numbers),)
 
-    async def _service(self, namespace: str, name: str, what: str) -> tuple[Object | None, Sequence[Object]]:
+    async def _service(self, namespace: str, name: str, title: str) -> tuple[Object | None, Sequence[Object]]:
         """Return a Service and its EndpointSlices."""
-        operation = f"read where {what} is"
+        operation = f"read the address of {title}"
         service = await self._api.get(f"/api/v1/namespaces/{namespace}/services/{name}", operation)
         path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         return service, await self._api.list(path, operation, labels=f"{_SERVICE_OF}={name}")

@@ -18,15 +18,9 @@ from typing import Any
 from clients.errors import Denied, NotFound, NotYet, Rejected
 from clients.host.models import ForcedDeletion
 from clients.kubernetes.api.client import MERGE, KubernetesApi
+from clients.kubernetes.api.kinds import CLAIM, IN_A_NAMESPACE, POD, Kind
 from clients.kubernetes.api.timestamps import parse_timestamp
-from clients.kubernetes.namespace.inventory import (
-    CLAIM,
-    IN_A_NAMESPACE,
-    POD,
-    SYNCED_BY,
-    Kind,
-    belongs_to_release,
-)
+from clients.kubernetes.namespace.inventory import SYNCED_BY, belongs_to_release
 
 #: Time for a deleted object to end by itself: twice the grace period that Kubernetes gives a pod.
 FORCE_AFTER = timedelta(seconds=60)
@@ -61,15 +55,15 @@ class Step:
         return f"{self.kind.name} {self.name}{held}"
 
 
-class Forcing:
-    """The part of `clients.host.protocol.Host` for forced deletion."""
+class ForcedDeleter:
+    """Deletes the objects of a namespace, by force where necessary."""
 
-    _system: str
-    _api: KubernetesApi
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
 
     async def force_delete(self, namespace: str, uninstalled: str = "") -> ForcedDeletion:
         """Take the next step for each object to delete; return what remains and what was forced."""
-        operation = f"list what has to end in namespace {namespace}"
+        operation = f"list what has to be deleted in namespace {namespace}"
         lists = await asyncio.gather(
             *(self._list_or_nothing(kind, namespace, operation) for kind in IN_A_NAMESPACE)
         )
@@ -104,7 +98,7 @@ class Forcing:
         """
         if step.body is None:
             return False
-        operation = f"end {step.kind.name} {step.name} in namespace {namespace}"
+        operation = f"delete {step.kind.name} {step.name} in namespace {namespace}"
         path = step.kind.path(namespace, step.name)
         content = MERGE if step.method == "PATCH" else "application/json"
         try:

@@ -1,9 +1,10 @@
-"""The objects of a release, and what blocks a namespace: pure functions over metadata."""
+"""Which objects belong to a release, and what blocks a namespace: pure functions over metadata."""
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from clients.kubernetes.api.kinds import CLAIM, SECRET, Kind
 
 Object = Mapping[str, Any]
 
@@ -21,65 +22,6 @@ _BLOCKING_CONDITIONS = {
 _OWN_FINALIZER = "kubernetes"
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of objects: its name in messages, and its path on the API server."""
-
-    name: str
-    api: str
-    plural: str
-
-    def path(self, namespace: str, name: str = "") -> str:
-        """Return the path of all objects in a namespace, or of one object."""
-        return f"{self.api}/namespaces/{namespace}/{self.plural}{f'/{name}' if name else ''}"
-
-
-_CORE, _APPS, _RBAC, _NETWORK = (
-    "/api/v1",
-    "/apis/apps/v1",
-    "/apis/rbac.authorization.k8s.io/v1",
-    "/apis/networking.k8s.io/v1",
-)
-
-POD = Kind("Pod", _CORE, "pods")
-SECRET = Kind("Secret", _CORE, "secrets")
-SERVICE = Kind("Service", _CORE, "services")
-CLAIM = Kind("PersistentVolumeClaim", _CORE, "persistentvolumeclaims")
-EVENT = Kind("Event", _CORE, "events")
-STATEFUL_SET = Kind("StatefulSet", _APPS, "statefulsets")
-DEPLOYMENT = Kind("Deployment", _APPS, "deployments")
-ROLE = Kind("Role", _RBAC, "roles")
-ROLE_BINDING = Kind("RoleBinding", _RBAC, "rolebindings")
-RESOURCE_QUOTA = Kind("ResourceQuota", _CORE, "resourcequotas")
-LIMIT_RANGE = Kind("LimitRange", _CORE, "limitranges")
-NETWORK_POLICY = Kind("NetworkPolicy", _NETWORK, "networkpolicies")
-
-#: Kinds that the chart and its syncer create.
-OF_A_RELEASE = (
-    STATEFUL_SET,
-    DEPLOYMENT,
-    POD,
-    SERVICE,
-    SECRET,
-    CLAIM,
-    Kind("ConfigMap", _CORE, "configmaps"),
-    Kind("ServiceAccount", _CORE, "serviceaccounts"),
-    ROLE,
-    ROLE_BINDING,
-)
-#: These kinds, and the others that can block the deletion of the namespace.
-IN_A_NAMESPACE = (
-    *OF_A_RELEASE,
-    Kind("Endpoints", _CORE, "endpoints"),
-    Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
-    Kind("Lease", "/apis/coordination.k8s.io/v1", "leases"),
-)
-#: Kinds that may be applied in a namespace: the guards, and the objects of `exposure`.
-APPLIED = {
-    each.name: each for each in (RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY, SERVICE, ROLE, ROLE_BINDING)
-}
-
-
 def belongs_to_release(kind: Kind, metadata: Object, release: str) -> bool:
     """Return whether an object belongs to the release: created by the chart, Helm or the syncer."""
     labels = metadata.get("labels") or {}
@@ -95,11 +37,6 @@ def belongs_to_release(kind: Kind, metadata: Object, release: str) -> bool:
     if kind is SECRET:
         return name in (f"vc-{release}", f"{release}-certs", f"vc-config-{release}")
     return kind is CLAIM and re.fullmatch(rf"data-{re.escape(release)}(-etcd)?-\d+", name) is not None
-
-
-def is_bound_from(volume: Object, namespace: str) -> bool:
-    """Return whether a claim in a namespace of this name has bound the PersistentVolume."""
-    return bool(((volume.get("spec") or {}).get("claimRef") or {}).get("namespace") == namespace)
 
 
 def display_name(kind: Kind, name: str) -> str:

@@ -1,64 +1,21 @@
-"""The differences between hosts: access to vClusters, and the source of images and volumes.
-
-Pure functions map the options of a host to objects in an environment's namespace and to chart values.
-"""
+"""The options of a host as objects in an environment's namespace and as chart values: pure functions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from clients.host.models import Peer
+from clients.kubernetes.cluster.account import RBAC_VERSION, environment_role_binding, role_binding
+from clients.kubernetes.options import Exposure, HostOptions
 
 #: The Service that gives access to a vCluster from outside. Moorage creates it, so that Kubernetes assigns
 #: a free port before the vCluster exists and its kubeconfig can name that port. A port that we choose might
 #: be in use.
 ACCESS_SERVICE = "moorage-access"
-#: The role of our account in the namespace of an environment, and the role of the API's account: see
-#: deploy/rbac.yaml.
-ENVIRONMENT_ROLE = "moorage-environment"
+#: The role of the API's account in the namespace of an environment.
 KUBECONFIG_ROLE = "moorage-kubeconfig"
 #: Port of the vCluster's API server in its pod.
 API_SERVER_PORT = 8443
 
 Object = dict[str, Any]
-
-
-class Exposure(StrEnum):
-    """How the API server of a vCluster is reached."""
-
-    NODE_PORT = "node-port"  #: at a port of the nodes
-    IN_CLUSTER = "in-cluster"  #: at its Service, only from within the host cluster
-
-
-@dataclass(frozen=True)
-class HostOptions:
-    """The settings of one host.
-
-    `address`: where the ports of its nodes are reached from outside.
-    `image_registry`: the source of all images of vClusters; empty means the chart's.
-    `image_repository`: the name of the vCluster's own image there; empty means the chart's.
-    `chart_repository`: the source of charts; it overrides the template's.
-    `storage_class`: without it, the host's default class is used.
-    `api_account`: the service account (namespace/name) with which the API reads kubeconfigs.
-    `reachable`: networks and ports beyond the internet that environments may reach, such as a
-    control plane's.
-    `dns`: name servers in addition to the host's Service kube-dns.
-    `api_server`: the host's API server, where it cannot be read from the cluster.
-    `node_networks`: networks in which nodes exist or will exist.
-    """
-
-    exposure: Exposure = Exposure.IN_CLUSTER
-    address: str = ""
-    image_registry: str = ""
-    image_repository: str = ""
-    storage_class: str = ""
-    chart_repository: str = ""
-    api_account: str = ""
-    reachable: tuple[Peer, ...] = ()
-    dns: tuple[Peer, ...] = ()
-    api_server: tuple[Peer, ...] = ()
-    node_networks: tuple[str, ...] = ()
 
 
 def host_manifests(options: HostOptions, release: str, account: Mapping[str, Any]) -> list[Object]:
@@ -100,9 +57,14 @@ def host_manifests(options: HostOptions, release: str, account: Mapping[str, Any
                 "verbs": ["get"],
             },
         ]
-        role = {"apiVersion": _RBAC, "kind": "Role", "metadata": {"name": KUBECONFIG_ROLE}, "rules": rules}
+        role = {
+            "apiVersion": RBAC_VERSION,
+            "kind": "Role",
+            "metadata": {"name": KUBECONFIG_ROLE},
+            "rules": rules,
+        }
         api = {"kind": "ServiceAccount", "namespace": namespace, "name": name}
-        made += [role, _binding(KUBECONFIG_ROLE, "Role", KUBECONFIG_ROLE, api)]
+        made += [role, role_binding(KUBECONFIG_ROLE, "Role", KUBECONFIG_ROLE, api)]
     if options.reachable:
         opened: list[Object] = [
             {
@@ -121,11 +83,6 @@ def host_manifests(options: HostOptions, release: str, account: Mapping[str, Any
         spec = {"type": "NodePort", "ports": ports, "selector": selector}
         made.append(_object("v1", "Service", ACCESS_SERVICE, spec))
     return made
-
-
-def environment_role_binding(account: Mapping[str, Any]) -> Object:
-    """Return the binding that gives us our rights in a namespace; `account` is its subject."""
-    return _binding(ENVIRONMENT_ROLE, "ClusterRole", ENVIRONMENT_ROLE, dict(account))
 
 
 def overlay(options: HostOptions, namespace: str, release: str, port: int | str | None) -> Object:
@@ -148,24 +105,9 @@ def overlay(options: HostOptions, namespace: str, release: str, port: int | str 
     return {"controlPlane": control_plane, "exportKubeConfig": {"server": server}}
 
 
-def _binding(name: str, kind: str, role: str, subject: Object) -> Object:
-    if subject.get("kind") in ("User", "Group"):
-        subject["apiGroup"] = "rbac.authorization.k8s.io"
-    return {
-        "apiVersion": _RBAC,
-        "kind": "RoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-        "subjects": [subject],
-    }
-
-
 def _object(version: str, kind: str, name: str, spec: Object) -> Object:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _url_host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-_RBAC = "rbac.authorization.k8s.io/v1"

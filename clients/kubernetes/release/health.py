@@ -6,18 +6,17 @@ not reported.
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
 from clients.errors import ClientError, Denied
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Health
-from clients.host.protocol import VirtualCluster
 from clients.kubernetes.api.client import KubernetesApi
+from clients.kubernetes.api.kinds import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
 from clients.kubernetes.api.timestamps import parse_timestamp
-from clients.kubernetes.namespace.inventory import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
-from clients.kubernetes.release.exposure import Exposure, HostOptions
+from clients.kubernetes.options import Exposure, HostOptions
+from clients.kubernetes.release.access import VirtualClusterAccess
 from clients.virtual_cluster import FIELD_MANAGER
 
 #: Timeout for `/readyz` of a virtual API server, which normally answers in milliseconds.
@@ -28,32 +27,35 @@ _QUOTA = "moorage"
 Object = Mapping[str, Any]
 
 
-class HealthOf:
-    """The part of `clients.host.protocol.Host` for vClusters that were ready."""
+class HealthCheck:
+    """Checks vClusters that were ready."""
 
-    _system: str
-    _api: KubernetesApi
-    _options: HostOptions
+    def __init__(self, api: KubernetesApi, access: VirtualClusterAccess, options: HostOptions) -> None:
+        self._api = api
+        self._access = access
+        self._options = options
 
-    async def health(self, namespace: str, release: str) -> Health:
+    async def check(self, namespace: str, release: str) -> Health:
         """Check whether a vCluster that was ready still runs, answers and has all its objects."""
-        operation = f"look at the vCluster {release}"
+        operation = f"check the vCluster {release}"
         found = await self._api.get(f"/api/v1/namespaces/{namespace}", operation)
         if found is None:
             return Health("its namespace is gone")
         if ended_at := found["metadata"].get("deletionTimestamp"):
             return Health("its namespace is being deleted", parse_timestamp(ended_at))
         controller, kind = await self._controller(namespace, release, operation)
-        if kind is not None and (health := check_controller(controller, kind)).wrong:
+        if kind is not None and (health := check_controller(controller, kind)).problem:
             return health
-        if kind is STATEFUL_SET and (health := await self._of_claim(namespace, release, controller)).wrong:
-            return health
-        kubeconfig = await self.kubeconfig(namespace, release)
+        if kind is STATEFUL_SET:
+            health = await self._check_claims(namespace, release, controller)
+            if health.problem:
+                return health
+        kubeconfig = await self._access.kubeconfig(namespace, release)
         if kubeconfig is None:
             return Health(f"the Secret vc-{release} with its kubeconfig is gone")
         if not await self._answers(kubeconfig):
             return Health("its API server does not answer")
-        return await self._of_quota(namespace, operation)
+        return await self._check_quota(namespace, operation)
 
     async def _controller(
         self, namespace: str, release: str, operation: str
@@ -70,7 +72,7 @@ class HealthOf:
             return None, None
         return None, STATEFUL_SET
 
-    async def _of_claim(self, namespace: str, release: str, controller: Object | None) -> Health:
+    async def _check_claims(self, namespace: str, release: str, controller: Object | None) -> Health:
         templates = ((controller or {}).get("spec") or {}).get("volumeClaimTemplates") or []
         for template in templates:
             name = f"{template['metadata']['name']}-{release}-0"
@@ -85,7 +87,7 @@ class HealthOf:
                 return Health(words, parse_timestamp(ended_at))
         return Health()
 
-    async def _of_quota(self, namespace: str, operation: str) -> Health:
+    async def _check_quota(self, namespace: str, operation: str) -> Health:
         try:
             quota = await self._api.get(RESOURCE_QUOTA.path(namespace, _QUOTA), operation)
         except Denied:
@@ -99,19 +101,11 @@ class HealthOf:
         try:
             async with (
                 asyncio.timeout(READYZ_TIMEOUT.total_seconds()),
-                self.virtual_cluster(kubeconfig) as virtual,
+                self._access.connect(kubeconfig) as virtual,
             ):
                 return await virtual.ready()
         except (TimeoutError, ClientError):
             return False
-
-    async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
-        """Return the kubeconfig of the vCluster; `KubernetesHost` implements it."""
-        raise NotImplementedError
-
-    def virtual_cluster(self, kubeconfig: Kubeconfig) -> AbstractAsyncContextManager[VirtualCluster]:
-        """Return a client for the virtual API server; `KubernetesHost` implements it."""
-        raise NotImplementedError
 
 
 def check_controller(controller: Object | None, kind: Kind) -> Health:

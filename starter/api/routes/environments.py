@@ -181,9 +181,9 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
     if standing.status is None or view.phase not in USABLE_PHASES:
         return view
     health = await parts.healths.look(standing.status.environment)
-    if not health.wrong:
+    if not health.problem:
         return view
-    return view.model_copy(update={"unwell": Unwell(what=health.wrong, since=health.since)})
+    return view.model_copy(update={"unwell": Unwell(what=health.problem, since=health.since)})
 
 
 @router.delete("/environments/{name}", status_code=HTTPStatus.ACCEPTED)

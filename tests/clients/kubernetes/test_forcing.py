@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from clients.kubernetes.api.kinds import CLAIM, POD, SECRET, SERVICE, Kind
 from clients.kubernetes.namespace.forced_deletion import (
     FORCE_AFTER,
     NODE_LOST_AFTER,
     is_host_finalizer,
     next_step,
 )
-from clients.kubernetes.namespace.inventory import CLAIM, POD, SECRET, SERVICE, Kind
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.options import HostOptions
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host

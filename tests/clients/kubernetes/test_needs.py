@@ -8,12 +8,11 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Rejected
-from clients.helm.client import Helm
 from clients.host.models import Chart
-from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.chart_permissions import missing_chart_permissions
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.release.helm import Helm
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host
@@ -130,10 +129,7 @@ class Rendering:
 
 
 def host_with(helm: Rendering, tmp_path: Path, server: tuple[Server, int]) -> KubernetesHost:
-    host = a_host(tmp_path, server, HostOptions())
-    host._helm = cast(Helm, helm)
-    assert isinstance(host._api._access, CredentialSource)
-    return host
+    return a_host(tmp_path, server, HostOptions(), cast(Helm, helm))
 
 
 async def test_a_chart_that_needs_more_is_refused_before_anything_is_made(

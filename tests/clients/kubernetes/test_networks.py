@@ -11,12 +11,12 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Denied, Rejected
-from clients.helm.client import Helm
 from clients.host.models import HostNetworks, Peer, PeerPods
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster.dry_run import FORBIDDEN
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.options import HostOptions
+from clients.kubernetes.release.helm import Helm
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT
@@ -96,7 +96,9 @@ async def asked(tmp_path: Path, server: tuple[Server, int], options: HostOptions
         await host.close()
 
 
-def a_host(tmp_path: Path, server: tuple[Server, int], options: HostOptions) -> KubernetesHost:
+def a_host(
+    tmp_path: Path, server: tuple[Server, int], options: HostOptions, helm: Helm | None = None
+) -> KubernetesHost:
     document = {
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
@@ -106,7 +108,7 @@ def a_host(tmp_path: Path, server: tuple[Server, int], options: HostOptions) -> 
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(document))
     return KubernetesHost(
-        "h", CredentialSource(path), cast(Helm, None), options, timeout=timedelta(seconds=5)
+        "h", CredentialSource(path), cast(Helm, helm), options, timeout=timedelta(seconds=5)
     )
 
 

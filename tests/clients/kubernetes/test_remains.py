@@ -4,15 +4,8 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.namespace.inventory import (
-    CLAIM,
-    POD,
-    SECRET,
-    Kind,
-    belongs_to_release,
-    describe_blockers,
-    display_name,
-)
+from clients.kubernetes.api.kinds import CLAIM, POD, SECRET, Kind
+from clients.kubernetes.namespace.inventory import belongs_to_release, describe_blockers, display_name
 
 
 @pytest.mark.parametrize(

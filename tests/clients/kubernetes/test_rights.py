@@ -11,11 +11,12 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Denied, Rejected
-from clients.helm.client import Helm
 from clients.kubernetes.auth.credentials import CredentialSource
+from clients.kubernetes.cluster.host_check import OLDEST_MINOR
 from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Permission
-from clients.kubernetes.host import OLDEST_MINOR, KubernetesHost
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.host import KubernetesHost
+from clients.kubernetes.options import HostOptions
+from clients.kubernetes.release.helm import Helm
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT

@@ -11,11 +11,11 @@ import yaml
 from aiohttp import web
 
 from clients.errors import Denied
-from clients.helm.client import Helm
 from clients.host.models import PersistentVolume
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.release.exposure import HostOptions
+from clients.kubernetes.options import HostOptions
+from clients.kubernetes.release.helm import Helm
 from tests.clients.kubernetes.conftest import Server
 
 VOLUME = PersistentVolume("pv", "u", True, True, datetime(2026, 1, 2, tzinfo=UTC))
