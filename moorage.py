@@ -192,7 +192,7 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
             settings,
             client,
             tokens_file=settings.api.tokens_file,
-            people=clients.scim or clients.rafay,
+            people=clients.directory or clients.rafay,
             hosts=clients.hosts,
         )
         await serve(app, settings.api, options.bind or settings.api.bind, options.port or settings.api.port)
@@ -306,7 +306,7 @@ def _seen_to(
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, walking.cancel)
         async with open_clients(settings) as clients:
-            every = all_checks(settings, clients.rafay, clients.scim, clients.hosts, running=running)
+            every = all_checks(settings, clients.rafay, clients.directory, clients.hosts, running=running)
             parts = chosen(every, only)
             if progress is None:
                 return await run_checks(parts, repair=repair)

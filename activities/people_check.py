@@ -10,7 +10,7 @@ from typing import Protocol
 from temporalio import activity
 
 from activities.errors import NotConfigured, PersonUnknown
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.activities import CheckPeopleInput, PeopleActivities
 from contracts.environment import System
@@ -28,16 +28,16 @@ class _Directory(Protocol):
 class People(PeopleActivities):
     """The read-only check before the first step."""
 
-    def __init__(self, rafay: Rafay, scim: Scim | None) -> None:
+    def __init__(self, rafay: Rafay, directory: IdentityProvider | None) -> None:
         self._rafay = rafay
-        self._scim = scim
+        self._directory = directory
 
     @activity.defn(name="people.check")
     async def check(self, input: CheckPeopleInput) -> None:
         """Raise PersonUnknown with the names of all people of the environment who are not known."""
         environment = input.environment
         if environment.has_identity_provider:
-            await ids_of(configured(self._scim), environment.people, System.IDENTITY_PROVIDER)
+            await ids_of(configured(self._directory), environment.people, System.IDENTITY_PROVIDER)
         else:
             await ids_of(self._rafay, environment.people, System.CONTROL_PLANE)
 
@@ -56,12 +56,12 @@ async def ids_of(directory: _Directory, emails: Sequence[str], system: System) -
     return [user.id for user in found.values() if user is not None]
 
 
-def configured(scim: Scim | None) -> Scim:
+def configured(directory: IdentityProvider | None) -> IdentityProvider:
     """Return the directory; raise NotConfigured if this worker's settings name none."""
-    if scim is None:
+    if directory is None:
         raise NotConfigured(
             System.IDENTITY_PROVIDER,
             f"The environment has an {System.IDENTITY_PROVIDER}, and the worker's settings name none",
             "Put it back into the settings",
         )
-    return scim
+    return directory

@@ -20,7 +20,7 @@ from activities.steps.project import Project
 from activities.steps.role_binding import RoleBinding
 from activities.steps.vcluster import VCluster
 from clients.host.protocol import Host
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 
 
@@ -33,7 +33,7 @@ class Clients:
     """
 
     rafay: Rafay
-    scim: Scim | None
+    directory: IdentityProvider | None
     hosts: Mapping[str, Host]
     channels: NotificationChannels = field(default_factory=NotificationChannels)
     sinks: Sinks = field(default_factory=Sinks)
@@ -47,13 +47,13 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
     for a worker that knows its activities. `temporal` is the client of the activities that query
     environments.
     """
-    rafay, scim, hosts = clients.rafay, clients.scim, clients.hosts
-    people, kubeconfig = People(rafay, scim), KubeconfigOf(hosts)
+    rafay, directory, hosts = clients.rafay, clients.directory, clients.hosts
+    people, kubeconfig = People(rafay, directory), KubeconfigOf(hosts)
     steps = (
         Project(rafay),
         Group(rafay),
         RoleBinding(rafay),
-        Identity(scim),
+        Identity(directory),
         Namespace(hosts),
         VCluster(hosts),
         ClusterImport(rafay, hosts),

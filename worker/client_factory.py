@@ -10,11 +10,17 @@ from activities.capacity_audit import Admission
 from activities.registry import Clients
 from clients.helm.chart_store import THREADS, ChartStore
 from clients.host.protocol import Host
+from clients.identity import keycloak
+from clients.identity.client_credentials import ClientCredentials
+from clients.identity.keycloak import Keycloak
+from clients.identity.protocol import IdentityProvider
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from clients.tls_trust import TrustError, context_for
 from worker.notification_clients import open_audit_log_sinks, open_notification_channels
+from worker.settings.identity import IdentityKind
+from worker.settings.identity import IdentityProvider as IdentityProviderSettings
 from worker.settings.models import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
 from worker.settings.sources import reader_of, variable
 
@@ -35,16 +41,9 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             reread=reader_of(control_plane.api_key),
         )
         closing.push_async_callback(rafay.close)
-        scim = None
-        if (identity := settings.identity) is not None:
-            scim = Scim(
-                identity.url,
-                identity.token.get_secret_value(),
-                timeout=identity.timeout,
-                verify=_tls_context(identity.url, identity.ca_file),
-                reread=reader_of(identity.token),
-            )
-            closing.push_async_callback(scim.close)
+        directory = _identity_provider(settings.identity) if settings.identity else None
+        if directory is not None:
+            closing.push_async_callback(directory.close)
         hosts: dict[str, Host] = {}
         # All hosts share the costly parts of Helm. Neither takes any resources before its first use.
         charts, threads = ChartStore(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
@@ -64,7 +63,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             raise SettingsError([str(error)]) from None
         yield Clients(
             rafay,
-            scim,
+            directory,
             hosts,
             channels,
             sinks,
@@ -73,6 +72,23 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
                 settings.capacity.audit,
             ),
         )
+
+
+def _identity_provider(settings: IdentityProviderSettings) -> IdentityProvider:
+    timeout, verify = settings.timeout, _tls_context(settings.url, settings.ca_file)
+    credentials = None
+    if settings.client_id and settings.client_secret:
+        token_url = settings.token_url or keycloak.token_url(settings.url)
+        read_secret = reader_of(settings.client_secret) or settings.client_secret.get_secret_value
+        credentials = ClientCredentials(
+            token_url, settings.client_id, read_secret, timeout=timeout, verify=verify
+        )
+    if settings.kind is IdentityKind.KEYCLOAK and credentials:
+        return Keycloak(settings.url, credentials, timeout=timeout, verify=verify)
+    if settings.token is None:
+        return Scim(settings.url, credentials=credentials, timeout=timeout, verify=verify)
+    token, reread = settings.token.get_secret_value(), reader_of(settings.token)
+    return Scim(settings.url, token, timeout=timeout, verify=verify, reread=reread)
 
 
 def _host(

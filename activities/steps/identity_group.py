@@ -15,8 +15,7 @@ from activities.errors import Interrupted, NotYet
 from activities.ownership import NOTHING_THERE, require_ours
 from activities.people_check import configured, ids_of
 from clients.errors import AlreadyExists, NotFound
-from clients.identity.protocol import Group
-from clients.identity.scim import Scim
+from clients.identity.protocol import Group, IdentityProvider
 from contracts.activities import (
     EnsureInput,
     IdentityStep,
@@ -35,12 +34,12 @@ FOUND_LIMIT = timedelta(seconds=30)
 class Identity(IdentityStep):
     """Creates, removes and finds the group in the directory."""
 
-    def __init__(self, scim: Scim | None) -> None:
-        self._maybe_scim = scim
+    def __init__(self, directory: IdentityProvider | None) -> None:
+        self._maybe_directory = directory
 
     @property
-    def _scim(self) -> Scim:
-        return configured(self._maybe_scim)
+    def _directory(self) -> IdentityProvider:
+        return configured(self._maybe_directory)
 
     @activity.defn(name="identity.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
@@ -49,17 +48,17 @@ class Identity(IdentityStep):
         Afterwards exactly one group of that name exists and it is ours.
         """
         environment = input.environment
-        user_ids = await ids_of(self._scim, environment.people, System.IDENTITY_PROVIDER)
+        user_ids = await ids_of(self._directory, environment.people, System.IDENTITY_PROVIDER)
         group = await self._find(environment)
         if group is None:
             group = await self._create(environment)
-        await self._scim.add_members(group.id, user_ids)
+        await self._directory.add_members(group.id, user_ids)
         return Receipt(name=group.display_name, reference=group.id)
 
     async def _create(self, environment: Environment) -> Group:
         name, mark = environment.derived_name, environment.mark
         try:
-            group = await self._scim.create_group(name, mark.text)
+            group = await self._directory.create_group(name, mark.text)
             if group.external_id is not None:
                 # Some directories return a group that existed before.
                 require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
@@ -79,7 +78,7 @@ class Identity(IdentityStep):
         """Wait until the search that the undo relies on finds the group, before any member is added."""
 
         async def missing() -> str:
-            ours = await self._scim.groups_by_external_id(environment.mark.text)
+            ours = await self._directory.groups_by_external_id(environment.mark.text)
             return "" if group.id in {each.id for each in ours} else "its search to find the new group"
 
         try:
@@ -103,10 +102,12 @@ class Identity(IdentityStep):
         The response to the creation may have been about another group, so this reads the group's mark first.
         """
         try:
-            there = await self._scim.group(group.id)
+            there = await self._directory.group(group.id)
         except NotFound:
             return
-        is_as_made = there.display_name == environment.derived_name and not await self._scim.members(group.id)
+        is_as_made = there.display_name == environment.derived_name and not await self._directory.members(
+            group.id
+        )
         if there.external_id is not None or not is_as_made:
             thing = f"Group {there.display_name}"
             require_ours(System.IDENTITY_PROVIDER, thing, there.external_id, environment.mark)
@@ -115,7 +116,7 @@ class Identity(IdentityStep):
     async def _find(self, environment: Environment) -> Group | None:
         """Return our group if it exists, and remove any duplicates of it."""
         name, mark = environment.derived_name, environment.mark
-        for group in await self._scim.groups_by_name(name):
+        for group in await self._directory.groups_by_name(name):
             require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
         ours = sorted(await self._ours(environment), key=lambda group: (group.display_name != name, group.id))
         if not ours:
@@ -139,8 +140,8 @@ class Identity(IdentityStep):
         They are found by the mark, and by our name where the search by mark lags.
         """
         name, mark = environment.derived_name, environment.mark
-        by_mark = await self._scim.groups_by_external_id(mark.text)
-        by_name = await self._scim.groups_by_name(name)
+        by_mark = await self._directory.groups_by_external_id(mark.text)
+        by_name = await self._directory.groups_by_name(name)
         ours = [group for group in (*by_mark, *by_name) if mark.is_text(group.external_id)]
         # Compare ids without regard to case: if two entries are the same group, deleting one of them deletes
         # both.
@@ -162,11 +163,13 @@ class Identity(IdentityStep):
             removed: set[str] = set()
             # Repeat until no members are left, or only members that cannot be removed: some directories
             # return only a part of the members at a time.
-            while left := [member for member in await self._scim.members(group.id) if member not in removed]:
+            while left := [
+                member for member in await self._directory.members(group.id) if member not in removed
+            ]:
                 for user_id in left:
-                    await self._scim.remove_member(group.id, user_id)
+                    await self._directory.remove_member(group.id, user_id)
                 removed.update(left)
-            await self._scim.delete_group(group.id)
+            await self._directory.delete_group(group.id)
         except NotFound:
             return
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.http import Answer, HttpSystem, bearer_headers
+from clients.identity.client_credentials import ClientCredentials
 from clients.identity.protocol import Group, User
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
 
@@ -32,23 +33,26 @@ SMALL_DIRECTORY = 500
 
 
 class Scim:
-    """A SCIM directory behind one base URL, with a bearer token."""
+    """A SCIM directory behind one base URL, with a bearer token or with client credentials."""
 
     def __init__(
         self,
         base_url: str,
-        token: str,
+        token: str = "",
         *,
         timeout: timedelta,
+        credentials: ClientCredentials | None = None,
         verify: ssl.SSLContext | bool = True,
         reread: Callable[[], str] | None = None,
         system: str = "SCIM directory",
     ) -> None:
         self._system = system
+        self._credentials = credentials
         self._http = HttpSystem(
             system,
             base_url,
-            headers={"Authorization": f"Bearer {token}", "Accept": _MEDIA_TYPE},
+            headers={**bearer_headers(token), "Accept": _MEDIA_TYPE},
+            credentials=credentials,
             timeout=timeout,
             explain=_explain,
             classify=_classify,
@@ -59,6 +63,8 @@ class Scim:
     async def close(self) -> None:
         """Close all connections; the directory cannot be called afterwards."""
         await self._http.close()
+        if self._credentials is not None:
+            await self._credentials.close()
 
     async def check(self) -> None:
         """Make one authenticated read, to prove that the directory is reachable and the token valid.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from clients.errors import AlreadyExists, ClientError, NotFound, Rejected
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from starter.setup.check import Found, Kind, well
 
@@ -29,7 +29,7 @@ class GroupProbe:
     """The temporary group of one installation; without a directory, only in the control plane."""
 
     rafay: Rafay
-    scim: Scim | None
+    directory: IdentityProvider | None
     name: str
     mark: str
     host_project: str
@@ -37,7 +37,7 @@ class GroupProbe:
 
     @property
     def _both(self) -> str:
-        return "both under one name" if self.scim else "the control plane"
+        return "both under one name" if self.directory else "the control plane"
 
     async def check(self) -> Found:
         """Check that nothing of an earlier trial is left over."""
@@ -80,27 +80,27 @@ class GroupProbe:
             raise Rejected("control plane", "keep a group", detail)
         with contextlib.suppress(AlreadyExists):
             await self.rafay.bind_role(group.id, project.id, self.role())
-        if self.scim:
-            await self._make_in(self.scim)
+        if self.directory:
+            await self._make_in(self.directory)
 
-    async def _make_in(self, scim: Scim) -> None:
-        made = await scim.create_group(self.name, self.mark)
+    async def _make_in(self, directory: IdentityProvider) -> None:
+        made = await directory.create_group(self.name, self.mark)
         loop = asyncio.get_running_loop()
         until = loop.time() + FOUND_PATIENCE.total_seconds()
-        while made.id not in [group.id for group in await scim.groups_by_name(self.name)]:
+        while made.id not in [group.id for group in await directory.groups_by_name(self.name)]:
             if loop.time() > until:
                 detail = f"group {self.name} was made and is not found under its name: names must be equal"
                 raise Rejected("identity provider", "keep a group", detail)
             await asyncio.sleep(_FOUND_PAUSE.total_seconds())
-        await scim.remove_member(made.id, _NOBODY)
+        await directory.remove_member(made.id, _NOBODY)
 
     async def _left_over(self) -> list[str]:
         left = []
         group = await self.rafay.find_group(self.name)
         if group is not None and group.description == self.mark:
             left.append(f"group {self.name} in the control plane")
-        if self.scim:
-            doubles = await self.scim.groups_by_external_id(self.mark)
+        if self.directory:
+            doubles = await self.directory.groups_by_external_id(self.mark)
             left += [f"group {one.display_name} in the identity provider" for one in doubles]
         return left
 
@@ -125,10 +125,10 @@ class GroupProbe:
         await self.rafay.delete_group(group.id)
 
     async def _remove_from_directory(self) -> None:
-        if self.scim is None:
+        if self.directory is None:
             return
-        for group in await self.scim.groups_by_external_id(self.mark):
-            await self.scim.delete_group(group.id)
+        for group in await self.directory.groups_by_external_id(self.mark):
+            await self.directory.delete_group(group.id)
 
 
 async def _attempt(remove: Callable[[], Awaitable[None]]) -> ClientError | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay, SignIn
 from starter.environments.people_check import check_people
 from starter.setup.areas import Area
@@ -20,8 +20,8 @@ LOOKED_UP = 20
 #: address.
 NOBODY = "moorage-setup-nobody@invalid.example"
 _LACKS_A_RIGHT = (
-    "its token lacks a right",
-    "give the token the rights to read users and to make, change and delete groups",
+    "its credentials lack a right",
+    "give them the rights to read users and to make, change and delete groups",
 )
 _GROUPS_DENIED = (
     "a right is lacking",
@@ -32,10 +32,10 @@ _GROUPS_DENIED = (
 
 @dataclass(frozen=True)
 class Identity:
-    """Checks and repairs of identity. Without `scim`, people are local users of the control plane."""
+    """Checks and repairs of identity. Without `directory`, people are local users of the control plane."""
 
     rafay: Rafay
-    scim: Scim | None
+    directory: IdentityProvider | None
     url: str
     sso: SignInSettings | None
     trial: GroupProbe
@@ -48,9 +48,9 @@ class Identity:
         area, parts = Area.IDENTITY, []
         known_by = [key]
         system, where = "control plane", self.url
-        if self.scim:
+        if self.directory:
             system = SYSTEM
-            denied = ("refuses our credentials", "correct them in the settings: MOORAGE_IDENTITY__TOKEN")
+            denied = ("refuses our credentials", "correct them in the settings: MOORAGE_IDENTITY__…")
             directory = SetupCheck(area, SYSTEM, "directory", self.url, self._directory, denied=denied)
             parts.append(directory)
             known_by = [directory]
@@ -63,12 +63,12 @@ class Identity:
         groups = SetupCheck(
             area,
             system,
-            "group mapping" if self.scim else "groups",
+            "group mapping" if self.directory else "groups",
             self.trial.name,
             self.trial.check,
             self.trial.remove,
             self.trial.try_it,
-            needs=(*known_by, project, roles) if self.scim else (project, roles),
+            needs=(*known_by, project, roles) if self.directory else (project, roles),
             denied=_GROUPS_DENIED,
         )
         lookup = SetupCheck(
@@ -83,8 +83,8 @@ class Identity:
         return (*parts, groups, lookup)
 
     async def _directory(self) -> Found:
-        if self.scim:
-            await self.scim.check()
+        if self.directory:
+            await self.directory.check()
         if self.sso is None:
             return well("reachable, token accepted; sign-in is not looked at without [sso]")
         return well("reachable, token accepted")
@@ -131,8 +131,8 @@ class Identity:
     # The look-up of people
 
     async def _lookup(self) -> Found:
-        directory = self.scim or self.rafay
-        where = SYSTEM if self.scim else "control plane, as local users"
+        directory = self.directory or self.rafay
+        where = SYSTEM if self.directory else "control plane, as local users"
         if await directory.find_user(NOBODY) is not None:
             detail = f"{NOBODY} was found, whom nobody has made: whoever is asked for is found"
             return Found(Kind.REFUSED, detail, f"see to the look-up of users in the {SYSTEM}")

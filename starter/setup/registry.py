@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clients.host.protocol import Host
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.template import Template
 from starter.auth.tokens import load_tokens
@@ -29,7 +29,7 @@ _TRIAL = "0-setup-check"
 def all_checks(
     settings: Settings,
     rafay: Rafay,
-    scim: Scim | None,
+    directory: IdentityProvider | None,
     hosts: Mapping[str, Host],
     *,
     running: bool = False,
@@ -50,14 +50,14 @@ def all_checks(
     key, project, repositories, roles, blueprints = plane.parts(templates)
     trial = GroupProbe(
         rafay,
-        scim,
+        directory,
         name=f"{settings.prefix}-{_TRIAL}-{settings.installation}",
         mark=f"{settings.installation}/{_TRIAL}",
         host_project=settings.control_plane.host_project,
         role=lambda: files.templates()[0].role,
     )
     where = settings.identity.url if settings.identity else settings.control_plane.url
-    identity = Identity(rafay, scim, where, settings.sso, trial, files.people)
+    identity = Identity(rafay, directory, where, settings.sso, trial, files.people)
     of_hosts = [
         part
         for name, host in hosts.items()

@@ -195,7 +195,7 @@ class Bench:
     @property
     def steps(self) -> dict[StepName, Any]:
         """The steps by name."""
-        rafay, scim, hosts = self.clients.rafay, self.clients.scim, self.clients.hosts
+        rafay, scim, hosts = self.clients.rafay, self.clients.directory, self.clients.hosts
         return {
             StepName.PROJECT: Project(rafay),
             StepName.GROUP: Group(rafay),
@@ -269,7 +269,7 @@ async def clients(systems: Systems) -> AsyncIterator[Clients]:
         host = SimulatedHost(HOST, systems.host, TOKEN, timeout=TIMEOUT)
         for system in (rafay, scim, host):
             stack.push_async_callback(system.close)
-        yield Clients(rafay=rafay, scim=scim, hosts={HOST: host})
+        yield Clients(rafay=rafay, directory=scim, hosts={HOST: host})
 
 
 @pytest.fixture

@@ -138,14 +138,14 @@ async def test_what_is_not_ours_is_never_touched(
 async def plant(bench: Bench, step: StepName, environment: Environment) -> None:
     """Make by hand what the step would make, without any mark."""
     name, host = environment.derived_name, next(iter(bench.clients.hosts.values()))
-    assert bench.clients.scim
+    assert bench.clients.directory
     match step:
         case StepName.PROJECT:
             await bench.clients.rafay.create_project(name, "made by hand")
         case StepName.GROUP | StepName.ROLE_BINDING:
             await bench.clients.rafay.create_group(name, "made by hand")
         case StepName.IDENTITY:
-            await bench.clients.scim.create_group(name, "made by hand")
+            await bench.clients.directory.create_group(name, "made by hand")
         case StepName.NAMESPACE:
             await host.create_namespace(name, {"made": "by-hand"}, {})
         case StepName.VCLUSTER | StepName.KUBECONFIG:

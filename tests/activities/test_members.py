@@ -19,7 +19,7 @@ WAYS = pytest.mark.parametrize(
 
 
 def check(bench: Bench, environment: Environment) -> Running:
-    people = People(bench.clients.rafay, bench.clients.scim)
+    people = People(bench.clients.rafay, bench.clients.directory)
     return Running(people.check, CheckPeopleInput(environment=environment))
 
 
@@ -77,7 +77,7 @@ async def test_a_missing_member_is_put_back_and_a_stranger_stays(
 
 
 async def _swap_bob_for_carol(bench: Bench, environment: Environment, group: str) -> set[str]:
-    scim, rafay = bench.clients.scim, bench.clients.rafay
+    scim, rafay = bench.clients.directory, bench.clients.rafay
     assert scim
     if environment.has_identity_provider:
         bob, carol = [await scim.find_user(f"{name}@example.com") for name in ("bob", "carol")]
@@ -97,7 +97,7 @@ async def _swap_bob_for_carol(bench: Bench, environment: Environment, group: str
 
 
 async def _members(bench: Bench, environment: Environment, group: str) -> set[str]:
-    scim, rafay = bench.clients.scim, bench.clients.rafay
+    scim, rafay = bench.clients.directory, bench.clients.rafay
     assert scim
     if not environment.has_identity_provider:
         local = await rafay.find_group(environment.derived_name)

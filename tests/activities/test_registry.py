@@ -19,7 +19,7 @@ def test_every_signature_has_its_activity_and_no_other() -> None:
         for _, method in inspect.getmembers(kind, inspect.isfunction)
         if hasattr(method, "__temporal_activity_definition")
     }
-    clients = Clients(rafay=None, scim=None, hosts={})  # type: ignore[arg-type]
+    clients = Clients(rafay=None, directory=None, hosts={})  # type: ignore[arg-type]
     given = all_activities(clients, None)  # type: ignore[arg-type]
     assert _names(promised), "the contracts promise nothing"
     assert _names(given) == _names(promised)
@@ -27,7 +27,7 @@ def test_every_signature_has_its_activity_and_no_other() -> None:
 
 
 def test_implementations_take_and_return_what_the_contracts_say() -> None:
-    clients = Clients(rafay=None, scim=None, hosts={})  # type: ignore[arg-type]
+    clients = Clients(rafay=None, directory=None, hosts={})  # type: ignore[arg-type]
     for given in all_activities(clients, None):  # type: ignore[arg-type]
         definition = activity._Definition.must_from_callable(given)
         kind = next(base for base in type(given.__self__).__mro__ if base.__module__ == signatures.__name__)  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ def admin_password() -> str:
 def server(
     tmp_path_factory: pytest.TempPathFactory, directory_secret: str, admin_password: str
 ) -> Iterator[Server]:
-    text = SHIPPED_REALM.read_text().replace("${MOORAGE_DIRECTORY_SECRET}", directory_secret)
+    text = SHIPPED_REALM.read_text().replace("${DIRECTORY_CLIENT_SECRET}", directory_secret)
     realm = {**json.loads(text), "sslRequired": "none"}
     realm["groups"] = [{"name": "team-payments"}, {"name": "platform"}]
     realm["users"] = [

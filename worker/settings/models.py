@@ -30,6 +30,7 @@ from worker.settings.expiry import Notices, Sweep, Trail
 from worker.settings.hosts import HostCluster
 from worker.settings.hosts import KubernetesHostCluster as KubernetesHostCluster
 from worker.settings.hosts import SimulatedHostCluster as SimulatedHostCluster
+from worker.settings.identity import IdentityProvider
 from worker.settings.sources import SettingsError as SettingsError
 from worker.settings.sources import Values, explain, read_sources
 from worker.settings.types import (
@@ -39,6 +40,7 @@ from worker.settings.types import (
     Networks,
     PositiveDuration,
     ProtectedUrl,
+    SingleLineSecret,
     SocketAddress,
 )
 
@@ -76,21 +78,6 @@ class ControlPlane(Group):
     )
 
 
-class IdentityProvider(Group):
-    """A SCIM 2.0 directory. Without this group, members are local users of the control plane."""
-
-    url: ProtectedUrl = Field(
-        description="base URL of the directory's SCIM 2.0 service", examples=["https://idp.example/scim/v2"]
-    )
-    token: HeaderSecret = Field(description="bearer token that may read users and manage groups")
-    timeout: PositiveDuration = Field(
-        default=timedelta(seconds=30), description="longest wait for one answer; directories can be slow"
-    )
-    ca_file: Path | None = Field(
-        default=None, description="PEM file of the authority that signed its certificate, if a private one"
-    )
-
-
 class SignIn(Group):
     """Sign-in to the control plane through the identity provider. Only `moorage setup` needs it."""
 
@@ -124,6 +111,11 @@ class Api(Group):
         description="API key of the control plane for the API, which only looks people up there, and only "
         "without an identity provider; without it, the API uses the worker's",
     )
+    identity_client_id: str | None = Field(
+        default=None,
+        description="client of the identity provider for the API, instead of identity_token",
+    )
+    identity_client_secret: SingleLineSecret | None = Field(default=None, description="secret of that client")
     identity_token: HeaderSecret | None = Field(
         default=None,
         description="bearer token of the identity provider for the API, which only looks people up there; "
@@ -390,8 +382,12 @@ def _with_credentials_of_the_api(values: Values) -> None:
         elif identity:
             # The API looks people up in the identity provider, so it sends no requests to the control plane.
             control_plane["api_key"] = NO_CREDENTIAL
-    if isinstance(api, dict) and isinstance(identity, dict) and "identity_token" in api:
-        identity["token"] = api["identity_token"]
+    if isinstance(api, dict) and isinstance(identity, dict):
+        names = ("token", "client_id", "client_secret")
+        if own := {name: api[f"identity_{name}"] for name in names if f"identity_{name}" in api}:
+            for name in names:
+                identity.pop(name, None)
+            identity.update(own)
 
 
 def _load(

@@ -49,7 +49,7 @@ class Ground:
         """What comes of each part, by its name: of these areas, or of all."""
         settings = self.settings(**changes)
         async with open_clients(settings) as clients:
-            parts = chosen(all_checks(settings, clients.rafay, clients.scim, clients.hosts), areas)
+            parts = chosen(all_checks(settings, clients.rafay, clients.directory, clients.hosts), areas)
             return {one.part: one for one in await run_checks(parts, repair=repair, tell=tell)}
 
     def execute(self, sql: str, *values: object) -> None:
