@@ -4,13 +4,16 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Self
 
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 from temporalio.converter import (
     ActivitySerializationContext,
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
+    PayloadConverter,
     SerializationContext,
     WorkflowSerializationContext,
 )
@@ -29,6 +32,10 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
     forged start fails the run that it started. A payload of an activity becomes `Tampered` instead of an
     error: a run could not continue after a result that it cannot read, and an activity could not be retried
     after such a heartbeat. `workflows.activity_failures` and `activities.interceptor` handle `Tampered`.
+
+    A payload whose key is missing is an error also where it is an activity's argument or result: it may be
+    genuine, so the task is retried until the key is there. What a workflow does must not depend on the keys
+    of the worker that runs it, or its history could not be replayed with other keys.
     """
 
     _of_activity = False
@@ -43,25 +50,46 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
         return other
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
-        """Return the values. Raises LacksKey and NotOurs."""
+        """Return the values. Raises KeyMissing and ForeignPayload."""
         hints: list[list[type] | None] = [None] * len(payloads)
         for index, hint in enumerate(type_hints or []):
             hints[index] = [hint]
         return [
-            self._refused(payload)
+            self._refused(payload, hint)
             if payload.metadata.get(ENCODING) == REFUSED
             else super(CheckedPayloadConverter, self).from_payloads([payload], hint)[0]
             for payload, hint in zip(payloads, hints, strict=True)
         ]
 
-    def _refused(self, payload: Payload) -> Tampered:
+    def _refused(self, payload: Payload, hint: list[type] | None) -> Tampered:
         why = payload.data.decode()
+        if self._of_activity and hint is None and not workflow.in_workflow():
+            # The SDK gives no type for the heartbeat of an earlier attempt. A step can do without it, and the
+            # SDK would fail the activity for good.
+            return Tampered(why)
         if payload.metadata.get(KEY_MISSING):
-            # This error is temporary: the workflow task fails and is retried until the key is there.
+            # This error is temporary: the task fails and is retried until the key is there.
             raise KeyMissing(why)
         if self._of_activity:
             return Tampered(why)
         raise ForeignPayload(why)
+
+
+class CheckedFailureConverter(DefaultFailureConverterWithEncodedAttributes):
+    """Leaves rejected heartbeats out of the failures of timeouts.
+
+    A heartbeat only says what a step was waiting for. A run must not wait for a key to read it.
+    """
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        """Return the error; see the base class, which also calls this for each cause."""
+        details = failure.timeout_failure_info.last_heartbeat_details.payloads
+        if any(payload.metadata.get(ENCODING) == REFUSED for payload in details):
+            without = Failure()
+            without.CopyFrom(failure)
+            without.timeout_failure_info.ClearField("last_heartbeat_details")
+            failure = without
+        return super().from_failure(failure, payload_converter)
 
 
 class CheckedDataConverter(DataConverter):
@@ -87,7 +115,7 @@ def data_converter(keys: Keyring) -> DataConverter:
     return CheckedDataConverter(
         payload_converter_class=CheckedPayloadConverter,
         payload_codec=EncryptionCodec(keys),
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        failure_converter_class=CheckedFailureConverter,
     )
 
 

@@ -7,6 +7,7 @@ encrypted to where they want it. What they can do all the same (cancel, terminat
 
 import asyncio
 import base64
+import dataclasses
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import TimeoutType as TimeoutTypeValue
+from temporalio.api.failure.v1 import Failure, TimeoutFailureInfo
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.update.v1 import Input, Meta, Request, WaitPolicy
 from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
     RecordActivityTaskHeartbeatByIdRequest,
+    ResetWorkflowExecutionRequest,
     RespondActivityTaskCompletedByIdRequest,
     SignalWorkflowExecutionRequest,
     StartActivityExecutionRequest,
@@ -39,9 +44,10 @@ from temporalio.client import (
     WorkflowHandle,
 )
 from temporalio.converter import WorkflowSerializationContext
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, TimeoutError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer
 
 from activities.interceptor import ActivityEdge
 from contracts.capacity.ledger import Reservation, in_seconds, pack, unpack
@@ -208,6 +214,10 @@ def holding(name: str, life: str) -> Carried:
 
 REFERENCE = Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b"{}")
 MARKED = Payload(metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"\xff\xfe"}, data=b"x")
+#: Names a key that the worker does not have; it looks like a payload from before or after a key rotation.
+UNKNOWN = Payload(
+    metadata={"encoding": b"binary/encrypted", "encryption-key-id": OTHERS.first.encode()}, data=b"x" * 40
+)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +410,8 @@ async def test_the_result_of_an_activity(sealed: Bench, attacker: Attacker) -> N
     assert "namespace.remove" in sealed.script.calls
 
 
-async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker) -> None:
+@pytest.mark.parametrize("is_unknown_key", [False, True])
+async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker, is_unknown_key: bool) -> None:
     """Ensures that what others keep for the next try is not believed, and does not end the step."""
     entered, again = asyncio.Event(), asyncio.Event()
 
@@ -419,7 +430,11 @@ async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker) -
             namespace=attacker.client.namespace,
             workflow_id=life.handle.id,
             activity_id=pending[0].activity_id,
-            details=Payloads(payloads=await attacker.clear({"waiting_for": "", "kept": "mallory"})),
+            details=Payloads(
+                payloads=[UNKNOWN]
+                if is_unknown_key
+                else await attacker.clear({"waiting_for": "", "kept": "mallory"})
+            ),
         )
     )
     again.set()
@@ -429,6 +444,104 @@ async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker) -
 
     await until(is_ready, "it is ready")
     await is_unharmed(life)
+
+
+async def test_signals_and_updates_under_an_unknown_key_when_the_run_is_replayed(
+    sealed: Bench, attacker: Attacker
+) -> None:
+    """Ensures that a run goes on with such signals in its history, also on a worker that replays it."""
+    life = await ready(sealed)
+    for _ in range(3):
+        await attacker.signal(life.handle.id, "renew", [UNKNOWN])
+        await attacker.signal(life.handle.id, "no-such-signal", [UNKNOWN])
+        for name in CHANGES:
+            assert "Failed decoding" in await attacker.update(life.handle.id, name, [UNKNOWN])
+    replayer = Replayer(
+        workflows=WORKFLOWS, data_converter=data_converter(KEYS), namespace=sealed.client.namespace
+    )
+    replayed = await replayer.replay_workflow(await life.handle.fetch_history())
+    assert replayed.replay_failure is None
+    await is_unharmed(life)
+
+
+async def test_the_last_heartbeat_of_an_activity_that_times_out(sealed: Bench) -> None:
+    """Ensures that a forged heartbeat does not stall the run that reads it in the timeout's failure."""
+    failure = Failure(
+        message="timed out",
+        timeout_failure_info=TimeoutFailureInfo(
+            timeout_type=TimeoutTypeValue.TIMEOUT_TYPE_HEARTBEAT,
+            last_heartbeat_details=Payloads(payloads=[UNKNOWN]),
+        ),
+    )
+    converter = sealed.client.data_converter.with_context(
+        WorkflowSerializationContext(sealed.client.namespace, "environment/any")
+    )
+    error = await converter.decode_failure(failure)
+    assert isinstance(error, TimeoutError)
+    assert not error.last_heartbeat_details
+
+
+async def test_the_result_of_an_activity_under_an_unknown_key(sealed: Bench, attacker: Attacker) -> None:
+    """Ensures that such a result is not believed, that it names its key, and that a reset repairs the run.
+
+    It may be a genuine result, from a worker with a newer key, so the run waits for the key.
+    """
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def held() -> None:
+        entered.set()
+        await leave.wait()
+
+    sealed.script.before["namespace.ensure"] = held
+    life = await sealed.begin(a_start(unique()))
+    await asyncio.wait_for(entered.wait(), 20)
+    described = await life.handle.describe()
+    await attacker.client.workflow_service.respond_activity_task_completed_by_id(
+        RespondActivityTaskCompletedByIdRequest(
+            namespace=attacker.client.namespace,
+            workflow_id=life.handle.id,
+            activity_id=described.raw_description.pending_activities[0].activity_id,
+            result=Payloads(payloads=[UNKNOWN]),
+        )
+    )
+    leave.set()
+    failed: list[HistoryEvent] = []
+
+    async def has_failed() -> bool:
+        events = life.handle.fetch_history_events()
+        failed.extend(
+            [one async for one in events if one.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED]
+        )
+        return bool(failed)
+
+    await until(has_failed, "the workflow task fails")
+    reason = await sealed.client.data_converter.with_context(
+        WorkflowSerializationContext(sealed.client.namespace, life.handle.id)
+    ).decode_failure(failed[0].workflow_task_failed_event_attributes.failure)
+    assert f'the key "{OTHERS.first}"' in f"{reason} {reason.__cause__}"
+    events = [one async for one in life.handle.fetch_history_events()]
+    completed = [one for one in events if one.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
+    await sealed.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=sealed.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=life.handle.id, run_id=described.run_id),
+            reason="a forged result",
+            workflow_task_finish_event_id=completed[-1].event_id,
+            request_id=unique("request"),
+        )
+    )
+    again = dataclasses.replace(
+        life, handle=sealed.client.get_workflow_handle_for(EnvironmentWorkflow.run, life.handle.id)
+    )
+
+    async def is_ready() -> bool:
+        return (await again.status()).phase is Phase.READY
+
+    await until(is_ready, "it is ready")
+    by_alice = {"who": "alice@example.com", "life": LIFE}
+    await again.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
+    assert (await again.handle.result()).outcome is Outcome.DELETED
+    assert sealed.script.world == set(), "something is left"
 
 
 @pytest.mark.parametrize("kind", WORKFLOWS)
