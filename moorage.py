@@ -177,7 +177,7 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
     from worker.client_factory import open_clients
     from worker.connection import check_namespace, connect
     from worker.data_converter import data_converter
-    from worker.settings.models import SettingsError
+    from worker.settings.models import SettingsError, has_control_plane_credential
     from worker.telemetry import telemetry_runtime
 
     if settings.api.tokens_file is None:
@@ -194,6 +194,8 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
             tokens_file=settings.api.tokens_file,
             people=clients.directory or clients.rafay,
             hosts=clients.hosts,
+            rafay=clients.rafay if has_control_plane_credential(settings) else None,
+            scim=clients.scim,
         )
         await serve(app, settings.api, options.bind or settings.api.bind, options.port or settings.api.port)
 

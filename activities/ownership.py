@@ -33,10 +33,17 @@ def whose(found: str | None, ours: OwnerMark) -> str:
 def require_ours(system: str, thing: str, found: str | None, ours: OwnerMark) -> None:
     """Return if `found` is exactly our mark; else raise a Conflict that names the apparent owner."""
     if not ours.is_text(found):
+        other = OwnerMark.parse(found)
+        is_earlier_life = other is not None and (other.installation, other.name) == (
+            ours.installation,
+            ours.name,
+        )
         raise Conflict(
             system,
             f"{thing} exists in the {system} and {whose(found, ours)}",
-            "Choose another name, or have its owner remove it",
+            f"The platform team removes what it has left: moorage teardown {ours.name} --force"
+            if is_earlier_life
+            else "Choose another name, or have its owner remove it",
         )
 
 

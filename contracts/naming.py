@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, ValidationError
 
 from contracts.models import Frozen
 
@@ -15,6 +15,9 @@ NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$"
 INSTALLATION_PATTERN = r"^[a-z0-9]{8,16}$"
 PREFIX_PATTERN = r"^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$"
 LIFE_LENGTH = 20
+LIFE_PATTERN = r"^[0-9a-f]{20}$"
+#: The parts of an owner mark in its text form: installation, name and life.
+MARK_PARTS = 3
 
 LABEL_INSTALLATION = "moorage.dev/installation"
 LABEL_NAME = "moorage.dev/name"
@@ -68,7 +71,7 @@ class OwnerMark(Frozen):
 
     installation: Installation
     name: EnvironmentName
-    life: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+    life: Annotated[str, StringConstraints(pattern=LIFE_PATTERN)]
 
     @property
     def text(self) -> str:
@@ -91,6 +94,17 @@ class OwnerMark(Frozen):
     def is_in(self, labels: Mapping[str, str]) -> bool:
         """Return whether `labels` contain this mark; they may contain other labels."""
         return all(labels.get(key) == value for key, value in self.labels.items())
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self | None:
+        """Return the mark that `text` is; None if it is no mark."""
+        parts = (text or "").split("/")
+        if len(parts) != MARK_PARTS:
+            return None
+        try:
+            return cls(installation=parts[0], name=parts[1], life=parts[2])
+        except ValidationError:
+            return None
 
     @classmethod
     def of_request(cls, installation: str, name: str, request_id: str) -> Self:

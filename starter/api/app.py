@@ -12,6 +12,8 @@ from fastapi import APIRouter, FastAPI
 from temporalio.client import Client
 
 from clients.host.protocol import Host
+from clients.identity.scim import Scim
+from clients.rafay import Rafay
 from starter.api import events, health
 from starter.api.body_limit import BodyLimit
 from starter.api.dependencies import Parts
@@ -25,6 +27,7 @@ from starter.config_files.reloading import Reloaded
 from starter.environments.archive import LifeArchive
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
+from starter.environments.owner_marks import MarkSearch
 from starter.environments.people_check import PeopleDirectory
 from starter.environments.planning import InstallationConfig
 from starter.environments.reader import EnvironmentReader
@@ -54,10 +57,13 @@ def create_app(
     tokens_file: Path,
     people: PeopleDirectory,
     hosts: Mapping[str, Host],
+    rafay: Rafay | None = None,
+    scim: Scim | None = None,
 ) -> FastAPI:
     """Create the API's application; raise FilesUnusable for an invalid catalogue or tokens file.
 
-    The caller owns the clients: the application uses them and does not close them.
+    The caller owns the clients: the application uses them and does not close them. `rafay` and `scim` are for
+    the search for owner marks; None if the API has no credentials there.
     """
     reader, reservations, fitting = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
     house = InstallationConfig(
@@ -84,6 +90,14 @@ def create_app(
         attention=Attention(client, settings.sweep),
         reservations=reservations,
         reader=reader,
+        marks=MarkSearch(
+            settings.installation,
+            settings.prefix,
+            hosts,
+            rafay=rafay,
+            scim=scim,
+            has_identity_provider=settings.identity is not None,
+        ),
         cursors=Cursors(settings.encryption.cursor_keys),
         actor=EnvironmentCommands(client, reader, reservations),
         watches=EnvironmentWatcher(reader),

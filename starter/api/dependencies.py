@@ -22,6 +22,7 @@ from starter.config_files.reloading import Reloaded
 from starter.environments.archive import LifeArchive
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
+from starter.environments.owner_marks import MarkSearch
 from starter.environments.people_check import PeopleDirectory
 from starter.environments.planning import InstallationConfig
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
@@ -54,6 +55,7 @@ class Parts:
     attention: Attention
     reservations: Reservations
     reader: EnvironmentReader
+    marks: MarkSearch
     cursors: Cursors
     actor: EnvironmentCommands
     watches: EnvironmentWatcher

@@ -1,7 +1,8 @@
 """Forced teardown of a life whose workflow was closed from outside, by names and owner marks only.
 
 A new run does it. It uses nothing that the closed run recorded except who the environment was for: it treats
-every step as one that may have left resources, and the inspection decides.
+every step as one that may have left resources, and the inspection decides. For a life that Temporal has
+forgotten, `starter.environments.forgotten_life` makes up for the record.
 """
 
 from datetime import datetime
@@ -46,7 +47,7 @@ def forced_start(
     """Build the start of a run that tears down the remains of the life that `before` started.
 
     Args:
-        before: The start of the run that was closed from outside.
+        before: The start of the run that was closed from outside, or one made up for it.
         status: The last known status of that life, if there is one.
         who: The person who forces the teardown.
         pace: The timeouts of the new run.

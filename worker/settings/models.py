@@ -373,6 +373,11 @@ def load_catalogue_settings(environ: Mapping[str, str] | None = None) -> Catalog
     return _load(CatalogueSettings, environ)
 
 
+def has_control_plane_credential(settings: Settings) -> bool:
+    """Return whether this process has an API key of the control plane."""
+    return settings.control_plane.api_key.get_secret_value() != NO_CREDENTIAL
+
+
 def _with_credentials_of_the_api(values: Values) -> None:
     api = values.get("api", {})
     control_plane, identity = values.get("control_plane"), values.get("identity")

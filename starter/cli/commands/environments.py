@@ -181,6 +181,16 @@ def teardown(
             help="Remove what a workflow left that was closed in Temporal, by names and marks. (platform)",
         ),
     ] = False,
+    life: Annotated[
+        str | None, typer.Option(help="With --force: the life that is meant, the last part of its mark.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="With --force: the host of a life that Temporal has forgotten.",
+            autocompletion=complete_host,
+        ),
+    ] = None,
     yes: YesOption = False,
     no_wait: NoWait = False,
     output: OutputOption = Output.TABLE,
@@ -188,16 +198,19 @@ def teardown(
     """Tell what a teardown could not undo, and when it tries again.
 
     With --now the platform team starts the next pass at once. With --force it removes what is left of an
-    environment whose workflow was terminated in Temporal, so that nothing undoes it by itself.
+    environment whose workflow was terminated in Temporal, so that nothing undoes it by itself. If Temporal
+    has forgotten the workflow, the owner marks say which life has left something; --life and --host say it
+    where they cannot.
 
     \b
     Examples: moorage teardown demo
               moorage teardown demo --now
               moorage teardown demo --force
+              moorage teardown demo --force --life 0123456789abcdef0123 --host one
     """
     with session(ctx, output) as api:
         from starter.cli.client.api import environment_path
-        from starter.cli.follow import follow_until, is_over, passed_again, tell_gone, tell_teardown
+        from starter.cli.follow import is_over, passed_again, tell_teardown
         from starter.cli.output.formatting import print_environment, print_json, say
         from starter.cli.prompts import confirm
 
@@ -205,36 +218,55 @@ def teardown(
             raise CliError(
                 Code.BAD_INPUT, "either --now or --force: only what was closed in Temporal needs force"
             )
+        if not force and (life or host):
+            raise CliError(Code.BAD_INPUT, "--life and --host are for --force")
+        path = environment_path(name)
+        if force:
+            query = {"life": life, "host": host}
+            found = api.call("POST", f"{path}/force-teardown", query={**query, "dry_run": True})
+            query["life"] = found["life"]
+            if output is Output.TABLE and not yes:
+                if found.get("environment"):
+                    print_environment(api.view(found["environment"]))
+                say(found["message"])
+            question = f"Remove all that bears the marks of {name} (life {found['life']}) in every system?"
+            confirm(question, yes=yes, refused="nothing was removed")
+            done = api.call("POST", f"{path}/force-teardown", query=query)
+            _see_teardown(api, name, done, is_over, no_wait, output)
+            return
         before = api.environment(name)
-        if not now and not force:
+        if not now:
             if output is Output.JSON:
                 print_json(before.model_dump(mode="json"))
             tell_teardown(before, quiet=output is Output.JSON)
             return
-        path, life = environment_path(name), before.life or None
-        if force:
-            if output is Output.TABLE and before.ended and not yes:
-                print_environment(before)
-            marks = f"the marks of {name} (life {before.life})"
-            question = f"Remove all that bears {marks} in every system, on {before.host}?"
-            confirm(question, yes=yes, refused="nothing was removed")
-            done = api.call("POST", f"{path}/force-teardown", query={"life": life})
-            until: Callable[[EnvironmentView], bool] = is_over
-        else:
-            # Use one key for all attempts, because a repeat must not resume a teardown that has given up
-            # again.
-            key = secrets.token_hex(16)
-            done = api.call("POST", f"{path}/resume-teardown", query={"life": life}, key=key)
-            until = passed_again(before)
-        if no_wait:
-            _tell_at_once(api, done, output)
-            return
-        if output is Output.TABLE:
-            say(done["message"])
-        view = follow_until(api, name, done["life"], until, output)
-        if output is Output.JSON:
-            print_json(view.model_dump(mode="json"))
-        tell_gone(view, quiet=output is Output.JSON)
+        # Use one key for all attempts, because a repeat must not resume a teardown that has given up again.
+        key = secrets.token_hex(16)
+        query = {"life": before.life or None}
+        done = api.call("POST", f"{path}/resume-teardown", query=query, key=key)
+        _see_teardown(api, name, done, passed_again(before), no_wait, output)
+
+
+def _see_teardown(
+    api: "Api",
+    name: str,
+    done: dict[str, Any],
+    until: Callable[["EnvironmentView"], bool],
+    no_wait: bool,
+    output: Output,
+) -> None:
+    from starter.cli.follow import follow_until, tell_gone
+    from starter.cli.output.formatting import print_json, say
+
+    if no_wait:
+        _tell_at_once(api, done, output)
+        return
+    if output is Output.TABLE:
+        say(done["message"])
+    view = follow_until(api, name, done["life"], until, output)
+    if output is Output.JSON:
+        print_json(view.model_dump(mode="json"))
+    tell_gone(view, quiet=output is Output.JSON)
 
 
 def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> dict[str, Any]:

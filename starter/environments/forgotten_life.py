@@ -1,0 +1,133 @@
+"""Plans the forced teardown of a life that Temporal has forgotten: from marks, its record, and the caller.
+
+Only the mark decides what is removed. Owner, team and template are for people, and are "unknown" without a
+record.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from contracts.environment import Environment, Spec
+from contracts.environment_workflow import EnvironmentStart
+from contracts.naming import LIFE_PATTERN, OwnerMark
+from contracts.notifications import LifeRecord
+from contracts.template import SMALLEST, Chart, Template, TimeToLive
+from starter.environments.owner_marks import FoundMarks, Marked
+from starter.environments.planning import InstallationConfig
+
+#: The owner, team and template of a life that has no record.
+UNKNOWN = "unknown"
+#: The time to live is not used any more, because the life ends now.
+_UNKNOWN_TTL = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class ForgottenLife:
+    """A life that Temporal knows nothing of. `before` is a start like that of its lost run."""
+
+    before: EnvironmentStart
+    requested_at: datetime
+    message: str
+
+
+class CannotPlan(Exception):
+    """The life or its host cannot be found out; the text says what to name."""
+
+
+def plan_without_run(
+    name: str,
+    marks: FoundMarks,
+    records: Sequence[LifeRecord],
+    house: InstallationConfig,
+    *,
+    life: str | None,
+    host: str | None,
+    now: datetime,
+) -> ForgottenLife:
+    """Plan the teardown of a life of which only marks, its record, or what the caller names are left.
+
+    Raises:
+        CannotPlan: There is no life, there are several, or the host is unknown.
+    """
+    life = life or _only_life(name, marks)
+    if not re.fullmatch(LIFE_PATTERN, life):
+        raise CannotPlan(f'"{life[:40]}" is no life: it is 20 hexadecimal digits, the last part of a mark')
+    record = next((one for one in reversed(records) if one.life == life), None)
+    marked = marks.lives.get(life, ())
+    host = _host_of(marked, record, house, host)
+    # Older volumes than the life are not its own. Its namespace is older than its volumes.
+    born = [one.made_at for one in marked if one.made_at and one.host == host]
+    requested_at = min([*born, *([record.requested_at] if record else [])], default=now)
+    environment = Environment(
+        mark=OwnerMark(installation=house.installation, name=name, life=life),
+        prefix=house.prefix,
+        owner=record.owner if record else UNKNOWN,
+        spec=Spec(
+            template=record.template if record else UNKNOWN,
+            team=record.team if record else UNKNOWN,
+            collaborators=record.collaborators if record else (),
+        ),
+        template=_template(record),
+        ttl=_UNKNOWN_TTL,
+        host=host,
+        has_identity_provider=house.has_identity_provider,
+    )
+    what = ", ".join(one.what for one in marked) or "no marks of it were found"
+    whose = f"of {record.owner}" if record else "nobody knows whose"
+    message = f"Temporal has forgotten life {life} of {name} ({whose}), on host {host}: {what}."
+    if marks.not_searched:
+        message += f" Not searched: {'; '.join(marks.not_searched)}."
+    return ForgottenLife(
+        EnvironmentStart(environment=environment, request_id="", people_are_checked=True),
+        requested_at,
+        message,
+    )
+
+
+def _only_life(name: str, marks: FoundMarks) -> str:
+    lives = marks.lives
+    if len(lives) == 1:
+        return next(iter(lives))
+    if lives:
+        each = "; ".join(f"{life}: {', '.join(one.what for one in lives[life])}" for life in sorted(lives))
+        raise CannotPlan(f"{len(lives)} lives of {name} have left something, so name one by its life: {each}")
+    if marks.not_searched:
+        raise CannotPlan(
+            f"Temporal knows no run of {name}, and no marks of it were found, but not all was searched "
+            f"({'; '.join(marks.not_searched)}): name its life, which is the last part of its owner mark"
+        )
+    raise CannotPlan(f"Temporal knows no run of {name}, and nothing bears its marks: nothing is left of it")
+
+
+def _host_of(
+    marked: Sequence[Marked], record: LifeRecord | None, house: InstallationConfig, wanted: str | None
+) -> str:
+    found = sorted({one.host for one in marked if one.host})
+    if wanted is not None and wanted not in house.hosts:
+        raise CannotPlan(f'there is no host "{wanted[:80]}": the hosts are {", ".join(sorted(house.hosts))}')
+    if wanted is None and len(found) > 1:
+        raise CannotPlan(f"it has left something on the hosts {', '.join(found)}: name one of them")
+    if wanted is not None and found and wanted not in found:
+        raise CannotPlan(f"its namespace is on host {found[0]}, and not on {wanted}")
+    if wanted is not None or found:
+        return wanted or found[0]
+    if record and record.host in house.hosts:
+        return record.host
+    if len(house.hosts) == 1:
+        return next(iter(house.hosts))
+    raise CannotPlan(f"its host is not known: name one of {', '.join(sorted(house.hosts))}")
+
+
+def _template(record: LifeRecord | None) -> Template:
+    """Return a template for the teardown, which uses only the rule for retained volumes: keep them."""
+    return Template(
+        name=record.template if record else UNKNOWN,
+        version=1,
+        description="Stands in for the template of a life that Temporal has forgotten.",
+        chart=Chart(version=UNKNOWN),
+        kubernetes="1.30",
+        size=SMALLEST,
+        ttl=TimeToLive(default=_UNKNOWN_TTL, maximum=_UNKNOWN_TTL),
+    )
