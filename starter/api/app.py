@@ -35,6 +35,7 @@ from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.monitoring.attention import Attention
 from starter.monitoring.environment_health import EnvironmentHealth
+from starter.monitoring.metrics import ApiMetrics, RequestTimes
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
@@ -126,11 +127,14 @@ def create_app(
         servers=[{"url": "../.."}],
     )
     app.state.parts = parts
+    app.state.metrics = ApiMetrics(_version(), parts.catalogue.count_unusable, parts.tokens.count_unusable)
     app.add_middleware(BodyLimit)
-    # Add it last, as the outermost: it answers unknown callers before the server reads anything else.
+    # Add it after the others, as an outer one: it answers unknown callers before the server reads anything
+    # else. Only the measurement is outside, because it counts them as well.
     app.add_middleware(
         SignIn, tokens=parts.tokens, root=API_ROOT, open_paths=frozenset({f"{API_ROOT}/openapi.json"})
     )
+    app.add_middleware(RequestTimes, metrics=app.state.metrics)
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))

@@ -33,6 +33,8 @@ class Reloaded(Generic[_T]):
         self._looked_at = time.monotonic()
         self._value = load(path)
         self.problems: tuple[str, ...] = ()
+        #: How many files have problems.
+        self.unusable_files = 0
 
     def current(self) -> _T:
         """Return the current value of the files, or their last valid value."""
@@ -44,16 +46,23 @@ class Reloaded(Generic[_T]):
                 self._read()
         return self._value
 
+    def count_unusable(self) -> int:
+        """Return how many files have problems, after another look at them."""
+        self.current()
+        return self.unusable_files
+
     def _read(self) -> None:
         try:
             self._value = self._load(self._path)
-            self.problems = ()
+            self.problems, self.unusable_files = (), 0
         except FilesUnusable as unusable:
             self.problems = tuple(map(str, unusable.problems))
+            self.unusable_files = len({problem.file for problem in unusable.problems})
             _log.warning("a changed file cannot be used; the last good one is", problems=self.problems)
         except Exception as error:
             # Report every exception: otherwise the last valid value stays in use forever without a sign of
             # it.
+            self.unusable_files = 1
             self.problems = (f"{self._path} cannot be read: {type(error).__name__}, a fault of Moorage",)
             _log.exception("a changed file cannot be used; the last good one is", problems=self.problems)
 

@@ -25,7 +25,8 @@ class Server(uvicorn.Server):
 
     uvicorn's own server raises the signal again, which ends the process immediately. `stopping` is called
     first. This server accepts connections itself, so that it can count them: see
-    `starter.http_server.sockets`.
+    `starter.http_server.sockets`. Only one server of a process is `stopped_by_signals`; for another one, set
+    `should_exit`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Server(uvicorn.Server):
         proxies: Sequence[object] = (),
         stopping: Callable[[], None] = lambda: None,
         deadlines: Deadlines | None = None,
+        stopped_by_signals: bool = True,
     ) -> None:
         deadlines = deadlines or Deadlines()
         config = uvicorn.Config(
@@ -55,6 +57,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._stopping = stopping
+        self._stopped_by_signals = stopped_by_signals
         self._deadlines = deadlines
         self._connections = Connections(room_for_connections(max_connections), Proxies(proxies))
 
@@ -69,6 +72,9 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP."""
+        if not self._stopped_by_signals:
+            await self._serve(sockets)
+            return
         with self._stopped_by_hangup():
             await super().serve(sockets)
 

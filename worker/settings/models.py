@@ -134,6 +134,11 @@ class Api(Group):
         "(X-Forwarded-For, X-Forwarded-Proto) is believed, and nobody else's",
         examples=["10.1.2.3", "10.0.0.0/24"],
     )
+    metrics: SocketAddress | None = Field(
+        default=None,
+        description="address and port of the API's Prometheus endpoint, which needs no token; off without it",
+        examples=["127.0.0.1:9465"],
+    )
 
 
 class WorkerProcess(Group):
