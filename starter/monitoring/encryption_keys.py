@@ -76,7 +76,7 @@ async def input_of(client: Client, workflow_id: str) -> Sequence[Payload]:
 
 
 async def ensure_key_for(client: Client, workflow_id: str) -> None:
-    """Raise LacksKey if the input of a workflow needs a key that is not configured any more."""
+    """Raise KeyMissing if the input of a workflow needs a key that is not configured any more."""
     codec = client.data_converter.payload_codec
     for payload in await input_of(client, workflow_id):
         key = key_of(payload)

@@ -188,7 +188,7 @@ class Reservations:
         return result.verdicts
 
     async def _ensure_key(self) -> None:
-        """Raise LacksKey if the workflow's encryption key is missing.
+        """Raise KeyMissing if the workflow's encryption key is missing.
 
         Then no worker can execute the workflow, and the missing worker is not the cause.
         """
