@@ -195,7 +195,7 @@ async def _serve(settings: "Settings", options: ServerOptions) -> None:
             people=clients.directory or clients.rafay,
             hosts=clients.hosts,
             rafay=clients.rafay if has_control_plane_credential(settings) else None,
-            scim=clients.scim,
+            directory=clients.directory,
         )
         await serve(app, settings.api, options.bind or settings.api.bind, options.port or settings.api.port)
 

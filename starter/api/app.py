@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from temporalio.client import Client
 
 from clients.host.protocol import Host
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from starter.api import events, health
 from starter.api.body_limit import BodyLimit
@@ -59,12 +59,12 @@ def create_app(
     people: PeopleDirectory,
     hosts: Mapping[str, Host],
     rafay: Rafay | None = None,
-    scim: Scim | None = None,
+    directory: IdentityProvider | None = None,
 ) -> FastAPI:
     """Create the API's application; raise FilesUnusable for an invalid catalogue or tokens file.
 
-    The caller owns the clients: the application uses them and does not close them. `rafay` and `scim` are for
-    the search for owner marks; None if the API has no credentials there.
+    The caller owns the clients: the application uses them and does not close them. `rafay` and `directory`
+    are for the search for owner marks; None if the API has no credentials there.
     """
     reader, reservations, fitting = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
     house = InstallationConfig(
@@ -96,7 +96,7 @@ def create_app(
             settings.prefix,
             hosts,
             rafay=rafay,
-            scim=scim,
+            directory=directory,
             has_identity_provider=settings.identity is not None,
         ),
         cursors=Cursors(settings.encryption.cursor_keys),

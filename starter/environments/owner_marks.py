@@ -12,7 +12,7 @@ from datetime import datetime
 
 from clients.errors import ClientError
 from clients.host.protocol import Host
-from clients.identity.scim import Scim
+from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.environment import System
 from contracts.naming import ANNOTATION_OWNER, LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
@@ -47,7 +47,7 @@ class MarkSearch:
     prefix: str
     hosts: Mapping[str, Host]
     rafay: Rafay | None = None
-    scim: Scim | None = None
+    directory: IdentityProvider | None = None
     has_identity_provider: bool = False
 
     async def find(self, name: str) -> FoundMarks:
@@ -61,8 +61,8 @@ class MarkSearch:
             searches[System.CONTROL_PLANE] = _in_control_plane(self.rafay, derived_name)
         else:
             not_searched.append(f"the API has no credentials for the {System.CONTROL_PLANE}")
-        if self.scim:
-            searches[System.IDENTITY_PROVIDER] = _in_directory(self.scim, derived_name)
+        if self.directory:
+            searches[System.IDENTITY_PROVIDER] = _in_directory(self.directory, derived_name)
         elif self.has_identity_provider:
             not_searched.append(f"the API has no credentials for the {System.IDENTITY_PROVIDER}")
         found: list[Marked] = []
@@ -106,6 +106,6 @@ async def _in_control_plane(rafay: Rafay, name: str) -> list[Marked]:
     ]
 
 
-async def _in_directory(scim: Scim, name: str) -> list[Marked]:
-    groups = await scim.groups_by_name(name)
+async def _in_directory(directory: IdentityProvider, name: str) -> list[Marked]:
+    groups = await directory.groups_by_name(name)
     return [Marked(one.external_id, f"group {name} in the {System.IDENTITY_PROVIDER}") for one in groups]

@@ -58,7 +58,7 @@ class FakeRafay:
         return SimpleNamespace(name=name, description=self.group) if self.group is not None else None
 
 
-class FakeScim:
+class FakeDirectory:
     """A directory with groups, by their external ids."""
 
     def __init__(self, *marks: str | None) -> None:
@@ -68,14 +68,16 @@ class FakeScim:
         return [SimpleNamespace(display_name=name, external_id=each) for each in self.marks]
 
 
-def search(*hosts: FakeHost, rafay: FakeRafay | None = None, scim: FakeScim | None = None) -> MarkSearch:
+def search(
+    *hosts: FakeHost, rafay: FakeRafay | None = None, directory: FakeDirectory | None = None
+) -> MarkSearch:
     by_name = {host.name: cast(Host, host) for host in hosts}
     return MarkSearch(
         INSTALLATION,
         "mrg",
         by_name,
         rafay=cast(Any, rafay),
-        scim=cast(Any, scim),
+        directory=cast(Any, directory),
         has_identity_provider=True,
     )
 
@@ -85,7 +87,7 @@ async def test_search_finds_each_life_where_it_has_left_something() -> None:
         FakeHost("one", namespace(mark(ONE))),
         FakeHost("two"),
         rafay=FakeRafay(project=mark(TWO).text, group=mark(ONE).text),
-        scim=FakeScim(mark(TWO).text, None),
+        directory=FakeDirectory(mark(TWO).text, None),
     ).find(NAME)
     assert {life: [one.what for one in each] for life, each in found.lives.items()} == {
         ONE: ["group mrg-demo in the control plane", "namespace mrg-demo on host one"],
@@ -102,7 +104,7 @@ async def test_search_finds_each_life_where_it_has_left_something() -> None:
     ],
 )  # fmt: skip
 async def test_search_leaves_out_what_is_not_marked_ours(text: str) -> None:
-    found = await search(rafay=FakeRafay(project=text, group=text), scim=FakeScim(text)).find(NAME)
+    found = await search(rafay=FakeRafay(project=text, group=text), directory=FakeDirectory(text)).find(NAME)
     assert not found.lives
 
 
