@@ -10,7 +10,8 @@ from clients.identity.keycloak import OWNER_ATTRIBUTE, Keycloak
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
-from tests.activities.conftest import an_environment, fail, succeed
+from tests.activities.conftest import an_environment
+from tests.activities.running import fail, succeed
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Sign-in by OpenID Connect: files of issuers, verification of tokens, and issuers that misbehave."""
