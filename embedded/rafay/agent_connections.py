@@ -1,6 +1,6 @@
-"""The lines to the agents: check-ins that are held until there is news, and when each was last heard.
+"""The connections of the agents: check-ins that wait until there is news, and when each was last heard.
 
-One event for each cluster: hundreds of held check-ins cost nothing while nothing happens.
+One event for each cluster: hundreds of waiting check-ins cost nothing while nothing happens.
 """
 
 import asyncio
@@ -12,55 +12,60 @@ from dataclasses import dataclass, field
 @dataclass
 class _Connection:
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    held: int = 0
+    waiting: int = 0
     last_heard: float = field(default_factory=time.monotonic)
 
 
 class AgentConnections:
-    """All lines, by the id of the cluster."""
+    """All connections, by the id of the cluster."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Connection] = {}
-        self._began = time.monotonic()
-        self._ended = False
+        self._connections: dict[str, _Connection] = {}
+        self._started = time.monotonic()
+        self._is_released = False
 
-    async def hold(self, id: str, seconds: float, gone: Callable[[], Awaitable[None]]) -> None:
-        """Return after `seconds`, when there is news, or when `gone` says that the agent has hung up."""
-        line = self._lines.setdefault(id, _Connection())
-        line.held += 1
+    async def wait_for_news(
+        self, id: str, seconds: float, disconnected: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Return after `seconds`, when there is news, or when `disconnected` returns."""
+        connection = self._connections.setdefault(id, _Connection())
+        connection.waiting += 1
         try:
-            if seconds and not self._ended:
-                waits = [asyncio.ensure_future(line.news.wait()), asyncio.ensure_future(gone())]
+            if seconds and not self._is_released:
+                waits = [
+                    asyncio.ensure_future(connection.news.wait()),
+                    asyncio.ensure_future(disconnected()),
+                ]
                 try:
                     await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     for wait in waits:
                         wait.cancel()
         finally:
-            line.held -= 1
-            line.last_heard = time.monotonic()
+            connection.waiting -= 1
+            connection.last_heard = time.monotonic()
 
-    def tell(self, id: str) -> None:
-        """There is news: whoever is held returns. Later check-ins are to have read it themselves."""
-        line = self._lines.get(id)
-        if line:
-            line.news.set()
-            line.news = asyncio.Event()
+    def notify(self, id: str) -> None:
+        """Wake the check-ins that wait for news of the cluster; later ones must read it themselves."""
+        connection = self._connections.get(id)
+        if connection:
+            connection.news.set()
+            connection.news = asyncio.Event()
 
     def forget(self, id: str) -> None:
-        """The cluster is gone: whoever is held returns, and nothing is remembered."""
-        self.tell(id)
-        self._lines.pop(id, None)
+        """Wake the check-ins of a cluster that is gone, and drop its connection."""
+        self.notify(id)
+        self._connections.pop(id, None)
 
-    def end(self) -> None:
-        """Whoever is held returns, and nobody is held any more."""
-        self._ended = True
-        for line in self._lines.values():
-            line.news.set()
+    def release_all(self) -> None:
+        """Wake all check-ins, and let none wait from now on."""
+        self._is_released = True
+        for connection in self._connections.values():
+            connection.news.set()
 
-    def silent_for(self, id: str) -> float:
-        """Seconds since the agent was heard, or since the start when it has not been yet; 0 while held."""
-        line = self._lines.get(id)
-        if line is None:
-            return time.monotonic() - self._began
-        return 0.0 if line.held else time.monotonic() - line.last_heard
+    def seconds_silent(self, id: str) -> float:
+        """Return how long the agent was not heard; 0 while it waits, and since the start if it never was."""
+        connection = self._connections.get(id)
+        if connection is None:
+            return time.monotonic() - self._started
+        return 0.0 if connection.waiting else time.monotonic() - connection.last_heard

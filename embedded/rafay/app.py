@@ -1,25 +1,28 @@
-"""The stand-in as one ASGI application: finds the handler of a call, authenticates, answers."""
+"""The stand-in as a Starlette application: authenticates calls and hands them to their handlers."""
 
 import asyncio
 import json
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from embedded.asgi_server import Endpoint, StandIn, listening_socket
-from embedded.faults import FaultInjector, Receive, Scope, Send
+from embedded.faults import App, FaultInjector
 from embedded.rafay.behaviour import SWITCHES_PATH, Behaviour
 from embedded.rafay.catalog import Catalog
 from embedded.rafay.clusters import Clusters
-from embedded.rafay.database import Store
-from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, refusal_reply, reply
+from embedded.rafay.database import Database
+from embedded.rafay.error_responses import Family, Reason, Refusal, error_response
 from embedded.rafay.iam import Iam
 from embedded.rafay.projects import Projects
-from embedded.rafay.requests import Request, Route
+from embedded.rafay.requests import Call
 from embedded.standin_options import RafayOptions
 
 USERS_PATH = "/-/users"
@@ -28,149 +31,136 @@ CLUSTERS_PATH = "/-/clusters/"
 SIGN_INS_PATH = "/-/sign-ins"
 
 _ADMIN, _AUDITOR = "admin@example.com", "auditor@example.com"
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The API keys that are accepted. Whoever has `read_only` may change nothing."""
-
-    full: str = field(repr=False)
-    read_only: str | None = field(default=None, repr=False)
-
-    def username(self, key: str) -> str | None:
-        """Whose key it is; None if it is none of them."""
-        return {self.full: _ADMIN, self.read_only: _AUDITOR}.get(key)
-
-    def roles(self, username: str) -> tuple[str, ...]:
-        """Names of the roles of whoever's key it is."""
-        return {_ADMIN: ("ADMIN",), _AUDITOR: ("ADMINISTRATOR_READ_ONLY",)}.get(username, ())
+_ROLES = {_ADMIN: ("ADMIN",), _AUDITOR: ("ADMINISTRATOR_READ_ONLY",)}
 
 
 @contextmanager
 def open_rafay(options: RafayOptions) -> Iterator[StandIn]:
     """Open the stand-in's data, and add the users that are missing."""
-    with listening_socket(options.port) as sock, closing(Store(options.database)) as store:
+    with listening_socket(options.port) as sock, closing(Database(options.database)) as database:
         for email in options.users:
-            store.add_user(email)
-        app = RafayStandIn(
-            store,
+            database.add_user(email)
+        stand_in = RafayStandIn(
+            database,
             Keys(options.api_key, options.read_only_key),
             options.behaviour,
             endpoint=options.endpoint or f"http://127.0.0.1:{options.port}",
             agent_image=options.agent_image,
         )
-        app.clusters.start()
-        yield StandIn([Endpoint(FaultInjector(app, app.operation_of), sock)], on_stop=app.clusters.stop)
+        stand_in.clusters.start()
+        app = FaultInjector(stand_in.app, stand_in.operation_of)
+        yield StandIn([Endpoint(app, sock)], on_stop=stand_in.clusters.stop)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The API keys that are accepted. `read_only` may change nothing."""
+
+    full: str = field(repr=False)
+    read_only: str | None = field(default=None, repr=False)
+
+    def username(self, key: str) -> str | None:
+        """Return the user of the key; None if it is not accepted."""
+        return {self.full: _ADMIN, self.read_only: _AUDITOR}.get(key)
 
 
 class RafayStandIn:
     """The API, without faults."""
 
     def __init__(
-        self, store: Store, keys: Keys, switches: Behaviour, *, endpoint: str, agent_image: str
+        self, database: Database, keys: Keys, behaviour: Behaviour, *, endpoint: str, agent_image: str
     ) -> None:
-        self._store = store
+        self._database = database
         self._keys = keys
-        self._switches = switches
-        self.clusters = Clusters(store, lambda: self._switches, endpoint=endpoint, agent_image=agent_image)
-        projects = Projects(store, lambda: self._switches)
-        access = Iam(store, lambda: self._switches)
-        self._offers = Catalog(store, lambda: self._switches)
-        self._routes = [
-            *projects.routes(),
-            *access.routes(),
-            *self._offers.routes(),
-            *self.clusters.routes(),
-        ]
+        self._behaviour = behaviour
+        self._catalog = Catalog(database, self._current_behaviour)
+        self.clusters = Clusters(
+            database, self._current_behaviour, endpoint=endpoint, agent_image=agent_image
+        )
+        projects, iam = Projects(database, self._current_behaviour), Iam(database, self._current_behaviour)
+        calls = [*projects.calls(), *iam.calls(), *self._catalog.calls(), *self.clusters.calls()]
+        self._routes = [self._route(call) for call in calls]
+        starlette = Starlette(
+            routes=[*self._routes, *self._control_routes()],
+            exception_handlers={404: self._no_such_path, 405: self._no_such_path},
+        )
+        starlette.router.redirect_slashes = False
+        self.app = cast(App, starlette)
 
     def operation_of(self, method: str, path: str) -> str | None:
-        """The name of a call's operation, by which faults find it."""
-        found = self._find(method, path)
-        return found[0].operation if found else None
+        """Return the name of a call's operation, by which faults find it."""
+        scope = {"type": "http", "method": method, "path": path}
+        return next((route.name for route in self._routes if route.matches(scope)[0] is Match.FULL), None)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        method, path = scope["method"], scope["path"]
-        try:
-            if path.startswith("/-/"):
-                answer = self._control(method, path, await _whole_body(receive))
-            else:
-                answer = await self._answer(method, path, scope, receive)
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            raise
-        headers = [
-            (b"content-type", answer.content_type.encode()),
-            (b"content-length", str(len(answer.body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+    def _current_behaviour(self) -> Behaviour:
+        return self._behaviour
 
-    async def _answer(self, method: str, path: str, scope: Scope, receive: Receive) -> Reply:
-        family = Family.V1
-        try:
-            found = self._find(method, path)
-            if found is None:
-                raise Refusal(Trouble.NO_SUCH_PATH)
-            route, parts = found
-            family = route.family
-            headers = dict(scope["headers"])
-            username = self._authenticate(route, headers)
-            body = await _whole_body(receive)
-            if self._switches.latency and family is not Family.AGENT:
-                await asyncio.sleep(self._switches.latency)
-            roles = self._keys.roles(username)
-            request = Request(parts, headers, scope["query_string"], body, username, receive, roles)
-            return await route.handler(request)
-        except Refusal as refusal:
-            return refusal_reply(refusal, family, self._switches.missing_status)
+    def _route(self, call: Call) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                self._authenticate(call, request)
+                await request.body()
+                if self._behaviour.latency and call.family is not Family.AGENT:
+                    await asyncio.sleep(self._behaviour.latency)
+                return await call.handler(request)
+            except Refusal as refusal:
+                return error_response(refusal, call.family, self._behaviour.missing_status)
 
-    def _authenticate(self, route: Route, headers: Mapping[bytes, bytes]) -> str:
-        if route.family is Family.AGENT:
-            return ""  # by its cluster's token, which the handler knows
-        key = headers.get(route.family.key_header, b"").decode("latin-1")
+        return Route(call.path, endpoint, methods=[call.method], name=call.operation)
+
+    def _authenticate(self, call: Call, request: Request) -> None:
+        if call.family is Family.AGENT:
+            return  # by the token of its cluster, which the handler knows
+        key = request.headers.get(call.family.key_header, "")
         username = self._keys.username(key) if key else None
         if username is None:
-            raise Refusal(Trouble.UNAUTHENTICATED)
-        if route.writes and key != self._keys.full:
-            raise Refusal(Trouble.FORBIDDEN)
-        return username
+            raise Refusal(Reason.UNAUTHENTICATED)
+        if call.method != "GET" and key != self._keys.full:
+            raise Refusal(Reason.FORBIDDEN)
+        request.state.username = username
+        request.state.roles = _ROLES[username]
 
-    def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
-        for route in self._routes:
-            parts = route.match(method, path)
-            if parts is not None:
-                return route, parts
-        return None
+    async def _no_such_path(self, _: Request, __: Exception) -> Response:
+        return error_response(Refusal(Reason.NO_SUCH_PATH), Family.V1, self._behaviour.missing_status)
 
-    def _control(self, method: str, path: str, body: bytes) -> Reply:
+    # For tests and people, beside the API
+
+    def _control_routes(self) -> list[Route]:
+        return [
+            Route(SWITCHES_PATH, _control(self._switches), methods=["GET", "PUT", "POST"]),
+            Route(USERS_PATH, _control(self._users), methods=["GET", "PUT", "POST"]),
+            Route(SIGN_INS_PATH, _control(self._sign_ins), methods=["PUT", "POST"]),
+            Route(CLUSTERS_PATH + "{name}", _control(self._fail_cluster), methods=["PUT", "POST"]),
+        ]
+
+    async def _switches(self, request: Request) -> Any:
+        if request.method != "GET":
+            changes = {**self._behaviour.model_dump(), **(await request.json())}
+            self._behaviour = Behaviour.model_validate(changes)
+        return self._behaviour.model_dump()
+
+    async def _users(self, request: Request) -> Any:
+        if request.method != "GET":
+            self._database.add_user(str((await request.json())["email"]))
+        return [row["username"] for row in self._database.all("SELECT username FROM users")]
+
+    async def _sign_ins(self, request: Request) -> Any:
+        return self._catalog.integrate(await request.body())
+
+    async def _fail_cluster(self, request: Request) -> Any:
+        self.clusters.fail(request.path_params["name"], await request.body())
+        return {}
+
+
+def _control(
+    handler: Callable[[Request], Awaitable[Any]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
         try:
-            if path == SWITCHES_PATH:
-                if method != "GET":
-                    changed = {**self._switches.model_dump(), **json.loads(body)}
-                    self._switches = Behaviour.model_validate(changed)
-                return reply(self._switches.model_dump())
-            if path == USERS_PATH:
-                if method != "GET":
-                    self._store.add_user(str(json.loads(body)["email"]))
-                return reply([row["username"] for row in self._store.all("SELECT username FROM users")])
-            if path == SIGN_INS_PATH and method != "GET":
-                return reply(self._offers.integrate(body))
-            if path.startswith(CLUSTERS_PATH) and method != "GET":
-                self.clusters.fail(path.removeprefix(CLUSTERS_PATH), body)
-                return reply({})
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
-            return reply({"detail": str(error)}, 422)
+            return JSONResponse(await handler(request))
+        except (ValidationError, json.JSONDecodeError, KeyError, TypeError) as error:
+            return JSONResponse({"detail": str(error)}, 422)
         except Refusal as refusal:
-            return refusal_reply(refusal, Family.V1, 404)
-        return refusal_reply(Refusal(Trouble.NO_SUCH_PATH), Family.V1, 404)
+            return error_response(refusal, Family.V1, 404)
 
-
-async def _whole_body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
+    return endpoint

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from embedded.rafay.behaviour import Behaviour
-from embedded.rafay.database import Store, new_id, now
-from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.database import Database, new_id, now
+from embedded.rafay.error_responses import Family, Reason, Refusal
 from embedded.rafay.pagination import check_name, existing, page
-from embedded.rafay.requests import Request, Route
+from embedded.rafay.requests import Call, number, query, read
 
 _API_VERSION = "integrations.k8smgmt.io/v3"
 _REPOSITORIES = f"/apis/{_API_VERSION}/projects/{{project}}/repositories"
@@ -51,59 +53,61 @@ _SIGN_IN_LIST = TypeAdapter(list[_SignIn])
 
 
 class Catalog:
-    """Handlers of what is offered beside. `switches` gives the switches as they stand."""
+    """Handlers of what is offered beside. `behaviour` returns the present behaviour."""
 
-    def __init__(self, store: Store, switches: Callable[[], Behaviour]) -> None:
-        self._store = store
-        self._switches = switches
+    def __init__(self, database: Database, behaviour: Callable[[], Behaviour]) -> None:
+        self._database = database
+        self._behaviour = behaviour
 
-    def routes(self) -> list[Route]:
-        """All paths that are handled here."""
+    def calls(self) -> list[Call]:
+        """Return the calls that are handled here."""
         v1, v2, v3 = Family.V1, Family.V2, Family.V3
         return [
-            Route("GET", _BLUEPRINTS, "blueprint.list", self._list_blueprints, v2),
-            Route("POST", _REPOSITORIES, "repository.apply", self._apply, v3),
-            Route("GET", _REPOSITORIES, "repository.list", self._list, v3),
-            Route("GET", _REPOSITORIES + "/{name}", "repository.get", self._get, v3),
-            Route("DELETE", _REPOSITORIES + "/{name}", "repository.delete", self._delete, v3),
-            Route("GET", _SIGN_INS, "sign_in.list", self._list_sign_ins, v1),
+            Call("GET", _BLUEPRINTS, "blueprint.list", self._list_blueprints, v2),
+            Call("POST", _REPOSITORIES, "repository.apply", self._apply, v3),
+            Call("GET", _REPOSITORIES, "repository.list", self._list, v3),
+            Call("GET", _REPOSITORIES + "/{name}", "repository.get", self._get, v3),
+            Call("DELETE", _REPOSITORIES + "/{name}", "repository.delete", self._delete, v3),
+            Call("GET", _SIGN_INS, "sign_in.list", self._list_sign_ins, v1),
         ]
 
-    async def _list_blueprints(self, request: Request) -> Reply:
-        project = existing(self._store, "projects", request.parts["project_id"])
-        limit, offset = request.number("options.limit", 25), request.number("options.offset", 0)
-        of_system = request.query("globalScope") == "true"
+    async def _list_blueprints(self, request: Request) -> Response:
+        project = existing(self._database, "projects", request.path_params["project_id"])
+        limit, offset = number(request, "options.limit", 25), number(request, "options.offset", 0)
+        of_system = query(request, "globalScope") == "true"
         where = "project_id IS NULL" if of_system else "project_id = ?"
         values = () if of_system else (project["id"],)
-        count = self._store.count(f"SELECT count(*) FROM blueprints WHERE {where}", *values)  # noqa: S608
-        rows = self._store.all(
+        count = self._database.count(f"SELECT count(*) FROM blueprints WHERE {where}", *values)  # noqa: S608
+        rows = self._database.all(
             f"SELECT * FROM blueprints WHERE {where} ORDER BY name LIMIT ? OFFSET ?",  # noqa: S608
-            *(*values, min(limit, self._switches().page_limit), offset),
+            *(*values, min(limit, self._behaviour().page_limit), offset),
         )
         items = [
             {"metadata": {"name": row["name"], "labels": {"rafay.dev/published": _word(row["published"])}}}
             for row in rows
         ]
-        return reply({"metadata": {"count": count, "offset": offset, "limit": limit}, "items": items})
+        return JSONResponse({"metadata": {"count": count, "offset": offset, "limit": limit}, "items": items})
 
     # Repositories
 
-    async def _apply(self, request: Request) -> Reply:
+    async def _apply(self, request: Request) -> Response:
         project = self._project(request)
-        new = request.read(_Repository)
+        new = await read(request, _Repository)
         check_name("repository", new.metadata.name)
-        self._store.run(
+        self._database.run(
             "INSERT INTO repositories VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (project_id, name) DO UPDATE"
             " SET description = excluded.description, type = excluded.type, endpoint = excluded.endpoint",
             *(project["id"], new.metadata.name, new.metadata.description),
             *(new.spec.type, new.spec.endpoint, now()),
         )
-        return reply(_repository(project["name"], self._repository(project, new.metadata.name)))
+        return JSONResponse(_repository(project["name"], self._repository(project, new.metadata.name)))
 
-    async def _list(self, request: Request) -> Reply:
+    async def _list(self, request: Request) -> Response:
         project = self._project(request)
-        rows = self._store.all("SELECT * FROM repositories WHERE project_id = ? ORDER BY name", project["id"])
-        return reply(
+        rows = self._database.all(
+            "SELECT * FROM repositories WHERE project_id = ? ORDER BY name", project["id"]
+        )
+        return JSONResponse(
             {
                 "apiVersion": _API_VERSION,
                 "kind": "RepositoryList",
@@ -112,37 +116,39 @@ class Catalog:
             }
         )
 
-    async def _get(self, request: Request) -> Reply:
+    async def _get(self, request: Request) -> Response:
         project = self._project(request)
-        return reply(_repository(project["name"], self._repository(project, request.parts["name"])))
+        return JSONResponse(
+            _repository(project["name"], self._repository(project, request.path_params["name"]))
+        )
 
-    async def _delete(self, request: Request) -> Reply:
+    async def _delete(self, request: Request) -> Response:
         project = self._project(request)
-        repository = self._repository(project, request.parts["name"])
+        repository = self._repository(project, request.path_params["name"])
         gone = "DELETE FROM repositories WHERE project_id = ? AND name = ?"
-        self._store.run(gone, project["id"], repository["name"])
-        return reply({})
+        self._database.run(gone, project["id"], repository["name"])
+        return JSONResponse({})
 
     def _project(self, request: Request) -> sqlite3.Row:
-        name = request.parts["project"]
-        row: sqlite3.Row | None = self._store.one("SELECT * FROM projects WHERE name = ?", name)
+        name = request.path_params["project"]
+        row: sqlite3.Row | None = self._database.one("SELECT * FROM projects WHERE name = ?", name)
         if row is None:
-            raise Refusal(Trouble.MISSING, f"project {name} not found")
+            raise Refusal(Reason.MISSING, f"project {name} not found")
         return row
 
     def _repository(self, project: sqlite3.Row, name: str) -> sqlite3.Row:
         wanted = "SELECT * FROM repositories WHERE project_id = ? AND name = ?"
-        row: sqlite3.Row | None = self._store.one(wanted, project["id"], name)
+        row: sqlite3.Row | None = self._database.one(wanted, project["id"], name)
         if row is None:
-            raise Refusal(Trouble.MISSING, f"repository {name} not found")
+            raise Refusal(Reason.MISSING, f"repository {name} not found")
         return row
 
     # Sign-in
 
-    async def _list_sign_ins(self, request: Request) -> Reply:
-        if self._switches().sign_ins == "untold":
-            raise Refusal(Trouble.NO_SUCH_PATH)
-        return page(self._store, self._switches().page_limit, request, "sign_ins", _sign_in)
+    async def _list_sign_ins(self, request: Request) -> Response:
+        if self._behaviour().sign_ins == "untold":
+            raise Refusal(Reason.NO_SUCH_PATH)
+        return page(self._database, self._behaviour().page_limit, request, "sign_ins", _sign_in)
 
     def integrate(self, body: bytes) -> list[dict[str, Any]]:
         """Replace all identity providers by those of the JSON list, as people do in the console."""
@@ -151,8 +157,8 @@ class Catalog:
         for one in wanted:
             row = (new_id(), one.name, one.domain, one.group_attribute_name, one.metadata_url)
             statements.append(("INSERT INTO sign_ins VALUES (?, ?, ?, ?, ?)", row))
-        self._store.run_all(statements)
-        return [_sign_in(row) for row in self._store.all("SELECT * FROM sign_ins ORDER BY rowid")]
+        self._database.run_all(statements)
+        return [_sign_in(row) for row in self._database.all("SELECT * FROM sign_ins ORDER BY rowid")]
 
 
 def _word(flag: int) -> str:

@@ -11,17 +11,20 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from embedded.rafay.agent_connections import AgentConnections
 from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.bootstrap_manifest import AgentIdentity, bootstrap_manifest
-from embedded.rafay.database import Store, new_id, now
-from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.database import Database, new_id, now
+from embedded.rafay.error_responses import Family, Reason, Refusal
 from embedded.rafay.pagination import check_name, existing, page
-from embedded.rafay.requests import Request, Route
+from embedded.rafay.requests import Call, disconnected, query, read
 
 #: Longest hold of a check-in, whatever the agent asks for.
 MAX_WAIT_SECONDS = 60.0
@@ -63,152 +66,154 @@ class _Failure(BaseModel):
 class Clusters:
     """Handlers of clusters and of their agents, which find the stand-in at `endpoint`.
 
-    `switches` gives the switches as they stand.
+    `behaviour` returns the present behaviour.
     """
 
     def __init__(
-        self, store: Store, switches: Callable[[], Behaviour], *, endpoint: str, agent_image: str
+        self, database: Database, behaviour: Callable[[], Behaviour], *, endpoint: str, agent_image: str
     ) -> None:
-        self._store = store
-        self._switches = switches
+        self._database = database
+        self._behaviour = behaviour
         self._endpoint = endpoint
         self._agent_image = agent_image
-        self._lines = AgentConnections()
+        self._connections = AgentConnections()
 
-    def routes(self) -> list[Route]:
-        """All paths that are handled here."""
+    def calls(self) -> list[Call]:
+        """Return the calls that are handled here."""
         v1, agent = Family.V1, Family.AGENT
         edges = "/edge/v1/projects/{project_id}/edges/"
         bootstrap = "/v2/scheduler/project/{project_id}/cluster/{name}/download"
         agents = "/agent/v1/clusters/{id}/"
         return [
-            Route("POST", edges, "cluster.create", self._create, v1),
-            Route("GET", edges, "cluster.list", self._list, v1),
-            Route("GET", edges + "{id}/", "cluster.get", self._get, v1),
-            Route("DELETE", edges + "{id}/", "cluster.delete", self._delete, v1),
-            Route("GET", bootstrap, "bootstrap.get", self._bootstrap, Family.V2),
-            Route("POST", agents + "checkin", "agent.checkin", self._check_in, agent),
-            Route("POST", agents + "gone", "agent.gone", self._gone, agent),
+            Call("POST", edges, "cluster.create", self._create, v1),
+            Call("GET", edges, "cluster.list", self._list, v1),
+            Call("GET", edges + "{id}/", "cluster.get", self._get, v1),
+            Call("DELETE", edges + "{id}/", "cluster.delete", self._delete, v1),
+            Call("GET", bootstrap, "bootstrap.get", self._bootstrap, Family.V2),
+            Call("POST", agents + "checkin", "agent.checkin", self._check_in, agent),
+            Call("POST", agents + "gone", "agent.gone", self._gone, agent),
         ]
 
     def start(self) -> None:
         """Take up forced deletions that a restart has interrupted."""
-        for row in self._store.all("SELECT id FROM clusters WHERE deleting = 'forced'"):
+        for row in self._database.all("SELECT id FROM clusters WHERE deleting = 'forced'"):
             self._forget_soon(row["id"])
 
     def stop(self) -> None:
         """Let go of all held check-ins."""
-        self._lines.end()
+        self._connections.release_all()
 
     def fail(self, name: str, body: bytes) -> None:
         """Make the registration of the named cluster fail at a stage, or take that back."""
         failure = _Failure.model_validate_json(body)
         changed = "UPDATE clusters SET failed_stage = ?, failed_reason = ? WHERE name = ?"
-        if not self._store.run(changed, failure.stage, failure.reason, name):
-            raise Refusal(Trouble.MISSING, f"cluster {name} not found")
+        if not self._database.run(changed, failure.stage, failure.reason, name):
+            raise Refusal(Reason.MISSING, f"cluster {name} not found")
 
     # The record
 
-    async def _create(self, request: Request) -> Reply:
-        project = existing(self._store, "projects", request.parts["project_id"])
-        new = request.read(_NewCluster)
+    async def _create(self, request: Request) -> Response:
+        project = existing(self._database, "projects", request.path_params["project_id"])
+        new = await read(request, _NewCluster)
         check_name("cluster", new.name)
         if new.cluster_type != "imported":
-            raise Refusal(Trouble.INVALID, "cluster_type: this stand-in only imports clusters")
+            raise Refusal(Reason.INVALID, "cluster_type: this stand-in only imports clusters")
         id, token = new_id(), secrets.token_urlsafe(32)
         try:
-            self._store.run(
+            self._database.run(
                 "INSERT INTO clusters (id, name, project_id, labels, blueprint, blueprint_version, token,"
                 " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 *(id, new.name, project["id"], json.dumps(new.labels)),
                 *(new.cluster_blueprint, new.cluster_blueprint_version, token, now()),
             )
         except sqlite3.IntegrityError as error:
-            raise Refusal(Trouble.NAME_TAKEN) from error
-        return reply(self._edge(existing(self._store, "clusters", id)), 201)
+            raise Refusal(Reason.NAME_TAKEN) from error
+        return JSONResponse(self._edge(existing(self._database, "clusters", id)), 201)
 
-    async def _list(self, request: Request) -> Reply:
-        project = existing(self._store, "projects", request.parts["project_id"])
-        limit = self._switches().page_limit
+    async def _list(self, request: Request) -> Response:
+        project = existing(self._database, "projects", request.path_params["project_id"])
+        limit = self._behaviour().page_limit
         mine: dict[str, Any] = {"where": "project_id = ?", "values": (project["id"],)}
-        return page(self._store, limit, request, "clusters", self._edge, **mine)
+        return page(self._database, limit, request, "clusters", self._edge, **mine)
 
-    async def _get(self, request: Request) -> Reply:
-        return reply(self._edge(self._of_project(request)))
+    async def _get(self, request: Request) -> Response:
+        return JSONResponse(self._edge(self._of_project(request)))
 
-    async def _delete(self, request: Request) -> Reply:
+    async def _delete(self, request: Request) -> Response:
         cluster = self._of_project(request)
-        forced = request.query("force") == "true"
+        forced = query(request, "force") == "true"
         if cluster["deleting"] != "forced":
             how = "forced" if forced else "asked"
-            self._store.run("UPDATE clusters SET deleting = ? WHERE id = ?", how, cluster["id"])
-            self._lines.tell(cluster["id"])
+            self._database.run("UPDATE clusters SET deleting = ? WHERE id = ?", how, cluster["id"])
+            self._connections.notify(cluster["id"])
             if forced:
                 self._forget_soon(cluster["id"])
-        return reply({})
+        return JSONResponse({})
 
-    async def _bootstrap(self, request: Request) -> Reply:
-        project_id, name = request.parts["project_id"], request.parts["name"]
-        cluster = self._store.one(
+    async def _bootstrap(self, request: Request) -> Response:
+        project_id, name = request.path_params["project_id"], request.path_params["name"]
+        cluster = self._database.one(
             "SELECT * FROM clusters WHERE project_id = ? AND name = ? AND deleting IS NULL", project_id, name
         )
         if cluster is None:
-            raise Refusal(Trouble.MISSING, f"cluster {name} not found")
-        if cluster["bootstrap_reads"] <= self._switches().bootstrap_misses:
+            raise Refusal(Reason.MISSING, f"cluster {name} not found")
+        if cluster["bootstrap_reads"] <= self._behaviour().bootstrap_misses:
             count = "UPDATE clusters SET bootstrap_reads = bootstrap_reads + 1 WHERE id = ?"
-            self._store.run(count, cluster["id"])
-        if cluster["bootstrap_reads"] < self._switches().bootstrap_misses:
-            raise Refusal(Trouble.MISSING, f"bootstrap of cluster {name} not found")
+            self._database.run(count, cluster["id"])
+        if cluster["bootstrap_reads"] < self._behaviour().bootstrap_misses:
+            raise Refusal(Reason.MISSING, f"bootstrap of cluster {name} not found")
         identity = AgentIdentity(self._endpoint, cluster["id"], cluster["token"])
         text = bootstrap_manifest(identity, self._agent_image).encode()
-        if self._switches().bootstrap_form == "yaml":
-            return Reply(200, text, "application/x-rafay-yaml")
-        return reply({"data": base64.b64encode(text).decode()})
+        if self._behaviour().bootstrap_form == "yaml":
+            return Response(text, media_type="application/x-rafay-yaml")
+        return JSONResponse({"data": base64.b64encode(text).decode()})
 
     # Its agent
 
-    async def _check_in(self, request: Request) -> Reply:
+    async def _check_in(self, request: Request) -> Response:
         cluster = self._of_agent(request)
-        checked = request.read(_CheckIn)
+        checked = await read(request, _CheckIn)
         id = cluster["id"]
         if cluster["kubernetes_version"] != checked.kubernetes_version:
             version = "UPDATE clusters SET kubernetes_version = ? WHERE id = ?"
-            self._store.run(version, checked.kubernetes_version, id)
+            self._database.run(version, checked.kubernetes_version, id)
         if not cluster["deleting"]:
-            await self._lines.hold(id, min(checked.wait, MAX_WAIT_SECONDS), request.disconnected)
+            await self._connections.wait_for_news(
+                id, min(checked.wait, MAX_WAIT_SECONDS), partial(disconnected, request)
+            )
             cluster = self._of_agent(request)
-        return reply({"action": "deregister" if cluster["deleting"] else "none"})
+        return JSONResponse({"action": "deregister" if cluster["deleting"] else "none"})
 
-    async def _gone(self, request: Request) -> Reply:
+    async def _gone(self, request: Request) -> Response:
         cluster = self._of_agent(request)
         if not cluster["deleting"]:
-            raise Refusal(Trouble.WRONG_STATE, f"cluster {cluster['name']} is not being deleted")
+            raise Refusal(Reason.WRONG_STATE, f"cluster {cluster['name']} is not being deleted")
         self._forget(cluster["id"])
-        return reply({})
+        return JSONResponse({})
 
     def _forget_soon(self, id: str) -> None:
-        asyncio.get_running_loop().call_later(self._switches().forced_delete, self._forget, id)
+        asyncio.get_running_loop().call_later(self._behaviour().forced_delete, self._forget, id)
 
     def _forget(self, id: str) -> None:
-        self._store.run("DELETE FROM clusters WHERE id = ?", id)
-        self._lines.forget(id)
+        self._database.run("DELETE FROM clusters WHERE id = ?", id)
+        self._connections.forget(id)
 
     # Rows
 
     def _of_project(self, request: Request) -> sqlite3.Row:
-        cluster = existing(self._store, "clusters", request.parts["id"])
-        if cluster["project_id"] != request.parts["project_id"]:
-            raise Refusal(Trouble.MISSING, f"cluster {cluster['id']} not found")
+        cluster = existing(self._database, "clusters", request.path_params["id"])
+        if cluster["project_id"] != request.path_params["project_id"]:
+            raise Refusal(Reason.MISSING, f"cluster {cluster['id']} not found")
         return cluster
 
     def _of_agent(self, request: Request) -> sqlite3.Row:
         """The cluster whose token the caller has; the token of one that is deleted by force is void."""
-        cluster: sqlite3.Row | None = self._store.one(
-            "SELECT * FROM clusters WHERE id = ? AND deleting IS NOT 'forced'", request.parts["id"]
+        cluster: sqlite3.Row | None = self._database.one(
+            "SELECT * FROM clusters WHERE id = ? AND deleting IS NOT 'forced'", request.path_params["id"]
         )
-        given = request.headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
         if cluster is None or not hmac.compare_digest(given, cluster["token"].encode()):
-            raise Refusal(Trouble.UNAUTHENTICATED)
+            raise Refusal(Reason.UNAUTHENTICATED)
         return cluster
 
     def _edge(self, row: sqlite3.Row) -> dict[str, Any]:
@@ -220,7 +225,7 @@ class Clusters:
             "edge_id": f"edge-{row['id']}",
             "name": row["name"],
             "project_id": row["project_id"],
-            "organization_id": self._store.organization_id,
+            "organization_id": self._database.organization_id,
             "cluster_type": "imported",
             "cluster_blueprint": row["blueprint"],
             "cluster_blueprint_version": row["blueprint_version"],
@@ -235,7 +240,7 @@ class Clusters:
         }
 
     def _health(self, id: str) -> int:
-        heard = self._lines.silent_for(id) < self._switches().agent_silence
+        heard = self._connections.seconds_silent(id) < self._behaviour().agent_silence
         return _HEALTHY if heard else _UNHEALTHY
 
 

@@ -81,7 +81,7 @@ _ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 7
 
 
-class Store:
+class Database:
     """The database at `path`, made and seeded if it is new."""
 
     def __init__(self, path: Path) -> None:

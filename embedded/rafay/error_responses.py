@@ -1,23 +1,8 @@
-"""What the stand-in answers, and above all how it refuses: every status and every error shape."""
+"""How the stand-in refuses a call: every status and every shape of an error."""
 
-import json
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer, ready to be sent."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-
-
-def reply(value: Any, status: int = 200) -> Reply:
-    """`value` as JSON."""
-    return Reply(status, json.dumps(value).encode())
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 
 class Family(StrEnum):
@@ -29,12 +14,12 @@ class Family(StrEnum):
     AGENT = "agent"  #: of the stand-in's own making
 
     @property
-    def key_header(self) -> bytes:
-        """The header in which this family expects the API key."""
-        return b"x-api-key" if self is Family.V3 else b"x-rafay-api-keyid"
+    def key_header(self) -> str:
+        """Return the header in which this family expects the API key."""
+        return "X-API-KEY" if self is Family.V3 else "X-RAFAY-API-KEYID"
 
 
-class Trouble(StrEnum):
+class Reason(StrEnum):
     """Why a call is refused."""
 
     UNAUTHENTICATED = "no or invalid credentials"
@@ -50,18 +35,18 @@ class Trouble(StrEnum):
 
 
 #: The statuses of all refusals. 401, 403 and the texts are Rafay's; the rest of the statuses is our choice.
-#: That of MISSING is switchable, since a v1 service may pass on what its database said.
+#: That of MISSING can be changed, since a v1 service may pass on what its database said.
 STATUSES = {
-    Trouble.UNAUTHENTICATED: 401,
-    Trouble.FORBIDDEN: 403,
-    Trouble.NO_SUCH_PATH: 404,
-    Trouble.MISSING: 404,
-    Trouble.INVALID: 400,
-    Trouble.DUPLICATE: 400,
-    Trouble.ASSIGNED: 400,
-    Trouble.NAME_TAKEN: 400,
-    Trouble.NOT_EMPTY: 400,
-    Trouble.WRONG_STATE: 409,
+    Reason.UNAUTHENTICATED: 401,
+    Reason.FORBIDDEN: 403,
+    Reason.NO_SUCH_PATH: 404,
+    Reason.MISSING: 404,
+    Reason.INVALID: 400,
+    Reason.DUPLICATE: 400,
+    Reason.ASSIGNED: 400,
+    Reason.NAME_TAKEN: 400,
+    Reason.NOT_EMPTY: 400,
+    Reason.WRONG_STATE: 409,
 }
 
 #: Rafay's error codes look like this; which belongs to what is not published.
@@ -71,28 +56,28 @@ _DATABASE_WORDS = "pg: no rows in result set"
 
 
 class Refusal(Exception):
-    """Raised by whatever handles a call, to refuse it; `detail` goes into the answer."""
+    """The call is refused; `detail` goes into the response."""
 
-    def __init__(self, trouble: Trouble, detail: str = "") -> None:
-        self.trouble = trouble
-        self.detail = detail or trouble.value
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail or reason.value
         super().__init__(self.detail)
 
 
-def refusal_reply(refusal: Refusal, family: Family, missing_status: int) -> Reply:
-    """The answer to a refused call in the shape of its family."""
-    status, detail = STATUSES[refusal.trouble], refusal.detail
-    if refusal.trouble is Trouble.NO_SUCH_PATH:
-        return Reply(status, detail.encode(), "text/plain; charset=utf-8")
-    if refusal.trouble is Trouble.NAME_TAKEN:
-        return reply(detail, status)  # a bare string
-    if refusal.trouble is Trouble.MISSING and family is not Family.V3 and missing_status != status:
+def error_response(refusal: Refusal, family: Family, missing_status: int) -> Response:
+    """Return the response to a refused call in the shape of its family."""
+    status, detail = STATUSES[refusal.reason], refusal.detail
+    if refusal.reason is Reason.NO_SUCH_PATH:
+        return PlainTextResponse(detail, status)
+    if refusal.reason is Reason.NAME_TAKEN:
+        return JSONResponse(detail, status)  # a bare string
+    if refusal.reason is Reason.MISSING and family is not Family.V3 and missing_status != status:
         status, detail = missing_status, _DATABASE_WORDS
     match family:
         case Family.V3:
-            return reply({"code": status, "external": detail, "internal": detail}, status)
+            return JSONResponse({"code": status, "external": detail, "internal": detail}, status)
         case Family.V2:
-            return reply({"error": detail}, status)
+            return JSONResponse({"error": detail}, status)
         case _:
             details = [{"error_code": _ERROR_CODE, "detail": detail, "info": ""}]
-            return reply({"status_code": status, "details": details}, status)
+            return JSONResponse({"status_code": status, "details": details}, status)

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from embedded.rafay.behaviour import Behaviour
-from embedded.rafay.database import Store
-from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble, reply
+from embedded.rafay.database import Database
+from embedded.rafay.error_responses import Family, Reason, Refusal
 from embedded.rafay.pagination import existing, page
-from embedded.rafay.requests import Request, Route
+from embedded.rafay.requests import Call, query, read
 
 
 class _RoleRef(BaseModel):
@@ -31,64 +33,64 @@ class _NewMember(BaseModel):
 
 
 class Iam:
-    """Handlers of who may do what where. `switches` gives the switches as they stand."""
+    """Handlers of who may do what where. `behaviour` returns the present behaviour."""
 
-    def __init__(self, store: Store, switches: Callable[[], Behaviour]) -> None:
-        self._store = store
-        self._switches = switches
+    def __init__(self, database: Database, behaviour: Callable[[], Behaviour]) -> None:
+        self._database = database
+        self._behaviour = behaviour
 
-    def routes(self) -> list[Route]:
-        """All paths that are handled here."""
+    def calls(self) -> list[Call]:
+        """Return the calls that are handled here."""
         v1 = Family.V1
         bindings, members = "/auth/v1/groups/{id}/projects/", "/auth/v1/groups/{id}/users/"
         return [
-            Route("GET", "/auth/v1/roles/", "role.list", self._list_roles, v1),
-            Route("POST", bindings, "binding.create", self._create_binding, v1),
-            Route("PUT", bindings, "binding.replace", self._replace_binding, v1),
-            Route("GET", bindings, "binding.list", self._list_bindings, v1),
-            Route("DELETE", bindings + "{project_id}/", "binding.delete", self._delete_binding, v1),
-            Route("POST", members, "member.add", self._add_member, v1),
-            Route("GET", members, "member.list", self._list_members, v1),
-            Route("DELETE", members + "{user_id}/", "member.remove", self._remove_member, v1),
-            Route("GET", "/auth/v1/users/-/profile", "user.profile", self._profile, v1),
-            Route("GET", "/auth/v1/users/", "user.find", self._list_users, v1),
-            Route("GET", "/auth/v2/users", "user.find", self._find_account, Family.V2),
+            Call("GET", "/auth/v1/roles/", "role.list", self._list_roles, v1),
+            Call("POST", bindings, "binding.create", self._create_binding, v1),
+            Call("PUT", bindings, "binding.replace", self._replace_binding, v1),
+            Call("GET", bindings, "binding.list", self._list_bindings, v1),
+            Call("DELETE", bindings + "{project_id}/", "binding.delete", self._delete_binding, v1),
+            Call("POST", members, "member.add", self._add_member, v1),
+            Call("GET", members, "member.list", self._list_members, v1),
+            Call("DELETE", members + "{user_id}/", "member.remove", self._remove_member, v1),
+            Call("GET", "/auth/v1/users/-/profile", "user.profile", self._profile, v1),
+            Call("GET", "/auth/v1/users/", "user.find", self._list_users, v1),
+            Call("GET", "/auth/v2/users", "user.find", self._find_account, Family.V2),
         ]
 
     # Roles and bindings
 
-    async def _list_roles(self, request: Request) -> Reply:
-        return page(self._store, self._switches().page_limit, request, "roles", _role)
+    async def _list_roles(self, request: Request) -> Response:
+        return page(self._database, self._behaviour().page_limit, request, "roles", _role)
 
-    async def _create_binding(self, request: Request) -> Reply:
-        group, project, statements = self._binding(request)
+    async def _create_binding(self, request: Request) -> Response:
+        group, project, statements = await self._binding(request)
         bound = "SELECT 1 FROM bindings WHERE group_id = ? AND project_id = ?"
-        if self._store.one(bound, group["id"], project["id"]):
+        if self._database.one(bound, group["id"], project["id"]):
             raise Refusal(
-                Trouble.ASSIGNED, f"group {group['name']} is already assigned to project {project['name']}"
+                Reason.ASSIGNED, f"group {group['name']} is already assigned to project {project['name']}"
             )
-        self._store.run_all(statements)
-        return reply({}, 201)
+        self._database.run_all(statements)
+        return JSONResponse({}, 201)
 
-    async def _replace_binding(self, request: Request) -> Reply:
-        group, project, statements = self._binding(request)
+    async def _replace_binding(self, request: Request) -> Response:
+        group, project, statements = await self._binding(request)
         unbind = "DELETE FROM bindings WHERE group_id = ? AND project_id = ?"
-        self._store.run_all([(unbind, (group["id"], project["id"])), *statements])
-        return reply({})
+        self._database.run_all([(unbind, (group["id"], project["id"])), *statements])
+        return JSONResponse({})
 
-    def _binding(self, request: Request) -> tuple[Any, Any, list[tuple[str, tuple[Any, ...]]]]:
-        new = request.read(_NewBinding)
-        group = existing(self._store, "groups", request.parts["id"])
-        project = existing(self._store, "projects", new.project_id)
-        known = {row["id"] for row in self._store.all("SELECT id FROM roles")}
+    async def _binding(self, request: Request) -> tuple[Any, Any, list[tuple[str, tuple[Any, ...]]]]:
+        new = await read(request, _NewBinding)
+        group = existing(self._database, "groups", request.path_params["id"])
+        project = existing(self._database, "projects", new.project_id)
+        known = {row["id"] for row in self._database.all("SELECT id FROM roles")}
         if not new.roles or any(role.role_id not in known for role in new.roles):
-            raise Refusal(Trouble.INVALID, "roles: at least one, and each by the id of a role")
+            raise Refusal(Reason.INVALID, "roles: at least one, and each by the id of a role")
         insert = "INSERT INTO bindings VALUES (?, ?, ?)"
         return group, project, [(insert, (group["id"], project["id"], role.role_id)) for role in new.roles]
 
-    async def _list_bindings(self, request: Request) -> Reply:
-        group = existing(self._store, "groups", request.parts["id"])
-        rows = self._store.all(
+    async def _list_bindings(self, request: Request) -> Response:
+        group = existing(self._database, "groups", request.path_params["id"])
+        rows = self._database.all(
             "SELECT p.id AS project_id, p.name AS project, r.id, r.name, r.is_global, r.scope FROM bindings b"
             " JOIN projects p ON p.id = b.project_id JOIN roles r ON r.id = b.role_id"
             " WHERE b.group_id = ? ORDER BY p.name, r.name",
@@ -101,28 +103,28 @@ class Iam:
                 row["project_id"], {"project": project, "roles": [], "custom_roles": []}
             )
             entry["roles"].append({"role": _role(row), "namespace_id": None})
-        return reply(list(by_project.values()))
+        return JSONResponse(list(by_project.values()))
 
-    async def _delete_binding(self, request: Request) -> Reply:
-        group = existing(self._store, "groups", request.parts["id"])
+    async def _delete_binding(self, request: Request) -> Response:
+        group = existing(self._database, "groups", request.path_params["id"])
         unbind = "DELETE FROM bindings WHERE group_id = ? AND project_id = ?"
-        if not self._store.run(unbind, group["id"], request.parts["project_id"]):
-            raise Refusal(Trouble.MISSING, "association not found")
-        return reply({})
+        if not self._database.run(unbind, group["id"], request.path_params["project_id"]):
+            raise Refusal(Reason.MISSING, "association not found")
+        return JSONResponse({})
 
     # Users and members
 
-    async def _profile(self, request: Request) -> Reply:
-        account = {"id": "-", "username": request.username, "user_type": "CONSOLE", "is_sso": False}
-        roles = [{"name": name, "is_global": True, "scope": "ORGANIZATION"} for name in request.roles]
+    async def _profile(self, request: Request) -> Response:
+        account = {"id": "-", "username": request.state.username, "user_type": "CONSOLE", "is_sso": False}
+        roles = [{"name": name, "is_global": True, "scope": "ORGANIZATION"} for name in request.state.roles]
         held = [{"role": role} for role in roles]
-        organization = {"id": self._store.organization_id}
-        return reply({"account": account, "roles": held, "organization": organization})
+        organization = {"id": self._database.organization_id}
+        return JSONResponse({"account": account, "roles": held, "organization": organization})
 
-    async def _list_users(self, request: Request) -> Reply:
+    async def _list_users(self, request: Request) -> Response:
         return page(
-            self._store,
-            self._switches().page_limit,
+            self._database,
+            self._behaviour().page_limit,
             request,
             "users",
             _user,
@@ -130,35 +132,35 @@ class Iam:
             key="users",
         )
 
-    async def _find_account(self, request: Request) -> Reply:
-        found = self._store.all("SELECT * FROM users WHERE username = ?", request.query("options.name"))
-        return reply({"accounts": [_user(row)["account"] for row in found]})
+    async def _find_account(self, request: Request) -> Response:
+        found = self._database.all("SELECT * FROM users WHERE username = ?", query(request, "options.name"))
+        return JSONResponse({"accounts": [_user(row)["account"] for row in found]})
 
-    async def _add_member(self, request: Request) -> Reply:
-        group = existing(self._store, "groups", request.parts["id"])
-        user = existing(self._store, "users", request.read(_NewMember).account_id)
+    async def _add_member(self, request: Request) -> Response:
+        group = existing(self._database, "groups", request.path_params["id"])
+        user = existing(self._database, "users", (await read(request, _NewMember)).account_id)
         add = "INSERT OR IGNORE INTO members VALUES (?, ?)"
-        if not self._store.run(add, group["id"], user["id"]):
+        if not self._database.run(add, group["id"], user["id"]):
             raise Refusal(
-                Trouble.ASSIGNED, f"user {user['username']} is already assigned to group {group['name']}"
+                Reason.ASSIGNED, f"user {user['username']} is already assigned to group {group['name']}"
             )
-        return reply({}, 201)
+        return JSONResponse({}, 201)
 
-    async def _list_members(self, request: Request) -> Reply:
-        group = existing(self._store, "groups", request.parts["id"])
-        rows = self._store.all(
+    async def _list_members(self, request: Request) -> Response:
+        group = existing(self._database, "groups", request.path_params["id"])
+        rows = self._database.all(
             "SELECT u.* FROM members m JOIN users u ON u.id = m.user_id WHERE m.group_id = ?"
             " ORDER BY u.username",
             group["id"],
         )
-        return reply({"count": len(rows), "users": [_user(row) for row in rows]})
+        return JSONResponse({"count": len(rows), "users": [_user(row) for row in rows]})
 
-    async def _remove_member(self, request: Request) -> Reply:
-        group = existing(self._store, "groups", request.parts["id"])
+    async def _remove_member(self, request: Request) -> Response:
+        group = existing(self._database, "groups", request.path_params["id"])
         remove = "DELETE FROM members WHERE group_id = ? AND user_id = ?"
-        if not self._store.run(remove, group["id"], request.parts["user_id"]):
-            raise Refusal(Trouble.MISSING, "user not found in group")
-        return reply({})
+        if not self._database.run(remove, group["id"], request.path_params["user_id"]):
+            raise Refusal(Reason.MISSING, "user not found in group")
+        return JSONResponse({})
 
 
 def _role(row: sqlite3.Row) -> dict[str, Any]:

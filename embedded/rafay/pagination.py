@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from embedded.rafay.database import Store
-from embedded.rafay.error_responses import Refusal, Reply, Trouble, reply
-from embedded.rafay.requests import Request
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from embedded.rafay.database import Database
+from embedded.rafay.error_responses import Reason, Refusal
+from embedded.rafay.requests import number, query
 
 #: Names of projects, groups and clusters: the strictest rule that Rafay's documents suggest.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -19,32 +22,32 @@ DEFAULT_LIMIT = 25
 def check_name(kind: str, name: str) -> None:
     """Refuse a name that is none."""
     if not _NAME.fullmatch(name):
-        raise Refusal(Trouble.INVALID, f"invalid {kind} name: lower-case letters, digits and -, at most 63")
+        raise Refusal(Reason.INVALID, f"invalid {kind} name: lower-case letters, digits and -, at most 63")
 
 
-def insert(store: Store, kind: str, name: str, sql: str, *values: Any) -> None:
+def insert(database: Database, kind: str, name: str, sql: str, *values: Any) -> None:
     """Insert one row, or refuse it as a duplicate."""
     try:
-        store.run(sql, *values)
+        database.run(sql, *values)
     except sqlite3.IntegrityError as error:
-        raise Refusal(Trouble.DUPLICATE, f"{kind} with name {name} already exists") from error
+        raise Refusal(Reason.DUPLICATE, f"{kind} with name {name} already exists") from error
 
 
-def existing(store: Store, table: str, id: str) -> sqlite3.Row:
+def existing(database: Database, table: str, id: str) -> sqlite3.Row:
     """The row with this id, or a refusal because it is missing."""
-    row: sqlite3.Row | None = store.one(f"SELECT * FROM {table} WHERE id = ?", id)  # noqa: S608 - our names
+    row: sqlite3.Row | None = database.one(f"SELECT * FROM {table} WHERE id = ?", id)  # noqa: S608 - our names
     if row is None:
-        raise Refusal(Trouble.MISSING, f"{table.removesuffix('s')} {id} not found")
+        raise Refusal(Reason.MISSING, f"{table.removesuffix('s')} {id} not found")
     return row
 
 
 def window(request: Request, page_limit: int) -> tuple[int, int]:
     """The `limit` and `offset` that the caller asked for, within bounds."""
-    return min(request.number("limit", DEFAULT_LIMIT), page_limit), request.number("offset", 0)
+    return min(number(request, "limit", DEFAULT_LIMIT), page_limit), number(request, "offset", 0)
 
 
 def page(
-    store: Store,
+    database: Database,
     page_limit: int,
     request: Request,
     table: str,
@@ -54,17 +57,17 @@ def page(
     key: str = "results",
     where: str = "1 = 1",
     values: tuple[Any, ...] = (),
-) -> Reply:
+) -> Response:
     """One page of a v1 list, oldest first. `q` and `name` are substrings of the name, as at Rafay."""
     limit, offset = window(request, page_limit)
     wanted = (
         f"FROM {table} WHERE {where} AND instr(lower({name_column}), ?) AND instr(lower({name_column}), ?)"
     )
-    values = (*values, request.query("q").lower(), request.query("name").lower())
-    count = store.count(f"SELECT count(*) {wanted}", *values)
-    rows = store.all(f"SELECT * {wanted} ORDER BY rowid LIMIT ? OFFSET ?", *values, limit, offset)
-    following = urlencode({"limit": limit, "offset": offset + limit, "q": request.query("q")})
-    return reply(
+    values = (*values, query(request, "q").lower(), query(request, "name").lower())
+    count = database.count(f"SELECT count(*) {wanted}", *values)
+    rows = database.all(f"SELECT * {wanted} ORDER BY rowid LIMIT ? OFFSET ?", *values, limit, offset)
+    following = urlencode({"limit": limit, "offset": offset + limit, "q": query(request, "q")})
+    return JSONResponse(
         {
             "count": count,
             "next": f"?{following}" if offset + limit < count else None,

@@ -1,78 +1,59 @@
-"""One call as its handler sees it, and the table of paths by which it gets there."""
+"""What the handlers of the stand-in have in common: their table of calls, and how they read a request."""
 
-import json
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import parse_qs
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 
-from embedded.faults import Receive
-from embedded.rafay.error_responses import Family, Refusal, Reply, Trouble
+from embedded.rafay.error_responses import Family, Reason, Refusal
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class Request:
-    """A call whose path is known and whose caller, except for an agent, is authenticated."""
+class Call(NamedTuple):
+    """One call of the API: its method and path, the operation by which faults find it, and its handler."""
 
-    parts: Mapping[str, str]
-    headers: Mapping[bytes, bytes]
-    query_string: bytes
-    body: bytes
-    username: str
-    receive: Receive
-    roles: tuple[str, ...] = ()
-
-    def query(self, name: str, default: str = "") -> str:
-        """The value of a query parameter."""
-        return parse_qs(self.query_string.decode("latin-1")).get(name, [default])[0]
-
-    def number(self, name: str, default: int) -> int:
-        """The value of a query parameter that is a number, and not below 0."""
-        value = self.query(name, str(default))
-        if not value.isdecimal():
-            raise Refusal(Trouble.INVALID, f"{name} must be a number")
-        return int(value)
-
-    def read(self, shape: type[_Body]) -> _Body:
-        """The JSON body as `shape`, or a refusal that says what is wrong with it."""
-        try:
-            return shape.model_validate(json.loads(self.body))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise Refusal(Trouble.INVALID, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except ValueError as error:
-            raise Refusal(Trouble.INVALID, "the body is not JSON") from error
-
-    async def disconnected(self) -> None:
-        """Return when the caller is gone."""
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                return
+    method: str
+    path: str
+    operation: str
+    handler: Callable[[Request], Awaitable[Response]]
+    family: Family
 
 
-Handler = Callable[[Request], Awaitable[Reply]]
+def query(request: Request, name: str) -> str:
+    """Return the value of a query parameter, or an empty text."""
+    return request.query_params.get(name, "")
 
 
-class Route:
-    """One method and path pattern: the name of its operation, its handler, and what its caller must be."""
+def number(request: Request, name: str, default: int) -> int:
+    """Return the value of a query parameter that is a number, and not below 0.
 
-    def __init__(self, method: str, pattern: str, operation: str, handler: Handler, family: Family) -> None:
-        self.method = method
-        self.operation = operation
-        self.handler = handler
-        self.family = family
-        self.writes = method not in ("GET", "HEAD")
-        self._pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern))
+    Raises:
+        Refusal: it is something else.
+    """
+    value = query(request, name) or str(default)
+    if not value.isdecimal():
+        raise Refusal(Reason.INVALID, f"{name} must be a number")
+    return int(value)
 
-    def match(self, method: str, path: str) -> Mapping[str, str] | None:
-        """The variable parts of the path if this is its route."""
-        if method != self.method:
-            return None
-        found = self._pattern.fullmatch(path)
-        return found.groupdict() if found else None
+
+async def read(request: Request, shape: type[_Body]) -> _Body:
+    """Return the JSON body as `shape`.
+
+    Raises:
+        Refusal: it is something else; the text names the field.
+    """
+    try:
+        return shape.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "body"
+        raise Refusal(Reason.INVALID, f"{field}: {first['msg']}") from error
+
+
+async def disconnected(request: Request) -> None:
+    """Return when the caller has disconnected."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
