@@ -64,7 +64,7 @@ def _up(options: UpOptions) -> None:
     import json
     import os
 
-    from embedded.stack.stack import Options, StackError, addresses, up, where
+    from embedded.stack.stack import Options, StackError, addresses, describe, up
 
     honoured = {name: value for name, value in os.environ.items() if name.startswith(_HONOURED)}
     port = os.environ.get("MOORAGE_API__PORT", "")
@@ -82,7 +82,7 @@ def _up(options: UpOptions) -> None:
         print(text, file=sys.stdout if for_people else sys.stderr, flush=True)
 
     def announce(stack: "Stack") -> None:
-        print(where(stack) if for_people else json.dumps(addresses(stack)), flush=True)
+        print(describe(stack) if for_people else json.dumps(addresses(stack)), flush=True)
 
     ours = (
         "MOORAGE_URL",

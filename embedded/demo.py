@@ -1,6 +1,7 @@
-"""The main job from end to end, as a developer would do it, on a stack of its own: `make demo`.
+"""The main job from end to end, as a developer does it, on a new stack: `make demo`.
 
-It types the commands that anybody can type; what it adds is the first call with the kubeconfig.
+It runs the commands that a developer types: `moorage templates try` requests an environment, makes a first
+call with its kubeconfig, and deletes it.
 """
 
 import argparse
@@ -12,60 +13,50 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from clients.virtual_cluster import kubernetes_version
-from embedded.stack.options import Options
-from embedded.stack.stack import DEFAULT_FOLDER, Stack, StackError, where
-
-NAME = "demo"
+from embedded.stack.stack import DEFAULT_FOLDER, Options, Stack, StackError, describe
 
 
 class CommandFailed(Exception):
-    """A command of the demo did not succeed; it has said why."""
+    """A command of the demo failed, and has printed why."""
 
 
 async def demo(folder: Path, *, keep: bool) -> None:
-    """Ask, use, list, delete, with a stack in `folder`; `keep` leaves the stack up until Ctrl-C."""
+    """Show the templates and try one, with a stack in `folder`; `keep` leaves the stack up until Ctrl-C."""
     started = time.monotonic()
-    _title("Starting the embedded stack: Temporal, control plane, directory, host, worker, API")
+    _print("Starting the embedded stack: Temporal, control plane, directory, host, worker, API")
     async with Stack(folder, Options(fresh=not keep)) as stack:
-        print(where(stack))
-        await _moorage(stack, "request", NAME, "small")
-        kubeconfig = stack.folder / f"{NAME}.kubeconfig"
-        await _moorage(stack, "kubeconfig", NAME, "--file", str(kubeconfig))
-        _title("GET /version, with the kubeconfig as it was written")
-        print(f"Kubernetes {await kubernetes_version(await asyncio.to_thread(kubeconfig.read_text))}")
-        await _moorage(stack, "list")
-        await _moorage(stack, "delete", NAME, "--yes")
-        kubeconfig.unlink()
-        _title(f"Done in {time.monotonic() - started:.0f} s")
+        print(describe(stack))
+        await _moorage(stack, "templates")
+        await _moorage(stack, "templates", "try", "small")
+        _print(f"Done in {time.monotonic() - started:.0f} s")
         if keep:
-            print("The stack stays up; ask for more from another terminal, for example:")
-            print(f"    {_shown(stack, 'request', 'my-first', 'small')}")
+            print("The stack stays up; request an environment from another terminal, for example:")
+            print(f"    {_command(stack, 'request', 'my-first', 'small')}")
             print("Ctrl-C stops it.")
-            await stack.failed()
+            await stack.wait_for_failure()
 
 
 async def _moorage(stack: Stack, *arguments: str) -> None:
-    _title(f"$ {_shown(stack, *arguments)}")
+    _print(f"$ {_command(stack, *arguments)}")
     command = [str(Path(sys.executable).with_name("moorage")), *arguments]
     environment = os.environ | {"MOORAGE_STATE": str(stack.folder)}
     process = await asyncio.create_subprocess_exec(*command, env=environment)
     if code := await process.wait():
-        raise CommandFailed(f"moorage {arguments[0]} ended with exit code {code}")
+        raise CommandFailed(f"moorage {' '.join(arguments)} ended with exit code {code}")
 
 
-def _shown(stack: Stack, *arguments: str) -> str:
-    default = stack.folder.resolve() == DEFAULT_FOLDER.resolve()
-    state = "" if default else f"MOORAGE_STATE={stack.folder} "
+def _command(stack: Stack, *arguments: str) -> str:
+    is_default = stack.folder.resolve() == DEFAULT_FOLDER.resolve()
+    state = "" if is_default else f"MOORAGE_STATE={stack.folder} "
     return f"{state}moorage {' '.join(arguments)}"
 
 
-def _title(text: str) -> None:
+def _print(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
 def main() -> int:
-    """Run the demo; the exit code says whether all of it went well."""
+    """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the stack up until Ctrl-C")
     keep = parser.parse_args().keep

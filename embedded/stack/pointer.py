@@ -1,4 +1,4 @@
-"""Where a running stack is, for the commands of the same user, from whatever folder they are run."""
+"""The file by which commands of the same user find the running stack, from any folder."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from clients.private_files import ensure_private_folder, read_private, write_pri
 
 
 def pointer_file() -> Path | None:
-    """The file that names the folder of the stack that runs; None for a user without a home."""
+    """Return the file that names the folder of the running stack; None for a user without a home."""
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     except RuntimeError:
@@ -17,8 +17,8 @@ def pointer_file() -> Path | None:
     return Path(state) / "moorage" / "running-stack.json"
 
 
-def point_at(folder: Path) -> None:
-    """Name the folder, readable by this user only. Of several stacks the last one to start is found."""
+def write_pointer(folder: Path) -> None:
+    """Name the folder, readable by this user only. Of several stacks the last one to start wins."""
     file = pointer_file()
     if file is None:
         return
@@ -28,7 +28,7 @@ def point_at(folder: Path) -> None:
         write_private(file, json.dumps({"folder": str(folder.absolute())}))
 
 
-def forget(folder: Path) -> None:
+def remove_pointer(folder: Path) -> None:
     """Remove the file if it names this folder."""
     file = pointer_file()
     if file is None:

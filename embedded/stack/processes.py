@@ -1,41 +1,54 @@
-"""How each part of a stack is started: its ports, its command, its environment, and when it is ready."""
+"""The processes of a stack: ports, commands, environments and readiness probes."""
 
 import os
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from embedded.stack.launcher import PYTHON
 from embedded.stack.options import KNOWN_PEOPLE, STAND_INS, Options, Part
 from embedded.stack.state_dir import StackFolder
-from embedded.stack.supervisor import Ready, Recipe, get
+from embedded.stack.supervisor import ProcessSpec, Ready, get
 from embedded.standin_options import VARIABLE, DirectoryOptions, HostOptions, RafayOptions, StandInOptions
 
-#: What the settings call the host cluster.
+#: Name of the host cluster in the settings.
 HOST = "local"
 UI = "Web UI"
 _TEMPORAL_HTTP = "Temporal HTTP API"
 _TEMPORAL_METRICS = "Temporal metrics"
 _ENCRYPTION_KEY = "encryption key"
 
-#: Where the API says that it can serve.
+#: Readiness probe of the API.
 _API_READY_PATH = "/readyz"
-#: How long the worker's steps may finish when it is told to stop: what is interrupted is taken up again.
+#: How long steps may finish when the worker stops; it resumes interrupted ones at its next start.
 _WORKER_GRACE = timedelta(seconds=3)
 
-#: Where our packages are: the children find them there, and nowhere else by chance.
+#: The folder of our packages: the processes import them from there and from nowhere else.
 _CODE = Path(__file__).resolve().parents[2]
-#: `-P`: a folder named `worker` in the current directory must not be taken for ours.
-_PYTHON = (sys.executable, "-P", "-m")
 
+#: What each part imports before it is forked; it imports the rest itself.
+_MODULES = {
+    Part.CONTROL_PLANE: ("embedded.rafay.app", "uvicorn.protocols.http.auto"),
+    Part.DIRECTORY: ("embedded.directory.application", "uvicorn.protocols.http.auto"),
+    Part.HOST: ("embedded.host.servers", "uvicorn.protocols.http.auto"),
+    Part.WORKER: (
+        "moorage", "worker.runner", "starter.expiry.schedules", "starter.placement.reservations",
+    ),
+    Part.API: ("moorage", "starter.api.app", "starter.api.server", "worker.client_factory"),
+    Part.CODEC_SERVER: ("moorage", "starter.codec_server.app", "uvicorn.protocols.http.auto"),
+}  # fmt: skip
 #: The process that the stand-ins share.
 _STAND_IN_SERVER = "stand-in server"
 
 
-class Recipes:
-    """The recipes of one stack, whose folder is open. Raises StackError if a wanted port is taken."""
+class ProcessSpecs:
+    """The processes of one stack, whose folder is open.
+
+    Raises:
+        StackError: a wanted port is taken.
+    """
 
     def __init__(self, folder: StackFolder, options: Options) -> None:
         self._folder = folder
@@ -49,9 +62,9 @@ class Recipes:
         names += [UI, _TEMPORAL_HTTP, _TEMPORAL_METRICS]
         self.ports = {name: folder.port(name, wanted.get(name)) for name in names}
 
-    def url(self, what: str) -> str:
-        """Base URL of a part, or of the Web UI."""
-        return f"http://127.0.0.1:{self.ports[what]}"
+    def url(self, name: str) -> str:
+        """Return the base URL of a part, or of the Web UI."""
+        return f"http://127.0.0.1:{self.ports[name]}"
 
     @property
     def temporal_address(self) -> str:
@@ -68,7 +81,7 @@ class Recipes:
         }
 
     def settings(self) -> dict[str, str]:
-        """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
+        """Return the environment of worker and API: all settings, and the caller's own variables."""
         secret = self._folder.secret
         timeout = _seconds(self._options.timeout)
         host = f"MOORAGE_HOSTS__{HOST.upper()}__"
@@ -90,7 +103,7 @@ class Recipes:
             "MOORAGE_API__TOKENS_FILE": str(self._folder.path / "tokens.yaml"),
             "MOORAGE_CODEC_SERVER__PORT": str(self.ports[Part.CODEC_SERVER]),
             "MOORAGE_CODEC_SERVER__UI": f"{self.url(UI)} http://localhost:{self.ports[UI]}",
-            # The dev server's Web UI has no sign-in of its own, and cannot be told to send cookies along.
+            # The dev server's Web UI has no sign-in, and no option to send cookies with its calls.
             "MOORAGE_CODEC_SERVER__TRUST_SAME_USER": "true",
             "MOORAGE_WORKER__GRACEFUL_SHUTDOWN": _seconds(_WORKER_GRACE),
             "MOORAGE_READY_FILE": str(self.ready_file),
@@ -106,19 +119,24 @@ class Recipes:
         if self._options.pace is not None:
             for name, length in self._options.pace.model_dump(mode="json", exclude_none=True).items():
                 values[f"MOORAGE_PACE__{name.upper()}"] = length
-        return _environment() | values | dict(self._options.environment)
+        return base_environment() | values | dict(self._options.environment)
 
     @property
     def ready_file(self) -> Path:
-        """Where the worker writes its process id once it takes work."""
+        """The file in which the worker writes its process id when it accepts tasks."""
         return self._folder.path / "worker.ready"
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules that the processes of this stack import."""
+        return [name for part in self._options.parts for name in _MODULES.get(part, ())]
 
     def process_of(self, part: Part) -> str:
         """Return the name of the process that runs the part."""
         shares = part in STAND_INS and part not in self._options.own_process
         return _STAND_IN_SERVER if shares else part
 
-    def recipe(self, part: Part) -> Recipe:
+    def spec(self, part: Part) -> ProcessSpec:
         """Return how to start the process of the part."""
         if part is Part.TEMPORAL:
             return self._temporal()
@@ -127,12 +145,12 @@ class Recipes:
         port = self.ports.get(part, 0)
         ready: Ready = {
             Part.API: partial(_serves, port),
-            Part.CODEC_SERVER: partial(_answers, port),
+            Part.CODEC_SERVER: partial(_responds, port),
         }.get(part, self._worker_is_ready)
         environment = self.settings() | dict(self._options.environment_of.get(part, {}))
-        return Recipe(part, [*_PYTHON, "moorage", part.lower().replace(" ", "-")], environment, ready)
+        return ProcessSpec(part, [*PYTHON, "moorage", part.lower().replace(" ", "-")], environment, ready)
 
-    def _stand_ins(self, process: str) -> Recipe:
+    def _stand_ins(self, process: str) -> ProcessSpec:
         parts = [part for part in self._options.parts if self.process_of(part) == process]
         options = {
             Part.CONTROL_PLANE: self._control_plane,
@@ -140,13 +158,13 @@ class Recipes:
             Part.HOST: self._host,
         }
         chosen = {part.name.lower(): options[part](**self._options.stand_ins.get(part, {})) for part in parts}
-        environment = _environment() | {VARIABLE: StandInOptions(**chosen).model_dump_json()}
+        environment = base_environment() | {VARIABLE: StandInOptions(**chosen).model_dump_json()}
         ports = [self.ports[part] for part in parts]
 
         async def ready() -> bool:
-            return all([await _answers(port) for port in ports])
+            return all([await _responds(port) for port in ports])
 
-        return Recipe(process, [*_PYTHON, "embedded.standins"], environment, ready)
+        return ProcessSpec(process, [*PYTHON, "embedded.standins"], environment, ready)
 
     def _control_plane(self, **options: Any) -> RafayOptions:
         part = Part.CONTROL_PLANE
@@ -180,8 +198,8 @@ class Recipes:
     def _people(self) -> tuple[str, ...]:
         return tuple(sorted({*(person.email for person in self._options.people), *KNOWN_PEOPLE}))
 
-    def _temporal(self) -> Recipe:
-        # Imported late: it brings in the whole SDK, and the other parts can start meanwhile.
+    def _temporal(self) -> ProcessSpec:
+        # Imported here: the other parts start meanwhile.
         from embedded import temporal_server
 
         http_port = self.ports[_TEMPORAL_HTTP]
@@ -197,16 +215,16 @@ class Recipes:
         async def ready() -> bool:
             return temporal_server.is_ready(*await get(http_port, temporal_server.READY_PATH))
 
-        return Recipe(Part.TEMPORAL, command, _environment(), ready)
+        return ProcessSpec(Part.TEMPORAL, command, base_environment(), ready)
 
     async def _worker_is_ready(self) -> bool:
         return self.ready_file.exists()
 
 
-def _environment() -> dict[str, str]:
-    """The caller's environment without their settings, and with no proxy between the parts.
+def base_environment() -> dict[str, str]:
+    """Return the caller's environment without its settings, and with no proxy between the parts.
 
-    What somebody has set up for a real system must not leak into this one.
+    Settings for real systems must not leak into the stack.
     """
     kept = {
         name: value
@@ -223,7 +241,7 @@ def _seconds(length: timedelta) -> str:
     return f"{length.total_seconds():g}s"
 
 
-async def _answers(port: int) -> bool:
+async def _responds(port: int) -> bool:
     return (await get(port, "/"))[0] != 0
 
 

@@ -1,7 +1,7 @@
 """The whole product on a machine that has Python and nothing else: `Stack` for programs, `up` for a terminal.
 
-Everything is on 127.0.0.1, each part a process of its own. Worker and API are started as anybody would
-start them: from the environment.
+Everything is on 127.0.0.1. Worker and API are separate processes with the command line and environment that
+they have everywhere.
 """
 
 import asyncio
@@ -15,25 +15,25 @@ from types import TracebackType
 from typing import Self
 
 from embedded.stack.options import LOCAL_PERSON, Options, Part, Person
-from embedded.stack.pointer import forget, point_at
-from embedded.stack.processes import HOST, UI, Recipes
+from embedded.stack.pointer import remove_pointer, write_pointer
+from embedded.stack.processes import HOST, UI, ProcessSpecs, base_environment
 from embedded.stack.state_dir import AlreadyRunning, StackError, StackFolder
 from embedded.stack.supervisor import Child, ChildFailed, Children
 
 __all__ = [
     "DEFAULT_FOLDER", "HOST", "LOCAL_PERSON", "AlreadyRunning", "ChildFailed", "Options", "Part", "Person",
-    "Stack", "StackError", "addresses", "up", "where",
+    "Stack", "StackError", "addresses", "describe", "up",
 ]  # fmt: skip
 
-#: Where the state is when nobody says otherwise.
+#: Default folder of the state.
 DEFAULT_FOLDER = Path(".moorage")
-#: What the operator's own commands need to work on a stack: `. .moorage/environment; moorage doctor`.
+#: What the operator's commands need to work on a stack: `. .moorage/environment; moorage doctor`.
 _OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_")
-#: What ends a stack in a terminal: Ctrl-C, a service manager, the terminal's own end.
+#: What ends a stack in a terminal: Ctrl-C, a service manager, the end of the terminal.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-#: What is said last: that it runs, how it ends, and what to do with it.
+#: The last output of a start: how it ends, and what to do with it.
 _NEXT = """
 Ready. Ctrl-C stops it; the state stays in {folder}.
 In another terminal, from any folder:
@@ -53,30 +53,30 @@ class Stack:
     def __init__(self, folder: Path = DEFAULT_FOLDER, options: Options | None = None) -> None:
         self.options = options or Options()
         self._folder = StackFolder(folder)
-        self._open: tuple[Recipes, Children] | None = None
+        self._open: tuple[ProcessSpecs, Children] | None = None
 
     async def __aenter__(self) -> Self:
         self._folder.open(fresh=self.options.fresh)
         try:
-            await self._begin()
+            await self._start_all()
         except BaseExceptionGroup as group:
-            await self._end()
+            await self._stop_all()
             # Several may have failed, one for want of another: the first one is the cause.
             failed = group.subgroup(StackError)
             raise (group if failed is None else _first(failed)) from None
         except BaseException:
-            await self._end()
+            await self._stop_all()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._end()
+        await self._stop_all()
 
     @property
     def folder(self) -> Path:
-        """Where the state is."""
+        """The folder of the state."""
         return self._folder.path
 
     @property
@@ -87,12 +87,12 @@ class Stack:
     @property
     def ui_url(self) -> str:
         """Base URL of Temporal's Web UI."""
-        return self._recipes.url(UI)
+        return self._specs.url(UI)
 
     @property
     def temporal_address(self) -> str:
         """Host and port of the Temporal server."""
-        return self._recipes.temporal_address
+        return self._specs.temporal_address
 
     @property
     def installation(self) -> str:
@@ -105,14 +105,18 @@ class Stack:
         return self.token_of(self.options.people[0].email)
 
     def token_of(self, email: str) -> str:
-        """The bearer token of one of the people of the options."""
+        """Return the bearer token of one of the people of the options.
+
+        Raises:
+            KeyError: the options do not have this person.
+        """
         if email not in {person.email for person in self.options.people}:
             raise KeyError(email)
         return self._folder.secret(f"token of {email}")
 
     def url(self, part: Part) -> str:
-        """Base URL of a part that speaks HTTP. Faults of a stand-in are set there: see `embedded.faults`."""
-        return self._recipes.url(part)
+        """Return the base URL of a part that serves HTTP; for faults of a stand-in see `embedded.faults`."""
+        return self._specs.url(part)
 
     def log(self, part: Part) -> Path:
         """Return the log of the process of the part."""
@@ -128,13 +132,13 @@ class Stack:
 
     @property
     def databases(self) -> Mapping[Part, Path]:
-        """The SQLite files of the stand-ins, for those who look past Moorage."""
-        return self._recipes.databases
+        """The SQLite files of the stand-ins, for checks that do not use Moorage."""
+        return self._specs.databases
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of the worker and the API: all settings, `TEMPORAL_*`, the caller's own rest."""
-        return self._recipes.settings()
+        """The environment of worker and API: all settings, and the caller's own variables."""
+        return self._specs.settings()
 
     async def start(self, part: Part) -> None:
         """Start the process of the part, on the port that it always has, and return when it is ready.
@@ -145,43 +149,47 @@ class Stack:
             ChildFailed: it does not start.
         """
         if part is Part.WORKER:
-            self._recipes.ready_file.unlink(missing_ok=True)
-        await self._children.start(self._recipes.recipe(part))
+            self._specs.ready_file.unlink(missing_ok=True)
+        await self._children.start(self._specs.spec(part))
 
     async def stop(self, part: Part) -> None:
         """Stop the process of the part in good order. Fine if it does not run."""
-        await self._children.stop(self._recipes.process_of(part))
+        await self._children.stop(self._specs.process_of(part))
 
     async def kill(self, part: Part) -> None:
         """Kill the process of the part with SIGKILL, as a crash would; `start` brings it back."""
-        await self._children.stop(self._recipes.process_of(part), signal.SIGKILL)
+        await self._children.stop(self._specs.process_of(part), signal.SIGKILL)
 
     async def restart(self, part: Part) -> None:
         """Stop the process of the part in good order if it runs, and start it again."""
         await self.stop(part)
         await self.start(part)
 
-    async def failed(self) -> None:
-        """Wait until a part ends that nobody stopped, and raise ChildFailed."""
-        await self._children.first_to_end()
+    async def wait_for_failure(self) -> None:
+        """Wait until a process ends without being stopped.
+
+        Raises:
+            ChildFailed: in any case.
+        """
+        await self._children.wait_for_failure()
 
     @property
-    def _recipes(self) -> Recipes:
+    def _specs(self) -> ProcessSpecs:
         return self._running()[0]
 
     def _child(self, part: Part) -> Child:
-        return self._children[self._recipes.process_of(part)]
+        return self._children[self._specs.process_of(part)]
 
     @property
     def _children(self) -> Children:
         return self._running()[1]
 
-    def _running(self) -> tuple[Recipes, Children]:
+    def _running(self) -> tuple[ProcessSpecs, Children]:
         if self._open is None:
             raise RuntimeError("the stack does not run: it does within its context")
         return self._open
 
-    async def _begin(self) -> None:
+    async def _start_all(self) -> None:
         people = self.options.people
         self._folder.write_tokens(
             [
@@ -194,13 +202,14 @@ class Stack:
                 for each in people
             ]
         )
-        children = Children(self.folder / "logs", keep_open=[self._folder.lock_descriptor])
-        self._open = Recipes(self._folder, self.options), children
-        await children.open()
+        children = Children(self.folder / "logs", held=[self._folder.lock_descriptor])
+        specs = ProcessSpecs(self._folder, self.options)
+        self._open = specs, children
+        children.open(base_environment(), specs.modules)
         async with asyncio.TaskGroup() as starting:
             # The Temporal server is asked for last and ready first: what describes it has to be imported
             # here, while the others are at their own imports already.
-            first_of = {self._recipes.process_of(part): part for part in Part if part in self.options.parts}
+            first_of = {self._specs.process_of(part): part for part in Part if part in self.options.parts}
             for part in reversed(first_of.values()):
                 starting.create_task(self.start(part))
                 await asyncio.sleep(0)
@@ -211,9 +220,9 @@ class Stack:
         connection = {"url": self.api_url, "token": self.token, "person": people[0].email}
         self._folder.write("connection.json", json.dumps(connection, indent=2))
 
-    async def _end(self) -> None:
+    async def _stop_all(self) -> None:
         if self._open is not None:
-            # The two that call the others first, so that they do not see them vanish.
+            # First the two that call the others, so that no call fails meanwhile.
             await self._children.close(Part.API, Part.WORKER)
             self._open = None
         self._folder.close()
@@ -222,27 +231,29 @@ class Stack:
 async def up(
     folder: Path,
     options: Options,
-    say: Callable[[str], None],
+    show: Callable[[str], None],
     prepare: Prepare | None = None,
     announce: Callable[[Stack], None] | None = None,
 ) -> None:
-    """Run a stack until Ctrl-C, SIGTERM or SIGHUP; `say` tells the person what happens.
+    """Run a stack until Ctrl-C, SIGTERM or SIGHUP; `show` prints its progress.
 
-    `announce` is called once it runs, to tell where everything is; without it, `say` is told in words.
-    `prepare` does what a platform team does first, once the stack runs, and says what came of it.
-    Raises StackError when it cannot start, or when one of its parts ends by itself; it stops the others.
+    `announce` is called once it runs, to print the addresses; without it, `show` gets them as text. `prepare`
+    does what a platform team does first, once the stack runs, and returns its result in words.
+
+    Raises:
+        StackError: it cannot start, or a process ended by itself; the others are stopped.
     """
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    stop = asyncio.Event()
     for number in _ENDING_SIGNALS:
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop.set)
     try:
-        running = asyncio.create_task(_run(folder, options, say, prepare, announce))
-        waiting = asyncio.create_task(told.wait())
+        running = asyncio.create_task(_run(folder, options, show, prepare, announce))
+        waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if not running.done():
-            say("Stopping.")
+            show("Stopping.")
             running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         if not running.cancelled():
@@ -255,35 +266,35 @@ async def up(
 async def _run(
     folder: Path,
     options: Options,
-    say: Callable[[str], None],
+    show: Callable[[str], None],
     prepare: Prepare | None,
     announce: Callable[[Stack], None] | None,
 ) -> None:
     stack = Stack(folder, options)
-    say(f"Starting; the state is kept in {stack.folder}")
+    show(f"Starting; the state is kept in {stack.folder}")
     async with stack:
-        point_at(stack.folder)
+        write_pointer(stack.folder)
         if announce is None:
-            say(where(stack))
+            show(describe(stack))
         else:
             announce(stack)
-        preparing = asyncio.create_task(_prepare(stack, say, prepare))
+        preparing = asyncio.create_task(_prepare(stack, show, prepare))
         try:
-            await stack.failed()
+            await stack.wait_for_failure()
         finally:
-            forget(stack.folder)
+            remove_pointer(stack.folder)
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
 
 
-async def _prepare(stack: Stack, say: Callable[[str], None], prepare: Prepare | None) -> None:
+async def _prepare(stack: Stack, show: Callable[[str], None], prepare: Prepare | None) -> None:
     if prepare is not None:
-        say(f"{'set up':<16} {await prepare(stack)}")
-    say(_NEXT.format(folder=stack.folder))
+        show(f"{'set up':<16} {await prepare(stack)}")
+    show(_NEXT.format(folder=stack.folder))
 
 
 def addresses(stack: Stack) -> dict[str, str]:
-    """Where everything is, for programs; the files named hold what must not be printed."""
+    """Return all addresses, for programs; the files that it names hold what must not be printed."""
     found = {
         "api": (Part.API, stack.api_url),
         "temporal_ui": (Part.TEMPORAL, stack.ui_url),
@@ -302,8 +313,8 @@ def addresses(stack: Stack) -> dict[str, str]:
     }
 
 
-def where(stack: Stack) -> str:
-    """What there is and where, a line each."""
+def describe(stack: Stack) -> str:
+    """Return all addresses, for people, one in a line."""
     rows = {
         "API": (Part.API, stack.api_url),
         "API's docs": (Part.API, f"{stack.api_url}/docs"),

@@ -19,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clients.private_files import ensure_private_folder, foreign_entries, open_private, write_private
 from embedded.asgi_server import listening_socket
 
-#: What a stack makes in its folder: `--fresh` removes these and nothing else.
-_MADE_HERE = (
+#: What a stack creates in its folder: `--fresh` removes these and nothing else.
+_STACK_FILES = (
     "connection.json", "control-plane.sqlite", "directory.sqlite", "environment", "host", "logs", "people",
     "state.json", "temporal.sqlite", "tokens.yaml", "trail.jsonl", "worker.ready",
 )  # fmt: skip
 _LOCK = "lock"
 _SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
-#: How long a new stack waits for the children of one that was killed; see `embedded.stack.watchdog`.
+#: How long a new stack waits for the processes of one that was killed; see `embedded.stack.launcher`.
 TAKEOVER_SECONDS = 8.0
 
 #: Where free ports are looked for: below those that systems give to outgoing connections, so that nothing
@@ -34,12 +34,12 @@ TAKEOVER_SECONDS = 8.0
 _PORTS = range(20000, 32000)
 
 _LETTERS = string.ascii_lowercase + string.digits
-#: As long as an installation's name may be: nobody else's is the same by chance.
+#: Maximum length of an installation's name: none is the same by chance.
 _INSTALLATION_LENGTH = 12
 
 
 class StackError(Exception):
-    """The embedded stack cannot run; the text is a sentence for the person at the terminal."""
+    """The embedded stack cannot run; the text is a sentence for the user at the terminal."""
 
 
 class AlreadyRunning(StackError):
@@ -47,7 +47,7 @@ class AlreadyRunning(StackError):
 
 
 class _State(BaseModel):
-    """What is kept from run to run: a secret by its name, a port by who listens on it."""
+    """What is kept from run to run: secrets by name, ports by part."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,13 +66,15 @@ class StackFolder:
         self.path = path.absolute()
         self._lock: int | None = None
         self._state = _State(installation="")
-        #: What each part has been given in this run.
-        self._given: dict[str, int] = {}
+        #: The port of each part in this run.
+        self._assigned: dict[str, int] = {}
 
     def open(self, *, fresh: bool) -> None:
-        """Make the folder if need be, lock it, and read what the last run left; `fresh` removes that first.
+        """Create the folder if it is missing, lock it, and read the state; `fresh` removes the state first.
 
-        Raises AlreadyRunning, and StackError for a folder that cannot be used.
+        Raises:
+            AlreadyRunning: another process has locked it.
+            StackError: the folder cannot be used.
         """
         try:
             ensure_private_folder(self.path)
@@ -83,27 +85,27 @@ class StackFolder:
         except OSError as error:
             raise StackError(f"{self.path / _LOCK} cannot be used: {error.strerror}") from None
         try:
-            self._take_over(fresh=fresh)
+            self._read_last_run(fresh=fresh)
         except BaseException:
             self.close()
             raise
 
-    def _take_over(self, *, fresh: bool) -> None:
-        """Read what the last run left, and nothing that others put in its place."""
+    def _read_last_run(self, *, fresh: bool) -> None:
+        """Read the state of the last run; refuse files that others put in its place."""
         if fresh:
             self._clear()
-        for path in self._made_here():
+        for path in self._existing_files():
             for intruder in foreign_entries(path):
                 raise StackError(
                     f"{intruder}; a stack did not make it so: remove it, or start over with --fresh"
                 )
         ensure_private_folder(self.path / "logs")
-        # So that nobody commits the state of a stack that was started in a checkout.
+        # The state of a stack that was started in a checkout is never committed.
         self.write(".gitignore", "*\n")
         self._state = self._read_state()
 
     def close(self) -> None:
-        """Give the lock back; what is in the folder stays for the next run."""
+        """Release the lock; the state stays for the next run."""
         if self._lock is not None:
             for name in ("connection.json", "environment"):
                 (self.path / name).unlink(missing_ok=True)
@@ -112,7 +114,7 @@ class StackFolder:
 
     @property
     def lock_descriptor(self) -> int:
-        """For a child that shall keep the folder locked until it ends as well."""
+        """The descriptor of the lock, for a process that keeps the folder locked until it ends."""
         if self._lock is None:
             raise RuntimeError("the folder is not open")
         return self._lock
@@ -123,31 +125,32 @@ class StackFolder:
         return self._state.installation
 
     def secret(self, name: str) -> str:
-        """The secret of that name: the same in every run."""
+        """Return the secret of that name: the same in every run."""
         if name not in self._state.secrets:
             self._state.secrets[name] = secrets.token_urlsafe(32)
             self._save()
         return self._state.secrets[name]
 
     def port(self, name: str, wanted: int | None = None) -> int:
-        """The port of that name on 127.0.0.1: the wanted one, or the last run's, or a free one.
+        """Return the port of that name on 127.0.0.1: the wanted one, that of the last run, or a free one.
 
-        Raises StackError if the wanted one is taken, by another part of this stack or by anything else.
+        Raises:
+            StackError: the wanted one is taken, by another part of this stack or by anything else.
         """
-        given = {number: other for other, number in self._given.items() if other != name}
+        given = {number: other for other, number in self._assigned.items() if other != name}
         port = wanted or self._state.ports.get(name, 0)
         if wanted is not None and (wanted in given or not _is_free(wanted)):
             by = f" by the {given[wanted]}" if wanted in given else ""
             raise StackError(f"port {wanted} for the {name} is taken{by}: free it, or choose another")
         if not port or port in given or not _is_free(port):
             port = free_port({*given, *self._state.ports.values()})
-        self._given[name] = port
+        self._assigned[name] = port
         self._state.ports[name] = port
         self._save()
         return port
 
     def announce(self, **where: str) -> None:
-        """Tell a second `up` where this one is; it reads this from the lock."""
+        """Write the addresses into the lock, where a second `up` reads them."""
         text = json.dumps({"pid": os.getpid(), **where})
         os.ftruncate(self.lock_descriptor, 0)
         os.pwrite(self.lock_descriptor, text.encode(), 0)
@@ -161,7 +164,7 @@ class StackFolder:
     def write_tokens(self, people: Sequence[Mapping[str, Any]]) -> Path:
         """Write the API's file of tokens: each of `people` has the secret `token of <email>`.
 
-        Whom somebody has added to the file keeps their token.
+        People who were added to the file keep their tokens.
         """
         entries = self._tokens_of_others({str(person["email"]) for person in people})
         for person in people:
@@ -189,21 +192,21 @@ class StackFolder:
                 self.announce()
                 return
             where = _read_json(self.path / _LOCK)
-            # Its process is gone and its children are still on their way out: soon it is ours.
+            # Its process has ended and its children are ending: the lock is free soon.
             if _is_alive(where.get("pid")) or time.monotonic() > deadline:
                 os.close(lock)
                 raise AlreadyRunning(_already_running(self.path, where))
             time.sleep(0.05)
 
     def _clear(self) -> None:
-        for path in self._made_here():
+        for path in self._existing_files():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
-    def _made_here(self) -> Iterator[Path]:
-        for name in _MADE_HERE:
+    def _existing_files(self) -> Iterator[Path]:
+        for name in _STACK_FILES:
             yield from (self.path / (name + side) for side in ("", *_SQLITE_SIDE_FILES))
 
     def _read_state(self) -> _State:

@@ -1,26 +1,30 @@
-"""The processes of a stack: started in groups of their own, waited for, stopped, and never left behind."""
+"""Starts and stops the processes of a stack, each in its own process group, and leaves none behind."""
 
 import asyncio
+import atexit
+import json
 import os
 import signal
-import sys
+import socket
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients.private_files import open_private
+from embedded.stack.launcher import PYTHON, send_request
 from embedded.stack.state_dir import StackError
 
-#: Longest start of one of them: seconds on an idle machine, more when all cores are busy.
+#: Longest start of a process: seconds on an idle machine, more when all cores are busy.
 START_SECONDS = 60.0
-#: Longest ordered end; past it the process is killed. Longer than the worker's own grace on this stack.
+#: Longest ordered stop; then the process is killed. Longer than the grace of the worker of a stack.
 STOP_SECONDS = 10.0
-#: How often to ask whether it is ready: far shorter than any start.
-ASK_SECONDS = 0.05
-#: Longest wait for one answer to that.
-ANSWER_SECONDS = 2.0
+#: Interval of the readiness probe: far shorter than any start.
+PROBE_SECONDS = 0.05
+#: Longest wait for one response to it.
+RESPONSE_SECONDS = 2.0
 #: Lines of a log that are shown when a start fails: the exception and where it came from.
 TAIL_LINES = 12
 
@@ -32,8 +36,8 @@ class ChildFailed(StackError):
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one process is started."""
+class ProcessSpec:
+    """The command and environment of a process, and its readiness probe."""
 
     name: str
     command: Sequence[str]
@@ -43,68 +47,152 @@ class Recipe:
 
 @dataclass
 class Child:
-    """One process of the stack; `process` is None while it does not run."""
+    """One process of the stack, which leads a process group of the same id."""
 
-    recipe: Recipe
+    spec: ProcessSpec
     log: Path
-    process: asyncio.subprocess.Process | None = None
+    _pid: asyncio.Future[int]
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    #: It is being stopped, or was: its end is no failure.
+    stopped: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and neither stopped nor ended."""
+        return not self.stopped and not self._ended.is_set()
 
     @property
     def pid(self) -> int:
-        """Its process id, which is that of its group as well."""
-        if self.process is None:
-            raise RuntimeError(f"{self.recipe.name} does not run")
-        return self.process.pid
+        """Return its process id.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        if self.stopped or not self._pid.done():
+            raise RuntimeError(f"{self.spec.name} does not run")
+        return self._pid.result()
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it was started, not stopped by us, and is gone all the same."""
-        return self.process is not None and self.process.returncode is not None
+    def has_failed(self) -> bool:
+        """Whether it ended and was not stopped."""
+        return self._ended.is_set() and not self.stopped
 
     def tail(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         with suppress(OSError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
         return ""
+
+    def started(self, pid: int) -> None:
+        """Note its process id."""
+        self._pid.set_result(pid)
+
+    def ended(self) -> None:
+        """Note that it has ended."""
+        self._ended.set()
+
+    def fail(self, error: ChildFailed) -> None:
+        """Note that it cannot start, if it has not started yet."""
+        if not self._pid.done():
+            self._pid.set_exception(error)
+            self._pid.exception()  # it may be that nothing waits for it
+            self.stopped = True
+
+    def has_pid(self, pid: int) -> bool:
+        """Whether this is its process id."""
+        return self._pid.done() and self._pid.result() == pid
+
+    async def wait_started(self) -> int:
+        """Return its process id as soon as it has one."""
+        return await self._pid
+
+    async def wait_ended(self, seconds: float) -> bool:
+        """Whether it has ended within these seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        return self._ended.is_set()
+
+
+class Launcher:
+    """The one process that starts those of all stacks of this process; see `embedded.stack.launcher`."""
+
+    def __init__(self) -> None:
+        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def connect(
+        self, environment: Mapping[str, str], modules: Sequence[str], held: Sequence[int]
+    ) -> socket.socket:
+        """Return a connection that starts processes of one stack, from these modules.
+
+        `held` stay open until the last of these processes has ended. `environment` is for the launcher.
+        """
+        if self._running is None or self._running[0].poll() is not None:
+            self._running = _start_launcher(environment)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            send_request(self._running[1], {"modules": list(modules)}, [theirs.fileno(), *held])
+        return ours
+
+    def close(self) -> None:
+        """End it. The processes of a stack end with the connection of the stack."""
+        if self._running is not None:
+            process, requests = self._running
+            requests.close()
+            process.wait()
+            self._running = None
+
+
+def _start_launcher(environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [*PYTHON, "embedded.stack.launcher"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    return process, ours
+
+
+_LAUNCHER = Launcher()
+atexit.register(_LAUNCHER.close)
 
 
 class Children:
     """All processes of one stack. `open` first; `close` stops what still runs.
 
-    `keep_open` are descriptors that the tether holds until the last of them is gone.
+    `held` are descriptors that stay open until the last of them is gone, also when this process is killed.
     """
 
-    def __init__(self, logs: Path, *, keep_open: Sequence[int] = ()) -> None:
+    def __init__(self, logs: Path, *, held: Sequence[int] = ()) -> None:
         self._logs = logs
-        self._keep_open = keep_open
+        self._held = held
         self._children: dict[str, Child] = {}
-        self._tether: asyncio.subprocess.Process | None = None
+        self._launcher: socket.socket | None = None
+        self._events = b""
+        self._changed = asyncio.Event()
+        self._disconnected = asyncio.Event()
         self._parent_end = -1
         self._childrens_end = -1
 
-    async def open(self) -> None:
-        """Start the tether; see `embedded.stack.watchdog`."""
+    def open(self, environment: Mapping[str, str], modules: Sequence[str]) -> None:
+        """Connect to the launcher, which imports the modules for the Python processes among them."""
         # Standard input of all children: it ends when this process does, and nothing is ever written to it.
         self._childrens_end, self._parent_end = os.pipe()
-        self._tether = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "embedded.stack.watchdog",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=self._keep_open,
-        )
+        self._launcher = _LAUNCHER.connect(environment, modules, self._held)
+        asyncio.get_running_loop().add_reader(self._launcher, self._read_events, self._launcher)
 
     async def close(self, *first: str) -> None:
         """Stop all that run: those named `first`, then the others. Nothing runs afterwards."""
         others = [name for name in self._children if name not in first]
         for names in (first, others):
             await asyncio.gather(*(self.stop(name) for name in names if name in self._children))
-        if self._tether is not None and self._tether.stdin is not None:
-            self._tether.stdin.close()
-            await self._tether.wait()
-            self._tether = None
+        if self._launcher is not None:
+            self._launcher.shutdown(socket.SHUT_WR)
+            await self._disconnected.wait()
+            self._launcher.close()
+            self._launcher = None
             os.close(self._parent_end)
             os.close(self._childrens_end)
 
@@ -114,95 +202,119 @@ class Children:
     def __contains__(self, name: str) -> bool:
         return name in self._children
 
-    async def start(self, recipe: Recipe) -> None:
-        """Start it and return when it is ready. Raises ChildFailed."""
-        child = await self._spawn(recipe)
+    async def start(self, spec: ProcessSpec) -> None:
+        """Start it and return when it is ready.
+
+        Raises:
+            ChildFailed: it ended, or was not ready in time.
+        """
+        child = self._spawn(spec)
+        await child.wait_started()
         deadline = time.monotonic() + START_SECONDS
-        while not await recipe.ready():
-            if child.has_ended:
-                raise ChildFailed(f"the {recipe.name} ended at its start{_evidence(child)}")
+        while not await spec.ready():
+            if child.has_failed:
+                raise ChildFailed(f"the {spec.name} ended at its start{_evidence(child)}")
             if time.monotonic() > deadline:
                 raise ChildFailed(
-                    f"the {recipe.name} was not ready within {START_SECONDS:g} s{_evidence(child)}"
+                    f"the {spec.name} was not ready within {START_SECONDS:g} s{_evidence(child)}"
                 )
-            await asyncio.sleep(ASK_SECONDS)
+            await child.wait_ended(PROBE_SECONDS)
 
     async def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End it, and its whole group; killed if it does not end in time. Fine if it does not run."""
         child = self._children[name]
-        process, child.process = child.process, None
-        if process is None:
+        if child.stopped:
             return
+        pid = await child.wait_started()
+        child.stopped = True
         # Stopped or continued: a paused one could not end.
         for number in (how, signal.SIGCONT):
-            _signal(process.pid, number)
+            _signal(pid, number)
         try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            pass
+            await child.wait_ended(STOP_SECONDS)
         finally:
-            # Also what it started itself, and when this wait is cancelled.
-            _signal(process.pid, signal.SIGKILL)
-        await process.wait()
-        self._tell("-", process.pid)
+            # Also when this wait is cancelled.
+            _signal(pid, signal.SIGKILL)
+        await child.wait_ended(STOP_SECONDS)
 
-    async def first_to_end(self) -> None:
-        """Wait until one of them ends by itself, and raise ChildFailed."""
+    async def wait_for_failure(self) -> None:
+        """Wait until one of them ends without being stopped.
+
+        Raises:
+            ChildFailed: in any case.
+        """
         while True:
+            self._changed.clear()
             for child in self._children.values():
-                if child.has_ended:
-                    raise ChildFailed(f"the {child.recipe.name} ended by itself{_evidence(child)}")
-            if self._tether is not None and self._tether.returncode is not None:
+                if child.has_failed:
+                    raise ChildFailed(f"the {child.spec.name} ended by itself{_evidence(child)}")
+            if self._disconnected.is_set():
                 raise ChildFailed("the process that would clean up after this one was killed")
-            await asyncio.sleep(ASK_SECONDS)
+            await self._changed.wait()
 
-    async def _spawn(self, recipe: Recipe) -> Child:
-        child = Child(recipe, self._logs / f"{recipe.name.replace(' ', '-')}.log")
-        if recipe.name in self._children and self._children[recipe.name].process is not None:
-            raise RuntimeError(f"{recipe.name} runs already")
-        self._children[recipe.name] = child
-        log = open_private(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    def _spawn(self, spec: ProcessSpec) -> Child:
+        if spec.name in self._children and self._children[spec.name].runs:
+            raise RuntimeError(f"{spec.name} runs already")
+        if self._launcher is None:
+            raise RuntimeError("the stack is not open")
+        log = self._logs / f"{spec.name.replace(' ', '-')}.log"
+        child = Child(spec, log, asyncio.get_running_loop().create_future())
+        self._children[spec.name] = child
+        request = {
+            "name": spec.name,
+            "command": list(spec.command),
+            "environment": dict(spec.environment),
+            "directory": os.getcwd(),
+        }
+        descriptor = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
-            child.process = await asyncio.create_subprocess_exec(
-                *recipe.command,
-                stdin=self._childrens_end,
-                stdout=log,
-                stderr=log,
-                env=recipe.environment,
-                start_new_session=True,
-                umask=0o077,
-            )
-            self._tell("+", child.process.pid)
+            send_request(self._launcher, request, [self._childrens_end, descriptor])
         except OSError as error:
-            raise ChildFailed(f"the {recipe.name} cannot be started: {error}") from error
+            raise ChildFailed(f"the {spec.name} cannot be started: {error}") from error
         finally:
-            os.close(log)
+            os.close(descriptor)
         return child
 
-    def _tell(self, what: str, pid: int) -> None:
-        if self._tether is not None and self._tether.stdin is not None:
-            self._tether.stdin.write(f"{what}{pid}\n".encode())
+    def _read_events(self, launcher: socket.socket) -> None:
+        received = b""
+        with suppress(ConnectionError):
+            received = launcher.recv(65536)
+        if not received:
+            asyncio.get_running_loop().remove_reader(launcher)
+            self._disconnected.set()
+            for child in self._children.values():
+                child.fail(ChildFailed("the process that starts the others has ended"))
+        *lines, self._events = (self._events + received).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if "name" in event:
+                self._children[event["name"]].started(event["pid"])
+                continue
+            for child in self._children.values():
+                if child.has_pid(event["pid"]):
+                    child.ended()
+        self._changed.set()
 
 
 async def get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body of `GET path` from 127.0.0.1; status 0 if nothing answers.
+    """Return status and body of `GET path` from 127.0.0.1; status 0 without a response.
 
-    No HTTP library: this process shall start at once, and pass by any proxy.
+    An HTTP library would take longer to import than the request takes, and might use a proxy.
     """
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(RESPONSE_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 request = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
                 writer.write(request.encode())
-                answer = await reader.read()
+                response = await reader.read()
             finally:
                 writer.close()
                 with suppress(OSError):
                     await writer.wait_closed()
     except (OSError, TimeoutError):
         return 0, b""
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = response.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     return (int(status[0]), body) if status and status[0].isdigit() else (0, b"")
 

@@ -104,15 +104,15 @@ def test_the_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, file = tmp_path / "moorage", tmp_path / "moorage" / "running-stack.json"
     folder.mkdir()
     folder.chmod(0o777)
-    pointer.point_at(tmp_path)
+    pointer.write_pointer(tmp_path)
     assert not file.exists()
     folder.chmod(0o755)
     file.symlink_to(tmp_path / "other")
-    pointer.point_at(tmp_path)
+    pointer.write_pointer(tmp_path)
     assert (file.is_symlink(), (tmp_path / "other").exists(), modes(folder)["moorage"]) == (
         False,
         False,
         0o700,
     )
-    pointer.forget(tmp_path)
+    pointer.remove_pointer(tmp_path)
     assert not file.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack.pointer import forget, point_at
+from embedded.stack.pointer import remove_pointer, write_pointer
 from starter.cli.client.connection import Connection, Options, find_connection, stack_settings
 from starter.cli.errors import CliError
 
@@ -101,7 +101,7 @@ def test_a_stack_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert stack_settings(environ) == {}
     with pytest.raises(CliError, match="not known where the API is"):
         find_connection(Options(), environ)
-    point_at(state)
+    write_pointer(state)
     pointer = home / ".local" / "state" / "moorage" / "running-stack.json"
     assert stat.S_IMODE(pointer.stat().st_mode) == 0o600
     assert stat.S_IMODE(pointer.parent.stat().st_mode) == 0o700
@@ -112,9 +112,9 @@ def test_a_stack_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     pointer.chmod(0o600)
     # A stack whose folder is named is that one, or none.
     assert stack_settings({**environ, "MOORAGE_STATE": str(here)}) == {}
-    forget(here)
+    remove_pointer(here)
     assert stack_settings(environ), "another stack has ended"
-    forget(state)
+    remove_pointer(state)
     assert stack_settings(environ) == {}
 
 
