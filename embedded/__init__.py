@@ -1,0 +1,1 @@
+"""The embedded stack: all of Moorage on one machine, with stand-ins for the outside systems."""

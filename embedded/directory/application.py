@@ -1,4 +1,4 @@
-"""The directory as an ASGI application: who may call it, what it keeps unique, and who is in it at first."""
+"""The directory as an ASGI application: authentication, unique names, and its first people."""
 
 import re
 import secrets
@@ -40,30 +40,30 @@ _OPERATIONS = {
 @contextmanager
 def open_directory(options: DirectoryOptions) -> Iterator[StandIn]:
     """Open the directory's data, and seed its people."""
-    offered = provider(unique_groups=not options.allow_duplicate_groups)
+    served = provider(unique_groups=not options.allow_duplicate_groups)
     with (
         listening_socket(options.port) as sock,
-        closing(SqliteStorage(options.database, offered)) as storage,
+        closing(SqliteStorage(options.database, served)) as storage,
     ):
-        seed(storage, offered, options.people)
-        app = FaultInjector(Directory(storage, offered, options.token), operation_of)
+        seed(storage, served, options.people)
+        app = FaultInjector(Directory(storage, served, options.token), operation_of)
         yield StandIn([Endpoint(app, sock)])
 
 
 def operation_of(method: str, path: str) -> str | None:
-    """The name by which faults strike a call; None for calls that Moorage does not make."""
+    """Return the operation of a call, by which faults find it; None for calls that Moorage does not make."""
     match = _RESOURCE_PATH.fullmatch(path)
     return _OPERATIONS.get((method, match[1], match[2] is not None)) if match else None
 
 
 def provider(*, unique_groups: bool) -> ScimProvider:
-    """What the directory offers: people and groups of RFC 7643, without passwords.
+    """Return what the directory serves: people and groups of RFC 7643, without passwords.
 
-    With `unique_groups` no two groups have the same displayName, whatever the case, as most products have
-    it. The RFC itself lets a second one in.
+    With `unique_groups` displayName is unique among groups, case-insensitively, as in most products. The RFC
+    allows several groups of one name.
     """
     schemas = load_default_schemas()
-    # Nobody signs in here, so a password that somebody sends is dropped, not kept.
+    # There is no sign-in, so passwords are dropped.
     schemas[_USER].attributes = [each for each in _attributes(schemas[_USER]) if each.name != "password"]
     for attribute in _attributes(schemas[_GROUP]):
         if attribute.name == "displayName":
@@ -80,7 +80,7 @@ def _attributes(schema: Any) -> list[Attribute]:
 
 
 class Directory(ASGIApplication):
-    """Answers whoever has the token, and tells everybody else no more than what SCIM makes public."""
+    """Serves callers with the token; others read only what SCIM makes public."""
 
     def __init__(self, storage: SqliteStorage, provider: ScimProvider, token: str) -> None:
         super().__init__(AsyncInMemoryStorage(storage), provider)
@@ -88,18 +88,21 @@ class Directory(ASGIApplication):
 
     # Not `async`: the library does not await it, and an `async` one would let every call in.
     def check_auth(self, request: ScimRequest) -> None:
+        """Refuse a request without the token."""
         given = (request.header("Authorization") or "").encode()
         if not secrets.compare_digest(given, self._expected):
             raise UnauthorizedException
 
 
 def seed(storage: SqliteStorage, provider: ScimProvider, people: Iterable[str]) -> None:
-    """Make sure that each of these addresses has a person; those who are there stay as they are."""
+    """Create a person for each of these addresses that has none."""
     kind = next(kind for kind in provider.resource_types if kind.name == "User")
     model = model_of(kind, provider)
-    there = {str(vars(user)["user_name"]).casefold() for user in storage.resources if isinstance(user, model)}
+    existing = {
+        str(vars(user)["user_name"]).casefold() for user in storage.resources if isinstance(user, model)
+    }
     for email in people:
-        if email.casefold() in there:
+        if email.casefold() in existing:
             continue
         given_name = email.partition("@")[0].capitalize()
         person = {

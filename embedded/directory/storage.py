@@ -1,4 +1,4 @@
-"""Keeps the directory's people and groups in SQLite, and in memory what the rows say."""
+"""Keeps the directory's people and groups in SQLite, with a copy of the rows in memory."""
 
 import json
 import sqlite3
@@ -23,15 +23,15 @@ CREATE TABLE IF NOT EXISTS resources (
 
 
 def model_of(kind: ResourceType, provider: ScimProvider) -> type[Resource[Any]]:
-    """The class of the resources of this type."""
+    """Return the class of the resources of this type."""
     return cast(type[Resource[Any]], provider.model_for(kind))
 
 
 class SqliteStorage(InMemoryStorage):
-    """What is answered as stored is committed: every change ends with its row, or is undone in memory.
+    """Commits every change before its response; undoes it in memory if that fails.
 
-    The library's in-memory storage does the searching, by index where a filter is one comparison with
-    `eq` of a plain attribute. For one process: nobody else may write the database meanwhile.
+    The library's in-memory storage searches, by index where a filter is one comparison with `eq` of a plain
+    attribute. For one process: no other may write the database.
     """
 
     def __init__(self, path: Path, provider: ScimProvider) -> None:
@@ -39,8 +39,8 @@ class SqliteStorage(InMemoryStorage):
         self._provider = provider
         # Autocommit: each statement is a transaction. The library's lock already lets in one at a time.
         self._rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # With WAL, NORMAL survives the process's death at any point; it may lose the last writes with the
-        # machine's power, which is no loss for a stand-in, and spares a wait for the disk on every change.
+        # With WAL, NORMAL survives a crash of the process at any point; a loss of power may lose the last
+        # writes, which does not matter for a stand-in. It saves a wait for the disk on every change.
         self._rows.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES};")
         self._load()
 
@@ -49,11 +49,12 @@ class SqliteStorage(InMemoryStorage):
         self._rows.close()
 
     def next_version(self) -> str:
-        """A version that was never given before, also not before a restart."""
+        """Return a version that is new, also after a restart."""
         return f'W/"{uuid4().hex}"'
 
     def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
-        with self.lock, self._as_the_rows_say():
+        """Create the resource and commit it."""
+        with self.lock, self._reload_on_error():
             created = super().create(resource_type, resource)
             self._write(created)
             return created
@@ -61,7 +62,8 @@ class SqliteStorage(InMemoryStorage):
     def update(
         self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
     ) -> Resource[Any]:
-        with self.lock, self._as_the_rows_say():
+        """Replace the resource and commit it."""
+        with self.lock, self._reload_on_error():
             updated = super().update(resource_type, resource, expected_version=expected_version)
             self._write(updated)
             return updated
@@ -69,12 +71,13 @@ class SqliteStorage(InMemoryStorage):
     def delete(
         self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None
     ) -> None:
-        with self.lock, self._as_the_rows_say():
+        """Delete the resource and commit that."""
+        with self.lock, self._reload_on_error():
             super().delete(resource_type, resource_id, expected_version=expected_version)
             self._rows.execute("DELETE FROM resources WHERE id = ?", (resource_id,))
 
     @contextmanager
-    def _as_the_rows_say(self) -> Iterator[None]:
+    def _reload_on_error(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error:

@@ -78,7 +78,7 @@ async def test_fault_answers_so_and_has_done_it_or_not(
     assert await answered(http, "/thing") == [status]
     assert time.monotonic() - began >= fault.seconds
     assert shop.done["/thing"] == done
-    assert injector.struck == 1
+    assert injector.injected == 1
 
 
 @pytest.mark.parametrize(("kind", "done"), [(FaultKind.CUT_BEFORE, 0), (FaultKind.CUT_AFTER, 1)])
