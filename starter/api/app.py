@@ -67,6 +67,7 @@ def create_app(
     are for the search for owner marks; None if the API has no credentials there.
     """
     reader, reservations, fitting = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
+    healths = EnvironmentHealth(hosts)
     house = InstallationConfig(
         installation=settings.installation,
         prefix=settings.prefix,
@@ -84,7 +85,7 @@ def create_app(
         tokens=Reloaded(tokens_file, load_tokens),
         people=people,
         hosts=hosts,
-        healths=EnvironmentHealth(hosts),
+        healths=healths,
         fitting=fitting,
         placing=PlacementAdvisor(house, fitting, reservations),
         past=LifeArchive(client, settings.trail.file),
@@ -101,7 +102,7 @@ def create_app(
         ),
         cursors=Cursors(settings.encryption.cursor_keys),
         actor=EnvironmentCommands(client, reader, reservations),
-        watches=EnvironmentWatcher(reader),
+        watches=EnvironmentWatcher(reader, healths),
         streams=Counter(),
         freezer=ExpiryFreeze(client, settings.sweep),
         sweep=settings.sweep,

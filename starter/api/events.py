@@ -8,6 +8,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from contracts.environment import Phase
 from starter.api.dependencies import Asking, Parts, TheParts
 from starter.api.problem_details import ApiProblem
 from starter.auth.policy import Principal, Verb, may, relations
@@ -43,6 +44,9 @@ async def follow_environment(
     if parts.streams[principal.email] >= STREAMS_OF_ONE_PERSON:
         detail = f"you follow {STREAMS_OF_ONE_PERSON} environments already: stop one of these first"
         raise ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "too-often", detail, headers={"Retry-After": "10"})
+    if standing.view.phase is Phase.READY:
+        # `watch` of a ready environment ends with this first state.
+        standing = await parts.healths.add_to(standing)
     return StreamingResponse(
         _events(parts, standing, principal, request.state.token),
         media_type="text/event-stream",

@@ -135,6 +135,10 @@ class EnvironmentRow(Frozen):
     ended_at: datetime | None = None
     problem: str = Field(default="", description="what holds it up, if that was asked for")
     next_try_at: datetime | None = Field(default=None, description="when it tries again by itself")
+    unwell: Unwell | None = Field(
+        default=None,
+        description="as of one environment, as far as it is known; only with `troubles`",
+    )
 
 
 class FreezeView(Frozen):

@@ -9,6 +9,7 @@ import structlog
 from contracts.environment import Phase
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
+from starter.monitoring.environment_health import EnvironmentHealth
 from starter.temporal.errors import TemporalUnavailable
 
 #: Pause after a change: the next step can follow within a fraction of a second.
@@ -44,8 +45,9 @@ class _Watched:
 class EnvironmentWatcher:
     """All lives that have at least one follower now."""
 
-    def __init__(self, reader: EnvironmentReader) -> None:
+    def __init__(self, reader: EnvironmentReader, healths: EnvironmentHealth) -> None:
         self._reader = reader
+        self._healths = healths
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._stopping = False
@@ -113,11 +115,23 @@ class EnvironmentWatcher:
             if now is None:
                 # Temporal has dropped the run: its retention period is over.
                 watched.publish(before, over=True)
-            elif now.view != before.view or now.ended:
+                continue
+            now = _with_unwell_of(before, now)
+            if now.view != before.view or now.ended:
                 watched.publish(now, over=now.ended)
                 pause = SHORTEST_PAUSE_SECONDS
             else:
+                # Ask the host only while nothing else happens: it must not delay a change.
+                if now.view.phase is Phase.READY and (checked := await self._healths.add_to(now)) != now:
+                    now = checked
+                    watched.publish(now, over=False)
                 watched.standing = now
                 at_rest = now.view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
                 longest = LONGEST_PAUSE_AT_REST_SECONDS if at_rest else LONGEST_PAUSE_AT_WORK_SECONDS
                 pause = min(pause * PAUSE_GROWTH, longest)
+
+
+def _with_unwell_of(before: EnvironmentSnapshot, now: EnvironmentSnapshot) -> EnvironmentSnapshot:
+    """Return the snapshot with the health that was known before, as long as the phase is the same."""
+    unwell = before.view.unwell if now.view.phase is before.view.phase else None
+    return replace(now, view=now.view.model_copy(update={"unwell": unwell}))

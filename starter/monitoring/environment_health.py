@@ -1,15 +1,18 @@
-"""Health of ready environments: the API asks their hosts when a caller reads them, with a cache."""
+"""Health of usable environments: the API asks their hosts when a caller reads them, with a cache."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from clients.errors import ClientError, Denied
 from clients.host.models import Health
 from clients.host.protocol import Host
-from contracts.environment import Environment
+from contracts.naming import OwnerMark
+from starter.environments.reader import EnvironmentSnapshot
+from starter.environments.schemas import USABLE_PHASES, EnvironmentRow, Unwell
 
 #: How long the answer of a host is valid, for all callers.
 FRESH_SECONDS = 10.0
@@ -17,8 +20,43 @@ FRESH_SECONDS = 10.0
 PATIENCE_SECONDS = 1.5
 #: Timeout of the call to a host: longer than it takes to detect that its API server does not answer.
 CALL_SECONDS = 8.0
+#: How long that answer is valid for lists, which programs and `list --watch` read every few seconds.
+LISTED_FRESH_SECONDS = 60.0
+#: Number of environments of a list that the API asks hosts for; it takes the others from the cache. The next
+#: lists ask for those that it has not asked for in this one.
+LISTED_ASKED = 20
 #: Number of environments in the cache.
 KEPT = 2000
+
+
+class Located(Protocol):
+    """What is needed of an environment to ask its host; `Environment` has it."""
+
+    @property
+    def mark(self) -> OwnerMark:
+        """The owner mark of its namespace."""
+
+    @property
+    def host(self) -> str:
+        """The name of its host."""
+
+    @property
+    def derived_name(self) -> str:
+        """The name of its namespace and its release."""
+
+
+@dataclass(frozen=True)
+class ListedEnvironment:
+    """An environment as a list knows it."""
+
+    mark: OwnerMark
+    host: str
+    prefix: str
+
+    @property
+    def derived_name(self) -> str:
+        """The name of its namespace and its release."""
+        return f"{self.prefix}-{self.mark.name}"
 
 
 @dataclass
@@ -38,21 +76,64 @@ class EnvironmentHealth:
         self._hosts = hosts
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    async def look(self, environment: Environment) -> Health:
-        """Return what is wrong with the ready environment, and since when it is known."""
-        host = self._hosts.get(environment.host)
-        if host is None:
-            return Health()
-        known = self._known.setdefault(environment.mark.life, _Known())
-        self._known.move_to_end(environment.mark.life)
+    async def look(self, environment: Located) -> Health:
+        """Return what is wrong with the usable environment, and since when it is known."""
+        [health] = await self._look([environment], fresh=FRESH_SECONDS, asked=1)
+        return health
+
+    async def add_to(self, snapshot: EnvironmentSnapshot) -> EnvironmentSnapshot:
+        """Return the snapshot with what is wrong with its environment, if it is usable."""
+        health = Health()
+        if snapshot.status is not None and not snapshot.ended and snapshot.view.phase in USABLE_PHASES:
+            health = await self.look(snapshot.status.environment)
+        return replace(snapshot, view=snapshot.view.model_copy(update={"unwell": _unwell(health)}))
+
+    async def add_to_rows(
+        self, rows: Sequence[EnvironmentRow], *, installation: str, prefix: str
+    ) -> tuple[EnvironmentRow, ...]:
+        """Return the rows of a list with what is known to be wrong with each usable environment.
+
+        The number of calls to hosts is limited: see LISTED_FRESH_SECONDS and LISTED_ASKED.
+        """
+        environments = {
+            row.life: ListedEnvironment(
+                OwnerMark(installation=installation, name=row.name, life=row.life), row.host, prefix
+            )
+            for row in rows
+            if row.life and row.phase in USABLE_PHASES and not row.ended
+        }
+        found = await self._look(list(environments.values()), fresh=LISTED_FRESH_SECONDS, asked=LISTED_ASKED)
+        unwell = {
+            life: _unwell(health) for life, health in zip(environments, found, strict=True) if health.problem
+        }
+        return tuple(row.model_copy(update={"unwell": unwell.get(row.life)}) for row in rows)
+
+    async def _look(self, environments: Sequence[Located], *, fresh: float, asked: int) -> list[Health]:
+        known = [self._known_of(each) for each in environments]
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
-        now = asyncio.get_running_loop().time()
-        if now - known.answered_at > FRESH_SECONDS:
-            if known.asking is None:
-                known.asking = asyncio.create_task(_ask(host, environment, known))
-            await asyncio.wait({known.asking}, timeout=PATIENCE_SECONDS)
-        return Health(known.problem, known.since)
+        old = asyncio.get_running_loop().time() - fresh
+        outdated = [
+            (one, each)
+            for one, each in zip(known, environments, strict=True)
+            if one.answered_at < old and each.host in self._hosts
+        ]
+        outdated.sort(key=lambda pair: pair[0].answered_at)
+        asking = {self._ask(one, each) for one, each in outdated[:asked]}
+        if asking:
+            await asyncio.wait(asking, timeout=PATIENCE_SECONDS)
+        return [Health(one.problem, one.since) for one in known]
+
+    def _known_of(self, environment: Located) -> _Known:
+        known = self._known.setdefault(environment.mark.life, _Known())
+        self._known.move_to_end(environment.mark.life)
+        return known
+
+    def _ask(self, known: _Known, environment: Located) -> asyncio.Task[None]:
+        if known.asking is None:
+            host = self._hosts[environment.host]
+            known.asking = asyncio.create_task(_ask(host, environment, known))
+        return known.asking
 
     def stop(self) -> None:
         """Cancel all running calls to hosts."""
@@ -61,7 +142,11 @@ class EnvironmentHealth:
                 known.asking.cancel()
 
 
-async def _ask(host: Host, environment: Environment, known: _Known) -> None:
+def _unwell(health: Health) -> Unwell | None:
+    return Unwell(what=health.problem, since=health.since) if health.problem else None
+
+
+async def _ask(host: Host, environment: Located, known: _Known) -> None:
     try:
         health = await asked(host, environment)
         if health.problem != known.problem:
@@ -72,7 +157,7 @@ async def _ask(host: Host, environment: Environment, known: _Known) -> None:
         known.asking = None
 
 
-async def asked(host: Host, environment: Environment) -> Health:
+async def asked(host: Host, environment: Located) -> Health:
     """Return the health of the environment from its host, within CALL_SECONDS.
 
     A host that does not answer is a problem of the environment as well.

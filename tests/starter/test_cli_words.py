@@ -21,10 +21,17 @@ from starter.cli.follow import passed_again
 from starter.cli.global_options import everywhere
 from starter.cli.operator import OperatorVerbs
 from starter.cli.output import printing
-from starter.cli.output.formatting import elapsed, print_environment, trouble_line
+from starter.cli.output.formatting import elapsed, print_environment, trouble_line, unwell_line
 from starter.cli.output.live_progress import Lines
 from starter.cli.prompts import ask, confirm
-from starter.environments.schemas import EnvironmentRow, EnvironmentView, FreezeView, Progress, StepView
+from starter.environments.schemas import (
+    EnvironmentRow,
+    EnvironmentView,
+    FreezeView,
+    Progress,
+    StepView,
+    Unwell,
+)
 from starter.monitoring.stuck import trouble_of
 
 NOW = datetime.now(UTC)
@@ -285,6 +292,27 @@ def test_a_row_with_its_next_try() -> None:
         next_try_at=datetime.now(UTC) + timedelta(days=2),
     )  # fmt: skip
     assert re.match(r"demo: not undone: group: it fails; next try in (2d|1d 23h) \(", trouble_line(row))
+
+
+def test_a_row_that_is_not_well() -> None:
+    """Ensures that a list says what is wrong with a ready environment, and since when if that is known."""
+    row = EnvironmentRow(
+        name="demo", life="l", owner="", team="", template="", host="", phase=Phase.READY,
+        requested_at=NOW, unwell=Unwell(what="its quota is gone"),
+    )  # fmt: skip
+    assert unwell_line(row) == "demo: its quota is gone"
+    since = row.model_copy(update={"unwell": Unwell(what="its quota is gone", since=NOW)})
+    assert unwell_line(since).startswith("demo: its quota is gone, since ")
+
+
+def test_a_watch_says_what_is_wrong_once() -> None:
+    """Ensures that a log has one line when an environment gets unwell, and one when it is well again."""
+    out = io.StringIO()
+    lines = Lines(out)
+    for unwell in (None, Unwell(what="its quota is gone"), Unwell(what="its quota is gone", since=NOW), None):
+        lines.update(a_view(phase=Phase.READY, unwell=unwell))
+    told = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+    assert told == ["demo is ready", "but: its quota is gone", "demo is well again"]
 
 
 def test_when_a_pass_that_was_started_is_over() -> None:

@@ -10,7 +10,12 @@ import pytest
 from clients.errors import Denied, Unreachable
 from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
-from contracts.environment import Environment
+from contracts.environment import Environment, EnvironmentStatus, Phase
+from contracts.naming import OwnerMark
+from starter.environments import watcher
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from starter.environments.schemas import EnvironmentRow, Unwell, view_of_status
+from starter.environments.watcher import EnvironmentWatcher
 from starter.monitoring import environment_health
 from starter.monitoring.environment_health import EnvironmentHealth
 from tests.starter.test_fitting import environment
@@ -120,3 +125,98 @@ async def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_host_that_the_api_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that nothing is said of it."""
     assert await EnvironmentHealth({}).look(environment()) == Health()
+
+
+def row(number: int, **changes: Any) -> EnvironmentRow:
+    """A row of a list: an environment that is ready."""
+    one = environment()
+    fields = {
+        "name": f"one-{number}", "life": f"{number:020x}", "owner": "a", "team": "b", "template": "small",
+        "host": one.host, "phase": Phase.READY, "requested_at": AT,
+    }  # fmt: skip
+    return EnvironmentRow.model_validate(fields | changes)
+
+
+class Labelled(Showing):
+    """A host whose namespaces are those of the rows."""
+
+    async def get_namespace(self, name: str) -> Namespace | None:
+        number = int(name.rpartition("-")[2])
+        mark = OwnerMark(installation="i" * 12, name=f"one-{number}", life=f"{number:020x}")
+        return Namespace(name, "u", labels=mark.labels)
+
+
+async def listed(all_of_them: EnvironmentHealth, rows: list[EnvironmentRow]) -> list[str]:
+    """What is told of each row."""
+    found = await all_of_them.add_to_rows(rows, installation="i" * 12, prefix="mrg")
+    return [each.unwell.what if each.unwell else "" for each in found]
+
+
+async def test_a_list_shows_what_is_wrong_with_usable_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that only usable environments are asked for, and that other rows stay as they are."""
+    host = Labelled(Health("its quota is gone"))
+    all_of_them, _ = healths(host, monkeypatch)
+    rows = [row(1), row(2, phase=Phase.PROVISIONING), row(3, ended=True), row(4, life=""), row(5, host="x")]
+    assert await listed(all_of_them, rows) == ["its quota is gone", "", "", "", ""]
+    assert host.asked == 1
+
+
+async def test_lists_ask_hosts_for_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that each list asks for the oldest knowledge only, and that repeated lists know all at last."""
+    monkeypatch.setattr(environment_health, "LISTED_ASKED", 2)
+    host = Labelled(Health("its quota is gone"))
+    all_of_them, _ = healths(host, monkeypatch)
+    rows = [row(number) for number in range(5)]
+    told = [await listed(all_of_them, rows) for _ in range(4)]
+    assert [each.count("") for each in told] == [3, 1, 0, 0]
+    assert host.asked == 5, "what is known is not asked for again"
+
+
+async def test_a_list_is_not_delayed_by_a_slow_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a list waits for all hosts together, and that the next one has the answers."""
+    monkeypatch.setattr(environment_health, "PATIENCE_SECONDS", 0.01)
+    host = Labelled(Health("its quota is gone"))
+    host.may_answer.clear()
+    all_of_them, _ = healths(host, monkeypatch)
+    rows = [row(number) for number in range(3)]
+    assert await listed(all_of_them, rows) == [""] * 3
+    host.may_answer.set()
+    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.asking)])
+    assert await listed(all_of_them, rows) == ["its quota is gone"] * 3
+    assert host.asked == 3
+
+
+async def test_a_watched_environment_shows_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a watcher is told when a ready environment gets unwell, and when it is well again."""
+    monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "LONGEST_PAUSE_AT_REST_SECONDS", 0.0)
+    host = Showing(Health())
+    all_of_them, _ = healths(host, monkeypatch)
+    standing = snapshot()
+
+    class Unchanged:
+        async def read(self, *_: object) -> EnvironmentSnapshot:
+            return standing
+
+    watches = EnvironmentWatcher(cast(EnvironmentReader, Unchanged()), all_of_them)
+    followed = watches.follow(standing, 60.0)
+    assert (view := await anext(followed)) is not None
+    assert view.unwell is None
+    host.shown = Health("its quota is gone")
+    assert (view := await anext(followed)) is not None
+    assert view.unwell == Unwell(what="its quota is gone", since=view.unwell.since if view.unwell else None)
+    host.shown = Health()
+    assert (view := await anext(followed)) is not None
+    assert view.unwell is None
+    await followed.aclose()
+
+
+def snapshot() -> EnvironmentSnapshot:
+    """A ready environment, as the reader has it."""
+    status = EnvironmentStatus(
+        environment=environment(), phase=Phase.READY, requested_at=AT, expires_at=AT, steps=()
+    )
+    return EnvironmentSnapshot(
+        name=environment().name, run_id="r", first_run_id="r", history_length=1, ended=False,
+        request_id="q", owner="a", team="b", collaborators=(), status=status, view=view_of_status(status),
+    )  # fmt: skip

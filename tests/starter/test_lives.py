@@ -19,6 +19,7 @@ from embedded.stack.stack import Part, Stack
 from starter.environments import watcher
 from starter.environments.commands import EnvironmentCommands, Finished
 from starter.environments.reader import EnvironmentReader, Latest
+from starter.monitoring.environment_health import EnvironmentHealth
 from starter.placement.reservations import Reservations
 from starter.temporal.updates import WorkflowClosed
 from tests.environment.systems import Systems
@@ -82,7 +83,7 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     name = unique()
     life = (await bob.ready(name)).life
     reader = EnvironmentReader(await client_of(stack))
-    watches = watcher.EnvironmentWatcher(reader)
+    watches = watcher.EnvironmentWatcher(reader, EnvironmentHealth({}))
     standing = await reader.read(name)
     assert standing is not None
     followed = watches.follow(standing, 60.0)

@@ -45,7 +45,7 @@ class HostCheck:
             detail = f"deploy/rbac.yaml is not applied for the account {account['name']}: it may not"
             raise Denied(self._api.system, "make environments", f"{detail} {', '.join(missing)}")
         ready, volumes = await self._ready_nodes(), await self._storage_class()
-        return f"Kubernetes {version}, {ready} ready, {volumes}"
+        return f"Kubernetes {version}, {ready}, {volumes}"
 
     async def missing_permissions(self) -> list[str]:
         """Return the permissions outside of environments' namespaces that our account lacks, in words."""
@@ -61,7 +61,8 @@ class HostCheck:
         ready = [node for node in found if nodes.is_ready(node)]
         if not ready:
             raise Rejected(self._api.system, nodes.LIST, f"none of its {len(found)} nodes is ready")
-        return "1 node" if len(ready) == 1 else f"{len(ready)} nodes"
+        count = "1 node" if len(ready) == 1 else f"{len(ready)} nodes"
+        return "; ".join([f"{count} ready", *nodes.node_problems(found)])
 
     async def _storage_class(self) -> str:
         """Describe the storage class of volumes; a missing class is only a remark.

@@ -15,6 +15,7 @@ from clients.host.models import Health
 from clients.kubernetes.api.client import KubernetesApi
 from clients.kubernetes.api.kinds import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
 from clients.kubernetes.api.timestamps import parse_timestamp
+from clients.kubernetes.cluster import nodes
 from clients.kubernetes.options import Exposure, HostOptions
 from clients.kubernetes.release.access import VirtualClusterAccess
 from clients.virtual_cluster import FIELD_MANAGER
@@ -45,7 +46,7 @@ class HealthCheck:
             return Health("its namespace is being deleted", parse_timestamp(ended_at))
         controller, kind = await self._controller(namespace, release, operation)
         if kind is not None and (health := check_controller(controller, kind)).problem:
-            return health
+            return await self._with_nodes(health) if health == _no_pod_ready(kind) else health
         if kind is STATEFUL_SET:
             health = await self._check_claims(namespace, release, controller)
             if health.problem:
@@ -71,6 +72,14 @@ class HealthCheck:
         except Denied:
             return None, None
         return None, STATEFUL_SET
+
+    async def _with_nodes(self, health: Health) -> Health:
+        """Return the health with the problems of the host's nodes, which can be its reason."""
+        try:
+            problems = nodes.node_problems(await self._api.list(nodes.PATH, nodes.LIST))
+        except ClientError:
+            return health
+        return Health("; ".join([health.problem, *problems]), health.since)
 
     async def _check_claims(self, namespace: str, release: str, controller: Object | None) -> Health:
         templates = ((controller or {}).get("spec") or {}).get("volumeClaimTemplates") or []
@@ -118,7 +127,11 @@ def check_controller(controller: Object | None, kind: Kind) -> Health:
     if wanted == 0:
         return Health(f"its {kind.name} is scaled to zero")
     ready = (controller.get("status") or {}).get("readyReplicas") or 0
-    return Health() if ready else Health(f"no pod of its {kind.name} is ready")
+    return Health() if ready else _no_pod_ready(kind)
+
+
+def _no_pod_ready(kind: Kind) -> Health:
+    return Health(f"no pod of its {kind.name} is ready")
 
 
 def check_quota(quota: Object | None) -> Health:

@@ -35,12 +35,10 @@ from starter.environments.planning import (
 )
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import (
-    USABLE_PHASES,
     Done,
     DoneKind,
     EnvironmentPage,
     EnvironmentView,
-    Unwell,
     view_of_status,
 )
 from starter.temporal.errors import NothingStarted
@@ -135,7 +133,10 @@ async def list_of_environments(
     ended: Annotated[bool, Query(description="the past instead of the present")] = False,
     mine: Annotated[bool, Query(description="only your own")] = False,
     stuck: Annotated[bool, Query(description="only what something holds up, with what that is")] = False,
-    troubles: Annotated[bool, Query(description="say what holds up those that do not get on")] = False,
+    troubles: Annotated[
+        bool,
+        Query(description="say what is wrong with each"),
+    ] = False,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=4000, description="`next` of the page before")] = None,
 ) -> EnvironmentPage:
@@ -159,7 +160,11 @@ async def list_of_environments(
         cursor=cursor,
         past=parts.past,
     )
-    return page.model_copy(update={"frozen": await parts.freezer.shown()})
+    rows = page.environments
+    if troubles and not stuck:
+        house = parts.house
+        rows = await parts.healths.add_to_rows(rows, installation=house.installation, prefix=house.prefix)
+    return page.model_copy(update={"environments": rows, "frozen": await parts.freezer.shown()})
 
 
 @router.get("/environments/{name}")
@@ -174,16 +179,10 @@ async def show_environment(name: str, parts: TheParts, principal: Asking) -> Env
             if is_for(account, principal, Verb.SHOW):
                 return view_of_record(account)
         raise
-    view = _beside_catalogue(standing, parts.catalogue.current())
+    view = _beside_catalogue(await parts.healths.add_to(standing), parts.catalogue.current())
     if standing.ended:
         return view
-    view = view.model_copy(update={"frozen": await parts.freezer.shown()})
-    if standing.status is None or view.phase not in USABLE_PHASES:
-        return view
-    health = await parts.healths.look(standing.status.environment)
-    if not health.problem:
-        return view
-    return view.model_copy(update={"unwell": Unwell(what=health.problem, since=health.since)})
+    return view.model_copy(update={"frozen": await parts.freezer.shown()})
 
 
 @router.delete("/environments/{name}", status_code=HTTPStatus.ACCEPTED)

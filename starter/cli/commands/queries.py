@@ -122,6 +122,7 @@ def _show_list(
         print_table,
         say,
         trouble_line,
+        unwell_line,
     )
     from starter.cli.output.printing import print_line, print_yaml
     from starter.environments.schemas import EnvironmentRow
@@ -158,6 +159,11 @@ def _show_list(
             print_line()
             print_line("Held up:")
             for line in troubles:
+                print_line(f"  {line}")
+        if unwell := [unwell_line(row) for row in rows if row.unwell]:
+            print_line()
+            print_line("Not well, as their hosts say:")
+            for line in unwell:
                 print_line(f"  {line}")
     if cut:
         say(f"… and more: raise --limit above {limit}")

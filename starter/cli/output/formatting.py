@@ -19,6 +19,7 @@ from starter.environments.schemas import (
     EnvironmentView,
     StepView,
     TemplateView,
+    Unwell,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def trouble_line(row: EnvironmentRow) -> str:
     """Format the problem of an environment in a list, and its next attempt."""
     following = f"; next try {_both(row.next_try_at)}" if row.next_try_at else ""
     return f"{row.name}: {row.problem.rstrip('.')}{following}"
+
+
+def unwell_line(row: EnvironmentRow) -> str:
+    """Format what is wrong with a usable environment in a list."""
+    return f"{row.name}: {_since(row.unwell)}"
 
 
 def template_lines(template: TemplateView) -> list[str]:
@@ -143,7 +149,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     rows = [
         ("name", view.name),
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
-        ("but", _unwell(view)),
+        ("but", _since(view.unwell)),
         ("owner", f"{view.owner} ({view.team})"),
         ("with", ", ".join(view.collaborators)),
         ("template", view.template + version),
@@ -171,11 +177,11 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         print_certificate(view.certificate)
 
 
-def _unwell(view: EnvironmentView) -> str:
-    """Format the problem of an environment that was ready."""
-    if view.unwell is None:
+def _since(unwell: Unwell | None) -> str:
+    """Format what is wrong with a usable environment; "" if nothing is."""
+    if unwell is None:
         return ""
-    return view.unwell.what + (f", since {clock(view.unwell.since)}" if view.unwell.since else "")
+    return unwell.what + (f", since {clock(unwell.since)}" if unwell.since else "")
 
 
 def print_history(history: "HistoryView") -> None:

@@ -54,6 +54,7 @@ class Lines:
         self._begun = False
         self._phase = ""
         self._remark = ""
+        self._unwell = ""
         self._next_pass_at: datetime | None = None
         self._steps: dict[str, str] = {}
 
@@ -75,9 +76,13 @@ class Lines:
             self._line(f"{view.name} is {phase}")
         if view.remark and view.remark != self._remark:
             self._line(view.remark)
+        unwell = view.unwell.what if view.unwell else ""
+        if unwell != self._unwell:
+            self._line(f"but: {unwell}" if unwell else f"{view.name} is well again")
         if view.next_pass_at and view.next_pass_at != self._next_pass_at:
             self._line(f"not all is undone yet; the next pass starts {clock(view.next_pass_at)}")
-        self._phase, self._remark, self._next_pass_at = phase, view.remark, view.next_pass_at
+        self._phase, self._remark, self._unwell = phase, view.remark, unwell
+        self._next_pass_at = view.next_pass_at
 
     def _line(self, text: str) -> None:
         now = datetime.now()  # noqa: DTZ005 (a wall clock)
@@ -125,10 +130,11 @@ class Table:
                 Text(what_it_waits_for(step), style="" if step.progress else "dim"),
             )
         cause = f"cannot be made. {view.problem.step}: {view.problem.cause}" if view.problem else ""
+        unwell = f"but: {view.unwell.what}" if view.unwell else ""
         following = f"next pass {moment(view.next_pass_at)}" if view.next_pass_at else ""
         below = [
             Text(escape(in_local_time(text)), style=style)
-            for text, style in ((following, "bold"), (view.remark, "yellow"))
+            for text, style in ((unwell, "bold yellow"), (following, "bold"), (view.remark, "yellow"))
             if text
         ]
         return Group(head, *([Text(escape(cause), style="bold red")] if cause else []), table, *below)

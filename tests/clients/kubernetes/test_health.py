@@ -1,7 +1,7 @@
 """What a host shows of a vCluster that was ready."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from clients.host.models import Health
 from clients.kubernetes.options import Exposure, HostOptions
+from clients.kubernetes.release import health as health_checks
 from clients.virtual_cluster import FIELD_MANAGER
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
@@ -20,6 +21,12 @@ ENDS = "2026-05-04T12:00:00Z"
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 CORE, APPS = "/api/v1/namespaces/mrg-a", "/apis/apps/v1/namespaces/mrg-a"
 NODE_PORT = HostOptions(exposure=Exposure.NODE_PORT, address="127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of the test's own server is late, however busy the machine is."""
+    monkeypatch.setattr(health_checks, "READYZ_TIMEOUT", timedelta(minutes=1))
 
 
 def kubeconfig(port: int) -> dict[str, Any]:
@@ -55,6 +62,12 @@ def objects(port: int) -> dict[str, Any]:
     }
 
 
+FULL = {
+    "metadata": {"name": "node-1"},
+    "status": {
+        "conditions": [{"type": "DiskPressure", "status": "True"}, {"type": "Ready", "status": "True"}]
+    },
+}
 SET = f"{APPS}/statefulsets/mrg-a"
 CLAIM = f"{CORE}/persistentvolumeclaims/data-mrg-a-0"
 ENDING = {"metadata": {"deletionTimestamp": ENDS}}
@@ -129,4 +142,32 @@ async def test_a_deployment_without_a_volume(tmp_path: Path, server: tuple[Serve
     assert await host.health("mrg-a", "mrg-a") == Health()
     found[f"{APPS}/deployments/mrg-a"]["status"] = {}
     assert await host.health("mrg-a", "mrg-a") == Health("no pod of its Deployment is ready")
+    await host.close()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "health"),
+    [
+        ([FULL], "no pod of its StatefulSet is ready; node node-1 has DiskPressure"),
+        (403, "no pod of its StatefulSet is ready"),
+    ],
+)
+async def test_a_full_node_is_the_reason(
+    tmp_path: Path, server: tuple[Server, int], nodes: Any, health: str
+) -> None:
+    """Ensures that the condition of the node is named, and that a missing right hides nothing else."""
+    found = objects(server[1])
+    found[SET] = {"metadata": {}, "spec": {"replicas": 1}}
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/api/v1/nodes":
+            if nodes == 403:
+                return status(403, 'User "a" cannot list resource "nodes"', "Forbidden")(request)
+            return web.json_response({"items": nodes})
+        thing = found.get(request.path)
+        return status(404, "none", "NotFound")(request) if thing is None else web.json_response(thing)
+
+    server[0].answer = answer
+    host = a_host(tmp_path, server, NODE_PORT)
+    assert await host.health("mrg-a", "mrg-a") == Health(health)
     await host.close()

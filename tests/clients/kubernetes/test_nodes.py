@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from clients.host.models import NodeCapacity
-from clients.kubernetes.cluster.nodes import schedulable_capacity
+from clients.kubernetes.cluster.nodes import node_problems, schedulable_capacity
 
 
 def node(spec: dict[str, Any] | None = None, *, ready: str = "True") -> dict[str, Any]:
@@ -37,3 +37,32 @@ KEPT_AWAY = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect
 def test_what_can_be_given_away(nodes: list[dict[str, Any]], expected: list[NodeCapacity]) -> None:
     """Ensures that what can be allocated counts, not what there is, and only where a pod could be placed."""
     assert schedulable_capacity(nodes) == expected
+
+
+def named(name: str, *conditions: str, ready: str = "True", **spec: Any) -> dict[str, Any]:
+    """A node of this name with these conditions."""
+    found = node(spec, ready=ready)
+    found["status"]["conditions"] += [{"type": each, "status": "True"} for each in conditions]
+    return {"metadata": {"name": name}, **found}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([named("a")], []),
+        ([named("a", "DiskPressure"), named("b")], ["node a has DiskPressure"]),
+        (
+            [named("a", "DiskPressure", "PIDPressure", ready="Unknown", unschedulable=True)],
+            ["node a is not ready and has DiskPressure and has PIDPressure and is cordoned"],
+        ),
+        # Conditions of other programs say something else.
+        ([named("a", "KernelDeadlock")], []),
+        (
+            [named(str(number), unschedulable=True) for number in range(5)],
+            [*(f"node {number} is cordoned" for number in range(3)), "and 2 more nodes"],
+        ),
+    ],
+)
+def test_node_problems_name_the_condition(nodes: list[dict[str, Any]], words: list[str]) -> None:
+    """Ensures that a full disk is called what Kubernetes calls it, and that only some nodes are named."""
+    assert node_problems(nodes) == words
