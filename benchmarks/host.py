@@ -46,6 +46,7 @@ class Samples:
 
     @classmethod
     def kept(cls, file: Path | None) -> "Samples":
+        """Return the samples of an interrupted run, or none."""
         return cls(**json.loads(file.read_text())) if file and file.exists() else cls()
 
     def keep(self, file: Path | None) -> None:

@@ -38,6 +38,7 @@ class Row:
 
     @property
     def outdated(self) -> bool:
+        """Return whether a newer version exists."""
         return bool(self.newest) and self.newest != self.pinned
 
 

@@ -40,6 +40,7 @@ class Node:
 
     @property
     def is_null(self) -> bool:
+        """Return whether the value is null in YAML."""
         """Whether it is a plain null, or empty."""
         return False
 
@@ -53,6 +54,7 @@ class Scalar(Node):
 
     @property
     def is_null(self) -> bool:
+        """Return whether the value is null in YAML."""
         return self.plain and self.tag is None and self.value in _NULLS
 
 
@@ -93,6 +95,7 @@ class Alias(Node):
 
     @property
     def real(self) -> Node:
+        """Return the node that the alias refers to."""
         return self.target
 
 

@@ -34,7 +34,9 @@ _STYLES = {
 class ProgressView(Protocol):
     """Shows the state of an environment after each change."""
 
-    def update(self, view: EnvironmentView) -> None: ...
+    def update(self, view: EnvironmentView) -> None:
+        """Show the new state."""
+        ...
 
 
 class Silent:
