@@ -18,18 +18,18 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_
 
 def describe_cause(error: BaseException) -> str:
     """Return why the connection failed, as a clause: "connection refused"; "" if it is unknown."""
-    for one in _chain(error):
-        if said := _describe(one):
-            return said
+    for cause in _chain(error):
+        if text := _describe(cause):
+            return text
     return ""
 
 
 def is_final(error: BaseException) -> bool:
     """Return whether a retry cannot help: a certificate, a host name, or a proxy's refusal."""
     return any(
-        isinstance(one, ssl.SSLError | httpx.ProxyError)
-        or (isinstance(one, socket.gaierror) and one.errno in _UNKNOWN)
-        for one in _chain(error)
+        isinstance(cause, ssl.SSLError | httpx.ProxyError)
+        or (isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN)
+        for cause in _chain(error)
     )
 
 
@@ -49,12 +49,12 @@ def proxy_of(url: str) -> str:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error and its causes, each once; of several connection attempts only the first."""
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        following = one.__cause__ or one.__context__
-        one = following.exceptions[0] if isinstance(following, BaseExceptionGroup) else following
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        following = cause.__cause__ or cause.__context__
+        cause = following.exceptions[0] if isinstance(following, BaseExceptionGroup) else following
 
 
 def _describe(error: BaseException) -> str:
@@ -63,29 +63,29 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         why = error.reason or ""
         if why in _NOT_TLS:
-            return "what answers there does not speak TLS: is it http://?"
+            return "the server does not speak TLS: is it http://?"
         if "CERTIFICATE_REQUIRED" in why or "BAD_CERTIFICATE" in why or "HANDSHAKE_FAILURE" in why:
-            return f"it refuses the TLS connection ({_words(why)}): it may want a client certificate"
-        return f"TLS fails ({_words(why) or 'no describe_cause given'})"
+            return f"it refuses the TLS connection ({_as_words(why)}): it may want a client certificate"
+        return f"TLS fails ({_as_words(why) or 'no reason given'})"
     if isinstance(error, socket.gaierror):
         return f"unknown host ({error.strerror})"
     if isinstance(error, UnicodeError):
-        return "its host name is none"
+        return "its host name is not valid"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return "the connection was cut"
     if isinstance(error, OSError) and error.errno in _NO_ROUTE:
-        return f"there is no way to it ({os.strerror(error.errno)})"
+        return f"there is no route to it ({os.strerror(error.errno)})"
     return _describe_httpx(error)
 
 
 def _describe_httpx(error: BaseException) -> str:
     if isinstance(error, httpx.ProxyError):
-        said = str(error)
-        if said.startswith("407"):
-            return "the proxy wants a login (407)"
-        return f"the proxy refuses it ({said})"
+        text = str(error)
+        if text.startswith("407"):
+            return "the proxy requires a login (407)"
+        return f"the proxy refuses it ({text})"
     if isinstance(error, httpx.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, httpx.TimeoutException):
@@ -95,17 +95,17 @@ def _describe_httpx(error: BaseException) -> str:
     if isinstance(error, httpx.RemoteProtocolError):
         # The other side closes a connection that starts with an unexpected protocol, or answers in its own
         # protocol.
-        return "what answers there is not HTTP, or closes the connection: is it https://?"
+        return "the server does not speak HTTP, or closes the connection: is it https://?"
     return ""
 
 
 def _certificate(error: ssl.SSLCertVerificationError) -> str:
-    said = error.verify_message or str(error)
+    text = error.verify_message or str(error)
     # Replace OpenSSL's "unable to get local issuer certificate", because most readers misunderstand it.
     if error.verify_code in (18, 19, 20, 21):
-        return f"no authority that is trusted here has signed it ({said})"
-    return said
+        return f"no trusted authority has signed it ({text})"
+    return text
 
 
-def _words(why: str) -> str:
+def _as_words(why: str) -> str:
     return why.replace("_", " ").lower()

@@ -25,4 +25,4 @@ def current_deadline_check() -> Callable[[], bool]:
 def ensure_before_deadline(system: str, operation: str, is_late: Callable[[], bool] | None = None) -> None:
     """Return if the operation may start; raise DeadlineExceeded otherwise."""
     if (is_late or _is_late.get())():
-        raise DeadlineExceeded(system, operation, "not begun, because its time is over")
+        raise DeadlineExceeded(system, operation, "not started: its deadline has passed")

@@ -42,7 +42,7 @@ class JsonLinesFile:
             await asyncio.to_thread(self._add, document)
         except OSError as error:
             detail = f"{self._path}: {error.strerror}"
-            raise ServerFailed("trail file", "add a line", detail, status=500) from None
+            raise ServerFailed("audit log file", "add a line", detail, status=500) from None
 
     async def find(self, text: str) -> list[str]:
         """Return all lines that contain `text`, the oldest first; none if there is no file yet.
@@ -63,7 +63,7 @@ class JsonLinesFile:
                 # A duplicate line is better than a lost one.
                 if self._is_current(descriptor):
                     return
-        raise OSError(errno.EAGAIN, "it is renamed again and again while it is written")
+        raise OSError(errno.EAGAIN, "it was renamed again and again during the write")
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

@@ -41,7 +41,7 @@ def ensure_private_folder(path: Path) -> None:
             raise _not_permitted(_wrong_owner(about))
         if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and os.listdir(descriptor)):
             raise _not_permitted(
-                f"others may write in it (mode {mode:04o}): look what is in it, then chmod 700"
+                f"other users can write in it (mode {mode:04o}): check its content, then chmod 700"
             )
         if mode & _SHARED:
             os.fchmod(descriptor, PRIVATE_FOLDER)
@@ -97,7 +97,7 @@ def read_private(path: Path, *, longest: int = -1) -> str:
     with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & _SHARED:
-            raise _not_permitted(f"others may read or write it (mode {mode:04o}): chmod 600")
+            raise _not_permitted(f"other users can read or write it (mode {mode:04o}): chmod 600")
         return file.read(longest).decode()
 
 
@@ -141,7 +141,7 @@ def read_trusted_with_status(path: Path, *, longest: int = -1) -> tuple[bytes, o
         if _owner(about) not in (0, os.geteuid()):
             raise _not_permitted(f"{_wrong_owner(about)}, not to root or to the user who reads it: chown it")
         if mode & stat.S_IWOTH:
-            raise _not_permitted(f"everybody may write it (mode {mode:04o}): chmod o-w")
+            raise _not_permitted(f"all users can write it (mode {mode:04o}): chmod o-w")
         os.set_blocking(descriptor, True)
         return file.read(longest), about
 

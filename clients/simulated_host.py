@@ -101,7 +101,7 @@ class SimulatedHost:
         """Check for an owner mark and pod security, which a policy requires on real hosts."""
         operation = f"create namespace {name} (dry run)"
         if not labels.keys() - {LABEL_POD_SECURITY}:
-            raise Denied(self._system, operation, "it bears no mark")
+            raise Denied(self._system, operation, "it has no owner label")
         if labels.get(LABEL_POD_SECURITY) not in _POD_SECURITY:
             raise Denied(self._system, operation, "it has no pod security")
 

@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 #: Time to wait for a killed program. It ends in milliseconds, but a process that it has moved out of our
-#: reach may keep its output open, and we do not wait for that one.
+#: reach may keep its stdout open, and we do not wait for that one.
 KILL_TIMEOUT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """The result of a program and its output; either text may be a credential."""
+    """The result of a program and its stdout; either text may be a credential."""
 
-    code: int
-    output: str
-    complaint: str
+    exit_code: int
+    stdout: str
+    stderr: str
 
 
 async def run(
-    command: Sequence[str], *, given: str | None = None, environment: Mapping[str, str] | None = None
+    command: Sequence[str], *, input: str | None = None, environment: Mapping[str, str] | None = None
 ) -> ProcessResult:
-    """Run the command with `given` as its input; kill it with all its children when cancelled.
+    """Run the command with `input` as its input; kill it with all its children when cancelled.
 
     There is no time limit here: the caller sets it.
 
@@ -35,7 +35,7 @@ async def run(
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
@@ -52,12 +52,12 @@ async def run(
             await _kill(await starting)
         raise
     try:
-        output, complaint = await process.communicate(None if given is None else given.encode())
+        stdout, stderr = await process.communicate(None if input is None else input.encode())
     except asyncio.CancelledError:
         await _kill(process)
         raise
     # communicate() has waited for the end of the process, so `returncode` is a number.
-    return ProcessResult(process.returncode or 0, _text(output), _text(complaint))
+    return ProcessResult(process.returncode or 0, _text(stdout), _text(stderr))
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

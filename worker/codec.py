@@ -150,18 +150,18 @@ class Keyring:
         """Decrypt a payload; return it and the place that it was encrypted for. Raises CannotDecode."""
         metadata = payload.metadata
         if metadata.get(ENCODING) != ENCRYPTED:
-            raise ForeignPayload("something in Temporal is not encrypted: it was not written by Moorage")
+            raise ForeignPayload("a payload in Temporal is not encrypted: it was not written by Moorage")
         key_id = metadata.get(KEY_ID, b"").decode(errors="replace")[:KEY_ID_LENGTH]
         if key_id not in self.ids:
             known = ", ".join(self.ids)
             raise KeyMissing(
-                f'something in Temporal is encrypted with the key "{key_id}", and there '
+                f'a payload in Temporal is encrypted with the key "{key_id}", and there '
                 f"are only {known}: add that key to MOORAGE_ENCRYPTION__KEYS, after the first one"
             )
         if VERSION not in metadata:
             raise KeyMissing(
-                "something in Temporal was written by an earlier version of Moorage, which did not bind it "
-                "to its workflow: end with that version what it began"
+                "a payload in Temporal was written by an earlier version of Moorage, which did not bind it "
+                "to its workflow: finish with that version what it started"
             )
         nonce, sealed = payload.data[:NONCE_BYTES], payload.data[NONCE_BYTES:]
         bound = {key: metadata.get(key, b"") for key in (VERSION, KEY_ID, NAMESPACE, WORKFLOW_ID)}
@@ -171,7 +171,7 @@ class Keyring:
             return Payload.FromString(clear), place
         except (InvalidTag, ValueError):  # ValueError: the data is shorter than a nonce.
             raise ForeignPayload(
-                f'something in Temporal was encrypted with the key "{key_id}" and is not as it was then: '
+                f'a payload in Temporal was encrypted with the key "{key_id}" and is not as it was then: '
                 "it is damaged, or was tampered with"
             ) from None
 
@@ -200,7 +200,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt each payload. Raises ValueError without a current workflow."""
         if self._place is None:
-            raise ValueError("nothing is encrypted that is for no workflow: give the converter its context")
+            raise ValueError("only payloads of a workflow are encrypted: give the converter its context")
         return [self.keys.encrypt(payload, self._place) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -212,7 +212,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             clear, place = self.keys.open(payload)
             if self._place is None or not place.is_accepted_at(self._place):
                 raise ForeignPayload(
-                    "something in Temporal was written by Moorage for another workflow than this"
+                    "a payload in Temporal was written by Moorage for another workflow than this"
                 )
         except DecodeError as error:
             lacks_key = b"true" if isinstance(error, KeyMissing) else b""

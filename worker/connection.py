@@ -36,14 +36,14 @@ _AUTHORITY = "name its authority's file with TEMPORAL_TLS_SERVER_CA_CERT_PATH"
 #: the errors, because the SDK gives no other sign. These errors are final: waiting does not change them.
 _TLS = (
     ("InvalidContentType", "it does not speak TLS. TEMPORAL_TLS or TEMPORAL_API_KEY ask for it: unset them"),
-    ("UnknownIssuer", f"no authority that is trusted here has signed its certificate: {_AUTHORITY}"),
+    ("UnknownIssuer", f"no trusted authority has signed its certificate: {_AUTHORITY}"),
     ("CaUsedAsEndEntity", f"its certificate is that of an authority, and not for a server: {_AUTHORITY}"),
     (
         "NotValidForName",
         "its certificate is for another name: see TEMPORAL_ADDRESS or TEMPORAL_TLS_SERVER_NAME",
     ),
     ("InvalidCertificate(Expired", "its certificate has expired"),
-    ("InvalidCertificate(NotValidYet", "its certificate is not valid yet: see the clocks of both machines"),
+    ("InvalidCertificate(NotValidYet", "its certificate is not valid yet: check the clocks of both machines"),
     ("InvalidCertificate", "its certificate is not valid"),
     (
         "PrivateKeyParseError",
@@ -63,7 +63,7 @@ _TRANSIENT = (
 _UNREACHABLE = (
     ("dns error", "the host name is unknown"),
     ("ConnectionRefused", "the connection was refused"),
-    ("Unreachable", "there is no way to it"),
+    ("Unreachable", "there is no route to it"),
     ("ConnectionReset", "the connection was cut"),
     ("imed out", "nothing accepts the connection in time"),
     ("imeout", "nothing accepts the connection in time"),
@@ -75,16 +75,16 @@ class NotConnected(Exception):
 
 
 async def connect(
-    converter: DataConverter, *, patience: timedelta = START_TIMEOUT, runtime: Runtime | None = None
+    converter: DataConverter, *, timeout: timedelta = START_TIMEOUT, runtime: Runtime | None = None
 ) -> Client:
     """Return a client for the Temporal server and namespace that the environment variables name.
 
-    `converter` comes from `worker.data_converter`. Retries for as long as `patience` while nothing answers.
+    `converter` comes from `worker.data_converter`. Retries for as long as `timeout` while nothing answers.
     Raises NotConnected.
     """
     config = _load()
     server = config["target_host"]
-    deadline = time.monotonic() + patience.total_seconds()
+    deadline = time.monotonic() + timeout.total_seconds()
     while True:
         try:
             return await Client.connect(
@@ -100,13 +100,13 @@ async def connect(
         await asyncio.sleep(PAUSE.total_seconds())
 
 
-async def check_namespace(client: Client, *, patience: timedelta = START_TIMEOUT) -> None:
+async def check_namespace(client: Client, *, timeout: timedelta = START_TIMEOUT) -> None:
     """Return if the namespace exists and has our search attributes; else raise NotConnected.
 
     The error says what is missing. If the server does not permit the look-up, this returns too, because
     Temporal Cloud shows search attributes to administrators only.
     """
-    deadline = time.monotonic() + patience.total_seconds()
+    deadline = time.monotonic() + timeout.total_seconds()
     while True:
         try:
             problem = await _missing(client)
@@ -129,7 +129,7 @@ async def check_namespace(client: Client, *, patience: timedelta = START_TIMEOUT
 async def search_attributes_of(client: Client) -> Mapping[str, int]:
     """Return the namespace's custom search attributes: names, and types by number.
 
-    Raises RPCError, whatever its status is.
+    Raises RPCError, with any status.
     """
     answer = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)
@@ -191,7 +191,7 @@ def _describe_failure(address: str, error: Exception) -> str:
             return f"Temporal at {address} cannot be used: {meaning}"
     if _is_refusal(error):
         return (
-            f"Temporal at {address} and we do not accept each other: see that TEMPORAL_API_KEY or the "
+            f"Temporal at {address} refuses our credentials: check that TEMPORAL_API_KEY or the "
             f"TEMPORAL_TLS_* files belong to TEMPORAL_NAMESPACE ({error})"
         )
     reason = next((f" ({meaning})" for word, meaning in _UNREACHABLE if word in text), "")

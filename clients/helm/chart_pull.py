@@ -37,14 +37,14 @@ async def pull(repository: str, name: str, version: str, folder: Path) -> Path:
         PullFailed: there is no archive.
     """
     # Use standard input, because process lists show arguments, and a URL may hold a password.
-    asked = {"repository": repository, "name": name, "version": version, "folder": str(folder)}
+    request = {"repository": repository, "name": name, "version": version, "folder": str(folder)}
     try:
         async with asyncio.timeout(PULL_TIMEOUT.total_seconds()):
-            ended = await run(_COMMAND, given=json.dumps(asked))
+            result = await run(_COMMAND, input=json.dumps(request))
     except TimeoutError:
         raise PullFailed(f"no answer within {PULL_TIMEOUT.total_seconds():g} s") from None
-    if ended.code:
-        raise PullFailed(ended.output.strip() or f"Helm has ended with {ended.code}")
+    if result.exit_code:
+        raise PullFailed(result.stdout.strip() or f"Helm failed with exit code {result.exit_code}")
     return _archive_in(folder)
 
 
@@ -58,11 +58,11 @@ def _archive_in(folder: Path) -> Path:
 def main() -> int:
     """Pull the chart that standard input names; on failure print Helm's message and return 1."""
     signal.alarm(math.ceil((PULL_TIMEOUT + _ORPHAN_TIMEOUT).total_seconds()))
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     import helm_python
 
-    repository, name = asked["repository"], asked["name"]
-    where = {"version": asked["version"], "destination": asked["folder"]}
+    repository, name = request["repository"], request["name"]
+    where = {"version": request["version"], "destination": request["folder"]}
     try:
         if repository.startswith("oci://"):
             helm_python.pull(f"{repository}/{name}", **where)

@@ -100,7 +100,7 @@ class ChartStore:
             found = fetch.task.result()
         else:
             where = chart.repository or chart.name
-            detail = f"the chart repository {where} gives no answer within {LOAD_TIMEOUT.total_seconds():g} s"
+            detail = f"the chart repository {where} did not answer within {LOAD_TIMEOUT.total_seconds():g} s"
             found = _Unavailable(Unreachable, detail)
         if isinstance(found, _Unavailable):
             raise found.kind(system, f"load chart {chart.name} {chart.version}", found.detail)
@@ -196,7 +196,7 @@ def _digest_problem(chart: Chart, path: Path) -> str:
     except OSError as error:
         return f"the chart at {path} cannot be read: {error.strerror}"
     where = chart.repository or path
-    return "" if found == chart.digest else f"{where} gives a chart of digest {found}, not {chart.digest}"
+    return "" if found == chart.digest else f"{where} serves a chart with digest {found}, not {chart.digest}"
 
 
 def _map_pull_failure(chart: Chart, text: str) -> _Unavailable:
@@ -205,7 +205,7 @@ def _map_pull_failure(chart: Chart, text: str) -> _Unavailable:
         detail = f"{chart.repository} has no version {chart.version} of the chart {chart.name}"
         return _Unavailable(Rejected, detail)
     if _LOGIN.search(text):
-        detail = f"{chart.repository} wants a login, or has no chart {chart.name}: {text}"
+        detail = f"{chart.repository} requires a login, or has no chart {chart.name}: {text}"
         return _Unavailable(Rejected, detail)
     return _Unavailable(Unreachable, f"the chart repository {chart.repository}: {text}")
 

@@ -192,10 +192,10 @@ def kubernetes_version_problem(values: Mapping[str, Any], defaults: Mapping[str,
     The result is also "" if the version cannot be determined. The chart's default is the newest version that
     its release supports; newer ones have APIs that its syncer does not support.
     """
-    wanted, newest = _version_at(values, "version"), _version_at(defaults, "image", "tag")
-    if wanted is None or newest is None or wanted <= newest:
+    requested, newest = _version_at(values, "version"), _version_at(defaults, "image", "tag")
+    if requested is None or newest is None or requested <= newest:
         return ""
-    return f"it knows Kubernetes up to 1.{newest}, and 1.{wanted} is asked for"
+    return f"it supports Kubernetes up to 1.{newest}, and the values request 1.{requested}"
 
 
 def _version_at(values: Mapping[str, Any], *path: str) -> int | None:

@@ -32,7 +32,7 @@ class Kubeconfig:
         if current is None:
             # Raise here and not in `_current`, because the parser's own error quotes what it could not
             # read.
-            raise ValueError(f"what Secret {secret_name} holds is not a kubeconfig with a current context")
+            raise ValueError(f"Secret {secret_name} holds no kubeconfig with a current context")
         self.__text = text
         self.__cluster, self.__user = current
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
@@ -57,8 +57,8 @@ class Kubeconfig:
 def _current(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
     try:
         document = read_yaml(text)
-        wanted = document["current-context"]
-        context = next(entry["context"] for entry in document["contexts"] if entry["name"] == wanted)
+        current = document["current-context"]
+        context = next(entry["context"] for entry in document["contexts"] if entry["name"] == current)
         cluster = next(
             entry["cluster"] for entry in document["clusters"] if entry["name"] == context["cluster"]
         )

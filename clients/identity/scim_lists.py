@@ -284,7 +284,7 @@ class ListReader(Generic[_Shape]):
             # that counts the whole list returns the same number.
             less = self.parse_page(await self.ask({**query, "startIndex": 1, "count": 1}))
             if len(less.entries) < len(first.entries) and less.totalresults != self._counted:
-                raise self._refused("the list gives the same page again and again")
+                raise self._refused("the list returns the same page again and again")
 
     def parse_page(self, document: Any) -> WirePage:
         """Parse the answer as a page of a list; raise MalformedAnswer otherwise."""

@@ -1,6 +1,6 @@
 """A real Kubernetes cluster as a host: one object, whose parts do the work.
 
-Each part is a class of its own in `cluster`, `namespace` or `release`; this module puts them together and
+Each part is a separate class in `cluster`, `namespace` or `release`; this module puts them together and
 says which part answers which method of the protocol.
 """
 

@@ -184,7 +184,7 @@ class Rafay:
         found = await self._find(path, kind, name)
         if found is None:
             raise MalformedAnswer(
-                self._wire.system, operation, "created by its answer, and not to be found", ambiguous=True
+                self._wire.system, operation, "its answer says created, but it is not found", ambiguous=True
             )
         return found.id, found.name, found.description or ""
 

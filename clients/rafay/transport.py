@@ -148,7 +148,8 @@ class RafayTransport(HttpSystem):
             window = {f"{paging}limit": PAGE_SIZE, f"{paging}offset": offset}
             page = await self._page(path, operation, {**narrowed, **window})
             if pages and page.found and page.found == pages[-1].found:
-                raise MalformedAnswer(self.system, operation, "the list gives the same page again and again")
+                detail = "the list returns the same page again and again"
+                raise MalformedAnswer(self.system, operation, detail)
             pages.append(page)
             offset += len(page.found)
             if not page.found or (page.count is not None and offset >= page.count):

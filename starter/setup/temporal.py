@@ -118,7 +118,7 @@ class Temporal:
         """Return the connection, which is opened once; raise NotConnected if that fails."""
         async with self._connecting:
             if self._client is None:
-                self._client = await connect(self.converter, patience=timedelta(0))
+                self._client = await connect(self.converter, timeout=timedelta(0))
             return self._client
 
     async def _server(self) -> Found:

@@ -45,7 +45,7 @@ async def test_what_is_applied_inside_bears_the_mark(bench: Bench, made: Environ
     documents = [yaml.safe_load(row[-1]) for row in bench.systems.rows(made.derived_name)["inner object"]]
     assert len(documents) == 6
     for document in documents:
-        assert made.mark.is_in(document["metadata"]["labels"]), f"{document['kind']} bears no mark"
+        assert made.mark.is_in(document["metadata"]["labels"]), f"{document['kind']} has no owner label"
 
 
 async def test_the_record_bears_the_mark(bench: Bench, made: Environment) -> None:

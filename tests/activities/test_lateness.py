@@ -46,7 +46,7 @@ async def test_it_begins_what_it_likes_while_it_has_time() -> None:
 async def test_when_its_time_is_over_it_begins_nothing() -> None:
     failure = await fail(lambda: beginning_after(0.6), limit=0.4)
     assert failure.type == ErrorType.INTERRUPTED, f"it failed otherwise: {failure}"
-    assert "not begun, because its time is over" in failure.message
+    assert "not started: its deadline has passed" in failure.message
 
 
 async def test_a_process_that_stood_still_for_too_long_is_late_for_good() -> None:

@@ -102,7 +102,7 @@ async def test_only_the_chart_with_its_digest(charts: ChartStore, repository: st
     for source, name in ((repository, "dock"), (str(folder), "dock"), (None, f"{folder}/dock-1.2.3.tgz")):
         await charts.load("h", Chart(source, name, "1.2.3"))
         assert (await charts.load("h", Chart(source, name, "1.2.3", right))).name == "dock"
-        with pytest.raises(Rejected, match=f"gives a chart of digest {right}, not {wrong}"):
+        with pytest.raises(Rejected, match=f"serves a chart with digest {right}, not {wrong}"):
             await charts.load("h", Chart(source, name, "1.2.3", wrong))
     with pytest.raises(Rejected, match="is a folder, and only a packaged chart has a digest"):
         await charts.load("h", Chart(None, str(folder / "source" / "dock"), "1.2.3", right))
@@ -134,7 +134,7 @@ def at(**k8s: object) -> dict[str, object]:
     [
         ("v1.36.2", ""),
         ("1.34.0", ""),
-        ("v1.37.0", "it knows Kubernetes up to 1.36, and 1.37 is asked for"),
+        ("v1.37.0", "it supports Kubernetes up to 1.36, and the values request 1.37"),
     ],
 )
 def test_a_kubernetes_version_that_the_chart_does_not_know(wanted: str, problem: str) -> None:
@@ -194,15 +194,15 @@ INDEX = (
             "has no version",
         ),
         ("no chart version found for dock-0.36.0", Rejected, "has no version"),
-        (f"{FETCH}{MANIFEST}basic credential not found", Rejected, "wants a login"),
+        (f"{FETCH}{MANIFEST}basic credential not found", Rejected, "requires a login"),
         (
             f"{FETCH}{MANIFEST}response status code 401: unauthorized: authentication required",
             Rejected,
-            "wants a login",
+            "requires a login",
         ),
         (f"{FETCH}{MANIFEST}response status code 401: unauthorized: project not found", Rejected, "a login"),
         (f"{FETCH}{MANIFEST}response status code 403: denied: requested access is denied", Rejected, "login"),
-        (f"{INDEX}401 Unauthorized", Rejected, "wants a login"),
+        (f"{INDEX}401 Unauthorized", Rejected, "requires a login"),
         (f"{INDEX}404 Not Found", Unreachable, "404 Not Found"),
         (f"{INDEX}503 Service Unavailable", Unreachable, "503"),
         (f"{FETCH}{MANIFEST}response status code 500: Internal Server Error", Unreachable, "code 500"),

@@ -91,7 +91,7 @@ async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
     chart = repository.chart()
     async with a_store() as charts:
         told = await asyncio.gather(*(refused(charts, chart) for _ in range(9)))
-        assert set(told) == {f"the chart repository {repository.url} gives no answer within 2 s"}
+        assert set(told) == {f"the chart repository {repository.url} did not answer within 2 s"}
         # Who comes later waits no more for what is late already.
         monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=NEVER))
         await refused(charts, chart)

@@ -51,7 +51,7 @@ def test_a_folder_that_others_may_have_filled(tmp_path: Path, before: int, fille
     if filled:
         (folder / "tokens.yaml").write_text("tokens: []")
     folder.chmod(before)
-    with pytest.raises(OSError, match=f"others may write in it .mode {before:04o}.: .* chmod 700"):
+    with pytest.raises(OSError, match=f"other users can write in it .mode {before:04o}.: .* chmod 700"):
         ensure_private_folder(folder)
     assert mode(folder) == before
 
@@ -136,7 +136,7 @@ def test_reading_what_was_written(tmp_path: Path, bits: int, is_read: bool) -> N
     if is_read:
         assert read_private(tmp_path / "x", longest=2) == "ou"
         return
-    with pytest.raises(OSError, match=f"others may read or write it .mode {bits:04o}.: chmod 600"):
+    with pytest.raises(OSError, match=f"other users can read or write it .mode {bits:04o}.: chmod 600"):
         read_private(tmp_path / "x")
 
 
@@ -191,7 +191,7 @@ def test_a_mounted_file(tmp_path: Path, bits: int, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("bits", [0o666, 0o602, 0o777])
 def test_a_mounted_file_that_everybody_may_write(tmp_path: Path, bits: int) -> None:
-    with pytest.raises(OSError, match=f"everybody may write it .mode {bits:04o}.: chmod o-w"):
+    with pytest.raises(OSError, match=f"all users can write it .mode {bits:04o}.: chmod o-w"):
         read_trusted(mounted(tmp_path, "secret", bits))
 
 

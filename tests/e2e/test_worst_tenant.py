@@ -97,11 +97,11 @@ async def test_the_worst_tenant(alice: Asking, cluster: Cluster, stand_ins: Syst
     took = time.monotonic() - started
     shown = await alice.show(name)
     lines = [line for system in shown["certificate"]["systems"] for line in system["forced"]]
-    assert f"Pod {synced[0]} was given 30 s to end: it wanted {LONG} s" in lines, lines
+    assert f"Pod {synced[0]} got 30 s to terminate: it requested {LONG} s" in lines, lines
     assert not [line for line in lines if "may run on" in line], "something still runs on the node"
-    assert f"Pod {synced[0]} was released from {HELD}" in lines
+    assert f"Pod {synced[0]} lost its finalizers {HELD}" in lines
     for kind in ("Service", "Secret", "ConfigMap"):
-        assert f"{kind} held was released from {HELD}" in lines
+        assert f"{kind} held lost its finalizers {HELD}" in lines
     assert took < SOON, f"it took {took:.0f} s: {lines}"
 
 

@@ -47,7 +47,7 @@ def test_what_a_stack_makes_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_folder_that_others_may_write(tmp_path: Path) -> None:
     state = left(tmp_path / "state")
     state.chmod(0o777)
-    assert f"the folder {state} cannot be used: others may write in it (mode 0777)" in refusal(state)
+    assert f"the folder {state} cannot be used: other users can write in it (mode 0777)" in refusal(state)
 
 
 def test_a_folder_that_is_a_link(tmp_path: Path) -> None:

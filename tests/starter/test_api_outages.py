@@ -128,4 +128,4 @@ def test_a_bad_file_stops_the_start(stack: Stack, tmp_path: Path) -> None:
         [sys.executable, "-m", "moorage", "api"], env=env, capture_output=True, text=True, timeout=HANG
     )
     assert ended.returncode == 2
-    assert f"{tokens}:1:1: cannot be read: everybody may write it (mode 0666): chmod o-w" in ended.stderr
+    assert f"{tokens}:1:1: cannot be read: all users can write it (mode 0666): chmod o-w" in ended.stderr

@@ -36,8 +36,8 @@ def test_what_is_left_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_was_ended_by_force_has_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    view = certificate_view(certificate(forced=("Pod a was killed", "Secret b was released from x/y")))
+    view = certificate_view(certificate(forced=("Pod a was killed", "Secret b lost its finalizers x/y")))
     assert view.nothing_left
     print_certificate(view)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert lines[-2:] == ["by force: Pod a was killed", "by force: Secret b was released from x/y"]
+    assert lines[-2:] == ["by force: Pod a was killed", "by force: Secret b lost its finalizers x/y"]

@@ -45,7 +45,7 @@ async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
     with pytest.raises(NotConnected, match=f"no Temporal server answers at {address}") as error:
-        await connect(PLAIN, patience=SHORT)
+        await connect(PLAIN, timeout=SHORT)
     assert "moorage up" in str(error.value)
     assert "TEMPORAL_ADDRESS" in str(error.value)
 
@@ -108,7 +108,7 @@ async def test_tls_that_does_not_match(monkeypatch: pytest.MonkeyPatch, tmp_path
         monkeypatch.delenv("TEMPORAL_TLS_SERVER_CA_CERT_PATH")
         monkeypatch.delenv("TEMPORAL_TLS")
         with pytest.raises(NotConnected, match="set TEMPORAL_TLS=true"):
-            await connect(PLAIN, patience=SHORT)
+            await connect(PLAIN, timeout=SHORT)
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ async def test_why_nobody_answers(monkeypatch: pytest.MonkeyPatch, address: str,
     """Ensures that the sentence has the reason in words."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
     with pytest.raises(NotConnected, match=expected):
-        await connect(PLAIN, patience=SHORT)
+        await connect(PLAIN, timeout=SHORT)
 
 
 async def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Ensures that a broken file of Temporal's settings is told as that."""
     (tmp_path / "temporal.toml").write_text("[profile\n")
     with pytest.raises(NotConnected, match=r"TEMPORAL_\* settings"):
-        await connect(PLAIN, patience=PATIENCE)
+        await connect(PLAIN, timeout=PATIENCE)
 
 
 async def test_prepared_namespace(
@@ -138,7 +138,7 @@ async def test_prepared_namespace(
 ) -> None:
     """Ensures that a server with our search attributes is taken as it is."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
-    await check_namespace(await connect(PLAIN, patience=PATIENCE), patience=PATIENCE)
+    await check_namespace(await connect(PLAIN, timeout=PATIENCE), timeout=PATIENCE)
 
 
 async def test_namespace_that_is_not_there(
@@ -147,9 +147,9 @@ async def test_namespace_that_is_not_there(
     """Ensures that a wrong namespace is told with the command that would make it."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "elsewhere")
-    client = await connect(PLAIN, patience=PATIENCE)
+    client = await connect(PLAIN, timeout=PATIENCE)
     with pytest.raises(NotConnected, match="temporal operator namespace create --namespace elsewhere"):
-        await check_namespace(client, patience=PATIENCE)
+        await check_namespace(client, timeout=PATIENCE)
 
 
 async def test_search_attributes_that_are_missing(
@@ -159,6 +159,6 @@ async def test_search_attributes_that_are_missing(
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     # The server's own namespace: it is always there, and never has ours.
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "temporal-system")
-    client = await connect(PLAIN, patience=PATIENCE)
+    client = await connect(PLAIN, timeout=PATIENCE)
     with pytest.raises(NotConnected, match="--name EnvExpiresAt --type Datetime"):
-        await check_namespace(client, patience=PATIENCE)
+        await check_namespace(client, timeout=PATIENCE)

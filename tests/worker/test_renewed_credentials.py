@@ -125,7 +125,7 @@ def test_files_that_everybody_may_write_give_no_settings(tmp_path: Path) -> None
         load_settings(environ)
     for name in environ:
         assert f"{name}: cannot read" in str(refused.value)
-    assert str(refused.value).count("everybody may write it (mode 0606): chmod o-w") == 2
+    assert str(refused.value).count("all users can write it (mode 0606): chmod o-w") == 2
 
 
 def test_a_secret_of_the_settings_knows_its_file(tmp_path: Path) -> None:

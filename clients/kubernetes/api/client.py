@@ -52,7 +52,7 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 #: Objects per page of a list; a namespace of an environment holds fewer.
 PAGE = 500
-#: Tries of a call while other writers change the object; the API server itself gives a patch five.
+#: Attempts of a call while other writers change the object; the API server itself gives a patch five.
 CONFLICT_ATTEMPTS = 3
 
 _SAFE_METHODS = frozenset({"GET"})
@@ -138,8 +138,8 @@ class KubernetesApi:
         if status != 200:
             # The two causes could be distinguished only if the API server allowed anonymous requests, and
             # many do not.
-            unknown = "it does not accept our credentials: they are wrong or have run out, or it is starting"
-            detail = unknown if status == 401 else "it is starting, and knows nobody's rights yet"
+            unknown = "it does not accept our credentials: they are wrong or have expired, or it is starting"
+            detail = unknown if status == 401 else "it is starting and has not loaded the permissions yet"
             raise ServerFailed(self.system, operation, detail, status=503, ambiguous=False)
 
     async def get(self, path: str, operation: str) -> dict[str, Any] | None:
@@ -187,13 +187,13 @@ class KubernetesApi:
         client = self._client or await self._connect(operation)
         if method not in _SAFE_METHODS:
             ensure_before_deadline(self.system, operation)
-        asked = {"Accept": accept, "Content-Type": content}
+        request_headers = {"Accept": accept, "Content-Type": content}
         try:
             _, url, plain, sent, _ = await client.param_serialize(
                 method,
                 path,
                 query_params=list((query or {}).items()),
-                header_params=asked,
+                header_params=request_headers,
                 body=body,
                 auth_settings=["BearerToken"],
             )

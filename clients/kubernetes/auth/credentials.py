@@ -126,8 +126,8 @@ class Credentials:
             try:
                 return ApiClient(configuration)
             except (ssl.SSLError, OSError, ValueError) as error:
-                what = f"a certificate or a key is none ({type(error).__name__})"
-        raise UnusableCredentials(f"the credentials for {self.cluster['server']} cannot be used: {what}")
+                detail = f"a certificate or a key is not valid ({type(error).__name__})"
+        raise UnusableCredentials(f"the credentials for {self.cluster['server']} cannot be used: {detail}")
 
     def kubeconfig(self) -> str:
         """Return a self-contained kubeconfig, which is a credential."""
@@ -161,7 +161,9 @@ class CredentialSource:
         if kubeconfig is not None:
             read_context(kubeconfig, context)
         elif "KUBERNETES_SERVICE_HOST" not in os.environ:
-            raise UnusableCredentials("no kubeconfig is named, and this is no pod with an account of its own")
+            raise UnusableCredentials(
+                "no kubeconfig is configured, and this process runs in no pod with a service account"
+            )
 
     async def load(self) -> Credentials:
         """Load the current credentials.
@@ -175,7 +177,7 @@ class CredentialSource:
         target = _pod_context() if self.kubeconfig is None else read_context(self.kubeconfig, self.context)
         user = {key: value for key, value in target.user.items() if key != "exec"}
         if (plugin := target.plugin) is not None:
-            user |= await self._asked(plugin, target)
+            user |= await self._run_plugin(plugin, target)
         user |= _read_token_file(user)
         credentials = Credentials(target.cluster, user)
         for name, value in [("Authorization", credentials.authorization()), *credentials.headers()]:
@@ -185,16 +187,16 @@ class CredentialSource:
                 )
         return credentials
 
-    async def _asked(self, plugin: Mapping[str, Any], target: KubeconfigContext) -> dict[str, str]:
-        named = f"the plugin {plugin['command']} of {self.kubeconfig} gave no credentials"
+    async def _run_plugin(self, plugin: Mapping[str, Any], target: KubeconfigContext) -> dict[str, str]:
+        problem = f"the plugin {plugin['command']} of {self.kubeconfig} gave no credentials"
         try:
             async with asyncio.timeout(LOAD_TIMEOUT.total_seconds()):
-                given = await run_plugin(plugin, target.cluster)
+                found = await run_plugin(plugin, target.cluster)
         except TimeoutError:
-            raise TimeoutError(f"{named} within {LOAD_TIMEOUT.total_seconds():g} s") from None
-        if not given:
-            raise UnusableCredentials(named)
-        return given
+            raise TimeoutError(f"{problem} within {LOAD_TIMEOUT.total_seconds():g} s") from None
+        if not found:
+            raise UnusableCredentials(problem)
+        return found
 
 
 def _pod_context() -> KubeconfigContext:

@@ -50,22 +50,23 @@ async def run_plugin(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> d
     spec: dict[str, Any] = {"interactive": False}
     if plugin.get("provideClusterInfo"):
         spec["cluster"] = _cluster_info(cluster)
-    asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
+    request = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(MOORAGE_VARIABLES)},
         **{str(each["name"]): str(each.get("value", "")) for each in plugin.get("env") or ()},
-        "KUBERNETES_EXEC_INFO": json.dumps(asked),
+        "KUBERNETES_EXEC_INFO": json.dumps(request),
     }
     try:
-        ended = await run([program, *map(str, plugin.get("args") or ())], environment=environment)
+        result = await run([program, *map(str, plugin.get("args") or ())], environment=environment)
     except OSError as error:
         _log.warning("the credential plugin %s cannot be run: %s", command, error.strerror)
         return {}
-    if ended.code:
-        complaint = " ".join(ended.complaint.split())[:MAX_DETAIL]
-        _log.warning("the credential plugin %s has ended with %d: %s", command, ended.code, complaint)
+    if result.exit_code:
+        message = " ".join(result.stderr.split())[:MAX_DETAIL]
+        failure = "the credential plugin %s failed with exit code %d: %s"
+        _log.warning(failure, command, result.exit_code, message)
         return {}
-    credentials = _credentials(ended.output, version)
+    credentials = _credentials(result.stdout, version)
     if not credentials:
         _log.warning("the credential plugin %s gave no credential of %s", command, version)
     return credentials

@@ -73,11 +73,11 @@ def read_context(path: Path, context: str | None = None) -> KubeconfigContext:
     chosen = contexts[name]
     cluster = _entries_by_name(path, document, "clusters", "cluster").get(_text(chosen, "cluster"), {})
     users = _entries_by_name(path, document, "users", "user")
-    user = users.get(named := _text(chosen, "user"), {})
+    user = users.get(user_name := _text(chosen, "user"), {})
     if not cluster.get("server"):
         raise UnusableCredentials(f"the context {name} of {path} leads to no server")
-    if named and named not in users:
-        raise UnusableCredentials(f"the context {name} of {path} names the user {named}, who is not there")
+    if user_name and user_name not in users:
+        raise UnusableCredentials(f"the context {name} of {path} has no user {user_name}")
     folder = path.expanduser().absolute().parent
     problems = [*_type_problems("cluster", cluster), *_type_problems("user", user)] or [
         *_cluster_problems(cluster, folder),
@@ -137,8 +137,8 @@ def _text(node: Mapping[str, Any], key: str) -> str:
     return str(node.get(key) or "")
 
 
-def _type_problems(what: str, node: Mapping[str, Any]) -> Iterator[str]:
-    for key in _TEXTS[what]:
+def _type_problems(kind: str, node: Mapping[str, Any]) -> Iterator[str]:
+    for key in _TEXTS[kind]:
         if not isinstance(node.get(key, ""), str | None):
             yield f"its {key} is not text: put it in quotes"
     for key in _BYTES:
@@ -155,7 +155,7 @@ def _cluster_problems(cluster: Mapping[str, Any], folder: Path) -> Iterator[str]
         scheme = proxy.partition("://")[0] if "://" in proxy else ""
         if scheme not in ("http", "https") or not urlsplit(proxy).netloc:
             # kubectl also accepts socks5, which our HTTP connections do not support.
-            yield "its proxy-url is no address that begins with http:// or https://"
+            yield "its proxy-url must start with http:// or https://"
 
 
 def _user_problems(user: Mapping[str, Any], folder: Path) -> Iterator[str]:
@@ -188,17 +188,17 @@ def _plugin_problems(plugin: object) -> Iterator[str]:
     elif mode is not None and mode not in _MODES:
         yield f"the interactiveMode of its exec is not one of {', '.join(_MODES)}"
     elif mode == "Always":
-        yield "the plugin of its exec asks a person (interactiveMode: Always), and nobody is there"
+        yield "the plugin of its exec is interactive (interactiveMode: Always), and no user is present"
     for key in ("args", "env"):
         if not isinstance(plugin.get(key) or [], list):
-            yield f"the {key} of its exec are no list"
+            yield f"the {key} of its exec must be a list"
     for each in plugin.get("env") or []:
         if (
             not isinstance(each, Mapping)
             or not each.get("name")
             or not isinstance(each.get("value", ""), str)
         ):
-            yield "the env of its exec is no list of name and value, both of them text"
+            yield "the env of its exec must be a list of name and value, both text"
 
 
 def _file_problems(node: Mapping[str, Any], key: str, folder: Path) -> Iterator[str]:

@@ -107,15 +107,15 @@ class DryRuns:
         except (NotFound, Rejected) as error:
             raise Denied(self._api.system, error.operation, error.detail) from None
         gaps = []
-        for words, (plural, body) in FORBIDDEN.items():
+        for description, (plural, body) in FORBIDDEN.items():
             try:
                 await self._try(plural, body)
             except (Denied, Rejected) as error:
                 if "ValidatingAdmissionPolicy" not in error.detail:
                     # Another check refused the object before the policy, so the policy may not exist.
-                    gaps.append(f"{words} ({error.detail})")
+                    gaps.append(f"{description} ({error.detail})")
             else:
-                gaps.append(words)
+                gaps.append(description)
         return gaps
 
     async def _try(self, plural: str, body: Object) -> None:

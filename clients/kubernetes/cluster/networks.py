@@ -62,13 +62,13 @@ class NetworkReader:
                 "read the addresses of its DNS",
                 f"there is no Service {_DNS_SERVICE} in {_DNS_NAMESPACE}: name them in the setting dns",
             )
-        named = {port.get("name") for port in _ports(service) if port.get("port") == _DNS_PORT}
+        port_names = {port.get("name") for port in _ports(service) if port.get("port") == _DNS_PORT}
         peers = service_peers(service, only=_DNS_PORT)
-        behind = slice_peers(slices, names=named)
+        endpoints = slice_peers(slices, names=port_names)
         labels = (service.get("spec") or {}).get("selector") or {}
         if not labels:
-            return tuple(dict.fromkeys([*peers, *behind])), ()
-        numbers = tuple(sorted({port for peer in behind for port in peer.ports})) or (_DNS_PORT,)
+            return tuple(dict.fromkeys([*peers, *endpoints])), ()
+        numbers = tuple(sorted({port for peer in endpoints for port in peer.ports})) or (_DNS_PORT,)
         return tuple(peers), (PeerPods(_DNS_NAMESPACE, labels, numbers),)
 
     async def _service(self, namespace: str, name: str, title: str) -> tuple[Object | None, Sequence[Object]]:

@@ -1,4 +1,4 @@
-"""The rights that Moorage needs on a host, and the check for missing ones by the API server."""
+"""The permissions that Moorage needs on a host, and the check for missing ones by the API server."""
 
 import asyncio
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ class Permission:
 
 _RBAC = "rbac.authorization.k8s.io"
 
-#: All rights of the cluster-wide role. For rights within namespaces, the account binds a role to itself in
-#: each namespace.
+#: All permissions of the cluster-wide role. For permissions within namespaces, the account binds a role to
+#: itself in each namespace.
 CLUSTER_WIDE = (
     *(Permission(verb, "namespaces") for verb in ("create", "get", "delete")),
     Permission("create", "rolebindings", _RBAC),
@@ -39,37 +39,37 @@ CLUSTER_WIDE = (
 )
 
 _DISCOVERY = "discovery.k8s.io"
-#: Rights with which network policies learn the address of the host's DNS.
+#: Permissions with which network policies learn the address of the host's DNS.
 DNS = (
     Permission("get", "services", name="kube-dns", namespace="kube-system"),
     Permission("list", "endpointslices", _DISCOVERY, namespace="kube-system"),
 )
-#: Rights to read the address of its API server, unless the settings give it.
+#: Permissions to read the address of its API server, unless the settings give it.
 API_SERVER = (
     Permission("get", "services", name="kubernetes", namespace="default"),
     Permission("list", "endpointslices", _DISCOVERY, namespace="default"),
 )
-#: The right of the role `moorage-volumes`, for templates whose retained volumes are deleted.
+#: The permission of the role `moorage-volumes`, for templates whose retained volumes are deleted.
 VOLUMES = Permission("patch", "persistentvolumes")
 
 
-async def missing_permissions(api: KubernetesApi, rights: Iterable[Permission] = CLUSTER_WIDE) -> list[str]:
-    """Return the rights that the account lacks, in words; raise the same errors as `KubernetesApi.call`."""
-    wanted = list(rights)
-    allowed = await asyncio.gather(*(_is_granted(api, right) for right in wanted))
-    return [str(right) for right, granted in zip(wanted, allowed, strict=True) if not granted]
+async def missing_permissions(api: KubernetesApi, required: Iterable[Permission] = CLUSTER_WIDE) -> list[str]:
+    """Return the permissions that the account lacks, in words; raise what `KubernetesApi.call` raises."""
+    permissions = list(required)
+    allowed = await asyncio.gather(*(_is_granted(api, permission) for permission in permissions))
+    return [str(permission) for permission, granted in zip(permissions, allowed, strict=True) if not granted]
 
 
-async def _is_granted(api: KubernetesApi, right: Permission) -> bool:
-    attributes = {"verb": right.verb, "resource": right.resource, "group": right.group}
-    if right.name:
-        attributes["name"] = right.name
-    if right.namespace:
-        attributes["namespace"] = right.namespace
+async def _is_granted(api: KubernetesApi, permission: Permission) -> bool:
+    attributes = {"verb": permission.verb, "resource": permission.resource, "group": permission.group}
+    if permission.name:
+        attributes["name"] = permission.name
+    if permission.namespace:
+        attributes["namespace"] = permission.namespace
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    answer = await api.call("POST", _REVIEWS, f"ask for the right to {right}", body=body)
+    answer = await api.call("POST", _REVIEWS, f"ask for the permission to {permission}", body=body)
     return bool((answer.get("status") or {}).get("allowed"))

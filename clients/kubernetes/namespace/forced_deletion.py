@@ -46,13 +46,13 @@ class Step:
     name: str
     method: str = ""
     body: Object | None = None
-    words: str = ""
+    message: str = ""
     finalizers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the object that is waited for, and the finalizers that block it."""
-        held = f" with finalizer {', '.join(self.finalizers)}" if self.finalizers else ""
-        return f"{self.kind.name} {self.name}{held}"
+        finalizers = f" with finalizer {', '.join(self.finalizers)}" if self.finalizers else ""
+        return f"{self.kind.name} {self.name}{finalizers}"
 
 
 class ForcedDeleter:
@@ -80,7 +80,7 @@ class ForcedDeleter:
             batch = steps[start : start + CONCURRENCY]
             done = await asyncio.gather(*(self._run_step(step, namespace) for step in batch))
             forced += [
-                step.words for step, was_done in zip(batch, done, strict=True) if was_done and step.words
+                step.message for step, was_done in zip(batch, done, strict=True) if was_done and step.message
             ]
         return ForcedDeletion(tuple(map(str, steps)), tuple(forced))
 
@@ -109,11 +109,11 @@ class ForcedDeleter:
 
 
 def next_step(
-    kind: Kind, metadata: Object, now: datetime, wanted: int = 0, uninstalled: str = ""
+    kind: Kind, metadata: Object, now: datetime, requested: int = 0, uninstalled: str = ""
 ) -> Step | None:
     """Return the next step to delete an object; None if it does not block the deletion.
 
-    `wanted` is the grace period that a pod requests, in seconds. Objects of the release `uninstalled` are
+    `requested` is the grace period that a pod requests, in seconds. Objects of the release `uninstalled` are
     deleted too: one that a person created again has no owner, so the garbage collector leaves it.
     """
     name = str(metadata["name"])
@@ -122,33 +122,33 @@ def next_step(
     is_left = bool(uninstalled) and kind is not CLAIM and belongs_to_release(kind, metadata, uninstalled)
     if kind is not POD and not (tenants or is_synced or is_left):
         return None
-    held = tuple(metadata.get("finalizers") or ())
+    finalizers = tuple(metadata.get("finalizers") or ())
     deleted_at = parse_timestamp(metadata.get("deletionTimestamp"))
     if deleted_at is None and kind is POD:
-        words = (
-            f"Pod {name} was given {POD_GRACE} s to end: it wanted {wanted} s" if wanted > POD_GRACE else ""
-        )
+        message = ""
+        if requested > POD_GRACE:
+            message = f"Pod {name} got {POD_GRACE} s to terminate: it requested {requested} s"
         # Never 0: that removes the object at once, and leaves the containers to the node.
-        body = _delete(metadata, grace=max(1, min(wanted, POD_GRACE)))
-        return Step(kind, name, "DELETE", body, words, held)
+        body = _delete(metadata, grace=max(1, min(requested, POD_GRACE)))
+        return Step(kind, name, "DELETE", body, message, finalizers)
     if deleted_at is None:
-        return Step(kind, name, "DELETE", _delete(metadata), finalizers=held)
+        return Step(kind, name, "DELETE", _delete(metadata), finalizers=finalizers)
     grace = int(metadata.get("deletionGracePeriodSeconds") or 0)
     age = now - (deleted_at - timedelta(seconds=grace))
     if age < FORCE_AFTER:
-        return Step(kind, name, finalizers=held)
+        return Step(kind, name, finalizers=finalizers)
     if kind is POD and grace > 1:
-        words = f"Pod {name} was told to end at once: it had {grace} s"
-        return Step(kind, name, "DELETE", _delete(metadata, grace=1), words, held)
+        message = f"Pod {name} got 1 s to terminate instead of {grace} s"
+        return Step(kind, name, "DELETE", _delete(metadata, grace=1), message, finalizers)
     if tenants:
         kept = [each for each in metadata["finalizers"] if each not in tenants]
         change = {key: metadata[key] for key in ("uid", "resourceVersion") if key in metadata}
-        words = f"{kind.name} {name} was released from {', '.join(tenants)}"
-        return Step(kind, name, "PATCH", {"metadata": {**change, "finalizers": kept}}, words, held)
+        message = f"{kind.name} {name} lost its finalizers {', '.join(tenants)}"
+        return Step(kind, name, "PATCH", {"metadata": {**change, "finalizers": kept}}, message, finalizers)
     if kind is POD and age >= NODE_LOST_AFTER:
-        words = f"Pod {name} was deleted though its node had not ended it: there it may run on for a while"
-        return Step(kind, name, "DELETE", _delete(metadata, grace=0), words, held)
-    return Step(kind, name, finalizers=held)
+        message = f"Pod {name} was deleted although its node had not terminated it: it may still run there"
+        return Step(kind, name, "DELETE", _delete(metadata, grace=0), message, finalizers)
+    return Step(kind, name, finalizers=finalizers)
 
 
 def is_host_finalizer(finalizer: str) -> bool:
@@ -157,10 +157,10 @@ def is_host_finalizer(finalizer: str) -> bool:
     return not has_domain or f".{domain}".endswith(_HOST_DOMAINS)
 
 
-def _requested_grace(thing: Object) -> int:
+def _requested_grace(pod: Object) -> int:
     """Return the grace period of a pod in seconds: its own, or Kubernetes' default."""
-    wanted = (thing.get("spec") or {}).get("terminationGracePeriodSeconds")
-    return POD_GRACE if wanted is None else int(wanted)
+    requested = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
+    return POD_GRACE if requested is None else int(requested)
 
 
 def _delete(metadata: Object, *, grace: int | None = None) -> Object:

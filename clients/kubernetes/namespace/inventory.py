@@ -49,15 +49,15 @@ def describe_blockers(namespace: Object, objects: Iterable[str]) -> list[str]:
     metadata, status = namespace.get("metadata") or {}, namespace.get("status") or {}
     if not metadata.get("deletionTimestamp"):
         return []
-    words = []
+    blockers = []
     for condition in status.get("conditions") or []:
         if condition.get("status") == "True" and condition.get("type") in _BLOCKING_CONDITIONS:
-            what = _BLOCKING_CONDITIONS[condition["type"]]
+            cause = _BLOCKING_CONDITIONS[condition["type"]]
             message = " ".join(str(condition.get("message", "")).split()).rstrip(".")
-            words.append(": ".join(part for part in (what, message) if part))
+            blockers.append(": ".join(part for part in (cause, message) if part))
     finalizers = [
         *(metadata.get("finalizers") or []),
         *((namespace.get("spec") or {}).get("finalizers") or []),
     ]
-    words += [f"finalizer {each}" for each in finalizers if each != _OWN_FINALIZER]
-    return [*words, *objects]
+    blockers += [f"finalizer {each}" for each in finalizers if each != _OWN_FINALIZER]
+    return [*blockers, *objects]

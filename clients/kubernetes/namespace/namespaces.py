@@ -86,7 +86,7 @@ class Namespaces:
                 return ()
             if not found["metadata"].get("deletionTimestamp"):
                 raise
-        detail = f"namespace {namespace} is being deleted, and our rights in it went first"
+        detail = f"namespace {namespace} is being deleted, and our permissions in it were deleted first"
         raise NotYet(self._api.system, operation, detail)
 
     async def _read(self, name: str, operation: str) -> dict[str, Any] | None:

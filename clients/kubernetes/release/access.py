@@ -50,7 +50,7 @@ class VirtualClusterAccess:
             ports = ((service or {}).get("spec") or {}).get("ports") or [{}]
             port = ports[0].get("nodePort")
             if not isinstance(port, int):
-                raise NotYet(self._api.system, operation, "it has not been given a port of the nodes")
+                raise NotYet(self._api.system, operation, "it has no node port yet")
         return exposure.overlay(self._options, namespace, release, port)
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:

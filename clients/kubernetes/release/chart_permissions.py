@@ -1,8 +1,8 @@
-"""The rights that a chart needs on a host, and those that a role lacks: pure functions.
+"""The permissions that a chart needs on a host, and those that a role lacks: pure functions.
 
 To grant a vCluster its Role, our account must have every right in it; to install its chart, it must be able
-to create, read and delete its objects. Helm would find the missing rights one after the other, in the middle
-of an install.
+to create, read and delete its objects. Helm would find the missing permissions one after the other, in the
+middle of an install.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ class RequiredPermission:
     names: tuple[str, ...] = ()
 
     @property
-    def what(self) -> str:
+    def name(self) -> str:
         """Return the resource in kubectl's notation."""
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
@@ -68,9 +68,9 @@ class RequiredPermission:
 def missing_chart_permissions(
     rendered: Mapping[str, str], held: Sequence[Object], namespace: str
 ) -> list[str]:
-    """Return the rights that a rendered chart needs and these rules lack, in words."""
+    """Return the permissions that a rendered chart needs and these rules lack, in words."""
     objects = list(_objects(rendered))
-    words = {}
+    missing_by_name = {}
     for each in objects:
         kind, name = str(each.get("kind")), str(each["metadata"].get("name"))
         elsewhere = each["metadata"].get("namespace") not in (None, "", namespace)
@@ -79,18 +79,18 @@ def missing_chart_permissions(
             continue
         if kind in _CLUSTER_SCOPED or elsewhere:
             where = "in another namespace" if elsewhere else "for the whole cluster"
-            words[f"{kind} {where}"] = f"make {kind} {name} {where}{_purpose(each)}"
+            missing_by_name[f"{kind} {where}"] = f"make {kind} {name} {where}{_purpose(each)}"
     for need in required_permissions(
         each for each in objects if str(each.get("kind")) not in _CLUSTER_SCOPED
     ):
         if missing := [verb for verb in need.verbs if not _is_held(need, verb, held)]:
-            asked = _REQUESTED_BY.get((need.group, need.resource))
-            words[need.what] = f"{', '.join(missing)} {need.what}{f' ({asked})' if asked else ''}"
-    return list(words.values())
+            values = _REQUESTED_BY.get((need.group, need.resource))
+            missing_by_name[need.name] = f"{', '.join(missing)} {need.name}{f' ({values})' if values else ''}"
+    return list(missing_by_name.values())
 
 
 def required_permissions(objects: Iterable[Object]) -> Iterator[RequiredPermission]:
-    """Return the rights needed to create these objects, including the rights in their Roles."""
+    """Return the permissions needed to create these objects, including the permissions in their Roles."""
     for each in objects:
         group, _, _ = str(each.get("apiVersion", "")).rpartition("/")
         yield RequiredPermission(group, _plural(str(each["kind"])), _HELM_VERBS)
@@ -124,7 +124,7 @@ def _purpose(each: Object) -> str:
     """Return which resources a ClusterRole is for, and which values need it."""
     found = list(
         {
-            _REQUESTED_BY.get((need.group, need.resource), need.what): None
+            _REQUESTED_BY.get((need.group, need.resource), need.name): None
             for need in _rule_permissions(each.get("rules") or [])
             # Skip these resources, because the chart needs them together with the nodes that they belong
             # to.

@@ -92,8 +92,9 @@ class HealthCheck:
             if claim is None:
                 return Health(f"the claim {name} of its volume is gone")
             if ended_at := claim["metadata"].get("deletionTimestamp"):
-                words = f"the claim {name} of its volume is being deleted: all goes when its pod starts anew"
-                return Health(words, parse_timestamp(ended_at))
+                effect = "its data is lost when its pod restarts"
+                problem = f"the claim {name} of its volume is being deleted: {effect}"
+                return Health(problem, parse_timestamp(ended_at))
         return Health()
 
     async def _check_quota(self, namespace: str, operation: str) -> Health:
@@ -123,8 +124,8 @@ def check_controller(controller: Object | None, kind: Kind) -> Health:
         return Health(f"its {kind.name} is gone")
     if ended_at := controller["metadata"].get("deletionTimestamp"):
         return Health(f"its {kind.name} is being deleted", parse_timestamp(ended_at))
-    wanted = (controller.get("spec") or {}).get("replicas")
-    if wanted == 0:
+    replicas = (controller.get("spec") or {}).get("replicas")
+    if replicas == 0:
         return Health(f"its {kind.name} is scaled to zero")
     ready = (controller.get("status") or {}).get("readyReplicas") or 0
     return Health() if ready else _no_pod_ready(kind)

@@ -38,8 +38,8 @@ class Releases:
         if not labelled:
             return None
         labels = max(labelled, key=lambda each: int(each.get("version", "0")))
-        given = {key: value for key, value in labels.items() if key not in _HELM_LABELS}
-        return Release(name, namespace, _status(str(labels.get("status"))), labels=given)
+        own_labels = {key: value for key, value in labels.items() if key not in _HELM_LABELS}
+        return Release(name, namespace, _status(str(labels.get("status"))), labels=own_labels)
 
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]

@@ -116,11 +116,11 @@ def _startup_without_pod(seen: Observation) -> Startup:
     if not refusals:
         return Startup(ready=False, waiting_for="the vCluster's pod to be made")
     last = max(refusals, key=lambda event: _last_seen(event) or seen.at)
-    words = f"pod not admitted: {_refusal_reason(str(last.get('message', '')))}"
+    description = f"pod not admitted: {_refusal_reason(str(last.get('message', '')))}"
     made = min(_created_at(each) or seen.at for each in seen.controllers)
     # Only a denial is final: controllers try again, and most other obstacles pass.
     is_final = is_denial(str(last.get("message", ""))) and seen.at - made >= REFUSAL_TIMEOUT
-    return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
+    return Startup(ready=False, waiting_for=description, failed=description if is_final else None)
 
 
 def _pod_startup(pod: Object, seen: Observation, *, may_crash: bool) -> Startup:
@@ -133,8 +133,8 @@ def _pod_startup(pod: Object, seen: Observation, *, may_crash: bool) -> Startup:
                 found := _claim_startup(claim, age, seen)
             ):
                 return found
-        words = f"pod pending: {_shorten(str(scheduled.get('message') or 'it has no node yet'))}"
-        return Startup(ready=False, waiting_for=words)
+        description = f"pod pending: {_shorten(str(scheduled.get('message') or 'it has no node yet'))}"
+        return Startup(ready=False, waiting_for=description)
     status = _mapping_at(pod, "status")
     for container in (*_list_at(status, "initContainerStatuses"), *_list_at(status, "containerStatuses")):
         if found := _container_startup(container, age, may_crash=may_crash):
@@ -150,12 +150,14 @@ def _container_startup(container: Object, age: timedelta, *, may_crash: bool) ->
     waiting = _mapping_at(_mapping_at(container, "state"), "waiting")
     reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
     if reason in _NOT_PULLED:
-        words = f"{_NOT_PULLED[reason]}: {container.get('image')}: {_shorten(_pull_error(message))}"
-        for_good = reason in ("InvalidImageName", "ErrImageNeverPull") or (
+        description = f"{_NOT_PULLED[reason]}: {container.get('image')}: {_shorten(_pull_error(message))}"
+        is_final = reason in ("InvalidImageName", "ErrImageNeverPull") or (
             bool(_NO_SUCH_IMAGE.search(message)) and not _NO_SUCH_HOST.search(message)
         )
         return Startup(
-            ready=False, waiting_for=words, failed=words if for_good or age >= PULL_TIMEOUT else None
+            ready=False,
+            waiting_for=description,
+            failed=description if is_final or age >= PULL_TIMEOUT else None,
         )
     ended = _mapping_at(_mapping_at(container, "lastState"), "terminated") or _mapping_at(
         _mapping_at(container, "state"), "terminated"
@@ -163,30 +165,34 @@ def _container_startup(container: Object, age: timedelta, *, may_crash: bool) ->
     crashes = int(container.get("restartCount") or 0)
     if ended and ended.get("reason") != "Completed" and not container.get("ready"):
         why = _shorten(str(ended.get("message") or ended.get("reason") or "it does not say why"))
-        how = f"ended with {ended.get('exitCode')} ({crashes + 1} times)"
-        words = f"container {container.get('name')} {how}: {why}"
+        outcome = f"ended with {ended.get('exitCode')} ({crashes + 1} times)"
+        description = f"container {container.get('name')} {outcome}: {why}"
         is_final = crashes >= MAX_CRASHES and not may_crash
-        return Startup(ready=False, waiting_for=words, failed=words if is_final else None)
+        return Startup(ready=False, waiting_for=description, failed=description if is_final else None)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        words = f"container {container.get('name')} cannot be made: {_shorten(message)}"
-        return Startup(ready=False, waiting_for=words, failed=words if age >= PULL_TIMEOUT else None)
+        description = f"container {container.get('name')} cannot be made: {_shorten(message)}"
+        return Startup(
+            ready=False, waiting_for=description, failed=description if age >= PULL_TIMEOUT else None
+        )
     return None
 
 
 def _claim_startup(claim: Object, age: timedelta, seen: Observation) -> Startup | None:
     """Return what an unbound claim waits for; None if it waits for its pod to get a node."""
     name = _name(claim)
-    said = [e for e in seen.events if _subject_name(e) == name and e.get("type") != "Normal"]
-    said += [e for e in seen.events if _subject_name(e) == name and e.get("reason") == "FailedBinding"]
+    warnings = [e for e in seen.events if _subject_name(e) == name and e.get("type") != "Normal"]
+    warnings += [e for e in seen.events if _subject_name(e) == name and e.get("reason") == "FailedBinding"]
     # A claim without a class and without a default class gets no event: no provisioner handles it, and
     # nothing reports that.
     storage_class = _mapping_at(claim, "spec").get("storageClassName")
-    message = str(said[-1].get("message", "")) if said else ""
-    for_good = "no storage class is set" in message or ("storageclass" in message and "not found" in message)
-    if for_good:
+    message = str(warnings[-1].get("message", "")) if warnings else ""
+    is_final = "no storage class is set" in message or ("storageclass" in message and "not found" in message)
+    if is_final:
         missing = f"no storage class {storage_class}" if storage_class else "no storage class"
-        words = f"PVC {name} pending: {missing}"
-        return Startup(ready=False, waiting_for=words, failed=words if age >= REFUSAL_TIMEOUT else None)
+        description = f"PVC {name} pending: {missing}"
+        return Startup(
+            ready=False, waiting_for=description, failed=description if age >= REFUSAL_TIMEOUT else None
+        )
     if message:
         return Startup(ready=False, waiting_for=f"PVC {name} pending: {_shorten(message)}")
     if not storage_class:

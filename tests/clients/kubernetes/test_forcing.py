@@ -89,10 +89,10 @@ def test_what_is_done_next(kind: Kind, metadata: dict[str, Any], method: str | N
     if method == "DELETE":
         usual = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "u"}}
         assert step.body == usual | body
-        assert bool(step.words) is ("gracePeriodSeconds" in body), "a usual end is no force"
+        assert bool(step.message) is ("gracePeriodSeconds" in body), "a usual end is no force"
     elif method == "PATCH":
         assert step.body == {"metadata": {"uid": "u", "resourceVersion": "7", "finalizers": body}}
-        assert "example.com/held" in step.words
+        assert "example.com/held" in step.message
     else:
         assert step.body is None
 
@@ -176,9 +176,9 @@ async def test_a_namespace_is_emptied(tmp_path: Path, server: tuple[Server, int]
         "Secret gone with finalizer example.com/held",
     }
     assert set(ending.forced) == {
-        "Pod x was told to end at once: it had 86400 s",
-        "Pod long was given 30 s to end: it wanted 86400 s",
-        "ConfigMap y was released from example.com/held",
+        "Pod x got 1 s to terminate instead of 86400 s",
+        "Pod long got 30 s to terminate: it requested 86400 s",
+        "ConfigMap y lost its finalizers example.com/held",
     }
     changes = [(each.method, each.path) for each in server[0].asked if each.method != "GET"]
     assert ("DELETE", "/api/v1/namespaces/mrg-a/pods/x") in changes

@@ -88,7 +88,9 @@ ENDING = {"metadata": {"deletionTimestamp": ENDS}}
             CLAIM,
             ENDING,
             Health(
-                "the claim data-mrg-a-0 of its volume is being deleted: all goes when its pod starts anew", AT
+                "the claim data-mrg-a-0 of its volume is being deleted: "
+                "its data is lost when its pod restarts",
+                AT,
             ),
         ),
         (f"{CORE}/secrets/vc-mrg-a", None, Health("the Secret vc-mrg-a with its kubeconfig is gone")),

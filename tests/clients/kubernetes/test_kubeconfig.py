@@ -135,15 +135,15 @@ async def test_the_account_is_the_one_of_kubectl(
         ),
         ({"certificate-authority-data": "@@@"}, {}, "certificate-authority-data is not base64"),
         ({"certificate-authority": "nope.pem"}, {}, "nope.pem cannot be read"),
-        ({"proxy-url": "127.0.0.1:1"}, {}, "proxy-url is no address"),
-        ({"proxy-url": "ftp://127.0.0.1:1"}, {}, "proxy-url is no address"),
+        ({"proxy-url": "127.0.0.1:1"}, {}, "proxy-url must start with"),
+        ({"proxy-url": "ftp://127.0.0.1:1"}, {}, "proxy-url must start with"),
         ({"server": ""}, {}, "leads to no server"),
         ({}, plugin(command=""), "exec has no command"),
         ({}, plugin(apiVersion=None), "apiVersion of its exec is not one of"),
         ({}, plugin(apiVersion="client.authentication.k8s.io/v1alpha1"), "apiVersion of its exec"),
         ({}, plugin(interactiveMode=None), "no interactiveMode"),
         ({}, plugin(interactiveMode="Sometimes"), "interactiveMode of its exec is not one of"),
-        ({}, plugin(interactiveMode="Always"), "nobody is there"),
+        ({}, plugin(interactiveMode="Always"), "no user is present"),
         ({}, plugin(env=[{"value": "x"}]), "env of its exec"),
         ({}, plugin(command="nowhere-plug"), "the plugin nowhere-plug of"),
         ({}, plugin(apiVersion="client.authentication.k8s.io/v1beta1"), "gave no credentials"),
@@ -163,7 +163,7 @@ async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user
         (config(users=[{"name": "u", "user": {"token": "a"}}] * 2), "two users with the name u"),
         (
             config(contexts=[{"name": "c", "context": {"cluster": "c", "user": "x"}}]),
-            "the user x, who is not",
+            "has no user x",
         ),
         (config(**{"current-context": ""}), "no current context"),
         (config(kind="Pod"), "is not a kubeconfig"),
@@ -177,7 +177,7 @@ async def test_a_file_that_kubectl_does_not_load_is_refused(folder: Path, docume
 
 async def test_a_certificate_that_is_none_is_refused(folder: Path) -> None:
     credentials = await loaded(folder, config({"certificate-authority": "ca.pem"}))
-    with pytest.raises(UnusableCredentials, match="a certificate or a key is none"):
+    with pytest.raises(UnusableCredentials, match="a certificate or a key is not valid"):
         credentials.client()
 
 
