@@ -22,7 +22,7 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@# With the packages for development, which may be of an older lock, it is checked once they are in line, below.
 	test -e $(VENV)/.dev || $(CHECK)
-	@# Where Python is told to write no bytecode, each of the stack's processes would compile all of it.
+	@# Where Python must not write bytecode, each of the stack's processes would compile all of it.
 	$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 
@@ -58,9 +58,10 @@ keycloak: $(VENV)/.dev  ## Sign-in and groups on a real Keycloak (needs Java 17 
 bench-host: $(VENV)/.dev  ## Request to usable on a real cluster, beside `vcluster create`, alternating
 	@$(BIN)/python -m benchmarks.host $(ARGS)
 
-lint: $(VENV)/.dev  ## Style, types, who may import whom, docker-compose.yml and Dockerfile
+lint: $(VENV)/.dev  ## Style, words, types, who may import whom, docker-compose.yml and Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.words
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
@@ -83,7 +84,7 @@ bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for 
 
 venv: $(VENV)/.dev  ## Make .venv with everything for development
 
-lock:  ## Lock the dependencies anew: names, versions and hashes, no addresses (needs uv)
+lock:  ## Lock the dependencies again: names, versions and hashes, no addresses (needs uv)
 	uv pip compile -q pyproject.toml --extra build --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11 -o requirements.txt
 	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11 -o requirements-dev.txt
 

@@ -242,7 +242,7 @@ def _setup(options: SetupOptions) -> None:
         print_setup_json(results, dry_run=options.dry_run)
     require_complete(results, dry_run=options.dry_run)
     if for_people:
-        # Whoever sees to a part may have a catalogue that another part would find fault with.
+        # A single check must run although the catalogue has problems that another check reports.
         offered = [] if options.only else load_catalogue(settings.templates).offered_to([], everything=True)
         say_complete(results, [template.name for template in offered])
 
@@ -289,7 +289,7 @@ def _seen_to(
     running: bool = False,
     progress: "Progress | None" = None,
 ) -> "list[Result]":
-    """What came of every part of these areas, or of all; told to `progress` as it comes.
+    """What came of every part of these areas, or of all; `progress` gets each as it comes.
 
     `running`: also of what has to be so while Moorage runs.
     """
@@ -304,7 +304,7 @@ def _seen_to(
 
     async def see_to() -> "list[Result]":
         walking = asyncio.current_task()
-        if walking is not None:  # told to stop, it takes back what was made for a moment, as for Ctrl-C
+        if walking is not None:  # when stopped, it removes temporary objects, as for Ctrl-C
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, walking.cancel)
         async with open_clients(settings) as clients:
@@ -326,7 +326,7 @@ def _seen_to(
 
 
 def _settings(load: "Callable[[], _Settings]") -> "_Settings":
-    """The settings, all their problems told at once, and logs set up as they say."""
+    """The settings, all their problems reported at once, and logs set up as they say."""
     from worker.settings.models import SettingsError
     from worker.telemetry import configure_logging
 
@@ -346,6 +346,6 @@ def _settings(load: "Callable[[], _Settings]") -> "_Settings":
 
 
 if __name__ == "__main__":
-    # `python -m moorage` shall name itself as the command does.
+    # `python -m moorage` names itself as the command does.
     sys.argv[0] = "moorage"
     main()

@@ -29,8 +29,8 @@ FIRST_PERSON = {
 }
 #: The name with which the platform team signs in to Temporal's Web UI.
 WEB_UI_NAME = "platform"
-#: Who the image runs as when the files belong to root, as whom nothing of ours shall run.
-NOBODY = 10001
+#: The user of the image when the files belong to root: no process of ours runs as root.
+IMAGE_USER = 10001
 _LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     if make(SECRETS / "api-tokens", json.dumps(tokens, indent=2) + "\n"):
         print(f"  the first token, {FIRST_PERSON['email']}'s, shown this once: {token}")
     installation = "".join(secrets.choice(_LETTERS) for _ in range(12))
-    user, group = os.getuid() or NOBODY, os.getgid() or NOBODY
+    user, group = os.getuid() or IMAGE_USER, os.getgid() or IMAGE_USER
     make(CHECKOUT / ".env", f"MOORAGE_INSTALLATION={installation}\nRUN_AS={user}:{group}\n")
     if os.getuid() == 0:
         for path in (SECRETS, *SECRETS.iterdir()):
@@ -91,7 +91,7 @@ def make_folder(path: Path) -> None:
 def make(path: Path, content: str) -> bool:
     """Write the file unless it is there; whether it was made."""
     try:
-        # Never through a link, which somebody may have prepared here.
+        # Never through a link, which another user may have prepared here.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         print(f"kept {path.relative_to(CHECKOUT)}")

@@ -75,7 +75,7 @@ def plan_without_run(
         has_identity_provider=house.has_identity_provider,
     )
     what = ", ".join(one.what for one in marked) or "no marks of it were found"
-    whose = f"of {record.owner}" if record else "nobody knows whose"
+    whose = f"of {record.owner}" if record else "owner unknown"
     message = f"Temporal has forgotten life {life} of {name} ({whose}), on host {host}: {what}."
     if marks.not_searched:
         message += f" Not searched: {'; '.join(marks.not_searched)}."

@@ -104,7 +104,7 @@ def running_keycloak(
 
 
 def _link_home(built: Path, home: Path) -> None:
-    """Make a home folder with data of its own and everything else from the cache, which is never written."""
+    """Make a home folder with its own data and everything else from the cache, which is never written."""
     home.mkdir()
     for entry in built.iterdir():
         if entry.name == "bin":

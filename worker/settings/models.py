@@ -94,7 +94,8 @@ class SignIn(Group):
     )
     confirmed: bool = Field(
         default=False,
-        description="that somebody has signed in so; for control planes that do not tell of their providers",
+        description="that a user has signed in this way; for control planes that do not show their "
+        "identity providers",
     )
 
 
@@ -130,8 +131,8 @@ class Api(Group):
     )
     trusted_proxies: Networks = Field(
         default=(),
-        description="addresses or networks of the proxies before the API: their word about who asks "
-        "(X-Forwarded-For, X-Forwarded-Proto) is believed, and nobody else's",
+        description="addresses or networks of the proxies before the API: only from them, the headers "
+        "X-Forwarded-For and X-Forwarded-Proto are believed",
         examples=["10.1.2.3", "10.0.0.0/24"],
     )
     metrics: SocketAddress | None = Field(
@@ -160,7 +161,7 @@ class WorkerProcess(Group):
     )
     graceful_shutdown: PositiveDuration = Field(
         default=timedelta(seconds=25),
-        description="how long running steps may finish when told to stop; shorter than the 30 s that "
+        description="how long running steps may finish after a signal to stop; shorter than the 30 s that "
         "Kubernetes gives a pod",
     )
     metrics: SocketAddress | None = Field(
