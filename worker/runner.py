@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,6 +17,8 @@ from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+import contracts
+import workflows
 from activities.interceptor import ActivityEdge
 from activities.registry import Clients, all_activities
 from clients.private_files import write_private
@@ -63,6 +66,8 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.worker.graceful_shutdown,
+        # The SDK's own build id reads the bytecode of every imported module: half the CPU time of a start.
+        build_id=build_id(*(Path(package.__path__[0]) for package in (workflows, contracts))),
     )
     main_worker = worker(
         task_queue=TASK_QUEUE,
@@ -72,6 +77,12 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
     )
     return main_worker, worker(task_queue=undo_queue(TASK_QUEUE))
+
+
+def build_id(*packages: Path) -> str:
+    """Return a hash of the source of these packages, by which Temporal shows what a workflow ran on."""
+    files = sorted(path for package in packages for path in package.rglob("*.py"))
+    return hashlib.md5(b"\0".join(map(Path.read_bytes, files)), usedforsecurity=False).hexdigest()
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:

@@ -161,9 +161,11 @@ class _Processes:
             os.close(descriptor)
         os.umask(0o077)
         os.chdir(directory)
+        # The interpreter has read its variables, so one that differs needs an interpreter that reads it.
+        is_same = _python_variables(environment) == _python_variables(os.environ)
         os.environ.clear()
         os.environ.update(environment)
-        if _FORKS_PYTHON and tuple(command[: len(PYTHON)]) == PYTHON:
+        if _FORKS_PYTHON and is_same and tuple(command[: len(PYTHON)]) == PYTHON:
             return _Python(command[len(PYTHON) :])
         try:
             os.execve(command[0], list(command), dict(environment))  # noqa: S606 - a command of ours
@@ -197,6 +199,10 @@ class _Processes:
     def _report(self, **event: Any) -> None:
         with suppress(OSError):  # the stack is gone: this is noticed at the next request
             self._requests.sendall(json.dumps(event).encode() + b"\n")
+
+
+def _python_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
 
 
 def _set_name(name: str) -> None:

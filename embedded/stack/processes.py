@@ -28,17 +28,18 @@ _WORKER_GRACE = timedelta(seconds=3)
 #: The folder of our packages: the processes import them from there and from nowhere else.
 _CODE = Path(__file__).resolve().parents[2]
 
+_CLIENT = ("httpcore",)
+_SERVER = ("uvicorn.protocols.http.auto",)
+_OURS = ("moorage", *_CLIENT)
 #: What each part imports before it is forked; it imports the rest itself.
-_MODULES = {
-    Part.CONTROL_PLANE: ("embedded.rafay.app", "uvicorn.protocols.http.auto"),
-    Part.DIRECTORY: ("embedded.directory.application", "uvicorn.protocols.http.auto"),
-    Part.HOST: ("embedded.host.servers", "uvicorn.protocols.http.auto"),
-    Part.WORKER: (
-        "moorage", "worker.runner", "starter.expiry.schedules", "starter.placement.reservations",
-    ),
-    Part.API: ("moorage", "starter.api.app", "starter.api.server", "worker.client_factory"),
-    Part.CODEC_SERVER: ("moorage", "starter.codec_server.app", "uvicorn.protocols.http.auto"),
-}  # fmt: skip
+MODULES = {
+    Part.CONTROL_PLANE: ("embedded.rafay.app", *_SERVER),
+    Part.DIRECTORY: ("embedded.directory.application", *_SERVER),
+    Part.HOST: ("embedded.host.servers", *_CLIENT, *_SERVER),
+    Part.WORKER: (*_OURS, "worker.runner", "starter.expiry.schedules", "starter.placement.reservations"),
+    Part.API: (*_OURS, "worker.client_factory", "starter.api.app", "starter.api.server", "fastapi_offline"),
+    Part.CODEC_SERVER: (*_OURS, "starter.codec_server.app", *_SERVER),
+}
 #: The process that the stand-ins share.
 _STAND_IN_SERVER = "stand-in server"
 
@@ -129,7 +130,7 @@ class ProcessSpecs:
     @property
     def modules(self) -> list[str]:
         """The modules that the processes of this stack import."""
-        return [name for part in self._options.parts for name in _MODULES.get(part, ())]
+        return [name for part in self._options.parts for name in MODULES.get(part, ())]
 
     def process_of(self, part: Part) -> str:
         """Return the name of the process that runs the part."""

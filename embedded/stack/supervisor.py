@@ -106,8 +106,8 @@ class Child:
         """Return its process id as soon as it has one."""
         return await self._pid
 
-    async def wait_ended(self, seconds: float) -> bool:
-        """Whether it has ended within these seconds."""
+    async def wait_ended(self, seconds: float | None) -> bool:
+        """Wait at most these seconds for its end; return whether it has ended."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), seconds)
         return self._ended.is_set()
@@ -225,7 +225,10 @@ class Children:
         child = self._children[name]
         if child.stopped:
             return
-        pid = await child.wait_started()
+        try:
+            pid = await child.wait_started()
+        except ChildFailed:
+            return
         child.stopped = True
         # Stopped or continued: a paused one could not end.
         for number in (how, signal.SIGCONT):
@@ -235,7 +238,7 @@ class Children:
         finally:
             # Also when this wait is cancelled.
             _signal(pid, signal.SIGKILL)
-        await child.wait_ended(STOP_SECONDS)
+        await child.wait_ended(None)
 
     async def wait_for_failure(self) -> None:
         """Wait until one of them ends without being stopped.
@@ -245,11 +248,11 @@ class Children:
         """
         while True:
             self._changed.clear()
+            if self._disconnected.is_set():
+                raise ChildFailed("the process that would clean up after this one was killed")
             for child in self._children.values():
                 if child.has_failed:
                     raise ChildFailed(f"the {child.spec.name} ended by itself{_evidence(child)}")
-            if self._disconnected.is_set():
-                raise ChildFailed("the process that would clean up after this one was killed")
             await self._changed.wait()
 
     def _spawn(self, spec: ProcessSpec) -> Child:
@@ -270,7 +273,9 @@ class Children:
         try:
             send_request(self._launcher, request, [self._childrens_end, descriptor])
         except OSError as error:
-            raise ChildFailed(f"the {spec.name} cannot be started: {error}") from error
+            failed = ChildFailed(f"the {spec.name} cannot be started: {error}")
+            child.fail(failed)
+            raise failed from error
         finally:
             os.close(descriptor)
         return child
@@ -284,6 +289,7 @@ class Children:
             self._disconnected.set()
             for child in self._children.values():
                 child.fail(ChildFailed("the process that starts the others has ended"))
+                child.ended()  # it ends them
         *lines, self._events = (self._events + received).split(b"\n")
         for line in lines:
             event = json.loads(line)
