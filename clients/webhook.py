@@ -1,26 +1,34 @@
-"""A webhook: a URL that accepts JSON by POST, signed if we have a secret, or Slack's."""
+"""A webhook: a URL that accepts JSON by POST, signed if we have a secret, or Slack's.
 
-import hashlib
-import hmac
+Ids, timestamps and signatures follow Standard Webhooks, so receivers verify them with its libraries:
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
 import json
 import ssl
-import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import standardwebhooks
+
 from clients.http import Answer, HttpSystem
 
-#: Header "t=<Unix time in seconds>,v1=<hex>": HMAC-SHA256, with the shared secret, of "<t>.<body>".
-SIGNATURE = "Moorage-Signature"
 #: Header that is equal in all attempts to deliver one message, so that the receiver can detect duplicates.
-DELIVERY = "Moorage-Delivery"
+ID = "webhook-id"
+#: Header with the Unix time of the attempt, in seconds.
+TIMESTAMP = "webhook-timestamp"
+#: Header "v1,<base64>": HMAC-SHA256, with the shared secret, of "<id>.<timestamp>.<body>".
+SIGNATURE = "webhook-signature"
 
 
 class Webhook:
-    """One webhook URL; without a `secret` nothing is signed, and the URL has to be secret."""
+    """One webhook URL; without a `secret` nothing is signed, and the URL has to be secret.
+
+    `secret` is "whsec_" and base64, or base64 alone.
+    """
 
     def __init__(
         self,
@@ -32,7 +40,7 @@ class Webhook:
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._url = url
-        self._secret = secret
+        self._signer = None if secret is None else standardwebhooks.Webhook(secret)
         parts = urlsplit(url)
         self._http = HttpSystem(
             system,
@@ -55,20 +63,15 @@ class Webhook:
         """Close its connections."""
         await self._http.close()
 
-    async def post(self, delivery: str, content: Mapping[str, Any], operation: str) -> None:
+    async def post(self, message_id: str, content: Mapping[str, Any], operation: str) -> None:
         """Deliver `content`; raise a `ClientError` unless the receiver accepts it."""
-        body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        headers = {DELIVERY: delivery}
-        if self._secret is not None:
-            headers[SIGNATURE] = signature(self._secret, body, int(time.time()))
+        body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        now = datetime.now(UTC)
+        headers = {ID: message_id, TIMESTAMP: str(int(now.timestamp()))}
+        if self._signer is not None:
+            headers[SIGNATURE] = self._signer.sign(message_id, now, body)
         # Pass the whole URL as the path, because httpx would add a slash to the end of a base URL.
-        await self._http.call("POST", self._url, operation, content=body, headers=headers)
-
-
-def signature(secret: str, body: bytes, at: int) -> str:
-    """Return the header that proves that a holder of the secret sent `body` at that time."""
-    digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+        await self._http.call("POST", self._url, operation, content=body.encode(), headers=headers)
 
 
 def _explain(_: Answer) -> str:

@@ -69,7 +69,7 @@ def every_secret(receiver: Receiver, smtp_port: int) -> dict[str, str]:
     """Settings by which notices and accounts are sent, with each secret that they can have."""
     return {
         "MOORAGE_NOTICES__WEBHOOK_URL": receiver.url,
-        "MOORAGE_NOTICES__WEBHOOK_SECRET": "signs-the-notices-4711",
+        "MOORAGE_NOTICES__WEBHOOK_SECRET": "whsec_c2lnbnMtdGhlLW5vdGljZXMtNDcxMS1wYWRkZWQtdG8tMzI=",
         "MOORAGE_NOTICES__SLACK_URL": f"{receiver.url}&slack=T0001/B0002/secret-path-4711",
         "MOORAGE_NOTICES__SMTP_HOST": "127.0.0.1",
         "MOORAGE_NOTICES__SMTP_PORT": str(smtp_port),
@@ -78,7 +78,7 @@ def every_secret(receiver: Receiver, smtp_port: int) -> dict[str, str]:
         "MOORAGE_NOTICES__SMTP_PASSWORD": MAIL_PASSWORD,
         "MOORAGE_NOTICES__SENDER": "moorage@example.com",
         "MOORAGE_TRAIL__WEBHOOK_URL": receiver.url,
-        "MOORAGE_TRAIL__WEBHOOK_SECRET": "signs-the-accounts-4711",
+        "MOORAGE_TRAIL__WEBHOOK_SECRET": "whsec_c2lnbnMtdGhlLWFjY291bnRzLTQ3MTEtcGFkZGVkLXRvLTMy",
     }
 
 

@@ -103,8 +103,8 @@ def test_http_where_secrets_are_sent(host: str, is_inside: bool) -> None:
     }
     more = {
         "MOORAGE_IDENTITY__TOKEN": "a-token",
-        "MOORAGE_NOTICES__WEBHOOK_SECRET": "a-secret",
-        "MOORAGE_TRAIL__WEBHOOK_SECRET": "a-secret",
+        "MOORAGE_NOTICES__WEBHOOK_SECRET": "whsec_YS1zZWNyZXQtb2YtdGhpcnR5LXR3by1ieXRlcy0tLS0t",
+        "MOORAGE_TRAIL__WEBHOOK_SECRET": "whsec_YS1zZWNyZXQtb2YtdGhpcnR5LXR3by1ieXRlcy0tLS0t",
     }
     secure, clear = (dict.fromkeys(urls, f"{scheme}://{host}/x") for scheme in ("https", "http"))
     load_settings(LEAST | more | secure)
@@ -399,3 +399,10 @@ def test_a_secret_as_editors_write_it(tmp_path: Path, content: bytes, problem: s
     assert problem in told
     assert "MOORAGE_CONTROL_PLANE__API_KEY" in told
     assert "key-of" not in told
+
+
+@pytest.mark.parametrize("secret", ["a-secret", "whsec_YS1zZWNyZXQ=", "whsec_not base64"])
+def test_webhook_secret_must_have_the_form_of_standard_webhooks(secret: str) -> None:
+    """Ensures that a secret that receivers cannot verify with is refused, with the command for a new one."""
+    hook = {"MOORAGE_NOTICES__WEBHOOK_URL": "https://a.example", "MOORAGE_NOTICES__WEBHOOK_SECRET": secret}
+    assert "openssl rand -base64 32" in problems_of(LEAST | hook)

@@ -11,6 +11,7 @@ from worker.settings.types import (
     PositiveDuration,
     ProtectedUrl,
     SingleLineSecret,
+    WebhookSecret,
     is_internal_host,
     require_https,
 )
@@ -57,10 +58,10 @@ class Notices(Group):
     webhook_url: ProtectedUrl | None = Field(
         default=None, description="address that gets every notice as JSON"
     )
-    webhook_secret: SingleLineSecret | None = Field(
+    webhook_secret: WebhookSecret | None = Field(
         default=None,
         validate_default=True,
-        description="what the notices for webhook_url are signed with (HMAC-SHA256)",
+        description="secret that signs the notices for webhook_url (Standard Webhooks): whsec_ and base64",
     )
     slack_url: SingleLineSecret | None = Field(
         default=None, description="an incoming webhook of Slack, or of what takes the same form"
@@ -127,10 +128,10 @@ class Trail(Group):
     webhook_url: ProtectedUrl | None = Field(
         default=None, description="address that gets every account as JSON"
     )
-    webhook_secret: SingleLineSecret | None = Field(
+    webhook_secret: WebhookSecret | None = Field(
         default=None,
         validate_default=True,
-        description="what the accounts for webhook_url are signed with (HMAC-SHA256)",
+        description="secret that signs the records for webhook_url (Standard Webhooks): whsec_ and base64",
     )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=15), description="longest wait for one answer"

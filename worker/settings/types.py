@@ -1,5 +1,6 @@
 """The building blocks of settings: groups, and value types with their validation."""
 
+import base64
 import ipaddress
 import re
 from datetime import timedelta
@@ -20,6 +21,8 @@ from clients.host.models import Peer
 from contracts.durations import Duration
 
 LARGEST_PORT = 65535
+#: The shortest secret that Standard Webhooks allows.
+MIN_WEBHOOK_SECRET_BYTES = 24
 
 
 _INSIDE = (".localhost", ".svc", ".svc.cluster.local")
@@ -93,6 +96,20 @@ def _fits_into_a_header(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _is_webhook_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().removeprefix("whsec_")
+    try:
+        length = len(base64.b64decode(text, validate=True))
+    except ValueError:
+        length = 0
+    if length < MIN_WEBHOOK_SECRET_BYTES:
+        raise ValueError(
+            f"must be whsec_ and at least {MIN_WEBHOOK_SECRET_BYTES} random bytes in base64: make one with "
+            '`echo "whsec_$(openssl rand -base64 32)"`'
+        )
+    return secret
+
+
 def _is_positive(length: timedelta) -> timedelta:
     if length <= timedelta(0):
         raise ValueError('must be longer than nothing, such as "30s"')
@@ -148,6 +165,8 @@ NonEmptySecret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 SingleLineSecret = Annotated[NonEmptySecret, AfterValidator(_is_one_line)]
 #: A secret that is sent in an HTTP header.
 HeaderSecret = Annotated[SingleLineSecret, AfterValidator(_fits_into_a_header)]
+#: A secret that signs webhooks, in the form of Standard Webhooks.
+WebhookSecret = Annotated[SingleLineSecret, AfterValidator(_is_webhook_secret)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
 HttpsPeers = Annotated[tuple[Peer, ...], _peers(443)]
