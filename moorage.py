@@ -137,7 +137,7 @@ def _worker() -> None:
     async def schedules(client: Client) -> None:
         try:
             await reconcile(client, settings.sweep)
-            await Reservations(client).begin()
+            await Reservations(client).ensure_started()
         except RPCError as error:
             # Without its schedule no environment would ever end: better no worker than that.
             raise NotConnected(f"the schedules cannot be brought in line: {error.message}") from error

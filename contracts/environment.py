@@ -117,6 +117,17 @@ class Environment(Frozen):
         return tuple(dict.fromkeys((self.owner, *self.spec.collaborators)))
 
 
+class EnvironmentSummary(Frozen):
+    """Which environment, in which life, whose, from which template and where."""
+
+    name: str
+    life: str
+    owner: str
+    team: str
+    template: str
+    host: str = ""
+
+
 class Receipt(Frozen):
     """What a step has ensured: names and references, never a secret.
 

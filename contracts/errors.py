@@ -74,6 +74,8 @@ class RefusalReason(StrEnum):
     NO_ROOM = "no_room"
     NOT_KNOWN = "not_known"
     OTHER_LIFE = "other_life"
+    LEFT_BEHIND = "left_behind"
+    FROZEN = "frozen"
 
 
 class Refusal(Frozen):

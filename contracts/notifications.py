@@ -3,8 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts.environment import Certificate, Outcome, TrailEntry
-from contracts.models import Frozen
+from contracts.environment import Certificate, EnvironmentSummary, Outcome, TrailEntry
 
 
 class NotificationKind(StrEnum):
@@ -14,7 +13,7 @@ class NotificationKind(StrEnum):
     ENDED = "ended"
 
 
-class Notification(Frozen):
+class Notification(EnvironmentSummary):
     """A message to the people of an environment.
 
     `id` is the same for every attempt to send it. `moved` is how far the end was moved, because the last
@@ -24,29 +23,17 @@ class Notification(Frozen):
     id: str
     kind: NotificationKind
     at: datetime
-    name: str
-    life: str
-    owner: str
-    team: str
     people: tuple[str, ...]
-    template: str
-    host: str
     ends_at: datetime
     kept_until: datetime
     latest_end: datetime
     moved: timedelta = timedelta(0)
 
 
-class LifeRecord(Frozen):
+class LifeRecord(EnvironmentSummary):
     """The record of one life for the sinks: its owner, what happened, and what was left."""
 
-    name: str
-    life: str
-    owner: str
-    team: str
     collaborators: tuple[str, ...]
-    template: str
-    host: str
     outcome: Outcome
     requested_at: datetime
     ended_at: datetime

@@ -55,7 +55,6 @@ KNOWN = {
         "embedded.standin_options",
         "embedded.temporal_server",
     },
-    "starter": {"starter.catalogue", "starter.environments", "starter.monitoring", "starter.placement"},
     "starter.cli": {"starter.cli.errors", "starter.cli.output"},
 }
 FOLDERS = sorted({module.rpartition(".")[0] for module in imports().modules} - {""})

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from starter.api.problem_details import _TITLES as PROBLEM_TITLES
+from starter.api.problem_details import ProblemType
 from starter.cli.app import build
 from starter.cli.operator import OperatorVerbs
 from worker.settings.reference import settings_table
@@ -47,7 +47,7 @@ def updated_pages(folder: Path = REFERENCE) -> Iterator[tuple[Path, str]]:
 
 def problem_types() -> str:
     """Return the table of the API's problem types."""
-    rows = [f"| `urn:moorage:problem:{kind}` | {title} |" for kind, title in PROBLEM_TITLES.items()]
+    rows = [f"| `urn:moorage:problem:{type}` | {type.description} |" for type in ProblemType]
     return "\n".join(["| type | title |", "| --- | --- |", *rows])
 
 

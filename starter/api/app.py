@@ -9,32 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.datastructures import State
 from temporalio.client import Client
 
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from starter.api import events, health
-from starter.api.body_limit import BodyLimit
-from starter.api.dependencies import Parts
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
-from starter.api.routes import capacity, environments, expiry, forced_teardown, kubeconfig, templates
+from starter.api.routes import capacity, environments, expiry, kubeconfig, templates
 from starter.api.sign_in import SignIn
 from starter.api.swagger import add_docs
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
-from starter.environments.archive import LifeArchive
+from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.cursors import Cursors
+from starter.environments.details import EnvironmentDetails
+from starter.environments.forced_teardown import ForcedTeardown
+from starter.environments.health import EnvironmentHealth
+from starter.environments.history import EnvironmentHistory
+from starter.environments.kubeconfig import KubeconfigReader
+from starter.environments.listing import EnvironmentList
 from starter.environments.owner_marks import MarkSearch
-from starter.environments.people_check import PeopleDirectory
-from starter.environments.planning import InstallationConfig
+from starter.environments.people_check import PeopleDirectory, RememberedPeople
+from starter.environments.preview import RequestPreview
 from starter.environments.reader import EnvironmentReader
+from starter.environments.records import LifeRecords
+from starter.environments.service import EnvironmentService, EnvironmentStarter
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
+from starter.expiry.sweeps import Sweeps
+from starter.http_server.body_limit import BodyLimit
+from starter.installation import InstallationConfig
 from starter.monitoring.attention import Attention
-from starter.monitoring.environment_health import EnvironmentHealth
 from starter.monitoring.metrics import ApiMetrics, RequestTimes
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
@@ -66,60 +75,11 @@ def create_app(
     The caller owns the clients: the application uses them and does not close them. `rafay` and `directory`
     are for the search for owner marks; None if the API has no credentials there.
     """
-    reader, reservations, fitting = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
-    healths = EnvironmentHealth(hosts)
-    house = InstallationConfig(
-        installation=settings.installation,
-        prefix=settings.prefix,
-        hosts={name: cluster.labels for name, cluster in settings.hosts.items()},
-        default_host=settings.default_host,
-        has_identity_provider=settings.identity is not None,
-        pace=settings.lifecycle_timeouts,
-        team_quotas={name: share.limits for name, share in settings.quotas.teams.items()},
-        person_quota=settings.quotas.person.limits,
-    )
-    parts = Parts(
-        client=client,
-        house=house,
-        catalogue=Reloaded(settings.templates, load_catalogue),
-        tokens=Reloaded(tokens_file, load_tokens),
-        people=people,
-        hosts=hosts,
-        healths=healths,
-        fitting=fitting,
-        placing=PlacementAdvisor(house, fitting, reservations),
-        past=LifeArchive(client, settings.trail.file),
-        attention=Attention(client, settings.sweep),
-        reservations=reservations,
-        reader=reader,
-        marks=MarkSearch(
-            settings.installation,
-            settings.prefix,
-            hosts,
-            rafay=rafay,
-            directory=directory,
-            has_identity_provider=settings.identity is not None,
-        ),
-        cursors=Cursors(settings.encryption.cursor_keys),
-        actor=EnvironmentCommands(client, reader, reservations),
-        watches=EnvironmentWatcher(reader, healths),
-        streams=Counter(),
-        freezer=ExpiryFreeze(client, settings.sweep),
-        sweep=settings.sweep,
-        trail_file=settings.trail.file,
-    )
-
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        parts.watches.stop()
-        parts.healths.stop()
-
     app = _Api(
         title="Moorage",
         description=_DESCRIPTION,
         version=_version(),
-        lifespan=life,
+        lifespan=_lifespan,
         redoc_url=None,
         docs_url=None,
         openapi_url=f"{API_ROOT}/openapi.json",
@@ -127,23 +87,85 @@ def create_app(
         # any path.
         servers=[{"url": "../.."}],
     )
-    app.state.parts = parts
-    app.state.metrics = ApiMetrics(_version(), parts.catalogue.count_unusable, parts.tokens.count_unusable)
+    marks = MarkSearch(
+        settings.installation,
+        settings.prefix,
+        hosts,
+        rafay=rafay,
+        directory=directory,
+        has_identity_provider=settings.identity is not None,
+    )
+    state = app.state
+    _add_services(state, settings, client, tokens_file=tokens_file, people=people, hosts=hosts, marks=marks)
+    state.metrics = ApiMetrics(_version(), state.catalogue.count_unusable, state.tokens.count_unusable)
     app.add_middleware(BodyLimit)
     # Add it after the others, as an outer one: it answers unknown callers before the server reads anything
     # else. Only the measurement is outside, because it counts them as well.
     app.add_middleware(
-        SignIn, tokens=parts.tokens, root=API_ROOT, open_paths=frozenset({f"{API_ROOT}/openapi.json"})
+        SignIn, tokens=state.tokens, root=API_ROOT, open_paths=frozenset({f"{API_ROOT}/openapi.json"})
     )
-    app.add_middleware(RequestTimes, metrics=app.state.metrics)
+    app.add_middleware(RequestTimes, metrics=state.metrics)
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    for module in (templates, environments, forced_teardown, events, kubeconfig, expiry, capacity):
+    for module in (templates, environments, events, kubeconfig, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))
     return app
+
+
+def _add_services(
+    state: State,
+    settings: Settings,
+    client: Client,
+    *,
+    tokens_file: Path,
+    people: PeopleDirectory,
+    hosts: Mapping[str, Host],
+    marks: MarkSearch,
+) -> None:
+    """Create the services; `starter.api.dependencies` gives each to the routes that need it."""
+    installation = InstallationConfig.of(settings)
+    catalogue = Reloaded(settings.templates, load_catalogue)
+    reader, reservations, chart_check = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
+    health = EnvironmentHealth(hosts)
+    access, records = EnvironmentAccess(reader), LifeRecords(client, settings.trail.file)
+    placement = PlacementAdvisor(installation, chart_check, reservations)
+    service = EnvironmentService(
+        installation=installation,
+        catalogue=catalogue,
+        people=RememberedPeople(people),
+        placement=placement,
+        starter=EnvironmentStarter(client, reader, reservations),
+    )
+    state.access = access
+    state.attention = Attention(client, settings.sweep)
+    state.catalogue = catalogue
+    state.client = client
+    state.commands = EnvironmentCommands(client, access, reader)
+    state.details = EnvironmentDetails(access, records, catalogue, health)
+    state.forced_teardown = ForcedTeardown(client, access, reader, records, marks, installation)
+    state.freeze = ExpiryFreeze(client, settings.sweep)
+    state.health = health
+    state.history = EnvironmentHistory(reader, records)
+    state.installation = installation
+    state.kubeconfigs = KubeconfigReader(access, hosts)
+    state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
+    state.preview = RequestPreview(service, placement, chart_check, reader)
+    state.reservations = reservations
+    state.service = service
+    state.streams = Counter[str]()
+    state.sweeps = Sweeps(client, settings.sweep)
+    state.tokens = Reloaded(tokens_file, load_tokens)
+    state.watcher = EnvironmentWatcher(reader, health)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.watcher.stop()
+    app.state.health.stop()
 
 
 class _Api(FastAPI):

@@ -1,116 +1,51 @@
-"""Dependencies of the API's routes: the parts of the application, and the authenticated caller."""
+"""What routes depend on, each by itself: the caller, and the services that `create_app` puts in the state."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from temporalio.client import Client
 
-from clients.host.protocol import Host
-from contracts.naming import is_name
-from starter.api.problem_details import ApiProblem, no_environment
-from starter.auth.policy import Principal, Verb, may, relations, who_may
-from starter.auth.security_log import note_denied
+from starter.auth.policy import Principal
 from starter.auth.tokens import Tokens
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
-from starter.environments.archive import LifeArchive
+from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
-from starter.environments.cursors import Cursors
-from starter.environments.owner_marks import MarkSearch
-from starter.environments.people_check import PeopleDirectory
-from starter.environments.planning import InstallationConfig
-from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from starter.environments.details import EnvironmentDetails
+from starter.environments.forced_teardown import ForcedTeardown
+from starter.environments.health import EnvironmentHealth
+from starter.environments.history import EnvironmentHistory
+from starter.environments.kubeconfig import KubeconfigReader
+from starter.environments.listing import EnvironmentList
+from starter.environments.preview import RequestPreview
+from starter.environments.service import EnvironmentService
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
+from starter.expiry.sweeps import Sweeps
+from starter.installation import InstallationConfig
 from starter.monitoring.attention import Attention
-from starter.monitoring.environment_health import EnvironmentHealth
-from starter.placement.advisor import PlacementAdvisor
-from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
-from worker.settings.expiry import Sweep
 
 CATALOGUE_IS_BROKEN = "The catalogue has changed and cannot be read; the last good one is in force."
-
-
-@dataclass(frozen=True)
-class Parts:
-    """All objects that the routes need; created once with the application."""
-
-    client: Client
-    house: InstallationConfig
-    catalogue: Reloaded[Catalogue]
-    tokens: Reloaded[Tokens]
-    people: PeopleDirectory
-    hosts: Mapping[str, Host]
-    healths: EnvironmentHealth
-    fitting: ChartCheck
-    placing: PlacementAdvisor
-    past: LifeArchive
-    attention: Attention
-    reservations: Reservations
-    reader: EnvironmentReader
-    marks: MarkSearch
-    cursors: Cursors
-    actor: EnvironmentCommands
-    watches: EnvironmentWatcher
-    #: Open streams of events, by person.
-    streams: Counter[str]
-    freezer: ExpiryFreeze
-    sweep: Sweep
-    trail_file: Path | None
-
-    async def environment(
-        self, name: str, principal: Principal, verb: Verb, life: str | None = None
-    ) -> EnvironmentSnapshot:
-        """Return the latest life of the name, if the principal may use `verb` on it and it is `life`.
-
-        Raises:
-            ApiProblem: 404 if the principal may not see it, whether it exists or not; 403 if the principal
-            may see it but not use the verb; 409 if it is another life than `life`.
-        """
-        standing = await self.reader.read(name) if is_name(name) else None
-        if standing is None:
-            raise no_environment(name)
-        held = relations(
-            principal, owner=standing.owner, team=standing.team, collaborators=standing.collaborators
-        )
-        if not may(Verb.SHOW, held):
-            note_denied()
-            raise no_environment(name)
-        if life and life != standing.life:
-            detail = f"{name} has begun another life since, and that is not the one that is meant: look at it"
-            raise ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="other_life")
-        if not may(verb, held):
-            raise ApiProblem(
-                HTTPStatus.FORBIDDEN,
-                "not-allowed",
-                f"{verb} of {name} is for {who_may(verb)}, and you are its {' and '.join(sorted(held))}",
-            )
-        return standing
-
-
-async def parts_of(request: Request) -> Parts:
-    """Return the parts of the application.
-
-    It is a coroutine because FastAPI runs plain functions in a thread.
-    """
-    parts: Parts = request.app.state.parts
-    return parts
-
 
 _bearer = HTTPBearer(auto_error=False, description="A token from the installation's file of tokens.")
 
 
-async def principal_of(
+def _from_state(name: str) -> Callable[[Request], Awaitable[Any]]:
+    # A coroutine, because FastAPI runs plain functions in a thread.
+    async def get(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return get
+
+
+async def _get_principal(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Return the caller, which `starter.api.sign_in` has authenticated.
+    """Return the caller, whom `starter.api.sign_in` has authenticated.
 
     The security scheme is only for the OpenAPI document.
     """
@@ -118,5 +53,25 @@ async def principal_of(
     return principal
 
 
-TheParts = Annotated[Parts, Depends(parts_of)]
-Asking = Annotated[Principal, Depends(principal_of)]
+CallerDep = Annotated[Principal, Depends(_get_principal)]
+
+AccessDep = Annotated[EnvironmentAccess, Depends(_from_state("access"))]
+AttentionDep = Annotated[Attention, Depends(_from_state("attention"))]
+CatalogueDep = Annotated[Reloaded[Catalogue], Depends(_from_state("catalogue"))]
+ClientDep = Annotated[Client, Depends(_from_state("client"))]
+CommandsDep = Annotated[EnvironmentCommands, Depends(_from_state("commands"))]
+DetailsDep = Annotated[EnvironmentDetails, Depends(_from_state("details"))]
+ForcedTeardownDep = Annotated[ForcedTeardown, Depends(_from_state("forced_teardown"))]
+FreezeDep = Annotated[ExpiryFreeze, Depends(_from_state("freeze"))]
+HealthDep = Annotated[EnvironmentHealth, Depends(_from_state("health"))]
+HistoryDep = Annotated[EnvironmentHistory, Depends(_from_state("history"))]
+InstallationDep = Annotated[InstallationConfig, Depends(_from_state("installation"))]
+KubeconfigDep = Annotated[KubeconfigReader, Depends(_from_state("kubeconfigs"))]
+ListDep = Annotated[EnvironmentList, Depends(_from_state("list"))]
+PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]
+ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
+ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
+StreamsDep = Annotated[Counter[str], Depends(_from_state("streams"))]
+SweepsDep = Annotated[Sweeps, Depends(_from_state("sweeps"))]
+TokensDep = Annotated[Reloaded[Tokens], Depends(_from_state("tokens"))]
+WatcherDep = Annotated[EnvironmentWatcher, Depends(_from_state("watcher"))]

@@ -1,18 +1,27 @@
-"""Live progress as server-sent events: the whole status after each change, until the life has ended."""
+"""Live progress as server-sent events: the whole status after each change, until the life has ended.
+
+`fastapi.sse` encodes the events. Its streaming endpoints are not used: they have answered 200 before a 404 or
+429 is known, and need two tasks a watcher.
+"""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
 
 from contracts.environment import Phase
-from starter.api.dependencies import Asking, Parts, TheParts
-from starter.api.problem_details import ApiProblem
-from starter.auth.policy import Principal, Verb, may, relations
+from starter.api.dependencies import AccessDep, CallerDep, HealthDep, StreamsDep, TokensDep, WatcherDep
+from starter.api.problem_details import ApiProblem, ProblemType
+from starter.auth.policy import Verb, is_allowed
+from starter.auth.tokens import Tokens
+from starter.config_files.reloading import Reloaded
+from starter.environments.access import relations_to
 from starter.environments.reader import EnvironmentSnapshot
+from starter.environments.watcher import EnvironmentWatcher
 
 #: Proxies close a connection that is silent for a minute, so the stream sends a comment at this interval.
 KEEP_ALIVE_SECONDS = 15.0
@@ -21,72 +30,78 @@ KEEP_ALIVE_SECONDS = 15.0
 CHECK_SECONDS = 2.0
 #: How long a client waits before it reconnects, in milliseconds.
 RECONNECT_MILLISECONDS = 2000
-#: Maximum number of streams of one person: enough for all environments of a pipeline, but not all connections
-#: of the server.
-STREAMS_OF_ONE_PERSON = 100
+#: Enough for all environments of a pipeline, but not all connections of the server.
+MAX_STREAMS_PER_PERSON = 100
+#: `no-transform`, because a proxy that compresses would buffer events until it has enough of them.
+_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 router = APIRouter(tags=["environments"])
 
 
 @router.get(
     "/environments/{name}/events",
+    # Not EventSourceResponse: FastAPI would take the route for a streaming endpoint of its own.
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "events: status …, then end"}},
 )
 async def follow_environment(
-    name: str, request: Request, parts: TheParts, principal: Asking
-) -> StreamingResponse:
+    name: str,
+    request: Request,
+    access: AccessDep,
+    watcher: WatcherDep,
+    tokens: TokensDep,
+    streams: StreamsDep,
+    health: HealthDep,
+    caller: CallerDep,
+) -> EventSourceResponse:
     """Follow it: an event `status` with the environment at every change, and `end` with its last state.
 
-    A stream that stops without `end` was cut: connect anew.
+    A stream that stops without `end` was cut: connect again.
     """
-    standing = await parts.environment(name, principal, Verb.WATCH)
-    if parts.streams[principal.email] >= STREAMS_OF_ONE_PERSON:
-        detail = f"you follow {STREAMS_OF_ONE_PERSON} environments already: stop one of these first"
-        raise ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "too-often", detail, headers={"Retry-After": "10"})
-    if standing.view.phase is Phase.READY:
+    snapshot = await access.find(name, caller, Verb.WATCH)
+    if streams[caller.email] >= MAX_STREAMS_PER_PERSON:
+        detail = f"you follow {MAX_STREAMS_PER_PERSON} environments already: stop one of these first"
+        raise ApiProblem(ProblemType.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "10"})
+    if snapshot.view.phase is Phase.READY:
         # `watch` of a ready environment ends with this first state.
-        standing = await parts.healths.add_to(standing)
-    return StreamingResponse(
-        _events(parts, standing, principal, request.state.token),
-        media_type="text/event-stream",
-        # Set `no-transform`, because a proxy that compresses would buffer events until it has enough of them.
-        headers={"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"},
-    )
+        snapshot = await health.add_to(snapshot)
+    events = follow_events(snapshot, request.state.token, watcher, tokens)
+    return EventSourceResponse(_counted(events, streams, caller.email), headers=_HEADERS)
 
 
-async def _events(
-    parts: Parts, standing: EnvironmentSnapshot, principal: Principal, token: str
-) -> AsyncIterator[str]:
-    parts.streams[principal.email] += 1
+async def follow_events(
+    snapshot: EnvironmentSnapshot, token: str, watcher: EnvironmentWatcher, tokens: Reloaded[Tokens]
+) -> AsyncIterator[bytes]:
+    """Yield the events of the snapshot's life, as long as the token may watch it."""
     sent_at = time.monotonic()
+    yield format_sse_event(retry=RECONNECT_MILLISECONDS)
+    async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
+        async for view in views:
+            if not _may_still_watch(tokens.current(), snapshot, token):
+                return
+            if view is not None:
+                # Send ASCII, because many line readers treat U+2028 and similar characters as line ends.
+                data = view.model_dump_json(ensure_ascii=True)
+                yield format_sse_event(event="end" if view.ended else "status", data_str=data)
+            elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
+                yield format_sse_event(comment="keep-alive")
+            else:
+                continue
+            sent_at = time.monotonic()
+
+
+async def _counted(events: AsyncIterator[bytes], streams: Counter[str], person: str) -> AsyncIterator[bytes]:
+    streams[person] += 1
     try:
-        yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-        async with aclosing(parts.watches.follow(standing, CHECK_SECONDS)) as views:
-            async for view in views:
-                if not _may_still_watch(parts, standing, token):
-                    return
-                if view is not None:
-                    event = "end" if view.ended else "status"
-                    # Send ASCII, because many line readers treat U+2028 and similar characters as line ends.
-                    yield f"event: {event}\ndata: {view.model_dump_json(ensure_ascii=True)}\n\n"
-                elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
-                    yield ": still here\n\n"
-                else:
-                    continue
-                sent_at = time.monotonic()
+        async for event in events:
+            yield event
     finally:
-        parts.streams[principal.email] -= 1
-        if not parts.streams[principal.email]:
-            del parts.streams[principal.email]
+        streams[person] -= 1
+        if not streams[person]:
+            del streams[person]
 
 
-def _may_still_watch(parts: Parts, standing: EnvironmentSnapshot, token: str) -> bool:
+def _may_still_watch(tokens: Tokens, snapshot: EnvironmentSnapshot, token: str) -> bool:
     """Return whether the token's owner may still watch; its person or teams may have changed."""
-    principal = parts.tokens.current().who(token)
-    if principal is None:
-        return False
-    held = relations(
-        principal, owner=standing.owner, team=standing.team, collaborators=standing.collaborators
-    )
-    return may(Verb.WATCH, held)
+    principal = tokens.principal_of(token)
+    return principal is not None and is_allowed(Verb.WATCH, relations_to(snapshot, principal))

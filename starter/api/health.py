@@ -6,16 +6,14 @@ what still works.
 """
 
 import asyncio
-from http import HTTPStatus
 
 from fastapi import APIRouter
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.service import RPCError
 
 from contracts.models import Frozen
-from starter.api.dependencies import CATALOGUE_IS_BROKEN, TheParts
-from starter.api.problem_details import ApiProblem
-from starter.temporal.errors import CALL_PATIENCE, TemporalUnavailable, map_rpc_errors
+from starter.api.dependencies import CATALOGUE_IS_BROKEN, AttentionDep, CatalogueDep, ClientDep, TokensDep
+from starter.temporal.errors import CALL_TIMEOUT, TemporalUnavailable, map_rpc_errors
 
 router = APIRouter(tags=["health"])
 
@@ -29,28 +27,30 @@ class Health(Frozen):
 
 @router.get("/healthz", response_model_exclude_none=True)
 async def alive() -> Health:
-    """The process answers."""
+    """Answer 200: the process is alive."""
     return Health()
 
 
 @router.get("/readyz", response_model_exclude_none=True)
-async def ready(parts: TheParts) -> Health:
-    """Temporal answers. What needs attention is told beside, and counts not against it."""
-    await asyncio.to_thread(parts.catalogue.current)
-    await asyncio.to_thread(parts.tokens.current)
+async def ready(
+    client: ClientDep, attention: AttentionDep, catalogue: CatalogueDep, tokens: TokensDep
+) -> Health:
+    """Answer 200 if Temporal answers. `remark` says what else needs attention."""
+    await asyncio.to_thread(catalogue.current)
+    await asyncio.to_thread(tokens.current)
     try:
         with map_rpc_errors():
-            await parts.client.workflow_service.describe_namespace(
-                DescribeNamespaceRequest(namespace=parts.client.namespace), timeout=CALL_PATIENCE
+            await client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=client.namespace), timeout=CALL_TIMEOUT
             )
-            found = await parts.attention.warnings()
-    except (TemporalUnavailable, RPCError) as error:
-        raise ApiProblem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error)) from error
+            found = await attention.warnings()
+    except RPCError as error:
+        raise TemporalUnavailable(str(error)) from error
     remarks = list(found)
     # Do not include the problems themselves: they quote files, and anyone can call this route. The log has
     # them.
-    if parts.catalogue.problems:
+    if catalogue.problems:
         remarks.append(CATALOGUE_IS_BROKEN)
-    if parts.tokens.problems:
+    if tokens.problems:
         remarks.append("The file of tokens has changed and cannot be read; the last good one is in force.")
     return Health(status="degraded" if found else "ok", remark=" ".join(remarks) or None)

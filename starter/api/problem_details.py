@@ -1,14 +1,9 @@
-"""All errors of the API as problem details (RFC 9457): one sentence each, with the field that is wrong.
-
-400 unreadable       404 not-found    409 refused, no-room, not-usable-yet    422 not-valid
-401 who-are-you      405              413                                     429 too-often
-403 not-allowed                                                               500 our-fault
-                                                                              503 unavailable
-"""
+"""All errors of the API as problem details (RFC 9457): one sentence each, with the field that is wrong."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
@@ -22,10 +17,14 @@ from starlette.exceptions import HTTPException
 from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
 from starter.api.request_models import EnvironmentRequest
+from starter.auth.policy import NotAllowed
 from starter.config_files.validation_messages import sentence
-from starter.environments.commands import KeyReused
+from starter.environments.access import EnvironmentNotFound
 from starter.environments.cursors import BadCursor
-from starter.environments.planning import FieldProblem, NotValid
+from starter.environments.kubeconfig import NotUsable
+from starter.environments.service import KeyReused
+from starter.errors import FieldProblem, InvalidRequest
+from starter.expiry.sweeps import UnknownSweep
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 from worker.codec import DecodeError
@@ -44,8 +43,8 @@ class ProblemDetails(BaseModel):
     next environment that is in the way ends, and `fits` has templates that would fit.
     """
 
-    type: str = Field(examples=["urn:moorage:problem:not-valid"])
-    title: str = Field(examples=["The request cannot be granted as it is"])
+    type: str = Field(examples=["urn:moorage:problem:invalid"])
+    title: str = Field(examples=["The request is not valid"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=['name: "My_Env" cannot be a name: at most 30 lower-case letters, …'])
     errors: list[FieldProblem] = []
@@ -56,21 +55,47 @@ class ProblemDetails(BaseModel):
     fits: list[str] = []
 
 
-_TITLES = {
-    "unreadable": "The request cannot be read",
-    "who-are-you": "The API does not know who is asking",
-    "not-allowed": "This is for others to decide",
-    "not-found": "There is no such thing, or not for you",
-    "refused": "The environment does not accept this now",
-    "no-room": "There is no room for it now",
-    "not-usable-yet": "The environment cannot be used yet",
-    "not-valid": "The request cannot be granted as it is",
-    "too-often": "The API is asked too often",
-    "unavailable": "A system that is needed does not answer",
-    "our-fault": "Moorage has failed",
-}
+class ProblemType(StrEnum):
+    """The end of a problem's `type`, with its status and description (the problem's title)."""
 
-_NO_ROOM = frozenset({RefusalReason.OVER_QUOTA, RefusalReason.NO_ROOM})
+    status: HTTPStatus
+    description: str
+
+    def __new__(cls, value: str, status: HTTPStatus, description: str) -> "ProblemType":
+        """Create a member with its status and title."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.status = status
+        member.description = description
+        return member
+
+    UNREADABLE = "unreadable", HTTPStatus.BAD_REQUEST, "The request cannot be read"
+    UNAUTHENTICATED = "unauthenticated", HTTPStatus.UNAUTHORIZED, "A valid token is required"
+    FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN, "Forbidden"
+    NOT_FOUND = "not-found", HTTPStatus.NOT_FOUND, "It does not exist, or you cannot see it"
+    METHOD_NOT_ALLOWED = "method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed"
+    REFUSED = "refused", HTTPStatus.CONFLICT, "The environment does not accept this now"
+    NO_CAPACITY = "no-capacity", HTTPStatus.CONFLICT, "No host has capacity for it now"
+    NOT_USABLE = "not-usable", HTTPStatus.CONFLICT, "The environment cannot be used now"
+    TOO_LARGE = "too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large"
+    INVALID = "invalid", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"
+    TOO_MANY_REQUESTS = "too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"
+    INTERNAL_ERROR = "internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, "Moorage has failed"
+    UNAVAILABLE = "unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "A required system does not answer"
+
+
+_TYPE_OF_STATUS = {
+    type.status: type
+    for type in (
+        ProblemType.UNREADABLE,
+        ProblemType.UNAUTHENTICATED,
+        ProblemType.FORBIDDEN,
+        ProblemType.NOT_FOUND,
+        ProblemType.METHOD_NOT_ALLOWED,
+        ProblemType.TOO_LARGE,
+    )
+}
+_NO_CAPACITY_REASONS = frozenset({RefusalReason.OVER_QUOTA, RefusalReason.NO_ROOM})
 
 
 class ApiProblem(Exception):
@@ -78,8 +103,7 @@ class ApiProblem(Exception):
 
     def __init__(
         self,
-        status: HTTPStatus,
-        kind: str,
+        type: ProblemType,
         detail: str,
         *,
         errors: Sequence[FieldProblem] = (),
@@ -92,9 +116,9 @@ class ApiProblem(Exception):
     ) -> None:
         self.headers = dict(headers or {})
         self.details = ProblemDetails(
-            type=f"urn:moorage:problem:{kind}",
-            title=_TITLES.get(kind, status.phrase),
-            status=status,
+            type=f"urn:moorage:problem:{type}",
+            title=type.description,
+            status=type.status,
             detail=detail,
             errors=list(errors),
             reason=reason,
@@ -119,42 +143,36 @@ class _ProblemResponse(JSONResponse):
         return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def no_environment(name: str) -> ApiProblem:
-    """Build a 404 that does not reveal whether the name is free or the caller may not see it."""
-    return ApiProblem(
-        HTTPStatus.NOT_FOUND, "not-found", f'there is no environment "{name[:80]}" that you can see'
-    )
-
-
 def _unavailable(detail: str, system: str) -> ApiProblem:
-    return ApiProblem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "unavailable",
-        detail,
-        system=system,
-        headers={"Retry-After": RETRY_AFTER},
-    )
+    return ApiProblem(ProblemType.UNAVAILABLE, detail, system=system, headers={"Retry-After": RETRY_AFTER})
 
 
-def problem_of(error: Exception) -> ApiProblem | None:
+def to_problem(error: Exception) -> ApiProblem | None:
     """Map an error of the inner modules to an ApiProblem; None for a bug of Moorage."""
     match error:
         case ApiProblem():
             return error
-        case NotValid():
-            return ApiProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "not-valid", str(error), errors=error.problems)
+        case EnvironmentNotFound():
+            return ApiProblem(ProblemType.NOT_FOUND, str(error))
+        case UnknownSweep():
+            return ApiProblem(ProblemType.NOT_FOUND, "there is no such sweep")
+        case NotAllowed():
+            return ApiProblem(ProblemType.FORBIDDEN, str(error))
+        case NotUsable():
+            return ApiProblem(ProblemType.NOT_USABLE, str(error))
+        case InvalidRequest():
+            return ApiProblem(ProblemType.INVALID, str(error), errors=error.problems)
         case KeyReused():
             message = "this key was used before, for a request that asks for something else: take a new one"
-            return problem_of(NotValid([FieldProblem(field="Idempotency-Key", message=message)]))
+            return to_problem(InvalidRequest([FieldProblem(field="Idempotency-Key", message=message)]))
         case BadCursor():
             problem = FieldProblem(field="cursor", message=str(error))
-            return problem_of(NotValid([problem]))
+            return to_problem(InvalidRequest([problem]))
         case NoCapacity() if error.refusal.reason is RefusalReason.NOT_KNOWN:
             return _unavailable(f"{error.refusal.message} Nothing was started: ask again.", "host cluster")
-        case NoCapacity() if error.refusal.reason in _NO_ROOM:
+        case NoCapacity() if error.refusal.reason in _NO_CAPACITY_REASONS:
             return ApiProblem(
-                HTTPStatus.CONFLICT,
-                "no-room",
+                ProblemType.NO_CAPACITY,
                 error.refusal.message,
                 reason=error.refusal.reason,
                 next_end=error.next_end,
@@ -166,8 +184,7 @@ def problem_of(error: Exception) -> ApiProblem | None:
                 FieldProblem(field=name, message="differs from what is there") for name in refusal.fields
             ]
             return ApiProblem(
-                HTTPStatus.CONFLICT,
-                "refused",
+                ProblemType.REFUSED,
                 refusal.message,
                 errors=errors,
                 reason=refusal.reason,
@@ -175,7 +192,7 @@ def problem_of(error: Exception) -> ApiProblem | None:
             )
         case WorkflowClosed():
             detail = "It has just ended: ask again."
-            return ApiProblem(HTTPStatus.CONFLICT, "refused", detail, reason="being_torn_down")
+            return ApiProblem(ProblemType.REFUSED, detail, reason="being_torn_down")
         case TemporalUnavailable():
             return _unavailable(str(error), "Temporal")
         case DecodeError():
@@ -195,7 +212,7 @@ def problem_of(error: Exception) -> ApiProblem | None:
         case ClientError():
             return _unavailable(f"{error.system} does not answer as it should: {error.detail}", error.system)
         case RequestValidationError():
-            return problem_of(NotValid([_field_problem(detail) for detail in error.errors()]))
+            return to_problem(InvalidRequest([_field_problem(detail) for detail in error.errors()]))
         case HTTPException():
             return _of_http(error)
     return None
@@ -212,27 +229,30 @@ def _field_problem(detail: Any) -> FieldProblem:
 
 
 def _of_http(error: HTTPException) -> ApiProblem:
-    status = HTTPStatus(error.status_code)
-    if status is HTTPStatus.NOT_FOUND:
-        return ApiProblem(status, "not-found", "there is nothing at this address")
-    kind = "unreadable" if status is HTTPStatus.BAD_REQUEST else status.phrase.lower().replace(" ", "-")
-    return ApiProblem(status, kind, str(error.detail), headers=error.headers)
+    type = _TYPE_OF_STATUS.get(HTTPStatus(error.status_code), ProblemType.UNREADABLE)
+    if type is ProblemType.NOT_FOUND:
+        return ApiProblem(type, "there is nothing at this address")
+    return ApiProblem(type, str(error.detail), headers=error.headers)
 
 
 def handle_problems(app: FastAPI) -> None:
     """Register handlers that answer every error of the application with problem details."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        problem = problem_of(error)
+        problem = to_problem(error)
         if problem is None:
             _log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
             detail = "This is a mistake in Moorage, and it is in its log: tell the platform team."
-            problem = ApiProblem(HTTPStatus.INTERNAL_SERVER_ERROR, "our-fault", detail)
+            problem = ApiProblem(ProblemType.INTERNAL_ERROR, detail)
         return problem.response()
 
     for kind in (
         ApiProblem,
-        NotValid,
+        EnvironmentNotFound,
+        UnknownSweep,
+        NotAllowed,
+        NotUsable,
+        InvalidRequest,
         KeyReused,
         BadCursor,
         Refused,

@@ -31,7 +31,7 @@ class EnvironmentRequest(BaseModel):
     template: Printable = Field(description="one of GET /templates")
     team: Printable | None = Field(default=None, description="one of your teams; without it, your first")
     ttl: Printable | None = Field(
-        default=None, description='how long it shall live, such as "8h" or "1d 12h"; the template decides'
+        default=None, description='its time to live, such as "8h" or "1d 12h"; the template decides'
     )
     collaborators: list[Printable] = Field(
         default_factory=list, description="e-mail addresses of who else may use it"
@@ -40,7 +40,7 @@ class EnvironmentRequest(BaseModel):
         default=None, description="host cluster; without it, the installation's own"
     )
 
-    def wish(self) -> RequestedEnvironment:
+    def requested(self) -> RequestedEnvironment:
         """Convert it to the model that planning validates."""
         return RequestedEnvironment(
             name=self.name,
@@ -73,4 +73,4 @@ class FreezeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Printable = Field(min_length=1, max_length=500, description="shown to everybody; not encrypted")
+    reason: Printable = Field(min_length=1, max_length=500, description="every user can read it")

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from starter.api.dependencies import Parts
+from starter.environments.watcher import EnvironmentWatcher
 from starter.http_server.server import Server
 from starter.http_server.sockets import FEWEST_CONNECTIONS, open_listening_socket
 from starter.monitoring.metrics import ApiMetrics
@@ -27,13 +27,13 @@ async def serve(app: FastAPI, settings: Api, host: str, port: int) -> None:
 
 async def serve_on(app: FastAPI, settings: Api, listening: socket.socket) -> None:
     """Serve the app on a listening socket until a signal stops it."""
-    parts: Parts = app.state.parts
+    watcher: EnvironmentWatcher = app.state.watcher
     await Server(
         app,
         max_connections=settings.max_connections,
         proxies=settings.trusted_proxies,
         # End the streams at shutdown, because they would last as long as their environments.
-        stopping=parts.watches.stop,
+        stopping=watcher.stop,
     ).serve(sockets=[listening])
 
 

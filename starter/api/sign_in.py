@@ -6,18 +6,18 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter.api.problem_details import ApiProblem
+from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth import security_log
 from starter.auth.policy import Principal
 from starter.auth.security_log import Verdict
-from starter.auth.throttle import WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND, Limited, Throttle
+from starter.auth.throttle import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
 from starter.auth.tokens import Tokens
 from starter.config_files.reloading import Reloaded
 from starter.http_server.connections import peer_of
 
 #: Burst and rate of denied requests of one person: enough for a person who mistypes, and not for a program
 #: that searches for names.
-DENIALS_AT_ONCE, DENIALS_PER_SECOND = 60, 1.0
+DENIALS_BURST, DENIALS_PER_SECOND = 60, 1.0
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Reads that return a credential: they are logged like changes.
@@ -38,8 +38,8 @@ class SignIn:
         self._tokens = tokens
         self._root = root
         self._open_paths = open_paths
-        self._wrong = Throttle(WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND)
-        self._denied = Throttle(DENIALS_AT_ONCE, DENIALS_PER_SECOND)
+        self._wrong = Throttle(WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND)
+        self._denied = Throttle(DENIALS_BURST, DENIALS_PER_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application if the token is valid; otherwise answer the request with an error."""
@@ -48,34 +48,36 @@ class SignIn:
             await self._app(scope, receive, send)
             return
         scheme, token = get_authorization_scheme_param(Headers(scope=scope).get("authorization"))
-        principal = self._tokens.current().who(token) if token and scheme.lower() == "bearer" else None
+        principal = (
+            self._tokens.current().principal_of(token) if token and scheme.lower() == "bearer" else None
+        )
         if principal is None:
             await self._refuse(bool(token), scope, receive, send)
             return
         scope.setdefault("state", {}).update(principal=principal, token=token)
-        await self._answer(principal, scope, receive, send)
+        await self._call(principal, scope, receive, send)
 
-    async def _refuse(self, shown: bool, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, has_token: bool, scope: Scope, receive: Receive, send: Send) -> None:
         peer = _peer(scope)
         verb = f"{scope['method']} {scope['path'][:200]}"
-        limited = self._wrong.failed(peer_of(peer))
+        limited = self._wrong.record_failure(peer_of(peer))
         verdict = Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN
         if limited is None or limited.is_first:
-            security_log.record(verdict, who="", verb=verb, object="", peer=peer)
-        problem = _too_often("tokens that are not known", limited) if limited else _unknown(shown)
+            security_log.record(verdict, actor="", verb=verb, object="", peer=peer)
+        problem = _too_many("tokens that are not known", limited) if limited else _unauthenticated(has_token)
         await problem.response()(scope, receive, send)
 
-    async def _answer(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
-        noted, status, limited = security_log.begin(), 500, None
+    async def _call(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        details, status, limited = security_log.start_details(), 500, None
 
         async def answered(message: Message) -> None:
             nonlocal status, limited
             if message["type"] == "http.response.start":
                 status = message["status"]
-                noted.denied = noted.denied or status == HTTPStatus.FORBIDDEN
-                limited = self._denied.failed(principal.email) if noted.denied else None
+                details.denied = details.denied or status == HTTPStatus.FORBIDDEN
+                limited = self._denied.record_failure(principal.email) if details.denied else None
                 if limited:
-                    problem = _too_often("requests for what is not yours", limited)
+                    problem = _too_many("requests for what is not yours", limited)
                     await problem.response()(scope, receive, send)
             if not limited:
                 await send(message)
@@ -83,33 +85,33 @@ class SignIn:
         try:
             await self._app(scope, receive, answered)
         finally:
-            self._record(principal, scope, noted, status, limited)
+            self._record(principal, scope, details, status, limited)
 
     def _record(
         self,
         principal: Principal,
         scope: Scope,
-        noted: security_log.Noted,
+        details: security_log.AccessDetails,
         status: int,
         limited: Limited | None,
     ) -> None:
         verb = str(getattr(scope.get("route"), "name", scope["method"]))
         is_change = scope["method"] not in _READS or verb in _LOGGED_READS
-        if (limited and not limited.is_first) or not (noted.denied or is_change):
+        if (limited and not limited.is_first) or not (details.denied or is_change):
             return
         parameters = scope.get("path_params", {})
         security_log.record(
-            Verdict.LIMITED if limited else _verdict(noted, status),
-            who=principal.email,
+            Verdict.LIMITED if limited else _verdict(details, status),
+            actor=principal.email,
             verb=verb,
-            object=noted.object or str(parameters.get("name") or parameters.get("run_id") or "")[:100],
+            object=details.object or str(parameters.get("name") or parameters.get("run_id") or "")[:100],
             peer=_peer(scope),
             status=int(HTTPStatus.TOO_MANY_REQUESTS) if limited else status,
         )
 
 
-def _verdict(noted: security_log.Noted, status: int) -> Verdict:
-    if noted.denied:
+def _verdict(details: security_log.AccessDetails, status: int) -> Verdict:
+    if details.denied:
         return Verdict.DENIED
     if status < HTTPStatus.BAD_REQUEST:
         return Verdict.ALLOWED
@@ -121,21 +123,19 @@ def _peer(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _unknown(shown: bool) -> ApiProblem:
+def _unauthenticated(has_token: bool) -> ApiProblem:
     return ApiProblem(
-        HTTPStatus.UNAUTHORIZED,
-        "who-are-you",
+        ProblemType.UNAUTHENTICATED,
         "the token is not known: ask the platform team for one"
-        if shown
+        if has_token
         else 'a token is needed, as the header "Authorization: Bearer …"',
         headers={"WWW-Authenticate": "Bearer"},
     )
 
 
-def _too_often(what: str, limited: Limited) -> ApiProblem:
+def _too_many(what: str, limited: Limited) -> ApiProblem:
     return ApiProblem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "too-often",
+        ProblemType.TOO_MANY_REQUESTS,
         f"too many {what}: try again in {limited.retry_after} s",
         headers={"Retry-After": str(limited.retry_after)},
     )

@@ -31,7 +31,7 @@ class Authentication:
         verifier = self._current_verifier()
         if verifier is not None and looks_like_jwt(token):
             return await verifier.principal_of(token)
-        principal = self._tokens.current().who(token)
+        principal = self._tokens.current().principal_of(token)
         if principal is None:
             raise TokenRefused(UNKNOWN if verifier is None else UNKNOWN_OR_SIGN_IN)
         return principal

@@ -80,16 +80,26 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
 }
 
 #: The roles for each global verb; these verbs affect the environments of all users.
-HOUSE: Mapping[GlobalVerb, frozenset[Role]] = {
+GLOBAL_TABLE: Mapping[GlobalVerb, frozenset[Role]] = {
     **{verb: frozenset({Role.PLATFORM}) for verb in GlobalVerb},
     # Numbers of free capacity; every user who requests an environment gets the same information.
     GlobalVerb.CAPACITY: frozenset(Role),
 }
 
 
+class NotAllowed(Exception):
+    """The caller may not use the verb; the text says who may."""
+
+
+def ensure_allowed_globally(principal: Principal, verb: GlobalVerb) -> None:
+    """Raise NotAllowed if the principal may not use the verb."""
+    if not is_allowed_globally(verb, principal.role):
+        raise NotAllowed(f"{verb} is for the platform team")
+
+
 def is_allowed_globally(verb: GlobalVerb, role: Role) -> bool:
     """Return whether the role allows the verb."""
-    return role in HOUSE[verb]
+    return role in GLOBAL_TABLE[verb]
 
 
 def relations(
@@ -109,12 +119,12 @@ def relations(
     return frozenset(found or {Relation.STRANGER})
 
 
-def may(verb: Verb, held: Collection[Relation]) -> bool:
+def is_allowed(verb: Verb, held: Collection[Relation]) -> bool:
     """Return whether one of the relations allows the verb."""
     return not TABLE[verb].isdisjoint(held)
 
 
-def who_may(verb: Verb) -> str:
+def describe_allowed(verb: Verb) -> str:
     """Return who may use the verb, as text for the refusal message."""
     words = {
         Relation.OWNER: "its owner",

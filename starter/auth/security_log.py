@@ -27,27 +27,27 @@ class Verdict(StrEnum):
 
 
 @dataclass
-class Noted:
+class AccessDetails:
     """Details for the log line that become known while the request is processed."""
 
     object: str = ""
     denied: bool = False
 
 
-_noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
+_details: ContextVar[AccessDetails | None] = ContextVar("details", default=None)
 
 
-def begin() -> Noted:
+def start_details() -> AccessDetails:
     """Start collecting the details of the request of this task."""
-    noted = Noted()
-    _noted.set(noted)
-    return noted
+    details = AccessDetails()
+    _details.set(details)
+    return details
 
 
 def note_object(name: str) -> None:
     """Set the object of the request, when the path does not name it."""
-    if noted := _noted.get():
-        noted.object = name
+    if details := _details.get():
+        details.object = name
 
 
 def note_denied() -> None:
@@ -55,13 +55,13 @@ def note_denied() -> None:
 
     For example, the response to a person who may not see an environment hides that it exists.
     """
-    if noted := _noted.get():
-        noted.denied = True
+    if details := _details.get():
+        details.denied = True
 
 
-def record(verdict: Verdict, *, who: str, verb: str, object: str, peer: str, **more: object) -> None:
+def record(verdict: Verdict, *, actor: str, verb: str, object: str, peer: str, **more: object) -> None:
     """Write one line to the security log."""
     # Set the level here, because an installation that reduces its other logs still needs these lines.
     logging.getLogger(LOGGER).setLevel(logging.INFO)
     level = logging.INFO if verdict is Verdict.ALLOWED else logging.WARNING
-    _log.log(level, "access", who=who, verb=verb, object=object, verdict=verdict.value, peer=peer, **more)
+    _log.log(level, "access", actor=actor, verb=verb, object=object, verdict=verdict.value, peer=peer, **more)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 #: Burst and rate of wrong tokens from one address: a program with an old token retries for a while before an
 #: operator notices it.
-WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND = 60, 0.2
+WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND = 60, 0.2
 
 
 @dataclass
@@ -47,11 +47,11 @@ class Throttle:
         """Return the number of callers in memory."""
         return len(self._buckets)
 
-    def failed(self, who: str) -> Limited | None:
+    def record_failure(self, key: str) -> Limited | None:
         """Count a failure; if there were too many, return Limited and do not count it."""
         now = self._clock()
-        bucket = self._buckets.setdefault(who, _Bucket(self._burst, now))
-        self._buckets.move_to_end(who)
+        bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
+        self._buckets.move_to_end(key)
         if len(self._buckets) > self._remembered:
             self._buckets.popitem(last=False)
         bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._per_second)

@@ -80,7 +80,7 @@ class Tokens:
         """The e-mail addresses of all people with a token."""
         return tuple(principal.email for _, principal in self._entries)
 
-    def who(self, token: str) -> Principal | None:
+    def principal_of(self, token: str) -> Principal | None:
         """Return the principal of the token, or None.
 
         The time that it takes does not reveal how much of a wrong token is correct.

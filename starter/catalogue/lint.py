@@ -11,10 +11,9 @@ from contracts.durations import format_duration
 from contracts.models import Frozen
 from contracts.naming import Prefix
 from contracts.template import Chart
-from starter.catalogue.loader import Entry, read_catalogue
+from starter.catalogue.loader import SHORTEST_TTL, Entry, read_catalogue
 from starter.config_files.yaml_source import FileProblem
-from starter.environments.planning import SHORTEST_TTL
-from starter.placement.host_check import misfits
+from starter.placement.host_check import check_templates
 
 #: The default repository publishes a version once. A tag of another can be moved, and a copy can differ.
 _KNOWN_REPOSITORY = Chart(version="").repository
@@ -96,7 +95,7 @@ async def check_on_hosts(
     for name, host in hosts.items():
         here = [one for one in entries.values() if one.template.hosts.items() <= labels.get(name, {}).items()]
         try:
-            misfit = await misfits([one.template for one in here], host, installation, prefix)
+            misfit = await check_templates([one.template for one in here], host, installation, prefix)
         except ClientError as error:
             warnings.append(_remark(FileProblem(folder, 1, "", f"host {name} cannot be asked: {error}", 1)))
             continue

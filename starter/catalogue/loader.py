@@ -23,6 +23,8 @@ from worker.settings.types import is_internal_host
 
 #: The catalogue that Moorage ships.
 STARTER_TEMPLATES = Path(__file__).parents[1] / "templates"
+#: Shortest time to live: an environment that ends before it can be ready is useless.
+SHORTEST_TTL = timedelta(minutes=5)
 _ENDINGS = (".yaml", ".yml")
 
 _Part = TypeVar("_Part", bound=BaseModel)

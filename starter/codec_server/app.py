@@ -28,14 +28,14 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from temporalio.api.common.v1 import Payload, Payloads
 
-from starter.api.body_limit import BodyLimit
 from starter.auth import security_log
 from starter.auth.policy import Role
 from starter.auth.security_log import Verdict
-from starter.auth.throttle import WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND, Throttle
+from starter.auth.throttle import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Throttle
 from starter.auth.tokens import Tokens, load_tokens
 from starter.codec_server.local_peer import is_same_user
 from starter.config_files.reloading import Reloaded
+from starter.http_server.body_limit import BodyLimit
 from starter.http_server.connections import peer_of
 from starter.http_server.server import Server
 from starter.http_server.sockets import open_listening_socket
@@ -64,11 +64,11 @@ class _Guard:
         self._ui = frozenset(ui)
         self._trust_same_user = trust_same_user
         self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._wrong = Throttle(WRONG_TOKENS_AT_ONCE, WRONG_TOKENS_PER_SECOND)
+        self._wrong = Throttle(WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND)
 
     def who(self, token: str) -> str:
         """Return the e-mail of the token's owner if in the platform team, otherwise ""."""
-        principal = (self._tokens.current() if self._tokens else Tokens([])).who(token)
+        principal = (self._tokens.current() if self._tokens else Tokens([])).principal_of(token)
         return principal.email if principal and principal.role is Role.PLATFORM else ""
 
     def begin_session(self, token: str) -> str:
@@ -100,7 +100,7 @@ class _Guard:
 
     def refuse(self, request: Request) -> None:
         """Log an unknown caller; raise HTTPException after too many failures of its address."""
-        limited = self._wrong.failed(peer_of(_peer(request)))
+        limited = self._wrong.record_failure(peer_of(_peer(request)))
         if limited is None or limited.is_first:
             _record(request, Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN)
         if limited:
@@ -223,7 +223,7 @@ def _record(request: Request, verdict: Verdict, who: str = "", **more: object) -
     namespace = request.headers.get("x-namespace", "")[:100]
     security_log.record(
         verdict,
-        who=who,
+        actor=who,
         verb=f"{request.method} {request.url.path[:200]}",
         object=namespace,
         peer=_peer(request),

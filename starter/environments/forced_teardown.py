@@ -5,41 +5,147 @@ every step as one that may have left resources, and the inspection decides. For 
 forgotten, `starter.environments.forgotten_life` makes up for the record.
 """
 
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+import structlog
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from contracts import search_attributes
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepState, StepStatus
-from contracts.environment_workflow import (
-    TASK_QUEUE,
-    Answer,
-    AnswerKind,
-    Carried,
-    EnvironmentStart,
-    LifecycleTimeouts,
-)
-from contracts.naming import workflow_id
-from contracts.workflow_memo import memo_of
-from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
+from contracts.environment_workflow import Carried, EnvironmentStart, LifecycleTimeouts
+from contracts.errors import Refusal, RefusalReason
+from contracts.naming import is_name, workflow_id
+from starter.auth.policy import Principal, Role, Verb
+from starter.environments.access import EnvironmentAccess, EnvironmentNotFound
+from starter.environments.forgotten_life import CannotPlan, plan_without_run
+from starter.environments.owner_marks import MarkSearch
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from starter.environments.records import LifeRecords
+from starter.environments.schemas import Done, DoneKind
+from starter.environments.workflow_start import start_environment
+from starter.installation import InstallationConfig
+from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
+from starter.temporal.updates import Refused
 from worker.codec import DecodeError
 from worker.data_converter import converter_at
-from workflows.environment import EnvironmentWorkflow
 from workflows.steps import steps_of
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Remains:
+    """A life without a run, as far as it is known."""
+
+    before: EnvironmentStart
+    status: EnvironmentStatus | None
+    requested_at: datetime
+    message: str
+
+
+class ForcedTeardown:
+    """Starts forced teardowns for the platform team."""
+
+    def __init__(
+        self,
+        client: Client,
+        access: EnvironmentAccess,
+        reader: EnvironmentReader,
+        records: LifeRecords,
+        marks: MarkSearch,
+        installation: InstallationConfig,
+    ) -> None:
+        self._client = client
+        self._access = access
+        self._reader = reader
+        self._records = records
+        self._marks = marks
+        self._installation = installation
+
+    async def start(
+        self, name: str, principal: Principal, life: str | None, *, host: str | None, dry_run: bool
+    ) -> Done:
+        """Start the teardown; answer NOTHING_TO_DO if the name has a run, as it can have only one.
+
+        Raises:
+            EnvironmentNotFound, NotAllowed: The principal may not.
+            Refused: Its own workflow runs, or has taken it down, or more has to be known.
+        """
+        if principal.role is not Role.PLATFORM:
+            await self._access.find(name, principal, Verb.FORCE_TEARDOWN, life)
+        snapshot = await self._reader.read(name) if is_name(name) else None
+        if snapshot and not snapshot.ended:
+            raise _refused(f"{name} is {snapshot.view.phase} and its own workflow runs: use delete")
+        if snapshot and snapshot.view.phase is Phase.ORPHANED and life in (None, snapshot.life):
+            remains = await self._remains_of_run(snapshot)
+        else:
+            remains = await self._remains_by_marks(name, snapshot, principal, life, host)
+        found = remains.before.environment.mark.life
+        if dry_run:
+            view = snapshot.view if snapshot and snapshot.life == found else None
+            message = remains.message
+            return Done(kind=DoneKind.DRY_RUN, message=message, name=name, life=found, environment=view)
+        start = forced_start(
+            remains.before,
+            remains.status,
+            principal.email,
+            pace=self._installation.pace,
+            requested_at=remains.requested_at,
+        )
+        try:
+            await start_environment(self._client, start)
+        except WorkflowAlreadyStartedError:
+            kind = DoneKind.NOTHING_TO_DO
+            message = f"{name} has a run again, and nothing was started: look at it."
+        else:
+            kind = DoneKind.ACCEPTED
+            message = f"What is left of {name} is being torn down, by the marks of life {found}."
+        _log.info("teardown forced", environment=name, life=found, actor=principal.email, answer=kind)
+        now = await self._reader.read(name)
+        return Done(kind=kind, message=message, name=name, life=found, environment=now.view if now else None)
+
+    async def _remains_of_run(self, snapshot: EnvironmentSnapshot) -> _Remains:
+        before = await read_start(self._client, snapshot.run_id, snapshot.name)
+        message = (
+            f"Removes all that bears the marks of {snapshot.name} (life {snapshot.life}) in every system, "
+            f"on host {before.environment.host}."
+        )
+        return _Remains(before, snapshot.status, snapshot.view.requested_at, message)
+
+    async def _remains_by_marks(
+        self,
+        name: str,
+        snapshot: EnvironmentSnapshot | None,
+        principal: Principal,
+        life: str | None,
+        host: str | None,
+    ) -> _Remains:
+        if not is_name(name):
+            raise EnvironmentNotFound(name)
+        marks = await self._marks.find(name)
+        if snapshot and not marks.lives and life in (None, snapshot.life):
+            raise _refused(f"{name} is gone, and its certificate says that nothing is left")
+        if snapshot and life and life not in marks.lives and host is None:
+            message = (
+                f"the last life of {name} is {snapshot.life}, and nothing was found that bears marks of the "
+                "life that is meant: look at it, or name its host as well"
+            )
+            raise Refused(Refusal(reason=RefusalReason.OTHER_LIFE, message=message))
+        records = await self._records.of_name(name, principal, Verb.FORCE_TEARDOWN)
+        try:
+            plan = plan_without_run(
+                name, marks, records[::-1], self._installation, life=life, host=host, now=datetime.now(UTC)
+            )
+        except CannotPlan as problem:
+            raise _refused(str(problem)) from None
+        return _Remains(plan.before, None, plan.requested_at, plan.message)
 
 
 def forced_start(
     before: EnvironmentStart,
     status: EnvironmentStatus | None,
-    who: str,
+    actor: str,
     *,
     pace: LifecycleTimeouts,
     requested_at: datetime,
@@ -49,7 +155,7 @@ def forced_start(
     Args:
         before: The start of the run that was closed from outside, or one made up for it.
         status: The last known status of that life, if there is one.
-        who: The person who forces the teardown.
+        actor: The person who forces the teardown.
         pace: The timeouts of the new run.
         requested_at: The latest time at which that life can have started; older resources are not its own.
     """
@@ -84,21 +190,21 @@ def forced_start(
         update={
             "pace": pace,
             "carried": Carried(status=carried),
-            "forced_by": who,
+            "forced_by": actor,
             "people_are_checked": True,
         }
     )
 
 
-async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
+async def read_start(client: Client, run_id: str, name: str) -> EnvironmentStart:
     """Return the input of a run from the first event of its history; needs no worker.
 
     Raises:
-        CannotDecode: The input cannot be decrypted, or Moorage did not write it.
+        DecodeError: The input cannot be decrypted, or Moorage did not write it.
     """
     handle = client.get_workflow_handle(workflow_id(name), run_id=run_id)
     with map_rpc_errors():
-        events = handle.fetch_history_events(page_size=1, rpc_timeout=CALL_PATIENCE)
+        events = handle.fetch_history_events(page_size=1, rpc_timeout=CALL_TIMEOUT)
         first = await anext(events)
     payloads = first.workflow_execution_started_event_attributes.input.payloads
     converter = converter_at(client, workflow_id(name))
@@ -108,49 +214,5 @@ async def start_of(client: Client, run_id: str, name: str) -> EnvironmentStart:
     return start
 
 
-async def force_teardown(client: Client, start: EnvironmentStart) -> Answer:
-    """Start the run; answer NOTHING_TO_DO if the name has a run, as it can have only one."""
-    environment, name = start.environment, start.environment.name
-    life = environment.mark.life
-    assert start.carried  # noqa: S101  (made by `forced_start`)
-    status = start.carried.status
-    attributes: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(search_attributes.OWNER, environment.owner),
-        SearchAttributePair(search_attributes.COLLABORATORS, environment.spec.collaborators),
-        SearchAttributePair(search_attributes.TEAM, environment.spec.team),
-        SearchAttributePair(search_attributes.PHASE, Phase.TEARING_DOWN.value),
-        SearchAttributePair(search_attributes.TEMPLATE, environment.template.name),
-        SearchAttributePair(search_attributes.HOST, environment.host),
-        SearchAttributePair(search_attributes.EXPIRES_AT, status.expires_at),
-        SearchAttributePair(search_attributes.DUE_AT, status.term.due_at),
-    ]
-    try:
-        with map_rpc_errors():
-            await client.start_workflow(
-                EnvironmentWorkflow.run,
-                start,
-                id=workflow_id(name),
-                task_queue=TASK_QUEUE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                memo=memo_of(start),
-                search_attributes=TypedSearchAttributes(attributes),
-                static_summary=f"{name}: what is left of it is torn down, for {start.forced_by}"[:200],
-                static_details=(
-                    f"- owner: {environment.owner} ({environment.spec.team})\n"
-                    f"- host cluster: {environment.host}\n"
-                    f"- everything of it is named: {environment.derived_name}\n"
-                    f"- owner mark: {environment.mark.text}\n\n"
-                    "Its own workflow was closed from outside. Never Terminate this one: "
-                    "nothing would be taken down."
-                ),
-                rpc_timeout=CALL_PATIENCE,
-            )
-    except WorkflowAlreadyStartedError:
-        message = f"{name} has a run again, and nothing was started: look at it."
-        return Answer(kind=AnswerKind.NOTHING_TO_DO, message=message, life=life)
-    return Answer(
-        kind=AnswerKind.ACCEPTED,
-        message=f"What is left of {name} is being torn down, by its names and the marks of life {life}.",
-        life=life,
-    )
+def _refused(message: str) -> Refused:
+    return Refused(Refusal(reason=RefusalReason.NOT_NOW, message=message))

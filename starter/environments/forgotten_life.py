@@ -15,7 +15,7 @@ from contracts.naming import LIFE_PATTERN, OwnerMark
 from contracts.notifications import LifeRecord
 from contracts.template import SMALLEST, Chart, Template, TimeToLive
 from starter.environments.owner_marks import FoundMarks, Marked
-from starter.environments.planning import InstallationConfig
+from starter.installation import InstallationConfig
 
 #: The owner, team and template of a life that has no record.
 UNKNOWN = "unknown"

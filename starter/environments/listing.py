@@ -1,6 +1,7 @@
 """Lists of environments from Temporal's visibility: what the caller may see, by typed search attributes."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,21 +13,25 @@ from contracts.environment import Outcome, Phase
 from contracts.naming import life_of, name_of_workflow
 from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Role
-from starter.environments.archive import LifeArchive
 from starter.environments.cursors import Cursors
 from starter.environments.reader import EnvironmentReader, attribute, phase_of
+from starter.environments.records import LifeRecords
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
-from starter.monitoring.stuck import UNDER_WAY, trouble_of
-from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
+from starter.environments.stuck import WORKING_PHASES, trouble_of
+from starter.shared_reads import CachedReads
+from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError
 
 WORKFLOW_TYPE = "EnvironmentWorkflow"
 #: Results of closed runs that one page reads in parallel: enough to be fast, too few to slow other callers.
-ENDS_AT_ONCE = 10
+MAX_CONCURRENT_READS = 10
+#: How long a page is kept for the same caller and filters. Visibility is about as late, and by default
+#: Temporal allows ten such reads a second.
+CACHED_SECONDS = 0.5
 #: How long a list waits for the problems of the environments on it.
-TROUBLES_SECONDS = 3.0
+PROBLEMS_TIMEOUT_SECONDS = 3.0
 #: Prefix of the page tokens for environments that Temporal has dropped.
-_PAST = b"\x00past"
+_DROPPED = b"\x00past"
 
 
 @dataclass(frozen=True)
@@ -44,81 +49,105 @@ class Filters:
     stuck: bool = False
     troubles: bool = False
 
-    def matches(self, account: LifeRecord) -> bool:
-        """Return whether the life of an account passes the filters."""
+    def matches(self, record: LifeRecord) -> bool:
+        """Return whether the life of a record passes the filters."""
         return all(
             wanted in (None, value)
             for wanted, value in (
-                (self.owner, account.owner.lower()),
-                (self.team, account.team),
-                (self.template, account.template),
+                (self.owner, record.owner.lower()),
+                (self.team, record.team),
+                (self.template, record.template),
                 (self.phase, Phase.GONE),
             )
         )
 
 
-async def list_environments(
-    client: Client,
-    reader: EnvironmentReader,
-    cursors: Cursors,
-    principal: Principal,
-    filters: Filters,
-    *,
-    limit: int,
-    cursor: str | None,
-    past: LifeArchive | None = None,
-) -> EnvironmentPage:
-    """Return one page of the environments that the principal may see and that pass the filters.
-
-    A list of ended environments continues with those that Temporal has dropped, from `past`. A page may have
-    fewer than `limit` rows although another page follows.
-
-    Visibility is eventually consistent: an environment that was just requested may not be listed yet.
-
-    Raises:
-        BadCursor: This list has not issued the cursor.
-        TemporalUnavailable: Temporal does not answer, or refuses the call.
-    """
-    query = visibility_query(principal, filters)
-    token = cursors.read(cursor, query)
-
-    async def past_page(past: LifeArchive, offset: int, limit: int) -> EnvironmentPage:
-        found, following = await past.rows(principal, filters.matches, offset=offset, limit=limit)
-        more = None if following is None else _PAST + str(following).encode()
-        return EnvironmentPage(environments=tuple(found), next=cursors.write(more, query))
-
-    if past and token and token.startswith(_PAST):
-        return await past_page(past, int(token.removeprefix(_PAST)), limit)
-    runs = client.list_workflows(query, page_size=limit, next_page_token=token, rpc_timeout=CALL_PATIENCE)
-    with map_rpc_errors():
-        await runs.fetch_next_page()
-    gate = asyncio.Semaphore(ENDS_AT_ONCE)
-
-    until = asyncio.get_running_loop().time() + TROUBLES_SECONDS
-
-    async def row(run: WorkflowExecution) -> EnvironmentRow:
-        async with gate:
-            found = await _row(reader, run)
-            asked = (filters.stuck or filters.troubles) and found.phase in UNDER_WAY
-            return await _with_trouble(reader, found, until) if asked else found
-
-    rows = list(await asyncio.gather(*(row(run) for run in runs.current_page or ())))
-    if filters.stuck:
-        rows = [row for row in rows if row.problem]
-    if filters.ended and past and not runs.next_page_token:
-        rest = await past_page(past, 0, limit - len(rows))
-        return EnvironmentPage(environments=(*rows, *rest.environments), next=rest.next)
-    return EnvironmentPage(environments=tuple(rows), next=cursors.write(runs.next_page_token, query))
+@dataclass(frozen=True)
+class _PageKey:
+    query: str
+    token: bytes | None
+    limit: int
+    with_problems: bool
 
 
-async def _with_trouble(reader: EnvironmentReader, row: EnvironmentRow, until: float) -> EnvironmentRow:
+class EnvironmentList:
+    """Lists environments for callers."""
+
+    def __init__(
+        self, client: Client, reader: EnvironmentReader, records: LifeRecords, cursors: Cursors
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._records = records
+        self._cursors = cursors
+        self._pages = CachedReads(self._read_page, fresh_seconds=CACHED_SECONDS)
+
+    async def page(
+        self, principal: Principal, filters: Filters, *, limit: int, cursor: str | None
+    ) -> EnvironmentPage:
+        """Return one page of the environments that the principal may see and that pass the filters.
+
+        A list of ended environments continues with those that Temporal has dropped. A page may have fewer
+        than `limit` rows although another page follows.
+
+        Visibility is eventually consistent: an environment that was just requested may not be listed yet.
+
+        Raises:
+            BadCursor: This list has not issued the cursor.
+            TemporalUnavailable: Temporal does not answer, or refuses the call.
+        """
+        query = visibility_query(principal, filters)
+        token = self._cursors.read(cursor, query)
+        if token and token.startswith(_DROPPED):
+            return await self._dropped_page(principal, filters, int(token.removeprefix(_DROPPED)), limit)
+        with_problems = filters.stuck or filters.troubles
+        rows, following = await self._pages.read(_PageKey(query, token, limit, with_problems))
+        if filters.stuck:
+            rows = [row for row in rows if row.problem]
+        if filters.ended and not following:
+            rest = await self._dropped_page(principal, filters, 0, limit - len(rows))
+            return EnvironmentPage(environments=(*rows, *rest.environments), next=rest.next)
+        return EnvironmentPage(environments=tuple(rows), next=self._cursors.write(following, query))
+
+    async def _read_page(self, key: "_PageKey") -> tuple[list[EnvironmentRow], bytes | None]:
+        runs = self._client.list_workflows(
+            key.query, page_size=key.limit, next_page_token=key.token, rpc_timeout=CALL_TIMEOUT
+        )
+        with map_rpc_errors():
+            await runs.fetch_next_page()
+        rows = await self._rows(runs.current_page or (), with_problems=key.with_problems)
+        return rows, runs.next_page_token
+
+    async def _dropped_page(
+        self, principal: Principal, filters: Filters, offset: int, limit: int
+    ) -> EnvironmentPage:
+        rows, following = await self._records.dropped(principal, filters.matches, offset=offset, limit=limit)
+        token = None if following is None else _DROPPED + str(following).encode()
+        cursor = self._cursors.write(token, visibility_query(principal, filters))
+        return EnvironmentPage(environments=tuple(rows), next=cursor)
+
+    async def _rows(self, runs: Iterable[WorkflowExecution], *, with_problems: bool) -> list[EnvironmentRow]:
+        gate = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        until = asyncio.get_running_loop().time() + PROBLEMS_TIMEOUT_SECONDS
+
+        async def read(run: WorkflowExecution) -> EnvironmentRow:
+            async with gate:
+                row = await _row(self._reader, run)
+                if with_problems and row.phase in WORKING_PHASES:
+                    return await _with_problem(self._reader, row, until)
+                return row
+
+        return list(await asyncio.gather(*map(read, runs)))
+
+
+async def _with_problem(reader: EnvironmentReader, row: EnvironmentRow, until: float) -> EnvironmentRow:
     """Return the row with its problem, or unchanged if the read fails or would delay the list."""
     try:
         async with asyncio.timeout_at(until):
-            standing = await reader.read(row.name)
+            snapshot = await reader.read(row.name)
     except (TimeoutError, DecodeError, RPCError):
         return row
-    trouble = trouble_of(standing.view) if standing and standing.life == row.life else None
+    trouble = trouble_of(snapshot.view) if snapshot and snapshot.life == row.life else None
     if trouble is None:
         return row
     return row.model_copy(update={"problem": trouble.problem, "next_try_at": trouble.next_try_at})
@@ -153,7 +182,7 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
         if value is not None:
             terms.append(f"{key.name} = {quoted(value)}")
     if filters.stuck:
-        terms.append(f"{search_attributes.PHASE.name} IN ({', '.join(map(quoted, UNDER_WAY))})")
+        terms.append(f"{search_attributes.PHASE.name} IN ({', '.join(map(quoted, WORKING_PHASES))})")
     return " AND ".join(terms)
 
 

@@ -13,11 +13,11 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from contracts.environment import EnvironmentStatus, Phase, StepState, StepStatus, TrailEntry
-from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
+from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 
 #: Close statuses that only a caller of Temporal or a timeout causes: an environment's workflow completes, or
 #: fails with its status, and never ends in another way.
-FROM_OUTSIDE = frozenset(
+CLOSED_FROM_OUTSIDE = frozenset(
     {
         WorkflowExecutionStatus.TERMINATED,
         WorkflowExecutionStatus.TIMED_OUT,
@@ -25,8 +25,8 @@ FROM_OUTSIDE = frozenset(
     }
 )
 #: Longest part of a termination reason that is shown, in characters; users write it in Temporal.
-REASON_LENGTH = 200
-_CUT_OFF = {StepState.RUNNING: StepState.FAILED, StepState.UNDOING: StepState.UNDO_FAILED}
+MAX_REASON = 200
+_CUT_OFF_STATES = {StepState.RUNNING: StepState.FAILED, StepState.UNDOING: StepState.UNDO_FAILED}
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Closing:
         return f"{self.how}{by}" + (f": {self.why}" if self.why else "")
 
 
-async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
+async def read_closing(client: Client, run: WorkflowExecution) -> Closing:
     """Return how the run was closed, from the last event of its history."""
     how = (run.status.name if run.status else "unknown").lower().replace("_", " ")
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     try:
         with map_rpc_errors():
             events = handle.fetch_history_events(
-                event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT, rpc_timeout=CALL_PATIENCE
+                event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT, rpc_timeout=CALL_TIMEOUT
             )
             last = [event async for event in events][-1:]
     except RPCError:
@@ -60,10 +60,10 @@ async def closing_of(client: Client, run: WorkflowExecution) -> Closing:
     if not last or last[0].event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
         return Closing(how, run.close_time)
     about = last[0].workflow_execution_terminated_event_attributes
-    return Closing(how, run.close_time, about.identity, about.reason[:REASON_LENGTH])
+    return Closing(how, run.close_time, about.identity, about.reason[:MAX_REASON])
 
 
-def orphaned(status: EnvironmentStatus, closing: Closing) -> EnvironmentStatus:
+def with_closing(status: EnvironmentStatus, closing: Closing) -> EnvironmentStatus:
     """Return the status after the workflow was closed from outside: no step is running any more."""
     is_gone = status.certificate is not None and status.certificate.nothing_left
     at = closing.at or status.requested_at
@@ -91,7 +91,7 @@ def orphan_remark(name: str, closing: Closing, status: EnvironmentStatus | None)
 
 
 def _cut_off(step: StepStatus, at: datetime) -> StepStatus:
-    if step.state not in _CUT_OFF:
+    if step.state not in _CUT_OFF_STATES:
         return step
     note = "cut off when its workflow was closed"
-    return step.model_copy(update={"state": _CUT_OFF[step.state], "ended_at": at, "note": note})
+    return step.model_copy(update={"state": _CUT_OFF_STATES[step.state], "ended_at": at, "note": note})

@@ -1,15 +1,23 @@
 """Check that the members of an environment exist in the user directory, before anything is started."""
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from clients.errors import ClientError, Denied, Rejected
+from starter.shared_reads import SharedReads
 
 #: A user waits for the response. If the directory takes longer, the workflow asks it again later.
-DIRECTORY_PATIENCE = timedelta(seconds=5)
+DIRECTORY_TIMEOUT = timedelta(seconds=5)
+#: How long a person that the directory knew counts as known. A whole class that requests at once then costs
+#: a lookup per person instead of one per request. The steps of the workflow look every person up again.
+KNOWN_SECONDS = 30.0
+#: Number of people that are remembered as known.
+MAX_KNOWN = 2000
 
 
 class PeopleDirectory(Protocol):
@@ -18,6 +26,28 @@ class PeopleDirectory(Protocol):
     async def find_user(self, email: str) -> object | None:
         """Return the user with this address, or None; raise Rejected if there are several."""
         ...
+
+
+class RememberedPeople:
+    """A directory that remembers for KNOWN_SECONDS whom it has found; it never remembers unknown people."""
+
+    def __init__(self, directory: PeopleDirectory) -> None:
+        self._reads = SharedReads(directory.find_user)
+        self._known: OrderedDict[str, tuple[float, object]] = OrderedDict()
+
+    async def find_user(self, email: str) -> object | None:
+        """Return the user with this address, or None; raise Rejected if there are several."""
+        found_at, user = self._known.get(email, (0.0, None))
+        if user is not None and time.monotonic() - found_at < KNOWN_SECONDS:
+            return user
+        read_at = time.monotonic()
+        user = await self._reads.read(email)
+        if user is not None:
+            self._known[email] = read_at, user
+            self._known.move_to_end(email)
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        return user
 
 
 @dataclass(frozen=True)
@@ -42,7 +72,7 @@ async def check_people(directory: PeopleDirectory, emails: Iterable[str]) -> Peo
     async def check(email: str) -> None:
         nonlocal complete
         try:
-            async with asyncio.timeout(DIRECTORY_PATIENCE.total_seconds()):
+            async with asyncio.timeout(DIRECTORY_TIMEOUT.total_seconds()):
                 found = await directory.find_user(email)
         except Denied:
             raise

@@ -1,61 +1,32 @@
 """Validates a requested environment against the catalogue and the rules, and plans its start. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from contracts import search_attributes
-from contracts.capacity.models import Limits
 from contracts.durations import format_duration, parse_duration
 from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
-from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
-from contracts.models import Frozen
+from contracts.environment_workflow import EnvironmentStart
 from contracts.naming import OwnerMark, is_name
 from contracts.size_limits import ensure_fits
 from contracts.template import Template
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import read_email
-from starter.catalogue.loader import Catalogue, unknown_template
+from starter.catalogue.loader import SHORTEST_TTL, Catalogue, unknown_template
 from starter.config_files.validation_messages import did_you_mean
+from starter.errors import FieldProblem, InvalidRequest
+from starter.installation import InstallationConfig
+from starter.placement.candidates import candidate_hosts, matching_hosts
 from workflows.steps import steps_of
 
 #: Members of one environment besides its owner. A whole team has access through the environment's team.
 MAX_COLLABORATORS = 20
-#: Shortest time to live: an environment that ends before it can be ready is useless.
-SHORTEST_TTL = timedelta(minutes=5)
 
 NAME_FORM = (
     "at most 30 lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen"
 )
-
-
-class FieldProblem(Frozen):
-    """One field of a request, and a sentence that says what is wrong with it."""
-
-    field: str
-    message: str
-
-
-class NotValid(Exception):
-    """The request is not valid; `problems` names every wrong field."""
-
-    def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(f"{one.field}: {one.message}" for one in self.problems))
-
-
-@dataclass(frozen=True)
-class InstallationConfig:
-    """The settings that apply to all environments of the installation. `hosts`: the labels of each host."""
-
-    installation: str
-    prefix: str
-    hosts: Mapping[str, Mapping[str, str]]
-    default_host: str | None
-    has_identity_provider: bool
-    pace: LifecycleTimeouts
-    team_quotas: Mapping[str, Limits] = field(default_factory=dict)
-    person_quota: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -71,13 +42,13 @@ class RequestedEnvironment:
 
 
 def plan(
-    wish: RequestedEnvironment,
+    requested: RequestedEnvironment,
     principal: Principal,
     request_id: str,
     catalogue: Catalogue,
-    house: InstallationConfig,
+    installation: InstallationConfig,
 ) -> EnvironmentStart:
-    """Plan the start of the requested environment; raise NotValid with every problem.
+    """Plan the start of the requested environment; raise InvalidRequest with every problem.
 
     The people in it are not checked against the directory yet.
     """
@@ -89,52 +60,54 @@ def plan(
         except ValueError as error:
             problems.append(FieldProblem(field=field, message=str(error)))
 
-    team = wish.team or principal.teams[0]
+    team = requested.team or principal.teams[0]
     offered = catalogue.offered_to(principal.teams, everything=principal.role is Role.PLATFORM)
-    template = next((one for one in offered if one.name == wish.template), None)
-    check("name", lambda: _check_name(wish.name))
+    template = next((one for one in offered if one.name == requested.template), None)
+    check("name", lambda: _check_name(requested.name))
     check("team", lambda: _check_team(team, principal))
-    check("template", lambda: _check_template(wish.template, template, team, offered))
-    check("ttl", lambda: _read_ttl(wish.ttl, template))
-    for index, address in enumerate(wish.collaborators):
-        check(f"collaborators.{index}", lambda address=address: read_email(address))  # type: ignore[misc]
-    if len(wish.collaborators) > MAX_COLLABORATORS:
-        check("collaborators", _too_many)
-    else:
-        check("collaborators", lambda: _check_size(wish.collaborators, principal.email))
-    check("host" if wish.host else "template", lambda: _check_host(wish.host, template, house))
+    check("template", lambda: _check_template(requested.template, template, team, offered))
+    check("ttl", lambda: _read_ttl(requested.ttl, template))
+    for index, address in enumerate(requested.collaborators):
+        check(f"collaborators.{index}", partial(read_email, address))
+    check("collaborators", lambda: _check_collaborators(requested.collaborators, principal.email))
+    host_field = "host" if requested.host else "template"
+    check(host_field, lambda: _check_host(requested.host, template, installation))
     if problems or template is None:
-        raise NotValid(problems)
+        raise InvalidRequest(problems)
 
-    ttl = _read_ttl(wish.ttl, template)
+    ttl = _read_ttl(requested.ttl, template)
     # Sort them, so that the same people in another order make the same request.
-    collaborators = sorted({read_email(address) for address in wish.collaborators} - {principal.email})
+    collaborators = sorted({read_email(address) for address in requested.collaborators} - {principal.email})
     environment = Environment(
-        mark=OwnerMark.of_request(house.installation, wish.name, request_id),
-        prefix=house.prefix,
+        mark=OwnerMark.of_request(installation.installation, requested.name, request_id),
+        prefix=installation.prefix,
         owner=principal.email,
         spec=Spec(
-            template=template.name, team=team, collaborators=tuple(collaborators), ttl=ttl, host=wish.host
+            template=template.name,
+            team=team,
+            collaborators=tuple(collaborators),
+            ttl=ttl,
+            host=requested.host,
         ),
         template=template,
         ttl=ttl or template.ttl.default,
         # The first candidate, until a reservation assigns one of the candidates.
-        host=candidates(template, wish.host, house)[0],
-        has_identity_provider=house.has_identity_provider,
+        host=candidate_hosts(template, requested.host, installation)[0],
+        has_identity_provider=installation.has_identity_provider,
     )
     return EnvironmentStart(
-        environment=environment, request_id=request_id, people_are_checked=False, pace=house.pace
+        environment=environment, request_id=request_id, people_are_checked=False, pace=installation.pace
     )
 
 
 def people_problems(
-    start: EnvironmentStart, wish: RequestedEnvironment, unknown: Mapping[str, str]
+    start: EnvironmentStart, requested: RequestedEnvironment, unknown: Mapping[str, str]
 ) -> list[FieldProblem]:
     """Return the problems of unknown people, at the request fields that name them."""
     problems = []
     if message := unknown.get(start.environment.owner):
         problems.append(FieldProblem(field="owner", message=message))
-    for index, address in enumerate(wish.collaborators):
+    for index, address in enumerate(requested.collaborators):
         if message := unknown.get(address.lower()):
             problems.append(FieldProblem(field=f"collaborators.{index}", message=message))
     return problems
@@ -182,11 +155,9 @@ def _read_ttl(text: str | None, template: Template | None) -> timedelta | None:
     return ttl
 
 
-def _too_many() -> None:
-    raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
-
-
-def _check_size(collaborators: Sequence[str], owner: str) -> None:
+def _check_collaborators(collaborators: Sequence[str], owner: str) -> None:
+    if len(collaborators) > MAX_COLLABORATORS:
+        raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
     size = search_attributes.size_of(sorted({address.lower() for address in collaborators} - {owner}))
     if size > search_attributes.LARGEST_VALUE:
         raise ValueError(
@@ -195,28 +166,15 @@ def _check_size(collaborators: Sequence[str], owner: str) -> None:
         )
 
 
-def candidates(template: Template, host: str | None, house: InstallationConfig) -> tuple[str, ...]:
-    """Return the hosts that can take an environment of the template.
-
-    If `host` was requested, it is the only candidate. Otherwise these are all hosts with the template's
-    labels. If the default host is one of them, it is the only candidate.
-    """
-    bearing = tuple(name for name, labels in house.hosts.items() if template.hosts.items() <= labels.items())
-    wanted = host or house.default_host
-    if host or wanted in bearing:
-        return (wanted,) if wanted in bearing else ()
-    return bearing
-
-
-def _check_host(host: str | None, template: Template | None, house: InstallationConfig) -> None:
-    if host is not None and host not in house.hosts:
-        raise ValueError(f'there is no host "{host[:80]}"{did_you_mean(host, house.hosts)}')
-    if template is None or candidates(template, host, house):
+def _check_host(host: str | None, template: Template | None, installation: InstallationConfig) -> None:
+    if host is not None and host not in installation.hosts:
+        raise ValueError(f'there is no host "{host[:80]}"{did_you_mean(host, installation.hosts)}')
+    if template is None or candidate_hosts(template, host, installation):
         return
     labels = ", ".join(f"{name}={value}" for name, value in sorted(template.hosts.items()))
-    fitting = candidates(template, None, replace(house, default_host=None))
-    if host and fitting:
-        raise ValueError(f'"{template.name}" wants a host with {labels}: {", ".join(fitting)}, not {host}')
+    matching = matching_hosts(template, installation)
+    if host and matching:
+        raise ValueError(f'"{template.name}" wants a host with {labels}: {", ".join(matching)}, not {host}')
     raise ValueError(
         f'"{template.name}" wants a host with {labels}, and there is none: tell the platform team'
     )

@@ -1,5 +1,6 @@
 """Reads the state of one environment: Temporal's description of its latest run, and its workflow's status."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -29,24 +30,24 @@ from contracts.activities import Waiting
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.naming import life_of, name_of_workflow, workflow_id
-from starter.environments.orphans import FROM_OUTSIDE, closing_of, orphan_remark, orphaned
+from starter.environments.orphans import CLOSED_FROM_OUTSIDE, orphan_remark, read_closing, with_closing
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
-from starter.environments.shared_reads import SharedReads
-from starter.temporal.errors import CALL_PATIENCE, NO_WORKER, QUERY_PATIENCE, map_rpc_errors
+from starter.shared_reads import SharedReads
+from starter.temporal.errors import CALL_TIMEOUT, NO_WORKER, QUERY_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError, ForeignPayload
 from workflows.environment import EnvironmentWorkflow
 
 #: Results of closed runs in the cache: they never change, and lists of ended environments read pages of them.
-REMEMBERED_ENDS = 1000
-#: How long a cached status is valid while its run's history has not grown. It would be correct for longer,
-#: but the API has to notice when no worker is running any more.
-TRUSTED_SECONDS = 5.0
+MAX_ENDS = 1000
+#: While its run's history does not grow, a status stays valid. After this time a read checks in the
+#: background that a worker still answers; later reads say so if none does.
+STATUS_VALID_SECONDS = 5.0
 #: Statuses in this cache: some kilobytes each, for the environments that callers read now.
-REMEMBERED_STATUSES = 500
+MAX_STATUSES = 500
 #: Size of the cache for runs that were closed from outside; there are few of them.
-REMEMBERED_ORPHANS = 100
+MAX_ORPHANS = 100
 #: Longest part of a failed attempt's message that is shown beside a step, in characters.
-FAILURE_LENGTH = 300
+MAX_FAILURE = 300
 
 _log = structlog.get_logger(__name__)
 
@@ -97,15 +98,27 @@ class Latest:
     closed_from_outside: bool = False
 
 
+@dataclass
+class _Known:
+    """A snapshot with a status from a worker, and when a worker has last answered for it.
+
+    `remark` is set while no worker answers: the status is still valid, as the history has not grown.
+    """
+
+    snapshot: EnvironmentSnapshot
+    answered_at: float
+    remark: str = ""
+    check: asyncio.Task[None] | None = None
+
+
 class EnvironmentReader:
     """Reads environments with caches: reads a closed run once, and does not query an unchanged run again."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
-        #: By name: the last snapshot with a status from a worker, and its time.
-        self._told: OrderedDict[str, tuple[float, EnvironmentSnapshot]] = OrderedDict()
-        self._looks = SharedReads(self._look)
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._reads = SharedReads(self._read_latest)
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
 
     async def latest(self, name: str) -> Latest | None:
@@ -113,32 +126,52 @@ class EnvironmentReader:
         run = await self._describe(name)
         if run is None:
             return None
-        request_id = await remembered(run, workflow_memo.REQUEST_ID, "")
+        request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         first_run_id = run.raw_description.workflow_execution_info.first_run_id
         ended = run.status is not WorkflowExecutionStatus.RUNNING
-        return Latest(request_id, first_run_id, ended, run.status in FROM_OUTSIDE)
+        return Latest(request_id, first_run_id, ended, run.status in CLOSED_FROM_OUTSIDE)
 
     async def read(self, name: str, last: EnvironmentSnapshot | None = None) -> EnvironmentSnapshot | None:
         """Return a snapshot of the environment, or None if Temporal has no run of this name.
 
-        `last` is an earlier snapshot: its status is valid as long as the run's history has not grown. Without
-        `last`, concurrent callers share one read, and a status that a worker has returned within the last
-        `TRUSTED_SECONDS` is valid in the same way.
+        A worker is asked for the status only if the run's history has grown since the last one, which is that
+        of `last`, or of an earlier read. Without `last`, concurrent callers share one read.
         """
-        return await (self._looks.at(name) if last is None else self._read(name, last))
+        return await (self._reads.read(name) if last is None else self._read(name, last))
 
-    async def _look(self, name: str) -> EnvironmentSnapshot | None:
-        read_at, cached = self._told.get(name, (0.0, None))
-        known = cached if cached and time.monotonic() - read_at < TRUSTED_SECONDS else None
-        standing = await self._read(name, None, known)
-        if standing is None or standing.status is None or standing.ended:
-            self._told.pop(name, None)
-        elif known is None or standing.history_length != known.history_length:
-            self._told[name] = time.monotonic(), standing
-            self._told.move_to_end(name)
-            if len(self._told) > REMEMBERED_STATUSES:
-                self._told.popitem(last=False)
-        return standing
+    async def _read_latest(self, name: str) -> EnvironmentSnapshot | None:
+        known = self._known.get(name)
+        snapshot = await self._read(name, None, known.snapshot if known else None)
+        if snapshot is None or snapshot.status is None or snapshot.ended:
+            self._known.pop(name, None)
+            return snapshot
+        now = snapshot.run_id, snapshot.history_length
+        if known is None or now != (known.snapshot.run_id, known.snapshot.history_length):
+            # A worker has just returned the status.
+            self._keep(name, snapshot)
+            return snapshot
+        if time.monotonic() - known.answered_at >= STATUS_VALID_SECONDS and known.check is None:
+            known.check = asyncio.create_task(self._check_worker(known))
+        if not known.remark:
+            return snapshot
+        return replace(snapshot, view=snapshot.view.model_copy(update={"remark": known.remark}))
+
+    def _keep(self, name: str, snapshot: EnvironmentSnapshot) -> None:
+        self._known[name] = _Known(snapshot, time.monotonic())
+        self._known.move_to_end(name)
+        if len(self._known) > MAX_STATUSES:
+            self._known.popitem(last=False)
+
+    async def _check_worker(self, known: "_Known") -> None:
+        """Query the status again, although it is still valid, to notice when no worker answers any more."""
+        try:
+            status, known.remark = await self._query_status(
+                workflow_id(known.snapshot.name), known.snapshot.run_id
+            )
+            if status:
+                known.answered_at = time.monotonic()
+        finally:
+            known.check = None
 
     async def _read(
         self, name: str, last: EnvironmentSnapshot | None, known: EnvironmentSnapshot | None = None
@@ -149,7 +182,7 @@ class EnvironmentReader:
             return None
         if run.status is not WorkflowExecutionStatus.RUNNING:
             if status := await self.end_of(run):
-                return await self._standing(run, status, {}, "")
+                return await self._snapshot(run, status, {}, "")
             return await self._orphan(run)
         status, remark, known_at = None, "", run.history_length
         now = run.run_id, run.history_length
@@ -158,13 +191,13 @@ class EnvironmentReader:
                 return known
             status = known.status
         else:
-            status, remark = await self._ask(run)
+            status, remark = await self._query_status(run.id, run.run_id)
         if status is None and last and last.run_id == run.run_id:
             status, known_at = last.status, last.history_length
         progress = await self._progress(run)
         if status is None and (unnamed := progress.get(None)):
             remark = f"{remark} It waits for: {unnamed.waiting_for or unnamed.last_failure}."
-        return await self._standing(run, status, progress, remark, known_at)
+        return await self._snapshot(run, status, progress, remark, known_at)
 
     async def end_after(self, before: EnvironmentSnapshot) -> EnvironmentSnapshot | None:
         """Return the end of the life of a snapshot whose name has a next life; None if unknown."""
@@ -173,11 +206,11 @@ class EnvironmentReader:
         )
         try:
             with map_rpc_errors():
-                status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_PATIENCE)
+                status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_TIMEOUT)
         except WorkflowFailureError as error:
             status = _status_in(error.cause)
         except (RPCError, ForeignPayload):
-            # NotOurs: closed from outside, with details that Moorage has not encrypted.
+            # ForeignPayload: closed from outside, with details that Moorage has not encrypted.
             status = None
         if status is None:
             return None
@@ -185,7 +218,7 @@ class EnvironmentReader:
 
     async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
         """Return the final status of a closed run; None if it was closed from outside."""
-        if run.status in FROM_OUTSIDE:
+        if run.status in CLOSED_FROM_OUTSIDE:
             # Do not read the details that another client of Temporal gave: if they are not encrypted, the
             # converter refuses them, and the environment could not be shown.
             return None
@@ -196,13 +229,13 @@ class EnvironmentReader:
         status = None
         try:
             with map_rpc_errors():
-                status = await handle.result(follow_runs=False, rpc_timeout=CALL_PATIENCE)
+                status = await handle.result(follow_runs=False, rpc_timeout=CALL_TIMEOUT)
         except WorkflowFailureError as error:
             status = _status_in(error.cause)
         except RPCError:
             return None  # The retention of the run has just ended.
         self._ends[run.run_id] = status
-        if len(self._ends) > REMEMBERED_ENDS:
+        if len(self._ends) > MAX_ENDS:
             self._ends.popitem(last=False)
         return status
 
@@ -213,30 +246,30 @@ class EnvironmentReader:
         """
         found = self._orphans.get(run.run_id)
         if found is None:
-            closing = await closing_of(self._client, run)
-            status, _ = await self._ask(run)
+            closing = await read_closing(self._client, run)
+            status, _ = await self._query_status(run.id, run.run_id)
             if status:
-                status = orphaned(status, closing)
+                status = with_closing(status, closing)
             found = status, orphan_remark(name_of_workflow(run.id), closing, status)
             if status:
                 self._orphans[run.run_id] = found
-                if len(self._orphans) > REMEMBERED_ORPHANS:
+                if len(self._orphans) > MAX_ORPHANS:
                     self._orphans.popitem(last=False)
         status, remark = found
-        return await self._standing(run, status, {}, remark)
+        return await self._snapshot(run, status, {}, remark)
 
     async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
         try:
             with map_rpc_errors():
                 handle = self._client.get_workflow_handle(workflow_id(name))
-                return await handle.describe(rpc_timeout=CALL_PATIENCE)
+                return await handle.describe(rpc_timeout=CALL_TIMEOUT)
         except RPCError:
             return None
 
-    async def _ask(self, run: WorkflowExecution) -> tuple[EnvironmentStatus | None, str]:
-        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+    async def _query_status(self, id: str, run_id: str) -> tuple[EnvironmentStatus | None, str]:
+        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, id, run_id=run_id)
         try:
-            return await handle.query(EnvironmentWorkflow.status, rpc_timeout=QUERY_PATIENCE), ""
+            return await handle.query(EnvironmentWorkflow.status, rpc_timeout=QUERY_TIMEOUT), ""
         except WorkflowQueryFailedError:
             return None, "Its workflow cannot say how it stands: tell the platform team."
         except RPCError as error:
@@ -258,7 +291,7 @@ class EnvironmentReader:
             found[step] = await progress_of(run.data_converter, pending)
         return found
 
-    async def _standing(
+    async def _snapshot(
         self,
         run: WorkflowExecutionDescription,
         status: EnvironmentStatus | None,
@@ -267,13 +300,13 @@ class EnvironmentReader:
         known_at: int = 0,
     ) -> EnvironmentSnapshot:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
-        request_id = await remembered(run, workflow_memo.REQUEST_ID, "")
+        request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         if status:
             collaborators = status.environment.spec.collaborators
-            steps = {step: how for step, how in progress.items() if step}
+            steps = {step: details for step, details in progress.items() if step}
             view = view_of_status(status, progress=steps, ended=ended, remark=remark)
         else:
-            collaborators = tuple(await remembered(run, workflow_memo.COLLABORATORS, list[str]()))
+            collaborators = tuple(await memo_value(run, workflow_memo.COLLABORATORS, list[str]()))
             view = view_of_run(run, request_id, collaborators, remark)
         return EnvironmentSnapshot(
             name=name_of_workflow(run.id),
@@ -290,11 +323,11 @@ class EnvironmentReader:
         )
 
 
-async def remembered(run: WorkflowExecution, key: str, default: _Value) -> _Value:
+async def memo_value(run: WorkflowExecution, key: str, default: _Value) -> _Value:
     """Return a value of a run's memo, or the default if it is missing or not written by Moorage.
 
     Raises:
-        LacksKey: The encryption key of the value is not configured any more.
+        KeyMissing: The encryption key of the value is not configured any more.
     """
     try:
         value: _Value = await run.memo_value(key, default, type_hint=_TYPES[type(default)])
@@ -311,7 +344,7 @@ def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str
 
 def phase_of(run: WorkflowExecution) -> Phase:
     """Return the phase from a run's search attributes; GONE if the run completed or failed."""
-    if run.status in FROM_OUTSIDE:
+    if run.status in CLOSED_FROM_OUTSIDE:
         return Phase.ORPHANED
     if run.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
         return Phase.GONE
@@ -353,7 +386,7 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
     if pending.HasField("last_failure"):
         error = await _failure(converter, pending.last_failure)
         message = error.message if isinstance(error, FailureError) else str(error)
-        failure = message[:FAILURE_LENGTH]
+        failure = message[:MAX_FAILURE]
         throttled_by = _throttled_by(error)
     next_attempt = None
     if pending.HasField("next_attempt_schedule_time"):

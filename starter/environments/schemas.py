@@ -15,6 +15,7 @@ from contracts.durations import Duration
 from contracts.environment import (
     Certificate,
     EnvironmentStatus,
+    EnvironmentSummary,
     Outcome,
     Phase,
     Problem,
@@ -79,30 +80,40 @@ class Unwell(Frozen):
     since: datetime | None = None
 
 
-class EnvironmentView(Frozen):
+class LifeSummary(EnvironmentSummary):
+    """The phase of a life, how it ended, and when."""
+
+    phase: Phase
+    outcome: Outcome | None = None
+    ended: bool = False
+    requested_at: datetime
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class EnvironmentRow(LifeSummary):
+    """An environment as lists show it."""
+
+    problem: str = Field(default="", description="what holds it up, if that was asked for")
+    next_try_at: datetime | None = Field(default=None, description="when it tries again by itself")
+    unwell: Unwell | None = Field(
+        default=None,
+        description="as of one environment, as far as it is known; only with `troubles`",
+    )
+
+
+class EnvironmentView(LifeSummary):
     """The state of an environment."""
 
-    name: str
-    life: str
-    owner: str
-    team: str
-    template: str
     template_version: int | None = None
     template_newer: int | None = Field(
         default=None, description="the version that the catalogue has now, if that is a newer one"
     )
     kubernetes: str = ""
-    host: str = ""
     collaborators: tuple[str, ...] = ()
     ttl: Duration | None = None
-    phase: Phase
-    outcome: Outcome | None = None
-    ended: bool = False
-    requested_at: datetime
     usable_at: datetime | None = None
     ready_at: datetime | None = None
-    ended_at: datetime | None = None
-    expires_at: datetime | None = None
     steps: tuple[StepView, ...] = ()
     problem: Problem | None = Field(default=None, description="why it could not be made")
     unfinished: tuple[Problem, ...] = Field(default=(), description="what could not be undone so far")
@@ -118,27 +129,24 @@ class EnvironmentView(Frozen):
     )
 
 
-class EnvironmentRow(Frozen):
-    """An environment as lists show it."""
+class LifeView(LifeSummary):
+    """One life of a name."""
+
+    trail: tuple[TrailEntry, ...] = ()
+    certificate: CertificateView | None = None
+    remark: str = ""
+
+    @classmethod
+    def of(cls, view: EnvironmentView) -> "LifeView":
+        """Take from the view what a history shows."""
+        return cls(**{field: getattr(view, field) for field in cls.model_fields})
+
+
+class HistoryView(Frozen):
+    """The lives of a name, latest first."""
 
     name: str
-    life: str
-    owner: str
-    team: str
-    template: str
-    host: str
-    phase: Phase
-    outcome: Outcome | None = None
-    ended: bool = False
-    requested_at: datetime
-    expires_at: datetime | None = None
-    ended_at: datetime | None = None
-    problem: str = Field(default="", description="what holds it up, if that was asked for")
-    next_try_at: datetime | None = Field(default=None, description="when it tries again by itself")
-    unwell: Unwell | None = Field(
-        default=None,
-        description="as of one environment, as far as it is known; only with `troubles`",
-    )
+    lives: tuple[LifeView, ...]
 
 
 class FreezeView(Frozen):
@@ -252,7 +260,7 @@ def view_of_status(
                 started_at=step.started_at,
                 ended_at=step.ended_at,
                 note=step.note,
-                progress=progress.get(step.step) if step.state in _UNDER_WAY else None,
+                progress=progress.get(step.step) if step.state in _ACTIVE_STATES else None,
             )
             for step in status.steps
         ),
@@ -265,7 +273,7 @@ def view_of_status(
     )
 
 
-_UNDER_WAY = frozenset({StepState.RUNNING, StepState.UNDOING})
+_ACTIVE_STATES = frozenset({StepState.RUNNING, StepState.UNDOING})
 
 
 def certificate_view(certificate: Certificate) -> CertificateView:

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from contracts.environment import Phase
+from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
-from starter.monitoring.environment_health import EnvironmentHealth
 from starter.temporal.errors import TemporalUnavailable
 
 #: Pause after a change: the next step can follow within a fraction of a second.
-SHORTEST_PAUSE_SECONDS = 0.25
+MIN_PAUSE_SECONDS = 0.25
 #: Factor by which the pause grows while nothing changes, up to a limit that depends on the phase.
 PAUSE_GROWTH = 1.5
-LONGEST_PAUSE_AT_WORK_SECONDS = 1.0
-LONGEST_PAUSE_AT_REST_SECONDS = 5.0
+MAX_PAUSE_WHILE_WORKING_SECONDS = 1.0
+MAX_PAUSE_AT_REST_SECONDS = 5.0
 #: Concurrent reads from Temporal for all watched environments together, so that watchers do not slow
 #: requests.
-LOOKS_AT_ONCE = 16
+MAX_CONCURRENT_READS = 16
 
 _log = structlog.get_logger(__name__)
 
@@ -29,14 +29,14 @@ _log = structlog.get_logger(__name__)
 class _Watched:
     """One watched life: its last snapshot, and the event that its next change sets."""
 
-    standing: EnvironmentSnapshot
+    snapshot: EnvironmentSnapshot
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
     followers: int = 0
     task: asyncio.Task[None] | None = None
 
-    def publish(self, standing: EnvironmentSnapshot, *, over: bool) -> None:
-        self.standing, self.over = standing, over
+    def publish(self, snapshot: EnvironmentSnapshot, *, over: bool) -> None:
+        self.snapshot, self.over = snapshot, over
         # Wake all followers that wait on the old event; followers that come later wait on the new event.
         self.changed.set()
         self.changed = asyncio.Event()
@@ -45,32 +45,32 @@ class _Watched:
 class EnvironmentWatcher:
     """All lives that have at least one follower now."""
 
-    def __init__(self, reader: EnvironmentReader, healths: EnvironmentHealth) -> None:
+    def __init__(self, reader: EnvironmentReader, health: EnvironmentHealth) -> None:
         self._reader = reader
-        self._healths = healths
+        self._health = health
         self._watched: dict[tuple[str, str], _Watched] = {}
-        self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._gate = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._stopping = False
 
     async def follow(
-        self, standing: EnvironmentSnapshot, keep_alive: float
+        self, snapshot: EnvironmentSnapshot, keep_alive: float
     ) -> AsyncGenerator[EnvironmentView | None, None]:
         """Yield the view of the environment now and after each change, until its life has ended.
 
         Yields None when nothing has changed for `keep_alive` seconds. When the API stops, the generator ends
         early, without a view that has ended.
         """
-        key = (standing.name, standing.life)
+        key = (snapshot.name, snapshot.life)
         watched = self._watched.get(key)
         if watched is None:
-            watched = self._watched[key] = _Watched(standing, over=standing.ended)
-            watched.task = asyncio.create_task(self._watch(watched), name=f"watch {standing.name}")
+            watched = self._watched[key] = _Watched(snapshot, over=snapshot.ended)
+            watched.task = asyncio.create_task(self._watch(watched), name=f"watch {snapshot.name}")
         watched.followers += 1
         seen: EnvironmentView | None = None
         try:
             while not self._stopping:
-                if watched.standing.view != seen:
-                    seen = watched.standing.view
+                if watched.snapshot.view != seen:
+                    seen = watched.snapshot.view
                     yield seen
                     continue
                 if watched.over:
@@ -92,13 +92,13 @@ class EnvironmentWatcher:
         """End all followers, so that the API can stop."""
         self._stopping = True
         for watched in self._watched.values():
-            watched.publish(watched.standing, over=watched.over)
+            watched.publish(watched.snapshot, over=watched.over)
 
     async def _watch(self, watched: _Watched) -> None:
-        pause = SHORTEST_PAUSE_SECONDS
+        pause = MIN_PAUSE_SECONDS
         while not watched.over:
             await asyncio.sleep(pause)
-            before = watched.standing
+            before = watched.snapshot
             try:
                 async with self._gate:
                     now = await self._reader.read(before.name, before)
@@ -119,15 +119,15 @@ class EnvironmentWatcher:
             now = _with_unwell_of(before, now)
             if now.view != before.view or now.ended:
                 watched.publish(now, over=now.ended)
-                pause = SHORTEST_PAUSE_SECONDS
+                pause = MIN_PAUSE_SECONDS
             else:
                 # Ask the host only while nothing else happens: it must not delay a change.
-                if now.view.phase is Phase.READY and (checked := await self._healths.add_to(now)) != now:
+                if now.view.phase is Phase.READY and (checked := await self._health.add_to(now)) != now:
                     now = checked
                     watched.publish(now, over=False)
-                watched.standing = now
+                watched.snapshot = now
                 at_rest = now.view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
-                longest = LONGEST_PAUSE_AT_REST_SECONDS if at_rest else LONGEST_PAUSE_AT_WORK_SECONDS
+                longest = MAX_PAUSE_AT_REST_SECONDS if at_rest else MAX_PAUSE_WHILE_WORKING_SECONDS
                 pause = min(pause * PAUSE_GROWTH, longest)
 
 

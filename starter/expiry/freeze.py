@@ -6,9 +6,7 @@ also causes a freeze. The note is not encrypted.
 """
 
 import asyncio
-import math
 import re
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -23,19 +21,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_SCHEDULE
 from starter.environments.schemas import FreezeView
-from starter.environments.shared_reads import SharedReads
-from starter.expiry.schedules import make, schedules
-from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
+from starter.expiry.schedules import create_or_update, schedules
+from starter.shared_reads import CachedReads
+from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.connection import NotConnected
 from worker.settings.expiry import Sweep
 
 #: How long the freeze call waits for a running sweep to stop: the sweep receives the cancellation with its
 #: next heartbeat, and then waits for the responses to the calls that it has made.
-STOP_PATIENCE = timedelta(seconds=15)
-_PAUSE_SECONDS = 0.2
-#: How long the shown state may be old. To describe a schedule is a query to Temporal's own worker, which
+STOP_TIMEOUT = timedelta(seconds=15)
+_POLL_SECONDS = 0.2
+#: How old the cached state may be. To describe a schedule is a query to Temporal's own worker, which
 #: takes 18 ms of CPU time, so all reads of environments and lists share one call in this time.
-SHOWN_SECONDS = 2.0
+CACHED_SECONDS = 2.0
+#: How old it may be while a new read is running: no reader of environments waits for it.
+USABLE_SECONDS = 10.0
 
 _NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
 
@@ -47,35 +47,26 @@ class ExpiryFreeze:
         self._client = client
         self._settings = settings
         self._handle = client.get_schedule_handle(SWEEP_SCHEDULE)
-        self._looks = SharedReads(self._look)
-        self._shown: tuple[float, FreezeView | None] = (-math.inf, None)
-        self._changes = 0
+        self._cached: CachedReads[str, FreezeView | None] = CachedReads(
+            self._read, fresh_seconds=CACHED_SECONDS, usable_seconds=USABLE_SECONDS
+        )
 
     async def state(self) -> FreezeView | None:
         """Return the current freeze, or None if there is none."""
         found = await self._describe()
-        return _read(found) if found else None
+        return _freeze_of(found) if found else None
 
-    async def shown(self) -> FreezeView | None:
-        """Return the freeze for views of environments; it may be SHOWN_SECONDS old.
+    async def cached_state(self) -> FreezeView | None:
+        """Return the freeze for views of environments; it may be USABLE_SECONDS old.
 
-        A change by this API is visible at once; a change by another process only after that time.
+        A change by this API is visible at once; a change by another process only after CACHED_SECONDS.
         """
-        looked_at, view = self._shown
-        return view if time.monotonic() - looked_at < SHOWN_SECONDS else await self._looks.at(SWEEP_SCHEDULE)
+        return await self._cached.read(SWEEP_SCHEDULE)
 
-    async def _look(self, _: str) -> FreezeView | None:
-        changes, begun = self._changes, time.monotonic()
-        view = await self.state()
-        if changes == self._changes:
-            self._shown = begun, view
-        return view
+    async def _read(self, _: str) -> FreezeView | None:
+        return await self.state()
 
-    def _changed(self) -> None:
-        self._changes += 1
-        self._shown = (-math.inf, None)
-
-    async def freeze(self, who: str, reason: str) -> tuple[FreezeView, bool]:
+    async def freeze(self, actor: str, reason: str) -> tuple[FreezeView, bool]:
         """Freeze, and stop the running sweeps; return False if a sweep has not stopped in time.
 
         An existing freeze stays unchanged, so that it names the person who froze first: that person decides
@@ -85,43 +76,45 @@ class ExpiryFreeze:
         if found is None:
             # No worker has created the schedule yet, so create it here; the first worker keeps it paused.
             with map_rpc_errors():
-                await make(self._client, SWEEP_SCHEDULE, schedules(self._settings)[SWEEP_SCHEDULE])
-        elif state := _read(found):
+                await create_or_update(
+                    self._client, SWEEP_SCHEDULE, schedules(self._settings)[SWEEP_SCHEDULE]
+                )
+        elif state := _freeze_of(found):
             return state, True
-        view = FreezeView(by=who, since=datetime.now(UTC), reason=" ".join(reason.split()))
+        view = FreezeView(by=actor, since=datetime.now(UTC), reason=" ".join(reason.split()))
         with map_rpc_errors():
-            note = f"Frozen by {who} at {view.since:%Y-%m-%dT%H:%M:%SZ}: {view.reason}"
-            await self._handle.pause(note=note, rpc_timeout=CALL_PATIENCE)
-        self._changed()
+            note = f"Frozen by {actor} at {view.since:%Y-%m-%dT%H:%M:%SZ}: {view.reason}"
+            await self._handle.pause(note=note, rpc_timeout=CALL_TIMEOUT)
+        self._cached.invalidate()
         return view, await self._stop_sweeps()
 
-    async def thaw(self, who: str) -> FreezeView | None:
+    async def thaw(self, actor: str) -> FreezeView | None:
         """Thaw, and return the freeze that was removed, or None if there was none."""
         state = await self.state()
         if state:
             with map_rpc_errors():
-                note = f"Thawed by {who} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-                await self._handle.unpause(note=note, rpc_timeout=CALL_PATIENCE)
-        self._changed()
+                note = f"Thawed by {actor} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                await self._handle.unpause(note=note, rpc_timeout=CALL_TIMEOUT)
+        self._cached.invalidate()
         return state
 
     async def _describe(self) -> ScheduleDescription | None:
         try:
             with map_rpc_errors():
-                return await self._handle.describe(rpc_timeout=CALL_PATIENCE)
+                return await self._handle.describe(rpc_timeout=CALL_TIMEOUT)
         except RPCError:
             return None  # The schedule does not exist.
 
     async def _stop_sweeps(self) -> bool:
         try:
-            async with asyncio.timeout(STOP_PATIENCE.total_seconds()):
+            async with asyncio.timeout(STOP_TIMEOUT.total_seconds()):
                 with map_rpc_errors():
                     async for id in self._running():
-                        await self._client.get_workflow_handle(id).cancel(rpc_timeout=CALL_PATIENCE)
+                        await self._client.get_workflow_handle(id).cancel(rpc_timeout=CALL_TIMEOUT)
                     while True:
                         if not [id async for id in self._running()]:
                             return True
-                        await asyncio.sleep(_PAUSE_SECONDS)
+                        await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             return False
 
@@ -131,7 +124,7 @@ class ExpiryFreeze:
         ids = [one.workflow_id for one in actions if isinstance(one, ScheduleActionExecutionStartWorkflow)]
         for id in (*ids, SWEEP_BY_HAND):
             try:
-                run = await self._client.get_workflow_handle(id).describe(rpc_timeout=CALL_PATIENCE)
+                run = await self._client.get_workflow_handle(id).describe(rpc_timeout=CALL_TIMEOUT)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     continue
@@ -140,7 +133,7 @@ class ExpiryFreeze:
                 yield id
 
 
-def _read(found: ScheduleDescription) -> FreezeView | None:
+def _freeze_of(found: ScheduleDescription) -> FreezeView | None:
     state = found.schedule.state
     if not state.paused:
         return None
@@ -154,15 +147,15 @@ def _read(found: ScheduleDescription) -> FreezeView | None:
     return FreezeView(by=note["by"], since=since, reason=note["reason"])
 
 
-async def state_of_sweep(client: Client, settings: Sweep) -> str:
+async def describe_sweep(client: Client, settings: Sweep) -> str:
     """Describe the state of the sweep for operators; raise NotConnected if it is not scheduled."""
     try:
-        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
+        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise NotConnected("it is not scheduled, so no environment ends: start a worker") from None
         raise NotConnected(f"Temporal does not tell: {error.message}") from error
-    if state := _read(found):
+    if state := _freeze_of(found):
         by = f" by {state.by}" if state.by else ""
         return f"ALL ENDS ARE FROZEN{by}: {state.reason}"
     last = max((one.started_at for one in found.info.recent_actions), default=None)

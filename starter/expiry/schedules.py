@@ -31,7 +31,7 @@ from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
 #: Timeout of one call to Temporal about a schedule.
-CALL_PATIENCE = timedelta(seconds=10)
+CALL_TIMEOUT = timedelta(seconds=10)
 
 
 def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> SweepInput:
@@ -76,8 +76,8 @@ class Difference(StrEnum):
     """How a schedule in Temporal differs from the required one."""
 
     MISSING = "is missing"
-    OTHER = "is other than it shall be"
-    FORMER = "is none of ours any more"
+    OTHER = "differs from the settings"
+    FORMER = "does not belong to Moorage any more"
 
 
 async def differences(client: Client, settings: Sweep) -> Mapping[str, Difference]:
@@ -86,18 +86,18 @@ async def differences(client: Client, settings: Sweep) -> Mapping[str, Differenc
     found = {}
     for id, schedule in wanted.items():
         try:
-            there = (await client.get_schedule_handle(id).describe(rpc_timeout=CALL_PATIENCE)).schedule
+            there = (await client.get_schedule_handle(id).describe(rpc_timeout=CALL_TIMEOUT)).schedule
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
             found[id] = Difference.MISSING
             continue
-        if await _essence(client, there) != await _essence(client, schedule):
+        if await _defined_parts(client, there) != await _defined_parts(client, schedule):
             found[id] = Difference.OTHER
-    return found | dict.fromkeys(await _former(client, wanted), Difference.FORMER)
+    return found | dict.fromkeys(await _find_former(client, wanted), Difference.FORMER)
 
 
-async def _essence(client: Client, schedule: Schedule) -> tuple[object, ...]:
+async def _defined_parts(client: Client, schedule: Schedule) -> tuple[object, ...]:
     """Return the parts of a schedule that Moorage defines, as values that can be compared."""
     spec, policy, action = schedule.spec, schedule.policy, schedule.action
     when = (
@@ -108,11 +108,11 @@ async def _essence(client: Client, schedule: Schedule) -> tuple[object, ...]:
     how = (policy.overlap, policy.catchup_window, policy.pause_on_failure)
     if not isinstance(action, ScheduleActionStartWorkflow):
         return (when, how, "starts no workflow")
-    given = [await _value(client, action.id, one) for one in action.args]
+    given = [await _decode(client, action.id, one) for one in action.args]
     return (when, how, action.workflow, action.id, action.task_queue, given)
 
 
-async def _value(client: Client, id: str, argument: object) -> object:
+async def _decode(client: Client, id: str, argument: object) -> object:
     """Return the decoded value of an argument of a schedule's action.
 
     Temporal returns an argument as a payload, which may be encrypted with a former key.
@@ -126,8 +126,8 @@ async def _value(client: Client, id: str, argument: object) -> object:
     return value
 
 
-async def _former(client: Client, wanted: Mapping[str, Schedule]) -> list[str]:
-    found = await client.list_schedules(rpc_timeout=CALL_PATIENCE)
+async def _find_former(client: Client, wanted: Mapping[str, Schedule]) -> list[str]:
+    found = await client.list_schedules(rpc_timeout=CALL_TIMEOUT)
     return [one.id async for one in found if one.id.startswith(SCHEDULE_PREFIX) and one.id not in wanted]
 
 
@@ -135,24 +135,24 @@ async def reconcile(client: Client, settings: Sweep) -> None:
     """Create missing schedules, update different ones, and delete those of ours not required."""
     wanted = schedules(settings)
     for id, schedule in wanted.items():
-        await make(client, id, schedule)
-    for id in await _former(client, wanted):
+        await create_or_update(client, id, schedule)
+    for id in await _find_former(client, wanted):
         try:
-            await client.get_schedule_handle(id).delete(rpc_timeout=CALL_PATIENCE)
+            await client.get_schedule_handle(id).delete(rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
             # Ignore it: another worker was faster, or the list is not up to date.
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
 
 
-async def make(client: Client, id: str, schedule: Schedule) -> None:
+async def create_or_update(client: Client, id: str, schedule: Schedule) -> None:
     """Create one schedule, or update an existing one except its state, which people control."""
 
     def changed(input: ScheduleUpdateInput) -> ScheduleUpdate:
         return ScheduleUpdate(replace(schedule, state=input.description.schedule.state))
 
     try:
-        await client.create_schedule(id, schedule, rpc_timeout=CALL_PATIENCE)
+        await client.create_schedule(id, schedule, rpc_timeout=CALL_TIMEOUT)
     except ScheduleAlreadyRunningError:
         # It existed before, or another worker has just created it.
-        await client.get_schedule_handle(id).update(changed, rpc_timeout=CALL_PATIENCE)
+        await client.get_schedule_handle(id).update(changed, rpc_timeout=CALL_TIMEOUT)

@@ -14,15 +14,15 @@ from temporalio.service import RPCError
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_DRY_RUN, SweepResult
 from contracts.models import Frozen
-from starter.environments.orphans import FROM_OUTSIDE
+from starter.environments.orphans import CLOSED_FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
-from starter.temporal.errors import CALL_PATIENCE, map_rpc_errors
+from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
 #: How long one call waits for the result: shorter than the timeouts of clients and proxies.
-RESULT_PATIENCE = timedelta(seconds=10)
+RESULT_TIMEOUT = timedelta(seconds=10)
 
 
 class SweepView(Frozen):
@@ -35,62 +35,73 @@ class SweepView(Frozen):
     message: str
 
 
-async def begin(client: Client, settings: Sweep, *, dry_run: bool, by: str) -> str:
-    """Start a sweep, or join the running one, and return its run id."""
-    with map_rpc_errors():
-        handle = await client.start_workflow(
-            ExpirySweepWorkflow.run,
-            sweep_input(settings, dry_run=dry_run, by=by),
-            id=_workflow_id(dry_run),
-            task_queue=TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"{'dry run, ' if dry_run else ''}asked for by {by}"[:200],
-            rpc_timeout=CALL_PATIENCE,
-        )
-    return handle.result_run_id or ""
+class UnknownSweep(Exception):
+    """There is no sweep of this id, or Temporal has dropped it."""
 
 
-async def wait(client: Client, run_id: str, *, dry_run: bool) -> SweepView | None:
-    """Wait up to RESULT_PATIENCE for the sweep and return its state; None if it is unknown."""
-    try:
-        # Check the form here, because Temporal answers a malformed id as if it had an internal error.
-        uuid.UUID(run_id)
-    except ValueError:
-        return None
-    handle = client.get_workflow_handle_for(ExpirySweepWorkflow.run, _workflow_id(dry_run), run_id=run_id)
+class Sweeps:
+    """Starts sweeps and waits for them."""
 
-    def view(message: str, *, over: bool = True, result: SweepResult | None = None) -> SweepView:
-        return SweepView(id=run_id, dry_run=dry_run, over=over, result=result, message=message)
+    def __init__(self, client: Client, settings: Sweep) -> None:
+        self._client = client
+        self._settings = settings
 
-    try:
+    async def start(self, *, dry_run: bool, by: str) -> str:
+        """Start a sweep, or join the running one, and return its run id."""
         with map_rpc_errors():
-            async with asyncio.timeout(RESULT_PATIENCE.total_seconds()):
-                result = await handle.result()
-    except TimeoutError:
-        return view("The sweep is under way.", over=False)
-    except (WorkflowFailureError, DecodeError) as error:
-        # CannotDecode: another client of Temporal has closed the run, with details that it has not encrypted.
-        status = await _close_status(handle)
-        if status is None:
-            return None
-        if status is WorkflowExecutionStatus.COMPLETED:
-            raise error
-        how = "was stopped" if status in FROM_OUTSIDE else "has failed"
-        return view(f"The sweep {how} before it was through: Temporal's Web UI tells why.")
-    except RPCError:
-        return None
-    return view(f"{result.sentence[:1].upper()}{result.sentence[1:]}.", result=result)
+            handle = await self._client.start_workflow(
+                ExpirySweepWorkflow.run,
+                sweep_input(self._settings, dry_run=dry_run, by=by),
+                id=_workflow_id(dry_run),
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=f"{'dry run, ' if dry_run else ''}asked for by {by}"[:200],
+                rpc_timeout=CALL_TIMEOUT,
+            )
+        return handle.result_run_id or ""
+
+    async def wait(self, run_id: str, *, dry_run: bool) -> SweepView:
+        """Wait up to RESULT_TIMEOUT for the sweep and return its state; raise UnknownSweep."""
+        try:
+            # Check the form here, because Temporal answers a malformed id as if it had an internal error.
+            uuid.UUID(run_id)
+        except ValueError:
+            raise UnknownSweep from None
+        handle = self._client.get_workflow_handle_for(
+            ExpirySweepWorkflow.run, _workflow_id(dry_run), run_id=run_id
+        )
+
+        def view(message: str, *, over: bool = True, result: SweepResult | None = None) -> SweepView:
+            return SweepView(id=run_id, dry_run=dry_run, over=over, result=result, message=message)
+
+        try:
+            with map_rpc_errors():
+                async with asyncio.timeout(RESULT_TIMEOUT.total_seconds()):
+                    result = await handle.result()
+        except TimeoutError:
+            return view("The sweep is under way.", over=False)
+        except (WorkflowFailureError, DecodeError) as error:
+            # DecodeError: another client of Temporal has closed the run, with details that it has not
+            # encrypted.
+            status = await _close_status(handle)
+            if status is WorkflowExecutionStatus.COMPLETED:
+                raise error
+            how = "was stopped" if status in CLOSED_FROM_OUTSIDE else "has failed"
+            return view(f"The sweep {how} before it was through: Temporal's Web UI tells why.")
+        except RPCError:
+            raise UnknownSweep from None
+        return view(f"{result.sentence[:1].upper()}{result.sentence[1:]}.", result=result)
 
 
 async def _close_status(
     handle: WorkflowHandle[ExpirySweepWorkflow, SweepResult],
 ) -> WorkflowExecutionStatus | None:
-    """Return how the run was closed; None if its retention has just ended."""
+    """Return how the run was closed; raise UnknownSweep if its retention has just ended."""
     try:
         with map_rpc_errors():
-            return (await handle.describe(rpc_timeout=CALL_PATIENCE)).status
+            return (await handle.describe(rpc_timeout=CALL_TIMEOUT)).status
     except RPCError:
-        return None
+        raise UnknownSweep from None
 
 
 def _workflow_id(dry_run: bool) -> str:

@@ -22,24 +22,24 @@ from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, und
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.models import Frozen
 from contracts.naming import name_of_workflow
-from starter.temporal.errors import CALL_PATIENCE
+from starter.temporal.errors import CALL_TIMEOUT
 from worker.settings.expiry import Sweep
 
 #: A worker polls at least once a minute, because the server lets a poll wait for so long. (Measured: at most
 #: 55 s since the last poll of an idle worker.)
-LAST_POLL = timedelta(seconds=65)
+MAX_POLL_AGE = timedelta(seconds=65)
 #: Number of sweeps that may be missed before there is a warning.
 MISSED_SWEEPS = 2
 #: An environment that is not ready after this time is stuck; without errors, one is ready earlier.
-MAKING_LIMIT = timedelta(minutes=20)
+PROVISIONING_LIMIT = timedelta(minutes=20)
 #: Minimum interval between reads from Temporal: probes call every few seconds, and anyone can call.
-ASKED_EVERY_SECONDS = 10.0
+READ_INTERVAL_SECONDS = 10.0
 #: Status codes of a server that shows such information only to administrators.
-NOT_SHOWN = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+HIDDEN_STATUSES = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
 #: The note that a thaw leaves in the schedule: before that time no sweep was due.
 _THAWED = re.compile(r"Thawed by \S+ at (?P<at>\S+)")
 #: Maximum number of environments that are named for each warning.
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 _POLLED = (
     (TASK_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "workflows"),
@@ -48,7 +48,7 @@ _POLLED = (
 )
 
 
-class Concerns(Frozen):
+class InstallationWarnings(Frozen):
     """The warnings, one sentence each. Names of environments are only in `named`."""
 
     workers: tuple[str, ...] = ()
@@ -62,8 +62,8 @@ class Concerns(Frozen):
         return (*self.workers, *self.sweep, *self.environments)
 
 
-async def unpolled(client: Client) -> tuple[str, ...]:
-    """Return a warning for each task queue that no worker has polled for LAST_POLL.
+async def find_unpolled_queues(client: Client) -> tuple[str, ...]:
+    """Return a warning for each task queue that no worker has polled for MAX_POLL_AGE.
 
     Raises:
         RPCError: Temporal does not answer, or refuses the call.
@@ -73,9 +73,9 @@ async def unpolled(client: Client) -> tuple[str, ...]:
         request = DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
         )
-        answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_PATIENCE)
+        answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
         last = max((one.last_access_time.ToDatetime(tzinfo=UTC) for one in answer.pollers), default=None)
-        if last is None or datetime.now(UTC) - last > LAST_POLL:
+        if last is None or datetime.now(UTC) - last > MAX_POLL_AGE:
             ago = f"for {format_duration(datetime.now(UTC) - last)}" if last else "at all"
             found.append(f"No worker has asked for {what} (task queue {queue}) {ago}: start one.")
     return tuple(found)
@@ -88,7 +88,7 @@ async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
         RPCError: Temporal does not answer, or refuses the call.
     """
     try:
-        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
+        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return ("The sweep is not scheduled, so no environment ends: start a worker.",)
@@ -120,12 +120,12 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
         RPCError: Temporal does not answer, or refuses the call.
     """
     open_runs = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
-    before = (datetime.now(UTC) - MAKING_LIMIT).strftime("%Y-%m-%dT%H:%M:%SZ")
+    before = (datetime.now(UTC) - PROVISIONING_LIMIT).strftime("%Y-%m-%dT%H:%M:%SZ")
     queries = {
         "whose teardown waits for a person": (
             f"{open_runs} AND {search_attributes.PHASE.name} = '{Phase.TEARDOWN_INCOMPLETE}'"
         ),
-        f"not ready after {format_duration(MAKING_LIMIT)}": (
+        f"not ready after {format_duration(PROVISIONING_LIMIT)}": (
             f"{open_runs} AND {search_attributes.PHASE.name} IN ('{Phase.PROVISIONING}', '{Phase.USABLE}') "
             f"AND StartTime < '{before}'"
         ),
@@ -133,22 +133,20 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
     sentences: list[str] = []
     names: list[str] = []
     for what, query in queries.items():
-        count = (await client.count_workflows(query, rpc_timeout=CALL_PATIENCE)).count
+        count = (await client.count_workflows(query, rpc_timeout=CALL_TIMEOUT)).count
         if not count:
             continue
         sentences.append(f"{count} environment{'s' if count > 1 else ''} {what}.")
-        found = client.list_workflows(
-            query, limit=MOST_NAMED, page_size=MOST_NAMED, rpc_timeout=CALL_PATIENCE
-        )
+        found = client.list_workflows(query, limit=MAX_NAMED, page_size=MAX_NAMED, rpc_timeout=CALL_TIMEOUT)
         names += [name_of_workflow(run.id) async for run in found]
     return tuple(sentences), tuple(names)
 
 
-async def concerns(client: Client, settings: Sweep) -> Concerns:
+async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings:
     """Return all warnings; raise RPCError if Temporal does not answer."""
     environments, named = await stuck_environments(client)
-    return Concerns(
-        workers=await unpolled(client),
+    return InstallationWarnings(
+        workers=await find_unpolled_queues(client),
         sweep=await overdue_sweep(client, settings),
         environments=environments,
         named=named,
@@ -156,13 +154,13 @@ async def concerns(client: Client, settings: Sweep) -> Concerns:
 
 
 class Attention:
-    """Cache of the warnings, which reads from Temporal at most every ASKED_EVERY_SECONDS."""
+    """Cache of the warnings, which reads from Temporal at most every READ_INTERVAL_SECONDS."""
 
     def __init__(self, client: Client, settings: Sweep) -> None:
         self._client = client
         self._settings = settings
-        self._asking = asyncio.Lock()
-        self._asked_at: float | None = None
+        self._reading = asyncio.Lock()
+        self._read_at: float | None = None
         self._found: tuple[str, ...] = ()
 
     async def warnings(self) -> tuple[str, ...]:
@@ -171,14 +169,14 @@ class Attention:
         Raises:
             RPCError: Temporal does not answer.
         """
-        async with self._asking:
+        async with self._reading:
             now = time.monotonic()
-            if self._asked_at is None or now - self._asked_at >= ASKED_EVERY_SECONDS:
+            if self._read_at is None or now - self._read_at >= READ_INTERVAL_SECONDS:
                 try:
-                    self._found = (await concerns(self._client, self._settings)).sentences
+                    self._found = (await find_warnings(self._client, self._settings)).sentences
                 except RPCError as error:
-                    if error.status not in NOT_SHOWN:
+                    if error.status not in HIDDEN_STATUSES:
                         raise
                     self._found = ()
-                self._asked_at = time.monotonic()
+                self._read_at = time.monotonic()
             return self._found

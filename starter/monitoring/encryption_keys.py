@@ -18,17 +18,17 @@ from contracts.encryption_metadata import key_of
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.naming import name_of_workflow
-from starter.temporal.errors import CALL_PATIENCE
+from starter.temporal.errors import CALL_TIMEOUT
 from worker.codec import EncryptionCodec, KeyMissing
 
 _ENVIRONMENTS = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}'"
 PAGE_SIZE = 500
 #: Maximum number of runs that are read: more than a large installation has open. Of the closed runs, the
 #: newest are read.
-MOST_RUNS = 10_000
-MOST_ENDED = 2_000
+MAX_RUNS = 10_000
+MAX_ENDED = 2_000
 #: Maximum number of environments that are named for one key.
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ async def keys_in_use(client: Client) -> Mapping[str, Use]:
     named: dict[str, list[str]] = defaultdict(list)
     ended: dict[str, int] = defaultdict(int)
     other: dict[str, list[str]] = defaultdict(list)
-    async for run in _runs(client, "ExecutionStatus = 'Running'", MOST_RUNS):
+    async for run in _runs(client, "ExecutionStatus = 'Running'", MAX_RUNS):
         for key in _keys_of_memo(run):
             named[key].append(name_of_workflow(run.id))
-    async for run in _runs(client, "ExecutionStatus != 'Running'", MOST_ENDED):
+    async for run in _runs(client, "ExecutionStatus != 'Running'", MAX_ENDED):
         for key in _keys_of_memo(run):
             ended[key] += 1
     for payload in await input_of(client, CAPACITY_ID):
@@ -64,7 +64,7 @@ async def keys_in_use(client: Client) -> Mapping[str, Use]:
 async def input_of(client: Client, workflow_id: str) -> Sequence[Payload]:
     """Return the encrypted input of the latest run of a workflow; empty if there is no run."""
     events = client.get_workflow_handle(workflow_id).fetch_history_events(
-        page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_PATIENCE
+        page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
     )
     try:
         first = await anext(events)
@@ -89,7 +89,7 @@ async def ensure_key_for(client: Client, workflow_id: str) -> None:
 
 async def _runs(client: Client, status: str, most: int) -> AsyncIterator[WorkflowExecution]:
     query = f"{_ENVIRONMENTS} AND {status}"
-    async for run in client.list_workflows(query, page_size=PAGE_SIZE, limit=most, rpc_timeout=CALL_PATIENCE):
+    async for run in client.list_workflows(query, page_size=PAGE_SIZE, limit=most, rpc_timeout=CALL_TIMEOUT):
         yield run
 
 
@@ -99,7 +99,7 @@ def _keys_of_memo(run: WorkflowExecution) -> set[str]:
 
 async def _input_of_schedule(client: Client) -> Sequence[Payload]:
     try:
-        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_PATIENCE)
+        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return ()
@@ -112,7 +112,7 @@ async def _input_of_schedule(client: Client) -> Sequence[Payload]:
 def _words(named: Sequence[str], other: Sequence[str], ended: int) -> list[str]:
     words = list(other)
     if named:
-        some = ", ".join(sorted(named)[:MOST_NAMED]) + (", …" if len(named) > MOST_NAMED else "")
+        some = ", ".join(sorted(named)[:MAX_NAMED]) + (", …" if len(named) > MAX_NAMED else "")
         words.append(f"{len(named)} open environment{'s' if len(named) > 1 else ''} ({some})")
     if ended:
         words.append(

@@ -30,7 +30,7 @@ def planned_values(template: Template, host: Host, installation: str, prefix: Pr
     return compose(environment, host.planned_overlay(name, name))
 
 
-async def misfits(
+async def check_templates(
     templates: Iterable[Template], host: Host, installation: str, prefix: Prefix
 ) -> dict[str, str]:
     """Return why templates do not fit the host, by template name.

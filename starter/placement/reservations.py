@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateFailedError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -30,9 +30,10 @@ from contracts.capacity.models import (
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.errors import ErrorType
 from starter.monitoring.encryption_keys import ensure_key_for
+from starter.shared_reads import CachedReads
 from starter.temporal.errors import (
-    CALL_PATIENCE,
-    QUERY_PATIENCE,
+    CALL_TIMEOUT,
+    QUERY_TIMEOUT,
     NothingStarted,
     NoWorker,
     TemporalUnavailable,
@@ -41,15 +42,21 @@ from starter.temporal.errors import (
 from starter.temporal.updates import WorkflowClosed, map_update_errors, update_with_start
 from workflows.capacity import CapacityWorkflow
 
-#: Timeout for a response of the capacity workflow. It is longer than the 10 s after which the server gives a
+#: Timeout for an answer of the capacity workflow. It is longer than the 10 s after which the server gives a
 #: task that a worker has lost to the next worker, so that the restart of a worker is not an outage for
 #: callers.
-PATIENCE = timedelta(seconds=15)
+RESERVATION_TIMEOUT = timedelta(seconds=15)
 #: Requests in one update: each has a few hundred bytes, and a worker that takes over the run reads its whole
 #: history again.
-MOST_AT_ONCE = 100
+MAX_REQUESTS_PER_UPDATE = 100
+#: How old the shown state of the capacity may be, and how old while a new one is read: the answer of a busy
+#: worker takes a while.
+STATE_FRESH_SECONDS, STATE_USABLE_SECONDS = 0.5, 10.0
 #: Attempts when the run continues as new during the call.
-_TRIES = 3
+_ATTEMPTS = 3
+#: The workflow's tasks are dispatched before those of all environments (3 by default, 1 is first), because
+#: every request waits for it.
+PRIORITY = Priority(priority_key=1)
 #: Typed as Any because mypy rejects an `async def` update with a validator against the SDK's types.
 _RESERVE: Any = CapacityWorkflow.reserve
 
@@ -65,8 +72,11 @@ class Reservations:
         self._start = start or CapacityStart()
         self._waiting: list[tuple[ReservationRequest, asyncio.Future[PlacementDecision]]] = []
         self._sending: asyncio.Task[None] | None = None
+        self._states = CachedReads(
+            self.state, fresh_seconds=STATE_FRESH_SECONDS, usable_seconds=STATE_USABLE_SECONDS
+        )
 
-    async def reserve(self, ask: ReservationRequest) -> PlacementDecision:
+    async def reserve(self, request: ReservationRequest) -> PlacementDecision:
         """Reserve capacity on a host, or return the refusal.
 
         A repeat by the same life gets the same host.
@@ -76,12 +86,12 @@ class Reservations:
             TemporalUnavailable: Temporal does not answer, or refuses the call.
         """
         future: asyncio.Future[PlacementDecision] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ask, future))
+        self._waiting.append((request, future))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
         return await future
 
-    async def would(self, asks: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
+    async def preview(self, requests: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
         """Return the decision that each request would get now, without a reservation.
 
         The result is empty before the first audit, when the workflow does not know yet who holds what.
@@ -91,7 +101,7 @@ class Reservations:
         """
         try:
             result: ReserveResult = await self._handle.query(
-                CapacityWorkflow.would, ReserveInput(asks=tuple(asks)), rpc_timeout=QUERY_PATIENCE
+                CapacityWorkflow.would, ReserveInput(asks=tuple(requests)), rpc_timeout=QUERY_TIMEOUT
             )
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
@@ -108,17 +118,24 @@ class Reservations:
             await self._handle.signal(
                 CapacityWorkflow.release,
                 ReleaseInput(name=name, life=life, ran=False),
-                rpc_timeout=CALL_PATIENCE,
+                rpc_timeout=CALL_TIMEOUT,
             )
         except RPCError:
             return
 
-    async def state(self, ask: StateInput) -> CapacityState:
+    async def cached_state(self, request: StateInput) -> CapacityState:
+        """Return the state for people who look at it; it may be STATE_USABLE_SECONDS old.
+
+        It contains every reservation of this API. Raises as `state` does.
+        """
+        return await self._states.read(request)
+
+    async def state(self, request: StateInput) -> CapacityState:
         """Return the state of the capacity; raise NoWorker or TemporalUnavailable."""
         with map_rpc_errors():
             try:
                 state: CapacityState = await self._handle.query(
-                    CapacityWorkflow.state, ask, rpc_timeout=QUERY_PATIENCE
+                    CapacityWorkflow.state, request, rpc_timeout=QUERY_TIMEOUT
                 )
             except RPCError as error:
                 await self._ensure_key()
@@ -129,40 +146,44 @@ class Reservations:
         """Return all reservations; raise NoWorker or TemporalUnavailable."""
         with map_rpc_errors():
             try:
-                held: Holdings = await self._handle.query(
-                    CapacityWorkflow.holdings, rpc_timeout=QUERY_PATIENCE
+                holdings: Holdings = await self._handle.query(
+                    CapacityWorkflow.holdings, rpc_timeout=QUERY_TIMEOUT
                 )
             except RPCError as error:
                 await self._ensure_key()
                 raise _no_worker(error) from error
-        return held
+        return holdings
 
-    async def begin(self) -> None:
+    async def ensure_started(self) -> None:
         """Start the capacity workflow, so that it knows all reservations before the first request."""
         await self._client.start_workflow(
-            CapacityWorkflow.run, self._start, **self._options, rpc_timeout=CALL_PATIENCE
+            CapacityWorkflow.run, self._start, **self._options, rpc_timeout=CALL_TIMEOUT
         )
 
     async def _send(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            batch, self._waiting = (
+                self._waiting[:MAX_REQUESTS_PER_UPDATE],
+                self._waiting[MAX_REQUESTS_PER_UPDATE:],
+            )
             try:
-                verdicts = await self._ask(tuple(ask for ask, _ in batch))
+                decisions = await self._reserve_all(tuple(request for request, _ in batch))
+                self._states.invalidate()
             except Exception as error:
                 # Every waiting caller gets the error, and the loop serves the next batch.
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for (_, future), verdict in zip(batch, verdicts, strict=True):
+            for (_, future), decision in zip(batch, decisions, strict=True):
                 if not future.done():
-                    future.set_result(verdict)
+                    future.set_result(decision)
 
-    async def _ask(self, asks: tuple[ReservationRequest, ...]) -> Sequence[PlacementDecision]:
-        for attempt in range(_TRIES):
+    async def _reserve_all(self, requests: tuple[ReservationRequest, ...]) -> Sequence[PlacementDecision]:
+        for attempt in range(_ATTEMPTS):
             try:
-                async with map_update_errors(PATIENCE):
-                    return await self._update(ReserveInput(asks=asks))
+                async with map_update_errors(RESERVATION_TIMEOUT):
+                    return await self._update(ReserveInput(asks=requests))
             except NoWorker as error:
                 await self._ensure_key()
                 # A worker may still accept the update; a reservation whose life does not start expires after
@@ -172,7 +193,7 @@ class Reservations:
                 await self._ensure_key()
                 raise
             except WorkflowClosed:
-                if attempt + 1 == _TRIES:
+                if attempt + 1 == _ATTEMPTS:
                     raise NothingStarted from None
         raise AssertionError("unreachable")
 
@@ -202,6 +223,7 @@ class Reservations:
             "task_queue": self._task_queue,
             "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
             "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            "priority": PRIORITY,
             "static_summary": "who holds which place on which host",
         }
 

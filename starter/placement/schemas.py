@@ -9,7 +9,7 @@ from contracts.capacity.ledger import Reservation
 from contracts.capacity.models import Amount, CapacityState, Limits
 from contracts.models import Frozen
 from starter.auth.policy import Principal
-from starter.environments.planning import InstallationConfig
+from starter.installation import InstallationConfig
 
 
 class ShareView(Frozen):
@@ -69,13 +69,16 @@ class CapacityView(Frozen):
     remark: str = ""
 
 
-def view_of(
-    state: CapacityState, principal: Principal, house: InstallationConfig, held: Iterable[Reservation] | None
+def capacity_view(
+    state: CapacityState,
+    principal: Principal,
+    installation: InstallationConfig,
+    reservations: Iterable[Reservation] | None,
 ) -> CapacityView:
-    """Build the view of the capacity for the principal, with the reservations in `held` if given."""
-    quotas = [QuotaView(whose="you", shares=_shares(house.person_quota, state.person))]
+    """Build the view of the capacity for the principal, with the reservations if given."""
+    quotas = [QuotaView(whose="you", shares=_shares(installation.person_quota, state.person))]
     for team in principal.teams:
-        limits = house.team_quotas.get(team, Limits())
+        limits = installation.team_quotas.get(team, Limits())
         quotas.append(
             QuotaView(whose=f"team {team}", shares=_shares(limits, state.teams.get(team, Amount())))
         )
@@ -84,7 +87,7 @@ def view_of(
         hosts=tuple(
             HostView(
                 name=host.room.name,
-                labels=dict(house.hosts.get(host.room.name, {})),
+                labels=dict(installation.hosts.get(host.room.name, {})),
                 shares=_shares(host.room.total, host.held),
                 known=host.room.known,
                 remark=host.room.remark,
@@ -93,7 +96,9 @@ def view_of(
         ),
         quotas=tuple(quotas),
         environments=state.holdings,
-        holdings=None if held is None else tuple(map(_holding, sorted(held, key=lambda one: one.name))),
+        holdings=None
+        if reservations is None
+        else tuple(_holding(one) for one in sorted(reservations, key=lambda one: one.name)),
         remark="" if state.audited_at else "Who holds what is still being found out: look again soon.",
     )
 

@@ -14,13 +14,13 @@ from clients.host.protocol import Host
 from contracts import search_attributes
 from contracts.environment import Phase
 from contracts.naming import name_of_workflow
+from starter.environments.health import read_health
 from starter.environments.listing import WORKFLOW_TYPE, quoted
 from starter.environments.reader import EnvironmentReader
-from starter.monitoring.environment_health import asked
 from starter.setup.areas import Area
 from starter.setup.check import Found, SetupCheck, well
 from starter.setup.temporal import Temporal
-from starter.temporal.errors import CALL_PATIENCE
+from starter.temporal.errors import CALL_TIMEOUT
 
 SYSTEM = "host cluster"
 #: Maximum number of environments that are checked; each costs its host some calls, and a user waits.
@@ -62,7 +62,7 @@ class Environments:
                     return ""
                 environment = standing.status.environment
                 host = self.hosts.get(environment.host)
-                health = await asked(host, environment) if host else None
+                health = await read_health(host, environment) if host else None
                 return f"{name}: {health.problem}" if health and health.problem else ""
 
         unwell = [words for words in await asyncio.gather(*map(look, names)) if words]
@@ -82,7 +82,7 @@ async def _ready(client: Client) -> tuple[list[str], bool]:
         f"AND {search_attributes.PHASE.name} = {quoted(Phase.READY)}"
     )
     names: list[str] = []
-    async for run in client.list_workflows(query, page_size=MAX_LOOKED_AT, rpc_timeout=CALL_PATIENCE):
+    async for run in client.list_workflows(query, page_size=MAX_LOOKED_AT, rpc_timeout=CALL_TIMEOUT):
         if len(names) == MAX_LOOKED_AT:
             return names, True
         names.append(name_of_workflow(run.id))

@@ -10,7 +10,7 @@ from clients.host.protocol import Host
 from contracts.charts import chart_caveat
 from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template
-from starter.placement.host_check import DRY_RUN_SUFFIX, misfits
+from starter.placement.host_check import DRY_RUN_SUFFIX, check_templates
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 
@@ -112,7 +112,7 @@ class HostCluster:
 
     async def _charts(self) -> Found:
         templates = self.templates()
-        misfit = await misfits(templates, self.host, self.installation, self.prefix)
+        misfit = await check_templates(templates, self.host, self.installation, self.prefix)
         problems = [f"template {name}: {why}" for name, why in misfit.items()]
         known = [f"{one.chart.name} {one.chart.version}" for one in templates]
         today = datetime.now(UTC).date()

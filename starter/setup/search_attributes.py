@@ -24,8 +24,8 @@ from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
 from contracts.naming import life_of
 from starter.environments.reader import attribute
-from starter.expiry.schedules import CALL_PATIENCE
-from starter.temporal.errors import UPDATE_PATIENCE
+from starter.expiry.schedules import CALL_TIMEOUT
+from starter.temporal.errors import UPDATE_TIMEOUT
 from worker.codec import DecodeError
 from workflows.environment import EnvironmentWorkflow
 
@@ -48,7 +48,7 @@ _ALWAYS_THERE = (
 
 async def find_unindexed(client: Client) -> list[WorkflowExecution]:
     """Return the running environments that lack a required search attribute."""
-    runs = client.list_workflows(_RUNNING, page_size=_PAGE_SIZE, rpc_timeout=CALL_PATIENCE)
+    runs = client.list_workflows(_RUNNING, page_size=_PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
     return [run async for run in runs if await _lacks_some(run)]
 
 
@@ -63,7 +63,7 @@ async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
         handle = client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
         async with gate:
             try:
-                async with asyncio.timeout(UPDATE_PATIENCE.total_seconds()):
+                async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
                     request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
                     await handle.execute_update(_REINDEX, ActorInput(who=BY, life=life_of(request_id)))
             except (
@@ -86,7 +86,7 @@ async def has_worker(client: Client, task_queue: str = TASK_QUEUE) -> bool:
         task_queue=TaskQueue(name=task_queue),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
-    answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_PATIENCE)
+    answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
     return bool(answer.pollers)
 
 

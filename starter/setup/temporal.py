@@ -15,9 +15,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts import search_attributes
 from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_SCHEDULE
-from starter.expiry.freeze import ExpiryFreeze, state_of_sweep
-from starter.expiry.schedules import CALL_PATIENCE, Difference, differences, reconcile
-from starter.monitoring.attention import overdue_sweep, stuck_environments, unpolled
+from starter.expiry.freeze import ExpiryFreeze, describe_sweep
+from starter.expiry.schedules import CALL_TIMEOUT, Difference, differences, reconcile
+from starter.monitoring.attention import find_unpolled_queues, overdue_sweep, stuck_environments
 from starter.monitoring.encryption_keys import Use, keys_in_use
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
@@ -96,7 +96,7 @@ class Temporal:
         )
 
     async def _workers(self) -> Found:
-        found = await unpolled(await self.client())
+        found = await find_unpolled_queues(await self.client())
         if found:
             return Found(Kind.BY_HAND, " ".join(found), "start a worker: moorage worker")
         return well("every task queue has been asked for work within a minute")
@@ -130,7 +130,7 @@ class Temporal:
         name = client.namespace
         request = DescribeNamespaceRequest(namespace=name)
         try:
-            found = await client.workflow_service.describe_namespace(request, timeout=CALL_PATIENCE)
+            found = await client.workflow_service.describe_namespace(request, timeout=CALL_TIMEOUT)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return Found(Kind.MISSING, f'there is no namespace "{name}"', "make it")
@@ -150,7 +150,7 @@ class Temporal:
             workflow_execution_retention_period=kept,
         )
         try:
-            await client.workflow_service.register_namespace(request, timeout=CALL_PATIENCE)
+            await client.workflow_service.register_namespace(request, timeout=CALL_TIMEOUT)
         except RPCError as error:
             if error.status is not RPCStatusCode.ALREADY_EXISTS:
                 raise
@@ -164,7 +164,7 @@ class Temporal:
         while True:
             try:
                 await search_attributes_of(client)
-                [one async for one in await client.list_schedules(page_size=1, rpc_timeout=CALL_PATIENCE)]
+                [one async for one in await client.list_schedules(page_size=1, rpc_timeout=CALL_TIMEOUT)]
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND and _now() < until:
                     await asyncio.sleep(_PAUSE_SECONDS)
@@ -278,7 +278,7 @@ class Temporal:
             detail = f"ALL ENDS ARE FROZEN, and not by `moorage freeze`: {state.reason}"
             remedy = "if nobody means it, `moorage thaw`; else `moorage thaw` and `moorage freeze --reason …`"
             return Found(Kind.BY_HAND, detail, remedy)
-        return well(f"the sweep is scheduled: {await state_of_sweep(client, self.sweep)}")
+        return well(f"the sweep is scheduled: {await describe_sweep(client, self.sweep)}")
 
     async def _reconcile(self) -> str:
         client = await self.client()

@@ -12,16 +12,16 @@ from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.service import RPCError, RPCStatusCode
 
 #: Timeout of a call to Temporal that needs no worker: the server answers in milliseconds, or has a problem.
-CALL_PATIENCE = timedelta(seconds=5)
+CALL_TIMEOUT = timedelta(seconds=5)
 #: Timeout of a query to a worker. A worker answers in milliseconds; a user should not wait longer to learn
 #: that no worker answers.
-QUERY_PATIENCE = timedelta(seconds=2)
+QUERY_TIMEOUT = timedelta(seconds=2)
 #: Timeout of an update, which a worker has to accept. It is longer than the 10 s after which the server gives
 #: a task that a worker has lost to the next worker, and shorter than the timeouts of callers.
-UPDATE_PATIENCE = timedelta(seconds=20)
+UPDATE_TIMEOUT = timedelta(seconds=20)
 #: Timeout of an update when no worker has just answered a query, or when the result can be read in another
 #: way.
-SHORT_PATIENCE = timedelta(seconds=5)
+SHORT_UPDATE_TIMEOUT = timedelta(seconds=5)
 
 #: Length of an unexpected error message in the log, in characters: enough to know the cause.
 LOGGED_MESSAGE = 500

@@ -47,14 +47,14 @@ class WorkflowClosed(Exception):
 
 
 @asynccontextmanager
-async def map_update_errors(patience: timedelta) -> AsyncIterator[None]:
+async def map_update_errors(timeout: timedelta) -> AsyncIterator[None]:
     """Map errors of the update in the block to exceptions of this module and of `errors`.
 
-    `patience` is the timeout of the whole block; NoWorker after it.
+    `timeout` is the timeout of the whole block; NoWorker after it.
     """
     try:
         with map_rpc_errors():
-            async with asyncio.timeout(patience.total_seconds()):
+            async with asyncio.timeout(timeout.total_seconds()):
                 yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
         raise NoWorker from error

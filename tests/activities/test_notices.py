@@ -18,7 +18,7 @@ from contracts.activities import NoticeResult
 from contracts.environment import Outcome, TrailEntry
 from contracts.errors import ErrorType
 from contracts.notifications import LifeRecord, Notification, NotificationKind
-from starter.environments.history import records_of
+from starter.environments.records import read_records
 from tests.activities.receivers import Mailbox, mail_server, webhook_receiver
 from tests.activities.running import Running, fail, succeed
 
@@ -287,13 +287,13 @@ def test_the_words() -> None:
 async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> None:
     """Ensures that an account is one line, found by its name, and one however often it was kept."""
     file = JsonLinesFile(tmp_path / "new" / "trail.jsonl")
-    assert await records_of(file, "demo") == []
+    assert await read_records(file, "demo") == []
     trail = AuditLog(Sinks(file=file))
     other = ACCOUNT.model_copy(update={"name": "demolition"})
     for account in (ACCOUNT, other, ACCOUNT, ACCOUNT.model_copy(update={"life": "1" * 20})):
         assert (await succeed(trail.keep, account)).kept_in == ("file",)
     await file.add('{"name":"demo", and no more of it')
-    found = await records_of(file, "demo")
+    found = await read_records(file, "demo")
     assert [account.life for account in found] == ["0" * 20, "1" * 20]
     assert found[0] == ACCOUNT
 

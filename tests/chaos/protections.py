@@ -160,13 +160,13 @@ PROTECTIONS = (
         FAILING, "lost and cut",
     ),
     Protection(
-        "6", "what is said of one life is not said of the next", "starter/api/dependencies.py",
-        "        if life and life != standing.life:\n", "        if False:\n",
+        "6", "what is said of one life is not said of the next", "starter/environments/access.py",
+        "        if life and life != snapshot.life:\n", "        if False:\n",
         "tests/starter/test_lives.py", "another_life",
     ),
     Protection(
-        "6", "the same request twice is one", "starter/environments/commands.py",
-        "            if again and over and (end :=", "            if False and (end :=",
+        "6", "the same request twice is one", "starter/environments/service.py",
+        "                if latest.request_id == start.request_id:\n", "                if False:\n",
         "tests/environment/test_one_name.py", "same_key",
     ),
     Protection(
@@ -176,7 +176,7 @@ PROTECTIONS = (
     ),
     Protection(
         "7", "a cursor is checked before Temporal sees it", "starter/environments/listing.py",
-        "token = cursors.read(cursor, query)",
+        "token = self._cursors.read(cursor, query)",
         "token = cursor.encode() if cursor else None",
         "tests/chaos/test_fuzz.py", "hundred",
     ),

@@ -300,7 +300,7 @@ async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
 
 
 async def _run_id(house: CapacityBench, other_than: str) -> str:
-    await house.reservations.begin()
+    await house.reservations.ensure_started()
 
     async def another() -> bool:
         return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id != other_than

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from starter.auth.policy import (
-    HOUSE,
+    GLOBAL_TABLE,
     TABLE,
     GlobalVerb,
     Principal,
     Relation,
     Role,
     Verb,
-    may,
+    describe_allowed,
+    is_allowed,
     relations,
-    who_may,
 )
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
@@ -49,7 +49,7 @@ def test_the_document_is_the_code_for_the_installation_too() -> None:
         for row in rows
         if row[0] in {str(verb) for verb in GlobalVerb}
     }
-    assert shown == {verb: set(allowed) for verb, allowed in HOUSE.items()}
+    assert shown == {verb: set(allowed) for verb, allowed in GLOBAL_TABLE.items()}
 
 
 def test_strangers() -> None:
@@ -78,12 +78,12 @@ def test_what_somebody_is_to_an_environment(principal: Principal, expected: set[
 
 def test_the_most_holds() -> None:
     """Ensures that of several relations one that may is enough."""
-    assert may(Verb.DELETE, {Relation.COLLABORATOR, Relation.TEAM_MATE})
-    assert not may(Verb.DELETE, {Relation.COLLABORATOR})
+    assert is_allowed(Verb.DELETE, {Relation.COLLABORATOR, Relation.TEAM_MATE})
+    assert not is_allowed(Verb.DELETE, {Relation.COLLABORATOR})
 
 
 def test_who_may_in_words() -> None:
     """Ensures that a refusal can say who it is for."""
-    assert who_may(Verb.DELETE) == "its owner, its team and the platform team"
-    assert who_may(Verb.RESUME_TEARDOWN) == "the platform team"
-    assert not re.search(r"None", "".join(map(who_may, Verb)))
+    assert describe_allowed(Verb.DELETE) == "its owner, its team and the platform team"
+    assert describe_allowed(Verb.RESUME_TEARDOWN) == "the platform team"
+    assert not re.search(r"None", "".join(map(describe_allowed, Verb)))

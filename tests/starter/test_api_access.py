@@ -96,7 +96,7 @@ async def test_without_a_token(nobody: Caller) -> None:
     """Ensures that whoever shows no token, or one that is not known, is told no more than that."""
     for path in ("/environments", "/environments/x", "/environments/x/events", "/templates"):
         content = problem(await nobody.http.get(path), 401)
-        assert content["type"].endswith(":who-are-you")
+        assert content["type"].endswith(":unauthenticated")
         for header in ("Bearer nonsense", "Bearer", "Basic YTpi", "Bearer x y", "nonsense", "Bearer é"):
             answer = await nobody.http.get(path, headers=[(b"Authorization", header.encode())])
             problem(answer, 401)

@@ -42,7 +42,7 @@ async def test_before_it_can_be_used(stack: Stack, bob: Caller) -> None:
     finally:
         set_faults(stack.url(Part.HOST))
     assert "still being made" in content["detail"]
-    assert content["type"].endswith(":not-usable-yet")
+    assert content["type"].endswith(":not-usable")
     await bob.gone(name)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +13,12 @@ import structlog
 from fastapi import FastAPI
 
 from starter.api import events
-from starter.api.dependencies import Parts
-from starter.api.events import STREAMS_OF_ONE_PERSON
+from starter.api.events import MAX_STREAMS_PER_PERSON
 from starter.api.health import ready
 from starter.auth.tokens import write_tokens
 from starter.catalogue.loader import STARTER_TEMPLATES
 from starter.config_files import reloading
+from starter.environments.access import EnvironmentAccess
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
 from tests.starter.calling import problem
@@ -39,7 +40,7 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def lines(captured: list[Any]) -> list[tuple[str, str, str, str]]:
     return [
-        (line["who"], line["verb"], line["object"], line["verdict"])
+        (line["actor"], line["verb"], line["object"], line["verdict"])
         for line in captured
         if line["event"] == "access"
     ]
@@ -142,45 +143,44 @@ async def test_a_stream_ends_with_its_token(
 ) -> None:
     """Ensures that a stream tells nothing more, and ends without `end`, once its token is not good."""
     monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0)
-    parts: Parts = app.state.parts
-    watches = Followed()
-    object.__setattr__(parts, "watches", watches)
-    stream = events._events(parts, STANDING, DEV, DEVELOPER)
-    assert (await anext(stream)).startswith("retry:")
+    watches = cast(Any, Followed())
+    streams = Counter[str]()
+    stream = events._counted(
+        events.follow_events(STANDING, DEVELOPER, watches, app.state.tokens), streams, DEV.email
+    )
+    assert (await anext(stream)).startswith(b"retry:")
     await watches.views.put(VIEW)
-    assert (await anext(stream)).startswith("event: status")
-    assert parts.streams[DEV.email] == 1
+    assert (await anext(stream)).startswith(b"event: status")
+    assert streams[DEV.email] == 1
     write_tokens(tmp_path / "tokens.yaml", [*left, (PLATFORM, OPS)])
     await watches.views.put(None)
     await watches.views.put(VIEW)
     assert [part async for part in stream] == []
-    assert not parts.streams
+    assert not streams
+
+
+class Reader:
+    """A reader that knows one environment."""
+
+    async def read(self, _: str) -> EnvironmentSnapshot:
+        return STANDING
 
 
 async def test_one_person_s_streams_are_counted(app: FastAPI, http: httpx.AsyncClient) -> None:
-    parts: Parts = app.state.parts
-
-    class Reader:
-        async def read(self, _: str) -> EnvironmentSnapshot:
-            return STANDING
-
-    object.__setattr__(parts, "reader", cast(Any, Reader()))
-    parts.streams[DEV.email] = STREAMS_OF_ONE_PERSON
+    app.state.access = EnvironmentAccess(cast(Any, Reader()))
+    app.state.streams[DEV.email] = MAX_STREAMS_PER_PERSON
     problem(await http.get("/environments/demo/events", headers=bearer(DEVELOPER)), 429)
-    parts.streams[DEV.email] = 0
+    app.state.streams[DEV.email] = 0
 
 
 async def test_events_are_not_to_be_changed_on_their_way(app: FastAPI) -> None:
     """Ensures that a proxy which compresses leaves the stream alone."""
     request = cast(Any, type("Request", (), {"state": type("State", (), {"token": DEVELOPER})}))
-    parts: Parts = app.state.parts
-
-    class Reader:
-        async def read(self, _: str) -> EnvironmentSnapshot:
-            return STANDING
-
-    object.__setattr__(parts, "reader", cast(Any, Reader()))
-    answer = await events.follow_environment("demo", request, parts, DEV)
+    state = app.state
+    access = EnvironmentAccess(cast(Any, Reader()))
+    answer = await events.follow_environment(
+        "demo", request, access, state.watcher, state.tokens, state.streams, DEV
+    )
     assert answer.headers["Cache-Control"] == "no-store, no-transform"
 
 
@@ -212,8 +212,7 @@ async def test_a_broken_template_takes_no_api_out_of_service(tmp_path: Path, mon
         assert "the last good one is in force" in told[DEVELOPER]
         assert "versoin" not in told[DEVELOPER]
         assert "small.yaml:1:1: versoin: there is no such field" in told[PLATFORM]
-        parts: Parts = app.state.parts
-        monkeypatch.setattr(type(parts.client), "workflow_service", Answering())
-        object.__setattr__(parts, "attention", Answering())
-        health = await ready(parts)
+        state = app.state
+        monkeypatch.setattr(type(state.client), "workflow_service", Answering())
+        health = await ready(state.client, cast(Any, Answering()), state.catalogue, state.tokens)
         assert "the last good one is in force" in (health.remark or "")

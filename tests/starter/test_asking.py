@@ -8,7 +8,9 @@ from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.template import Template
 from starter.auth.policy import Principal
 from starter.catalogue.loader import Catalogue
-from starter.environments.planning import InstallationConfig, NotValid, RequestedEnvironment, plan
+from starter.environments.planning import RequestedEnvironment, plan
+from starter.errors import InvalidRequest
+from starter.installation import InstallationConfig
 from tests.starter.test_fitting import environment
 
 OWNER = "ada@example.com"
@@ -54,7 +56,7 @@ def test_people_who_fit(collaborators: list[str]) -> None:
 @pytest.mark.parametrize("collaborators", [addresses(20, 104), addresses(20, 100)])
 def test_people_whose_addresses_are_too_long_together(collaborators: list[str]) -> None:
     """Ensures that who asks is told the limit, and not to ask again in a while."""
-    with pytest.raises(NotValid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         asked(*collaborators)
     [problem] = refused.value.problems
     assert problem.field == "collaborators"
@@ -62,6 +64,6 @@ def test_people_whose_addresses_are_too_long_together(collaborators: list[str]) 
 
 
 def test_too_many_people_are_told_the_number_alone() -> None:
-    with pytest.raises(NotValid, match="at most 20") as refused:
+    with pytest.raises(InvalidRequest, match="at most 20") as refused:
         asked(*addresses(21, 104))
     assert len(refused.value.problems) == 1

@@ -12,7 +12,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.service import RPCError, RPCStatusCode
 
 from starter.monitoring import attention
-from starter.monitoring.attention import Attention, overdue_sweep, stuck_environments, unpolled
+from starter.monitoring.attention import Attention, find_unpolled_queues, overdue_sweep, stuck_environments
 from worker.settings.expiry import Sweep
 
 WORKFLOWS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
@@ -89,7 +89,7 @@ def scheduled(*ran: float, created: float = 9000, paused: bool = False, note: st
 )
 async def test_nobody_takes_work(polls: dict[Any, list[float]], missing: list[str]) -> None:
     """Ensures that each task queue that nobody has polled within a minute is named."""
-    found = await unpolled(Pretended(polls=polls))  # type: ignore[arg-type]
+    found = await find_unpolled_queues(Pretended(polls=polls))  # type: ignore[arg-type]
     assert [one.split("asked for ")[1].split(" (task queue ")[0] for one in found] == missing
 
 
@@ -137,7 +137,7 @@ async def test_probes_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.asked == 3
     assert len(first) == 4
     assert "env-0" not in " ".join(first), "anybody may read these"
-    monkeypatch.setattr(attention, "ASKED_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attention, "READ_INTERVAL_SECONDS", 0.0)
     client.error = RPCError("not for you", RPCStatusCode.PERMISSION_DENIED, b"")
     assert await ours.warnings() == ()
     client.error = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")

@@ -75,7 +75,7 @@ async def test_what_does_not_fit(
     answers = await asyncio.gather(*((bob, carol)[i % 2].ask(name) for i, name in enumerate(names)))
     assert Counter(answer.status_code for answer in answers) == {202: 3, 409: 3}
     refused = problem(next(answer for answer in answers if answer.status_code == 409), 409)
-    assert refused["type"] == "urn:moorage:problem:no-room"
+    assert refused["type"] == "urn:moorage:problem:no-capacity"
     assert refused["reason"] == "over_quota"
     assert re.match(r"\S+ asks for 5 CPU; team blue has 1 of 16 CPU left\. ", refused["detail"])
     assert "The next one that is in the way ends 20" in refused["detail"]

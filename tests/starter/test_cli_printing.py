@@ -10,8 +10,7 @@ from contracts.environment import Phase, StepName, StepState, TrailEntry
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_environment, print_history, print_json, print_table, say
 from starter.cli.output.live_progress import Documents, Lines, Table
-from starter.environments.history import HistoryView, LifeView
-from starter.environments.schemas import EnvironmentView, Progress, StepView
+from starter.environments.schemas import EnvironmentView, HistoryView, LifeView, Progress, StepView
 
 EVIL = "good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"
 SHOWN = r"good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"
@@ -42,7 +41,14 @@ def test_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_history(capsys: pytest.CaptureFixture[str]) -> None:
     entry = TrailEntry(at=NOW, who="bob@example.com", what="extended", result=EVIL)
     life = LifeView(
-        life="1", owner="o", team="t", template="t", phase=Phase.READY, requested_at=NOW, trail=(entry,)
+        name="demo",
+        life="1",
+        owner="o",
+        team="t",
+        template="t",
+        phase=Phase.READY,
+        requested_at=NOW,
+        trail=(entry,),
     )
     print_history(HistoryView(name="demo", lives=(life,)))
     printed = capsys.readouterr().out

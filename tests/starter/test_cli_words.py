@@ -32,7 +32,7 @@ from starter.environments.schemas import (
     StepView,
     Unwell,
 )
-from starter.monitoring.stuck import trouble_of
+from starter.environments.stuck import trouble_of
 
 NOW = datetime.now(UTC)
 

@@ -229,7 +229,7 @@ async def test_it_logs_who_decrypts_and_slows_guesses_down(http: httpx.AsyncClie
     assert codes[-1] == 429
     assert texts(again) == ["hello"]
     first, *others = [line for line in lines if line["event"] == "access"]
-    assert (first["who"], first["verb"], first["object"], first["verdict"], first["peer"]) == (
+    assert (first["actor"], first["verb"], first["object"], first["verdict"], first["peer"]) == (
         "ops@example.com", "POST /decode", "default", "allowed", "127.0.0.1",
     )  # fmt: skip
     assert {line["verdict"] for line in others} == {"not_signed_in", "limited", "allowed"}

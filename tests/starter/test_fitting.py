@@ -13,7 +13,7 @@ from contracts.charts import NEWEST_SHOWN
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark
 from contracts.template import Size, Template, too_small
-from starter.environments.planning import NotValid
+from starter.errors import InvalidRequest
 from starter.placement import chart_check
 from starter.placement.chart_check import ChartCheck
 from tests.support.within import HANG
@@ -73,7 +73,7 @@ async def test_what_fits_is_asked_once() -> None:
 async def test_what_the_chart_refuses() -> None:
     """Ensures that the field, the template and the chart's own words are told."""
     door = ChartCheck({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
-    with pytest.raises(NotValid) as error:
+    with pytest.raises(InvalidRequest) as error:
         await door.values(environment())
     assert [(one.field, one.message) for one in error.value.problems] == [
         ("template", '"small" cannot be made on main: size: got number')
@@ -88,7 +88,7 @@ async def test_a_repository_that_cannot_be_asked() -> None:
 
 async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that nobody waits for long, and all for the same call, whose answer counts when it comes."""
-    monkeypatch.setattr(chart_check, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(chart_check, "TIMEOUT_SECONDS", 0.05)
     answered = asyncio.Event()
 
     class Silent(Asked):

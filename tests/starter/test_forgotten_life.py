@@ -16,7 +16,7 @@ from contracts.notifications import LifeRecord
 from contracts.template import RetainedVolumes
 from starter.environments.forgotten_life import CannotPlan, ForgottenLife, plan_without_run
 from starter.environments.owner_marks import FoundMarks, Marked, MarkSearch
-from starter.environments.planning import InstallationConfig
+from starter.installation import InstallationConfig
 
 INSTALLATION, NAME = "k3x9q0vb", "demo"
 ONE, TWO = "1" * 20, "2" * 20

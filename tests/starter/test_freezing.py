@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from starter import shared_reads
 from starter.environments.schemas import FreezeView
 from starter.expiry import freeze
 from starter.expiry.freeze import ExpiryFreeze
@@ -47,41 +48,41 @@ class Alone(ExpiryFreeze):
 async def test_many_looks_ask_once_and_see_a_change_at_once() -> None:
     temporal = Temporal()
     freezer = Alone(cast(Any, temporal), Sweep())
-    assert await asyncio.gather(*(freezer.shown() for _ in range(100))) == [None] * 100
+    assert await asyncio.gather(*(freezer.cached_state() for _ in range(100))) == [None] * 100
     assert temporal.asked <= 2
     asked = temporal.asked
     for _ in range(100):
-        await freezer.shown()
+        await freezer.cached_state()
     assert temporal.asked == asked
     await freezer.freeze("alice@example.com", "a fair")
-    assert _reason(await freezer.shown()) == "a fair"
+    assert _reason(await freezer.cached_state()) == "a fair"
     await freezer.thaw("alice@example.com")
-    assert await freezer.shown() is None
+    assert await freezer.cached_state() is None
 
 
 async def test_a_look_from_before_a_change_is_not_kept() -> None:
     temporal = Temporal()
     freezer = Alone(cast(Any, temporal), Sweep())
     temporal.gate.clear()
-    slow = asyncio.create_task(freezer.shown())
+    slow = asyncio.create_task(freezer.cached_state())
     for _ in range(10):
         await asyncio.sleep(0)
     assert temporal.asked == 1
     temporal.gate.set()
     await freezer.freeze("alice@example.com", "a fair")
     await slow
-    assert _reason(await freezer.shown()) == "a fair"
+    assert _reason(await freezer.cached_state()) == "a fair"
 
 
 async def test_what_others_change_is_seen_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(freeze.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(shared_reads.time, "monotonic", lambda: now[0])
     temporal = Temporal()
     freezer = Alone(cast(Any, temporal), Sweep())
-    assert await freezer.shown() is None
+    assert await freezer.cached_state() is None
     temporal.frozen = "paused in the Web UI"
-    now[0] += freeze.SHOWN_SECONDS
-    assert _reason(await freezer.shown()) == "paused in the Web UI"
+    now[0] += freeze.USABLE_SECONDS
+    assert _reason(await freezer.cached_state()) == "paused in the Web UI"
 
 
 def _reason(view: FreezeView | None) -> str:

@@ -12,12 +12,12 @@ from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
 from contracts.environment import Environment, EnvironmentStatus, Phase
 from contracts.naming import OwnerMark
+from starter.environments import health as environment_health
 from starter.environments import watcher
+from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentRow, Unwell, view_of_status
 from starter.environments.watcher import EnvironmentWatcher
-from starter.monitoring import environment_health
-from starter.monitoring.environment_health import EnvironmentHealth
 from tests.starter.test_fitting import environment
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -48,6 +48,7 @@ def healths(
     host: Showing, monkeypatch: pytest.MonkeyPatch, *, fresh: float = 0
 ) -> tuple[EnvironmentHealth, Environment]:
     monkeypatch.setattr(environment_health, "FRESH_SECONDS", fresh)
+    monkeypatch.setattr(environment_health, "USABLE_SECONDS", fresh)
     return EnvironmentHealth(cast(dict[str, Host], {"main": host})), environment()
 
 
@@ -55,15 +56,15 @@ async def test_what_is_wrong_is_told_with_when_it_was_first_seen(monkeypatch: py
     """Ensures that the moment stays while the same is wrong, the host's own comes first, and it passes."""
     host = Showing(Health("no pod of its StatefulSet is ready"))
     all_of_them, one = healths(host, monkeypatch)
-    first = await all_of_them.look(one)
-    again = await all_of_them.look(one)
+    first = await all_of_them.read(one)
+    again = await all_of_them.read(one)
     assert first.problem == "no pod of its StatefulSet is ready"
     assert first.since is not None
     assert again == first
     host.shown = Health("its namespace is being deleted", AT)
-    assert await all_of_them.look(one) == host.shown
+    assert await all_of_them.read(one) == host.shown
     host.shown = Health()
-    assert await all_of_them.look(one) == Health()
+    assert await all_of_them.read(one) == Health()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ async def test_a_host_that_says_nothing(
 ) -> None:
     """Ensures that a host which is away is told, and rights that are missing hide nothing else."""
     all_of_them, one = healths(Showing(shown), monkeypatch)
-    assert (await all_of_them.look(one)).problem == wrong
+    assert (await all_of_them.read(one)).problem == wrong
 
 
 async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,44 +88,58 @@ async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> 
     host = Showing(Health())
     host.labels = {"team": "red"}
     all_of_them, one = healths(host, monkeypatch)
-    assert (await all_of_them.look(one)).problem == "its namespace is somebody else's"
+    assert (await all_of_them.read(one)).problem == "its namespace is somebody else's"
 
 
 async def test_many_who_look_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a host is asked once for all who look at the same time, and for a while after."""
     host = Showing(Health())
     all_of_them, one = healths(host, monkeypatch, fresh=3600)
-    await asyncio.gather(*(all_of_them.look(one) for _ in range(20)))
-    await all_of_them.look(one)
+    await asyncio.gather(*(all_of_them.read(one) for _ in range(20)))
+    await all_of_them.read(one)
     assert host.asked == 1
 
 
 async def test_a_slow_host_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that what it says late is told to the next who looks."""
-    monkeypatch.setattr(environment_health, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(environment_health, "ANSWER_TIMEOUT_SECONDS", 0.01)
     host = Showing(Health("its quota is gone"))
     host.may_answer.clear()
     all_of_them, one = healths(host, monkeypatch, fresh=3600)
-    assert await all_of_them.look(one) == Health()
+    assert await all_of_them.read(one) == Health()
     host.may_answer.set()
-    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.asking)])
-    assert (await all_of_them.look(one)).problem == "its quota is gone"
+    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.call)])
+    assert (await all_of_them.read(one)).problem == "its quota is gone"
     assert host.asked == 1
+
+
+async def test_no_caller_waits_for_a_host_that_answered_a_while_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that its last answer is shown while it is asked again, and the new one after that."""
+    host = Showing(Health("its quota is gone"))
+    all_of_them, one = healths(host, monkeypatch)
+    monkeypatch.setattr(environment_health, "USABLE_SECONDS", 3600)
+    assert (await all_of_them.read(one)).problem == "its quota is gone"
+    host.shown = Health()
+    host.may_answer.clear()
+    assert (await all_of_them.read(one)).problem == "its quota is gone"
+    host.may_answer.set()
+    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.call)])
+    assert await all_of_them.read(one) == Health()
 
 
 async def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that what was known of lives that are long gone takes no room for ever."""
-    monkeypatch.setattr(environment_health, "KEPT", 2)
+    monkeypatch.setattr(environment_health, "MAX_CACHED", 2)
     all_of_them, one = healths(Showing(Health()), monkeypatch)
     for number in range(5):
         mark = one.mark.model_copy(update={"life": f"{number:020x}"})
-        await all_of_them.look(cast(Any, one).model_copy(update={"mark": mark}))
+        await all_of_them.read(cast(Any, one).model_copy(update={"mark": mark}))
     assert len(all_of_them._known) == 2
 
 
 async def test_a_host_that_the_api_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that nothing is said of it."""
-    assert await EnvironmentHealth({}).look(environment()) == Health()
+    assert await EnvironmentHealth({}).read(environment()) == Health()
 
 
 def row(number: int, **changes: Any) -> EnvironmentRow:
@@ -163,7 +178,7 @@ async def test_a_list_shows_what_is_wrong_with_usable_environments(monkeypatch: 
 
 async def test_lists_ask_hosts_for_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that each list asks for the oldest knowledge only, and that repeated lists know all at last."""
-    monkeypatch.setattr(environment_health, "LISTED_ASKED", 2)
+    monkeypatch.setattr(environment_health, "MAX_LISTED_CALLS", 2)
     host = Labelled(Health("its quota is gone"))
     all_of_them, _ = healths(host, monkeypatch)
     rows = [row(number) for number in range(5)]
@@ -174,22 +189,22 @@ async def test_lists_ask_hosts_for_a_limited_number(monkeypatch: pytest.MonkeyPa
 
 async def test_a_list_is_not_delayed_by_a_slow_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a list waits for all hosts together, and that the next one has the answers."""
-    monkeypatch.setattr(environment_health, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(environment_health, "ANSWER_TIMEOUT_SECONDS", 0.01)
     host = Labelled(Health("its quota is gone"))
     host.may_answer.clear()
     all_of_them, _ = healths(host, monkeypatch)
     rows = [row(number) for number in range(3)]
     assert await listed(all_of_them, rows) == [""] * 3
     host.may_answer.set()
-    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.asking)])
+    await asyncio.gather(*[task for each in all_of_them._known.values() if (task := each.call)])
     assert await listed(all_of_them, rows) == ["its quota is gone"] * 3
     assert host.asked == 3
 
 
 async def test_a_watched_environment_shows_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a watcher is told when a ready environment gets unwell, and when it is well again."""
-    monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(watcher, "LONGEST_PAUSE_AT_REST_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "MIN_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "MAX_PAUSE_AT_REST_SECONDS", 0.0)
     host = Showing(Health())
     all_of_them, _ = healths(host, monkeypatch)
     standing = snapshot()

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from starter.environments.shared_reads import SharedReads
+from starter import shared_reads
+from starter.shared_reads import CachedReads, SharedReads
 
 
 class Looked:
@@ -33,17 +34,17 @@ async def settle() -> None:
 async def test_who_asks_after_a_change_sees_it() -> None:
     looked = Looked()
     shared = SharedReads(looked.look)
-    first = asyncio.create_task(shared.at("a"))
+    first = asyncio.create_task(shared.read("a"))
     await settle()
     looked.value = 1
-    later = [asyncio.create_task(shared.at("a")) for _ in range(100)]
+    later = [asyncio.create_task(shared.read("a")) for _ in range(100)]
     await settle()
     assert looked.looks == 1
     looked.gates[0].set()
     assert await first == ("a", 0)
     await settle()
     looked.value = 2
-    latest = asyncio.create_task(shared.at("a"))
+    latest = asyncio.create_task(shared.read("a"))
     await settle()
     looked.gates[1].set()
     assert [await one for one in later] == [("a", 1)] * 100
@@ -58,11 +59,11 @@ async def test_names_do_not_wait_for_each_other_and_errors_are_everybody_s() -> 
     looked = Looked()
     looked.value = -1
     shared = SharedReads(looked.look)
-    asked = [asyncio.create_task(shared.at(name)) for name in ("a", "a", "b")]
+    asked = [asyncio.create_task(shared.read(name)) for name in ("a", "a", "b")]
     await settle()
     assert looked.looks == 2
     asked[1].cancel()
-    asked.append(asyncio.create_task(shared.at("a")))
+    asked.append(asyncio.create_task(shared.read("a")))
     for _ in range(3):
         for gate in looked.gates:
             gate.set()
@@ -73,3 +74,51 @@ async def test_names_do_not_wait_for_each_other_and_errors_are_everybody_s() -> 
     assert asked[1].cancelled()
     assert looked.looks == 3
     assert not shared._turns
+
+
+async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ensures that no caller waits while a result is usable, and that a change invalidates it."""
+    now = [1000.0]
+    monkeypatch.setattr(shared_reads.time, "monotonic", lambda: now[0])
+    looked = Looked()
+    cached = CachedReads(looked.look, fresh_seconds=1, usable_seconds=5, max_kept=1)
+
+    async def read(gate: int | None = None, key: str = "a") -> tuple[str, int]:
+        reading = asyncio.create_task(cached.read(key))
+        await settle()
+        if gate is not None:
+            looked.gates[gate].set()
+        return await reading
+
+    assert await read(0) == ("a", 0)
+    looked.value = 1
+    now[0] += 0.9
+    assert await read() == ("a", 0)
+    assert looked.looks == 1
+    now[0] += 0.1
+    assert await read() == ("a", 0)
+    assert await read() == ("a", 0)
+    assert looked.looks == 2, "it is not read again, or by each caller"
+    looked.gates[1].set()
+    await settle()
+    assert await read() == ("a", 1)
+    looked.value = 2
+    cached.invalidate()
+    assert await read(2) == ("a", 2)
+    looked.value = 3
+    now[0] += 5
+    assert await read(3) == ("a", 3), "a result that is too old is returned"
+    looked.value = -1
+    now[0] += 2
+    assert await read() == ("a", 3)
+    await settle()
+    looked.gates[4].set()
+    await settle()
+    assert await read() == ("a", 3), "a failure in the background is a caller's"
+    looked.gates[5].set()
+    await settle()
+    looked.value = 4
+    assert await read(6, "b") == ("b", 4)
+    assert len(cached._kept) == 1

@@ -11,15 +11,18 @@ from clients.jsonl_file import JsonLinesFile
 from contracts.capacity.models import ReservationRequest, size_of
 from contracts.chart_values import compose
 from contracts.environment import Outcome, TrailEntry
-from contracts.environment_workflow import EnvironmentStart
+from contracts.environment_workflow import ActorInput, EnvironmentStart
 from contracts.naming import workflow_id
 from contracts.notifications import LifeRecord
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
+from starter.auth.policy import Verb
 from starter.environments import watcher
-from starter.environments.commands import EnvironmentCommands, Finished
+from starter.environments.access import EnvironmentAccess
+from starter.environments.commands import EnvironmentCommands
+from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, Latest
-from starter.monitoring.environment_health import EnvironmentHealth
+from starter.environments.service import EnvironmentStarter
 from starter.placement.reservations import Reservations
 from starter.temporal.updates import WorkflowClosed
 from tests.environment.systems import Systems
@@ -47,8 +50,9 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     assert earlier is not None
     await bob.gone(name)
     later = (await bob.ask(name)).json()["life"]
+    commands = EnvironmentCommands(client, EnvironmentAccess(reader), reader)
     with pytest.raises(WorkflowClosed):
-        await EnvironmentCommands(client, reader, Reservations(client)).delete(earlier, BOB.email, None)
+        await commands.send(Verb.DELETE, earlier, ActorInput(who=BOB.email), "")
     view = await bob.until(name, lambda view: view.phase == "ready")
     assert (view.life, view.outcome) == (later, None)
     await bob.gone(name)
@@ -79,7 +83,7 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     stack: Stack, bob: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that the end of a life is told although its name is the next one's before anybody looked."""
-    monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(watcher, "MIN_PAUSE_SECONDS", 3600.0)
     name = unique()
     life = (await bob.ready(name)).life
     reader = EnvironmentReader(await client_of(stack))
@@ -91,7 +95,7 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     assert first is not None
     await bob.gone(name)
     await bob.ready(name)
-    monkeypatch.setattr(watcher, "SHORTEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "MIN_PAUSE_SECONDS", 0.0)
     [watched] = watches._watched.values()
     looks = asyncio.create_task(watches._watch(watched))
     last = await anext(followed)
@@ -123,12 +127,10 @@ async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
 
     handle = client.get_workflow_handle(workflow_id(name))
     run_id = (await handle.describe()).run_id
-    answer = await EnvironmentCommands(client, OutOfDate(client), Reservations(client)).request(
-        start, _ask(start)
-    )
+    starter = EnvironmentStarter(client, OutOfDate(client), Reservations(client))
+    outcome = await starter.start_or_join(start, _ask(start))
     assert (await handle.describe()).run_id == run_id, "the repeat has begun a second life"
-    # Temporal still knows what the first one was answered; when it does not, the outcome is the answer.
-    assert (answer.standing.life if isinstance(answer, Finished) else answer.answer.life) == life
+    assert (outcome.kind, outcome.answer.life) == ("finished", life)
 
 
 def _ask(start: EnvironmentStart) -> ReservationRequest:

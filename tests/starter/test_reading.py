@@ -1,5 +1,6 @@
 """Ensures that a worker is asked only for what can have changed, and missed within seconds."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -24,14 +25,14 @@ class Scripted(EnvironmentReader):
         fields["raw_description"] = type("Raw", (), {"pending_activities": self.pending})
         return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
 
-    async def _ask(self, run: Any) -> tuple[Any, str]:
+    async def _query_status(self, id: str, run_id: str) -> tuple[Any, str]:
         self.asked += 1
         return ("status", "") if self.worker else (None, "No worker is answering.")
 
     async def _progress(self, run: Any) -> Any:
         return {}
 
-    async def _standing(
+    async def _snapshot(
         self, run: Any, status: Any, progress: Any, remark: str, known_at: int = 0
     ) -> EnvironmentSnapshot:
         view = STANDING.view.model_copy(update={"remark": remark, "steps": ()})
@@ -66,22 +67,38 @@ async def test_what_is_at_rest_is_not_put_together_again() -> None:
 
 
 async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that what has not changed is still shown, with a remark, and that no reader waits."""
     reader = Scripted()
     await reader.read("demo")
     reader.worker = False
-    monkeypatch.setattr(reader_module, "TRUSTED_SECONDS", 0.0)
-    standing = await reader.read("demo")
-    assert standing
-    assert standing.view.remark == "No worker is answering."
-    monkeypatch.setattr(reader_module, "TRUSTED_SECONDS", 3600.0)
+    monkeypatch.setattr(reader_module, "STATUS_VALID_SECONDS", 0.0)
+    first = await reader.read("demo")
+    assert first
+    assert (first.status, first.view.remark) == ("status", "")
+    await checked(reader)
+    monkeypatch.setattr(reader_module, "STATUS_VALID_SECONDS", 3600.0)
     for _ in range(3):
-        standing = await reader.read("demo")
-        assert standing
-        assert standing.view.remark, "what it told before is not brought up again"
+        snapshot = await reader.read("demo")
+        assert snapshot
+        assert (snapshot.status, snapshot.view.remark) == ("status", "No worker is answering.")
+    monkeypatch.setattr(reader_module, "STATUS_VALID_SECONDS", 0.0)
     reader.worker = True
-    standing = await reader.read("demo")
-    assert standing
-    assert standing.view.remark == ""
+    await reader.read("demo")
+    await checked(reader)
+    snapshot = await reader.read("demo")
+    assert snapshot
+    assert snapshot.view.remark == ""
+    await checked(reader)
+    reader.worker = False
+    reader.length += 1
+    snapshot = await reader.read("demo")
+    assert snapshot
+    assert (snapshot.status, snapshot.view.remark) == (None, "No worker is answering."), "it may have changed"
+
+
+async def checked(reader: EnvironmentReader) -> None:
+    """Wait until the reader has asked for its worker."""
+    await asyncio.gather(*(known.check for known in reader._known.values() if known.check))
 
 
 async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +108,10 @@ async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytes
     reader = Scripted()
     for _ in range(30):
         await reader.read("demo")
+        await checked(reader)
         now[0] += 1.0
     assert reader.asked == 6
-    assert len(reader._told) == 1
-    for number in range(reader_module.REMEMBERED_STATUSES + 20):
+    assert len(reader._known) == 1
+    for number in range(reader_module.MAX_STATUSES + 20):
         await reader.read(f"other-{number}")
-    assert len(reader._told) == reader_module.REMEMBERED_STATUSES
+    assert len(reader._known) == reader_module.MAX_STATUSES

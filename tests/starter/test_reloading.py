@@ -26,10 +26,10 @@ def test_a_token_that_is_taken_out(tmp_path: Path) -> None:
     file = tmp_path / "tokens.yaml"
     write_tokens(file, [("one", ADA), ("two", ADA)])
     tokens = Reloaded(file, load_tokens)
-    assert tokens.current().who("two") == ADA
+    assert tokens.current().principal_of("two") == ADA
     write_tokens(file, [("one", ADA)])
-    assert tokens.current().who("two") is None
-    assert tokens.current().who("one") == ADA
+    assert tokens.current().principal_of("two") is None
+    assert tokens.current().principal_of("one") == ADA
 
 
 def test_a_file_that_breaks(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_vanishes(tmp_path: Path) -> None:
     write_tokens(file, [("one", ADA)])
     tokens = Reloaded(file, load_tokens)
     file.unlink()
-    assert tokens.current().who("one") == ADA
+    assert tokens.current().principal_of("one") == ADA
     assert "cannot be read" in tokens.problems[0]
 
 

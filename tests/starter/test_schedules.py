@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE
-from starter.expiry.freeze import ExpiryFreeze, state_of_sweep
+from starter.expiry.freeze import ExpiryFreeze, describe_sweep
 from starter.expiry.schedules import reconcile, schedules
 from worker.connection import NotConnected
 from worker.settings.expiry import Sweep
@@ -71,7 +71,7 @@ async def test_what_differs_is_changed_and_a_freeze_stays(client: Client) -> Non
     assert state.since == view.since.replace(microsecond=0) if view.since else False
     again, _ = await freezer.freeze("bob@example.com", "me too")
     assert again.by == "alice@example.com", "who was first is who is asked"
-    assert "FROZEN by alice@example.com: a fair" in await state_of_sweep(client, SETTINGS)
+    assert "FROZEN by alice@example.com: a fair" in await describe_sweep(client, SETTINGS)
     assert await freezer.thaw("bob@example.com") == state
     assert await freezer.state() is None
     assert not (await _sweep(client)).state.paused
@@ -82,7 +82,7 @@ async def test_a_freeze_before_there_is_a_schedule_holds(client: Client) -> None
     freezer = ExpiryFreeze(client, SETTINGS)
     assert await freezer.state() is None
     with pytest.raises(NotConnected, match="no environment ends"):
-        await state_of_sweep(client, SETTINGS)
+        await describe_sweep(client, SETTINGS)
     await freezer.freeze("alice@example.com", "not yet")
     await reconcile(client, SETTINGS)
     assert (await _sweep(client)).state.paused

@@ -32,9 +32,9 @@ def file_with(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
 def test_who_is_let_in(tmp_path: Path) -> None:
     """Ensures that a token leads to its person, whose address is in lower case, and no other text does."""
     tokens = load_tokens(file_with(tmp_path, GOOD))
-    assert tokens.who("a token") == ADA
+    assert tokens.principal_of("a token") == ADA
     for other in ("", "a toke", "a token ", "A token", SHA, "a tokén"):
-        assert tokens.who(other) is None
+        assert tokens.principal_of(other) is None
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert first not in file.read_text()
     tokens = load_tokens(file)
-    assert (tokens.who(first), tokens.who(second)) == (ADA, boss)
+    assert (tokens.principal_of(first), tokens.principal_of(second)) == (ADA, boss)
     assert [path.name for path in tmp_path.iterdir()] == ["tokens.yaml"]
 
 
@@ -93,7 +93,7 @@ def test_the_mode_of_the_file(tmp_path: Path, mode: int, expected: str | None) -
     """Ensures that a file is refused that others could read, or write themselves into."""
     file = file_with(tmp_path, GOOD, mode)
     if expected is None:
-        assert load_tokens(file).who("a token")
+        assert load_tokens(file).principal_of("a token")
         return
     with pytest.raises(FilesUnusable, match=expected):
         load_tokens(file)
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_its_readers(tmp_path: Path, monkeypatch: pytest.Monk
     """Ensures that another user's file lets nobody in, and that a FIFO holds nobody."""
     file = file_with(tmp_path, GOOD)
     monkeypatch.setattr(private_files, "_owner", lambda _: 0)
-    assert load_tokens(file).who("a token")
+    assert load_tokens(file).principal_of("a token")
     monkeypatch.setattr(private_files, "_owner", lambda _: 987654)
     with pytest.raises(FilesUnusable, match=r"cannot be read: it belongs to another user \(uid 987654\)"):
         load_tokens(file)
@@ -120,7 +120,7 @@ def test_a_mounted_file(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("..2026")
     file_with(tmp_path / "..2026", GOOD, 0o440)
     (tmp_path / "mounted.yaml").symlink_to("..data/tokens.yaml")
-    assert load_tokens(tmp_path / "mounted.yaml").who("a token") == ADA
+    assert load_tokens(tmp_path / "mounted.yaml").principal_of("a token") == ADA
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
     given = COMPOSE["services"]["api"]["secrets"]
     assert {"control-plane-api-key", "identity-token"}.isdisjoint(given), "it holds what may write"
     assert settings.api.tokens_file is not None
-    assert load_tokens(settings.api.tokens_file).who("nobody's") is None
+    assert load_tokens(settings.api.tokens_file).principal_of("nobody's") is None
     assert [path for path in secrets.iterdir() if path.stat().st_mode & 0o077] == []
 
     codec_server = load_codec_server_settings(environment_of("codec-server", secrets, env))

@@ -32,10 +32,10 @@ from contracts.capacity.models import (
     size_of,
 )
 from contracts.chart_values import compose
-from contracts.environment_workflow import TASK_QUEUE, Answer, EnvironmentStart
+from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.naming import OwnerMark, workflow_id
-from starter.environments.commands import EnvironmentCommands, Finished
 from starter.environments.reader import EnvironmentReader
+from starter.environments.service import EnvironmentStarter, StartOutcome
 from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
@@ -122,19 +122,17 @@ class CapacityBench:
 
     async def request(
         self, name: str, request: str = "r-1", start: EnvironmentStart | None = None, **fields: Any
-    ) -> Answer | Finished:
+    ) -> StartOutcome:
         """Ask for an environment."""
         start = start or a_start(name, request_id=request)
         # Each with a process of its own, as far as anybody can tell: nothing is shared but Temporal.
-        actor = EnvironmentCommands(self.client, EnvironmentReader(self.client), self.reservations)
-        asked = await actor.request(start, self.ask(name, request, **fields))
-        return asked if isinstance(asked, Finished) else asked.answer
+        starter = EnvironmentStarter(self.client, EnvironmentReader(self.client), self.reservations)
+        return await starter.start_or_join(start, self.ask(name, request, **fields))
 
     async def begin(self, name: str, request: str = "r-1", **fields: Any) -> Life:
         """An environment that is being made."""
-        answer = await self.request(name, request, **fields)
-        assert isinstance(answer, Answer), answer
-        return Life(a_start(name, request_id=request), self.script, self.handle(name), answer)
+        outcome = await self.request(name, request, **fields)
+        return Life(a_start(name, request_id=request), self.script, self.handle(name), outcome.answer)
 
     def handle(self, name: str) -> WorkflowHandle[Any, Any]:
         return self.client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(name))

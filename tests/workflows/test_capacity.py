@@ -22,9 +22,11 @@ from contracts.capacity.models import (
     ReleaseInput,
 )
 from contracts.environment import Phase
-from contracts.environment_workflow import TASK_QUEUE, ActorInput, Answer, AnswerKind, ExtendInput
+from contracts.environment_workflow import TASK_QUEUE, ActorInput, ExtendInput
 from contracts.errors import RefusalReason
 from contracts.naming import workflow_id
+from starter.environments.schemas import DoneKind
+from starter.environments.service import StartOutcome
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.within import HANG
@@ -112,10 +114,10 @@ async def test_quotas_under_the_same_race(house: CapacityBench, whose: str) -> N
 async def test_twenty_for_one_name(house: CapacityBench) -> None:
     """Ensures that twenty clients that ask at once for one name have one place and one environment."""
     answers = await at_once(20, lambda number: house.request("shared", f"r-{number}", quotas=team(most(1))))
-    assert all(isinstance(answer, Answer) for answer in answers), answers
-    assert len({answer.life for answer in answers}) == 1, "several lives"
+    assert all(isinstance(answer, StartOutcome) for answer in answers), answers
+    assert len({answer.answer.life for answer in answers}) == 1, "several lives"
     kinds = Counter(answer.kind for answer in answers)
-    assert kinds == {AnswerKind.CREATED: 1, AnswerKind.JOINED: 19}
+    assert kinds == {DoneKind.CREATED: 1, DoneKind.JOINED: 19}
     assert set(await house.held()) == {"shared"}
 
 
@@ -139,10 +141,10 @@ async def test_nothing_is_started_that_has_no_place(house: CapacityBench) -> Non
 
 async def test_what_it_would_be_given(house: CapacityBench) -> None:
     """Ensures that one can ask for what would be, and that this reserves nothing."""
-    assert await house.reservations.would([house.ask("a")]) == ()
+    assert await house.reservations.preview([house.ask("a")]) == ()
     await house.reservations.reserve(house.ask("held"))
     asks = [house.ask("a"), house.ask("b", quotas=team(most(1)))]
-    yes, no = await house.reservations.would(asks)
+    yes, no = await house.reservations.preview(asks)
     assert yes == PlacementDecision(host="one")
     assert no.refusal
     assert set(await house.held()) == {"held"}
@@ -217,12 +219,8 @@ async def test_a_name_is_free_for_the_next_life_at_once(house: CapacityBench) ->
     """Ensures that a name whose life was terminated can be asked for again before any audit has looked."""
     life = await house.begin("again", quotas=team(most(1)))
     await life.handle.terminate()
-    bobs = a_start("again", request_id="r-2")
-    environment = bobs.environment.model_copy(update={"owner": "bob@example.com"})
-    bobs = bobs.model_copy(update={"environment": environment})
-    answer = await house.request("again", "r-2", start=bobs, owner="bob@example.com", quotas=team(most(1)))
-    assert isinstance(answer, Answer)
-    assert answer.kind is AnswerKind.CREATED
+    bobs = house.ask("again", "r-2", owner="bob@example.com", quotas=team(most(1)), over=life.answer.life)
+    assert (await house.reservations.reserve(bobs)).host
     assert (await house.held())["again"].owner == "bob@example.com"
 
 
@@ -325,7 +323,7 @@ async def test_what_a_run_of_an_earlier_version_holds() -> None:
             task_queue=TASK_QUEUE,
             memo={workflow_memo.REQUEST_ID: start.request_id},
         )
-        await house.reservations.begin()
+        await house.reservations.ensure_started()
         await house.until_held("earlier")
         held = (await house.held())["earlier"]
         assert (held.size, held.host, held.lives) == (SIZE, "one", {start.environment.mark.life})
@@ -360,7 +358,7 @@ async def test_without_a_worker_nothing_is_started(monkeypatch: pytest.MonkeyPat
     """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
     async with a_house({"one": most(4)}) as house:
         with monkeypatch.context() as impatient:
-            impatient.setattr("starter.placement.reservations.PATIENCE", timedelta(seconds=1))
+            impatient.setattr("starter.placement.reservations.RESERVATION_TIMEOUT", timedelta(seconds=1))
             with pytest.raises(NothingStarted):
                 await house.request("never")
         async with house.worker():

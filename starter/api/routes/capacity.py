@@ -1,30 +1,27 @@
 """Route of the capacity: totals, reservations, and what the caller may still request."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from contracts.capacity.ledger import unpack
 from contracts.capacity.models import StateInput
-from starter.api.dependencies import Asking, TheParts
-from starter.api.problem_details import ApiProblem
-from starter.auth.policy import GlobalVerb, is_allowed_globally
-from starter.placement.schemas import CapacityView, view_of
+from starter.api.dependencies import CallerDep, InstallationDep, ReservationsDep
+from starter.auth.policy import GlobalVerb, ensure_allowed_globally
+from starter.placement.schemas import CapacityView, capacity_view
 
 router = APIRouter(tags=["capacity"])
 
 
 @router.get("/capacity")
 async def capacity(
-    parts: TheParts,
-    principal: Asking,
+    reservations: ReservationsDep,
+    installation: InstallationDep,
+    caller: CallerDep,
     holdings: Annotated[bool, Query(description="who holds what, too; for the platform team")] = False,
 ) -> CapacityView:
-    """Of each host the total, what is held and what is left; and your quotas and those of your teams."""
-    verb = GlobalVerb.HOLDINGS if holdings else GlobalVerb.CAPACITY
-    if not is_allowed_globally(verb, principal.role):
-        raise ApiProblem(HTTPStatus.FORBIDDEN, "not-allowed", f"{verb} is for the platform team")
-    state = await parts.reservations.state(StateInput(person=principal.email, teams=principal.teams))
-    held = unpack(await parts.reservations.holdings()) if holdings else None
-    return view_of(state, principal, parts.house, held)
+    """Show what each host has in total, reserved and free, and your quotas and those of your teams."""
+    ensure_allowed_globally(caller, GlobalVerb.HOLDINGS if holdings else GlobalVerb.CAPACITY)
+    state = await reservations.cached_state(StateInput(person=caller.email, teams=caller.teams))
+    held = unpack(await reservations.holdings()) if holdings else None
+    return capacity_view(state, caller, installation, held)

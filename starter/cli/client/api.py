@@ -58,7 +58,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
     ("GET", "templates/.*", "starter.environments.schemas:TemplateView"),
     ("GET", "environments", "starter.environments.schemas:EnvironmentPage"),
     ("GET", "environments/[^/]*", "starter.environments.schemas:EnvironmentView"),
-    ("GET", "environments/[^/]*/history", "starter.environments.history:HistoryView"),
+    ("GET", "environments/[^/]*/history", "starter.environments.schemas:HistoryView"),
     ("POST|DELETE", "environments(/.*)?", "starter.environments.schemas:Done"),
     (".*", "freeze", "starter.environments.schemas:FreezeAnswer"),
     (".*", "sweeps(/.*)?", "starter.expiry.sweeps:SweepView"),

@@ -62,7 +62,7 @@ def history(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption 
     with session(ctx, output) as api:
         from starter.cli.client.api import environment_path
         from starter.cli.output.formatting import print_history, print_json
-        from starter.environments.history import HistoryView
+        from starter.environments.schemas import HistoryView
 
         answer = api.call("GET", f"{environment_path(name)}/history")
         if output is Output.JSON:

@@ -23,7 +23,7 @@ from starter.environments.schemas import (
 )
 
 if TYPE_CHECKING:
-    from starter.environments.history import HistoryView
+    from starter.environments.schemas import HistoryView
     from starter.expiry.sweeps import SweepView
 
 MARKS = {
@@ -193,8 +193,8 @@ def print_history(history: "HistoryView") -> None:
             when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
             result = f": {entry.result}" if entry.result else ""
             print_line(f"  {when}  {entry.who} {entry.what}{result}")
-        if life.ends_at:
-            print_line(f"  ends {clock(life.ends_at)}, {moment(life.ends_at)}")
+        if life.expires_at and not life.ended:
+            print_line(f"  ends {clock(life.expires_at)}, {moment(life.expires_at)}")
         if life.certificate:
             left = ", ".join(one for system in life.certificate.systems for one in system.left)
             print_line(f"  certificate: {left or 'nothing left'}")

@@ -7,7 +7,7 @@ from contracts.models import Frozen
 from starter.environments.schemas import EnvironmentView
 
 #: Phases in which the workflow of an environment is working on it.
-UNDER_WAY = (Phase.PROVISIONING, Phase.USABLE, Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE)
+WORKING_PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE)
 
 
 class Trouble(Frozen):

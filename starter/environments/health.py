@@ -16,17 +16,19 @@ from starter.environments.schemas import USABLE_PHASES, EnvironmentRow, Unwell
 
 #: How long the answer of a host is valid, for all callers.
 FRESH_SECONDS = 10.0
+#: How old it may be while the host is asked again, so that only the first caller after a while waits.
+USABLE_SECONDS = 60.0
 #: How long a caller waits for a host. A later answer of the host is in the cache for the next caller.
-PATIENCE_SECONDS = 1.5
+ANSWER_TIMEOUT_SECONDS = 1.5
 #: Timeout of the call to a host: longer than it takes to detect that its API server does not answer.
-CALL_SECONDS = 8.0
+CALL_TIMEOUT_SECONDS = 8.0
 #: How long that answer is valid for lists, which programs and `list --watch` read every few seconds.
 LISTED_FRESH_SECONDS = 60.0
 #: Number of environments of a list that the API asks hosts for; it takes the others from the cache. The next
 #: lists ask for those that it has not asked for in this one.
-LISTED_ASKED = 20
+MAX_LISTED_CALLS = 20
 #: Number of environments in the cache.
-KEPT = 2000
+MAX_CACHED = 2000
 
 
 class Located(Protocol):
@@ -66,7 +68,7 @@ class _Known:
     problem: str = ""
     since: datetime | None = None
     answered_at: float = float("-inf")
-    asking: asyncio.Task[None] | None = None
+    call: asyncio.Task[None] | None = None
 
 
 class EnvironmentHealth:
@@ -76,16 +78,16 @@ class EnvironmentHealth:
         self._hosts = hosts
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    async def look(self, environment: Located) -> Health:
+    async def read(self, environment: Located) -> Health:
         """Return what is wrong with the usable environment, and since when it is known."""
-        [health] = await self._look([environment], fresh=FRESH_SECONDS, asked=1)
+        [health] = await self._read([environment], fresh=FRESH_SECONDS, max_calls=1)
         return health
 
     async def add_to(self, snapshot: EnvironmentSnapshot) -> EnvironmentSnapshot:
         """Return the snapshot with what is wrong with its environment, if it is usable."""
         health = Health()
         if snapshot.status is not None and not snapshot.ended and snapshot.view.phase in USABLE_PHASES:
-            health = await self.look(snapshot.status.environment)
+            health = await self.read(snapshot.status.environment)
         return replace(snapshot, view=snapshot.view.model_copy(update={"unwell": _unwell(health)}))
 
     async def add_to_rows(
@@ -93,7 +95,7 @@ class EnvironmentHealth:
     ) -> tuple[EnvironmentRow, ...]:
         """Return the rows of a list with what is known to be wrong with each usable environment.
 
-        The number of calls to hosts is limited: see LISTED_FRESH_SECONDS and LISTED_ASKED.
+        The number of calls to hosts is limited: see LISTED_FRESH_SECONDS and MAX_LISTED_CALLS.
         """
         environments = {
             row.life: ListedEnvironment(
@@ -102,26 +104,28 @@ class EnvironmentHealth:
             for row in rows
             if row.life and row.phase in USABLE_PHASES and not row.ended
         }
-        found = await self._look(list(environments.values()), fresh=LISTED_FRESH_SECONDS, asked=LISTED_ASKED)
+        found = await self._read(
+            list(environments.values()), fresh=LISTED_FRESH_SECONDS, max_calls=MAX_LISTED_CALLS
+        )
         unwell = {
             life: _unwell(health) for life, health in zip(environments, found, strict=True) if health.problem
         }
         return tuple(row.model_copy(update={"unwell": unwell.get(row.life)}) for row in rows)
 
-    async def _look(self, environments: Sequence[Located], *, fresh: float, asked: int) -> list[Health]:
+    async def _read(self, environments: Sequence[Located], *, fresh: float, max_calls: int) -> list[Health]:
         known = [self._known_of(each) for each in environments]
-        while len(self._known) > KEPT:
+        while len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
-        old = asyncio.get_running_loop().time() - fresh
+        now = asyncio.get_running_loop().time()
         outdated = [
             (one, each)
             for one, each in zip(known, environments, strict=True)
-            if one.answered_at < old and each.host in self._hosts
+            if one.answered_at < now - fresh and each.host in self._hosts
         ]
         outdated.sort(key=lambda pair: pair[0].answered_at)
-        asking = {self._ask(one, each) for one, each in outdated[:asked]}
-        if asking:
-            await asyncio.wait(asking, timeout=PATIENCE_SECONDS)
+        calls = [(one.answered_at, self._ask(one, each)) for one, each in outdated[:max_calls]]
+        if awaited := {call for answered_at, call in calls if answered_at < now - USABLE_SECONDS}:
+            await asyncio.wait(awaited, timeout=ANSWER_TIMEOUT_SECONDS)
         return [Health(one.problem, one.since) for one in known]
 
     def _known_of(self, environment: Located) -> _Known:
@@ -130,16 +134,16 @@ class EnvironmentHealth:
         return known
 
     def _ask(self, known: _Known, environment: Located) -> asyncio.Task[None]:
-        if known.asking is None:
+        if known.call is None:
             host = self._hosts[environment.host]
-            known.asking = asyncio.create_task(_ask(host, environment, known))
-        return known.asking
+            known.call = asyncio.create_task(_ask(host, environment, known))
+        return known.call
 
     def stop(self) -> None:
         """Cancel all running calls to hosts."""
         for known in self._known.values():
-            if known.asking is not None:
-                known.asking.cancel()
+            if known.call is not None:
+                known.call.cancel()
 
 
 def _unwell(health: Health) -> Unwell | None:
@@ -148,23 +152,23 @@ def _unwell(health: Health) -> Unwell | None:
 
 async def _ask(host: Host, environment: Located, known: _Known) -> None:
     try:
-        health = await asked(host, environment)
+        health = await read_health(host, environment)
         if health.problem != known.problem:
             known.since = datetime.now(UTC) if health.problem else None
         known.problem, known.since = health.problem, health.since or known.since
         known.answered_at = asyncio.get_running_loop().time()
     finally:
-        known.asking = None
+        known.call = None
 
 
-async def asked(host: Host, environment: Located) -> Health:
-    """Return the health of the environment from its host, within CALL_SECONDS.
+async def read_health(host: Host, environment: Located) -> Health:
+    """Return the health of the environment from its host, within CALL_TIMEOUT_SECONDS.
 
     A host that does not answer is a problem of the environment as well.
     """
     name = environment.derived_name
     try:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
             namespace = await host.get_namespace(name)
             if namespace is not None and not environment.mark.is_in(namespace.labels):
                 return Health("its namespace is somebody else's")

@@ -1,0 +1,56 @@
+"""Access to one environment: find it for a caller who may use a verb on it."""
+
+from contracts.errors import Refusal, RefusalReason
+from contracts.naming import is_name
+from starter.auth.policy import NotAllowed, Principal, Relation, Verb, describe_allowed, is_allowed, relations
+from starter.auth.security_log import note_denied
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from starter.temporal.updates import Refused
+
+
+class EnvironmentNotFound(Exception):
+    """The caller can see no environment of this name, whether it exists or not."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'there is no environment "{name[:80]}" that you can see')
+
+
+class EnvironmentAccess:
+    """Finds environments for callers."""
+
+    def __init__(self, reader: EnvironmentReader) -> None:
+        self._reader = reader
+
+    async def find(
+        self, name: str, principal: Principal, verb: Verb, life: str | None = None
+    ) -> EnvironmentSnapshot:
+        """Return the latest life of the name, if the principal may use `verb` on it and it is `life`.
+
+        Raises:
+            EnvironmentNotFound: The principal may not see it, whether it exists or not.
+            NotAllowed: The principal may see it but not use the verb.
+            Refused: It is another life than `life`.
+        """
+        snapshot = await self._reader.read(name) if is_name(name) else None
+        if snapshot is None:
+            raise EnvironmentNotFound(name)
+        relations = relations_to(snapshot, principal)
+        if not is_allowed(Verb.SHOW, relations):
+            note_denied()
+            raise EnvironmentNotFound(name)
+        if life and life != snapshot.life:
+            message = f"{name} has another life now, and that is not the one that is meant: look at it"
+            raise Refused(Refusal(reason=RefusalReason.OTHER_LIFE, message=message))
+        if not is_allowed(verb, relations):
+            raise NotAllowed(
+                f"{verb} of {name} is for {describe_allowed(verb)}, "
+                f"and you are its {' and '.join(sorted(relations))}"
+            )
+        return snapshot
+
+
+def relations_to(snapshot: EnvironmentSnapshot, principal: Principal) -> frozenset[Relation]:
+    """Return all relations of the principal to the environment."""
+    return relations(
+        principal, owner=snapshot.owner, team=snapshot.team, collaborators=snapshot.collaborators
+    )

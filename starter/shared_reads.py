@@ -1,0 +1,137 @@
+"""Share reads among callers: concurrent ones without a stale result, or with results of the last moment."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Hashable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+_K = TypeVar("_K", bound=Hashable)
+_T = TypeVar("_T")
+
+
+@dataclass
+class _Turn(Generic[_T]):
+    """The running read of a key, and the next read if a caller waits for it."""
+
+    running: "asyncio.Task[_T]"
+    next: "asyncio.Task[_T] | None" = field(default=None)
+
+
+class SharedReads(Generic[_K, _T]):
+    """Reads by key; all callers that arrive during a read share the next read.
+
+    No caller gets a read that started before its call, so a caller that has just changed something sees the
+    change.
+    """
+
+    def __init__(self, read: Callable[[_K], Coroutine[Any, Any, _T]]) -> None:
+        self._read = read
+        self._turns: dict[_K, _Turn[_T]] = {}
+
+    async def read(self, key: _K) -> _T:
+        """Return the result of a read that starts now or later."""
+        turn = self._turns.get(key)
+        if turn is None:
+            task = self._started(self._one(key))
+            self._turns[key] = _Turn(task)
+        else:
+            if turn.next is None:
+                turn.next = self._started(self._after(turn.running, key))
+            task = turn.next
+        # Shield the read: a caller that is cancelled must not cancel it for the other callers.
+        return await asyncio.shield(task)
+
+    async def _after(self, before: "asyncio.Task[_T]", key: _K) -> _T:
+        await asyncio.wait([before])
+        return await self._one(key)
+
+    async def _one(self, key: _K) -> _T:
+        try:
+            return await self._read(key)
+        finally:
+            turn = self._turns.pop(key)
+            if turn.next:
+                self._turns[key] = _Turn(turn.next)
+
+    def _started(self, read: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
+        task = asyncio.create_task(read)
+        # Retrieve the exception here so that asyncio does not log it when all callers were cancelled; callers
+        # that still wait get it from the task.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+
+@dataclass(frozen=True)
+class _Kept(Generic[_T]):
+    value: _T
+    read_at: float
+
+
+class CachedReads(Generic[_K, _T]):
+    """Reads by key whose results are kept for a moment.
+
+    Args:
+        read: Reads the value of a key.
+        fresh_seconds: Up to this age a result is returned as it is.
+        usable_seconds: Up to this age it is returned as well, and read again in the background, so that no
+            caller waits while the source is slow.
+        max_kept: Number of keys in the cache.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[_K], Coroutine[Any, Any, _T]],
+        *,
+        fresh_seconds: float,
+        usable_seconds: float = 0.0,
+        max_kept: int = 100,
+    ) -> None:
+        self._source = read
+        self._reads = SharedReads(self._read_and_keep)
+        self._fresh_seconds = fresh_seconds
+        self._usable_seconds = usable_seconds
+        self._max_kept = max_kept
+        self._kept: OrderedDict[_K, _Kept[_T]] = OrderedDict()
+        self._refreshes: dict[_K, asyncio.Task[None]] = {}
+        self._changes = 0
+
+    async def read(self, key: _K) -> _T:
+        """Return the value of the key, from the cache if it is young enough."""
+        if kept := self._kept.get(key):
+            age = time.monotonic() - kept.read_at
+            if age < self._fresh_seconds:
+                return kept.value
+            if age < self._usable_seconds:
+                self._refresh(key)
+                return kept.value
+        return await self._reads.read(key)
+
+    def invalidate(self) -> None:
+        """Return nothing any more that was read before this call: a caller has changed something."""
+        self._changes += 1
+        self._kept.clear()
+
+    async def _read_and_keep(self, key: _K) -> _T:
+        changes, read_at = self._changes, time.monotonic()
+        value = await self._source(key)
+        if changes == self._changes:
+            self._kept[key] = _Kept(value, read_at)
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._max_kept:
+                self._kept.popitem(last=False)
+        return value
+
+    def _refresh(self, key: _K) -> None:
+        if key not in self._refreshes:
+            self._refreshes[key] = asyncio.create_task(self._try_to_read(key))
+
+    async def _try_to_read(self, key: _K) -> None:
+        try:
+            # A failure is for a caller who comes when the result is too old to be used.
+            with suppress(Exception):
+                await self._reads.read(key)
+        finally:
+            del self._refreshes[key]
