@@ -5,11 +5,12 @@ wrk would take less of the processor, but is not there everywhere, and cannot as
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 #: Requests under way at most: a server that cannot keep up is measured, not drowned.
-MOST_AT_ONCE = 100
+MAX_CONCURRENT = 100
 
 
 @dataclass
@@ -18,7 +19,12 @@ class Timed:
 
     seconds: list[float] = field(default_factory=list)
     took: float = 0.0
-    failed: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> dict[int, int]:
+        """How many answers were errors, by status."""
+        return {status: count for status, count in self.statuses.items() if status >= 400}
 
     @property
     def per_second(self) -> float:
@@ -36,15 +42,26 @@ class Connection:
 
     def __init__(self, port: int, token: str = "") -> None:
         self._port = port
-        self._rest = f"HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n"
+        self._rest = f"HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, path: str) -> int:
-        """Read the whole answer; its status."""
+        """Read the whole response; return its status."""
+        return await self._send(f"GET {path} {self._rest}\r\n".encode())
+
+    async def post(self, path: str, content: bytes, key: str) -> int:
+        """Send a body of JSON with an idempotency key; return the status of the response."""
+        head = (
+            f"POST {path} {self._rest}Idempotency-Key: {key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        return await self._send(head.encode() + content)
+
+    async def _send(self, request: bytes) -> int:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
-        writer.write(f"GET {path} {self._rest}".encode())
+        writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         _, _, length = head.partition(b"content-length:")
         await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
@@ -77,7 +94,7 @@ async def open_loop(
     """Ask at a steady rate, whatever the answers do; late ones count from when they were due."""
     timed, started, number = Timed(), time.monotonic(), 0
     idle: list[Connection] = []
-    gate = asyncio.Semaphore(MOST_AT_ONCE)
+    gate = asyncio.Semaphore(MAX_CONCURRENT)
     asking: set[asyncio.Task[None]] = set()
 
     async def ask(path: str, due: float) -> None:
@@ -104,4 +121,4 @@ async def open_loop(
 async def _timed(connection: Connection, path: str, since: float, timed: Timed) -> None:
     status = await connection.get(path)
     timed.seconds.append(time.monotonic() - since)
-    timed.failed += status != 200
+    timed.statuses[status] += 1

@@ -133,7 +133,7 @@ async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
         await here.client.get_workflow_handle(CAPACITY_ID).terminate()
     began = time.monotonic()
     reservations = Reservations(here.client, start=CapacityStart(settle=timedelta(0)))
-    await reservations.begin()
+    await reservations.ensure_started()
     async with asyncio.timeout(AUDIT_PATIENCE_SECONDS):
         while True:
             with suppress(NoWorker, TemporalUnavailable):
