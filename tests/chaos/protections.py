@@ -171,7 +171,7 @@ PROTECTIONS = (
     ),
     Protection(
         "7", "an answer has a limit", "clients/http.py",
-        "            if len(content) > MAX_ANSWER_BYTES:\n", "            if False:\n",
+        "            if len(content) > self._max_answer_bytes:\n", "            if False:\n",
         "tests/chaos/test_odd_answers.py", "without_end and identity",
     ),
     Protection(

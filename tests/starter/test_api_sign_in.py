@@ -179,7 +179,7 @@ async def test_events_are_not_to_be_changed_on_their_way(app: FastAPI) -> None:
     state = app.state
     access = EnvironmentAccess(cast(Any, Reader()))
     answer = await events.follow_environment(
-        "demo", request, access, state.watcher, state.tokens, state.streams, DEV
+        "demo", request, access, state.watcher, state.tokens, state.streams, state.health, DEV
     )
     assert answer.headers["Cache-Control"] == "no-store, no-transform"
 
