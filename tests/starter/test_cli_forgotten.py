@@ -43,6 +43,8 @@ async def test_what_temporal_has_forgotten(stack: Stack, tmp_path: Path) -> None
 
     assert (await bob("show", name)).code == 3
     assert (await bob("teardown", name, "--force", "--yes")).code == 3, "a developer learns of it"
+    again = await bob("request", name, "small")
+    assert (again.code, f"moorage teardown {name} --force" in again.err) == (1, True), again.err
     unasked = await alice("teardown", name, "--force")
     assert (unasked.code, "--yes" in unasked.err) == (2, True)
     assert f"Temporal has forgotten life {life} of {name}" in unasked.err
