@@ -1,6 +1,7 @@
 """The commands that watch over the pins read each of them, and go on where a registry cannot be reached."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from tools import outdated, sources, wheels
-from tools.lock import ROOT, locked, read_lock
+from tools.lock import ROOT, Pin, locked, read_lock
 from tools.outdated import Row, gather
 from tools.sources import NotTold, Pinned, newest_of, pinned_images
 from tools.wheels import Result, sentence
@@ -145,6 +146,38 @@ def test_wheels_are_looked_for_on_every_system_that_the_readme_names() -> None:
         for s, ms in {"linux": ("x86_64", "aarch64"), "darwin": ("arm64", "x86_64")}.items()
         for m in ms
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "fitting"),
+    [
+        ("a_b-1.0-py3-none-any.whl", "", {"3.11 Linux x86_64", "3.14 Linux x86_64", "3.14 macOS 14 arm64"}),
+        ("a_b-1.0-py3-none-any.whl", ">=3.9,<3.14", {"3.11 Linux x86_64"}),
+        ("a_b-1.0-py2.py3-none-manylinux_2_17_x86_64.whl", "", {"3.11 Linux x86_64", "3.14 Linux x86_64"}),
+        ("a_b-1.0-cp39-abi3-macosx_11_0_arm64.whl", "", {"3.14 macOS 14 arm64"}),
+        ("a_b-1.0-cp39-abi3-macosx_10_9_universal2.whl", "", {"3.14 macOS 14 arm64"}),
+        ("a_b-1.0-cp39-abi3-macosx_15_0_arm64.whl", "", set()),
+        ("a_b-1.0-cp311-cp311-manylinux_2_28_x86_64.whl", "", {"3.11 Linux x86_64"}),
+        ("a_b-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl", "", set()),
+        ("a_b-1.0-cp311-cp311-manylinux_2_34_x86_64.whl", "", set()),
+        ("a_b-1.1-py3-none-any.whl", "", set()),
+        ("a_c-1.0-py3-none-any.whl", "", set()),
+    ],
+)
+def test_wheels_that_are_there_are_taken_only_where_pip_would(
+    tmp_path: Path, name: str, needs: str, fitting: set[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as wheel:
+        metadata = f"Metadata-Version: 2.1\nName: a-b\nRequires-Python: {needs}\n"
+        wheel.writestr("a_b-1.0.dist-info/METADATA", metadata if needs else "Name: a-b\n")
+    systems = {system.name: system for system in wheels.SYSTEMS}
+    found = set()
+    for place in ("3.11 Linux x86_64", "3.14 Linux x86_64", "3.14 macOS 14 arm64"):
+        python, _, system = place.partition(" ")
+        tags = wheels.tags_of(python, systems[system])
+        if wheels.fits(tmp_path / name, Pin("a-b", "1.0", "", ()), python, tags):
+            found.add(place)
+    assert found == fitting
 
 
 def test_wheels_that_are_missing_are_named() -> None:

@@ -1,7 +1,7 @@
 """`make wheels`: is there a wheel of every locked package for every Python and system that Moorage is for?
 
-pip downloads each with its hash into a folder that is removed afterwards: 1 GB in all. Exit code 1 if one
-is missing.
+pip downloads each with its hash into a folder that is removed afterwards: 1 GB in all. A wheel that is there
+already and fits another Python or system as well is not asked for again. Exit code 1 if one is missing.
 """
 
 import argparse
@@ -10,11 +10,17 @@ import re
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from email import message_from_bytes
 from pathlib import Path
 
-from tools.lock import locked
+from packaging.specifiers import SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from tools.lock import Pin, locked
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
@@ -62,12 +68,47 @@ class Result:
     problem: str = ""
 
 
+def tags_of(python: str, system: System) -> frozenset[Tag]:
+    """Return the tags of the wheels that this Python takes on this system, as pip has them."""
+    major, minor = map(int, python.split("."))
+    platforms = list[str]()
+    for name in system.platforms:
+        if mac := re.fullmatch(r"macosx_(\d+)_(\d+)_(\w+)", name):
+            platforms += mac_platforms((int(mac[1]), int(mac[2])), mac[3])
+        else:
+            platforms.append(name)
+    interpreter = f"cp{major}{minor}"
+    return frozenset(
+        [
+            *cpython_tags((major, minor), abis=[interpreter], platforms=platforms),
+            *compatible_tags((major, minor), interpreter=interpreter, platforms=platforms),
+        ]
+    )
+
+
+def fits(wheel: Path, pin: Pin, python: str, tags: frozenset[Tag]) -> bool:
+    """Return whether a wheel that was downloaded is of this pin, and for these tags and this Python."""
+    name, version, _, has = parse_wheel_filename(wheel.name)
+    if name != canonicalize_name(pin.name) or str(version) != pin.version or tags.isdisjoint(has):
+        return False
+    with zipfile.ZipFile(wheel) as content:
+        metadata = next(each for each in content.namelist() if each.endswith(".dist-info/METADATA"))
+        needs = message_from_bytes(content.read(metadata)).get("Requires-Python", "")
+    return f"{python}.0" in SpecifierSet(needs)
+
+
 def look(python: str, system: System, folder: Path) -> Result:
     """Download every wheel that this Python takes on this system, and return which there are not."""
     version = {"python_version": python, "python_full_version": f"{python}.0"}
     wanted = locked({**system.markers, **version})
     count, missing = len(wanted), list[str]()
-    while True:
+    tags, wheels = tags_of(python, system), list((folder / "wheels").glob("*.whl"))
+    wanted = {
+        name: pin
+        for name, pin in wanted.items()
+        if not any(fits(wheel, pin, python, tags) for wheel in wheels)
+    }
+    while wanted:
         lock = folder / "wanted.txt"
         lock.write_text("\n".join(pin.line() for pin in wanted.values()) + "\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
@@ -77,12 +118,13 @@ def look(python: str, system: System, folder: Path) -> Result:
             [*command, "-r", str(lock), "-d", str(folder / "wheels")], capture_output=True, text=True
         )
         if done.returncode == 0:
-            return Result(python, system.name, count, tuple(missing))
+            break
         absent = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)==", done.stderr)
         if absent is None or absent[1] not in wanted:
             problem = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
             return Result(python, system.name, count, tuple(missing), problem)
         missing.append(f"{absent[1]} {wanted.pop(absent[1]).version}")
+    return Result(python, system.name, count, tuple(missing))
 
 
 def main() -> int:
