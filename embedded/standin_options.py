@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from embedded.rafay.behaviour import Behaviour
+from embedded.rafay_behaviour import Behaviour
 
 #: The variable that holds `StandInOptions`.
 VARIABLE = "STAND_INS"

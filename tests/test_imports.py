@@ -11,7 +11,8 @@ PACKAGES = ("contracts", "workflows", "activities", "clients", "worker", "starte
 
 @cache
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph(*PACKAGES)
+    # Without its cache, which goes by the times of files: a checkout may restore older ones.
+    return grimp.build_graph(*PACKAGES, cache_dir=None)
 
 
 def on_cycles(edges: Mapping[str, Iterable[str]]) -> set[str]:
@@ -49,12 +50,6 @@ def test_modules_have_no_import_cycle() -> None:
 
 #: Cycles that are still to be cut, by folder.
 KNOWN = {
-    "embedded": {
-        "embedded.rafay",
-        "embedded.stack",
-        "embedded.standin_options",
-        "embedded.temporal_server",
-    },
     "starter.cli": {"starter.cli.errors", "starter.cli.output"},
 }
 FOLDERS = sorted({module.rpartition(".")[0] for module in imports().modules} - {""})

@@ -15,7 +15,6 @@ from starlette.routing import Match, Route
 
 from embedded.asgi_server import Endpoint, StandIn, listening_socket
 from embedded.faults import App, FaultInjector
-from embedded.rafay.behaviour import SWITCHES_PATH, Behaviour
 from embedded.rafay.catalog import Catalog
 from embedded.rafay.clusters import Clusters
 from embedded.rafay.database import Database
@@ -23,6 +22,7 @@ from embedded.rafay.error_responses import Family, Reason, Refusal, error_respon
 from embedded.rafay.iam import Iam
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Call
+from embedded.rafay_behaviour import SWITCHES_PATH, Behaviour
 from embedded.standin_options import RafayOptions
 
 USERS_PATH = "/-/users"

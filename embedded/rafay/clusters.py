@@ -19,12 +19,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from embedded.rafay.agent_connections import AgentConnections
-from embedded.rafay.behaviour import Behaviour
 from embedded.rafay.bootstrap_manifest import AgentIdentity, bootstrap_manifest
 from embedded.rafay.database import Database, new_id, now
 from embedded.rafay.error_responses import Family, Reason, Refusal
 from embedded.rafay.pagination import check_name, existing, page
 from embedded.rafay.requests import Call, disconnected, query, read
+from embedded.rafay_behaviour import Behaviour
 
 #: Longest hold of a check-in, whatever the agent asks for.
 MAX_WAIT_SECONDS = 60.0

@@ -201,7 +201,7 @@ class ProcessSpecs:
 
     def _temporal(self) -> ProcessSpec:
         # Imported here: the other parts start meanwhile.
-        from embedded import temporal_server
+        from embedded.stack import temporal_server
 
         http_port = self.ports[_TEMPORAL_HTTP]
         command = temporal_server.server_command(

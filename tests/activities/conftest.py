@@ -32,7 +32,7 @@ from contracts.naming import OwnerMark
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
-from embedded.rafay.behaviour import SWITCHES_PATH
+from embedded.rafay_behaviour import SWITCHES_PATH
 from tests.activities.running import Running
 from tests.support.stand_ins import control, running_stand_ins, set_faults
 from tests.support.within import HANG

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.rafay.behaviour import SWITCHES_PATH
+from embedded.rafay_behaviour import SWITCHES_PATH
 from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.using import gone, has_gone

@@ -20,7 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from contracts.activities import EnsureInput
 from contracts.environment import Outcome, Phase, Receipt, StepName
 from contracts.environment_workflow import ActorInput, ExtendInput
-from embedded.temporal_server import extra_arguments, find_server
+from embedded.stack.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, Life, a_start, until

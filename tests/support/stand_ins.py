@@ -20,7 +20,7 @@ import httpx
 from clients.rafay import Rafay
 from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
 from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
-from embedded.rafay.behaviour import SWITCHES_PATH
+from embedded.rafay_behaviour import SWITCHES_PATH
 from embedded.stack.state_dir import free_port
 from embedded.standin_options import VARIABLE, StandInOptions
 from tests.support.within import HANG
@@ -154,7 +154,7 @@ class RafayStandIn:
         set_faults(self.base_url, *faults)
 
     def switch(self, **switches: Any) -> None:
-        """Change some of `embedded.rafay.behaviour.Behaviour`."""
+        """Change some of `embedded.rafay_behaviour.Behaviour`."""
         control(self.base_url, "PUT", SWITCHES_PATH, switches)
 
     def reset(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from embedded.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT
+from embedded.stack.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT
 from starter.auth.tokens import load_tokens
 from tests.support.stand_ins import CHECKOUT
 from tests.worker.composing import COMPOSE, filled
