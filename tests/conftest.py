@@ -7,6 +7,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.stack.stack import Stack
+from tests.support.processes import disown_fork_server, own_fork_server
 from tests.support.stack import hurried
 from tests.support.temporal_server import running_temporal_server
 from worker.data_converter import PLAIN
@@ -24,6 +25,16 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """A whole stack, in a hurry."""
     async with Stack(tmp_path_factory.mktemp("stack"), hurried()) as stack:
         yield stack
+
+
+def pytest_configure() -> None:
+    """Let all processes of the run share what `tests.support.processes` starts."""
+    own_fork_server()
+
+
+def pytest_unconfigure() -> None:
+    """Remove what they shared; the server ends with this process."""
+    disown_fork_server()
 
 
 #: Where tests take long: begun last, one of them would keep one process busy when the others are done.

@@ -32,6 +32,7 @@ from tests.support.canaries import (
     temporal_files,
 )
 from tests.support.histories import everything_known
+from tests.support.processes import run_module
 from tests.support.stack import ALICE, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
 
@@ -131,13 +132,9 @@ async def moorage(stack: Stack, *arguments: str) -> str:
 
 
 async def _run(environment: Mapping[str, str], *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "moorage", *arguments, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert output, f"moorage {arguments} said nothing"
-    return output.decode()
+    ended = await asyncio.to_thread(run_module, "moorage", arguments, environment, together=True)
+    assert ended.out, f"moorage {arguments} said nothing"
+    return ended.out
 
 
 async def test_no_history_holds_a_secret(lived: Lived) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any, cast
@@ -17,20 +15,17 @@ from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN
 from starter.catalogue.lint import check_catalogue, check_on_hosts
 from starter.catalogue.loader import STARTER_TEMPLATES
 from tests.starter.test_catalogue import GOOD
-from tests.support.stand_ins import CHECKOUT
+from tests.support.processes import Ended, run_module
 
 #: A day on which the chart of the shipped templates was supported.
 SUPPORTED = date(2026, 1, 1)
 SHOWN = f"{OLDEST_SHOWN} to {NEWEST_SHOWN}"
 
 
-def check(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def check(*arguments: str, **variables: str) -> Ended:
     """The command, with no settings but these."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
-    command = [sys.executable, "-P", "-m", "moorage", "templates", "check", *arguments]
-    return subprocess.run(
-        command, env=env | {"PYTHONPATH": str(CHECKOUT), **variables}, capture_output=True, text=True
-    )
+    return run_module("moorage", ["templates", "check", *arguments], env | variables)
 
 
 @pytest.fixture
@@ -133,9 +128,9 @@ def test_labels_that_a_host_bears_or_that_nobody_can_know_are_no_warning(folder:
 def test_a_good_folder_is_told_so(folder: Path) -> None:
     """Ensures exit code 0, and the templates with their versions on standard output."""
     done = check(str(folder))
-    assert done.returncode == 0, done.stderr
-    assert "small" in done.stdout
-    assert "1 template, no problem" in done.stderr
+    assert done.code == 0, done.err
+    assert "small" in done.out
+    assert "1 template, no problem" in done.err
 
 
 def test_every_problem_of_every_file_is_a_line(folder: Path) -> None:
@@ -144,7 +139,7 @@ def test_every_problem_of_every_file_is_a_line(folder: Path) -> None:
     (folder / "big.yaml").write_text(f"{GOOD}  warnings: [9h]\n")
     (folder / "bad.yaml").write_text("version: [")
     done = check(str(folder))
-    assert done.returncode == 2
+    assert done.code == 2
     for expected in (
         f'{folder}/small.yaml:8:3: size.memory: "much" is not a Kubernetes quantity',
         f'{folder}/small.yaml:14:1: teems: there is no such field: did you mean "teams"?',
@@ -152,15 +147,15 @@ def test_every_problem_of_every_file_is_a_line(folder: Path) -> None:
         f"warning: {folder}/big.yaml:14:14: ttl.warnings.0: 9h before its end",
         "3 problems",
     ):
-        assert expected in done.stderr, done.stderr
+        assert expected in done.err, done.err
 
 
 def test_programs_get_all_of_it_as_one_document(folder: Path) -> None:
     """Ensures that with --output json problems and warnings have file, line, column, field and sentence."""
     (folder / "small.yaml").write_text(f"{GOOD}teems: [blue]\n")
     done = check(str(folder), "--output", "json")
-    assert done.returncode == 2
-    found: dict[str, Any] = json.loads(done.stdout)
+    assert done.code == 2
+    found: dict[str, Any] = json.loads(done.out)
     assert found["well"] is False
     [problem] = found["problems"]
     assert problem == {
@@ -170,7 +165,7 @@ def test_programs_get_all_of_it_as_one_document(folder: Path) -> None:
         "field": "teems",
         "message": 'there is no such field: did you mean "teams"?',
     }
-    assert json.loads(done.stderr)["exit_code"] == 2
+    assert json.loads(done.err)["exit_code"] == 2
 
 
 def test_without_a_folder_it_is_the_one_of_the_settings(folder: Path) -> None:
@@ -179,8 +174,8 @@ def test_without_a_folder_it_is_the_one_of_the_settings(folder: Path) -> None:
     config = folder / "moorage.toml"
     config.write_text(f'templates = "{folder}"\n[hosts.one]\nkind = "simulated"\nlabels = {{tier = "cpu"}}\n')
     done = check("--output", "json", MOORAGE_CONFIG=str(config))
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
     assert [template["name"] for template in found["templates"]] == ["small"]
     assert any("tier=gpu" in warning["message"] for warning in found["warnings"])
 
@@ -188,8 +183,8 @@ def test_without_a_folder_it_is_the_one_of_the_settings(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
     """Ensures that no folder is bad input, in a sentence."""
     done = check(str(tmp_path / "nowhere"))
-    assert done.returncode == 2
-    assert "cannot be read" in done.stderr
+    assert done.code == 2
+    assert "cannot be read" in done.err
 
 
 def test_hosts_are_known_from_variables_and_no_credential_is_needed(folder: Path) -> None:
@@ -200,9 +195,9 @@ def test_hosts_are_known_from_variables_and_no_credential_is_needed(folder: Path
         "MOORAGE_HOSTS__ONE__TOKEN_FILE": str(folder / "nowhere"),
     }
     done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu, tier=gpu")
-    assert (done.returncode, "tier=gpu" in done.stderr) == (0, False), done.stderr
+    assert (done.code, "tier=gpu" in done.err) == (0, False), done.err
     done = check(str(folder), **known, MOORAGE_HOSTS__ONE__LABELS="zone=eu")
-    assert (done.returncode, "bears tier=gpu" in done.stderr) == (0, True), done.stderr
+    assert (done.code, "bears tier=gpu" in done.err) == (0, True), done.err
 
 
 class Judging:
@@ -250,5 +245,5 @@ async def test_a_host_that_cannot_be_asked_is_a_warning(folder: Path) -> None:
 def test_without_settings_no_host_can_be_asked(folder: Path) -> None:
     """Ensures that it is told what is missing."""
     done = check("--hosts", str(folder))
-    assert done.returncode == 2
-    assert "MOORAGE_CONTROL_PLANE__URL" in done.stderr
+    assert done.code == 2
+    assert "MOORAGE_CONTROL_PLANE__URL" in done.err

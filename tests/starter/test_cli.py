@@ -8,7 +8,6 @@ import re
 import signal
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,13 @@ import yaml
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller
+from tests.support.processes import Ended, run_module
 from tests.support.stack import ALICE, BOB, DAVE, unique
 from tests.support.stand_ins import CHECKOUT, set_faults
 from tests.support.within import HANG
 
 #: Longest run of one command; they take a second or two where nothing else runs.
 PATIENCE = HANG
-
-
-@dataclass
-class Ended:
-    """What a command has left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 class Cli:
@@ -62,8 +49,11 @@ class Cli:
         )  # fmt: skip
 
     async def __call__(self, *arguments: str) -> Ended:
-        process = await self.start(*arguments)
-        return await ended(process)
+        done = await asyncio.to_thread(
+            run_module, "moorage", arguments, self._env, cwd=self.folder, timeout=PATIENCE
+        )
+        assert "Traceback" not in done.err
+        return done
 
 
 async def ended(process: asyncio.subprocess.Process) -> Ended:

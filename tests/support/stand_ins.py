@@ -7,7 +7,6 @@ import os
 import sqlite3
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -23,10 +22,10 @@ from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
 from embedded.rafay_behaviour import SWITCHES_PATH
 from embedded.stack.state_dir import free_port
 from embedded.standin_options import VARIABLE, StandInOptions
+from tests.support.processes import CHECKOUT as CHECKOUT
+from tests.support.processes import Process, spawn_module
 from tests.support.within import HANG
 
-#: Where `python -m` finds the packages of the checkout, whatever directory pytest was started in.
-CHECKOUT = Path(__file__).resolve().parents[2]
 #: Longest wait for the first answer.
 START_SECONDS = HANG
 #: Longest wait for an ordered end; past it the process is killed and the test fails.
@@ -35,7 +34,7 @@ STOP_SECONDS = HANG
 TLS = ssl.create_default_context()
 
 
-def start_stand_ins(**options: Mapping[str, Any]) -> tuple[list[str], subprocess.Popen[bytes]]:
+def start_stand_ins(**options: Mapping[str, Any]) -> tuple[list[str], Process]:
     """Start one process with these stand-ins, and wait until each of them answers.
 
     `options` has those of `embedded.standin_options` by stand-in (`directory={...}`); without a port it gets
@@ -44,11 +43,9 @@ def start_stand_ins(**options: Mapping[str, Any]) -> tuple[list[str], subprocess
     """
     given = {name: {"port": free_port(), **of_one} for name, of_one in options.items()}
     urls = [f"http://127.0.0.1:{of_one['port']}" for of_one in given.values()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "embedded.standins"],
-        stdin=subprocess.PIPE,
+    process = spawn_module(
+        "embedded.standins",
         env={**os.environ, VARIABLE: StandInOptions.model_validate(given).model_dump_json()},
-        cwd=CHECKOUT,
     )
     try:
         for url in urls:
@@ -60,7 +57,7 @@ def start_stand_ins(**options: Mapping[str, Any]) -> tuple[list[str], subprocess
     return urls, process
 
 
-def stop_process(process: subprocess.Popen[bytes]) -> int:
+def stop_process(process: Process) -> int:
     """End the process with SIGTERM and return its exit code; kill it, and fail, if it does not end so."""
     process.terminate()
     try:
@@ -111,7 +108,7 @@ class RafayStandIn:
         self.database = folder / "rafay.sqlite"
         self.base_url = ""
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._switches: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -122,7 +119,7 @@ class RafayStandIn:
         self.stop()
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """The running process."""
         assert self._process, "the stand-in is not running"
         return self._process
@@ -181,7 +178,7 @@ class RafayStandIn:
             return database.execute(sql, values).fetchall()
 
 
-def _wait_for_answer(base_url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_answer(base_url: str, process: Process) -> None:
     deadline = time.monotonic() + START_SECONDS
     with httpx.Client(trust_env=False, timeout=START_SECONDS, verify=TLS) as http:
         while True:
