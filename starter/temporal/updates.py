@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import ErrorType, Refusal
 from starter.temporal.errors import NoWorker, map_rpc_errors
+from worker.codec import KeyMissing
 
 #: Error type of an update whose run closed before the update completed.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
@@ -91,10 +92,17 @@ def _taken(handle: "asyncio.Future[Any]") -> None:
 
 
 def _meaning(error: WorkflowUpdateFailedError) -> Exception:
-    cause = error.cause
+    cause: BaseException | None = error.cause
     if isinstance(cause, ApplicationError):
         if cause.type == _RUN_CLOSED:
             return WorkflowClosed()
         if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
             return Refused(Refusal.model_validate(cause.details[0]))
+    while cause is not None:
+        if isinstance(cause, ApplicationError) and cause.type == KeyMissing.__name__:
+            # The SDK of the worker wraps it in an error about arguments.
+            return KeyMissing(
+                f"a worker cannot read what this process has written to Temporal: {cause.message}"
+            )
+        cause = cause.__cause__
     return error

@@ -1,14 +1,20 @@
 """What Temporal answers to the API, and what people are told of it."""
 
+from datetime import timedelta
+
 import pytest
 from structlog.testing import capture_logs
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from contracts import search_attributes
 from starter.temporal.errors import TemporalUnavailable, map_rpc_errors
+from starter.temporal.updates import map_update_errors
+from tests.support.within import HANG
+from worker.codec import KeyMissing
 
 
 async def ask(server: WorkflowEnvironment, namespace: str, id: str) -> None:
@@ -31,6 +37,19 @@ async def test_a_workflow_that_is_not_there(temporal_server: WorkflowEnvironment
     with pytest.raises(RPCError) as error:
         await ask(temporal_server, "default", f"environment/{name}")
     assert error.value.status is RPCStatusCode.NOT_FOUND
+
+
+async def test_update_that_the_worker_cannot_read_is_about_its_keys() -> None:
+    """Ensures that a worker without the API's key is not told as a fault of Moorage."""
+    refused = ApplicationError("Failed decoding arguments", type="RuntimeError")
+    refused.__cause__ = ApplicationError('something is encrypted with the key "b"', type=KeyMissing.__name__)
+    with pytest.raises(KeyMissing, match=r'a worker cannot read .* with the key "b"'):
+        async with map_update_errors(timedelta(seconds=HANG)):
+            raise WorkflowUpdateFailedError(refused)
+    other = WorkflowUpdateFailedError(ApplicationError("Failed decoding arguments", type="RuntimeError"))
+    with pytest.raises(WorkflowUpdateFailedError):
+        async with map_update_errors(timedelta(seconds=HANG)):
+            raise other
 
 
 def failed(status: RPCStatusCode) -> RPCError:
