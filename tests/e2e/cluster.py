@@ -9,6 +9,7 @@ its pods to this machine for the agents; `MOORAGE_E2E_<NAME>` sets what is not r
     IMAGE_REGISTRY, IMAGE_REPOSITORY, CHART_REPOSITORY
                      where vCluster's images and chart come from (default: their own places)
     TOOLBOX_IMAGE    anything with a shell and sleep (default: busybox)
+    ETCD_IMAGE       an etcd, of the registry above (default: the one that the chart names)
     CHART_VERSION    of the vCluster chart (default: that of the templates that Moorage ships)
 """
 
@@ -53,6 +54,7 @@ class Cluster:
     is_ours: bool
     registry: str = ""
     image_repository: str = ""
+    etcd_image: str = ""
     chart_repository: str = ""
     programs: Path | None = None
 
@@ -160,6 +162,7 @@ def find_cluster() -> Cluster:
         is_ours=True,
         registry=facts["registry"],
         image_repository=facts["values"]["controlPlane"]["statefulSet"]["image"]["repository"],
+        etcd_image=facts["images"]["etcd"],
         chart_repository=str(chart.parent),
         programs=Path(facts["kubectl"]).parent,
     )
@@ -188,6 +191,7 @@ def _given(kubeconfig: Path) -> Cluster:
         is_ours=False,
         registry=setting("IMAGE_REGISTRY"),
         image_repository=setting("IMAGE_REPOSITORY"),
+        etcd_image=setting("ETCD_IMAGE"),
         chart_repository=setting("CHART_REPOSITORY"),
     )
 

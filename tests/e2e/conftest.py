@@ -7,23 +7,46 @@ import pytest
 
 from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster, find_cluster
-from tests.e2e.five import five_at_once
+from tests.e2e.environments import Environments, shared_environments
 from tests.e2e.harbour import harbour
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 
 #: A vCluster is up within half a minute on an idle machine; five at once on two busy cores took six minutes.
-PATIENCE = 600.0
+#: Longer than the longest step of the suite, which says what it waits for.
+PATIENCE = 900.0
 #: Seconds between looks at an environment: each takes time from the vCluster that is waited for.
 LOOK_EVERY = 0.25
+#: The order of the files. Tests that need no environment run while some are being made. An environment is
+#: deleted by the last file that uses it. What disturbs the whole cluster comes last.
+ORDER = (
+    "test_five_at_once",
+    "test_tenant_policies",
+    "test_stolen_account",
+    "test_doctor",
+    "test_isolation",
+    "test_whole_way",
+    "test_template_policies",
+    "test_volumes",
+    "test_worst_tenant",
+    "test_etcd",
+    "test_exposure",
+    "test_failures",
+    "test_setup",
+    "test_disturbances",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder need the cluster, and time."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(900))
+    """Mark the tests of this folder, which need the cluster and time, and put them into `ORDER`."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
+        item.add_marker(pytest.mark.e2e)
+        item.add_marker(pytest.mark.timeout(1800))
+    places = {item: place for place, item in enumerate(items) if item in here}
+    ordered = sorted(here, key=lambda item: ORDER.index(item.path.stem))
+    for place, item in zip(places.values(), ordered, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="session")
@@ -40,13 +63,13 @@ async def real(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 @pytest.fixture(scope="session")
-async def five(real: Stack, cluster: Cluster) -> AsyncIterator[dict[str, str]]:
-    """Five that were asked for at once and are ready: see `tests.e2e.five`."""
+async def environments(real: Stack, cluster: Cluster) -> AsyncIterator[Environments]:
+    """The environments that tests share: see `tests.e2e.environments`."""
     async with (
         Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as asking,
-        five_at_once(asking, real, cluster) as names,
+        shared_environments(asking, real, cluster) as shared,
     ):
-        yield names
+        yield shared
 
 
 @pytest.fixture

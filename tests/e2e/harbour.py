@@ -20,7 +20,7 @@ PACE = LifecycleTimeouts(
     heartbeat_timeout=timedelta(seconds=10),
     first_retry=timedelta(milliseconds=200),
     longest_retry=timedelta(seconds=2),
-    longest_step=timedelta(minutes=6),
+    longest_step=timedelta(minutes=12),
     longest_undo=timedelta(minutes=2),
     first_pause=timedelta(seconds=1),
     longest_pause=timedelta(seconds=5),
@@ -64,6 +64,11 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(template))
 
     write("small")
+    store: dict[str, Any] = {"enabled": True}
+    if cluster.etcd_image:
+        repository, _, tag = cluster.etcd_image.partition("/")[2].rpartition(":")
+        store["statefulSet"] = {"image": {"repository": repository, "tag": tag}}
+    write("etcd", values={"backingStore": {"etcd": {"deploy": store}}})
     write("closed", network={"internet": False}, pod_security="restricted")
     write("no-image", stateful={"image": {"tag": "0.0.0-none"}})
     # More for the container that runs first than the quota holds for all.

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.using import gone
+from tests.e2e.environments import Environments
 from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.stack import unique
 
 
 async def _until_told(asking: Asking, name: str, words: str) -> dict[str, Any]:
@@ -24,12 +22,12 @@ async def _until_told(asking: Asking, name: str, words: str) -> dict[str, Any]:
     return await asking.until(name, told, f"told to be {words or 'well again'!r}")
 
 
-async def test_what_befalls_an_environment(alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
-    name = unique("disturbed")
+async def test_what_befalls_an_environment(
+    environments: Environments, alice: Asking, cluster: Cluster
+) -> None:
+    name = await environments.ready("disturbed")
     namespace = f"mrg-{name}"
     here = ("-n", namespace)
-    await alice.request(name)
-    await alice.until_phase(name, "ready")
     await _until_told(alice, name, "")
 
     # Its pod is killed, and there is no room for another until somebody makes some.
@@ -59,11 +57,11 @@ async def test_what_befalls_an_environment(alice: Asking, cluster: Cluster, stan
     await _until_told(alice, name, "its StatefulSet is scaled to zero")
     cluster.run("delete", "statefulset", namespace, *here, "--cascade=orphan")
     await _until_told(alice, name, "its StatefulSet is gone")
-    await gone(alice, name, cluster, stand_ins)
+    await environments.release(name)
 
 
-async def test_a_secret_that_is_deleted(five: dict[str, str], alice: Asking, cluster: Cluster) -> None:
-    name = five["other"]
+async def test_a_secret_that_is_deleted(environments: Environments, alice: Asking, cluster: Cluster) -> None:
+    name = environments["other"]
     namespace = f"mrg-{name}"
     secret = cluster.get("secret", f"vc-{namespace}", "-n", namespace)
     cluster.run("delete", "secret", f"vc-{namespace}", "-n", namespace)
@@ -89,19 +87,30 @@ async def _until_told_or_back(alice: Asking, name: str, cluster: Cluster, namesp
     return await alice.until(name, back, "told that its Secret is gone, or given it again")
 
 
-async def test_kubelet_and_api_server_away(five: dict[str, str], alice: Asking, cluster: Cluster) -> None:
+async def test_kubelet_and_api_server_away(
+    environments: Environments, alice: Asking, cluster: Cluster
+) -> None:
     if not cluster.is_ours:
         pytest.skip("its components are not ours to stop")
-    name = five["other"]
+    ready, starting = environments["other"], await environments.request("outage", "small")
+    await alice.until_step(starting, "vcluster", "running")
     await asyncio.to_thread(cluster.node, "pause", "kubelet")
     await asyncio.to_thread(cluster.node, "pause")
     try:
-        await _until_told(alice, name, "its host")
+        await _until_told(alice, ready, "its host")
+        await alice.until(starting, lambda shown: "cannot connect" in _note(shown), "waiting for its host")
     finally:
         await asyncio.to_thread(cluster.node, "resume")
         await asyncio.to_thread(cluster.node, "resume", "kubelet")
+        # They connect again by themselves, after pauses that have grown to most of a minute.
         for watching in ("kube-controller-manager", "kube-scheduler"):
             for what in ("pause", "resume"):
                 await asyncio.to_thread(cluster.node, what, watching)
-    shown = await _until_told(alice, name, "")
+    shown = await _until_told(alice, ready, "")
     assert shown["phase"] == "ready"
+    await environments.ready("outage")
+
+
+def _note(shown: dict[str, Any]) -> str:
+    [note] = [row["note"] for row in shown["steps"] if row["step"] == "vcluster"]
+    return str(note)

@@ -17,6 +17,7 @@ from clients.kubernetes.release.helm import Helm
 from embedded.stack.stack import Stack
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster
+from tests.e2e.environments import Environments, without_volumes
 from tests.e2e.harbour import TIMEOUT
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
@@ -50,12 +51,12 @@ async def test_a_kubeconfig_that_leads_nowhere(real: Stack, cluster: Cluster, tm
 
 
 async def test_the_right_to_delete_volumes_is_missed_before_anything_is_made(
-    alice: Asking, cluster: Cluster, stand_ins: Systems
+    environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
-    cluster.run("delete", "clusterrolebinding", "moorage-volumes", "--ignore-not-found")
     name = unique("refused")
-    await alice.request(name, template="volumes-deleted")
-    problem = (await alice.until_phase(name, "gone"))["problem"]
+    with without_volumes(cluster):
+        await alice.request(name, template="volumes-deleted")
+        problem = (await alice.until_phase(name, "gone"))["problem"]
     assert problem["step"] == "namespace"
     assert "may not patch persistentvolumes" in problem["cause"]
     assert cluster.holds(f"mrg-{name}") == []

@@ -10,7 +10,8 @@ from embedded.faults import Fault, FaultKind
 from embedded.rafay_behaviour import SWITCHES_PATH
 from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
-from tests.e2e.using import gone, has_gone
+from tests.e2e.environments import Environments
+from tests.e2e.using import has_gone, until_no_namespace
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
 from tests.support.stack import unique
@@ -76,13 +77,12 @@ async def test_a_namespace_that_is_not_ours(alice: Asking, cluster: Cluster, sta
 
 
 async def test_a_namespace_that_somebody_deleted_and_somebody_else_made_again(
-    alice: Asking, cluster: Cluster, stand_ins: Systems
+    environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
-    name = unique("taken")
+    name = await environments.ready("taken")
     namespace = f"mrg-{name}"
-    await alice.request(name)
-    await alice.until_phase(name, "ready")
-    await asyncio.to_thread(cluster.run, "delete", "namespace", namespace, "--timeout=50s")
+    cluster.run("delete", "namespace", namespace, "--wait=false")
+    await until_no_namespace(cluster, namespace)
     cluster.run("create", "namespace", namespace)
     try:
         before = cluster.get("namespace", namespace)
@@ -114,25 +114,6 @@ async def test_a_template_that_cannot_be(
         assert ended["certificate"]["nothing_left"] is True
     assert cluster.holds(f"mrg-{name}") == []
     assert stand_ins.holds(name) == {}
-
-
-async def test_the_api_server_of_the_host_away_for_half_a_minute(
-    alice: Asking, cluster: Cluster, stand_ins: Systems
-) -> None:
-    if not cluster.is_ours:
-        pytest.skip("its API server is not ours to stop")
-    name = unique("outage")
-    await alice.request(name)
-    await alice.until_step(name, "vcluster", "running")
-    await asyncio.to_thread(cluster.node, "pause")
-    await asyncio.sleep(30)
-    await asyncio.to_thread(cluster.node, "resume")
-    # They would find it again by themselves, after pauses that have grown to most of a minute.
-    for watching in ("kube-controller-manager", "kube-scheduler"):
-        for what in ("pause", "resume"):
-            await asyncio.to_thread(cluster.node, what, watching)
-    await alice.until_phase(name, "ready")
-    await gone(alice, name, cluster, stand_ins)
 
 
 async def _until_helm_has_begun(alice: Asking, name: str, cluster: Cluster) -> None:

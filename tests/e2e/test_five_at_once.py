@@ -5,24 +5,25 @@ import json
 from pathlib import Path
 
 from tests.e2e.cluster import Cluster
+from tests.e2e.environments import Environments
 from tests.e2e.using import kubeconfig_of, retried
 from tests.environment.asking import Asking
 
 
-async def test_five_at_once_on_two_hosts(five: dict[str, str], alice: Asking, cluster: Cluster) -> None:
-    for name in five.values():
+async def test_five_at_once_on_two_hosts(environments: Environments, alice: Asking, cluster: Cluster) -> None:
+    for name in environments.five:
         assert len(cluster.holds(f"mrg-{name}")) == 3, "a namespace, a volume, a release record"
-    hosts = {(await alice.show(name))["host"] for name in five.values()}
+    hosts = {(await alice.show(name))["host"] for name in environments.five}
     assert hosts == {"local", "second"}
 
 
-async def test_quota(five: dict[str, str], alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
-    kubeconfig = await kubeconfig_of(alice, five["other"], tmp_path)
-    await _beyond_the_quota(cluster, kubeconfig, f"mrg-{five['other']}")
+async def test_quota(environments: Environments, alice: Asking, cluster: Cluster, tmp_path: Path) -> None:
+    kubeconfig = await kubeconfig_of(alice, environments["other"], tmp_path)
+    await _beyond_the_quota(cluster, kubeconfig, f"mrg-{environments['other']}")
 
 
-async def test_rights(five: dict[str, str], cluster: Cluster, tmp_path: Path) -> None:
-    namespace = f"mrg-{five['other']}"
+async def test_rights(environments: Environments, cluster: Cluster, tmp_path: Path) -> None:
+    namespace = f"mrg-{environments['other']}"
     api, worker = (cluster.kubeconfig_of(f"moorage-{part}", tmp_path) for part in ("api", "worker"))
 
     def may(kubeconfig: Path, *arguments: str) -> bool:

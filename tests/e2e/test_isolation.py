@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
+from tests.e2e.environments import Environments
 from tests.e2e.using import kubeconfig_of, retried, running_pod
 from tests.environment.asking import Asking
 
@@ -18,10 +20,13 @@ TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 MANY = 90
 
 
-@pytest.fixture
-async def inside(five: dict[str, str], alice: Asking, cluster: Cluster, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+async def inside(
+    real: Stack, environments: Environments, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The kubeconfig of a tenant, whose pod `hello` runs."""
-    kubeconfig = await kubeconfig_of(alice, five["first"], tmp_path)
+    async with Asking(real) as alice:
+        kubeconfig = await kubeconfig_of(alice, environments["first"], tmp_path_factory.mktemp("inside"))
     await running_pod(cluster, kubeconfig)
     return kubeconfig
 
@@ -48,16 +53,17 @@ async def _told(cluster: Cluster, kubeconfig: Path, about: str, words: str) -> N
     pytest.fail(f"nobody says {words!r} of {about}: {said}")
 
 
-async def test_addresses_of_others(five: dict[str, str], inside: Path, cluster: Cluster) -> None:
+async def test_addresses_of_others(environments: Environments, inside: Path, cluster: Cluster) -> None:
     if not cluster.is_ours:
         pytest.skip("whether it enforces network policies, and has our toolbox, is not known")
 
-    def reaches(address: str) -> bool:
-        command = ("exec", "hello", "--", "fetch", "-timeout", "2s", f"tcp://{address}")
-        return cluster.attempt(*command, kubeconfig=inside).returncode == 0
+    def reached(*addresses: str) -> set[str]:
+        """Try all of them together from the pod, and return those that answer."""
+        tries = [f"(fetch -timeout 4s tcp://{each} >&2 && echo {each}) &" for each in addresses]
+        done = cluster.run("exec", "hello", "--", "sh", "-c", " ".join([*tries, "wait"]), kubeconfig=inside)
+        return set(done.split())
 
-    own, other = (addresses(cluster, f"mrg-{five[which]}") for which in ("first", "other"))
-    assert reaches(own["service"]), "it cannot reach its own API server: the test would prove nothing"
+    own, other = (addresses(cluster, f"mrg-{environments[which]}") for which in ("first", "other"))
     api = cluster.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
     dns = cluster.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"]
     forbidden = {
@@ -68,9 +74,10 @@ async def test_addresses_of_others(five: dict[str, str], inside: Path, cluster: 
         "port 53 of this machine": f"{cluster.host_address}:53",
         "port 53 of the node": f"{cluster.node_address}:53",
     }
-    reached = [f"{what} at {address}" for what, address in forbidden.items() if reaches(address)]
-    assert not reached
-    assert reaches(f"{dns}:53"), "it does not reach the host's DNS, which the policies name"
+    allowed = {own["service"], f"{dns}:53"}
+    found = reached(*forbidden.values(), *allowed)
+    assert not [f"{what} at {address}" for what, address in forbidden.items() if address in found]
+    assert found == allowed, "it reaches neither its own API server nor DNS: the test would prove nothing"
 
 
 def addresses(cluster: Cluster, namespace: str) -> dict[str, str]:
@@ -89,7 +96,7 @@ def addresses(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 
 async def test_the_hosts_api_with_the_tokens_of_a_pod(
-    five: dict[str, str], inside: Path, cluster: Cluster
+    environments: Environments, inside: Path, cluster: Cluster
 ) -> None:
     token = cluster.run("exec", "hello", "--", "cat", TOKEN, kubeconfig=inside).strip()
     assert token.count(".") == 2, "the pod holds no token: the test would prove nothing"
@@ -99,7 +106,7 @@ async def test_the_hosts_api_with_the_tokens_of_a_pod(
     done = cluster.attempt(*asked, kubeconfig=Path("/dev/null"))
     assert done.returncode != 0
     assert "Unauthorized" in done.stderr or "must be logged in" in done.stderr, done.stderr
-    pods = cluster.get("pods", "-n", f"mrg-{five['first']}")["items"]
+    pods = cluster.get("pods", "-n", f"mrg-{environments['first']}")["items"]
     [hello] = [each for each in pods if each["metadata"]["name"].startswith("hello-x-")]
     assert hello["spec"]["automountServiceAccountToken"] is False
 
@@ -133,12 +140,12 @@ async def test_pods_that_are_the_nodes(inside: Path, cluster: Cluster) -> None:
 
 
 async def test_what_the_virtual_api_server_calls_for_its_tenant(
-    five: dict[str, str], inside: Path, cluster: Cluster
+    environments: Environments, inside: Path, cluster: Cluster
 ) -> None:
     """By webhooks and APIServices its tenant has it call any address: from the host it gets at no more."""
     if not cluster.is_ours:
         pytest.skip("whether it enforces network policies is not known")
-    other = addresses(cluster, f"mrg-{five['other']}")["pod"]
+    other = addresses(cluster, f"mrg-{environments['other']}")["pod"]
     rules = [
         {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}
     ]
@@ -175,7 +182,7 @@ async def test_what_the_virtual_api_server_calls_for_its_tenant(
         cluster.run("delete", "validatingwebhookconfiguration", "calls", kubeconfig=inside)
 
 
-async def test_thousands_of_objects(five: dict[str, str], inside: Path, cluster: Cluster) -> None:
+async def test_thousands_of_objects(environments: Environments, inside: Path, cluster: Cluster) -> None:
     items = [
         json.loads(_manifest("Service", f"many-{number}", {"ports": [{"port": 80}], "selector": {"a": "b"}}))
         for number in range(MANY)
@@ -184,7 +191,7 @@ async def test_thousands_of_objects(five: dict[str, str], inside: Path, cluster:
     done = await asyncio.to_thread(
         cluster.attempt, "create", "-f", "-", kubeconfig=inside, text=text, seconds=120
     )
-    namespace = f"mrg-{five['first']}"
+    namespace = f"mrg-{environments['first']}"
     quota = cluster.get("resourcequota", "moorage", "-n", namespace)["status"]
     assert "exceeded quota" in done.stderr, done.stderr
     assert int(quota["used"]["services"]) <= int(quota["hard"]["services"]) < MANY
@@ -195,8 +202,8 @@ async def test_thousands_of_objects(five: dict[str, str], inside: Path, cluster:
     )  # fmt: skip
 
 
-async def test_disks_that_are_filled(five: dict[str, str], inside: Path, cluster: Cluster) -> None:
-    namespace = f"mrg-{five['first']}"
+async def test_disks_that_are_filled(environments: Environments, inside: Path, cluster: Cluster) -> None:
+    namespace = f"mrg-{environments['first']}"
     pods = cluster.get("pods", "-n", namespace)["items"]
     [hello] = [each for each in pods if each["metadata"]["name"].startswith("hello-x-")]
     limits = hello["spec"]["containers"][0]["resources"]["limits"]

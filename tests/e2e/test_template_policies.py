@@ -3,16 +3,12 @@
 import json
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.using import gone
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.e2e.environments import Environments
 
 
-async def test_a_closed_template(
-    five: dict[str, str], alice: Asking, cluster: Cluster, stand_ins: Systems
-) -> None:
+async def test_a_closed_template(environments: Environments, cluster: Cluster) -> None:
     # Ready: the vCluster, its DNS and the control plane's agent all run under what is enforced.
-    name = five["closed"]
+    name = environments["closed"]
     namespace = f"mrg-{name}"
     labels = cluster.get("namespace", namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -25,7 +21,7 @@ async def test_a_closed_template(
     policies = {one["metadata"]["name"] for one in cluster.get("networkpolicies", "-n", namespace)["items"]}
     assert "moorage-deny" in policies
     assert "moorage-internet" not in policies
-    await gone(alice, name, cluster, stand_ins)
+    await environments.release(name)
 
 
 def _as_root(cluster: Cluster) -> str:

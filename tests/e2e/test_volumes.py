@@ -1,14 +1,15 @@
 """Ensures that what an environment has stored goes with it, or is kept and named, as its template says."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 from activities.parts.retained_volumes import CLOCKS_APART
 from tests.e2e.cluster import Cluster
-from tests.e2e.using import has_gone, unclaimed_volume
+from tests.e2e.environments import Environments
+from tests.e2e.using import has_gone
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
-from tests.support.stack import unique
 
 
 def volumes_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
@@ -17,9 +18,9 @@ def volumes_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
 
 
 async def test_retained_volumes(
-    five: dict[str, str], alice: Asking, cluster: Cluster, stand_ins: Systems
+    environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
-    kept, deleted = five["kept"], five["deleted"]
+    kept, deleted = environments["kept"], environments["deleted"]
     [volume] = volumes_of(cluster, kept)
     for each in (volume, *volumes_of(cluster, deleted)):
         assert each["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
@@ -42,22 +43,20 @@ async def test_retained_volumes(
 
 
 async def test_a_volume_of_an_earlier_namespace_that_cannot_go(
-    alice: Asking, cluster: Cluster, stand_ins: Systems
+    environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
-    name = unique("stuck")
+    name = environments.stuck
     volume = f"{name}-earlier"
-    unclaimed_volume(cluster, volume, f"mrg-{name}", policy="Delete", until="Failed")
-    try:
-        # Younger ones might be of the environment, for all that one can tell once its namespace is gone.
-        await asyncio.sleep(CLOCKS_APART.total_seconds())
-        await alice.request(name)
-        await alice.until_step(name, "vcluster", "running")
-        assert (await alice.delete(name)).status_code == 202
-        ended = await alice.until_phase(name, "gone")
-        assert ended["certificate"]["nothing_left"] is True
-        named = [one for system in ended["certificate"]["systems"] for one in system["kept"]]
-        assert named == [f"PersistentVolume {volume} (older than this environment)"]
-        assert cluster.holds(f"mrg-{name}") == [f"persistent volume {volume}"]
-        assert stand_ins.holds(name) == {}
-    finally:
-        cluster.run("delete", "persistentvolume", volume)
+    # A younger volume might belong to the environment, as far as Moorage knows once the namespace is gone.
+    made = cluster.get("persistentvolume", volume)["metadata"]["creationTimestamp"]
+    age = datetime.now(UTC) - datetime.fromisoformat(made)
+    await asyncio.sleep(max(0.0, (CLOCKS_APART - age).total_seconds()))
+    await alice.request(name)
+    await alice.until_step(name, "vcluster", "running")
+    assert (await alice.delete(name)).status_code == 202
+    ended = await alice.until_phase(name, "gone")
+    assert ended["certificate"]["nothing_left"] is True
+    named = [one for system in ended["certificate"]["systems"] for one in system["kept"]]
+    assert named == [f"PersistentVolume {volume} (older than this environment)"]
+    assert cluster.holds(f"mrg-{name}") == [f"persistent volume {volume}"]
+    assert stand_ins.holds(name) == {}

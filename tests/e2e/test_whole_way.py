@@ -9,6 +9,7 @@ from clients.errors import Denied
 from clients.host.kubeconfig import Kubeconfig
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
+from tests.e2e.environments import Environments
 from tests.e2e.harbour import TIMEOUT
 from tests.e2e.using import gone, kubeconfig_of, retried, running_pod
 from tests.environment.asking import Asking
@@ -16,9 +17,9 @@ from tests.environment.systems import Systems
 
 
 async def test_the_whole_way_and_the_same_name_again_at_once(
-    five: dict[str, str], alice: Asking, cluster: Cluster, stand_ins: Systems, tmp_path: Path
+    environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems, tmp_path: Path
 ) -> None:
-    name = five["first"]
+    name = environments["first"]
     first = await kubeconfig_of(alice, name, tmp_path)
     await running_pod(cluster, first)
     said = cluster.run("exec", "hello", "--", "sh", "-c", "echo through exec", kubeconfig=first)
@@ -43,7 +44,7 @@ async def test_the_whole_way_and_the_same_name_again_at_once(
     assert new.fingerprint != old.fingerprint
     # The old credentials, at the address of the new one, are refused.
     await _refused(old, new)
-    await gone(alice, name, cluster, stand_ins)
+    await environments.release(name)
 
 
 def _ready_was_the_word_of_an_agent_that_ran_inside(cluster: Cluster, namespace: str) -> None:

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 from tests.e2e.cluster import Cluster
+from tests.e2e.environments import Environments
 from tests.e2e.using import has_gone, kubeconfig_of, retried
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
-from tests.support.stack import unique
 
 #: The most that a pod may ask for.
 LONG = 600
@@ -63,11 +63,11 @@ def _refusing() -> str:
     )
 
 
-async def test_the_worst_tenant(alice: Asking, cluster: Cluster, stand_ins: Systems, tmp_path: Path) -> None:
-    name = unique("worst")
+async def test_the_worst_tenant(
+    environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems, tmp_path: Path
+) -> None:
+    name = await environments.ready("worst")
     namespace = f"mrg-{name}"
-    await alice.request(name)
-    await alice.until_phase(name, "ready")
     kubeconfig = await kubeconfig_of(alice, name, tmp_path)
     await retried(cluster, "apply", "-f", "-", kubeconfig=kubeconfig, text=_stubborn(cluster))
     wait = ("wait", "--for=condition=Ready", "pod/stays", "--timeout=100s")

@@ -72,6 +72,13 @@ def unclaimed_volume(cluster: Cluster, name: str, namespace: str, *, policy: str
     cluster.run("wait", f"--for=jsonpath={{.status.phase}}={until}", f"persistentvolume/{name}")
 
 
+async def until_no_namespace(cluster: Cluster, namespace: str) -> None:
+    """Wait until a namespace that is being deleted is gone."""
+    wait = ("wait", "--for=delete", f"namespace/{namespace}", "--timeout=300s")
+    done = await asyncio.to_thread(cluster.attempt, *wait, seconds=310)
+    assert done.returncode == 0, done.stderr
+
+
 async def gone(asking: Asking, name: str, cluster: Cluster, stand_ins: Systems) -> None:
     """Ask for its end and see, past Moorage, that nothing is left."""
     assert (await asking.delete(name)).status_code == 202

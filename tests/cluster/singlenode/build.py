@@ -15,7 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import images
-from .layout import COREDNS_VERSION, KUBERNETES_VERSION, SOURCE, VCLUSTER_VERSION, ClusterError, Layout
+from .layout import (
+    COREDNS_VERSION,
+    ETCD_VERSION,
+    KUBERNETES_VERSION,
+    SOURCE,
+    VCLUSTER_VERSION,
+    ClusterError,
+    Layout,
+)
 
 GO_VERSION = "1.26.6"
 
@@ -66,9 +74,16 @@ Say = Callable[[str], None]
 def ensure(layout: Layout, say: Say) -> None:
     """What is pinned is built. At once when it already is."""
     install_debian_packages(say)
-    if (layout.built / "complete").exists():
-        return
     check_pins()
+    if not (layout.built / "complete").exists():
+        compile_all(layout, say)
+    if not (layout.images / "complete").exists():
+        images.write_all(layout.bin, layout.images, say)
+        (layout.images / "complete").touch()
+
+
+def compile_all(layout: Layout, say: Say) -> None:
+    """Toolchain, programs and chart."""
     started = time.monotonic()
     say(f"building into {layout.built} (once; ten to thirty minutes on two cores)")
     layout.bin.mkdir(parents=True, exist_ok=True)
@@ -77,7 +92,6 @@ def ensure(layout: Layout, say: Say) -> None:
     compile_programs(layout, environment, say)
     fetch_busybox(layout, say)
     package_chart(layout, environment, say)
-    images.write_all(layout.bin, layout.images, say)
     (layout.built / "complete").write_text(f"{time.monotonic() - started:.0f} s\n")
     say(f"built in {time.monotonic() - started:.0f} s")
 
@@ -89,6 +103,7 @@ def check_pins() -> None:
         "k8s.io/kubernetes": KUBERNETES_VERSION,
         "github.com/loft-sh/vcluster": f"v{VCLUSTER_VERSION}",
         "github.com/coredns/coredns": f"v{COREDNS_VERSION}",
+        "go.etcd.io/etcd/server/v3": f"v{ETCD_VERSION}",
     }.items():
         if not re.search(rf"^\t{re.escape(module)} {re.escape(version)}\b", text, re.MULTILINE):
             raise ClusterError(f"go.mod does not pin {module} at {version}, as singlenode/layout.py says.")

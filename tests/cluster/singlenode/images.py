@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .layout import AGENT, COREDNS, KUBERNETES, PAUSE, TOOLBOX, VCLUSTER
+from .layout import AGENT, COREDNS, ETCD, KUBERNETES, PAUSE, TOOLBOX, VCLUSTER
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -47,6 +47,8 @@ IMAGES = [
         shell=True,
     ),
     Image(VCLUSTER, {"/vcluster": "vcluster"}, ["/vcluster", "start"], shell=True),
+    # For a vCluster with `controlPlane.backingStore.etcd.deploy`; the node runs the same program.
+    Image(ETCD, {"/usr/local/bin/etcd": "etcd"}, ["etcd"]),
 ]
 
 

@@ -14,7 +14,8 @@ SOURCE = Path(__file__).resolve().parent.parent
 KUBERNETES_VERSION = "v1.36.0"
 VCLUSTER_VERSION = "0.36.1"
 COREDNS_VERSION = "1.14.2"
-"""These three follow go/go.mod; `check_pins` in build.py compares them before anything is built."""
+ETCD_VERSION = "3.6.13"
+"""These four follow go/go.mod; `check_pins` in build.py compares them before anything is built."""
 
 REGISTRY = "moorage.test"
 """Stands for a registry in image names. `.test` never resolves, so nothing can be pulled by mistake."""
@@ -108,7 +109,8 @@ class Layout:
 
     @property
     def images(self) -> Path:
-        return self.built / "images"
+        """In a folder of their own recipe, so that another image costs no compile."""
+        return self.built / f"images-{_digest([SOURCE / 'singlenode' / 'images.py'])}"
 
     @property
     def chart(self) -> Path:
@@ -148,10 +150,14 @@ class Layout:
 
 @functools.cache
 def key() -> str:
-    """Names what the build makes: pinned versions, our Go sources, and the recipe."""
+    """Names what the build compiles: pinned versions, our Go sources, and the recipe."""
+    recipe = [SOURCE / "go-toolchain.txt", SOURCE / "singlenode" / "build.py"]
+    return _digest([*recipe, *(p for p in (SOURCE / "go").rglob("*") if p.is_file())])
+
+
+def _digest(files: list[Path]) -> str:
     digest = hashlib.sha256(platform.machine().encode())
-    recipe = [SOURCE / "go-toolchain.txt", *(SOURCE / "singlenode" / f"{m}.py" for m in ("build", "images"))]
-    for path in sorted([*recipe, *(p for p in (SOURCE / "go").rglob("*") if p.is_file())]):
+    for path in sorted(files):
         digest.update(str(path.relative_to(SOURCE)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
@@ -166,3 +172,4 @@ AGENT = image("agent", "1")
 COREDNS = image("coredns/coredns", COREDNS_VERSION)
 KUBERNETES = image("loft-sh/kubernetes", KUBERNETES_VERSION)
 VCLUSTER = image("loft-sh/vcluster-oss", VCLUSTER_VERSION)
+ETCD = image("etcd", ETCD_VERSION)

@@ -23,6 +23,11 @@ READY_WITHIN = 180.0
 GONE_WITHIN = 20.0
 """Seconds the kernel gets to end the node's processes and free its cgroups."""
 POLL = 0.2
+SHARE = 16
+"""Share of the processors that all pods get together, in processes. The kernel gives a group as much as one
+process, and a vCluster has four: beside other work, five of them would not start within minutes."""
+SHARE_FILES = ("cpu.shares", "cpu.weight")
+"""Of the first version of cgroups and of the second."""
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -98,7 +103,11 @@ def prepare(layout: Layout, network: Network, plugins: Path) -> None:
     pki.write(layout, network)
     components.write_configuration(layout, network, plugins)
     for parent in cgroup_parents():
-        (parent / CGROUP).mkdir(exist_ok=True)
+        group = parent / CGROUP
+        group.mkdir(exist_ok=True)
+        for file in (group / name for name in SHARE_FILES):
+            if file.exists():
+                file.write_text(str(int(file.read_text()) * SHARE))
 
 
 def start(layout: Layout, network: Network) -> None:
