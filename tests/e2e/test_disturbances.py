@@ -11,6 +11,11 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.environment.asking import Asking
 
+#: What a kubelet says of a node whose disk is full.
+FULL = {
+    "status": {"conditions": [{"type": "DiskPressure", "status": "True", "reason": "KubeletHasDiskPressure"}]}
+}
+
 
 async def _until_told(asking: Asking, name: str, words: str) -> dict[str, Any]:
     """Wait until `show` says these words of what is wrong; "" until nothing is."""
@@ -35,9 +40,19 @@ async def test_what_befalls_an_environment(
     cluster.run("cordon", node)
     try:
         cluster.run("delete", "pod", f"{namespace}-0", *here, "--wait=false")
-        shown = await _until_told(alice, name, "no pod of its StatefulSet is ready")
+        shown = await _until_told(alice, name, f"no pod of its StatefulSet is ready; node {node} is cordoned")
         assert shown["phase"] == "ready"
         assert shown["unwell"]["since"]
+        page = await alice.call("GET", "/environments", params={"troubles": True})
+        [row] = [each for each in page.json()["environments"] if each["name"] == name]
+        assert row["unwell"]["what"] == shown["unwell"]["what"]
+
+        def is_full(shown: dict[str, Any]) -> bool:
+            # Again and again, since the kubelet knows better.
+            cluster.run("patch", "node", node, "--subresource=status", "-p", json.dumps(FULL))
+            return f"node {node} has DiskPressure" in (shown["unwell"] or {"what": ""})["what"]
+
+        await alice.until(name, is_full, "told that the node is full")
     finally:
         cluster.run("uncordon", node)
     await _until_told(alice, name, "")

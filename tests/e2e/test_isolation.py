@@ -210,10 +210,10 @@ async def test_disks_that_are_filled(environments: Environments, inside: Path, c
     assert limits["ephemeral-storage"] == "1Gi", "a pod that names no limits may fill the node's disk"
     # The same with little ones, since a gibibyte takes long: by an emptyDir, beside the image, and by logs.
     # With little of all else, so that the quota lets all of them in.
-    little = {"resources": {"limits": {"cpu": "50m", "memory": "32Mi", "ephemeral-storage": "20Mi"}}}
+    little = {"resources": {"limits": {"cpu": "100m", "memory": "32Mi", "ephemeral-storage": "5Mi"}}}
     mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     volume = {"volumes": [{"name": "v", "emptyDir": {}}]}
-    fill = "head -c 40000000 /dev/zero > {}; sleep 600"
+    fill = "head -c 12000000 /dev/zero > {}; sleep 600"
     filling = {
         "fills-volume": _pod(
             cluster, "fills-volume", fill.format("/v/x"), container=little | mount, **volume
@@ -222,7 +222,7 @@ async def test_disks_that_are_filled(environments: Environments, inside: Path, c
         "fills-log": _pod(
             cluster,
             "fills-log",
-            "head -c 40000000 /dev/zero | tr '\\0' x | fold; sleep 600",
+            "head -c 12000000 /dev/zero | tr '\\0' x | fold; sleep 600",
             container=little,
         ),
     }
