@@ -1,6 +1,7 @@
-"""Makes what `docker-compose.yml` needs before its first start: secrets, and `.env`. Never replaces anything.
+"""Creates what `docker-compose.yml` needs before its first start: secrets and `.env`. Replaces no file.
 
-`python3 deploy/prepare.py`, with any Python from 3.11 on; needs nothing installed.
+`python3 deploy/prepare.py` runs on any Python from 3.11 on, with nothing installed. So it does not import our
+packages, and has its own, smaller version of `clients.private_files`.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SECRETS = CHECKOUT / "deploy" / "secrets"
-#: For the stand-ins any random text will do; for real systems, theirs goes into these files.
+#: The stand-ins accept any random text; for real systems these files get their keys.
 RANDOM = ("temporal-db-password", "encryption-keys", "control-plane-api-key", "identity-token", "host-token")
-#: Of these the API has its own, beside the worker's, to look people up with.
+#: Of these the API has one that only reads, to look people up.
 READ_ONLY = ("control-plane-api-key", "identity-token")
 FIRST_PERSON = {
     "person": "Alice",
@@ -27,38 +28,38 @@ FIRST_PERSON = {
     "teams": ["platform"],
     "role": "platform",
 }
-#: The name with which the platform team signs in to Temporal's Web UI.
+#: User name of the platform team for Temporal's Web UI.
 WEB_UI_NAME = "platform"
-#: The user of the image when the files belong to root: no process of ours runs as root.
+#: User of the containers when the files belong to root: Moorage never runs as root.
 IMAGE_USER = 10001
 _LETTERS = string.ascii_lowercase + string.digits
 
 
 def main() -> None:
-    """Make what is missing, and say so. Nothing is written for --help, or for what it does not know."""
+    """Create what is missing, and print it. --help and unknown options write nothing."""
     argparse.ArgumentParser(
         prog="deploy/prepare.py",
-        description="Make what docker-compose.yml needs before its first start: deploy/secrets, and "
-        ".env. What is there is kept. Shows the first person's token, once.",
+        description="Create what docker-compose.yml needs before its first start: deploy/secrets, and "
+        ".env. Existing files are kept. Prints the token of the first person, once.",
     ).parse_args()
     os.umask(0o077)
-    make_folder(SECRETS)
-    make(SECRETS / ".gitignore", "*\n")
+    ensure_private_folder(SECRETS)
+    create_file(SECRETS / ".gitignore", "*\n")
     for name in RANDOM:
-        make(SECRETS / name, secrets.token_urlsafe(32) + "\n")
+        create_file(SECRETS / name, secrets.token_urlsafe(32) + "\n")
     for name in READ_ONLY:
-        # The stand-ins know one credential each. Real systems have one that only reads.
-        make(SECRETS / f"{name}-read", (SECRETS / name).read_text(encoding="utf-8"))
+        # Each stand-in has one credential. Real systems have one that only reads.
+        create_file(SECRETS / f"{name}-read", (SECRETS / name).read_text(encoding="utf-8"))
     password = secrets.token_urlsafe(24)
-    if make(SECRETS / "web-ui-sign-in", f"{WEB_UI_NAME}:{hashed(password)}\n"):
+    if create_file(SECRETS / "web-ui-sign-in", f"{WEB_UI_NAME}:{hash_password(password)}\n"):
         print(f"  to sign in to Temporal's Web UI, shown this once: name {WEB_UI_NAME}, password {password}")
     token = secrets.token_urlsafe(32)
     tokens = {"tokens": [{"sha256": hashlib.sha256(token.encode()).hexdigest(), **FIRST_PERSON}]}
-    if make(SECRETS / "api-tokens", json.dumps(tokens, indent=2) + "\n"):
+    if create_file(SECRETS / "api-tokens", json.dumps(tokens, indent=2) + "\n"):
         print(f"  the first token, {FIRST_PERSON['email']}'s, shown this once: {token}")
     installation = "".join(secrets.choice(_LETTERS) for _ in range(12))
     user, group = os.getuid() or IMAGE_USER, os.getgid() or IMAGE_USER
-    make(CHECKOUT / ".env", f"MOORAGE_INSTALLATION={installation}\nRUN_AS={user}:{group}\n")
+    create_file(CHECKOUT / ".env", f"MOORAGE_INSTALLATION={installation}\nRUN_AS={user}:{group}\n")
     if os.getuid() == 0:
         for path in (SECRETS, *SECRETS.iterdir()):
             os.chown(path, user, group, follow_symlinks=False)
@@ -66,15 +67,15 @@ def main() -> None:
     print("what the API is given to look people up with, in the files …-read, needs only read")
 
 
-def hashed(password: str) -> str:
-    """The password as nginx reads it from a file: SHA-1 with a salt, enough for 192 random bits."""
+def hash_password(password: str) -> str:
+    """Return the password as nginx reads it from a file: salted SHA-1, enough for 192 random bits."""
     salt = secrets.token_bytes(8)
     digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()
     return "{SSHA}" + base64.b64encode(digest + salt).decode()
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder for this user alone; end at another user's, and at one that others may have filled."""
+def ensure_private_folder(path: Path) -> None:
+    """Create the folder for this user alone; exit if it is another user's or others may write in it."""
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
     about = path.lstat()
@@ -88,10 +89,10 @@ def make_folder(path: Path) -> None:
     path.chmod(0o700)
 
 
-def make(path: Path, content: str) -> bool:
-    """Write the file unless it is there; whether it was made."""
+def create_file(path: Path, content: str) -> bool:
+    """Write the file if it is missing; return whether it was."""
     try:
-        # Never through a link, which another user may have prepared here.
+        # Never through a link that another user has prepared.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         print(f"kept {path.relative_to(CHECKOUT)}")

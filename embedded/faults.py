@@ -74,6 +74,7 @@ class FaultInjector:
         self._calls: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the controls, inject a fault, or pass the call on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""How the stand-in behaves where real controllers differ or are slow; set at its start or while it runs."""
+"""The behaviour of the stand-in where real controllers differ or are slow, set at its start or later."""
 
 from typing import Literal
 
@@ -6,12 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Behaviour(BaseModel):
-    """All switches, read and changed (a JSON object with some of them) at `/-/switches`."""
+    """The whole behaviour, read and changed (a JSON object with some of the fields) at `/-/behaviour`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     missing_status: Literal[404, 500] = Field(
-        default=404, description="status of a missing v1 or v2 object; 500 comes with its database's words"
+        default=404, description="status of a missing v1 or v2 object; 500 has the message of its database"
     )
     bootstrap_form: Literal["json", "yaml"] = Field(
         default="json", description="the bootstrap manifest as base64 in JSON, or as it is"
@@ -26,11 +26,11 @@ class Behaviour(BaseModel):
     agent_silence: float = Field(
         default=90.0, gt=0, description="seconds without its agent after which a cluster is unhealthy"
     )
-    sign_ins: Literal["told", "untold"] = Field(
-        default="told", description="whether the list of identity providers is served at all"
+    sign_ins: Literal["listed", "not_served"] = Field(
+        default="listed", description="whether the list of identity providers is served"
     )
-    page_limit: int = Field(default=1000, ge=1, description="most entries in one page, whatever is asked for")
+    page_limit: int = Field(default=1000, ge=1, description="most entries of one page, for any `limit`")
 
 
-#: Where they are.
-SWITCHES_PATH = "/-/switches"
+#: Path at which it is read and changed.
+BEHAVIOUR_PATH = "/-/behaviour"

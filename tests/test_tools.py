@@ -11,7 +11,7 @@ import yaml
 from tools import outdated, sources, wheels
 from tools.lock import ROOT, Pin, locked, read_lock
 from tools.outdated import Row, gather
-from tools.sources import NotTold, Pinned, newest_of, pinned_images
+from tools.sources import Pinned, SourceError, newest_of, pinned_images
 from tools.wheels import Result, sentence
 
 INTEL_MAC = {"sys_platform": "darwin", "platform_machine": "x86_64"}
@@ -107,7 +107,7 @@ def test_go_documents_are_read_one_after_the_other() -> None:
 
 
 def broken() -> Iterator[Pinned]:
-    raise NotTold("go fails: no route")
+    raise SourceError("go fails: no route")
     yield
 
 
@@ -124,7 +124,7 @@ def test_source_that_fails_does_not_keep_the_others_from_being_told() -> None:
 
 
 def test_client_that_is_not_there_is_told() -> None:
-    with pytest.raises(NotTold, match="no-such-client is not on the path"):
+    with pytest.raises(SourceError, match="no-such-client is not on the path"):
         sources.run(["no-such-client"])
 
 
@@ -183,4 +183,4 @@ def test_wheels_that_are_there_are_taken_only_where_pip_would(
 def test_wheels_that_are_missing_are_named() -> None:
     assert sentence(Result("3.14", "Linux x86_64", 3, ())) == "Python 3.14, Linux x86_64: 3 of 3 packages"
     assert sentence(Result("3.14", "L", 3, ("a 1",))) == "Python 3.14, L: 2 of 3 packages; no wheel of a 1"
-    assert sentence(Result("3.14", "L", 3, (), "no route")) == "Python 3.14, L: cannot be told: no route"
+    assert sentence(Result("3.14", "L", 3, (), "no route")) == "Python 3.14, L: unknown: no route"

@@ -1,1 +1,1 @@
-"""What those who keep Moorage up to date run: no part of it."""
+"""Tools for maintainers of Moorage; not part of it."""

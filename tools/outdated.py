@@ -1,7 +1,7 @@
-"""`make outdated`: which of all pins have a newer release. It changes nothing.
+"""`make outdated`: lists the pins that have a newer release. It changes nothing.
 
-Each registry is asked by its ordinary client: pip, go, skopeo or crane for images; a chart's by its index.
-What cannot be reached is told, and does not keep the rest from being told.
+It asks each registry with its usual client: pip, go, skopeo or crane for images; for charts it reads the
+index. A registry that cannot be reached is listed as well.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools import sources
-from tools.sources import NotTold, Pinned
+from tools.sources import Pinned, SourceError
 
 Source = Callable[[], Iterable[Pinned]]
 SOURCES: dict[str, Source] = {
@@ -28,7 +28,7 @@ SOURCES: dict[str, Source] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A pin and what is newest of it; `problem` where that cannot be told."""
+    """A pin and its newest release; `problem` if that is unknown."""
 
     source: str
     name: str
@@ -38,7 +38,7 @@ class Row:
 
     @property
     def outdated(self) -> bool:
-        """Return whether a newer version exists."""
+        """Whether there is a newer release."""
         return bool(self.newest) and self.newest != self.pinned
 
 
@@ -48,13 +48,13 @@ def gather(chosen: Sequence[str], known: dict[str, Source] = SOURCES) -> list[Ro
     for name in chosen:
         try:
             rows += [Row(name, one.name, one.version, one.newest, one.problem) for one in known[name]()]
-        except NotTold as error:
+        except SourceError as error:
             rows.append(Row(name, "", "", "", str(error)))
     return rows
 
 
 def main() -> int:
-    """Print what is outdated, and what could not be told. The exit code is 0 in any case."""
+    """Print what is outdated and what is unknown; return 0 in any case."""
     parser = argparse.ArgumentParser(prog="make outdated", description=__doc__)
     parser.add_argument("what", nargs="*", help=f"one or more of: {', '.join(SOURCES)}; all without")
     parser.add_argument("--json", action="store_true", help="print every pin as JSON")
@@ -70,12 +70,12 @@ def main() -> int:
     for row in rows:
         if row.outdated:
             table.add_row(row.source, row.name, row.pinned, row.newest)
-    console.print(table if table.row_count else "No pin that can be told has a newer release.")
+    console.print(table if table.row_count else "No pin is known to have a newer release.")
     for row in rows:
         if row.problem:
-            console.print(f"not told: {row.source} {row.name}".rstrip() + f": {row.problem}", soft_wrap=True)
+            console.print(f"unknown: {row.source} {row.name}".rstrip() + f": {row.problem}", soft_wrap=True)
     console.print(
-        f"{len(rows)} pins, {table.row_count} outdated, {sum(bool(row.problem) for row in rows)} not told"
+        f"{len(rows)} pins, {table.row_count} outdated, {sum(bool(row.problem) for row in rows)} unknown"
     )
     if "images" in (chosen.what or SOURCES) and (tagged := sources.without_digest()):
         console.print(f"by tag, without a digest: {', '.join(tagged)}", soft_wrap=True)

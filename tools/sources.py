@@ -1,4 +1,4 @@
-"""Where the pins are, and who knows what is newest of each."""
+"""The pins of all files, and the registries with their newest releases."""
 
 import json
 import re
@@ -26,13 +26,13 @@ LONGEST = 300.0
 INDEX_SECONDS = 30.0
 
 
-class NotTold(Exception):
-    """A source cannot say; in one sentence."""
+class SourceError(Exception):
+    """A registry cannot be asked; the text is one sentence."""
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """A pin, and the newest release that its registry has. `problem` if that cannot be told."""
+    """A pin, and the newest release that its registry has. `problem` if that is unknown."""
 
     name: str
     version: str
@@ -41,16 +41,20 @@ class Pinned:
 
 
 def run(command: Sequence[str], cwd: Path = ROOT) -> str:
-    """Return what a client prints; `NotTold` with its last line if it fails."""
+    """Return the output of a client.
+
+    Raises:
+        SourceError: it fails; the text has its last line.
+    """
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LONGEST)
     except FileNotFoundError:
-        raise NotTold(f"{command[0]} is not on the path") from None
+        raise SourceError(f"{command[0]} is not on the path") from None
     except subprocess.TimeoutExpired:
-        raise NotTold(f"{command[0]} gives no answer within {LONGEST:.0f} s") from None
+        raise SourceError(f"{command[0]} does not answer within {LONGEST:.0f} s") from None
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise NotTold(f"{command[0]} fails: {lines[-1] if lines else f'exit code {done.returncode}'}")
+        raise SourceError(f"{command[0]} fails: {lines[-1] if lines else f'exit code {done.returncode}'}")
     return done.stdout
 
 
@@ -92,11 +96,11 @@ def go_toolchain() -> Iterator[Pinned]:
     """The Go that builds the cluster, as a package of Python's registry."""
     found = re.search(r"^([a-z-]+)==([^ ]+)", GO_TOOLCHAIN.read_text(), re.MULTILINE)
     if found is None:
-        raise NotTold(f"{GO_TOOLCHAIN.name} pins nothing")
+        raise SourceError(f"{GO_TOOLCHAIN.name} pins nothing")
     text = run([sys.executable, "-m", "pip", "index", "versions", found[1], "--disable-pip-version-check"])
     newest = re.match(rf"{re.escape(found[1])} \(([^)]+)\)", text)
     if newest is None:
-        raise NotTold("pip names no version")
+        raise SourceError("pip names no version")
     yield Pinned(found[1], found[2], newest[1])
 
 
@@ -130,7 +134,7 @@ def images() -> Iterator[Pinned]:
         command = ["skopeo", "list-tags", f"docker://{name}"] if client == "skopeo" else ["crane", "ls", name]
         try:
             text = run(command)
-        except NotTold as error:
+        except SourceError as error:
             yield Pinned(name, tag, problem=str(error))
             continue
         tags = json.loads(text)["Tags"] if client == "skopeo" else text.split()

@@ -1,7 +1,7 @@
-"""`make wheels`: is there a wheel of every locked package for every Python and system that Moorage is for?
+"""`make wheels`: checks that every locked package has a wheel for every supported Python and system.
 
-pip downloads each with its hash into a folder that is removed afterwards: 1 GB in all. A wheel that is there
-already and fits another Python or system as well is not asked for again. Exit code 1 if one is missing.
+pip downloads each with its hash into a temporary folder: 1 GB in all. A wheel that also fits another Python
+or system is downloaded once. The exit code is 1 if one is missing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 @dataclass(frozen=True)
 class System:
-    """What wheels are looked for: pip's names of the platform, and what markers say there."""
+    """A system: pip's names of its platforms, and its values of markers."""
 
     name: str
     platforms: tuple[str, ...]
@@ -35,7 +35,7 @@ class System:
 
 
 def _linux(machine: str) -> System:
-    # glibc 2.28 is what Debian 10, RHEL 8 and everything after them have.
+    # Debian 10, RHEL 8 and everything later have glibc 2.28.
     names = [*(f"manylinux_2_{minor}_{machine}" for minor in range(28, 4, -1)), f"manylinux2014_{machine}"]
     if machine == "x86_64":
         names += ["manylinux2010_x86_64", "manylinux1_x86_64"]
@@ -59,7 +59,7 @@ SYSTEMS = (_linux("x86_64"), _linux("aarch64"), _macos("arm64", "14"), _macos("x
 
 @dataclass(frozen=True)
 class Result:
-    """What there is for one Python on one system. `problem` is what kept it from being told."""
+    """The result for one Python on one system. `problem` is why it is unknown."""
 
     python: str
     system: str
@@ -97,8 +97,8 @@ def fits(wheel: Path, pin: Pin, python: str, tags: frozenset[Tag]) -> bool:
     return f"{python}.0" in SpecifierSet(needs)
 
 
-def look(python: str, system: System, folder: Path) -> Result:
-    """Download every wheel that this Python takes on this system, and return which there are not."""
+def check(python: str, system: System, folder: Path) -> Result:
+    """Download every wheel for this Python on this system; return the missing ones."""
     version = {"python_version": python, "python_full_version": f"{python}.0"}
     wanted = locked({**system.markers, **version})
     count, missing = len(wanted), list[str]()
@@ -121,14 +121,14 @@ def look(python: str, system: System, folder: Path) -> Result:
             break
         absent = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)==", done.stderr)
         if absent is None or absent[1] not in wanted:
-            problem = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
+            problem = (done.stderr.strip().splitlines() or ["pip fails without a message"])[-1]
             return Result(python, system.name, count, tuple(missing), problem)
         missing.append(f"{absent[1]} {wanted.pop(absent[1]).version}")
     return Result(python, system.name, count, tuple(missing))
 
 
 def main() -> int:
-    """Look for all of them, and print a line each."""
+    """Check all of them and print a line for each; return the exit code."""
     parser = argparse.ArgumentParser(prog="make wheels", description=__doc__)
     parser.add_argument(
         "--python", action="append", choices=PYTHONS, help="only for this one; may be repeated"
@@ -139,7 +139,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="moorage-wheels-") as folder:
         for python in chosen.python or PYTHONS:
             for system in SYSTEMS:
-                result = look(python, system, Path(folder))
+                result = check(python, system, Path(folder))
                 results.append(result)
                 if not chosen.json:
                     print(sentence(result), flush=True)
@@ -149,10 +149,10 @@ def main() -> int:
 
 
 def sentence(result: Result) -> str:
-    """Return one line for a person."""
+    """Return the result in one line."""
     where = f"Python {result.python}, {result.system}:"
     if result.problem:
-        return f"{where} cannot be told: {result.problem}"
+        return f"{where} unknown: {result.problem}"
     there = result.packages - len(result.missing)
     missing = f"; no wheel of {', '.join(result.missing)}" if result.missing else ""
     return f"{where} {there} of {result.packages} packages{missing}"

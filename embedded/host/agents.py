@@ -1,6 +1,6 @@
-"""Runs the agents that bootstrap manifests bring into pretended vClusters, as if a pod did.
+"""Runs the agents of bootstrap manifests that were applied in simulated vClusters, as a pod would.
 
-An agent runs while its vCluster does, and is taken up again when the simulated host restarts.
+An agent runs while its vCluster runs, also after a restart of the simulated host.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from embedded.host.releases import Releases
-from embedded.host.virtual_objects import InnerObjects
+from embedded.host.virtual_objects import VirtualObjects
 from embedded.rafay.agent import agent_client, run_agent
 from embedded.rafay.bootstrap_manifest import AgentIdentity
 
@@ -24,22 +24,22 @@ class _Running:
 
 
 class Agents:
-    """One task for each vCluster that an agent was applied to; `refresh` after whatever may change that."""
+    """One task for each vCluster with an agent; call `refresh` after each change that may concern one."""
 
-    def __init__(self, releases: Releases, inner: InnerObjects) -> None:
+    def __init__(self, releases: Releases, objects: VirtualObjects) -> None:
         self._releases = releases
-        self._inner = inner
+        self._objects = objects
         self._http: httpx.AsyncClient | None = None
         self._running: dict[tuple[str, str], _Running] = {}
 
-    def begin(self) -> None:
-        """Take up all agents of the vClusters that run; from inside the event loop, before any `refresh`."""
+    def start(self) -> None:
+        """Start the agents of the vClusters that run; inside the event loop, before any `refresh`."""
         self._http = agent_client()
         for where in self._releases.running():
             self.refresh(where)
 
-    async def end(self) -> None:
-        """Stop all agents, and return when they have stopped."""
+    async def stop(self) -> None:
+        """Stop all agents, and wait for their end."""
         running = list(self._running.values())
         self._running.clear()
         for each in running:
@@ -49,32 +49,32 @@ class Agents:
             await self._http.aclose()
 
     def refresh(self, where: tuple[str, str]) -> None:
-        """Start, stop or exchange the agent of this vCluster, so that it is the one that should run."""
+        """Start, stop or replace the agent of this vCluster, as its objects require."""
         alive = self._releases.token(*where) is not None
-        wanted = self._inner.agent(where) if alive else None
+        wanted = self._objects.agent(where) if alive else None
         running = self._running.get(where)
         if running and running.identity == wanted:
-            return  # also when it has ended: whom the control plane has dismissed does not come back
+            return  # also after its end: the control plane has deregistered it
         if running:
             running.task.cancel()
             del self._running[where]
         if wanted:
-            self._running[where] = _Running(wanted, asyncio.create_task(self._life(where, wanted)))
+            self._running[where] = _Running(wanted, asyncio.create_task(self._run(where, wanted)))
 
     def refresh_namespace(self, namespace: str) -> None:
         """`refresh` for all vClusters of the namespace."""
         for where in [where for where in self._running if where[0] == namespace]:
             self.refresh(where)
 
-    async def _life(self, where: tuple[str, str], identity: AgentIdentity) -> None:
+    async def _run(self, where: tuple[str, str], identity: AgentIdentity) -> None:
         await asyncio.sleep(self._releases.seconds_to_ready(*where) or 0)
         try:
             version = self._releases.kubernetes_version(*where)
-            end = await run_agent(
+            outcome = await run_agent(
                 identity.endpoint, identity.cluster_id, identity.token, version, http=self._http
             )
         except Exception as error:
-            # As a pod that crashes: its control plane hears no more of it. The text may hold the token.
+            # Like a pod that crashes. The text of the error may contain the token.
             _log.warning("the simulated agent in %s/%s ended with %s", *where, type(error).__name__)
         else:
-            _log.info("the simulated agent in %s/%s ended: %s", *where, end)
+            _log.info("the simulated agent in %s/%s ended: %s", *where, outcome)

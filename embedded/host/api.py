@@ -1,6 +1,6 @@
-"""The simulated host's own HTTP API: what `clients.simulated_host` calls, and switches for tests and people.
+"""The HTTP API of the simulated host: what `clients.simulated_host` calls, and controls for tests and people.
 
-Everything but the switches under `/-/` needs the bearer token.
+Everything except the controls under `/-/` needs the bearer token.
 """
 
 import secrets
@@ -29,7 +29,7 @@ from embedded.host.schemas import (
 )
 from embedded.host.virtual_api import PREFIX
 
-#: The one in C where PyYAML was built with it: a kubeconfig is made for each call that reads it.
+#: The fast one in C if PyYAML has it: each read of a kubeconfig dumps it.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NAMES = TypeAdapter(list[str])
 
@@ -51,7 +51,7 @@ _IN_VIRTUAL = {"readyz": "virtual.readyz", "version": "virtual.version"}
 
 
 def operation_of(method: str, path: str) -> str | None:
-    """The name by which faults strike a call; None for what has none."""
+    """Return the operation of a call, by which faults find it; None without one."""
     if path.startswith(PREFIX):
         rest = path.removeprefix(PREFIX).split("/")[2:]
         if method == "PATCH":
@@ -76,7 +76,7 @@ def operation_of(method: str, path: str) -> str | None:
 
 
 def kubeconfig(namespace: str, release: str, server: str, authority: str, token: str) -> str:
-    """The kubeconfig that a simulated vCluster exports. `authority` is a certificate in base64."""
+    """Return the kubeconfig of a simulated vCluster. `authority` is a certificate in base64."""
     name = f"simulated/{namespace}/{release}"
     document = {
         "apiVersion": "v1",
@@ -100,9 +100,9 @@ def control_api(
     cpu: str,
     memory: str,
 ) -> App:
-    """The API as an application. `virtual_url` is where the virtual API servers are.
+    """Return the API as an application.
 
-    `cpu` and `memory` are what its one node says that it has.
+    `virtual_url` is the URL of the virtual API servers, `cpu` and `memory` the capacity of the one node.
     """
 
     async def version(_: Request) -> Any:
@@ -161,13 +161,13 @@ def control_api(
 
     async def get_kubeconfig(request: Request) -> Any:
         namespace, release = _where(request)
-        opens = releases.token(namespace, release)
-        if opens is None or not releases.exported(namespace, release):
+        token_of_release = releases.token(namespace, release)
+        if token_of_release is None or not releases.exported(namespace, release):
             raise Refused(404, f'secrets "vc-{release}" not found')
         server = f"{virtual_url}{PREFIX}{namespace}/{release}"
         return {
             "name": f"vc-{release}",
-            "config": kubeconfig(namespace, release, server, authority, opens),
+            "config": kubeconfig(namespace, release, server, authority, token_of_release),
         }
 
     async def finalizers(request: Request) -> Any:
@@ -182,7 +182,7 @@ def control_api(
         wanted = request.method == "PUT"
         releases.trouble = StartupTrouble.model_validate_json(await request.body()) if wanted else None
 
-    def answers(handler: Callable[[Request], Awaitable[Any]], *, is_open: bool = False) -> Any:
+    def endpoint_of(handler: Callable[[Request], Awaitable[Any]], *, is_open: bool = False) -> Any:
         async def endpoint(request: Request) -> Response:
             given = request.headers.get("Authorization", "").encode()
             if not is_open and not secrets.compare_digest(given, f"Bearer {token}".encode()):
@@ -200,26 +200,26 @@ def control_api(
     namespace, release = "/namespaces/{namespace}", "/namespaces/{namespace}/releases/{release}"
     routed = Starlette(
         routes=[
-            Route("/version", answers(version)),
-            Route("/nodes", answers(nodes)),
-            Route("/namespaces", answers(create_namespace), methods=["POST"]),
-            Route(namespace, answers(get_namespace)),
-            Route(namespace, answers(delete_namespace), methods=["DELETE"]),
-            Route(f"{namespace}/blockers", answers(blockers)),
-            Route(f"{namespace}/objects", answers(apply), methods=["POST"]),
-            Route(f"{namespace}/ends", answers(force_delete), methods=["POST"]),
-            Route(f"{namespace}/volumes/{{volume}}", answers(delete_volume), methods=["DELETE"]),
-            Route(release, answers(get_release)),
-            Route(release, answers(install), methods=["POST"]),
-            Route(release, answers(uninstall), methods=["DELETE"]),
-            Route(f"{release}/startup", answers(startup)),
-            Route(f"{release}/volumes", answers(volumes)),
-            Route(f"{release}/leftovers", answers(leftovers)),
-            Route(f"{release}/kubeconfig", answers(get_kubeconfig)),
-            Route(f"/-{namespace}/finalizers", answers(finalizers, is_open=True), methods=["PUT"]),
-            Route(f"/-{namespace}/stubborn", answers(stubborn, is_open=True), methods=["PUT"]),
-            Route(f"/-{release}/status", answers(release_status, is_open=True), methods=["PUT"]),
-            Route("/-/trouble", answers(trouble, is_open=True), methods=["PUT", "DELETE"]),
+            Route("/version", endpoint_of(version)),
+            Route("/nodes", endpoint_of(nodes)),
+            Route("/namespaces", endpoint_of(create_namespace), methods=["POST"]),
+            Route(namespace, endpoint_of(get_namespace)),
+            Route(namespace, endpoint_of(delete_namespace), methods=["DELETE"]),
+            Route(f"{namespace}/blockers", endpoint_of(blockers)),
+            Route(f"{namespace}/objects", endpoint_of(apply), methods=["POST"]),
+            Route(f"{namespace}/ends", endpoint_of(force_delete), methods=["POST"]),
+            Route(f"{namespace}/volumes/{{volume}}", endpoint_of(delete_volume), methods=["DELETE"]),
+            Route(release, endpoint_of(get_release)),
+            Route(release, endpoint_of(install), methods=["POST"]),
+            Route(release, endpoint_of(uninstall), methods=["DELETE"]),
+            Route(f"{release}/startup", endpoint_of(startup)),
+            Route(f"{release}/volumes", endpoint_of(volumes)),
+            Route(f"{release}/leftovers", endpoint_of(leftovers)),
+            Route(f"{release}/kubeconfig", endpoint_of(get_kubeconfig)),
+            Route(f"/-{namespace}/finalizers", endpoint_of(finalizers, is_open=True), methods=["PUT"]),
+            Route(f"/-{namespace}/stubborn", endpoint_of(stubborn, is_open=True), methods=["PUT"]),
+            Route(f"/-{release}/status", endpoint_of(release_status, is_open=True), methods=["PUT"]),
+            Route("/-/trouble", endpoint_of(trouble, is_open=True), methods=["PUT", "DELETE"]),
         ]
     )
     return cast(App, routed)

@@ -1,4 +1,4 @@
-"""What the simulated host keeps, in SQLite: tables that a person or a test may read while it runs."""
+"""The tables of the simulated host, in SQLite; people and tests may read them while it runs."""
 
 import sqlite3
 from pathlib import Path
@@ -21,18 +21,18 @@ CREATE TABLE IF NOT EXISTS releases (
     labels TEXT NOT NULL, chart TEXT NOT NULL, "values" TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
--- What runs of a release: it starts after the install and ends after the uninstall.
+-- The pod of a release: it starts after the install and ends after the uninstall.
 CREATE TABLE IF NOT EXISTS pods (
     namespace TEXT NOT NULL, release TEXT NOT NULL,
     started_at REAL NOT NULL, ready_at REAL NOT NULL, exported_at REAL NOT NULL, gone_at REAL,
     PRIMARY KEY (namespace, release)
 ) STRICT;
--- Tenants' pods that end only by force: `asked` is how often they were told to end.
+-- Tenants' pods that end only by force: `asked` is how often they were asked to end.
 CREATE TABLE IF NOT EXISTS stubborn (
     namespace TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
--- What stays after an uninstall: the state of the vCluster, and the token that opens it.
+-- They stay after an uninstall: the state of the vCluster, and its token.
 CREATE TABLE IF NOT EXISTS volumes (
     namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,
     PRIMARY KEY (namespace, name)

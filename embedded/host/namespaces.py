@@ -1,4 +1,4 @@
-"""The namespaces of the simulated host: how they come, what is in them, what keeps them from going."""
+"""The namespaces of the simulated host: creation, content, and deletion with what blocks it."""
 
 import json
 import sqlite3
@@ -8,7 +8,7 @@ from typing import Any
 from embedded.host.schemas import NewNamespace, Object, Refused
 from embedded.host.timing import Clock
 
-#: What goes with a namespace: by table, what people call it; and what only shows inside a vCluster.
+#: Content that is deleted with a namespace: its name for people by table, and what shows only in a vCluster.
 _SHOWN_CONTENT = {
     "objects": "objects",
     "releases": "Helm releases",
@@ -20,18 +20,19 @@ _CONTENT = (*_SHOWN_CONTENT, "virtual_objects")
 
 
 class Namespaces:
-    """What a call has done is committed when it returns. `begin` takes up what the last run left."""
+    """The namespaces. Each call commits what it does before it returns."""
 
     def __init__(self, rows: sqlite3.Connection, clock: Clock) -> None:
         self._rows = rows
         self._clock = clock
 
-    def begin(self) -> None:
-        """Go on with the ends that were under way; from inside the event loop."""
+    def resume(self) -> None:
+        """Resume the ends that the last run left; call it inside the event loop."""
         for row in self._rows.execute("SELECT name, gone_at FROM namespaces WHERE gone_at IS NOT NULL"):
-            self._clock.at(row["gone_at"], self._finish, row["name"])
+            self._clock.schedule(row["gone_at"], self._finish, row["name"])
 
     def create(self, wanted: NewNamespace) -> dict[str, Any]:
+        """Create the namespace, or refuse if there is one of this name."""
         if self._find(wanted.name):
             raise Refused(409, f'namespaces "{wanted.name}" already exists')
         with self._rows:
@@ -42,6 +43,7 @@ class Namespaces:
         return self.get(wanted.name)
 
     def get(self, name: str) -> dict[str, Any]:
+        """Return the namespace, or refuse."""
         row = self._existing(name)
         return {
             "name": row["name"],
@@ -52,46 +54,48 @@ class Namespaces:
         }
 
     def delete(self, name: str, uid: str) -> None:
+        """Start the deletion of the namespace with this UID, or refuse."""
         row = self._existing(name)
         if row["uid"] != uid:
             raise Refused(412, f'namespaces "{name}" has another UID than the precondition says')
         if row["gone_at"] is None:
-            gone_at = self._clock.stopped()
+            gone_at = self._clock.end_time()
             with self._rows:
                 self._rows.execute("UPDATE namespaces SET gone_at = ? WHERE name = ?", (gone_at, name))
-            self._clock.at(gone_at, self._finish, name)
+            self._clock.schedule(gone_at, self._finish, name)
 
     def blockers(self, name: str) -> list[str]:
+        """Return what a deletion waits for."""
         row = self._existing(name)
         if row["gone_at"] is None:
             return []
-        held = [f"finalizer {finalizer}" for finalizer in json.loads(row["finalizers"])]
+        finalizers = [f"finalizer {finalizer}" for finalizer in json.loads(row["finalizers"])]
         left = [
             f"{number} {what} left"
             for table, what in _SHOWN_CONTENT.items()
             if (number := self._count(table, name))
         ]
-        return held + left
+        return finalizers + left
 
     def set_finalizers(self, name: str, finalizers: list[str]) -> None:
-        """What keeps the namespace from going, from now on; none lets it go."""
+        """Set the finalizers of the namespace; without any its deletion completes."""
         row = self._existing(name)
         with self._rows:
             self._rows.execute(
                 "UPDATE namespaces SET finalizers = ? WHERE name = ?", (json.dumps(finalizers), name)
             )
         if row["gone_at"] is not None:
-            self._clock.at(row["gone_at"], self._finish, name)
+            self._clock.schedule(row["gone_at"], self._finish, name)
 
     def set_stubborn(self, name: str, pods: list[str]) -> None:
-        """Pods of a tenant that end only by force, from now on."""
+        """Set the pods of a tenant that end only by force."""
         self._existing(name)
         with self._rows:
             self._rows.execute("DELETE FROM stubborn WHERE namespace = ?", (name,))
             self._rows.executemany("INSERT INTO stubborn VALUES (?, ?, 0)", [(name, pod) for pod in pods])
 
     def force_delete(self, name: str) -> dict[str, Any]:
-        """Pods that are told for the first time are waited for; those that were told before are killed."""
+        """Wait for pods that are asked to end for the first time; kill those that were asked before."""
         self._existing(name)
         with self._rows:
             killed = self._rows.execute(
@@ -105,6 +109,7 @@ class Namespaces:
         }
 
     def apply(self, name: str, objects: list[Object]) -> None:
+        """Create or replace objects of the namespace."""
         self.require_writable(name)
         with self._rows:
             self._rows.executemany(
@@ -117,13 +122,13 @@ class Namespaces:
         if row is None or row["gone_at"] is None:
             return
         if self._count("stubborn", name):
-            # As a real one: it waits for the last of its pods.
-            self._clock.at(self._clock.stopped(), self._finish, name)
+            # Like a real one it waits for its last pod.
+            self._clock.schedule(self._clock.end_time(), self._finish, name)
             return
         with self._rows:
             for table in _CONTENT:
                 self._rows.execute(f"DELETE FROM {table} WHERE namespace = ?", (name,))  # noqa: S608 - our own
-            # Content goes first, and whatever holds the namespace itself holds only that.
+            # Content goes first; a finalizer keeps only the namespace itself.
             self._rows.execute("DELETE FROM namespaces WHERE name = ? AND finalizers = '[]'", (name,))
 
     def _find(self, name: str) -> Any:
@@ -136,7 +141,7 @@ class Namespaces:
         return row
 
     def require_writable(self, name: str) -> None:
-        """Refuse if something new cannot be made in it."""
+        """Refuse if nothing new can be created in it."""
         if self._existing(name)["gone_at"] is not None:
             raise Refused(422, f'namespace "{name}" is being terminated: nothing new can be made in it')
 

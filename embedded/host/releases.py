@@ -1,4 +1,4 @@
-"""The Helm releases of the simulated host, what runs of them, and the volumes that they leave."""
+"""The Helm releases of the simulated host, their pods, and the volumes that they leave."""
 
 import fnmatch
 import json
@@ -12,13 +12,13 @@ from embedded.host.namespaces import Namespaces
 from embedded.host.schemas import NewRelease, Refused, StartupTrouble
 from embedded.host.timing import Clock
 
-#: What the host gives as its version, and every vCluster that asks for none.
+#: Version of the host, and of each vCluster whose values have none.
 VERSION = "v1.36.0+simulated"
 
-#: The Secret with the kubeconfig comes after the pod is ready, by this part of the start: as with the real
-#: chart, where whoever reads it at once may find nothing.
+#: The Secret with the kubeconfig lags the ready pod by this part of the start. With the real chart, too, a
+#: caller that reads it at once may find nothing.
 EXPORT_LAG = 0.15
-#: What a start waits for, up to which part of it.
+#: The stages of a start: the part of it up to which a stage lasts, and what it waits for.
 STAGES = (
     (0.15, "volume data-{name}-0 to be bound"),
     (0.55, "the image of the control plane to be pulled"),
@@ -27,23 +27,24 @@ STAGES = (
 
 
 class Releases:
-    """What a call has done is committed when it returns. `begin` takes up what the last run left."""
+    """The releases. Each call commits what it does before it returns."""
 
     def __init__(self, rows: sqlite3.Connection, clock: Clock, namespaces: Namespaces) -> None:
         self._rows = rows
         self._clock = clock
         self._namespaces = namespaces
-        #: Set by whoever wants starts not to get ready.
+        #: While it is set, starts do not get ready.
         self.trouble: StartupTrouble | None = None
 
-    def begin(self) -> None:
-        """Go on with the ends that were under way; from inside the event loop."""
+    def resume(self) -> None:
+        """Resume the ends that the last run left; call it inside the event loop."""
         for row in self._rows.execute(
             "SELECT namespace, release, gone_at FROM pods WHERE gone_at IS NOT NULL"
         ):
-            self._clock.at(row["gone_at"], self._finish_pod, row["namespace"], row["release"])
+            self._clock.schedule(row["gone_at"], self._finish_pod, row["namespace"], row["release"])
 
     def get(self, namespace: str, name: str) -> dict[str, Any]:
+        """Return the release, or refuse."""
         row = self._find(namespace, name)
         return {
             "name": row["name"],
@@ -54,9 +55,10 @@ class Releases:
         }
 
     def install(self, namespace: str, name: str, wanted: NewRelease) -> None:
+        """Install the release, or refuse if there is one of this name."""
         self._namespaces.require_writable(namespace)
         now = time.time()
-        ready_at = self._clock.started()
+        ready_at = self._clock.start_time()
         try:
             with self._rows:
                 self._rows.execute(
@@ -83,7 +85,7 @@ class Releases:
             raise Refused(409, f"cannot reuse a name that is still in use: release {name}") from None
 
     def set_status(self, namespace: str, name: str, status: str) -> None:
-        """Leave the release as a killed Helm would leave it."""
+        """Set the status that a killed Helm leaves."""
         self._find(namespace, name)
         with self._rows:
             self._rows.execute(
@@ -91,16 +93,18 @@ class Releases:
             )
 
     def uninstall(self, namespace: str, name: str) -> None:
+        """Remove the release; its pod ends later, and its volume stays."""
         self._find(namespace, name)
-        gone_at = self._clock.stopped()
+        gone_at = self._clock.end_time()
         with self._rows:
             self._rows.execute("DELETE FROM releases WHERE namespace = ? AND name = ?", (namespace, name))
             self._rows.execute(
                 "UPDATE pods SET gone_at = ? WHERE namespace = ? AND release = ?", (gone_at, namespace, name)
             )
-        self._clock.at(gone_at, self._finish_pod, namespace, name)
+        self._clock.schedule(gone_at, self._finish_pod, namespace, name)
 
     def startup(self, namespace: str, name: str) -> dict[str, Any]:
+        """Return whether the vCluster is ready, and what its start waits for."""
         self._find(namespace, name)
         pod = self._pod(namespace, name)
         if pod is None:
@@ -114,12 +118,14 @@ class Releases:
         return {"ready": False, "waiting_for": f"{stage.format(name=name)} (simulated)"}
 
     def volumes(self, namespace: str, release: str) -> list[str]:
+        """Return the names of the volumes of the release."""
         rows = self._rows.execute(
             "SELECT name FROM volumes WHERE namespace = ? AND release = ?", (namespace, release)
         )
         return [row["name"] for row in rows]
 
     def delete_volume(self, namespace: str, name: str) -> None:
+        """Delete the volume with the state of its vCluster, or refuse if there is none."""
         with self._rows:
             row = self._rows.execute(
                 "DELETE FROM volumes WHERE namespace = ? AND name = ? RETURNING release", (namespace, name)
@@ -131,6 +137,7 @@ class Releases:
             )
 
     def leftovers(self, namespace: str, release: str) -> list[str]:
+        """Return everything of the release that exists."""
         left = []
         key = (namespace, release)
         if self._rows.execute("SELECT 1 FROM releases WHERE namespace = ? AND name = ?", key).fetchone():
@@ -143,10 +150,10 @@ class Releases:
         left += [f"Pod {row['name']}" for row in stubborn]
         return left + [f"PersistentVolumeClaim {name}" for name in self.volumes(namespace, release)]
 
-    # What runs
+    # Pods
 
     def token(self, namespace: str, release: str) -> str | None:
-        """What opens the vCluster's API server; None where there is none, or one that is ending."""
+        """Return the token of the vCluster's API server; None without one, or while it ends."""
         row = self._rows.execute(
             "SELECT token FROM volumes JOIN pods USING (namespace, release)"
             " JOIN namespaces ON namespaces.name = namespace"
@@ -156,19 +163,19 @@ class Releases:
         return row["token"] if row else None
 
     def exported(self, namespace: str, release: str) -> bool:
-        """Whether the Secret with the kubeconfig is there."""
+        """Whether the Secret with the kubeconfig exists."""
         pod = self._pod(namespace, release)
         return pod is not None and pod["exported_at"] <= time.time() and not self._troubled(namespace)
 
     def seconds_to_ready(self, namespace: str, release: str) -> float | None:
-        """How long until its API server is ready, 0 once it is; None where nothing is going to be."""
+        """Return the time until its API server is ready, 0 if it is; None if there will be none."""
         pod = self._pod(namespace, release)
         if pod is None or pod["gone_at"] is not None or self._troubled(namespace):
             return None
         return max(0.0, float(pod["ready_at"]) - time.time())
 
     def kubernetes_version(self, namespace: str, release: str) -> str:
-        """The version that the release's values ask for, or the host's own; marked as simulated."""
+        """Return the version in the release's values, or that of the host; marked as simulated."""
         values = json.loads(self._find(namespace, release)["values"])
         try:
             wanted = values["controlPlane"]["distro"]["k8s"]["version"]
@@ -177,12 +184,12 @@ class Releases:
         return f"{wanted}+simulated" if re.fullmatch(r"v\d+\.\d+\.\d+", str(wanted)) else VERSION
 
     def running(self) -> list[tuple[str, str]]:
-        """All vClusters that run or start, by namespace and release."""
+        """Return the namespace and release of all vClusters that run or start."""
         rows = self._rows.execute("SELECT namespace, release FROM pods WHERE gone_at IS NULL")
         return [(row["namespace"], row["release"]) for row in rows]
 
     def _finish_pod(self, namespace: str, release: str) -> None:
-        # Not the one of a later install, which took the place of the one that was to end.
+        # Not the pod of a later install, which has replaced the one that ends.
         with self._rows:
             self._rows.execute(
                 "DELETE FROM pods WHERE namespace = ? AND release = ? AND gone_at IS NOT NULL",

@@ -1,10 +1,10 @@
-"""What callers send to the simulated host, checked as a Kubernetes API server and Helm would check it."""
+"""The bodies of calls to the simulated host, with the checks of a Kubernetes API server and of Helm."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
-#: Names that Helm keeps for itself among a release's labels.
+#: Labels of a release that Helm reserves.
 _HELM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
 
 _LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
@@ -18,7 +18,7 @@ Labels = dict[LabelKey, Annotated[str, StringConstraints(pattern=_LABEL_VALUE, m
 
 
 class Refused(Exception):
-    """The host will not do it; `status` is the HTTP status that says so."""
+    """The host refuses a call; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 def _none_of_helm(labels: Labels) -> Labels:
     if taken := sorted(_HELM_LABELS & labels.keys()):
-        raise ValueError(f"Helm keeps these labels for itself: {', '.join(taken)}")
+        raise ValueError(f"Helm reserves these labels: {', '.join(taken)}")
     return labels
 
 
@@ -44,7 +44,7 @@ class NewNamespace(_Wire):
 
 
 class WantedChart(_Wire):
-    """Which chart; the version has to be one, nothing is fetched."""
+    """The chart; its version must be well-formed, nothing is fetched."""
 
     repository: str | None = None
     name: str = Field(min_length=1)
@@ -60,7 +60,7 @@ class NewRelease(_Wire):
 
 
 class Metadata(BaseModel):
-    """The part of an object's metadata that is looked at."""
+    """The metadata of an object that is checked."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -70,7 +70,7 @@ class Metadata(BaseModel):
 
 
 class Object(BaseModel):
-    """A Kubernetes object, as far as it is looked at here."""
+    """A Kubernetes object, as far as it is checked."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -81,7 +81,7 @@ class Object(BaseModel):
 
 OBJECTS = TypeAdapter(list[Object])
 RELEASE_NAME = TypeAdapter(ReleaseName)
-#: What a release can be left in; see `clients.host.models.ReleaseStatus`.
+#: The statuses of a release; see `clients.host.models.ReleaseStatus`.
 STATUS: TypeAdapter[str] = TypeAdapter(Literal["deployed", "pending", "failed", "uninstalling"])
 
 

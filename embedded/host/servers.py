@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from clients.private_files import ensure_private_folder
+from clients.private_files import ensure_private_folder, write_private
 from embedded.asgi_server import Endpoint, StandIn, listening_socket
 from embedded.faults import FaultInjector, Receive, Scope, Send
 from embedded.host.agents import Agents
@@ -17,7 +17,7 @@ from embedded.host.releases import Releases
 from embedded.host.timing import Clock, Timing
 from embedded.host.tls import authority, server_certificate
 from embedded.host.virtual_api import virtual_servers
-from embedded.host.virtual_objects import InnerObjects
+from embedded.host.virtual_objects import VirtualObjects
 from embedded.standin_options import HostOptions
 
 
@@ -35,8 +35,8 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
         namespaces = Namespaces(rows, clock)
         releases = Releases(rows, clock, namespaces)
-        inner = InnerObjects(rows)
-        agents = Agents(releases, inner)
+        objects = VirtualObjects(rows)
+        agents = Agents(releases, objects)
         api = control_api(
             namespaces,
             releases,
@@ -47,20 +47,20 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
             cpu=options.cpu,
             memory=options.memory,
         )
-        virtual = virtual_servers(releases, inner, agents)
+        virtual = virtual_servers(releases, objects, agents)
 
         async def by_scheme(scope: Scope, receive: Receive, send: Send) -> None:
             await (virtual if scope["scheme"] == "https" else api)(scope, receive, send)
 
         app = FaultInjector(by_scheme, operation_of)
-        namespaces.begin()
-        releases.begin()
-        agents.begin()
+        namespaces.resume()
+        releases.resume()
+        agents.start()
         try:
             yield StandIn([Endpoint(app, api_socket), Endpoint(app, tls_socket, server_certificate(folder))])
         finally:
-            await agents.end()
-            clock.end()
+            await agents.stop()
+            clock.cancel_all()
 
 
 def _virtual_socket(options: HostOptions) -> socket.socket:
@@ -80,5 +80,5 @@ def _remembered_socket(file: Path) -> socket.socket:
         sock = listening_socket(wanted)
     except OSError:
         sock = listening_socket()
-    file.write_text(str(sock.getsockname()[1]))
+    write_private(file, str(sock.getsockname()[1]))
     return sock

@@ -1,4 +1,4 @@
-"""How long things take in the simulated host, and what is to happen when."""
+"""Durations in the simulated host, and its schedule."""
 
 import asyncio
 import random
@@ -6,45 +6,45 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: How much the times vary from case to case, both ways, so that nothing depends on an exact one.
+#: Relative variation of the durations, both ways, so that nothing depends on an exact one.
 JITTER = 0.2
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long things take on average: a start; an end, of pods and of namespaces. In seconds."""
+    """Average durations in seconds: of a start, and of the end of a pod or namespace."""
 
     start: float = 2.0
     stop: float = 0.4
 
 
 class Clock:
-    """Moments are those of the machine's clock, so that they can be kept and hold after a restart."""
+    """Times are those of the machine's clock, so that they are valid after a restart."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
         self._timers: set[asyncio.TimerHandle] = set()
 
-    def started(self) -> float:
-        """The moment at which what starts now will have started."""
+    def start_time(self) -> float:
+        """Return the time at which a start that begins now ends."""
         return time.time() + _about(self._timing.start)
 
-    def stopped(self) -> float:
-        """The moment at which what ends now will have ended."""
+    def end_time(self) -> float:
+        """Return the time at which an end that begins now is complete."""
         return time.time() + _about(self._timing.stop)
 
-    def at(self, moment: float, what: Callable[..., None], *arguments: str) -> None:
-        """Do it then, or soon if that is past."""
+    def schedule(self, moment: float, function: Callable[..., None], *arguments: str) -> None:
+        """Call the function then, or soon if that time is past."""
 
-        def strike() -> None:
+        def run() -> None:
             self._timers.discard(timer)
-            what(*arguments)
+            function(*arguments)
 
-        timer = asyncio.get_running_loop().call_later(max(0.0, moment - time.time()), strike)
+        timer = asyncio.get_running_loop().call_later(max(0.0, moment - time.time()), run)
         self._timers.add(timer)
 
-    def end(self) -> None:
-        """Do nothing any more."""
+    def cancel_all(self) -> None:
+        """Cancel everything that is scheduled."""
         for timer in self._timers:
             timer.cancel()
 

@@ -1,4 +1,4 @@
-"""The certificate authority of the virtual API servers: made once, kept with the simulated host's data."""
+"""The certificate authority of the virtual API servers: created once, kept with the simulated host's data."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -11,16 +11,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from clients.private_files import write_private
 
-#: The authority outlives every kubeconfig that was ever handed out with it.
+#: The authority outlives every kubeconfig with its certificate.
 AUTHORITY_VALIDITY = timedelta(days=3650)
-#: The server's certificate is made anew at each start, so this bounds one run; platforms refuse longer ones.
+#: Each start creates a new certificate for the server, so this limits one run; clients refuse longer ones.
 SERVER_VALIDITY = timedelta(days=397)
-#: What clocks may differ by between this machine and who looks at a certificate.
+#: Difference of clocks between this machine and a client that checks a certificate.
 CLOCK_SKEW = timedelta(hours=1)
 
 
 def authority(folder: Path) -> Path:
-    """The authority's certificate in `folder`, with its key beside it; made if they are not there."""
+    """Return the path of the authority's certificate in `folder`; create it and its key if missing."""
     certificate, key_file = folder / "ca.pem", folder / "ca.key"
     if not certificate.exists():
         key = ec.generate_private_key(ec.SECP256R1())
@@ -31,18 +31,21 @@ def authority(folder: Path) -> Path:
             .add_extension(_usage(signs_certificates=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        # The certificate last: where it is, its key is too.
+        # The certificate last: if it exists, its key does too.
         _write_key(key_file, key)
         certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return certificate
 
 
 def server_certificate(folder: Path) -> tuple[str, str]:
-    """Paths of a fresh certificate for 127.0.0.1 and localhost, by the authority in `folder`, and its key."""
+    """Return the paths of a new certificate for 127.0.0.1 and localhost, and of its key.
+
+    The authority in `folder` signs it.
+    """
     issuer = x509.load_pem_x509_certificate(authority(folder).read_bytes())
     issuer_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{folder / 'ca.key'} is not a key that was made here")
+        raise ValueError(f"{folder / 'ca.key'} is not a key of the simulated host")
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
     subject = _name("simulated vclusters")
@@ -76,7 +79,7 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + validity)
-        # Strict verifiers, such as Python's own since 3.13, want both identifiers.
+        # Strict verifiers, such as that of Python since 3.13, require both identifiers.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )

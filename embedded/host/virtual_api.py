@@ -1,6 +1,6 @@
-"""The pretended API servers of the vClusters: enough for a first call, kubectl get and server-side apply.
+"""The simulated API servers of the vClusters: enough for a first call, kubectl get and server-side apply.
 
-They keep objects and run nothing. Each answers under `/vclusters/NAMESPACE/RELEASE`, to its own token only.
+They keep objects and run nothing. Each serves `/vclusters/NAMESPACE/RELEASE`, for its own token only.
 """
 
 import json
@@ -17,10 +17,10 @@ from embedded.faults import App, Receive, Scope, Send
 from embedded.host.agents import Agents
 from embedded.host.releases import Releases
 from embedded.host.schemas import Object
-from embedded.host.virtual_objects import RESOURCES, InnerObjects, Resource
+from embedded.host.virtual_objects import RESOURCES, Resource, VirtualObjects
 
 PREFIX = "/vclusters/"
-#: What people type. The full list is long, and this is no full Kubernetes.
+#: Short names that people type; not all that Kubernetes has.
 _SHORT_NAMES = {
     "configmaps": ["cm"],
     "deployments": ["deploy"],
@@ -32,8 +32,8 @@ _SHORT_NAMES = {
 _PROBES = frozenset({"readyz", "livez", "healthz"})
 
 
-def virtual_servers(releases: Releases, inner: InnerObjects, agents: Agents) -> App:
-    """All of them, as one ASGI application."""
+def virtual_servers(releases: Releases, objects: VirtualObjects, agents: Agents) -> App:
+    """Return all of them as one ASGI application."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,12 +89,12 @@ def virtual_servers(releases: Releases, inner: InnerObjects, agents: Agents) -> 
                     "kind": f"{resource.kind}List",
                     "apiVersion": group_version,
                     "metadata": {"resourceVersion": "1"},
-                    "items": inner.list(where, resource, namespace),
+                    "items": objects.list(where, resource, namespace),
                 }
             )
         if len(path) == 2 and resource.namespaced == (namespace is not None):
             if request.method == "GET":
-                found = inner.get(where, resource, namespace or "", path[1])
+                found = objects.get(where, resource, namespace or "", path[1])
                 return JSONResponse(found) if found else _missing(resource, path[1])
             if request.method == "PATCH":
                 return await apply(request, where, resource, namespace or "", path[1])
@@ -120,7 +120,7 @@ def virtual_servers(releases: Releases, inner: InnerObjects, agents: Agents) -> 
             name,
         ):
             return _status(400, "BadRequest", "the object does not match the path")
-        document = inner.apply(where, resource, namespace, name, given)
+        document = objects.apply(where, resource, namespace, name, given)
         if document is None:
             return _status(404, "NotFound", f'namespaces "{namespace}" not found')
         if resource.kind in ("Secret", "Deployment"):  # what an agent consists of
@@ -132,7 +132,7 @@ def virtual_servers(releases: Releases, inner: InnerObjects, agents: Agents) -> 
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)  # JSON is YAML, and by far the faster to read
+        document = json.loads(body)  # JSON is YAML, and much faster to parse
     except ValueError:
         document = yaml.safe_load(body)
     if not isinstance(document, dict):

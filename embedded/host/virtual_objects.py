@@ -1,4 +1,4 @@
-"""What was applied inside the pretended vClusters: kept with the volume of each, and run by nobody."""
+"""Objects inside the simulated vClusters: kept with the volume of each, and never run."""
 
 import json
 import sqlite3
@@ -13,8 +13,8 @@ from embedded.rafay.bootstrap_manifest import NAMESPACE, AgentIdentity, agent_id
 #: Namespaces that every Kubernetes cluster starts with.
 BUILT_IN_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
-#: Kinds that are served, by group version; those marked are not in a namespace. What bootstrap manifests
-#: and people with kubectl commonly ask for.
+#: Kinds that are served, by group version; a star marks those without a namespace. They are what bootstrap
+#: manifests and people with kubectl commonly need.
 _KINDS = {
     "v1": "ConfigMap Endpoints Event LimitRange Namespace* Node* PersistentVolume* PersistentVolumeClaim Pod"
     " ResourceQuota Secret Service ServiceAccount",
@@ -33,7 +33,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind as its API server serves it."""
+    """A kind of objects as the API server serves it."""
 
     version: str
     kind: str
@@ -41,8 +41,8 @@ class Resource:
     namespaced: bool
 
 
-def _resource(version: str, word: str) -> Resource:
-    kind = word.rstrip("*")
+def _resource(version: str, marked_kind: str) -> Resource:
+    kind = marked_kind.rstrip("*")
     lower = kind.lower()
     if lower.endswith("y"):
         plural = f"{lower[:-1]}ies"
@@ -50,16 +50,16 @@ def _resource(version: str, word: str) -> Resource:
         plural = lower
     else:
         plural = f"{lower}es" if lower.endswith("s") else f"{lower}s"
-    return Resource(version, kind, plural, namespaced=not word.endswith("*"))
+    return Resource(version, kind, plural, namespaced=not marked_kind.endswith("*"))
 
 
 RESOURCES: Mapping[str, Mapping[str, Resource]] = {
-    version: {resource.plural: resource for resource in (_resource(version, word) for word in kinds.split())}
+    version: {resource.plural: resource for resource in (_resource(version, kind) for kind in kinds.split())}
     for version, kinds in _KINDS.items()
 }
 
 
-class InnerObjects:
+class VirtualObjects:
     """The objects inside of all vClusters, each addressed by namespace and release on the host."""
 
     def __init__(self, rows: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""The agent inside a cluster, as far as the stand-in knows one: checks in until it is told to go.
+"""The agent inside a cluster of the stand-in: it checks in until it is deregistered.
 
 Hundreds of them share one client and one event loop.
 """
@@ -10,9 +10,9 @@ from enum import StrEnum
 
 import httpx
 
-#: How long a check-in asks to be held: the fewer, the cheaper, and intermediaries give up after a minute.
+#: How long a check-in may wait for news: long ones are cheap, but proxies give up after a minute.
 WAIT_SECONDS = 50.0
-#: How much longer than that an answer may take before the connection counts as dead.
+#: How much longer than that an response may take before the connection counts as dead.
 READ_SLACK_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 #: Pools of connections in a shared client: with 500 agents, a handful of connections in each.
@@ -25,12 +25,12 @@ LAST_PAUSE_SECONDS = 10.0
 class AgentEnd(StrEnum):
     """Why an agent ended."""
 
-    DEREGISTERED = "deregistered"  #: told to go, and has said so
-    REFUSED = "refused"  #: its token is not valid any more
+    DEREGISTERED = "deregistered"  #: the control plane deregistered it, and it has confirmed that
+    REFUSED = "refused"  #: its token is no longer valid
 
 
-class _ManyPools(httpx.AsyncBaseTransport):
-    """Spreads calls over pools by their URL: httpx walks through a whole pool at each call."""
+class _PooledTransport(httpx.AsyncBaseTransport):
+    """Spreads calls over pools by their URL, because httpx scans its whole pool at each call."""
 
     def __init__(self, verify: ssl.SSLContext | bool) -> None:
         context = httpx.create_ssl_context(verify)
@@ -47,9 +47,9 @@ class _ManyPools(httpx.AsyncBaseTransport):
 
 
 def agent_client(verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:
-    """A client for any number of agents at once: each of them holds a connection nearly all the time."""
+    """Return a client for any number of agents; each of them has a connection in use nearly all the time."""
     timeout = httpx.Timeout(READ_SLACK_SECONDS, connect=CONNECT_SECONDS, pool=None)
-    return httpx.AsyncClient(transport=_ManyPools(verify), timeout=timeout)
+    return httpx.AsyncClient(transport=_PooledTransport(verify), timeout=timeout)
 
 
 async def run_agent(
@@ -61,11 +61,11 @@ async def run_agent(
     http: httpx.AsyncClient | None = None,
     verify: ssl.SSLContext | bool = True,
 ) -> AgentEnd:
-    """Be the agent of one cluster until it is deregistered or refused; both are an ordinary end.
+    """Run the agent of one cluster until it is deregistered or refused; both are regular ends.
 
-    Checks in at once, which makes the cluster ready, and again and again. While the control plane cannot
-    be reached or answers nonsense it tries again, with growing pauses, forever. `http` is shared with
-    other agents (see `agent_client`), or made with `verify` for this one. Can be cancelled at any time.
+    The first check-in, at once, makes the cluster ready. While the control plane cannot be reached or its
+    response is malformed, the agent retries with growing pauses, forever. `http` is shared with other agents
+    (see `agent_client`), or created with `verify` for this one. It can be cancelled at any time.
     """
     if http is None:
         async with agent_client(verify) as own:
@@ -73,11 +73,11 @@ async def run_agent(
     agent = _Agent(http, f"{endpoint.rstrip('/')}/agent/v1/clusters/{cluster_id}", token)
     wait = 0.0
     while True:
-        answer = await agent.post("checkin", {"kubernetes_version": kubernetes_version, "wait": wait}, wait)
-        if answer is None:
+        response = await agent.post("checkin", {"kubernetes_version": kubernetes_version, "wait": wait}, wait)
+        if response is None:
             return AgentEnd.REFUSED
-        if answer == "deregister":
-            # A refusal now means that an earlier word of it has arrived and only the answer was lost.
+        if response == "deregister":
+            # A refusal means that an earlier confirmation has arrived and only its response was lost.
             await agent.post("gone", {}, 0.0)
             return AgentEnd.DEREGISTERED
         wait = WAIT_SECONDS
@@ -90,18 +90,18 @@ class _Agent:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def post(self, verb: str, body: dict[str, object], wait: float) -> str | None:
-        """The action in the answer, "none" without one; None if the token is refused. Tries for ever."""
+        """Retry until there is a response; return its action ("none" without one), or None if refused."""
         timeout = httpx.Timeout(READ_SLACK_SECONDS + wait, connect=CONNECT_SECONDS, pool=None)
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                answer = await self._http.post(
+                response = await self._http.post(
                     f"{self._url}/{verb}", json=body, headers=self._headers, timeout=timeout
                 )
-                if answer.status_code == httpx.codes.UNAUTHORIZED:
+                if response.status_code == httpx.codes.UNAUTHORIZED:
                     return None
-                if answer.is_success:
-                    return str(answer.json().get("action", "none"))
+                if response.is_success:
+                    return str(response.json().get("action", "none"))
             except (httpx.TransportError, ValueError, AttributeError):
                 pass
             # Spread out, or all agents would come back in the same instant.

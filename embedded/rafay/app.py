@@ -22,7 +22,7 @@ from embedded.rafay.error_responses import Family, Reason, Refusal, error_respon
 from embedded.rafay.iam import Iam
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Call
-from embedded.rafay_behaviour import SWITCHES_PATH, Behaviour
+from embedded.rafay_behaviour import BEHAVIOUR_PATH, Behaviour
 from embedded.standin_options import RafayOptions
 
 USERS_PATH = "/-/users"
@@ -127,13 +127,13 @@ class RafayStandIn:
 
     def _control_routes(self) -> list[Route]:
         return [
-            Route(SWITCHES_PATH, _control(self._switches), methods=["GET", "PUT", "POST"]),
+            Route(BEHAVIOUR_PATH, _control(self._set_behaviour), methods=["GET", "PUT", "POST"]),
             Route(USERS_PATH, _control(self._users), methods=["GET", "PUT", "POST"]),
             Route(SIGN_INS_PATH, _control(self._sign_ins), methods=["PUT", "POST"]),
             Route(CLUSTERS_PATH + "{name}", _control(self._fail_cluster), methods=["PUT", "POST"]),
         ]
 
-    async def _switches(self, request: Request) -> Any:
+    async def _set_behaviour(self, request: Request) -> Any:
         if request.method != "GET":
             changes = {**self._behaviour.model_dump(), **(await request.json())}
             self._behaviour = Behaviour.model_validate(changes)

@@ -1,6 +1,6 @@
-"""The bootstrap manifest: what the owner of a cluster applies inside it, so that its agent registers.
+"""The bootstrap manifest: the owner of a cluster applies it inside, so that its agent registers.
 
-Made by the stand-in, read again by whoever plays the cluster.
+The stand-in writes it, the simulated host reads it.
 """
 
 import base64
@@ -14,14 +14,14 @@ import yaml
 
 NAMESPACE = "rafay-system"
 AGENT = "rafay-agent"
-#: The Secret with the three things that an agent needs: `endpoint`, `cluster_id`, `token`.
+#: The Secret with the `endpoint`, `cluster_id` and `token` of the agent.
 SECRET = "moorage-agent"  # noqa: S105 - a name
 _IDENTITY_KEYS = ("endpoint", "cluster_id", "token")
 
 
 @dataclass(frozen=True)
 class AgentIdentity:
-    """Where an agent reports, as which cluster, and by which token."""
+    """The endpoint to which an agent reports, its cluster, and its token."""
 
     endpoint: str
     cluster_id: str
@@ -29,7 +29,7 @@ class AgentIdentity:
 
 
 def bootstrap_manifest(identity: AgentIdentity, image: str) -> str:
-    """The manifest as YAML, several documents; its Secret holds the token."""
+    """Return the manifest as YAML, several documents; its Secret has the token."""
     text = _template(image)
     for key in _IDENTITY_KEYS:
         # JSON's way to write a string is one of YAML's.
@@ -41,21 +41,22 @@ def _placeholder(key: str) -> str:
     return f"<the {key}>"
 
 
-class _WholeDumper(yaml.SafeDumper):
+class _NoAliasDumper(yaml.SafeDumper):
     def ignore_aliases(self, _: Any) -> bool:
-        return True  # the reader shall see every label where it stands
+        return True  # people read every label in its place
 
 
 @cache
 def _template(image: str) -> str:
-    # Dumping takes longer than all else in a call; only the Secret differs from cluster to cluster.
-    return yaml.dump_all(_documents(image), Dumper=_WholeDumper, sort_keys=False, explicit_start=True)
+    # Dumping takes most of the time of a call, and only the Secret differs from cluster to cluster.
+    return yaml.dump_all(_documents(image), Dumper=_NoAliasDumper, sort_keys=False, explicit_start=True)
 
 
 def agent_identity(documents: Iterable[Mapping[str, Any] | None]) -> AgentIdentity | None:
-    """The identity in the documents of an applied manifest; None if they hold no agent's Secret.
+    """Return the identity in the documents of an applied manifest; None without an agent's Secret.
 
-    Raises KeyError for an agent's Secret that lacks one of its keys.
+    Raises:
+        KeyError: the Secret of an agent lacks one of its keys.
     """
     for document in documents:
         if not document or document.get("kind") != "Secret":
@@ -102,7 +103,7 @@ def _documents(image: str) -> list[dict[str, Any]]:
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
             "metadata": {"name": AGENT, "labels": labels},
-            # All that this agent does inside is to ask which version it runs on.
+            # The agent only reads the version of its cluster.
             "rules": [{"nonResourceURLs": ["/version"], "verbs": ["get"]}],
         },
         {

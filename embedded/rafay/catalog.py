@@ -1,7 +1,7 @@
 """The stand-in's blueprints, chart repositories and integrated identity providers.
 
-Reading a repository gives back what was applied, as v3 objects do; how the sign-in list looks is assumed. A
-person makes the integration in the console, so here it is made past the API: see `SIGN_INS_PATH`.
+A repository is read as it was applied, as v3 objects are; the form of the sign-in list is assumed. A person
+integrates an identity provider in the console, so here it has a path beside the API: see `SIGN_INS_PATH`.
 """
 
 import json
@@ -41,7 +41,7 @@ class _Repository(BaseModel):
 
 
 class _SignIn(BaseModel):
-    """One identity provider, as a person makes it in the console."""
+    """One identity provider, as a person enters it in the console."""
 
     name: str
     domain: str
@@ -53,7 +53,7 @@ _SIGN_IN_LIST = TypeAdapter(list[_SignIn])
 
 
 class Catalog:
-    """Handlers of what is offered beside. `behaviour` returns the present behaviour."""
+    """Handlers of the catalog. `behaviour` returns the present behaviour."""
 
     def __init__(self, database: Database, behaviour: Callable[[], Behaviour]) -> None:
         self._database = database
@@ -146,12 +146,16 @@ class Catalog:
     # Sign-in
 
     async def _list_sign_ins(self, request: Request) -> Response:
-        if self._behaviour().sign_ins == "untold":
+        if self._behaviour().sign_ins == "not_served":
             raise Refusal(Reason.NO_SUCH_PATH)
         return page(self._database, self._behaviour().page_limit, request, "sign_ins", _sign_in)
 
     def integrate(self, body: bytes) -> list[dict[str, Any]]:
-        """Replace all identity providers by those of the JSON list, as people do in the console."""
+        """Replace all identity providers by those of the JSON list, as people do in the console.
+
+        Raises:
+            ValidationError: it is something else.
+        """
         wanted = _SIGN_IN_LIST.validate_python(json.loads(body))
         statements: list[tuple[str, tuple[Any, ...]]] = [("DELETE FROM sign_ins", ())]
         for one in wanted:

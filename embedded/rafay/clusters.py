@@ -1,7 +1,7 @@
-"""The stand-in's clusters: their records, bootstrap, life and end, and the protocol of their agents.
+"""The stand-in's clusters: their records and bootstrap manifests, and the protocol of their agents.
 
-That protocol is the stand-in's own. An agent checks in and is held until there is something to tell it
-(a long poll); its first check-in makes the cluster ready.
+That protocol is not Rafay's. The check-in of an agent is a long poll, which returns when there is news; the
+first one makes the cluster ready.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from embedded.rafay.pagination import check_name, existing, page
 from embedded.rafay.requests import Call, disconnected, query, read
 from embedded.rafay_behaviour import Behaviour
 
-#: Longest hold of a check-in, whatever the agent asks for.
+#: Longest wait of a check-in, for any wait that an agent asks for.
 MAX_WAIT_SECONDS = 60.0
 
 #: `health` of an edge.
@@ -57,7 +57,7 @@ class _CheckIn(BaseModel):
 
 
 class _Failure(BaseModel):
-    """For tests: the stage at which the registration of a cluster fails; None takes it back."""
+    """For tests: the stage at which the registration of a cluster fails; None for no stage."""
 
     stage: str | None = None
     reason: str = "failed on purpose"
@@ -95,16 +95,21 @@ class Clusters:
         ]
 
     def start(self) -> None:
-        """Take up forced deletions that a restart has interrupted."""
+        """Resume forced deletions that a restart interrupted."""
         for row in self._database.all("SELECT id FROM clusters WHERE deleting = 'forced'"):
             self._forget_soon(row["id"])
 
     def stop(self) -> None:
-        """Let go of all held check-ins."""
+        """Answer all check-ins that wait."""
         self._connections.release_all()
 
     def fail(self, name: str, body: bytes) -> None:
-        """Make the registration of the named cluster fail at a stage, or take that back."""
+        """Let the registration of the named cluster fail at a stage, or no longer.
+
+        Raises:
+            Refusal: there is no such cluster.
+            ValidationError: the body is something else.
+        """
         failure = _Failure.model_validate_json(body)
         changed = "UPDATE clusters SET failed_stage = ?, failed_reason = ? WHERE name = ?"
         if not self._database.run(changed, failure.stage, failure.reason, name):
@@ -207,7 +212,7 @@ class Clusters:
         return cluster
 
     def _of_agent(self, request: Request) -> sqlite3.Row:
-        """The cluster whose token the caller has; the token of one that is deleted by force is void."""
+        """Return the cluster whose token the caller has; a forced deletion makes the token void."""
         cluster: sqlite3.Row | None = self._database.one(
             "SELECT * FROM clusters WHERE id = ? AND deleting IS NOT 'forced'", request.path_params["id"]
         )

@@ -1,4 +1,4 @@
-"""The stand-in's state in SQLite: committed before any answer is sent, whole after a restart.
+"""The stand-in's state in SQLite: committed before any response is sent, complete after a restart.
 
 One connection, used by the event loop's thread alone: what happens between two awaits is atomic.
 """
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS clusters (
     labels TEXT NOT NULL, blueprint TEXT NOT NULL, blueprint_version TEXT NOT NULL,
     token TEXT NOT NULL,
     bootstrap_reads INTEGER NOT NULL DEFAULT 0,
-    kubernetes_version TEXT,            -- what the agent said when it checked in; NULL until then
+    kubernetes_version TEXT,            -- from the check-in of the agent; NULL until then
     deleting TEXT,                      -- 'asked' or 'forced'; NULL while it is not being deleted
     failed_stage TEXT, failed_reason TEXT,
     created_at TEXT NOT NULL);
@@ -82,7 +82,7 @@ _ID_LENGTH = 7
 
 
 class Database:
-    """The database at `path`, made and seeded if it is new."""
+    """The database at `path`, created and seeded if it is new."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -105,23 +105,23 @@ class Database:
         self._db.close()
 
     def all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self._db.execute(sql, values).fetchall()
 
     def one(self, sql: str, *values: Any) -> Any:
-        """The first row of a query (a `sqlite3.Row`), or None."""
+        """Return the first row of a query (a `sqlite3.Row`), or None."""
         return self._db.execute(sql, values).fetchone()
 
     def count(self, sql: str, *values: Any) -> int:
-        """The number that a `SELECT count(*)` gives."""
+        """Return the result of a `SELECT count(*)`."""
         return int(self._db.execute(sql, values).fetchone()[0])
 
     def run(self, sql: str, *values: Any) -> int:
-        """Run and commit one statement; the number of rows that it changed."""
+        """Run and commit one statement; return the number of rows that it changed."""
         return self._db.execute(sql, values).rowcount
 
     def run_all(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-        """Run and commit all statements, or none."""
+        """Commit all of the statements or none."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for sql, values in statements:
@@ -132,7 +132,7 @@ class Database:
         self._db.execute("COMMIT")
 
     def add_user(self, email: str) -> None:
-        """Make sure of a local user with this e-mail address."""
+        """Create a local user with this e-mail address if there is none."""
         self.run("INSERT OR IGNORE INTO users VALUES (?, ?, ?)", new_id(), email, now())
 
     def _seed(self) -> None:
@@ -151,10 +151,10 @@ class Database:
 
 
 def new_id() -> str:
-    """A new opaque id."""
+    """Return a new opaque id."""
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
 
 
 def now() -> str:
-    """The present moment as the API writes it."""
+    """Return the present time as the API writes it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

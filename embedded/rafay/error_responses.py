@@ -11,7 +11,7 @@ class Family(StrEnum):
     V1 = "v1"
     V2 = "v2"
     V3 = "v3"
-    AGENT = "agent"  #: of the stand-in's own making
+    AGENT = "agent"  #: not Rafay's: of the agents
 
     @property
     def key_header(self) -> str:
@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 #: The statuses of all refusals. 401, 403 and the texts are Rafay's; the rest of the statuses is our choice.
-#: That of MISSING can be changed, since a v1 service may pass on what its database said.
+#: That of MISSING can be changed, since a v1 service may pass on the message of its database.
 STATUSES = {
     Reason.UNAUTHENTICATED: 401,
     Reason.FORBIDDEN: 403,
@@ -51,7 +51,7 @@ STATUSES = {
 
 #: Rafay's error codes look like this; which belongs to what is not published.
 _ERROR_CODE = "CONFIG035"
-#: What a v1 service says of a missing object when it passes on the words of its database.
+#: The message of its database, as a v1 service passes it on for a missing object.
 _DATABASE_WORDS = "pg: no rows in result set"
 
 

@@ -33,7 +33,7 @@ class _NewMember(BaseModel):
 
 
 class Iam:
-    """Handlers of who may do what where. `behaviour` returns the present behaviour."""
+    """Handlers of roles, bindings, users and members. `behaviour` returns the present behaviour."""
 
     def __init__(self, database: Database, behaviour: Callable[[], Behaviour]) -> None:
         self._database = database
@@ -117,9 +117,9 @@ class Iam:
     async def _profile(self, request: Request) -> Response:
         account = {"id": "-", "username": request.state.username, "user_type": "CONSOLE", "is_sso": False}
         roles = [{"name": name, "is_global": True, "scope": "ORGANIZATION"} for name in request.state.roles]
-        held = [{"role": role} for role in roles]
+        bound = [{"role": role} for role in roles]
         organization = {"id": self._database.organization_id}
-        return JSONResponse({"account": account, "roles": held, "organization": organization})
+        return JSONResponse({"account": account, "roles": bound, "organization": organization})
 
     async def _list_users(self, request: Request) -> Response:
         return page(

@@ -1,4 +1,4 @@
-"""What the stand-in's collections have in common: names, duplicates, look-ups and pages."""
+"""Names, duplicates, look-ups and pages: the common rules of the stand-in's collections."""
 
 import re
 import sqlite3
@@ -15,18 +15,26 @@ from embedded.rafay.requests import number, query
 
 #: Names of projects, groups and clusters: the strictest rule that Rafay's documents suggest.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-#: Entries of a page if the caller does not say.
+#: Entries of a page without a `limit`.
 DEFAULT_LIMIT = 25
 
 
 def check_name(kind: str, name: str) -> None:
-    """Refuse a name that is none."""
+    """Check a name.
+
+    Raises:
+        Refusal: it is malformed.
+    """
     if not _NAME.fullmatch(name):
         raise Refusal(Reason.INVALID, f"invalid {kind} name: lower-case letters, digits and -, at most 63")
 
 
 def insert(database: Database, kind: str, name: str, sql: str, *values: Any) -> None:
-    """Insert one row, or refuse it as a duplicate."""
+    """Insert one row.
+
+    Raises:
+        Refusal: it is a duplicate.
+    """
     try:
         database.run(sql, *values)
     except sqlite3.IntegrityError as error:
@@ -34,7 +42,11 @@ def insert(database: Database, kind: str, name: str, sql: str, *values: Any) -> 
 
 
 def existing(database: Database, table: str, id: str) -> sqlite3.Row:
-    """The row with this id, or a refusal because it is missing."""
+    """Return the row with this id.
+
+    Raises:
+        Refusal: it is missing.
+    """
     row: sqlite3.Row | None = database.one(f"SELECT * FROM {table} WHERE id = ?", id)  # noqa: S608 - our names
     if row is None:
         raise Refusal(Reason.MISSING, f"{table.removesuffix('s')} {id} not found")
@@ -42,7 +54,7 @@ def existing(database: Database, table: str, id: str) -> sqlite3.Row:
 
 
 def window(request: Request, page_limit: int) -> tuple[int, int]:
-    """The `limit` and `offset` that the caller asked for, within bounds."""
+    """Return the `limit` and `offset` of the request, within bounds."""
     return min(number(request, "limit", DEFAULT_LIMIT), page_limit), number(request, "offset", 0)
 
 
@@ -58,7 +70,7 @@ def page(
     where: str = "1 = 1",
     values: tuple[Any, ...] = (),
 ) -> Response:
-    """One page of a v1 list, oldest first. `q` and `name` are substrings of the name, as at Rafay."""
+    """Return one page of a v1 list, oldest first. `q` and `name` are substrings of the name, as at Rafay."""
     limit, offset = window(request, page_limit)
     wanted = (
         f"FROM {table} WHERE {where} AND instr(lower({name_column}), ?) AND instr(lower({name_column}), ?)"

@@ -28,7 +28,7 @@ from typing import Any
 GRACE_SECONDS = 5.0
 #: How Python processes are started. `-P`: a folder named `worker` in the current directory is not imported.
 PYTHON = (sys.executable, "-P", "-m")
-#: Elsewhere a system library may not survive a fork (macOS); there Python is started anew.
+#: Elsewhere a system library may not survive a fork (macOS); there Python is executed again.
 _FORKS_PYTHON = sys.platform == "linux"
 
 _LENGTH = struct.Struct("!I")
@@ -82,7 +82,7 @@ def _serve_stacks(requests: socket.socket) -> _Python | None:
     while received := _receive(requests):
         request, descriptors = received
         for module in request["modules"] if _FORKS_PYTHON else ():
-            # A process whose module cannot be imported says so itself, in its own log.
+            # A process whose module cannot be imported prints the error to its own log.
             with suppress(Exception):
                 importlib.import_module(module)
         gc.freeze()  # what is shared with the forks stays so

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from embedded.stack import temporal_server
 from embedded.stack.launcher import PYTHON
 from embedded.stack.options import KNOWN_PEOPLE, STAND_INS, Options, Part
 from embedded.stack.state_dir import StackFolder
@@ -200,9 +201,6 @@ class ProcessSpecs:
         return tuple(sorted({*(person.email for person in self._options.people), *KNOWN_PEOPLE}))
 
     def _temporal(self) -> ProcessSpec:
-        # Imported here: the other parts start meanwhile.
-        from embedded.stack import temporal_server
-
         http_port = self.ports[_TEMPORAL_HTTP]
         command = temporal_server.server_command(
             port=self.ports[Part.TEMPORAL],

@@ -207,12 +207,9 @@ class Stack:
         self._open = specs, children
         children.open(base_environment(), specs.modules)
         async with asyncio.TaskGroup() as starting:
-            # The Temporal server is asked for last and ready first: what describes it has to be imported
-            # here, while the others are at their own imports already.
             first_of = {self._specs.process_of(part): part for part in Part if part in self.options.parts}
-            for part in reversed(first_of.values()):
+            for part in first_of.values():
                 starting.create_task(self.start(part))
-                await asyncio.sleep(0)
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
         ours = {name: value for name, value in self.env.items() if name.startswith(_OUR_VARIABLES)}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in ours.items()]

@@ -32,7 +32,7 @@ from contracts.naming import OwnerMark
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
-from embedded.rafay_behaviour import SWITCHES_PATH
+from embedded.rafay_behaviour import BEHAVIOUR_PATH
 from tests.activities.running import Running
 from tests.support.stand_ins import control, running_stand_ins, set_faults
 from tests.support.within import HANG
@@ -99,7 +99,7 @@ class Systems:
     def switch(self, **switches: Any) -> None:
         """Set switches of the control plane."""
         self._disturbed = True
-        control(self.rafay, "PUT", SWITCHES_PATH, switches)
+        control(self.rafay, "PUT", BEHAVIOUR_PATH, switches)
 
     def lose_the_answer(self, operation: str) -> None:
         """The next call of it is done, and its answer never comes."""

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from embedded.faults import Fault, FaultKind
-from embedded.rafay_behaviour import SWITCHES_PATH
+from embedded.rafay_behaviour import BEHAVIOUR_PATH
 from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
@@ -46,14 +46,14 @@ async def asked(real: Stack) -> dict[str, tuple[str, httpx.Response]]:
 async def test_invalid_bootstrap(real: Stack, alice: Asking, cluster: Cluster, stand_ins: Systems) -> None:
     name, rafay = unique("bootstrap"), real.url(Part.CONTROL_PLANE)
     # Half of it: of the right kinds, and with a Deployment that no API server accepts.
-    control(rafay, "PUT", SWITCHES_PATH, {"bootstrap_form": "yaml"})
+    control(rafay, "PUT", BEHAVIOUR_PATH, {"bootstrap_form": "yaml"})
     set_faults(rafay, Fault(operation="bootstrap.get", kind=FaultKind.TRUNCATE))
     try:
         await alice.request(name)
         ended = await alice.until_phase(name, "gone")
     finally:
         set_faults(rafay)
-        control(rafay, "PUT", SWITCHES_PATH, {"bootstrap_form": "json"})
+        control(rafay, "PUT", BEHAVIOUR_PATH, {"bootstrap_form": "json"})
     assert (ended["outcome"], ended["problem"]["step"]) == ("failed", "import")
     assert "bootstrap" in ended["problem"]["cause"] + ended["problem"]["remedy"], ended["problem"]
     assert cluster.holds(f"mrg-{name}") == []

@@ -140,9 +140,9 @@ def test_users_are_there_from_the_start_and_more_can_be_added(stand_in: RafaySta
 
 @pytest.mark.parametrize("body", [{"missing_status": 418}, {"no_such_switch": 1}, []])
 def test_switch_that_is_none_is_refused_and_changes_nothing(http: httpx.Client, body: object) -> None:
-    before = http.get("/-/switches").json()
-    assert http.put("/-/switches", json=body).status_code == 422
-    assert http.get("/-/switches").json() == before
+    before = http.get("/-/behaviour").json()
+    assert http.put("/-/behaviour", json=body).status_code == 422
+    assert http.get("/-/behaviour").json() == before
 
 
 def test_latency_makes_each_call_take_that_long(http: httpx.Client, stand_in: RafayStandIn) -> None:

@@ -19,7 +19,7 @@ import httpx
 from clients.rafay import Rafay
 from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
 from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
-from embedded.rafay_behaviour import SWITCHES_PATH
+from embedded.rafay_behaviour import BEHAVIOUR_PATH
 from embedded.stack.state_dir import free_port
 from embedded.standin_options import VARIABLE, StandInOptions
 from tests.support.processes import CHECKOUT as CHECKOUT
@@ -134,7 +134,7 @@ class RafayStandIn:
             **self._options,
         }
         [self.base_url], self._process = start_stand_ins(control_plane=options)
-        self._switches = control(self.base_url, "GET", SWITCHES_PATH)
+        self._switches = control(self.base_url, "GET", BEHAVIOUR_PATH)
 
     def stop(self) -> None:
         """Stop it in order, if it runs."""
@@ -152,7 +152,7 @@ class RafayStandIn:
 
     def switch(self, **switches: Any) -> None:
         """Change some of `embedded.rafay_behaviour.Behaviour`."""
-        control(self.base_url, "PUT", SWITCHES_PATH, switches)
+        control(self.base_url, "PUT", BEHAVIOUR_PATH, switches)
 
     def reset(self) -> None:
         """No faults, switches as at the start; what has been made stays."""

@@ -82,5 +82,5 @@ async def test_sign_ins(stand_in: RafayStandIn, rafay: Rafay) -> None:
     control(stand_in.base_url, "PUT", SIGN_INS_PATH, [done])
     assert [one.knows_provider for one in await rafay.sign_ins() or []] == [True]
     control(stand_in.base_url, "PUT", SIGN_INS_PATH, [])
-    stand_in.switch(sign_ins="untold")
+    stand_in.switch(sign_ins="not_served")
     assert await rafay.sign_ins() is None

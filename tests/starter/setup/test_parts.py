@@ -109,7 +109,7 @@ async def test_signing_in_from_nothing_to_done(ground: Ground) -> None:
     assert "memberOf" in other.detail
     done = await sign_in(BEGUN | {"metadata_url": SSO["SSO__METADATA_URL"]})
     assert (done.state, "corp" in done.detail) == (State.OK, True)
-    ground.rafay.switch(sign_ins="untold")
+    ground.rafay.switch(sign_ins="not_served")
     untold = await sign_in()
     assert untold.state is State.BY_HAND
     assert "MOORAGE_SSO__CONFIRMED=true" in untold.remedy
