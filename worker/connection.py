@@ -80,7 +80,9 @@ async def connect(
     """Return a client for the Temporal server and namespace that the environment variables name.
 
     `converter` comes from `worker.data_converter`. Retries for as long as `timeout` while nothing answers.
-    Raises NotConnected.
+
+    Raises:
+        NotConnected: Temporal cannot be used; the message says what to do.
     """
     config = _load()
     server = config["target_host"]
@@ -129,7 +131,8 @@ async def check_namespace(client: Client, *, timeout: timedelta = START_TIMEOUT)
 async def search_attributes_of(client: Client) -> Mapping[str, int]:
     """Return the namespace's custom search attributes: names, and types by number.
 
-    Raises RPCError, with any status.
+    Raises:
+        RPCError: the call failed, with any status.
     """
     answer = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)

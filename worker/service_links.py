@@ -15,7 +15,7 @@ _HOST = "_SERVICE_HOST"
 _SERVICE_PORT = "_SERVICE_PORT"
 _PORT = re.compile(r"[0-9]{1,5}")
 _NAMED_PORT = re.compile(r"_SERVICE_PORT_[A-Z0-9_]+")
-_LINK = re.compile(r"_PORT_(?P<port>[0-9]{1,5})_(?P<protocol>TCP|UDP|SCTP)(?P<what>|_PROTO|_PORT|_ADDR)")
+_LINK = re.compile(r"_PORT_(?P<port>[0-9]{1,5})_(?P<protocol>TCP|UDP|SCTP)(?P<part>|_PROTO|_PORT|_ADDR)")
 
 
 def service_links(environ: Mapping[str, str]) -> Iterator[str]:
@@ -32,26 +32,26 @@ def service_links(environ: Mapping[str, str]) -> Iterator[str]:
             and _is_address(address)
             and _PORT.fullmatch(environ.get(service + _SERVICE_PORT, ""))
         ):
-            yield from (each for each, value in environ.items() if _is_of(service, address, each, value))
+            yield from (each for each, value in environ.items() if _belongs_to(service, address, each, value))
 
 
-def _is_of(service: str, address: str, name: str, value: str) -> bool:
+def _belongs_to(service: str, address: str, name: str, value: str) -> bool:
     """Return whether Kubernetes sets the variable for the Service."""
-    rest = name.removeprefix(service)
-    if rest == name:
+    suffix = name.removeprefix(service)
+    if suffix == name:
         return False
-    if rest == _HOST:
+    if suffix == _HOST:
         return True
-    if rest == _SERVICE_PORT or _NAMED_PORT.fullmatch(rest):
+    if suffix == _SERVICE_PORT or _NAMED_PORT.fullmatch(suffix):
         return _PORT.fullmatch(value) is not None
     host = f"[{address}]" if ":" in address else address
-    if rest == "_PORT":
+    if suffix == "_PORT":
         return re.fullmatch(rf"(tcp|udp|sctp)://{re.escape(host)}:[0-9]{{1,5}}", value) is not None
-    if not (link := _LINK.fullmatch(rest)):
+    if not (link := _LINK.fullmatch(suffix)):
         return False
     port, protocol = link["port"], link["protocol"].lower()
     expected = {"": f"{protocol}://{host}:{port}", "_PROTO": protocol, "_PORT": port, "_ADDR": address}
-    return value == expected[link["what"]]
+    return value == expected[link["part"]]
 
 
 def _is_address(value: str) -> bool:

@@ -79,12 +79,12 @@ def configure_logging(log: Log) -> None:
 def add_temporal_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Add the workflow or activity, and the attempt, that a line belongs to."""
     if activity.in_activity():
-        of = activity.info()
-        event["activity"], event["attempt"] = of.activity_type, of.attempt
-        event["workflow_id"], event["run_id"] = of.workflow_id, of.workflow_run_id
+        attempt = activity.info()
+        event["activity"], event["attempt"] = attempt.activity_type, attempt.attempt
+        event["workflow_id"], event["run_id"] = attempt.workflow_id, attempt.workflow_run_id
     elif workflow.in_workflow():
-        info = workflow.info()
-        event["workflow_id"], event["run_id"] = info.workflow_id, info.run_id
+        run = workflow.info()
+        event["workflow_id"], event["run_id"] = run.workflow_id, run.run_id
     return event
 
 
@@ -96,7 +96,8 @@ def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 def telemetry_runtime(metrics: str | None) -> Runtime:
     """Return the SDK's runtime for this process: logs go to ours, metrics to `metrics` if given.
 
-    Raises ValueError with a sentence if the address cannot be listened on.
+    Raises:
+        ValueError: the address cannot be listened on; the message says why.
     """
     config = TelemetryConfig(
         logging=LoggingConfig(
@@ -112,7 +113,7 @@ def telemetry_runtime(metrics: str | None) -> Runtime:
     try:
         return Runtime(telemetry=config)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"metrics cannot be offered at {metrics}: {error}") from error
+        raise ValueError(f"cannot serve metrics at {metrics}: {error}") from error
 
 
 def _hidden(key: str, value: Any) -> Any:

@@ -93,7 +93,7 @@ def test_port_of_metrics_is_taken(temporal_server: WorkflowEnvironment, tmp_path
     ):
         _, err = worker.communicate(timeout=PATIENCE)
     assert worker.returncode == 2
-    assert "metrics cannot be offered at 127.0.0.1" in err
+    assert "cannot serve metrics at 127.0.0.1" in err
     assert "Traceback" not in err
 
 

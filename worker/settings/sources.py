@@ -59,9 +59,9 @@ def read_sources(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[Va
     problems: list[str] = []
     from_file = _read_file(environ, problems)
     from_variables = _read_variables(environ, problems)
-    for layer, how in ((from_file, ".".join), (from_variables, variable)):
-        _read_secrets(model, layer, (), how, problems)
-    return _overlay(from_file, from_variables), problems
+    for layer, name_of in ((from_file, ".".join), (from_variables, variable)):
+        _read_secrets(model, layer, (), name_of, problems)
+    return _merge(from_file, from_variables), problems
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
@@ -70,7 +70,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
         # Where the kind selects one of several models, pydantic adds the kind to the path.
         path = tuple(str(part) for part in problem["loc"] if part not in ("simulated", "kubernetes"))
         field = field_at(model, path)
-        what = problem["msg"].removeprefix("Value error, ")
+        fault = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing" and (inner := _required_settings(field, path)):
             # A whole group is missing, so name the settings that it needs.
             for each in inner:
@@ -78,14 +78,14 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
                 yield f"{variable(each)} ({'.'.join(each)}): is missing{about}"
             continue
         if problem["type"] == "missing":
-            what = "is missing"
+            fault = "is missing"
         elif problem["type"] == "extra_forbidden":
-            what = f"is not a setting{_did_you_mean(model, path)}"
+            fault = f"is not a setting{_suggestion(model, path)}"
         elif problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
-            what = "is a group: give its settings one by one"
+            fault = "is a group: give its settings one by one"
         elif problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
-            path, what = (*path, "kind"), "must be simulated or kubernetes"
-        yield f"{variable(path)} ({'.'.join(path)}): {what}{_describe_field(field)}"
+            path, fault = (*path, "kind"), "must be simulated or kubernetes"
+        yield f"{variable(path)} ({'.'.join(path)}): {fault}{_describe_field(field)}"
 
 
 def field_at(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
@@ -224,11 +224,11 @@ def _secret_at(model: type[BaseModel], path: SettingPath) -> FieldInfo | None:
     return field if field is not None and is_secret(field.annotation) else None
 
 
-def _overlay(below: Values, above: Values) -> Values:
+def _merge(below: Values, above: Values) -> Values:
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _overlay(merged[key], value) if both else value
+        merged[key] = _merge(merged[key], value) if both else value
     return merged
 
 
@@ -244,7 +244,7 @@ def _required_settings(field: FieldInfo | None, path: SettingPath) -> list[Setti
     return [(*path, name) for name in models[0].model_fields if name in common] if models else []
 
 
-def _did_you_mean(model: type[BaseModel], path: SettingPath) -> str:
+def _suggestion(model: type[BaseModel], path: SettingPath) -> str:
     known = [".".join(each) for each in paths(model)]
     close = difflib.get_close_matches(".".join(path), known, n=1)
     return f"; did you mean {variable(close[0].split('.'))}?" if close else ""

@@ -35,7 +35,7 @@ def _is_url(text: str) -> str:
 
 
 def is_internal_host(host: str) -> bool:
-    """Whether what is sent to that host stays on this machine or in its own network of containers.
+    """Return whether requests to the host stay on this machine or in its network of containers.
 
     Names without a dot and Kubernetes' own are those of a container's neighbours; no public name is so.
     """
@@ -47,7 +47,7 @@ def is_internal_host(host: str) -> bool:
 
 
 def require_https(url: str) -> str:
-    """The URL; ValueError if what is sent to it can be read on its way."""
+    """Return the URL; raise ValueError if requests to it can be read on their way."""
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_internal_host(parts.hostname or ""):
         raise ValueError(
