@@ -20,6 +20,8 @@ from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_probl
 from starter.api.routes import capacity, environments, expiry, kubeconfig, templates
 from starter.api.sign_in import SignIn
 from starter.api.swagger import add_docs
+from starter.auth.authentication import Authentication
+from starter.auth.oidc.issuers import load_issuers
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
@@ -102,7 +104,10 @@ def create_app(
     # Add it after the others, as an outer one: it answers unknown callers before the server reads anything
     # else. Only the measurement is outside, because it counts them as well.
     app.add_middleware(
-        SignIn, tokens=state.tokens, root=API_ROOT, open_paths=frozenset({f"{API_ROOT}/openapi.json"})
+        SignIn,
+        authentication=state.authentication,
+        root=API_ROOT,
+        open_paths=frozenset({f"{API_ROOT}/openapi.json"}),
     )
     app.add_middleware(RequestTimes, metrics=state.metrics)
     handle_problems(app)
@@ -158,6 +163,9 @@ def _add_services(
     state.streams = Counter[str]()
     state.sweeps = Sweeps(client, settings.sweep)
     state.tokens = Reloaded(tokens_file, load_tokens)
+    issuers_file = settings.api.issuers_file
+    state.issuers = Reloaded(issuers_file, load_issuers) if issuers_file else None
+    state.authentication = Authentication(state.tokens, state.issuers)
     state.watcher = EnvironmentWatcher(reader, health)
 
 

@@ -8,6 +8,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from temporalio.client import Client
 
+from starter.auth.authentication import Authentication
+from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
 from starter.auth.tokens import Tokens
 from starter.catalogue.loader import Catalogue
@@ -31,7 +33,10 @@ from starter.placement.reservations import Reservations
 
 CATALOGUE_IS_BROKEN = "The catalogue has changed and cannot be read; the last good one is in force."
 
-_bearer = HTTPBearer(auto_error=False, description="A token from the installation's file of tokens.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="A token from the file of tokens, or of an OpenID Connect issuer.",
+)
 
 
 def _from_state(name: str) -> Callable[[Request], Awaitable[Any]]:
@@ -73,5 +78,7 @@ ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
 StreamsDep = Annotated[Counter[str], Depends(_from_state("streams"))]
 SweepsDep = Annotated[Sweeps, Depends(_from_state("sweeps"))]
+AuthenticationDep = Annotated[Authentication, Depends(_from_state("authentication"))]
+IssuersDep = Annotated[Reloaded[tuple[Issuer, ...]] | None, Depends(_from_state("issuers"))]
 TokensDep = Annotated[Reloaded[Tokens], Depends(_from_state("tokens"))]
 WatcherDep = Annotated[EnvironmentWatcher, Depends(_from_state("watcher"))]

@@ -14,11 +14,17 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from contracts.environment import Phase
-from starter.api.dependencies import AccessDep, CallerDep, HealthDep, StreamsDep, TokensDep, WatcherDep
+from starter.api.dependencies import (
+    AccessDep,
+    AuthenticationDep,
+    CallerDep,
+    HealthDep,
+    StreamsDep,
+    WatcherDep,
+)
 from starter.api.problem_details import ApiProblem, ProblemType
+from starter.auth.authentication import Authentication, IssuerUnavailable, TokenRefused
 from starter.auth.policy import Verb, is_allowed
-from starter.auth.tokens import Tokens
-from starter.config_files.reloading import Reloaded
 from starter.environments.access import relations_to
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.watcher import EnvironmentWatcher
@@ -49,7 +55,7 @@ async def follow_environment(
     request: Request,
     access: AccessDep,
     watcher: WatcherDep,
-    tokens: TokensDep,
+    authentication: AuthenticationDep,
     streams: StreamsDep,
     health: HealthDep,
     caller: CallerDep,
@@ -65,19 +71,19 @@ async def follow_environment(
     if snapshot.view.phase is Phase.READY:
         # `watch` of a ready environment ends with this first state.
         snapshot = await health.add_to(snapshot)
-    events = follow_events(snapshot, request.state.token, watcher, tokens)
+    events = follow_events(snapshot, request.state.token, watcher, authentication)
     return EventSourceResponse(_counted(events, streams, caller.email), headers=_HEADERS)
 
 
 async def follow_events(
-    snapshot: EnvironmentSnapshot, token: str, watcher: EnvironmentWatcher, tokens: Reloaded[Tokens]
+    snapshot: EnvironmentSnapshot, token: str, watcher: EnvironmentWatcher, authentication: Authentication
 ) -> AsyncIterator[bytes]:
     """Yield the events of the snapshot's life, as long as the token may watch it."""
     sent_at = time.monotonic()
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
     async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
         async for view in views:
-            if not _may_still_watch(tokens.current(), snapshot, token):
+            if not await _may_still_watch(authentication, snapshot, token):
                 return
             if view is not None:
                 # Send ASCII, because many line readers treat U+2028 and similar characters as line ends.
@@ -101,7 +107,10 @@ async def _counted(events: AsyncIterator[bytes], streams: Counter[str], person: 
             del streams[person]
 
 
-def _may_still_watch(tokens: Tokens, snapshot: EnvironmentSnapshot, token: str) -> bool:
-    """Return whether the token's owner may still watch; its person or teams may have changed."""
-    principal = tokens.principal_of(token)
-    return principal is not None and is_allowed(Verb.WATCH, relations_to(snapshot, principal))
+async def _may_still_watch(authentication: Authentication, snapshot: EnvironmentSnapshot, token: str) -> bool:
+    """Return whether the token's owner may still watch; it may have expired, or their teams have changed."""
+    try:
+        principal = await authentication.principal_of(token)
+    except (TokenRefused, IssuerUnavailable):
+        return False
+    return is_allowed(Verb.WATCH, relations_to(snapshot, principal))

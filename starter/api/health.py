@@ -12,7 +12,14 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.service import RPCError
 
 from contracts.models import Frozen
-from starter.api.dependencies import CATALOGUE_IS_BROKEN, AttentionDep, CatalogueDep, ClientDep, TokensDep
+from starter.api.dependencies import (
+    CATALOGUE_IS_BROKEN,
+    AttentionDep,
+    CatalogueDep,
+    ClientDep,
+    IssuersDep,
+    TokensDep,
+)
 from starter.temporal.errors import CALL_TIMEOUT, TemporalUnavailable, map_rpc_errors
 
 router = APIRouter(tags=["health"])
@@ -33,11 +40,17 @@ async def alive() -> Health:
 
 @router.get("/readyz", response_model_exclude_none=True)
 async def ready(
-    client: ClientDep, attention: AttentionDep, catalogue: CatalogueDep, tokens: TokensDep
+    client: ClientDep,
+    attention: AttentionDep,
+    catalogue: CatalogueDep,
+    tokens: TokensDep,
+    issuers: IssuersDep,
 ) -> Health:
     """Answer 200 if Temporal answers. `remark` says what else needs attention."""
     await asyncio.to_thread(catalogue.current)
     await asyncio.to_thread(tokens.current)
+    if issuers is not None:
+        await asyncio.to_thread(issuers.current)
     try:
         with map_rpc_errors():
             await client.workflow_service.describe_namespace(
@@ -53,4 +66,6 @@ async def ready(
         remarks.append(CATALOGUE_IS_BROKEN)
     if tokens.problems:
         remarks.append("The file of tokens has changed and cannot be read; the last good one is in force.")
+    if issuers is not None and issuers.problems:
+        remarks.append("The file of issuers has changed and cannot be read; the last good one is in force.")
     return Health(status="degraded" if found else "ok", remark=" ".join(remarks) or None)

@@ -6,18 +6,19 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter.api.problem_details import ApiProblem, ProblemType
+from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType
 from starter.auth import security_log
+from starter.auth.authentication import Authentication, IssuerUnavailable, TokenRefused
 from starter.auth.policy import Principal
 from starter.auth.security_log import Verdict
 from starter.auth.throttle import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
-from starter.auth.tokens import Tokens
-from starter.config_files.reloading import Reloaded
 from starter.http_server.connections import peer_of
 
 #: Burst and rate of denied requests of one person: enough for a person who mistypes, and not for a program
 #: that searches for names.
 DENIALS_BURST, DENIALS_PER_SECOND = 60, 1.0
+
+_UNSIGNED = 'a token is needed, as the header "Authorization: Bearer …"'
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Reads that return a credential: they are logged like changes.
@@ -32,10 +33,10 @@ class SignIn:
     """
 
     def __init__(
-        self, app: ASGIApp, *, tokens: Reloaded[Tokens], root: str, open_paths: frozenset[str]
+        self, app: ASGIApp, *, authentication: Authentication, root: str, open_paths: frozenset[str]
     ) -> None:
         self._app = app
-        self._tokens = tokens
+        self._authentication = authentication
         self._root = root
         self._open_paths = open_paths
         self._wrong = Throttle(WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND)
@@ -48,23 +49,28 @@ class SignIn:
             await self._app(scope, receive, send)
             return
         scheme, token = get_authorization_scheme_param(Headers(scope=scope).get("authorization"))
-        principal = (
-            self._tokens.current().principal_of(token) if token and scheme.lower() == "bearer" else None
-        )
-        if principal is None:
-            await self._refuse(bool(token), scope, receive, send)
+        if not token or scheme.lower() != "bearer":
+            await self._refuse(_UNSIGNED, scope, receive, send)
+            return
+        try:
+            principal = await self._authentication.principal_of(token)
+        except TokenRefused as refusal:
+            await self._refuse(str(refusal), scope, receive, send)
+            return
+        except IssuerUnavailable:
+            await _issuer_unavailable().response()(scope, receive, send)
             return
         scope.setdefault("state", {}).update(principal=principal, token=token)
         await self._call(principal, scope, receive, send)
 
-    async def _refuse(self, has_token: bool, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         peer = _peer(scope)
         verb = f"{scope['method']} {scope['path'][:200]}"
         limited = self._wrong.record_failure(peer_of(peer))
         verdict = Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN
         if limited is None or limited.is_first:
             security_log.record(verdict, actor="", verb=verb, object="", peer=peer)
-        problem = _too_many("tokens that are not known", limited) if limited else _unauthenticated(has_token)
+        problem = _too_many("tokens that are not known", limited) if limited else _unauthenticated(reason)
         await problem.response()(scope, receive, send)
 
     async def _call(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,13 +129,17 @@ def _peer(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _unauthenticated(has_token: bool) -> ApiProblem:
+def _unauthenticated(reason: str) -> ApiProblem:
+    return ApiProblem(ProblemType.UNAUTHENTICATED, reason, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _issuer_unavailable() -> ApiProblem:
+    # The reason is in the log: it may have an address that only operators know.
     return ApiProblem(
-        ProblemType.UNAUTHENTICATED,
-        "the token is not known: ask the platform team for one"
-        if has_token
-        else 'a token is needed, as the header "Authorization: Bearer …"',
-        headers={"WWW-Authenticate": "Bearer"},
+        ProblemType.UNAVAILABLE,
+        "the token cannot be verified, because its issuer does not answer: try again in a minute",
+        system="issuer",
+        headers={"Retry-After": RETRY_AFTER},
     )
 
 

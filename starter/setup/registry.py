@@ -8,6 +8,7 @@ from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.template import Template
+from starter.auth.oidc.issuers import load_issuers
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.setup.areas import Area
@@ -38,7 +39,7 @@ def all_checks(
 
     With `running`, the list includes the parts that are well only while Moorage runs.
     """
-    files = Files(settings.templates, settings.api.tokens_file)
+    files = Files(settings.templates, settings.api.tokens_file, settings.api.issuers_file)
     templates, *tokens = files.parts()
     plane = ControlPlane(
         rafay,
@@ -85,9 +86,10 @@ def all_checks(
 class Files:
     """The files that users write, templates and tokens; it keeps valid content for the other parts."""
 
-    def __init__(self, templates: Path, tokens: Path | None) -> None:
+    def __init__(self, templates: Path, tokens: Path | None, issuers: Path | None = None) -> None:
         self._folder = templates
         self._file = tokens
+        self._issuers_file = issuers
         self._templates: Sequence[Template] = ()
         self._people: Sequence[str] = ()
 
@@ -115,4 +117,8 @@ class Files:
     async def _read_tokens(self) -> Found:
         if self._file is not None:
             self._people = (await asyncio.to_thread(load_tokens, self._file)).people
-        return well(f"no problem: {len(set(self._people))} with a token")
+        issuers = 0
+        if self._issuers_file is not None:
+            issuers = len(await asyncio.to_thread(load_issuers, self._issuers_file))
+        accepted = f" and tokens of {issuers} issuers" if issuers else ""
+        return well(f"no problem: {len(set(self._people))} with a token{accepted}")

@@ -146,7 +146,7 @@ async def test_a_stream_ends_with_its_token(
     watches = cast(Any, Followed())
     streams = Counter[str]()
     stream = events._counted(
-        events.follow_events(STANDING, DEVELOPER, watches, app.state.tokens), streams, DEV.email
+        events.follow_events(STANDING, DEVELOPER, watches, app.state.authentication), streams, DEV.email
     )
     assert (await anext(stream)).startswith(b"retry:")
     await watches.views.put(VIEW)

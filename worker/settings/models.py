@@ -107,6 +107,10 @@ class Api(Group):
     tokens_file: Path | None = Field(
         default=None, description="file of the bearer tokens and whose they are; the API needs it"
     )
+    issuers_file: Path | None = Field(
+        default=None,
+        description="file of the OpenID Connect issuers whose tokens the API accepts too; not secret",
+    )
     control_plane_api_key: HeaderSecret | None = Field(
         default=None,
         description="API key of the control plane for the API, which only looks people up there, and only "
