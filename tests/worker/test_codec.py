@@ -114,7 +114,7 @@ async def test_what_is_for_one_workflow_is_refused_elsewhere(
 async def test_nothing_is_written_for_no_workflow() -> None:
     for context in (None, activity_of(None)):
         converter = data_converter(keyring(NEW))
-        with pytest.raises(ValueError, match="for no workflow"):
+        with pytest.raises(ValueError, match="only payloads of a workflow are encrypted"):
             await (converter.with_context(context) if context else converter).encode(["words"])
 
 
