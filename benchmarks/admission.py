@@ -29,12 +29,12 @@ from embedded.stack.stack import HOST, Part
 from starter.placement.reservations import Reservations
 from worker.data_converter import converter_at
 
-#: Of the floor's number of updates that are answered in a second, each request with an update of its own.
+#: Of the floor's number of updates that are answered in a second, each request with its own update.
 TARGET = 0.5
 #: Temporal takes 2 MB for one payload.
 STATE_TARGET_KB = 1000
 HELD = 10_000
-#: Callers at one time, each with an update of its own: a run takes ten.
+#: Callers at one time, each with its own update: a run takes ten.
 AT_ONCE = 8
 #: Updates of one measurement, and how often it is made, in turn with the floor.
 UPDATES = 200
@@ -107,7 +107,7 @@ async def _rate(call: Call) -> float:
 async def _burst(api: Reservations, names: Any) -> float:
     began = time.monotonic()
     verdicts = await asyncio.gather(*(api.reserve(_ask(f"env-{next(names)}")) for _ in range(BURST)))
-    assert all(verdict.host for verdict in verdicts), "somebody had no place"
+    assert all(verdict.host for verdict in verdicts), "a request had no place"
     return round(BURST / (time.monotonic() - began))
 
 

@@ -1,4 +1,4 @@
-"""The floor of the API: a bare FastAPI route on the API's own server, in a process of its own."""
+"""The floor of the API: a bare FastAPI route on the API's own server, in a separate process."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ async def bare() -> dict[str, str]:
 
 
 async def main() -> None:
-    """Serve on a free port, which is printed, until told to stop."""
+    """Serve on a free port, which is printed, until a signal stops it."""
     with open_listening_socket("127.0.0.1", 0) as listening:
         print(listening.getsockname()[1], flush=True)
         await Server(app, max_connections=1000).serve(sockets=[listening])

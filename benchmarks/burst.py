@@ -82,7 +82,7 @@ async def measure_throughput(folder: Path, count: int = 200) -> dict[str, Any]:
 
 
 async def request_at_once(here: Ground, names: Sequence[str]) -> Timed:
-    """Request all of them at the same moment, each over a connection of its own; time the answers."""
+    """Request all of them at the same moment, each over its own connection; time the answers."""
     url = urlsplit(here.stack.api_url)
     timed, started = Timed(), time.monotonic()
 

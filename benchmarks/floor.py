@@ -1,6 +1,6 @@
 """The floor: a bare Temporal workflow with as many activities.
 
-It is what nobody can be faster than with the same number of durable steps and the same outside calls: no
+Nothing can be faster with the same number of durable steps and the same outside calls: no
 models, no records, no names, no errors that mean anything, no heartbeats, no undo.
 """
 

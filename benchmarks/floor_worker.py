@@ -1,4 +1,4 @@
-"""The floor's worker, a process of its own: `python -m benchmarks.floor_worker ADDRESS`. Says "ready"."""
+"""The floor's worker, a separate process: `python -m benchmarks.floor_worker ADDRESS`. Says "ready"."""
 
 import asyncio
 import json

@@ -30,7 +30,7 @@ TARGET = 1.1
 TARGET_MEMORY_MB = 300
 #: Environments at once when only memory is looked at.
 BATCH = 5
-PATIENCE = 600.0
+TIMEOUT_SECONDS = 600.0
 
 
 @dataclass
@@ -62,7 +62,7 @@ async def measure(
     cluster = find_cluster()
     async with (
         harbour(cluster, folder) as stack,
-        Asking(stack, patience=PATIENCE, look_every=1) as asking,
+        Asking(stack, patience=TIMEOUT_SECONDS, look_every=1) as asking,  # words: allow
     ):
         samples.load.append(round(os.getloadavg()[0], 1))
         memory = [_resident(stack)]
@@ -183,7 +183,7 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     samples = Samples.kept(chosen.samples)
-    # Told to end, as by a time limit, it removes what it has made, like at Ctrl-C.
+    # After a signal to end, as from a time limit, it removes what it has created, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
         measuring = measure(

@@ -1,4 +1,4 @@
-"""The expiry sweep: how long until every expired environment is told, and what that takes, as they grow.
+"""The expiry sweep: how long until every expired environment is notified, and what that takes, as they grow.
 
 And after it the audit of the capacity: how long until one that begins afresh knows all that are open.
 """
@@ -34,17 +34,17 @@ TARGET_SECONDS = 60
 MEMORY_TARGET_MB = 200
 #: The sweep is one activity whatever it finds: more events than these are a mistake.
 HISTORY_TARGET = 20
-#: Nobody is given a place before a capacity that begins afresh knows who holds what.
+#: No request gets a place before a restarted capacity workflow knows all reservations.
 AUDIT_TARGET_SECONDS = 60
-AUDIT_PATIENCE_SECONDS = 600
+AUDIT_TIMEOUT_SECONDS = 600
 #: Every so many-th environment is over.
 ONE_IN = 10
 #: How many are open in each round.
 ROUNDS = (100, 1000, 10_000)
 #: Environments that are started at one time, to have them there before the measuring begins.
 SEEDS_AT_ONCE = 40
-#: No sweep of the schedule's own comes between; and no audit of the capacity, which would find thousands that
-#: nobody has reserved a place for, as no life begins so but a seeded one.
+#: No scheduled sweep runs in between, and no capacity audit, which would find thousands of lives without a
+#: reservation: only seeded lives start like that.
 NEVER = {"MOORAGE_SWEEP__INTERVAL": "30d", "MOORAGE_CAPACITY__AUDIT": "30d"}
 
 _TEMPLATE = Template(
@@ -72,16 +72,18 @@ async def measure_sweep(folder: Path, rounds: tuple[int, ...] = ROUNDS) -> dict[
             still_open = count - len(over)
         audit = await _audit(here, still_open)
     last = results[rounds[-1]]
-    slowest = max(result["told_in_s"] for result in results.values())
+    slowest = max(result["notified_in_s"] for result in results.values())
     peak = max(result["worker_peak_mb"] for result in results.values())
     events = max(result["history_events"] for result in results.values())
-    well = all(result["told"] == result["expired"] and not result["failed"] for result in results.values())
+    well = all(
+        result["notified"] == result["expired"] and not result["failed"] for result in results.values()
+    )
     return {
         "what": f"expiry sweep, {rounds[-1]} open, {rounds[-1] // ONE_IN} expired",
-        "told_in_s": last["told_in_s"],
+        "notified_in_s": last["notified_in_s"],
         "by_open_environments": {str(count): result for count, result in results.items()},
         "audit_from_nothing": audit,
-        "target": f"all told within {TARGET_SECONDS} s; worker < {MEMORY_TARGET_MB} MB; "
+        "target": f"all notified within {TARGET_SECONDS} s; worker < {MEMORY_TARGET_MB} MB; "
         f"history of at most {HISTORY_TARGET} events; audited from nothing within {AUDIT_TARGET_SECONDS} s",
         "reached": well
         and slowest < TARGET_SECONDS
@@ -102,8 +104,8 @@ async def _sweep(here: Ground, over: set[str]) -> dict[str, Any]:
         ExpirySweepWorkflow.run, SweepInput(ahead=timedelta(0)), id=SWEEP_BY_HAND, task_queue=TASK_QUEUE
     )
     result = await handle.result()
-    told_in = time.monotonic() - began
-    told_peak = memory_mb(pid)
+    notified_in = time.monotonic() - began
+    notified_peak = memory_mb(pid)
     used, server = cpu_seconds(pid) - used, cpu_seconds(here.stack.pid(Part.TEMPORAL)) - server
     events = (await handle.describe()).history_length
     # Also what it takes to be gone, all at once.
@@ -112,21 +114,21 @@ async def _sweep(here: Ground, over: set[str]) -> dict[str, Any]:
     await here.until(gone, len(over))
     return {
         "expired": len(over),
-        "told": result.ended.count,
+        "notified": result.ended.count,
         "failed": result.failed.count,
         "looked_at": result.looked_at,
-        "told_in_s": round(told_in, 1),
+        "notified_in_s": round(notified_in, 1),
         "worker_cpu_s": round(used, 1),
         "temporal_cpu_s": round(server, 1),
         "worker_idle_mb": round(idle),
-        "worker_told_mb": round(told_peak),
+        "worker_notified_mb": round(notified_peak),
         "worker_peak_mb": round(memory_mb(pid)),
         "history_events": events,
     }
 
 
 async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
-    """A capacity that begins afresh, on a worker that has just been started: none of its own is held."""
+    """A capacity that begins afresh, on a worker that has just been started: it holds no reservation."""
     await here.stack.restart(Part.WORKER)
     pid = here.stack.pid(Part.WORKER)
     with suppress(RPCError):
@@ -134,7 +136,7 @@ async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
     began = time.monotonic()
     reservations = Reservations(here.client, start=CapacityStart(settle=timedelta(0)))
     await reservations.ensure_started()
-    async with asyncio.timeout(AUDIT_PATIENCE_SECONDS):
+    async with asyncio.timeout(AUDIT_TIMEOUT_SECONDS):
         while True:
             with suppress(NoWorker, TemporalUnavailable):
                 state = await reservations.state(StateInput(person="", teams=()))
@@ -167,7 +169,7 @@ async def _seed_all(here: Ground, names: list[str], over: set[str]) -> None:
     first = names[0].partition("-")[0]
     found = f"WorkflowId STARTS_WITH 'environment/{first}-' AND ExecutionStatus = 'Running'"
     await here.until(found, len(names))
-    # One that has not begun cannot be asked anything: the sweep would wait for that, and be measured by it.
+    # One that has not started cannot be asked anything: the sweep would wait for that, and be measured by it.
     while True:
         if not await _waiting_tasks(here):
             return

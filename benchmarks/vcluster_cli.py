@@ -23,7 +23,7 @@ from tests.e2e.cluster import Cluster
 #: How often to look whether it is usable; Moorage looks as often.
 LOOK_SECONDS = 0.1
 #: The longest that it may take on a busy machine.
-PATIENCE = 600.0
+TIMEOUT_SECONDS = 600.0
 
 
 def values_of(cluster: Cluster, release: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ async def _answers(cluster: Cluster, host: KubernetesHost, name: str) -> bool:
 
 
 async def _until(reached: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not await reached():  # noqa: ASYNC110 - a cluster sets no event
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -39,7 +39,6 @@ PENDING = (
     "workflows/",
     "activities/",
     "contracts/",
-    "benchmarks/",
 )
 #: A line that needs a word of the list says so with this comment.
 ALLOW = "words: allow"

@@ -113,7 +113,7 @@ class Database:
         return self._db.execute(sql, values).fetchone()
 
     def count(self, sql: str, *values: Any) -> int:
-        """Return the result of a `SELECT count(*)`."""
+        """Return the number that a query counts."""
         return int(self._db.execute(sql, values).fetchone()[0])
 
     def run(self, sql: str, *values: Any) -> int:
