@@ -214,5 +214,5 @@ async def test_a_broken_template_takes_no_api_out_of_service(tmp_path: Path, mon
         assert "small.yaml:1:1: versoin: there is no such field" in told[PLATFORM]
         state = app.state
         monkeypatch.setattr(type(state.client), "workflow_service", Answering())
-        health = await ready(state.client, cast(Any, Answering()), state.catalogue, state.tokens)
+        health = await ready(state.client, cast(Any, Answering()), state.catalogue, state.tokens, None)
         assert "the last good one is in force" in (health.remark or "")
