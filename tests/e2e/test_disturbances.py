@@ -113,7 +113,7 @@ async def test_kubelet_and_api_server_away(
     await asyncio.to_thread(cluster.node, "pause")
     try:
         await _until_told(alice, ready, "its host")
-        await alice.until(starting, lambda shown: "cannot connect" in _note(shown), "waiting for its host")
+        await alice.until(starting, lambda shown: "cannot connect" in _failure(shown), "waiting for its host")
     finally:
         await asyncio.to_thread(cluster.node, "resume")
         await asyncio.to_thread(cluster.node, "resume", "kubelet")
@@ -126,6 +126,7 @@ async def test_kubelet_and_api_server_away(
     await environments.ready("outage")
 
 
-def _note(shown: dict[str, Any]) -> str:
-    [note] = [row["note"] for row in shown["steps"] if row["step"] == "vcluster"]
-    return str(note)
+def _failure(shown: dict[str, Any]) -> str:
+    """Return why the last attempt of the step of the vCluster failed, while it is tried again."""
+    [progress] = [row["progress"] for row in shown["steps"] if row["step"] == "vcluster"]
+    return progress["last_failure"] if progress else ""
