@@ -6,6 +6,7 @@ and a duplicate that a lost response has caused is removed. Unknown members in o
 is deleted.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import activity
@@ -116,9 +117,12 @@ class Identity(IdentityStep):
     async def _find(self, environment: Environment) -> Group | None:
         """Return our group if it exists, and remove any duplicates of it."""
         name, mark = environment.derived_name, environment.mark
-        for group in await self._directory.groups_by_name(name):
+        by_name = await self._directory.groups_by_name(name)
+        for group in by_name:
             require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
-        ours = sorted(await self._ours(environment), key=lambda group: (group.display_name != name, group.id))
+        ours = sorted(
+            await self._ours(environment, by_name), key=lambda group: (group.display_name != name, group.id)
+        )
         if not ours:
             return None
         kept, *doubles = ours
@@ -134,14 +138,16 @@ class Identity(IdentityStep):
             )
         return kept
 
-    async def _ours(self, environment: Environment) -> list[Group]:
+    async def _ours(self, environment: Environment, by_name: Sequence[Group] | None = None) -> list[Group]:
         """Return all groups that carry our mark, each once.
 
-        They are found by the mark, and by our name where the search by mark lags.
+        They are found by the mark, and by our name where the search by mark lags. `by_name` is the result of
+        that search, if the caller has just made it.
         """
         name, mark = environment.derived_name, environment.mark
         by_mark = await self._directory.groups_by_external_id(mark.text)
-        by_name = await self._directory.groups_by_name(name)
+        if by_name is None:
+            by_name = await self._directory.groups_by_name(name)
         ours = [group for group in (*by_mark, *by_name) if mark.is_text(group.external_id)]
         # Compare ids without regard to case: if two entries are the same group, deleting one of them deletes
         # both.

@@ -40,7 +40,7 @@ def plan_without_run(
     name: str,
     marks: FoundMarks,
     records: Sequence[LifeRecord],
-    house: InstallationConfig,
+    installation: InstallationConfig,
     *,
     life: str | None,
     host: str | None,
@@ -56,13 +56,13 @@ def plan_without_run(
         raise CannotPlan(f'"{life[:40]}" is no life: it is 20 hexadecimal digits, the last part of a mark')
     record = next((one for one in reversed(records) if one.life == life), None)
     marked = marks.lives.get(life, ())
-    host = _host_of(marked, record, house, host)
+    host = _host_of(marked, record, installation, host)
     # Older volumes than the life are not its own. Its namespace is older than its volumes.
     born = [one.made_at for one in marked if one.made_at and one.host == host]
     requested_at = min([*born, *([record.requested_at] if record else [])], default=now)
     environment = Environment(
-        mark=OwnerMark(installation=house.installation, name=name, life=life),
-        prefix=house.prefix,
+        mark=OwnerMark(installation=installation.installation, name=name, life=life),
+        prefix=installation.prefix,
         owner=record.owner if record else UNKNOWN,
         spec=Spec(
             template=record.template if record else UNKNOWN,
@@ -72,7 +72,7 @@ def plan_without_run(
         template=_template(record),
         ttl=_UNKNOWN_TTL,
         host=host,
-        has_identity_provider=house.has_identity_provider,
+        has_identity_provider=installation.has_identity_provider,
     )
     what = ", ".join(one.what for one in marked) or "no marks of it were found"
     whose = f"of {record.owner}" if record else "owner unknown"
@@ -102,22 +102,24 @@ def _only_life(name: str, marks: FoundMarks) -> str:
 
 
 def _host_of(
-    marked: Sequence[Marked], record: LifeRecord | None, house: InstallationConfig, wanted: str | None
+    marked: Sequence[Marked], record: LifeRecord | None, installation: InstallationConfig, wanted: str | None
 ) -> str:
     found = sorted({one.host for one in marked if one.host})
-    if wanted is not None and wanted not in house.hosts:
-        raise CannotPlan(f'there is no host "{wanted[:80]}": the hosts are {", ".join(sorted(house.hosts))}')
+    if wanted is not None and wanted not in installation.hosts:
+        raise CannotPlan(
+            f'there is no host "{wanted[:80]}": the hosts are {", ".join(sorted(installation.hosts))}'
+        )
     if wanted is None and len(found) > 1:
         raise CannotPlan(f"it has left something on the hosts {', '.join(found)}: name one of them")
     if wanted is not None and found and wanted not in found:
         raise CannotPlan(f"its namespace is on host {found[0]}, and not on {wanted}")
     if wanted is not None or found:
         return wanted or found[0]
-    if record and record.host in house.hosts:
+    if record and record.host in installation.hosts:
         return record.host
-    if len(house.hosts) == 1:
-        return next(iter(house.hosts))
-    raise CannotPlan(f"its host is not known: name one of {', '.join(sorted(house.hosts))}")
+    if len(installation.hosts) == 1:
+        return next(iter(installation.hosts))
+    raise CannotPlan(f"its host is not known: name one of {', '.join(sorted(installation.hosts))}")
 
 
 def _template(record: LifeRecord | None) -> Template:

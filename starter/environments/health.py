@@ -171,7 +171,7 @@ async def read_health(host: Host, environment: Located) -> Health:
         async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
             namespace = await host.get_namespace(name)
             if namespace is not None and not environment.mark.is_in(namespace.labels):
-                return Health("its namespace is somebody else's")
+                return Health("its namespace belongs to another environment")
             return await host.health(name, name)
     except Denied:
         # The rights on the host are of an older Moorage, or have to be applied again; `moorage doctor`

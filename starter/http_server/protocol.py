@@ -155,21 +155,21 @@ class GuardedProtocol(H11Protocol):
         if self.transport.is_closing():
             return _Awaited.REST
         if self.conn.their_state is h11.IDLE:
-            begun = self.cycle is None or self.conn.trailing_data[0]
-            return _Awaited.HEAD if begun else _Awaited.NEXT
+            expects_head = self.cycle is None or self.conn.trailing_data[0]
+            return _Awaited.HEAD if expects_head else _Awaited.NEXT
         if self.conn.their_state is h11.SEND_BODY:
             return _Awaited.REST if self.cycle.response_complete else _Awaited.BODY
         return _Awaited.ANSWER
 
     def _on_deadline(self) -> None:
-        awaited, begun = self._awaited, bool(self.conn.trailing_data[0])
+        awaited, has_data = self._awaited, bool(self.conn.trailing_data[0])
         if awaited is _Awaited.BODY and not self.cycle.response_started:
             self._answer_timeout()
             # Signal a disconnect, so that the application stops waiting for the body; its response is
             # dropped.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        elif awaited is _Awaited.HEAD and begun:
+        elif awaited is _Awaited.HEAD and has_data:
             self._answer_timeout()
         else:
             self.transport.abort()

@@ -88,7 +88,7 @@ async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> 
     host = Showing(Health())
     host.labels = {"team": "red"}
     all_of_them, one = healths(host, monkeypatch)
-    assert (await all_of_them.read(one)).problem == "its namespace is somebody else's"
+    assert (await all_of_them.read(one)).problem == "its namespace belongs to another environment"
 
 
 async def test_many_who_look_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ def test_one_token_for_two_people(tmp_path: Path) -> None:
         (0o400, None),
         (0o640, None),
         (0o644, "may read .*chmod 600, .*defaultMode: 0440"),
-        (0o660, "may write .*defaultMode: 0440"),
-        (0o602, "may write"),
+        (0o660, "write .*defaultMode: 0440"),
+        (0o602, "can write"),
     ],
 )
 def test_the_mode_of_the_file(tmp_path: Path, mode: int, expected: str | None) -> None:

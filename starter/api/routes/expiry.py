@@ -53,7 +53,7 @@ async def freeze_ends(body: FreezeRequest, freeze: FreezeDep, caller: CallerDep)
     if before is not None and state == before:
         message = f"Ends were frozen before, and that stays: {message} Your reason is not kept; thaw first."
     if not stopped:
-        message += " A sweep that had begun before has not stopped yet: it may still end what it has asked."
+        message += " A sweep that was running has not stopped yet: it may still end what it has asked."
     return FreezeAnswer(frozen=state, message=message)
 
 
