@@ -38,15 +38,15 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
     of the worker that runs it, or its history could not be replayed with other keys.
     """
 
-    _of_activity = False
+    _is_for_activity = False
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the converter for payloads of an activity, or of a workflow."""
-        of_activity = isinstance(context, ActivitySerializationContext)
-        if of_activity == self._of_activity:
+        is_for_activity = isinstance(context, ActivitySerializationContext)
+        if is_for_activity == self._is_for_activity:
             return self
         other = copy.copy(self)
-        other._of_activity = of_activity
+        other._is_for_activity = is_for_activity
         return other
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
@@ -63,14 +63,14 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
 
     def _refused(self, payload: Payload, hint: list[type] | None) -> Tampered:
         why = payload.data.decode()
-        if self._of_activity and hint is None and not workflow.in_workflow():
+        if self._is_for_activity and hint is None and not workflow.in_workflow():
             # The SDK gives no type for the heartbeat of an earlier attempt. A step can do without it, and the
             # SDK would fail the activity for good.
             return Tampered(why)
         if payload.metadata.get(KEY_MISSING):
             # This error is temporary: the task fails and is retried until the key is there.
             raise KeyMissing(why)
-        if self._of_activity:
+        if self._is_for_activity:
             return Tampered(why)
         raise ForeignPayload(why)
 

@@ -22,14 +22,14 @@ _PUBLISHED = "rafay.dev/published"
 class BlueprintPaths:
     """Paths of blueprints, in a v2 service with other names for the paging parameters."""
 
-    of_project: str = "/v2/config/project/{project_id}/blueprint"
+    collection: str = "/v2/config/project/{project_id}/blueprint"
 
 
 @dataclass(frozen=True)
 class RepositoryPaths:
     """Paths of a project's chart repositories, in v3 and with names."""
 
-    of_project: str = "/apis/integrations.k8smgmt.io/v3/projects/{project}/repositories"
+    collection: str = "/apis/integrations.k8smgmt.io/v3/projects/{project}/repositories"
     one: str = "/apis/integrations.k8smgmt.io/v3/projects/{project}/repositories/{name}"
     api_version: str = "integrations.k8smgmt.io/v3"
 
@@ -106,7 +106,7 @@ class Blueprints:
         return await self._list(project_id, f"list blueprints of project {project_id}", {})
 
     async def _list(self, project_id: str, operation: str, scope: Mapping[str, str]) -> list[Blueprint]:
-        path = fill_path(self._paths.of_project, project_id=project_id)
+        path = fill_path(self._paths.collection, project_id=project_id)
         found = await self._wire.entries(path, operation, _Blueprint, query=scope, paging="options.")
         return [one.result() for one in found]
 
@@ -138,7 +138,7 @@ class Repositories:
             },
             "spec": {"type": repository.kind, "endpoint": repository.endpoint},
         }
-        path = fill_path(self._paths.of_project, project=project)
+        path = fill_path(self._paths.collection, project=project)
         await self._wire.call("POST", path, f"apply repository {repository.name}", body=body)
 
 

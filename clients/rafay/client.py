@@ -208,7 +208,7 @@ class Rafay:
 
     async def bindings(self, group_id: str) -> list[Binding]:
         """Return the group's roles by project; raise NotFound if there is no such group."""
-        return await self._associations.of_group(group_id)
+        return await self._associations.list_for_group(group_id)
 
     async def unbind(self, group_id: str, project_id: str) -> None:
         """Remove all roles of the group on the project; raise NotFound without role or group."""
@@ -222,7 +222,7 @@ class Rafay:
 
     async def group_members(self, group_id: str) -> list[User]:
         """Return the local users in the group; raise NotFound if there is no such group."""
-        return await self._users.of_group(group_id)
+        return await self._users.list_for_group(group_id)
 
     async def add_member(self, group_id: str, user_id: str) -> None:
         """Make the user a member of the group; idempotent.

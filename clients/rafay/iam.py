@@ -19,7 +19,7 @@ class AssociationPaths:
     """Paths of roles and of the associations of groups with projects; all assumed."""
 
     roles: str = "/auth/v1/roles/"
-    of_group: str = "/auth/v1/groups/{group_id}/projects/"
+    collection: str = "/auth/v1/groups/{group_id}/projects/"
     one: str = "/auth/v1/groups/{group_id}/projects/{project_id}/"
 
 
@@ -28,7 +28,7 @@ class UserPaths:
     """Paths of local users (published) and of the members of a group (assumed)."""
 
     users: str = "/auth/v1/users/"
-    of_group: str = "/auth/v1/groups/{group_id}/users/"
+    collection: str = "/auth/v1/groups/{group_id}/users/"
     one: str = "/auth/v1/groups/{group_id}/users/{user_id}/"
 
 
@@ -94,7 +94,7 @@ class Associations:
     async def bind(self, group_id: str, project_id: str, role_name: str) -> None:
         """Grant the group the role on the project; raise AlreadyExists if it has any role there."""
         role = {"role_id": await self.role_id(role_name), "namespace_ids": []}
-        path = fill_path(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.collection, group_id=group_id)
         operation = f"bind role {role_name} to group {group_id} on project {project_id}"
         try:
             await self._wire.call("POST", path, operation, body={"project_id": project_id, "roles": [role]})
@@ -103,9 +103,9 @@ class Associations:
             self._role_ids = {}
             raise
 
-    async def of_group(self, group_id: str) -> list[Binding]:
+    async def list_for_group(self, group_id: str) -> list[Binding]:
         """Return the group's roles by project."""
-        path = fill_path(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.collection, group_id=group_id)
         held = await self._wire.entries(path, f"list role bindings of group {group_id}", _Association)
         return [Binding(one.project_name, tuple(role.name for role in one.roles or [])) for one in held]
 
@@ -128,9 +128,9 @@ class LocalUsers:
         users = (User(person.account.id, person.account.username) for person in people)
         return next((user for user in users if user.email.casefold() == email.casefold()), None)
 
-    async def of_group(self, group_id: str) -> list[User]:
+    async def list_for_group(self, group_id: str) -> list[User]:
         """Return all members of the group."""
-        path = fill_path(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.collection, group_id=group_id)
         people = await self._wire.entries(path, f"list members of group {group_id}", _Person)
         return [User(person.account.id, person.account.username) for person in people]
 
@@ -140,7 +140,7 @@ class LocalUsers:
         Raises:
             NotFound: there is no such group or user.
         """
-        path = fill_path(self._paths.of_group, group_id=group_id)
+        path = fill_path(self._paths.collection, group_id=group_id)
         try:
             await self._wire.call(
                 "POST", path, f"add user {user_id} to group {group_id}", body={"account_id": user_id}
