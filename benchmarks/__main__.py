@@ -18,6 +18,7 @@ from benchmarks.admission import measure_admission
 from benchmarks.api import measure_api
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.orchestration import measure
+from benchmarks.startup import measure_startup
 from benchmarks.sweep import measure_sweep
 
 Measure = Callable[[Path], Awaitable[dict[str, Any]]]
@@ -28,6 +29,7 @@ ALL: dict[str, Measure] = {
     "sweep": measure_sweep,
     "admission": measure_admission,
     "api": measure_api,
+    "startup": measure_startup,
 }
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-import truststore
 
 #: As in OpenSSL, curl and Go: the file or the folder with the trusted authorities.
 FILE_VARIABLE, FOLDER_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
@@ -42,6 +41,9 @@ def tls_context(
         return ssl.create_default_context(capath=folder)
     if not _system_has_any():
         return httpx.create_ssl_context(trust_env=False)
+    # Import it here: a command that calls http:// does not need it.
+    import truststore
+
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -2,9 +2,6 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated
-
-from pydantic import BeforeValidator
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _PART = re.compile(r"(\d{1,6})\s*([wdhms])")
@@ -42,12 +39,3 @@ def format_duration(length: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
-
-
-def _read(value: object) -> object:
-    # Leave ISO 8601 ("PT8H") to pydantic, because payloads contain durations in that form.
-    return parse_duration(value) if isinstance(value, str) and not value.startswith(("P", "-P")) else value
-
-
-#: A length of time in a model: people write it as "8h" or as ISO 8601, and the model keeps a timedelta.
-Duration = Annotated[timedelta, BeforeValidator(_read)]

@@ -1,70 +1,18 @@
 """What an environment is: what was asked for, what was decided from it, and its state."""
 
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from pydantic import Field
 
-from contracts.durations import Duration
 from contracts.expiry import Extended, Term, Warned
-from contracts.models import Frozen
+from contracts.models import Duration, Frozen
 from contracts.naming import OwnerMark, Prefix
+from contracts.phases import Outcome as Outcome
+from contracts.phases import Phase as Phase
+from contracts.phases import StepName as StepName
+from contracts.phases import StepState as StepState
+from contracts.phases import System as System
 from contracts.template import Template
-
-
-class Phase(StrEnum):
-    """The phase of an environment's life."""
-
-    PROVISIONING = "provisioning"
-    USABLE = "usable"
-    READY = "ready"
-    TEARING_DOWN = "tearing_down"
-    TEARDOWN_INCOMPLETE = "teardown_incomplete"
-    GONE = "gone"
-    #: Its workflow was closed from outside, so no teardown ran: what it created may still be there.
-    ORPHANED = "orphaned"
-
-
-class Outcome(StrEnum):
-    """How a life ended, or is ending."""
-
-    DELETED = "deleted"
-    EXPIRED = "expired"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class StepName(StrEnum):
-    """The steps, in the order in which they run."""
-
-    PROJECT = "project"
-    GROUP = "group"
-    ROLE_BINDING = "role-binding"
-    IDENTITY = "identity"
-    NAMESPACE = "namespace"
-    VCLUSTER = "vcluster"
-    KUBECONFIG = "kubeconfig"
-    IMPORT = "import"
-
-
-class System(StrEnum):
-    """The kinds of outside systems."""
-
-    CONTROL_PLANE = "control plane"
-    IDENTITY_PROVIDER = "identity provider"
-    HOST_CLUSTER = "host cluster"
-
-
-class StepState(StrEnum):
-    """The state of one step."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    UNDOING = "undoing"
-    UNDONE = "undone"
-    UNDO_FAILED = "undo failed"
 
 
 class Spec(Frozen):

@@ -1,17 +1,15 @@
 """Names, ids and owner marks: everything that is derived and never stored."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import StringConstraints, ValidationError
 
+from contracts.environment_name import NAME_PATTERN as NAME_PATTERN
+from contracts.environment_name import is_name as is_name
 from contracts.models import Frozen
 
-#: An environment's name. It has at most 30 characters: with the prefix it must fit into Helm's limit of 53,
-#: and with the suffixes of the vCluster chart into the 63 characters of Kubernetes names.
-NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$"
 INSTALLATION_PATTERN = r"^[a-z0-9]{8,16}$"
 PREFIX_PATTERN = r"^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$"
 LIFE_LENGTH = 20
@@ -42,12 +40,6 @@ def workflow_id(name: str) -> str:
 def name_of_workflow(id: str) -> str:
     """Return the environment's name in a workflow id; the inverse of `workflow_id`."""
     return id.removeprefix(_WORKFLOW_ID_START)
-
-
-def is_name(text: str) -> bool:
-    """Return whether `text` is a valid name of an environment."""
-    # Use fullmatch instead of search, because `$` alone would accept a final line break.
-    return re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def request_id(person: str, name: str, key: str) -> str:

@@ -40,3 +40,15 @@ def parse_quantity(quantity: str) -> Decimal:
         exact = _EXACT.scaleb(number, max(-_FAR, min(power, _FAR)))
     bounded = min(max(exact, -_MOST), _MOST)
     return bounded.quantize(_LEAST_UNIT, ROUND_UP, _EXACT).normalize(_EXACT)
+
+
+def format_cpu(thousandths: int) -> str:
+    """Format CPUs for sentences: "4", "0.5"."""
+    return f"{thousandths / 1000:g}"
+
+
+def format_memory(octets: int) -> str:
+    """Format memory for sentences: "8Gi", "1.5Gi", "170Mi"."""
+    if octets >= 2**30 or octets == 0:
+        return f"{round(octets / 2**30, 1):g}Gi"
+    return f"{round(octets / 2**20):g}Mi"

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from contracts.durations import Duration
-from contracts.models import Frozen
+from contracts.models import Duration, Frozen
 from contracts.naming import NAME_PATTERN
 from contracts.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
 

@@ -8,14 +8,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
 
-import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+import click
 
+import moorage
 from starter.api.problem_details import ProblemType
 from starter.cli.app import build
-from starter.cli.operator import OperatorVerbs
 from worker.settings.reference import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,12 +51,8 @@ def problem_types() -> str:
 
 def commands() -> str:
     """Return every command with its arguments and options, as `--help` has them."""
-    verbs = OperatorVerbs(
-        up=_not_run, worker=_not_run, api=_not_run, codec_server=_not_run, setup=_not_run, doctor=_not_run,
-        on_hosts=_not_run,
-    )  # fmt: skip
-    app = typer.main.get_group(build(verbs))
-    return "\n".join(_describe(app, typer.Context(app, info_name="moorage"))).strip()
+    app = build(moorage.COMMANDS)
+    return "\n".join(_describe(app, click.Context(app, info_name="moorage"))).strip()
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
@@ -68,28 +62,26 @@ PARTS: Mapping[str, Callable[[], str]] = {
 }
 
 
-def _not_run(*_arguments: object) -> NoReturn:
-    raise AssertionError("the reference describes commands and runs none")
-
-
-def _describe(command: TyperCommand | TyperGroup, context: typer.Context) -> Iterator[str]:
+def _describe(command: click.Command, context: click.Context) -> Iterator[str]:
     """Yield the lines about a command, then those about its subcommands."""
     yield from ("", f"### {context.command_path}", "")
-    # Typer marks the paragraphs that keep their line breaks, which are the examples, with a backspace.
     for paragraph in (command.help or "").split("\n\n"):
-        text = paragraph.strip("\n")
-        yield from ("```text", text.removeprefix("\b\n"), "```", "") if text.startswith("\b") else (text, "")
+        yield from (paragraph.strip("\n"), "")
+    if command.epilog and command.epilog.startswith("\b"):
+        # The examples, whose paragraph keeps its line breaks, below a line with a backspace and a heading.
+        yield from ("```text", *(line.strip() for line in command.epilog.splitlines()[2:]), "```", "")
+    elif command.epilog:
+        yield from (command.epilog, "")
     usage = " ".join(command.collect_usage_pieces(context))
     yield from (f"Usage: `{context.command_path} {usage}`", "")
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record and (not isinstance(parameter, TyperOption) or "--help" not in parameter.opts):
+        if record and (not isinstance(parameter, click.Option) or "--help" not in parameter.opts):
             names, meaning = (" ".join(text.split()) for text in record)
             yield f"- `{names}`: {meaning}"
-    if isinstance(command, TyperGroup):
+    if isinstance(command, click.Group):
         for name, child in command.commands.items():
-            if isinstance(child, TyperCommand | TyperGroup) and not child.hidden:
-                yield from _describe(child, typer.Context(child, parent=context, info_name=name))
+            yield from _describe(child, click.Context(child, parent=context, info_name=name))
 
 
 if __name__ == "__main__":

@@ -31,12 +31,11 @@ with workflow.unsafe.imports_passed_through():
         ReserveInput,
         ReserveResult,
         StateInput,
-        format_cpu,
-        format_memory,
     )
     from contracts.capacity.reconciliation import correct
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType
+    from contracts.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import genuine
 

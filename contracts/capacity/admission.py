@@ -14,10 +14,9 @@ from contracts.capacity.models import (
     Limits,
     PlacementDecision,
     ReservationRequest,
-    format_cpu,
-    format_memory,
 )
 from contracts.errors import Refusal, RefusalReason
+from contracts.quantities import format_cpu, format_memory
 
 
 def admit(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:

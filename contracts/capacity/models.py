@@ -258,15 +258,3 @@ def size_of(size: Size, values: Mapping[str, Any]) -> Amount:
         cpu=ceil(sum(map(parse_quantity, parts["cpu"]), Decimal(0)) * 1000),
         memory=ceil(sum(map(parse_quantity, parts["memory"]), Decimal(0))),
     )
-
-
-def format_cpu(thousandths: int) -> str:
-    """Format CPUs for sentences: "4", "0.5"."""
-    return f"{thousandths / 1000:g}"
-
-
-def format_memory(octets: int) -> str:
-    """Format memory for sentences: "8Gi", "1.5Gi", "170Mi"."""
-    if octets >= 2**30 or octets == 0:
-        return f"{round(octets / 2**30, 1):g}Gi"
-    return f"{round(octets / 2**20):g}Mi"

@@ -1,129 +1,208 @@
-"""The `moorage` command: it assembles the commands, and is the only place that ends the process."""
+"""The `moorage` command: the tree of its commands, and the only place that ends the process."""
 
 import errno
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
-from starter.cli.client.connection import Options
-from starter.cli.commands import capacity, environments, expiry, kubeconfig, queries, templates
-from starter.cli.crash_report import crash
+from starter.cli.completion import one_of
+from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.global_options import default_output, everywhere
-from starter.cli.operator import OperatorVerbs, add_operator_verbs
+from starter.cli.lazy_group import CommandEntry, LazyGroup, group_class
 from starter.cli.output.printing import print_line
 from starter.cli.output.streams import prepare_streams
 
 _EPILOG = (
-    "Exit codes, for all commands: 0 done, 1 failed or refused, 2 bad input or an unanswered question, "
-    "3 not found, 4 not allowed, 5 unreachable, 70 a fault of Moorage, 130 interrupted."
+    "Exit codes of all commands: 0 done, 1 failed or refused, 2 bad input or a question without an answer, "
+    "3 not found, 4 not allowed, 5 unreachable, 70 a bug of Moorage, 130 interrupted."
+)
+OPERATOR_SECTION = "Operator commands"
+_PLATFORM_SECTION = "Platform team commands"
+_COMMANDS = "starter.cli.commands"
+
+#: The commands for developers and for the platform team: clients of the API.
+API_COMMANDS = (
+    CommandEntry(
+        "templates",
+        f"{_COMMANDS}.templates:templates",
+        "List the templates that you can request.",
+    ),
+    CommandEntry("request", f"{_COMMANDS}.environments:request", "Request an environment and wait for it."),
+    CommandEntry("list", f"{_COMMANDS}.queries:list_environments", "List environments and what blocks them."),
+    CommandEntry("show", f"{_COMMANDS}.queries:show", "Show the state of an environment."),
+    CommandEntry(
+        "watch", f"{_COMMANDS}.environments:watch", "Watch environments until they are ready or gone."
+    ),
+    CommandEntry("kubeconfig", f"{_COMMANDS}.kubeconfig:kubeconfig", "Get the kubeconfig of an environment."),
+    CommandEntry("extend", f"{_COMMANDS}.expiry:extend", "Move the end of an environment to a later time."),
+    CommandEntry("history", f"{_COMMANDS}.expiry:history", "Show the history of a name."),
+    CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
+    CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),
+    CommandEntry("cancel", f"{_COMMANDS}.environments:cancel", "Cancel the creation of an environment."),
+    CommandEntry(
+        "completion",
+        f"{_COMMANDS}.completion:completion",
+        "Print a shell's completion script.",
+        calls_api=False,
+    ),
+    CommandEntry(
+        "teardown",
+        f"{_COMMANDS}.environments:teardown",
+        "Show, resume or force a teardown.",
+        _PLATFORM_SECTION,
+    ),
+    CommandEntry("freeze", f"{_COMMANDS}.expiry:freeze", "Freeze all ends.", _PLATFORM_SECTION),
+    CommandEntry("thaw", f"{_COMMANDS}.expiry:thaw", "End the freeze.", _PLATFORM_SECTION),
+    CommandEntry("sweep", f"{_COMMANDS}.expiry:sweep", "Run the expiry sweep now.", _PLATFORM_SECTION),
+)
+#: The operator's commands that need neither the worker nor the embedded stack, which the entry module adds.
+OPERATOR_COMMANDS = (
+    CommandEntry("api", f"{_COMMANDS}.servers:api", "Run the HTTP API.", OPERATOR_SECTION, calls_api=False),
+    CommandEntry(
+        "codec-server",
+        f"{_COMMANDS}.servers:codec_server",
+        "Run the codec server for Temporal's Web UI.",
+        OPERATOR_SECTION,
+        calls_api=False,
+    ),
+    CommandEntry(
+        "setup", f"{_COMMANDS}.setup:setup", "Set up an installation.", OPERATOR_SECTION, calls_api=False
+    ),
+    CommandEntry(
+        "doctor", f"{_COMMANDS}.setup:doctor", "Check an installation.", OPERATOR_SECTION, calls_api=False
+    ),
 )
 
 
-def build(verbs: OperatorVerbs) -> typer.Typer:
-    """Build the command with all its subcommands."""
-    app = typer.Typer(
+class _RootGroup(LazyGroup):
+    """The command `moorage`, which shows usage errors as JSON if the arguments request JSON."""
+
+    def main(
+        self, args: Sequence[str] | None = None, __prog_name: str | None = None, *_: Any, **extra: Any
+    ) -> Any:
+        """Run the command of the arguments, and exit with its code.
+
+        With `standalone_mode=False`, return the code; an interrupt is then raised as `click.Abort`.
+        """
+        standalone = extra.pop("standalone_mode", True)
+        extra.pop("prog_name", None)
+        arguments = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(arguments, prog_name="moorage", standalone_mode=False, **extra)
+        except click.ClickException as error:
+            if _requests_json(arguments) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+                CliError(Code.BAD_INPUT, error.format_message()).show(Output.JSON)
+            else:
+                error.show()
+            code = Code.BAD_INPUT
+        except click.Abort:
+            if not standalone:
+                raise
+            code = Code.INTERRUPTED
+        code = code if isinstance(code, int) else Code.OK
+        if standalone:
+            sys.exit(code)
+        return code
+
+
+def build(more: Iterable[CommandEntry] = ()) -> click.Group:
+    """Build the command with all its subcommands, and `more` for the operator.
+
+    Click's `CliRunner` can run the result in a test, with the same output and exit codes as `run`.
+    """
+    path = click.Path(path_type=Path)
+    return group_class((*API_COMMANDS, *more, *OPERATOR_COMMANDS), _RootGroup)(
         name="moorage",
-        help="A Kubernetes cluster of your own: whole and usable, or gone without a trace.",
+        callback=_keep_connection_options,
+        help="Virtual Kubernetes clusters on request: complete and usable, or removed without a trace.",
         epilog=_EPILOG,
         no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
+        params=[
+            click.Option(
+                ["--url"], help="URL of the API. Default: MOORAGE_URL, or a stack that runs on this machine."
+            ),
+            click.Option(
+                ["--token-file"],
+                type=path,
+                help="File with your token. Default: MOORAGE_TOKEN or MOORAGE_TOKEN_FILE.",
+            ),
+            click.Option(
+                ["--ca-file"],
+                type=path,
+                help="PEM file with the authorities to trust for the API's certificate. "
+                "Default: MOORAGE_CA_FILE, SSL_CERT_FILE, or those of the system.",
+            ),
+            click.Option(
+                ["--output", "-o"],
+                help="Output format, as after the command: table, json, …",
+                shell_complete=one_of(*Output),
+            ),
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_version,
+                help="Show the version and exit.",
+            ),
+        ],
     )
 
-    @app.callback()
-    def options(
-        ctx: typer.Context,
-        url: Annotated[
-            str | None,
-            typer.Option(help="Where the API is; else MOORAGE_URL, or a stack that runs here."),
-        ] = None,
-        token_file: Annotated[
-            Path | None,
-            typer.Option(help="File with your token; else MOORAGE_TOKEN or MOORAGE_TOKEN_FILE."),
-        ] = None,
-        output: Annotated[
-            str | None,
-            typer.Option("--output", "-o", help="How to answer, as after the command: table, json, …"),
-        ] = None,
-        ca_file: Annotated[
-            Path | None,
-            typer.Option(
-                help="PEM file with the authorities that the API's certificate may be signed by; "
-                "else MOORAGE_CA_FILE, SSL_CERT_FILE, or those of the system."
-            ),
-        ] = None,
-        _version: Annotated[
-            bool,
-            typer.Option("--version", is_eager=True, callback=_tell_version, help="Say its version."),
-        ] = False,
-    ) -> None:
-        ctx.obj = Options(url, token_file, ca_file)
-        if output:
-            ctx.default_map = default_output(ctx.command, output)
 
-    panel = "For developers"
-    app.add_typer(templates.group(verbs.on_hosts), name="templates", rich_help_panel=panel)
-    app.command("request", rich_help_panel=panel)(environments.request)
-    app.command("list", rich_help_panel=panel)(queries.list_environments)
-    app.command("show", rich_help_panel=panel)(queries.show)
-    app.command("watch", rich_help_panel=panel)(environments.watch)
-    app.command("kubeconfig", rich_help_panel=panel)(kubeconfig.kubeconfig)
-    app.command("extend", rich_help_panel=panel)(expiry.extend)
-    app.command("history", rich_help_panel=panel)(expiry.history)
-    app.command("capacity", rich_help_panel=panel)(capacity.capacity)
-    app.command("delete", rich_help_panel=panel)(environments.delete)
-    app.command("cancel", rich_help_panel=panel)(environments.cancel)
-    panel = "For the platform team"
-    app.command("teardown", rich_help_panel=panel)(environments.teardown)
-    app.command("freeze", rich_help_panel=panel)(expiry.freeze)
-    app.command("thaw", rich_help_panel=panel)(expiry.thaw)
-    app.command("sweep", rich_help_panel=panel)(expiry.sweep)
-    add_operator_verbs(app, verbs)
-    return app
+@click.pass_context
+def _keep_connection_options(
+    ctx: click.Context, url: str | None, token_file: Path | None, ca_file: Path | None, output: str | None
+) -> None:
+    # The option --output of each command reads `output`.
+    del output
+    ctx.obj = ConnectionOptions(url, token_file, ca_file)
 
 
-def run(verbs: OperatorVerbs) -> None:
+def run(more: Iterable[CommandEntry] = ()) -> None:
     """Run the command of the arguments and exit with its code; show no error as a traceback."""
     prepare_streams()
     code: object = 0
     try:
         try:
-            code = everywhere(typer.main.get_command(build(verbs)))
+            code = build(more).main(standalone_mode=False)
         finally:
             sys.stdout.flush()
     except SystemExit as end:
-        # The reader of our output has closed it. Typer then replaces stdout by this wrapper and exits with a
+        # The reader of our output has closed it. Click then replaces stdout by this wrapper and exits with a
         # failure, but it is none.
-        has_reader = type(sys.stdout).__name__ != "PacifyFlushWrapper"
+        has_reader = not type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
         code = end.code if has_reader else Code.OK
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, click.Abort):
         code = Code.INTERRUPTED
     except BaseException as error:  # The CancelledError of a task is not an Exception.
-        code = _ended_by(error)
-    leave(code if isinstance(code, int) else int(code is not None))
+        code = _show_unexpected(error)
+    exit_process(code if isinstance(code, int) else int(code is not None))
 
 
-def _ended_by(error: BaseException) -> int:
+def _show_unexpected(error: BaseException) -> int:
     """Show the error that ended the command, and return its exit code."""
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return Code.OK
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
-        failed = CliError(Code.FAILED, f"the output cannot be written: {error.strerror}")
+        failed = CliError(Code.FAILED, f"cannot write the output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     else:
-        failed = crash(error)
+        from starter.cli.crash_report import report_crash
+
+        failed = report_crash(error)
     failed.show(Output.TABLE)
     return failed.code
 
 
-def leave(code: int) -> None:
+def exit_process(code: int) -> None:
     """End the process with this code, whatever its libraries do at exit.
 
     A short process that has loaded Temporal's SDK can abort while Python finalizes, after all its work:
@@ -137,12 +216,21 @@ def leave(code: int) -> None:
     sys.exit(code)
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+def _requests_json(arguments: Sequence[str]) -> bool:
+    """Return whether the arguments request JSON, as far as invalid arguments show it."""
+    flags = ("-o", "--output")
+    joined = {"-ojson", "--output=json"}
+    pairs = pairwise(arguments)
+    return bool(joined & set(arguments)) or any(flag in flags and value == "json" for flag, value in pairs)
 
-        try:
-            print_line(f"moorage {version('moorage')}")
-        except PackageNotFoundError:
-            print_line("moorage, from a checkout that is not installed")
-        raise typer.Exit
+
+def _print_version(ctx: click.Context, _param: click.Parameter, is_set: bool) -> None:
+    if not is_set or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print_line(f"moorage {version('moorage')}")
+    except PackageNotFoundError:
+        print_line("moorage, from a checkout that is not installed")
+    ctx.exit()

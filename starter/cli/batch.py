@@ -4,35 +4,36 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-import typer
+import click
 
 from starter.cli.errors import CliError, Code, Output
+from starter.cli.output.formatting import print_note
 
 _T = TypeVar("_T")
 
 
-def each_in_turn(things: Iterable[_T], see_to: Callable[[_T], None], output: Output) -> None:
+def run_in_turn(things: Iterable[_T], action: Callable[[_T], None], output: Output) -> None:
     """Process each in turn and show all failures; the first failure sets the exit code."""
     failed: list[CliError] = []
     for thing in things:
         try:
-            see_to(thing)
+            action(thing)
         except CliError as error:
             failed.append(error)
     _raise(failed, output)
 
 
-def each_at_once(names: Sequence[str], see_to: Callable[[str], None], output: Output) -> None:
+def run_concurrently(names: Sequence[str], action: Callable[[str], None], output: Output) -> None:
     """Process all concurrently; the first failure sets the exit code. Ctrl-C ends the command."""
     names = list(dict.fromkeys(names))
     if len(names) == 1:
-        see_to(names[0])
+        action(names[0])
         return
     failed: list[CliError] = []
 
     def one(name: str) -> None:
         try:
-            see_to(name)
+            action(name)
         except CliError as error:
             failed.append(error)
 
@@ -43,8 +44,10 @@ def each_at_once(names: Sequence[str], see_to: Callable[[str], None], output: Ou
         for thread in threads:
             thread.join()
     except KeyboardInterrupt:
-        typer.echo(f"Stopped watching; they go on. Again with:  moorage watch {' '.join(names)}", err=True)
-        raise typer.Exit(Code.INTERRUPTED) from None
+        print_note(
+            f"Stopped watching; they continue. Watch them again with:  moorage watch {' '.join(names)}"
+        )
+        raise click.exceptions.Exit(Code.INTERRUPTED) from None
     _raise(failed, output)
 
 

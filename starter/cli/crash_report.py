@@ -14,18 +14,18 @@ from starter.cli.errors import CliError, Code
 KEPT = 20
 
 
-def crash(error: BaseException) -> CliError:
+def report_crash(error: BaseException) -> CliError:
     """Write the traceback to a file that only its owner can read, and return the error to show."""
     name = type(error).__name__
     try:
         file = _write(error)
     except (OSError, RuntimeError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
-        steps = [f"the traceback could not be written ({reason}): set XDG_STATE_HOME to a folder of yours"]
+        steps = [f"cannot write the traceback ({reason}): set XDG_STATE_HOME to a folder that you can write"]
     else:
-        steps = [f"report it with {file}, which has the traceback; look through it first, it is not censored"]
+        steps = [f"report it with the traceback in {file}; read it first, because it can contain credentials"]
     # Do not show the text of the error: it can quote any data, and it is in the file.
-    return CliError(Code.CRASHED, f"this is a fault of Moorage ({name})", next_steps=steps)
+    return CliError(Code.CRASHED, f"this is a bug of Moorage ({name})", next_steps=steps)
 
 
 def state_folder() -> Path:

@@ -9,18 +9,18 @@ def confirm(question: str, *, yes: bool, refused: str) -> None:
     """Return if the user answers yes, else raise CliError; `yes`: do not ask, because of --yes."""
     if yes:
         return
-    if _answer(f"{question} [y/N]: ", "say so with --yes").lower() not in ("y", "yes"):
+    if _answer(f"{question} [y/N]: ", "confirm with --yes").lower() not in ("y", "yes"):
         raise CliError(Code.FAILED, refused)
 
 
 def ask(question: str, given: str | None, option: str) -> str:
     """Return the value of the option if it was given, otherwise the user's answer."""
-    return given or _answer(f"{question}: ", f"give it with {option}")
+    return given or _answer(f"{question}: ", f"use {option}")
 
 
 def _answer(question: str, instead: str) -> str:
     if not sys.stdin.isatty():
-        message = f'there is no terminal to ask at: "{question.rstrip(": ")}"'
+        message = f'there is no terminal for the question: "{question.rstrip(": ")}"'
         raise CliError(Code.BAD_INPUT, message, next_steps=[instead])
     # Do not use input(), because it would write the question to standard output.
     sys.stderr.write(question)
@@ -33,5 +33,5 @@ def _answer(question: str, instead: str) -> str:
     if not line.endswith("\n"):
         sys.stderr.write("\n")
     if not line.strip():
-        raise CliError(Code.BAD_INPUT, "there was no answer: nothing was done", next_steps=[instead])
+        raise CliError(Code.BAD_INPUT, "no answer: nothing was done", next_steps=[instead])
     return line.strip()

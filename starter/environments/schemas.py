@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import Field
 
-from contracts.durations import Duration
 from contracts.environment import (
     Certificate,
     EnvironmentStatus,
@@ -23,7 +22,7 @@ from contracts.environment import (
     StepState,
     TrailEntry,
 )
-from contracts.models import Frozen
+from contracts.models import Duration, Frozen
 from contracts.template import Size, Template, TimeToLive
 
 #: Phases in which a user can work with the environment.

@@ -15,11 +15,10 @@ from contracts.capacity.models import (
     Limits,
     Quotas,
     ReservationRequest,
-    format_cpu,
-    format_memory,
     size_of,
 )
 from contracts.errors import Refusal, RefusalReason
+from contracts.quantities import format_cpu, format_memory
 from contracts.template import Size
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -148,7 +148,7 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
         (moorage, ("show", "../../x"), 3, "no environment"),
         (dave, ("delete", name, "--yes"), 4, "delete of"),
         # Nothing is deleted without a word: there is no terminal to ask at.
-        (moorage, ("delete", name), 2, "next: say so with --yes"),
+        (moorage, ("delete", name), 2, "next: confirm with --yes"),
         (moorage, ("list", "--url", "http://127.0.0.1:1"), 5, "connection refused"),
         (moorage, ("templates", "show", "smal"), 3, 'did you mean "small"'),
         (unknown, ("list",), 4, "token is not known"),
@@ -156,10 +156,10 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
             unreachable,
             ("list",),
             5,
-            "cannot be reached",
+            "cannot reach the API",
         ),
         (another, ("list",), 5, "not Moorage's API"),
-        (Cli(tmp_path), ("list",), 2, "not known where the API is"),
+        (Cli(tmp_path), ("list",), 2, "no URL of the API is set"),
     ]
     results = await asyncio.gather(*(cli(*arguments) for cli, arguments, _, _ in cases))
     for result, (_, arguments, code, text) in zip(results, cases, strict=True):
@@ -183,12 +183,12 @@ async def test_one_that_cannot_be_made(stack: Stack, moorage: Cli) -> None:
     finally:
         set_faults(stack.url(Part.HOST))
     assert asked.code == 1
-    assert f"moorage: {name} could not be made. namespace:" in asked.err
+    assert f"moorage: {name} could not be created. namespace:" in asked.err
     assert "undone: project, group, role-binding, identity" in asked.err
     assert "nothing is left of it" in asked.err
-    assert f"next: ask again: moorage request {name} small" in asked.err
+    assert f"next: request it again: moorage request {name} small" in asked.err
     watched = await moorage("watch", name)
-    assert (watched.code, "could not be made" in watched.err) == (1, True)
+    assert (watched.code, "could not be created" in watched.err) == (1, True)
 
 
 async def test_ctrl_c_stops_watching_only(stack: Stack, moorage: Cli, bob: Caller) -> None:
@@ -207,7 +207,7 @@ async def test_ctrl_c_stops_watching_only(stack: Stack, moorage: Cli, bob: Calle
     finally:
         set_faults(stack.url(Part.HOST))
     assert result.code == 130
-    assert f"Stopped watching; {name} is provisioning and goes on by itself." in result.err
+    assert f"Stopped watching; {name} is provisioning and continues without this command." in result.err
     assert f"moorage watch {name}" in result.err
     assert f"moorage cancel {name}" in result.err
     watched = await moorage("watch", name)
@@ -249,7 +249,7 @@ async def test_kubeconfig_files(moorage: Cli, bob: Caller) -> None:
     assert (await moorage("kubeconfig", name, "--file", "-")).out == file.read_text()
     merged = await moorage("kubeconfig", name, "--merge")
     config = moorage.folder / ".kube" / "config"
-    assert f"{config} has the context moorage-{name} now" in merged.err
+    assert f"{config} now has the context moorage-{name}" in merged.err
     assert yaml.safe_load(config.read_text())["current-context"] == f"moorage-{name}"
     config.write_text(yaml.safe_dump({"kind": "Config", "current-context": "mine"}))
     kept = await moorage("kubeconfig", name, "--merge", "--keep-context", "-o", "json")
@@ -258,7 +258,7 @@ async def test_kubeconfig_files(moorage: Cli, bob: Caller) -> None:
     assert yaml.safe_load(backup.read_text())["current-context"] == "mine"
     assert yaml.safe_load(config.read_text())["current-context"] == "mine"
     deleted = await moorage("delete", name, "--yes")
-    assert f"{config} has the context moorage-{name} no more" in deleted.err
+    assert f"Removed the context moorage-{name} from {config}" in deleted.err
     assert not yaml.safe_load(config.read_text())["contexts"]
     late = await moorage("kubeconfig", name, "--merge")
     assert (late.code, "is gone" in late.err) == (1, True)
@@ -278,7 +278,7 @@ async def test_on_a_terminal(moorage: Cli, bob: Caller) -> None:
     assert "nothing was deleted" in shown
     assert (await bob.show(name)).phase == "ready"
     shown, code = await on_terminal(moorage, "delete", name, typed=b"\n")
-    assert (code, "there was no answer" in shown, "--yes" in shown) == (2, True, True)
+    assert (code, "no answer" in shown, "--yes" in shown) == (2, True, True)
     assert (await bob.show(name)).phase == "ready"
     shown, code = await on_terminal(moorage, "delete", name, typed=b"y\n")
     assert code == 0
@@ -316,53 +316,25 @@ async def test_completion(stack: Stack, moorage: Cli, bob: Caller, tmp_path: Pat
     await bob.ready(name)
 
     async def complete(cli: Cli, words: str) -> Ended:
-        variables = {"_MOORAGE_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        variables = {"_MOORAGE_COMPLETE": "bash_complete", "COMP_WORDS": words}
         variables["COMP_CWORD"] = str(len(words.split(" ")) - 1)
         return await Cli(cli.folder, **{**cli._env, **variables})()
 
     assert name in (await complete(moorage, f"moorage show {name[:9]}")).out
-    assert (await complete(moorage, "moorage request x thr")).out.split() == ["throwaway"]
-    assert (await complete(moorage, "moorage request x small --host lo")).out.split() == ["local"]
-    assert (await complete(moorage, "moorage list --team b")).out.split() == ["blue"]
-    assert (await complete(moorage, "moorage list --phase rea")).out.split() == ["ready"]
+    assert (await complete(moorage, "moorage request x thr")).out.split() == ["plain,throwaway"]
+    assert (await complete(moorage, "moorage request x small --host lo")).out.split() == ["plain,local"]
+    assert (await complete(moorage, "moorage list --team b")).out.split() == ["plain,blue"]
+    assert (await complete(moorage, "moorage list --phase rea")).out.split() == ["plain,ready"]
     nobody = Cli(tmp_path, MOORAGE_URL="http://127.0.0.1:1", MOORAGE_TOKEN="t")
     silent = await complete(nobody, "moorage show x")
     assert (silent.out.strip(), silent.err) == ("", "")
     await bob.gone(name)
 
 
-async def test_help_and_version(moorage: Cli) -> None:
-    """Ensures that help has examples for every command, and is there without a connection."""
+async def test_version(moorage: Cli) -> None:
+    """Ensures that the installed command says its version without a connection."""
     version = await moorage("--version")
     assert re.fullmatch(r"moorage \d+\.\d+\.\d+\n", version.out)
-    overview = await moorage("--help")
-    commands = re.findall(r"^  (\w[\w-]*)  ", overview.out.partition("Commands:")[2], re.MULTILINE)
-    assert set(commands) == {
-        "templates", "request", "list", "show", "watch", "kubeconfig", "extend", "history", "capacity",
-        "delete", "cancel", "teardown", "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server",
-        "setup", "doctor",
-    }  # fmt: skip
-    for result in await asyncio.gather(*(moorage(command, "--help") for command in commands)):
-        assert result.code == 0
-        assert re.search(r"Examples?: ", result.out), result.out
-
-
-async def test_what_is_imported(moorage: Cli) -> None:
-    """Ensures that help, and a developer's command, load neither Temporal's SDK nor a server."""
-    code = (
-        "import sys, moorage\n"
-        "sys.argv = ['moorage', *sys.argv[1:]]\n"
-        "try: moorage.main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'temporalio', 'fastapi', 'uvicorn', 'httpx', 'pydantic'}\n"
-        "print(*sorted(heavy & set(sys.modules)))\n"
-    )
-    for arguments, allowed in ((["--help"], ""), (["list", "-o", "json"], "httpx pydantic")):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-c", code, *arguments,
-            cwd=moorage.folder, env=moorage._env, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert (await ended(process)).out.splitlines()[-1] == allowed
 
 
 async def test_doctor(stack: Stack, tmp_path: Path) -> None:
@@ -380,9 +352,9 @@ async def test_doctor(stack: Stack, tmp_path: Path) -> None:
     wrong = {"MOORAGE_CONTROL_PLANE__API_KEY": "wrong", "MOORAGE_IDENTITY__URL": "http://127.0.0.1:1"}
     unwell = await Cli(tmp_path, **(settings | wrong))("doctor")
     assert unwell.code == 1
-    assert re.search(r"^NOT WELL\s+control plane.*refuses our credentials", unwell.out, re.MULTILINE)
-    assert re.search(r"^NOT WELL\s+identity provider.*cannot connect", unwell.out, re.MULTILINE)
-    assert re.search(r"^well\s+host cluster", unwell.out, re.MULTILINE)
+    assert re.search(r"^FAILED\s+control plane.*refuses our credentials", unwell.out, re.MULTILINE)
+    assert re.search(r"^FAILED\s+identity provider.*cannot connect", unwell.out, re.MULTILINE)
+    assert re.search(r"^ok\s+host cluster", unwell.out, re.MULTILINE)
     assert re.search(r"^2 of \d+ are not well, and \d+ wait for that", unwell.err.removeprefix("moorage: "))
     assert "next: control plane: correct its credentials" in unwell.err
     nothing = await Cli(tmp_path)("doctor")

@@ -1,6 +1,7 @@
 """Following an environment past what stands between: gateways that are away, and odd characters in texts."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -137,14 +138,14 @@ def test_a_proxy_goes_on_answering(
     method: str,
     may_be_taken: bool,
 ) -> None:
-    """Ensures that it is said that a proxy answered, and of a change that it may have been taken up."""
+    """Ensures that it is said that a proxy answered, and of a change that it may have accepted."""
     monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
     with served([(502, HTML, "<html>")]) as api, pytest.raises(CliError) as failed:
         api.call(method, "environments", key="k")
     assert failed.value.code is Code.UNREACHABLE
-    assert "a proxy before the API at http://127.0.0.1" in str(failed.value)
+    assert "a proxy in front of the API at http://127.0.0.1" in str(failed.value)
     assert "answered 502 Bad Gateway" in str(failed.value)
-    assert ("may have been taken up" in str(failed.value)) == may_be_taken
+    assert ("may have accepted" in str(failed.value)) == may_be_taken
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -154,7 +155,7 @@ def test_a_redirect_is_named_and_not_followed(served: Callable[[list[Answer]], A
     with served([(status, "moved", target)]) as api, pytest.raises(CliError) as failed:
         api.call("POST", "environments", body={}, key="k")
     assert len(asked) == 1
-    assert f"sends on to {target}" in str(failed.value)
+    assert f"redirects to {target}" in str(failed.value)
     assert failed.value.next_steps == ("if the API is there: MOORAGE_URL=https://moorage.example.com",)
     assert failed.value.code is Code.UNREACHABLE
 
@@ -174,7 +175,7 @@ def test_a_slow_api(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Ensures that waiting is said, once, and that what only looks gives up after one patience in all."""
-    monkeypatch.setattr(api_retries, "SAID_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(api_retries, "NOTICE_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(api_client, "READ_SECONDS", 0.5)
     with served([(200, "silent", "")]) as api, pytest.raises(CliError, match="no answer in time") as failed:
         api.call("GET", "environments")
@@ -195,7 +196,10 @@ def test_why_it_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, url: str, rea
     monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with Api(Connection(url, "t")) as api, pytest.raises(CliError, match=f"cannot be reached: {reason}"):
+    with (
+        Api(Connection(url, "t")) as api,
+        pytest.raises(CliError, match=f"cannot reach the API at {re.escape(url)}: {reason}"),
+    ):
         api.call("GET", "environments")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedded.stack.pointer import remove_pointer, write_pointer
-from starter.cli.client.connection import Connection, Options, find_connection, stack_settings
+from starter.cli.client.connection import Connection, find_connection, stack_settings
+from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError
 
 
@@ -27,7 +28,7 @@ def stack_runs(tmp_path: Path) -> dict[str, str]:
 
 def test_a_stack_that_runs(stack_runs: dict[str, str]) -> None:
     """Ensures that beside a running stack nothing needs to be set."""
-    found = find_connection(Options(), stack_runs)
+    found = find_connection(ConnectionOptions(), stack_runs)
     assert found == Connection("http://127.0.0.1:1", "stack-token")
     assert "stack-token" not in repr(found)
 
@@ -37,17 +38,19 @@ def test_variables_win_over_a_stack(stack_runs: dict[str, str], tmp_path: Path) 
     file = tmp_path / "token"
     file.write_text("from-file\n")
     variables = stack_runs | {"MOORAGE_URL": "https://moorage.example/", "MOORAGE_TOKEN": "from-variable"}
-    assert find_connection(Options(), variables) == Connection("https://moorage.example", "from-variable")
-    options = Options("https://other.example", file)
+    assert find_connection(ConnectionOptions(), variables) == Connection(
+        "https://moorage.example", "from-variable"
+    )
+    options = ConnectionOptions("https://other.example", file)
     assert find_connection(options, variables) == Connection("https://other.example", "from-file")
     by_file = stack_runs | {"MOORAGE_URL": "https://moorage.example", "MOORAGE_TOKEN_FILE": str(file)}
-    assert find_connection(Options(), by_file).token == "from-file"
+    assert find_connection(ConnectionOptions(), by_file).token == "from-file"
 
 
 def test_the_token_of_a_stack_stays_with_it(stack_runs: dict[str, str]) -> None:
     """Ensures that the token of the local stack is never shown to another API."""
-    with pytest.raises(CliError, match="no token to show to"):
-        find_connection(Options("https://other.example"), stack_runs)
+    with pytest.raises(CliError, match="no token for https://other"):
+        find_connection(ConnectionOptions("https://other.example"), stack_runs)
 
 
 @pytest.mark.parametrize(
@@ -56,18 +59,18 @@ def test_the_token_of_a_stack_stays_with_it(stack_runs: dict[str, str]) -> None:
 def test_a_file_that_came_with_a_folder(tmp_path: Path, url: str, mode: int) -> None:
     """Ensures that a token is not shown where a file says that others may write, or that leads elsewhere."""
     write_connection(tmp_path, {"url": url, "token": "t"}, mode)
-    with pytest.raises(CliError, match="not known where the API is"):
-        find_connection(Options(), {"MOORAGE_STATE": str(tmp_path), "MOORAGE_TOKEN": "mine"})
+    with pytest.raises(CliError, match="no URL of the API is set"):
+        find_connection(ConnectionOptions(), {"MOORAGE_STATE": str(tmp_path), "MOORAGE_TOKEN": "mine"})
 
 
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({}, "not known where the API is"),
+        ({}, "no URL of the API is set"),
         ({"MOORAGE_URL": "moorage.example", "MOORAGE_TOKEN": "t"}, "is not a URL"),
-        ({"MOORAGE_URL": "http://x"}, "there is no token"),
-        ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN": "a\nb"}, "characters that no token has"),
-        ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN_FILE": "/nowhere"}, "cannot be read"),
+        ({"MOORAGE_URL": "http://x"}, "no token for http://x is set"),
+        ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN": "a\nb"}, "invalid characters"),
+        ({"MOORAGE_URL": "http://x", "MOORAGE_TOKEN_FILE": "/nowhere"}, "cannot read the token file"),
         ({"MOORAGE_URL": "http://moorage..test", "MOORAGE_TOKEN": "t"}, "its host has an empty part"),
         ({"MOORAGE_URL": f"http://{'a' * 64}.test", "MOORAGE_TOKEN": "t"}, "its host has an empty part"),
         ({"MOORAGE_URL": "http://", "MOORAGE_TOKEN": "t"}, "it has no host"),
@@ -79,7 +82,7 @@ def test_a_file_that_came_with_a_folder(tmp_path: Path, url: str, mode: int) -> 
 def test_what_is_missing(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
     """Ensures that what is missing or wrong is said, with exit code 2."""
     with pytest.raises(CliError, match=expected) as failed:
-        find_connection(Options(), {"MOORAGE_STATE": str(tmp_path), **variables})
+        find_connection(ConnectionOptions(), {"MOORAGE_STATE": str(tmp_path), **variables})
     assert failed.value.code == 2
 
 
@@ -99,13 +102,13 @@ def test_a_stack_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     settings.write_text("export MOORAGE_A='two words'\nexport TEMPORAL_ADDRESS=x:1\n")
     settings.chmod(0o600)
     assert stack_settings(environ) == {}
-    with pytest.raises(CliError, match="not known where the API is"):
-        find_connection(Options(), environ)
+    with pytest.raises(CliError, match="no URL of the API is set"):
+        find_connection(ConnectionOptions(), environ)
     write_pointer(state)
     pointer = home / ".local" / "state" / "moorage" / "running-stack.json"
     assert stat.S_IMODE(pointer.stat().st_mode) == 0o600
     assert stat.S_IMODE(pointer.parent.stat().st_mode) == 0o700
-    assert find_connection(Options(), environ) == Connection("http://127.0.0.1:7", "t")
+    assert find_connection(ConnectionOptions(), environ) == Connection("http://127.0.0.1:7", "t")
     assert stack_settings(environ) == {"MOORAGE_A": "two words", "TEMPORAL_ADDRESS": "x:1"}
     pointer.chmod(0o644)
     assert stack_settings(environ) == {}, "others may read it, so it was not we who wrote it"
@@ -123,7 +126,7 @@ def test_a_token_file_as_editors_write_it(tmp_path: Path) -> None:
     file = tmp_path / "token"
     variables = {"MOORAGE_URL": "http://x", "MOORAGE_TOKEN_FILE": str(file)}
     file.write_bytes(b"\xef\xbb\xbfabc\r\n")
-    assert find_connection(Options(), variables).token == "abc"
+    assert find_connection(ConnectionOptions(), variables).token == "abc"
     for content, expected in (
         (b"abc\ndef\n", "has 2 lines"),
         (b"\xff\xfea\0b\0", "is not text"),
@@ -131,14 +134,14 @@ def test_a_token_file_as_editors_write_it(tmp_path: Path) -> None:
     ):
         file.write_bytes(content)
         with pytest.raises(CliError, match=expected) as failed:
-            find_connection(Options(), variables)
+            find_connection(ConnectionOptions(), variables)
         assert "abc" not in str(failed.value)
 
 
 def test_the_authorities(tmp_path: Path) -> None:
     """Ensures that the option wins over the variable, and that a sentence can name the one that was taken."""
     variables = {"MOORAGE_URL": "https://x", "MOORAGE_TOKEN": "t", "MOORAGE_CA_FILE": "/b"}
-    found = find_connection(Options(), variables)
+    found = find_connection(ConnectionOptions(), variables)
     assert (found.ca_file, found.ca_setting) == (Path("/b"), "MOORAGE_CA_FILE")
-    found = find_connection(Options(ca_file=Path("/a")), variables)
+    found = find_connection(ConnectionOptions(ca_file=Path("/a")), variables)
     assert (found.ca_file, found.ca_setting) == (Path("/a"), "--ca-file")

@@ -29,7 +29,7 @@ async def test_an_end_is_moved_and_told_in_the_readers_zone(in_tokyo: Cli) -> No
     assert "UTC" not in told.out
     refused = await in_tokyo("extend", name, "--by", "9d")
     assert refused.code == 1
-    assert re.search(r"next: the latest end that it can have is .* JST", refused.err)
+    assert re.search(r"next: the latest possible end is .* JST", refused.err)
     assert (await in_tokyo("extend", name, "--until", "soon")).code == 2
     assert (await in_tokyo("extend", name, "--by", "1d", "--override", "--reason", "x")).code == 4
     assert (await in_tokyo("extend", name)).code == 2

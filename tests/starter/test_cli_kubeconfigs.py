@@ -11,11 +11,11 @@ from starter.cli.errors import CliError, Code
 from starter.cli.kubeconfig import files as kubeconfig_file
 from starter.cli.kubeconfig.files import (
     MARK,
-    checked,
     default_file,
-    forget,
     kubeconfig_files,
-    merge,
+    merge_context,
+    parse_kubeconfig,
+    remove_context,
     write_private,
 )
 
@@ -54,7 +54,7 @@ def mode(path: Path) -> int:
 def test_a_new_file(tmp_path: Path) -> None:
     """Ensures that a file that is not there is made, private, with our context as the current one."""
     path = tmp_path / "kube" / "config"
-    done = merge(path, GIVEN, "demo", switch=False)
+    done = merge_context(path, GIVEN, "demo", switch=False)
     assert (done.context, done.file, done.is_current, done.files) == (
         "moorage-demo",
         path,
@@ -78,7 +78,7 @@ def test_into_a_file_that_is_there(tmp_path: Path, switch: bool) -> None:
     path = tmp_path / "config"
     path.write_text(THERE)
     path.chmod(0o644)
-    done = merge(path, GIVEN, "demo", switch=switch)
+    done = merge_context(path, GIVEN, "demo", switch=switch)
     assert (done.context, done.is_current) == ("moorage-demo", switch)
     backup = done.files[path]
     assert backup is not None
@@ -98,9 +98,9 @@ def test_the_same_again(tmp_path: Path) -> None:
     """Ensures that merging what is there already changes nothing and makes no backup."""
     path = tmp_path / "config"
     path.write_text(THERE)
-    merge(path, GIVEN, "demo", switch=True)
+    merge_context(path, GIVEN, "demo", switch=True)
     before = sorted(each.name for each in tmp_path.iterdir())
-    assert merge(path, GIVEN, "demo", switch=True).files == {}
+    assert merge_context(path, GIVEN, "demo", switch=True).files == {}
     assert sorted(each.name for each in tmp_path.iterdir()) == before
 
 
@@ -108,7 +108,7 @@ def test_two_backups_in_one_second(tmp_path: Path) -> None:
     """Ensures that a backup never takes the place of another one."""
     path = tmp_path / "config"
     path.write_text(THERE)
-    backups = {merge(path, GIVEN, f"demo-{number}", switch=True).files[path] for number in range(3)}
+    backups = {merge_context(path, GIVEN, f"demo-{number}", switch=True).files[path] for number in range(3)}
     assert len(backups) == 3
     assert all(backup and backup.exists() for backup in backups)
 
@@ -120,7 +120,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     target.write_text(THERE)
     link = tmp_path / "config"
     link.symlink_to(target)
-    merge(link, GIVEN, "demo", switch=True)
+    merge_context(link, GIVEN, "demo", switch=True)
     assert link.is_symlink()
     assert read(target)["current-context"] == "moorage-demo"
 
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_kubeconfig(tmp_path: Path, there: str, expected: str)
     path = tmp_path / "config"
     path.write_text(there)
     with pytest.raises(CliError, match=expected):
-        merge(path, GIVEN, "demo", switch=True)
+        merge_context(path, GIVEN, "demo", switch=True)
     assert path.read_text() == there
     assert [each.name for each in tmp_path.iterdir()] == ["config"]
 
@@ -164,23 +164,23 @@ def test_a_file_that_is_no_kubeconfig(tmp_path: Path, there: str, expected: str)
 def test_an_answer_that_is_no_kubeconfig(tmp_path: Path, given: str) -> None:
     """Ensures that a bad answer is not merged, and that the sentence does not quote it."""
     with pytest.raises(CliError) as failed:
-        merge(tmp_path / "config", given, "demo", switch=True)
+        merge_context(tmp_path / "config", given, "demo", switch=True)
     assert "new-secret" not in str(failed.value)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(CliError, match="is no kubeconfig") as failed:
-        checked(given)
+    with pytest.raises(CliError, match="is not a kubeconfig with") as failed:
+        parse_kubeconfig(given)
     assert failed.value.code is Code.UNREACHABLE
 
 
 def test_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a file that kubectl is writing is not written, and the sentence says what to do."""
-    monkeypatch.setattr(kubeconfig_file, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(kubeconfig_file, "LOCK_TIMEOUT_SECONDS", 0.1)
     path = tmp_path / "config"
     path.write_text(THERE)
     lock = tmp_path / "config.lock"
     lock.touch()
     with pytest.raises(CliError, match="locked") as failed:
-        merge(path, GIVEN, "demo", switch=True)
+        merge_context(path, GIVEN, "demo", switch=True)
     assert str(lock) in failed.value.next_steps[0]
     assert path.read_text() == THERE
     assert lock.exists()
@@ -193,7 +193,7 @@ def test_a_file_of_its_own(tmp_path: Path) -> None:
     path.chmod(0o666)
     write_private(path, GIVEN)
     assert (path.read_text(), mode(path)) == (GIVEN, 0o600)
-    with pytest.raises(CliError, match="cannot be written"):
+    with pytest.raises(CliError, match="cannot write"):
         write_private(tmp_path / "demo.yaml" / "x", GIVEN)
 
 
@@ -214,7 +214,7 @@ def test_which_files_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_nobody_knows_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that without HOME and without an entry for the user, the sentence says what to set."""
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    with pytest.raises(CliError, match="not known where your kubeconfig is"):
+    with pytest.raises(CliError, match="cannot find your kubeconfig"):
         kubeconfig_files({})
 
 
@@ -224,7 +224,7 @@ def test_a_list_of_files(tmp_path: Path, switch: bool) -> None:
     new, work, more = tmp_path / "new.yaml", tmp_path / "work.yaml", tmp_path / "more.yaml"
     work.write_text("contexts: []\n")
     more.write_text(THERE)
-    done = merge([new, work, more], GIVEN, "demo", switch=switch)
+    done = merge_context([new, work, more], GIVEN, "demo", switch=switch)
     assert not new.exists()
     # The cluster is where it was, for that is the one that kubectl believes; the rest is new.
     assert done.file == work
@@ -238,19 +238,19 @@ def test_a_list_of_files(tmp_path: Path, switch: bool) -> None:
 
 def test_a_link_is_locked_as_kubectl_locks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that a link is locked by its own name and its target's, and a linked folder only once."""
-    monkeypatch.setattr(kubeconfig_file, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(kubeconfig_file, "LOCK_TIMEOUT_SECONDS", 0.1)
     (tmp_path / "real").mkdir()
     (tmp_path / "folder").symlink_to("real")
     (tmp_path / "real" / "config").write_text(THERE)
     link = tmp_path / "config"
     link.symlink_to("folder/config")
-    merge(tmp_path / "folder" / "config", GIVEN, "demo", switch=True)
+    merge_context(tmp_path / "folder" / "config", GIVEN, "demo", switch=True)
     for lock in (tmp_path / "config.lock", tmp_path / "real" / "config.lock"):
         lock.touch()
         with pytest.raises(CliError, match="locked"):
-            merge(link, GIVEN, "other", switch=True)
+            merge_context(link, GIVEN, "other", switch=True)
         lock.unlink()
-    merge(link, GIVEN, "other", switch=True)
+    merge_context(link, GIVEN, "other", switch=True)
     assert not list(tmp_path.rglob("*.lock"))
 
 
@@ -258,8 +258,8 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
     """Ensures that links that lead nowhere are told as that."""
     link = tmp_path / "config"
     link.symlink_to("config")
-    with pytest.raises(CliError, match="cannot be"):
-        merge(link, GIVEN, "demo", switch=True)
+    with pytest.raises(CliError, match="cannot "):
+        merge_context(link, GIVEN, "demo", switch=True)
 
 
 URL = "https://moorage.example"
@@ -269,9 +269,9 @@ def test_a_context_of_an_environment_that_is_gone(tmp_path: Path) -> None:
     """Ensures that what was merged is taken out, with no other context taken for the current one."""
     path = tmp_path / "config"
     path.write_text(THERE)
-    merge(path, GIVEN, "demo", switch=True, url=URL)
+    merge_context(path, GIVEN, "demo", switch=True, url=URL)
     before = sorted(tmp_path.iterdir())
-    done = forget([path], "demo", URL)
+    done = remove_context([path], "demo", URL)
     assert done is not None
     assert (done.context, done.file, done.kept, done.was_current) == ("moorage-demo", path, "", True)
     content = read(path)
@@ -284,7 +284,7 @@ def test_a_context_of_an_environment_that_is_gone(tmp_path: Path) -> None:
     ]
     assert content["current-context"] == ""
     assert sorted(tmp_path.iterdir()) == before
-    assert forget([path], "demo", URL) is None
+    assert remove_context([path], "demo", URL) is None
 
 
 @pytest.mark.parametrize(
@@ -298,35 +298,35 @@ def test_a_context_of_an_environment_that_is_gone(tmp_path: Path) -> None:
 def test_a_context_that_somebody_has_changed(tmp_path: Path, old: str, new: str) -> None:
     """Ensures that a context with another server, user or login is left, and why is told."""
     path = tmp_path / "config"
-    merge(path, GIVEN, "demo", switch=True, url=URL)
+    merge_context(path, GIVEN, "demo", switch=True, url=URL)
     text = path.read_text()
     assert old in text
     # In the mark it stays as it was.
     path.write_text(text.replace(old, new, 1))
     before = path.read_text()
-    done = forget([path], "demo", URL)
+    done = remove_context([path], "demo", URL)
     assert done is not None
-    assert done.kept == "it was changed since"
+    assert done.kept == "it was changed"
     assert path.read_text() == before
 
 
 def test_what_is_not_of_this_api(tmp_path: Path) -> None:
     """Ensures that neither another API's context nor one that is made by hand is taken out."""
     path = tmp_path / "config"
-    merge(path, GIVEN, "demo", switch=True, url="https://other.example")
-    assert forget([path], "demo", URL) is None
+    merge_context(path, GIVEN, "demo", switch=True, url="https://other.example")
+    assert remove_context([path], "demo", URL) is None
     path.write_text(THERE.replace("name: work, context", "name: moorage-demo, context"))
-    assert forget([path], "demo", URL) is None
-    assert forget([tmp_path / "none"], "demo", URL) is None
+    assert remove_context([path], "demo", URL) is None
+    assert remove_context([tmp_path / "none"], "demo", URL) is None
 
 
 def test_a_cluster_that_another_context_uses(tmp_path: Path) -> None:
     """Ensures that nothing is taken out that another context needs."""
     path = tmp_path / "config"
-    merge(path, GIVEN, "demo", switch=True, url=URL)
+    merge_context(path, GIVEN, "demo", switch=True, url=URL)
     path.write_text(path.read_text() + "- {name: mine, context: {cluster: moorage-demo}}\n")
     content = path.read_text().replace('current-context: "moorage-demo"\n', "", 1)
     path.write_text(content)
-    done = forget([path], "demo", URL)
+    done = remove_context([path], "demo", URL)
     assert done is not None
     assert "another context" in done.kept

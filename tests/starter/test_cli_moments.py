@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from starter.cli.errors import CliError, Code
-from starter.cli.local_time import read_moment
+from starter.cli.time_arguments import parse_local_time
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 def test_a_moment(zone: Callable[[str], None], place: str, text: str, expected: str) -> None:
     """Ensures that a moment is taken in the zone of this machine, or in its own."""
     zone(place)
-    assert read_moment(text).isoformat() == expected
+    assert parse_local_time(text).isoformat() == expected
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_time_that_does_not_exist(
     """Ensures that a time that clocks leave out is refused, with its neighbours on both sides."""
     zone(place)
     with pytest.raises(CliError, match="does not exist") as failed:
-        read_moment(text)
+        parse_local_time(text)
     assert failed.value.code is Code.BAD_INPUT
     assert all(word in str(failed.value) for word in words)
 
@@ -73,10 +73,10 @@ def test_a_time_that_does_not_exist(
 def test_a_time_that_comes_twice(
     zone: Callable[[str], None], place: str, text: str, words: tuple[str, str]
 ) -> None:
-    """Ensures that a time that comes twice is refused, with both offsets."""
+    """Ensures that a time that exists twice is refused, with both offsets."""
     zone(place)
-    with pytest.raises(CliError, match="comes twice") as failed:
-        read_moment(text)
+    with pytest.raises(CliError, match="exists twice") as failed:
+        parse_local_time(text)
     assert all(word in str(failed.value) for word in words)
 
 
@@ -84,5 +84,5 @@ def test_a_time_that_comes_twice(
 def test_what_is_no_moment(zone: Callable[[str], None], text: str) -> None:
     """Ensures that what is no moment is bad input, with an example of one."""
     zone("Europe/Berlin")
-    with pytest.raises(CliError, match="is not a moment: write"):
-        read_moment(text)
+    with pytest.raises(CliError, match="is not a time: write"):
+        parse_local_time(text)

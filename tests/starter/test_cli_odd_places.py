@@ -7,19 +7,17 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
-import typer
 
 from starter.cli import app, crash_report
-from starter.cli.context import failures
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.operator import OperatorVerbs
+from starter.cli.lazy_group import CommandEntry
 from starter.cli.output.printing import print_json, print_line
 from starter.cli.output.streams import prepare_streams
+from starter.cli.session import report_errors
 
 
 def run(
@@ -69,7 +67,7 @@ def test_outputs_that_are_closed() -> None:
         with Path("/dev/full").open("wb") as full:
             done = run(["--version"], {}, stdout=full)
         assert done.returncode == Code.FAILED
-        assert done.stderr == b"moorage: the output cannot be written: No space left on device\n"
+        assert done.stderr == b"moorage: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="becomes another user")
@@ -78,17 +76,17 @@ def test_no_home_and_no_entry_for_the_user() -> None:
     code = (
         "import os, sys; sys.path.insert(0, os.getcwd()); import starter.cli.kubeconfig.files as k\n"
         "from starter.cli.errors import CliError\n"
-        "from starter.cli.crash_report import crash\n"
+        "from starter.cli.crash_report import report_crash\n"
         "os.setuid(54321)\n"
         "try: k.kubeconfig_files({})\n"
         "except CliError as error: print(error)\n"
-        "print(crash(ValueError('x')).next_steps[0])\n"
+        "print(report_crash(ValueError('x')).next_steps[0])\n"
     )
     env = {"PATH": os.environ["PATH"]}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first == "it is not known where your kubeconfig is"
+    assert first == "cannot find your kubeconfig: HOME and KUBECONFIG are not set"
     assert "XDG_STATE_HOME" in second
 
 
@@ -133,7 +131,7 @@ def test_a_fault_of_ours(
 ) -> None:
     """Ensures that an error that nobody thought of is a sentence, and its traceback in a private file."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with pytest.raises(typer.Exit) as ended, failures(output):
+    with pytest.raises(click.exceptions.Exit) as ended, report_errors(output):
         broken()
     assert ended.value.exit_code == Code.CRASHED
     (report,) = reports(tmp_path)
@@ -142,7 +140,7 @@ def test_a_fault_of_ours(
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     assert stat.S_IMODE(report.parent.stat().st_mode) == 0o700
     told = capsys.readouterr().err
-    assert "this is a fault of Moorage (ValueError)" in told
+    assert "this is a bug of Moorage (ValueError)" in told
     assert str(report) in told
     assert "secret" not in told
     assert "Traceback" not in told
@@ -154,8 +152,8 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     """Ensures that the sentence says that there is no report, and why."""
     (tmp_path / "moorage").write_text("in the way")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    (step,) = crash_report.crash(ValueError()).next_steps
-    assert "could not be written (Not a directory)" in step
+    (step,) = crash_report.report_crash(ValueError()).next_steps
+    assert "cannot write the traceback (Not a directory)" in step
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert crash_report.state_folder() == tmp_path / ".local" / "state" / "moorage"
@@ -167,7 +165,7 @@ def test_reports_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "moorage").mkdir()
     for number in range(30):
         (tmp_path / "moorage" / f"crash-20200101T0000{number:02}-1.log").touch()
-    crash_report.crash(ValueError())
+    crash_report.report_crash(ValueError())
     assert len(reports(tmp_path)) == crash_report.KEPT
     assert reports(tmp_path)[-1].read_text().endswith("ValueError\n")
 
@@ -189,11 +187,11 @@ def test_the_single_way_out(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["moorage", "worker"])
     left: list[int] = []
-    monkeypatch.setattr(app, "leave", left.append)
+    monkeypatch.setattr(app, "exit_process", left.append)
 
-    def fail(*_: object) -> None:
-        raise raised
+    def fail() -> None:
+        with report_errors(Output.TABLE):
+            raise raised
 
-    do: Callable[..., None] = fail
-    app.run(OperatorVerbs(**dict.fromkeys((each.name for each in fields(OperatorVerbs)), do)))
+    app.run([CommandEntry("worker", click.Command("worker", callback=fail), "Fail.", calls_api=False)])
     assert left == [code]

@@ -6,11 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.environment import Phase, StepName, StepState, TrailEntry
+from contracts.phases import Phase, StepName, StepState
+from starter.cli.client.views import EnvironmentView, HistoryView, LifeView, Progress, StepView, TrailEntry
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.output.formatting import print_environment, print_history, print_json, print_table, say
-from starter.cli.output.live_progress import Documents, Lines, Table
-from starter.environments.schemas import EnvironmentView, HistoryView, LifeView, Progress, StepView
+from starter.cli.output.formatting import (
+    print_environment,
+    print_history,
+    print_json,
+    print_note,
+    print_table,
+)
+from starter.cli.output.live_progress import ProgressDocuments, ProgressLines, ProgressTable
 
 EVIL = "good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"
 SHOWN = r"good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"
@@ -46,6 +52,7 @@ def test_a_history(capsys: pytest.CaptureFixture[str]) -> None:
         owner="o",
         team="t",
         template="t",
+        host="h",
         phase=Phase.READY,
         requested_at=NOW,
         trail=(entry,),
@@ -59,7 +66,7 @@ def test_a_history(capsys: pytest.CaptureFixture[str]) -> None:
 def test_tables_lines_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["name"], [[EVIL], ["other"]], empty="")
     lines_are_ours(capsys.readouterr().out)
-    say(EVIL)
+    print_note(EVIL)
     lines_are_ours(capsys.readouterr().err)
     CliError(Code.FAILED, EVIL, lines=[EVIL], next_steps=[EVIL]).show(Output.TABLE)
     lines_are_ours(capsys.readouterr().err)
@@ -69,9 +76,9 @@ def test_progress_in_a_log_and_on_a_terminal() -> None:
     from rich.console import Console
 
     log = io.StringIO()
-    Lines(log).update(VIEW)
+    ProgressLines(log).update(VIEW)
     lines_are_ours(log.getvalue())
-    table, console = Table(), Console(file=io.StringIO(), width=1000, color_system=None)
+    table, console = ProgressTable(), Console(file=io.StringIO(), width=1000, color_system=None)
     table.update(VIEW)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
@@ -80,7 +87,7 @@ def test_progress_in_a_log_and_on_a_terminal() -> None:
 
 def test_json_means_the_same_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"note": EVIL + "\x9b\x7f"})
-    Documents().update(VIEW)
+    ProgressDocuments().update(VIEW)
     CliError(Code.FAILED, EVIL).show(Output.JSON)
     out, err = capsys.readouterr()
     assert not set(out + err) & {"\x1b", "\r", "\u202e", "\x9b", "\x7f"}

@@ -59,8 +59,8 @@ async def test_a_template_is_tried(harbour: Stack, alices: Cli) -> None:
         tried = await alices("templates", "try", template)
         assert tried.code == 0, tried.err
         assert re.search(r"^\d\d:\d\d:\d\d  vcluster: done", tried.err, re.MULTILINE)
-        assert re.search(r"^kubeconfig +well .* Kubernetes v1\.36\.0\+simulated$", tried.out, re.MULTILINE)
-        assert re.search(r"^removed +well +\S+ s +nothing left$", tried.out, re.MULTILINE)
+        assert re.search(r"^kubeconfig +ok .* Kubernetes v1\.36\.0\+simulated$", tried.out, re.MULTILINE)
+        assert re.search(r"^removed +ok +\S+ s +nothing left$", tried.out, re.MULTILINE)
         assert re.search(rf"^{template} version \d+ works, on local\.$", tried.out, re.MULTILINE)
     assert await names_of_trials(harbour) == []
 
@@ -118,7 +118,7 @@ async def test_an_interrupted_trial_removes_what_it_made(
         set_faults(harbour.url(Part.HOST))
     assert result.code == 130, result.err
     assert "Interrupted: removing try-small-" in result.err
-    assert re.search(r"^removed +well +\S+ s +nothing left$", result.out, re.MULTILINE)
+    assert re.search(r"^removed +ok +\S+ s +nothing left$", result.out, re.MULTILINE)
     assert await names_of_trials(harbour) == []
 
 

@@ -8,31 +8,27 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
-import typer
 
+import moorage
 from contracts.durations import parse_duration
 from contracts.environment import Outcome, Phase, Problem, StepName, StepState
 from starter.cli.app import build
-from starter.cli.batch import each_in_turn
-from starter.cli.client.connection import Options
+from starter.cli.batch import run_in_turn
+from starter.cli.client import views
+from starter.cli.client.views import EnvironmentRow
+from starter.cli.client.views import StepView as ClientStepView
+from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.follow import passed_again
-from starter.cli.global_options import everywhere
-from starter.cli.operator import OperatorVerbs
+from starter.cli.follow import pass_ended_since
 from starter.cli.output import printing
-from starter.cli.output.formatting import elapsed, print_environment, trouble_line, unwell_line
-from starter.cli.output.live_progress import Lines
+from starter.cli.output.formatting import elapsed, print_environment, problem_line, unwell_line
+from starter.cli.output.live_progress import ProgressLines
 from starter.cli.prompts import ask, confirm
-from starter.environments.schemas import (
-    EnvironmentRow,
-    EnvironmentView,
-    FreezeView,
-    Progress,
-    StepView,
-    Unwell,
-)
+from starter.environments.schemas import EnvironmentView, FreezeView, Progress, StepView, Unwell
 from starter.environments.stuck import trouble_of
+from tests.support.client_views import client_view
 
 NOW = datetime.now(UTC)
 
@@ -44,6 +40,9 @@ def a_view(**fields: Any) -> EnvironmentView:
             "host": "main", "phase": Phase.READY, "requested_at": NOW,
         } | fields
     )  # fmt: skip
+
+
+a_server_view = a_view
 
 
 def a_problem(step: str = "group", **fields: str) -> Problem:
@@ -107,17 +106,7 @@ def test_ctrl_c_at_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ended(*arguments: str) -> int:
     """The exit code of a command in this process."""
-    nothing: Any = lambda *_: None  # noqa: E731
-    verbs = OperatorVerbs(
-        up=nothing,
-        worker=nothing,
-        api=nothing,
-        codec_server=nothing,
-        setup=nothing,
-        doctor=nothing,
-        on_hosts=nothing,
-    )
-    return everywhere(typer.main.get_command(build(verbs)), arguments)
+    return int(build(moorage.COMMANDS).main(list(arguments), standalone_mode=False))
 
 
 @pytest.mark.parametrize(
@@ -145,13 +134,13 @@ def test_options_before_and_after_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
 ) -> None:
     """Ensures that -o, --url and --token-file are taken at either place, the later word winning."""
-    seen: list[Options] = []
+    seen: list[ConnectionOptions] = []
 
-    def find(options: Options) -> None:
+    def find(options: ConnectionOptions) -> None:
         seen.append(options)
         raise CliError(Code.UNREACHABLE, "stop here")
 
-    monkeypatch.setattr("starter.cli.context.find_connection", find)
+    monkeypatch.setattr("starter.cli.client.connection.find_connection", find)
     token = str(tmp_path / "token")
     for arguments in (
         ("-o", "json", "--url", "http://a", "--token-file", token, "list"),
@@ -213,39 +202,38 @@ def test_one_zone_in_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_the_cause_comes_first() -> None:
     """Ensures that who watches a failing request is told why at once, not after the undo."""
     out = io.StringIO()
-    lines = Lines(out)
+    lines = ProgressLines(out)
     step = StepView(step=StepName.GROUP, system="control plane", state=StepState.UNDO_FAILED, note="it fails")
-    lines.update(a_view(phase=Phase.PROVISIONING))
+    lines.update(client_view(a_view(phase=Phase.PROVISIONING)))
     failed = a_view(
         phase=Phase.TEARING_DOWN, outcome=Outcome.FAILED, problem=a_problem("vcluster"), steps=(step,),
         next_pass_at=NOW + timedelta(minutes=5),
     )  # fmt: skip
-    lines.update(failed)
-    lines.update(failed)
+    lines.update(client_view(failed))
+    lines.update(client_view(failed))
     told = [line[10:] for line in out.getvalue().splitlines()]
-    assert told[1] == "demo cannot be made. vcluster: vcluster fails."
+    assert told[1] == "demo could not be created. vcluster: vcluster fails."
     assert told[2].startswith("group: undo failed")
-    assert told[4].startswith("not all is undone yet; the next pass starts ")
+    assert told[4].startswith("the teardown is not complete; the next pass starts ")
     assert len(told) == 5, "something is said twice"
 
 
 def test_an_undo_that_never_ran_has_no_duration() -> None:
     """Ensures that no time is shown for what was not tried."""
-    assert elapsed(StepView(step=StepName.GROUP, system="", state=StepState.UNDO_FAILED)) == ""
+    assert elapsed(ClientStepView(step=StepName.GROUP, system="", state=StepState.UNDO_FAILED)) == ""
 
 
 def test_an_end_under_a_freeze(capsys: pytest.CaptureFixture[str]) -> None:
     """Ensures that no end is promised while all ends are frozen, nor for what is being torn down."""
     frozen = FreezeView(by="alice@example.com", reason="a fair")
-    print_environment(a_view(expires_at=NOW + timedelta(hours=1), frozen=frozen))
+    print_environment(client_view(a_view(expires_at=NOW + timedelta(hours=1), frozen=frozen)))
     shown = capsys.readouterr().out
     assert "ends:         not before the thaw: all ends are frozen by alice@example.com: a fair; " in shown
-    print_environment(
-        a_view(
-            phase=Phase.TEARING_DOWN, outcome=Outcome.DELETED, expires_at=NOW + timedelta(hours=1),
-            next_pass_at=datetime.now(UTC) + timedelta(days=5),
-        )
+    ending = a_view(
+        phase=Phase.TEARING_DOWN, outcome=Outcome.DELETED, expires_at=NOW + timedelta(hours=1),
+        next_pass_at=datetime.now(UTC) + timedelta(days=5),
     )  # fmt: skip
+    print_environment(client_view(ending))
     shown = capsys.readouterr().out
     assert "\nends:" not in shown
     assert re.search(r"next pass: +in (5d|4d 23h) \(", shown)
@@ -291,26 +279,26 @@ def test_a_row_with_its_next_try() -> None:
         requested_at=NOW, problem="not undone: group: it fails.",
         next_try_at=datetime.now(UTC) + timedelta(days=2),
     )  # fmt: skip
-    assert re.match(r"demo: not undone: group: it fails; next try in (2d|1d 23h) \(", trouble_line(row))
+    assert re.match(r"demo: not undone: group: it fails; next try in (2d|1d 23h) \(", problem_line(row))
 
 
 def test_a_row_that_is_not_well() -> None:
     """Ensures that a list says what is wrong with a ready environment, and since when if that is known."""
     row = EnvironmentRow(
         name="demo", life="l", owner="", team="", template="", host="", phase=Phase.READY,
-        requested_at=NOW, unwell=Unwell(what="its quota is gone"),
+        requested_at=NOW, unwell=views.Unwell(what="its quota is gone"),
     )  # fmt: skip
     assert unwell_line(row) == "demo: its quota is gone"
-    since = row.model_copy(update={"unwell": Unwell(what="its quota is gone", since=NOW)})
+    since = msgspec.structs.replace(row, unwell=views.Unwell(what="its quota is gone", since=NOW))
     assert unwell_line(since).startswith("demo: its quota is gone, since ")
 
 
 def test_a_watch_says_what_is_wrong_once() -> None:
     """Ensures that a log has one line when an environment gets unwell, and one when it is well again."""
     out = io.StringIO()
-    lines = Lines(out)
+    lines = ProgressLines(out)
     for unwell in (None, Unwell(what="its quota is gone"), Unwell(what="its quota is gone", since=NOW), None):
-        lines.update(a_view(phase=Phase.READY, unwell=unwell))
+        lines.update(client_view(a_view(phase=Phase.READY, unwell=unwell)))
     told = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
     assert told == ["demo is ready", "but: its quota is gone", "demo is well again"]
 
@@ -318,16 +306,20 @@ def test_a_watch_says_what_is_wrong_once() -> None:
 def test_when_a_pass_that_was_started_is_over() -> None:
     """Ensures that what was shown before the pass is not taken for its end."""
     entry = {"at": NOW, "who": "alice", "what": "had the next pass start at once"}
+
+    def a_view(**fields: Any) -> Any:
+        return client_view(a_server_view(**fields))
+
     before = a_view(phase=Phase.TEARING_DOWN, next_pass_at=NOW)
-    again = passed_again(before)
+    again = pass_ended_since(before)
     assert not again(before)
     assert not again(a_view(phase=Phase.TEARING_DOWN, trail=(entry,)))
     assert again(a_view(phase=Phase.TEARING_DOWN, trail=(entry,), next_pass_at=NOW + timedelta(hours=1)))
     given_up = a_view(phase=Phase.TEARDOWN_INCOMPLETE)
-    assert not passed_again(given_up)(given_up)
-    assert passed_again(given_up)(a_view(phase=Phase.TEARDOWN_INCOMPLETE, trail=(entry,)))
+    assert not pass_ended_since(given_up)(given_up)
+    assert pass_ended_since(given_up)(a_view(phase=Phase.TEARDOWN_INCOMPLETE, trail=(entry,)))
     under_way = a_view(phase=Phase.TEARING_DOWN)
-    assert passed_again(under_way)(a_view(phase=Phase.TEARING_DOWN, next_pass_at=NOW))
+    assert pass_ended_since(under_way)(a_view(phase=Phase.TEARING_DOWN, next_pass_at=NOW))
 
 
 def test_one_failure_does_not_hold_up_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,7 +332,7 @@ def test_one_failure_does_not_hold_up_the_others(capsys: pytest.CaptureFixture[s
             raise CliError(Code.NOT_FOUND if name == "a" else Code.FAILED, f"{name} fails")
 
     with pytest.raises(CliError, match="a fails") as failed:
-        each_in_turn(["a", "b", "c"], see_to, Output.TABLE)
+        run_in_turn(["a", "b", "c"], see_to, Output.TABLE)
     assert seen == ["a", "b", "c"]
     assert failed.value.code is Code.NOT_FOUND
     assert "c fails" in capsys.readouterr().err

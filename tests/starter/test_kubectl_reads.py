@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from starter.cli.errors import CliError
-from starter.cli.kubeconfig.files import forget, merge
+from starter.cli.kubeconfig.files import merge_context, remove_context
 from tests.starter.test_cli_kubeconfigs import GIVEN
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
@@ -180,14 +180,14 @@ def test_what_others_have_written(tmp_path: Path, number: int, text: str) -> Non
     file.write_bytes(text.encode())
     before = kubectl(file)
     switch = number % 2 == 0
-    merge(file, GIVEN, "demo", switch=switch, url=URL)
+    merge_context(file, GIVEN, "demo", switch=switch, url=URL)
     merged = kubectl(file)
     assert others(merged) == others(before)
     current = OWN if switch else before["current-context"] or OWN
     assert ours(merged) == ("https://new.example", "new-secret", current)
     if text.startswith("{") and "#" not in text:
         json.loads(file.read_bytes())  # it was JSON, and still is
-    done = forget([file], "demo", URL)
+    done = remove_context([file], "demo", URL)
     assert done is not None
     if "cluster: moorage-demo}" in text:
         assert "uses its cluster" in done.kept
@@ -205,7 +205,7 @@ def test_encodings(tmp_path: Path, encoding: str, newline: str) -> None:
     file = tmp_path / "config"
     file.write_bytes(BLOCK.replace("\n", newline).encode(encoding))
     before = kubectl(file)
-    merge(file, GIVEN, "demo", switch=True)
+    merge_context(file, GIVEN, "demo", switch=True)
     assert others(kubectl(file)) == others(before)
     text = file.read_bytes().decode(encoding)
     assert "\ufeff" not in text
@@ -233,7 +233,7 @@ def test_what_cannot_be_changed(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config"
     file.write_text(text)
     with pytest.raises(CliError, match="so nothing was changed"):
-        merge(file, GIVEN, "demo", switch=True)
+        merge_context(file, GIVEN, "demo", switch=True)
     assert file.read_text() == text
     assert [each.name for each in tmp_path.iterdir()] == ["config"]
 
@@ -347,10 +347,10 @@ def test_any_document(tmp_path_factory: pytest.TempPathFactory, generated: list[
         files[-1].write_bytes(text.replace("@", f"n{number}-").encode())
     before = others(kubectl(*files))
     for file in files:
-        merge(file, GIVEN, "demo", switch=switch, url=URL)
+        merge_context(file, GIVEN, "demo", switch=switch, url=URL)
     assert others(kubectl(*files)) == before
     for file in files:
-        done = forget([file], "demo", URL)
+        done = remove_context([file], "demo", URL)
         assert done is not None
         assert not done.kept
     after = kubectl(*files)

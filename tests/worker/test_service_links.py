@@ -2,7 +2,8 @@
 
 import pytest
 
-from starter.cli.client.connection import Connection, Options, find_connection
+from starter.cli.client.connection import Connection, find_connection
+from starter.cli.connection_options import ConnectionOptions
 from tests.worker.test_settings import LEAST
 from worker.settings.models import SettingsError, load_settings
 
@@ -83,4 +84,6 @@ def test_variable_that_looks_like_one_of_a_service_that_is_not_there_is_refused(
 def test_command_line_reads_only_its_own_variables() -> None:
     environ = {"MOORAGE_URL": "https://moorage.example", "MOORAGE_TOKEN": "t"}
     services = {name: value for service in SERVICES for name, value in service.items()}
-    assert find_connection(Options(), services | environ) == Connection("https://moorage.example", "t")
+    assert find_connection(ConnectionOptions(), services | environ) == Connection(
+        "https://moorage.example", "t"
+    )

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from clients.host.models import Peer
-from contracts.durations import Duration
+from contracts.models import Duration
 
 LARGEST_PORT = 65535
 #: The shortest secret that Standard Webhooks allows.

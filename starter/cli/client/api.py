@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -13,17 +12,29 @@ import httpx
 
 from clients.connection_errors import describe_cause, is_final, proxy_of
 from clients.tls_trust import TrustError, context_for
-from contracts.naming import is_name
+from contracts.environment_name import is_name
 from starter.cli.client.connection import Connection
 from starter.cli.client.response_errors import (
     READ_SECONDS,
-    is_of_a_proxy,
-    proxy_problem,
-    redirect_problem,
-    said_when_slow,
+    is_from_proxy,
+    notice_when_slow,
+    proxy_failure,
+    redirect_failure,
+)
+from starter.cli.client.views import (
+    CapacityView,
+    Done,
+    EnvironmentPage,
+    EnvironmentView,
+    FreezeAnswer,
+    HistoryView,
+    SweepView,
+    TemplateList,
+    TemplateView,
+    View,
+    parse,
 )
 from starter.cli.errors import CliError, Code
-from starter.environments.schemas import EnvironmentView
 
 #: Longer than the API's timeouts for Temporal, so that the API reports what is wrong.
 TIMEOUT_SECONDS = 40.0
@@ -48,28 +59,28 @@ _CODES = {
 }
 
 #: Status codes of the API, or of a proxy in front of it, while something is temporarily unavailable.
-_AWAY = frozenset({429, 502, 503, 504})
+_UNAVAILABLE = frozenset({429, 502, 503, 504})
 
 JSON, YAML = "application/json", "application/yaml"
 
-#: The response model of a call by method and path; the first match counts. Imported when it is needed.
-_ANSWERS: tuple[tuple[str, str, str], ...] = (
-    ("GET", "templates", "starter.environments.schemas:TemplateList"),
-    ("GET", "templates/.*", "starter.environments.schemas:TemplateView"),
-    ("GET", "environments", "starter.environments.schemas:EnvironmentPage"),
-    ("GET", "environments/[^/]*", "starter.environments.schemas:EnvironmentView"),
-    ("GET", "environments/[^/]*/history", "starter.environments.schemas:HistoryView"),
-    ("POST|DELETE", "environments(/.*)?", "starter.environments.schemas:Done"),
-    (".*", "freeze", "starter.environments.schemas:FreezeAnswer"),
-    (".*", "sweeps(/.*)?", "starter.expiry.sweeps:SweepView"),
-    ("GET", "capacity", "starter.placement.schemas:CapacityView"),
+#: The view of a response by method and path; the first match counts.
+_RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
+    ("GET", "templates", TemplateList),
+    ("GET", "templates/.*", TemplateView),
+    ("GET", "environments", EnvironmentPage),
+    ("GET", "environments/[^/]*", EnvironmentView),
+    ("GET", "environments/[^/]*/history", HistoryView),
+    ("POST|DELETE", "environments(/.*)?", Done),
+    (".*", "freeze", FreezeAnswer),
+    (".*", "sweeps(/.*)?", SweepView),
+    ("GET", "capacity", CapacityView),
 )
 
 #: Errors of a connection. They include OSError, because httpx does not convert some of the system's errors.
-_LOST = (httpx.TransportError, OSError)
+_CONNECTION_ERRORS = (httpx.TransportError, OSError)
 
 
-class _Away(Exception):
+class _Unavailable(Exception):
     """A stream is not available at the moment; `problem` says why."""
 
     def __init__(self, problem: CliError) -> None:
@@ -111,7 +122,9 @@ class Api:
         except (httpx.InvalidURL, ValueError) as error:
             # The only other input that is read here is the environment variables for proxies.
             steps = ["correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or add the API's host to NO_PROXY"]
-            raise CliError(Code.BAD_INPUT, f"a proxy cannot be used: {error}", next_steps=steps) from None
+            raise CliError(
+                Code.BAD_INPUT, f"a proxy setting is not valid: {error}", next_steps=steps
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -138,9 +151,9 @@ class Api:
         self._require(answer, JSON)
         try:
             content = answer.json()
-            _model_of(method, path).model_validate(content)
+            parse(content, _view_of(method, path))
         except (ValueError, RecursionError):
-            raise self._no_moorage(answer) from None
+            raise self._unexpected_response(answer) from None
         return content
 
     def text(self, path: str, media_type: str = YAML) -> str:
@@ -151,7 +164,7 @@ class Api:
 
     def _require(self, answer: httpx.Response, media_type: str) -> None:
         if _media_type(answer) != media_type:
-            raise self._no_moorage(answer)
+            raise self._unexpected_response(answer)
 
     def environment(self, name: str) -> EnvironmentView:
         """Return the state of the environment."""
@@ -160,9 +173,9 @@ class Api:
     def view(self, content: Any) -> EnvironmentView:
         """Parse an environment from a response."""
         try:
-            return EnvironmentView.model_validate(content)
+            return parse(content, EnvironmentView)
         except ValueError:
-            raise self._no_moorage() from None
+            raise self._unexpected_response() from None
 
     def follow(self, name: str) -> Iterator[EnvironmentView]:
         """Yield the state of the environment, now and after each change, until its life has ended.
@@ -175,17 +188,22 @@ class Api:
                 for event, data in self._stream(f"{environment_path(name)}/events"):
                     cut_at = None
                     if event in ("status", "end"):
-                        yield self.view(_parsed(data))
+                        yield self.view(_parse_json(data))
                     if event == "end":
                         return
-            except (*_LOST, _Away) as error:
+            except (*_CONNECTION_ERRORS, _Unavailable) as error:
                 now = time.monotonic()
                 cut_at = cut_at or now
                 if now - cut_at > RECONNECT_SECONDS or is_final(error):
-                    raise (error.problem if isinstance(error, _Away) else self._unreachable(error)) from None
+                    raise (
+                        error.problem if isinstance(error, _Unavailable) else self._unreachable(error)
+                    ) from None
             time.sleep(PAUSE_SECONDS)
 
     def _stream(self, path: str) -> Iterator[tuple[str, str]]:
+        # Import it here: only commands that follow an environment need it.
+        from httpx_sse import EventSource
+
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         # Request no compression, because proxies that compress buffer events until they have enough of them.
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
@@ -193,19 +211,10 @@ class Api:
             if not answer.is_success:
                 answer.read()
                 problem = self._failure(answer)
-                raise _Away(problem) if answer.status_code in _AWAY else problem
+                raise _Unavailable(problem) if answer.status_code in _UNAVAILABLE else problem
             self._require(answer, "text/event-stream")
-            event, data = "message", ""
-            for line in _lines(answer):
-                field, _, value = line.partition(": ")
-                if field == "event":
-                    event = value
-                elif field == "data":
-                    data += value
-                elif not line:
-                    if data:
-                        yield event, data
-                    event, data = "message", ""
+            for event in EventSource(answer).iter_sse():
+                yield event.event, event.data
 
     def _send(
         self,
@@ -220,7 +229,7 @@ class Api:
         params = {name: value for name, value in (query or {}).items() if value is not None}
         patience = min(self._timeout, READ_SECONDS) if method == "GET" else self._timeout
         ends = time.monotonic() + patience
-        with said_when_slow(quiet=self._quiet):
+        with notice_when_slow(quiet=self._quiet):
             for left in reversed(range(self._tries)):
                 # A call that changes something gets the full timeout with each attempt, because its response
                 # matters.
@@ -238,75 +247,64 @@ class Api:
                     continue
                 if answer.is_success:
                     return answer
-                if not is_of_a_proxy(answer):
+                if not is_from_proxy(answer):
                     raise self._failure(answer)
                 if is_last:
-                    raise proxy_problem(answer, self.url, changes=method != "GET")
+                    raise proxy_failure(answer, self.url, changes=method != "GET")
                 # Retry with the same key, so that the API answers a repeat and does not execute it twice.
                 time.sleep(PAUSE_SECONDS)
         raise AssertionError("unreachable")
 
     def _failure(self, answer: httpx.Response) -> CliError:
         if answer.is_redirect:
-            return redirect_problem(answer, self.url)
-        if is_of_a_proxy(answer):
-            return proxy_problem(answer, self.url, changes=False)
+            return redirect_failure(answer, self.url)
+        if is_from_proxy(answer):
+            return proxy_failure(answer, self.url, changes=False)
         try:
             problem = answer.json()
             errors = problem.get("errors", [])
             lines = [f"{one['field']}: {one['message']}" for one in errors]
             detail = str(problem["title"] if lines and answer.status_code == 422 else problem["detail"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return self._no_moorage(answer)
+            return self._unexpected_response(answer)
         code = _CODES.get(answer.status_code, Code.FAILED)
         return CliError(code, detail[:1].lower() + detail[1:], lines=lines, problem=problem)
 
     def _unreachable(self, error: Exception) -> CliError:
         why = describe_cause(error)
         proxy = "" if self._is_local else proxy_of(self.url)
-        step = "see that it runs and that the URL is right (MOORAGE_URL); moorage up has its own"
+        step = "check that it runs and that MOORAGE_URL is right"
         if "certificate is not trusted" in why:
-            step = "name the file with its authority: --ca-file FILE, MOORAGE_CA_FILE or SSL_CERT_FILE"
+            step = "set the file with its authority: --ca-file FILE, MOORAGE_CA_FILE or SSL_CERT_FILE"
         elif proxy:
-            step = f"see that the proxy {proxy} is right and lets it through, or add the host to NO_PROXY"
+            step = f"check the proxy {proxy}, or add the host to NO_PROXY"
             if "407" in why:
-                step = "write the login into the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+                step = "set the login in the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
         by = f", through the proxy {proxy}" if proxy else ""
         return CliError(
             Code.UNREACHABLE,
-            f"the API at {self.url} cannot be reached{by}{f': {why}' if why else ''}",
+            f"cannot reach the API at {self.url}{by}{f': {why}' if why else ''}",
             next_steps=[step],
         )
 
-    def _no_moorage(self, answer: httpx.Response | None = None) -> CliError:
+    def _unexpected_response(self, answer: httpx.Response | None = None) -> CliError:
         """Build the error for a response that Moorage never sends.
 
         The message does not quote the response, because a page can contain anything.
         """
-        message, steps = f"what answers at {self.url} is not Moorage's API", []
+        message, steps = f"the server at {self.url} is not Moorage's API", []
         if answer is not None:
             kind = _media_type(answer) or "no type"
             message = f"{message}: {answer.status_code} with {kind}"
             if answer.status_code == 407:
-                message = f"the proxy before {self.url} wants a login (407)"
-                steps = ["write the login into HTTP_PROXY: http://USER:PASSWORD@HOST:PORT"]
+                message = f"the proxy in front of {self.url} requires a login (407)"
+                steps = ["set the login in HTTP_PROXY: http://USER:PASSWORD@HOST:PORT"]
             elif answer.status_code == 400 and b"HTTPS" in answer.content:
-                steps = ["it asks for https://: correct MOORAGE_URL"]
+                steps = ["the server requires https://: correct MOORAGE_URL"]
         return CliError(Code.UNREACHABLE, message, next_steps=steps)
 
 
-def _lines(answer: httpx.Response) -> Iterator[str]:
-    """Yield the lines of an event stream, split only at line feeds.
-
-    httpx also splits at U+2028 and similar characters.
-    """
-    rest = ""
-    for text in answer.iter_text():
-        *lines, rest = (rest + text).split("\n")
-        yield from (line.removesuffix("\r") for line in lines)
-
-
-def _parsed(data: str) -> Any:
+def _parse_json(data: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -317,11 +315,9 @@ def _media_type(answer: httpx.Response) -> str:
     return str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
 
-def _model_of(method: str, path: str) -> Any:
-    name = next(name for methods, paths, name in _ANSWERS
+def _view_of(method: str, path: str) -> type[View]:
+    return next(view for methods, paths, view in _RESPONSES
                 if re.fullmatch(methods, method) and re.fullmatch(paths, path))  # fmt: skip
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def environment_path(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clients.private_files import read_private
+from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code
 
 #: Files that `moorage up` writes into its folder while it runs.
@@ -20,7 +21,7 @@ DEFAULT_STATE = ".moorage"
 #: Maximum size of such a file, in bytes; it has far less.
 _LONGEST = 10_000
 
-_HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a stack of your own: moorage up"
+_HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a local stack: moorage up"
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,7 @@ class Connection:
         return f"Connection(url={self.url!r}, token hidden)"
 
 
-@dataclass(frozen=True)
-class Options:
-    """The connection options of the command line."""
-
-    url: str | None = None
-    token_file: Path | None = None
-    ca_file: Path | None = None
-
-
-def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -> Connection:
+def find_connection(options: ConnectionOptions, environ: Mapping[str, str] = os.environ) -> Connection:
     """Return the connection from options, variables or a running stack, in this order.
 
     The token of a stack is sent only to that stack.
@@ -62,14 +54,14 @@ def find_connection(options: Options, environ: Mapping[str, str] = os.environ) -
         if stack and url in ("", stack.url):
             url, token = stack.url, token or stack.token
     if not url:
-        raise CliError(Code.BAD_INPUT, "it is not known where the API is", next_steps=[_HOW])
+        raise CliError(Code.BAD_INPUT, "no URL of the API is set", next_steps=[_HOW])
     if not url.startswith(("http://", "https://")):
-        raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: begin it with https://')
+        raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: it must start with https://')
     _require_host(url)
     if not token:
-        raise CliError(Code.BAD_INPUT, f"there is no token to show to {url}", next_steps=[_HOW])
+        raise CliError(Code.BAD_INPUT, f"no token for {url} is set", next_steps=[_HOW])
     if not token.isascii() or not token.isprintable():
-        raise CliError(Code.BAD_INPUT, "the token has characters that no token has")
+        raise CliError(Code.BAD_INPUT, "the token contains invalid characters")
     ca_file, setting = options.ca_file, "--ca-file"
     if ca_file is None and (named := environ.get("MOORAGE_CA_FILE")):
         ca_file, setting = Path(named), "MOORAGE_CA_FILE"
@@ -97,9 +89,9 @@ def _read(file: Path) -> str:
         token = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise CliError(Code.BAD_INPUT, f"the token file {file} cannot be read: {reason}") from None
+        raise CliError(Code.BAD_INPUT, f"cannot read the token file {file}: {reason}") from None
     if len(lines := token.splitlines()) > 1:
-        message = f"the token file {file} has {len(lines)} lines: it must hold the token and nothing else"
+        message = f"the token file {file} has {len(lines)} lines: it must contain only the token"
         raise CliError(Code.BAD_INPUT, message)
     return token
 

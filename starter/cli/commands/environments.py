@@ -3,320 +3,325 @@
 import secrets
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from starter.cli.context import (
-    EnvironmentArgument,
-    EnvironmentsArgument,
-    OutputOption,
-    complete_host,
-    complete_team,
-    complete_template,
-    session,
+from contracts.phases import Outcome, Phase
+from starter.cli.batch import run_concurrently, run_in_turn
+from starter.cli.client.paths import environment_path
+from starter.cli.client.views import EnvironmentView, to_json
+from starter.cli.commands.kubeconfig import remove_context_of
+from starter.cli.completion import complete_host
+from starter.cli.errors import Output
+from starter.cli.follow import (
+    creation_failure,
+    follow_until,
+    is_over,
+    is_ready,
+    pass_ended_since,
+    print_next_commands,
+    report_removal,
+    report_teardown,
 )
-from starter.cli.errors import CliError, Code, Output
-from starter.cli.output.printing import print_json_line
+from starter.cli.options import (
+    dry_run_option,
+    environment_argument,
+    environments_argument,
+    examples,
+    host_option,
+    no_wait_option,
+    output_option,
+    team_option,
+    template_argument,
+    yes_option,
+)
+from starter.cli.output.formatting import print_certificate, print_environment, print_note
+from starter.cli.output.printing import print_json, print_json_line, print_line
+from starter.cli.prompts import confirm
+from starter.cli.session import api_session
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api
-    from starter.environments.schemas import EnvironmentView
-
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait: say that it is under way, and end.")]
 
 
+@click.command(
+    epilog=examples(
+        "moorage request demo small",
+        "moorage request pr-512 medium --ttl 2d --with grace@example.com",
+        "moorage request pr-512 medium --dry-run",
+    )
+)
+@click.argument("name")
+@template_argument
+@team_option
+@click.option("--ttl", help='Time to live: "8h", "1d 12h", or "PT8H". Default: that of the template.')
+@click.option(
+    "--with", "collaborators", multiple=True, metavar="EMAIL", help="Person who may also use it. Repeatable."
+)
+@host_option
+@dry_run_option
+@no_wait_option
+@output_option()
+@click.pass_context
 def request(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and hyphens.")],
-    template: Annotated[
-        str, typer.Argument(help="One of `moorage templates`.", autocompletion=complete_template)
-    ],
-    team: Annotated[
-        str | None,
-        typer.Option(help="One of your teams; your first without it.", autocompletion=complete_team),
-    ] = None,
-    ttl: Annotated[str | None, typer.Option(help='How long it lives: "8h", "1d 12h", or "PT8H".')] = None,
-    collaborator: Annotated[
-        list[str] | None, typer.Option("--with", help="E-mail of who else may use it. Repeatable.")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Host cluster.", autocompletion=complete_host)] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be made, and end; with its exit code.")
-    ] = False,
-    no_wait: NoWait = False,
-    output: OutputOption = Output.TABLE,
+    ctx: click.Context,
+    name: str,
+    template: str,
+    team: str | None,
+    ttl: str | None,
+    collaborators: tuple[str, ...],
+    host: str | None,
+    dry_run: bool,
+    no_wait: bool,
+    output: Output,
 ) -> None:
-    """Ask for an environment, and wait until it is ready.
+    """Request an environment, and wait until it is ready.
 
-    Ctrl-C stops the watching, not the request. Asking for the same again joins it.
+    NAME has lower-case letters, digits and hyphens. TEMPLATE is one of `moorage templates`.
 
-    \b
-    Examples: moorage request demo small
-              moorage request pr-512 medium --ttl 2d --with grace@example.com
-              moorage request pr-512 medium --dry-run
+    Ctrl-C ends only the command, and the environment is created nevertheless. A second request with the same
+    options joins the first one.
     """
     body = {
         "name": name,
         "template": template,
         "team": team,
         "ttl": ttl,
-        "collaborators": collaborator or [],
+        "collaborators": list(collaborators),
         "host": host,
     }
-    with session(ctx, output) as api:
-        from contracts.environment import Phase
-        from starter.cli.follow import follow_until, is_ready, not_made, tell_next
-        from starter.cli.output.formatting import print_json, say
-
+    with api_session(ctx, output) as api:
         # Use one key for all attempts, because a lost response must not lead to a second life.
         key = secrets.token_hex(16)
         done = api.call("POST", "environments", query={"dry_run": dry_run}, body=body, key=key)
         if dry_run or no_wait:
-            _tell_at_once(api, done, output)
+            _print_answer(api, done, output)
             return
         if output is Output.TABLE:
-            say(done["message"])
+            print_note(done["message"])
         view = follow_until(api, name, done["life"], is_ready, output)
         if output is Output.JSON:
-            print_json(view.model_dump(mode="json"))
+            print_json(to_json(view))
         if view.ended or view.phase is not Phase.READY:
-            raise not_made(view)
+            raise creation_failure(view)
         if output is Output.TABLE:
-            tell_next(view)
+            print_next_commands(view)
 
 
-def watch(ctx: typer.Context, names: EnvironmentsArgument, output: OutputOption = Output.TABLE) -> None:
-    """Watch environments until each is ready or, if it is on its way out, gone.
+@click.command(epilog=examples("moorage watch demo", "moorage watch demo pr-512"))
+@environments_argument
+@output_option()
+@click.pass_context
+def watch(ctx: click.Context, names: tuple[str, ...], output: Output) -> None:
+    """Watch environments until each is ready or, if it is being deleted, gone.
 
-    With --output json: one JSON document a line, one for every change.
-
-    \b
-    Examples: moorage watch demo
-              moorage watch demo pr-512
+    With --output json, standard output has one JSON document per line for each change.
     """
-    with session(ctx, output) as api:
-        from starter.cli.batch import each_at_once
-
+    with api_session(ctx, output) as api:
         several = len(names) > 1
-        each_at_once(names, lambda name: _watch_one(api, name, output, about=name if several else ""), output)
+        run_concurrently(
+            names, lambda name: _watch_one(api, name, output, about=name if several else ""), output
+        )
 
 
 def _watch_one(api: "Api", name: str, output: Output, *, about: str) -> None:
-    from contracts.environment import Outcome
-    from starter.cli.follow import follow_until, is_over, is_ready, not_made
-    from starter.cli.output.formatting import print_certificate
-
     view = api.environment(name)
     done = is_over if view.outcome else is_ready
     if not view.ended or view.certificate is None:
         view = follow_until(api, name, view.life, done, output, to_stdout=True, about=about)
     elif output is Output.JSON:
         # Print it here: Temporal may have dropped its run, and then there is nothing to follow.
-        print_json_line(view.model_dump_json())
+        print_json_line(to_json(view))
     if view.outcome is Outcome.FAILED or (is_over(view) and not (view.ended and view.certificate)):
-        raise not_made(view)
+        raise creation_failure(view)
     if view.certificate and output is Output.TABLE:
         print_certificate(view.certificate)
 
 
-def delete(
-    ctx: typer.Context,
-    names: EnvironmentsArgument,
-    yes: YesOption = False,
-    no_wait: NoWait = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Delete environments, and show for each the certificate that nothing is left.
-
-    \b
-    Examples: moorage delete demo
-              moorage delete demo pr-512 --yes
-    """
-    with session(ctx, output) as api:
-        from starter.cli.batch import each_in_turn
-        from starter.cli.prompts import confirm
-
+@click.command(epilog=examples("moorage delete demo", "moorage delete demo pr-512 --yes"))
+@environments_argument
+@yes_option
+@no_wait_option
+@output_option()
+@click.pass_context
+def delete(ctx: click.Context, names: tuple[str, ...], yes: bool, no_wait: bool, output: Output) -> None:
+    """Delete environments, and show for each the certificate that nothing is left."""
+    with api_session(ctx, output) as api:
         views = [api.environment(name) for name in dict.fromkeys(names)]
         if there := [f"{view.name} of {view.owner} ({view.phase})" for view in views if not view.ended]:
-            question = (
-                f"Delete {', '.join(there)} and all that runs in {'it' if len(there) == 1 else 'them'}?"
-            )
-            confirm(question, yes=yes, refused="nothing was deleted")
+            everything = "everything in it" if len(there) == 1 else "everything in them"
+            confirm(f"Delete {', '.join(there)} and {everything}?", yes=yes, refused="nothing was deleted")
         # Send all requests first: the teardowns run concurrently, and the command waits for each in turn.
-        begun = [(view, _begin_end(api, "DELETE", "", view)) for view in views]
-        each_in_turn(begun, lambda one: _see_end(api, *one, no_wait, output), output)
+        requested = [(view, _request_end(api, "DELETE", "", view)) for view in views]
+        run_in_turn(requested, lambda one: _await_end(api, *one, no_wait, output), output)
 
 
-def cancel(
-    ctx: typer.Context,
-    name: EnvironmentArgument,
-    no_wait: NoWait = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Stop making an environment, and take down what was made. Once it is ready: delete.
+@click.command(epilog=examples("moorage cancel demo"))
+@environment_argument
+@no_wait_option
+@output_option()
+@click.pass_context
+def cancel(ctx: click.Context, name: str, no_wait: bool, output: Output) -> None:
+    """Cancel the creation of an environment, and remove what was created.
 
-    \b
-    Example: moorage cancel demo
+    To remove an environment that is ready, use `moorage delete`.
     """
-    with session(ctx, output) as api:
+    with api_session(ctx, output) as api:
         view = api.environment(name)
-        _see_end(api, view, _begin_end(api, "POST", "/cancel", view), no_wait, output)
+        _await_end(api, view, _request_end(api, "POST", "/cancel", view), no_wait, output)
 
 
+@click.command(
+    epilog=examples(
+        "moorage teardown demo",
+        "moorage teardown demo --now",
+        "moorage teardown demo --force",
+        "moorage teardown demo --force --life 0123456789abcdef0123 --host one",
+    )
+)
+@environment_argument
+@click.option(
+    "--now",
+    "--resume",
+    "now",
+    is_flag=True,
+    help="Start the next pass now, also after it gave up. (platform team)",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Remove what is left after its workflow was closed in Temporal. (platform team)",
+)
+@click.option("--life", help="With --force: the life, which is the last part of the owner mark.")
+@click.option(
+    "--host",
+    shell_complete=complete_host,
+    help="With --force: the host of a life whose workflow Temporal no longer has.",
+)
+@yes_option
+@no_wait_option
+@output_option()
+@click.pass_context
 def teardown(
-    ctx: typer.Context,
-    name: EnvironmentArgument,
-    now: Annotated[
-        bool,
-        typer.Option(
-            "--now", "--resume", help="Start the next pass at once, also of one that has given up. (platform)"
-        ),
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Remove what a workflow left that was closed in Temporal, by names and marks. (platform)",
-        ),
-    ] = False,
-    life: Annotated[
-        str | None, typer.Option(help="With --force: the life that is meant, the last part of its mark.")
-    ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            help="With --force: the host of a life that Temporal has forgotten.",
-            autocompletion=complete_host,
-        ),
-    ] = None,
-    yes: YesOption = False,
-    no_wait: NoWait = False,
-    output: OutputOption = Output.TABLE,
+    ctx: click.Context,
+    name: str,
+    now: bool,
+    force: bool,
+    life: str | None,
+    host: str | None,
+    yes: bool,
+    no_wait: bool,
+    output: Output,
 ) -> None:
-    """Tell what a teardown could not undo, and when it tries again.
+    """Show what a teardown could not undo, and when it tries again.
 
-    With --now the platform team starts the next pass at once. With --force it removes what is left of an
-    environment whose workflow was terminated in Temporal, so that nothing undoes it by itself. If Temporal
-    has forgotten the workflow, the owner marks say which life has left something; --life and --host say it
-    where they cannot.
-
-    \b
-    Examples: moorage teardown demo
-              moorage teardown demo --now
-              moorage teardown demo --force
-              moorage teardown demo --force --life 0123456789abcdef0123 --host one
+    With --now, it starts the next pass at once. With --force, it removes what is left of an environment whose
+    workflow was terminated in Temporal. If Temporal no longer has the workflow, the owner marks show the
+    life; where they cannot, use --life and --host.
     """
-    with session(ctx, output) as api:
-        from starter.cli.client.api import environment_path
-        from starter.cli.follow import is_over, passed_again, tell_teardown
-        from starter.cli.output.formatting import print_environment, print_json, say
-        from starter.cli.prompts import confirm
-
-        if now and force:
-            raise CliError(
-                Code.BAD_INPUT, "either --now or --force: only what was closed in Temporal needs force"
-            )
-        if not force and (life or host):
-            raise CliError(Code.BAD_INPUT, "--life and --host are for --force")
-        path = environment_path(name)
+    if now and force:
+        raise click.UsageError(
+            "--now and --force exclude each other: only what was closed in Temporal needs --force."
+        )
+    if not force and (life or host):
+        raise click.UsageError("--life and --host need --force.")
+    with api_session(ctx, output) as api:
         if force:
-            query = {"life": life, "host": host}
-            found = api.call("POST", f"{path}/force-teardown", query={**query, "dry_run": True})
-            query["life"] = found["life"]
-            if output is Output.TABLE and not yes:
-                if found.get("environment"):
-                    print_environment(api.view(found["environment"]))
-                say(found["message"])
-            question = f"Remove all that bears the marks of {name} (life {found['life']}) in every system?"
-            confirm(question, yes=yes, refused="nothing was removed")
-            done = api.call("POST", f"{path}/force-teardown", query=query)
-            _see_teardown(api, name, done, is_over, no_wait, output)
+            done = _force_teardown(api, name, life, host, yes=yes, output=output)
+            _await_removal(api, name, done, is_over, no_wait, output)
             return
         before = api.environment(name)
         if not now:
             if output is Output.JSON:
-                print_json(before.model_dump(mode="json"))
-            tell_teardown(before, quiet=output is Output.JSON)
+                print_json(to_json(before))
+            report_teardown(before, quiet=output is Output.JSON)
             return
         # Use one key for all attempts, because a repeat must not resume a teardown that has given up again.
         key = secrets.token_hex(16)
-        query = {"life": before.life or None}
-        done = api.call("POST", f"{path}/resume-teardown", query=query, key=key)
-        _see_teardown(api, name, done, passed_again(before), no_wait, output)
+        path, query = f"{environment_path(name)}/resume-teardown", {"life": before.life or None}
+        done = api.call("POST", path, query=query, key=key)
+        _await_removal(api, name, done, pass_ended_since(before), no_wait, output)
 
 
-def _see_teardown(
+def _force_teardown(
+    api: "Api", name: str, life: str | None, host: str | None, *, yes: bool, output: Output
+) -> dict[str, Any]:
+    """Ask for confirmation with the result of a dry run, and start the teardown."""
+    path, query = f"{environment_path(name)}/force-teardown", {"life": life, "host": host}
+    found = api.call("POST", path, query={**query, "dry_run": True})
+    query["life"] = found["life"]
+    if output is Output.TABLE and not yes:
+        if found.get("environment"):
+            print_environment(api.view(found["environment"]))
+        print_note(found["message"])
+    marks = f"the owner mark of {name} (life {found['life']})"
+    confirm(f"Remove everything with {marks} from every system?", yes=yes, refused="nothing was removed")
+    done: dict[str, Any] = api.call("POST", path, query=query)
+    return done
+
+
+def _await_removal(
     api: "Api",
     name: str,
     done: dict[str, Any],
-    until: Callable[["EnvironmentView"], bool],
+    until: Callable[[EnvironmentView], bool],
     no_wait: bool,
     output: Output,
 ) -> None:
-    from starter.cli.follow import follow_until, tell_gone
-    from starter.cli.output.formatting import print_json, say
-
+    """Wait for a pass of the teardown, and report its result."""
     if no_wait:
-        _tell_at_once(api, done, output)
+        _print_answer(api, done, output)
         return
     if output is Output.TABLE:
-        say(done["message"])
+        print_note(done["message"])
     view = follow_until(api, name, done["life"], until, output)
     if output is Output.JSON:
-        print_json(view.model_dump(mode="json"))
-    tell_gone(view, quiet=output is Output.JSON)
+        print_json(to_json(view))
+    report_removal(view, quiet=output is Output.JSON)
 
 
-def _begin_end(api: "Api", method: str, verb: str, view: "EnvironmentView") -> dict[str, Any]:
-    from starter.cli.client.api import environment_path
-
+def _request_end(api: "Api", method: str, suffix: str, view: EnvironmentView) -> dict[str, Any]:
     # Name the life, because another life may have the name when the call, or a repeat of it, arrives.
     done: dict[str, Any] = api.call(
-        method, environment_path(view.name) + verb, query={"life": view.life or None}
+        method, environment_path(view.name) + suffix, query={"life": view.life or None}
     )
     return done
 
 
-def _see_end(
-    api: "Api", view: "EnvironmentView", done: dict[str, Any], no_wait: bool, output: Output
+def _await_end(
+    api: "Api", view: EnvironmentView, done: dict[str, Any], no_wait: bool, output: Output
 ) -> None:
-    from starter.cli.commands.kubeconfig import forget_context
-    from starter.cli.follow import follow_until, is_over, tell_gone
-    from starter.cli.output.formatting import print_json, say
-
+    """Wait for the end of the teardown, and report it."""
     if no_wait:
-        _tell_at_once(api, done, output)
-        forget_context(api.url, view.name, output)
+        _print_answer(api, done, output)
+        remove_context_of(api.url, view.name, output)
         return
     if output is Output.TABLE:
-        say(done["message"])
+        print_note(done["message"])
     view = follow_until(api, view.name, done["life"], is_over, output)
     if view.ended:
-        forget_context(api.url, view.name, output)
+        remove_context_of(api.url, view.name, output)
     if output is Output.JSON:
-        print_json(view.model_dump(mode="json"))
-    tell_gone(view, quiet=output is Output.JSON)
+        print_json(to_json(view))
+    report_removal(view, quiet=output is Output.JSON)
 
 
-def _tell_at_once(api: "Api", done: dict[str, Any], output: Output) -> None:
-    """Show the result of a call without waiting for the environment."""
-    from clients.safe_yaml import write_yaml
-    from starter.cli.output.formatting import print_environment, print_json, say
-    from starter.cli.output.printing import print_line
-
+def _print_answer(api: "Api", done: dict[str, Any], output: Output) -> None:
+    """Print the answer of the API to a change, without waiting for the environment."""
     if output is Output.JSON:
         print_json(done)
         return
     print_line(done["message"])
-    if done["kind"] == "dry_run":
+    if done["kind"] != "dry_run":
+        print_note(f"Watch it with:  moorage watch {done['name']}")
+        return
+    print_line()
+    print_environment(api.view(done["environment"]), planned=True)
+    if done.get("values"):
+        from clients.safe_yaml import write_yaml
+
         print_line()
-        print_environment(api.view(done["environment"]), planned=True)
-        if done.get("values"):
-            print_line()
-            print_line("values of the vCluster:")
-            # With ascii_only, the YAML has no line break and no control character except its own.
-            sys.stdout.write(write_yaml(done["values"], ascii_only=True))
-    else:
-        say(f"Watch it with:  moorage watch {done['name']}")
+        print_line("values of the vCluster:")
+        # With ascii_only, the YAML has no line break and no control character except its own.
+        sys.stdout.write(write_yaml(done["values"], ascii_only=True))

@@ -2,152 +2,137 @@
 
 import secrets
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from starter.cli.context import EnvironmentArgument, OutputOption, session
+from starter.cli.client.paths import environment_path
+from starter.cli.client.views import HistoryView, SweepView, parse
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.local_time import read_moment
+from starter.cli.options import dry_run_option, environment_argument, examples, output_option
+from starter.cli.output.formatting import print_history, print_note, print_sweep, relative_time
+from starter.cli.output.printing import local_time, print_json, print_line
+from starter.cli.prompts import ask
+from starter.cli.session import api_session
+from starter.cli.time_arguments import parse_local_time
 
-Reason = Annotated[str | None, typer.Option(help="Why; everybody sees it. Asked for without it.")]
 
-
+@click.command(
+    epilog=examples("moorage extend demo --by 1d", 'moorage extend demo --until "2030-01-31 18:00"')
+)
+@environment_argument
+@click.option("--by", help='Length of the extension: "1d", "4h".')
+@click.option("--until", help='New end: "2030-01-31 18:00" in your time zone, or with a time zone.')
+@click.option("--override", is_flag=True, help="Ignore the template's limits. (platform team)")
+@click.option("--reason", default="", help="Reason for the history. --override requires one.")
+@output_option()
+@click.pass_context
 def extend(
-    ctx: typer.Context,
-    name: EnvironmentArgument,
-    by: Annotated[str | None, typer.Option(help='By how long, from its end: "1d", "4h".')] = None,
-    until: Annotated[
-        str | None, typer.Option(help='Until when, in your zone: "2030-01-31 18:00"; or with a zone.')
-    ] = None,
-    override: Annotated[
-        bool, typer.Option("--override", help="Beyond the template's policy; for the platform team.")
-    ] = False,
-    reason: Annotated[str, typer.Option(help="Why; it is in the history. An override needs one.")] = "",
-    output: OutputOption = Output.TABLE,
+    ctx: click.Context,
+    name: str,
+    by: str | None,
+    until: str | None,
+    override: bool,
+    reason: str,
+    output: Output,
 ) -> None:
-    """Let an environment end later, as far as its template allows.
-
-    \b
-    Examples: moorage extend demo --by 1d
-              moorage extend demo --until "2030-01-31 18:00"
-    """
-    with session(ctx, output) as api:
-        from starter.cli.client.api import environment_path
-        from starter.cli.output.formatting import clock, moment, print_json
-        from starter.cli.output.printing import print_line
-
-        body = {"by": by, "until": _moment(until), "override": override, "reason": reason}
+    """Move the end of an environment to a later time, within the limits of its template."""
+    with api_session(ctx, output) as api:
+        body = {"by": by, "until": _iso_time(until), "override": override, "reason": reason}
         # Use one key for all attempts, because a lost response must not extend it twice.
         key = secrets.token_hex(16)
         try:
             done = api.call("POST", f"{environment_path(name)}/extend", body=body, key=key)
         except CliError as error:
-            raise _with_latest(error) from None
+            raise _with_latest_end(error) from None
         if output is Output.JSON:
             print_json(done)
         elif done["environment"] is None:
             print_line(done["message"])
         else:
-            view = api.view(done["environment"])
-            print_line(f"{name} is extended: it ends {clock(view.expires_at)}, {moment(view.expires_at)}.")
+            end = api.view(done["environment"]).expires_at
+            print_line(f"{name} is extended: it ends {local_time(end)}, {relative_time(end)}.")
 
 
-def history(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
-    """Tell what has happened to an environment, and to those of that name before it.
-
-    \b
-    Example: moorage history demo
-    """
-    with session(ctx, output) as api:
-        from starter.cli.client.api import environment_path
-        from starter.cli.output.formatting import print_history, print_json
-        from starter.environments.schemas import HistoryView
-
+@click.command(epilog=examples("moorage history demo"))
+@environment_argument
+@output_option()
+@click.pass_context
+def history(ctx: click.Context, name: str, output: Output) -> None:
+    """Show the history of an environment, and of earlier ones with its name."""
+    with api_session(ctx, output) as api:
         answer = api.call("GET", f"{environment_path(name)}/history")
         if output is Output.JSON:
             print_json(answer)
         else:
-            print_history(HistoryView.model_validate(answer))
+            print_history(parse(answer, HistoryView))
 
 
-def freeze(ctx: typer.Context, reason: Reason = None, output: OutputOption = Output.TABLE) -> None:
-    """Let no environment end until the thaw. For the platform team.
+@click.command(epilog=examples('moorage freeze --reason "a fair until Friday"'))
+@click.option("--reason", help="Reason, which everyone can see. Without it, the command asks.")
+@output_option()
+@click.pass_context
+def freeze(ctx: click.Context, reason: str | None, output: Output) -> None:
+    """Let no environment end until `moorage thaw` (platform team)."""
+    with api_session(ctx, output) as api:
+        body = {"reason": ask("Reason, which everyone can see", reason, "--reason")}
+        _print_message(api.call("PUT", "freeze", body=body), output)
 
-    \b
-    Example: moorage freeze --reason "a fair until Friday"
+
+@click.command(epilog=examples("moorage thaw"))
+@output_option()
+@click.pass_context
+def thaw(ctx: click.Context, output: Output) -> None:
+    """Let environments end again (platform team).
+
+    An environment whose warning was not possible during the freeze gets its warning first, and ends after the
+    full notice.
     """
-    with session(ctx, output) as api:
-        from starter.cli.prompts import ask
-
-        body = {"reason": ask("Reason; everybody sees it", reason, "--reason")}
-        _tell(api.call("PUT", "freeze", body=body), output)
+    with api_session(ctx, output) as api:
+        _print_message(api.call("DELETE", "freeze"), output)
 
 
-def thaw(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Let environments end again. For the platform team.
+@click.command(epilog=examples("moorage sweep", "moorage sweep --dry-run"))
+@dry_run_option
+@output_option()
+@click.pass_context
+def sweep(ctx: click.Context, dry_run: bool, output: Output) -> None:
+    """Send due warnings and end expired environments now (platform team).
 
-    Whoever could not be warned meanwhile is warned first, and has the whole of that notice.
-
-    \b
-    Example: moorage thaw
+    Moorage does this on a schedule as well.
     """
-    with session(ctx, output) as api:
-        _tell(api.call("DELETE", "freeze"), output)
-
-
-def sweep(
-    ctx: typer.Context,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")
-    ] = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Warn and end now what is due, instead of with the next sweep. For the platform team.
-
-    \b
-    Example: moorage sweep --dry-run
-    """
-    with session(ctx, output) as api:
-        from starter.cli.output.formatting import print_json, print_sweep, say
-        from starter.expiry.sweeps import SweepView
-
+    with api_session(ctx, output) as api:
         answer = api.call("POST", "sweeps", query={"dry_run": dry_run})
         while not answer["over"]:
-            say(answer["message"])
+            print_note(answer["message"])
             answer = api.call("GET", f"sweeps/{answer['id']}", query={"dry_run": dry_run})
         if output is Output.JSON:
             print_json(answer)
-        view = SweepView.model_validate(answer)
+        view = parse(answer, SweepView)
         if view.result is None:
             raise CliError(Code.FAILED, view.message[:1].lower() + view.message[1:])
         if output is Output.TABLE:
             print_sweep(view)
         if failed := view.result.failed.count:
-            raise CliError(Code.FAILED, f"{failed} could not be seen to; the next sweep tries again")
+            raise CliError(Code.FAILED, f"{failed} environments failed; the next sweep tries again")
 
 
-def _tell(answer: dict[str, Any], output: Output) -> None:
-    from starter.cli.output.formatting import print_json
-    from starter.cli.output.printing import print_line
-
+def _print_message(answer: dict[str, Any], output: Output) -> None:
     if output is Output.JSON:
         print_json(answer)
     else:
         print_line(answer["message"])
 
 
-def _moment(text: str | None) -> str | None:
+def _iso_time(text: str | None) -> str | None:
     """Convert a time to the API's format; a time without a zone is in the user's zone."""
-    return None if text is None else read_moment(text).isoformat()
+    return None if text is None else parse_local_time(text).isoformat()
 
 
-def _with_latest(error: CliError) -> CliError:
+def _with_latest_end(error: CliError) -> CliError:
     """Add the latest possible end, in the user's zone, to the refusal of an extension."""
-    from starter.cli.output.formatting import clock
-
     latest = (error.problem or {}).get("latest")
     if not latest:
         return error
-    steps = [f"the latest end that it can have is {clock(datetime.fromisoformat(latest))}"]
+    steps = [f"the latest possible end is {local_time(datetime.fromisoformat(latest))}"]
     return CliError(Code(error.code), str(error), lines=error.lines, next_steps=steps, problem=error.problem)

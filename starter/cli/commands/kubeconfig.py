@@ -1,61 +1,63 @@
-"""The command that fetches a kubeconfig: to standard output, to a new file, or into an existing one."""
+"""The command that gets a kubeconfig: to standard output, to a new file, or into an existing one."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from starter.cli.context import EnvironmentArgument, OutputOption, session
-from starter.cli.errors import CliError, Code, Output
+from starter.cli.client.paths import environment_path
+from starter.cli.errors import CliError, Output
+from starter.cli.options import environment_argument, examples, output_option
+from starter.cli.output.formatting import print_note
+from starter.cli.output.printing import print_json
+from starter.cli.session import api_session
 
 
+@click.command(
+    epilog=examples(
+        "moorage kubeconfig demo > demo.yaml",
+        "moorage kubeconfig demo --file demo.yaml",
+        "moorage kubeconfig demo --merge",
+    )
+)
+@environment_argument
+@click.option(
+    "--file", "-f", type=click.Path(path_type=Path), help='Write it to this file. "-" means standard output.'
+)
+@click.option(
+    "--merge", is_flag=True, help="Add it to your kubeconfig, or to --file, as the context moorage-NAME."
+)
+@click.option(
+    "--switch/--keep-context",
+    default=True,
+    help="With --merge: make it the current context, or do so only if there is none. Default: --switch.",
+)
+@output_option()
+@click.pass_context
 def kubeconfig(
-    ctx: typer.Context,
-    name: EnvironmentArgument,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help='Write it to this file, for you only; "-": print it.')
-    ] = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Put it into your kubeconfig, as context moorage-NAME.")
-    ] = False,
-    switch: Annotated[
-        bool,
-        typer.Option(
-            "--switch/--keep-context",
-            help="With --merge: make it the current context. It is that where there is none.",
-        ),
-    ] = True,
-    output: OutputOption = Output.TABLE,
+    ctx: click.Context, name: str, file: Path | None, merge: bool, switch: bool, output: Output
 ) -> None:
-    """Fetch the kubeconfig of an environment.
+    """Get the kubeconfig of an environment.
 
-    It is a credential: it is written so that only you can read it.
-
-    \b
-    Examples: moorage kubeconfig demo > demo.yaml
-              moorage kubeconfig demo --file demo.yaml
-              moorage kubeconfig demo --merge
+    It contains a credential: a file with it is readable only by you.
     """
-    with session(ctx, output) as api:
-        from starter.cli.client.api import environment_path
-        from starter.cli.kubeconfig import files as kubeconfig_file
-        from starter.cli.output.formatting import print_json, say
+    if merge and str(file) == "-":
+        raise click.UsageError("--merge needs a file: omit --file -.")
+    with api_session(ctx, output) as api:
+        from starter.cli.kubeconfig.files import kubeconfig_files, parse_kubeconfig, write_private
 
-        if merge and str(file) == "-":
-            raise CliError(Code.BAD_INPUT, "--merge needs a file to merge into: leave --file - out")
-        files = [file] if file else kubeconfig_file.kubeconfig_files() if merge else []
+        files = [file] if file else kubeconfig_files() if merge else []
         text = api.text(f"{environment_path(name)}/kubeconfig")
-        kubeconfig_file.checked(text)
+        parse_kubeconfig(text)
         if merge:
             _merge(files, text, name, switch=switch, url=api.url, output=output)
         elif file and str(file) != "-":
-            kubeconfig_file.write_private(file, text)
+            write_private(file, text)
             if output is Output.JSON:
                 print_json({"file": str(file)})
                 return
-            say(f"{file} is written, and only you can read it.")
-            say(f"Next:  kubectl --kubeconfig {file} get namespaces")
+            print_note(f"Wrote {file}, readable only by you.")
+            print_note(f"Next:  kubectl --kubeconfig {file} get namespaces")
         elif output is Output.JSON:
             print_json({"kubeconfig": text})
         else:
@@ -65,10 +67,9 @@ def kubeconfig(
 
 
 def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, output: Output) -> None:
-    from starter.cli.kubeconfig import files as kubeconfig_file
-    from starter.cli.output.formatting import print_json, say
+    from starter.cli.kubeconfig.files import merge_context
 
-    done = kubeconfig_file.merge(files, text, name, switch=switch, url=url)
+    done = merge_context(files, text, name, switch=switch, url=url)
     backups = [str(backup) for backup in done.files.values() if backup]
     if output is Output.JSON:
         backup = done.files.get(done.file)
@@ -82,30 +83,29 @@ def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, o
             }
         )
         return
-    current = ", and it is the current one" if done.is_current else ""
-    say(f"{done.file} has the context {done.context} now{current}.")
+    current = ", which is the current one" if done.is_current else ""
+    print_note(f"{done.file} now has the context {done.context}{current}.")
     for path in backups:
-        say(f"What it was before is in {path}.")
-    say(f"Next:  kubectl --context {done.context} get namespaces")
+        print_note(f"Backup of the previous content: {path}")
+    print_note(f"Next:  kubectl --context {done.context} get namespaces")
 
 
-def forget_context(url: str, name: str, output: Output) -> None:
+def remove_context_of(url: str, name: str, output: Output) -> None:
     """Remove the context that `--merge` created from the kubeconfig, and print that; never fail."""
-    from starter.cli.kubeconfig import files as kubeconfig_file
-    from starter.cli.output.formatting import say
+    from starter.cli.kubeconfig.files import kubeconfig_files, remove_context
 
     try:
-        done = kubeconfig_file.forget(kubeconfig_file.kubeconfig_files(), name, url)
+        done = remove_context(kubeconfig_files(), name, url)
     except CliError as error:
-        lines = [f"Whether kubectl has a context of {name} could not be seen to: {error}"]
+        lines = [f"Cannot remove the context of {name} from your kubeconfig: {error}"]
     else:
         if done is None:
             return
-        lines = [f"{done.file} has the context {done.context} no more."]
+        lines = [f"Removed the context {done.context} from {done.file}."]
         if done.kept:
             lines = [f"{done.file} keeps the context {done.context}: {done.kept}."]
         elif done.was_current:
             lines.append("It was the current one. Choose another:  kubectl config use-context NAME")
     if output is Output.TABLE:
         for line in lines:
-            say(line)
+            print_note(line)

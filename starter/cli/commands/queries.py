@@ -1,23 +1,29 @@
-"""The commands that only read: list and show."""
+"""The commands that read environments: `moorage list` and `moorage show`."""
 
 import sys
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from starter.cli.context import (
-    EnvironmentArgument,
-    OutputOption,
-    complete_owner,
-    complete_phase,
-    complete_team,
-    complete_template,
-    session,
-)
+from contracts.phases import Phase
+from starter.cli.client.views import EnvironmentRow, parse, to_json
+from starter.cli.completion import complete_owner, complete_team, complete_template, one_of
 from starter.cli.errors import Output
+from starter.cli.options import environment_argument, examples, output_option
+from starter.cli.output.formatting import (
+    environment_row,
+    print_environment,
+    print_note,
+    print_table,
+    problem_line,
+    relative_time,
+    unwell_line,
+)
+from starter.cli.output.printing import print_json, print_line, print_yaml
+from starter.cli.session import api_session
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 100
 #: Interval between two reads of `list --watch`.
 WATCH_SECONDS = 2.0
+
+#: The rows of a list as JSON, whether there are more, and the freeze if there is one.
+_Rows = tuple[list[Any], bool, Any]
 
 
 class ListOutput(StrEnum):
@@ -38,96 +47,76 @@ class ListOutput(StrEnum):
     YAML = "yaml"
 
 
+@click.command(
+    epilog=examples(
+        "moorage list",
+        "moorage list --mine --watch",
+        "moorage list --stuck",
+        "moorage list --team payments --phase ready",
+        "moorage list --ended --output json",
+    )
+)
+@click.option("--mine", is_flag=True, help="Show only your own environments.")
+@click.option("--stuck", is_flag=True, help="Show only environments that something blocks.")
+@click.option(
+    "--owner", shell_complete=complete_owner, help="Show only those of this owner, an e-mail address."
+)
+@click.option("--team", shell_complete=complete_team, help="Show only those of this team.")
+@click.option("--template", shell_complete=complete_template, help="Show only those of this template.")
+@click.option("--phase", shell_complete=one_of(*Phase), help="Show only those in this phase, such as ready.")
+@click.option("--ended", is_flag=True, help="Show ended environments instead of current ones.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Maximum number of environments.",
+)
+@click.option("--watch", "-w", is_flag=True, help="Show the list again after each change, until Ctrl-C.")
+@output_option(ListOutput)
+@click.pass_context
 def list_environments(
-    ctx: typer.Context,
-    mine: Annotated[bool, typer.Option("--mine", help="Only your own.")] = False,
-    stuck: Annotated[
-        bool, typer.Option("--stuck", help="Only what something holds up, and what that is.")
-    ] = False,
-    owner: Annotated[
-        str | None,
-        typer.Option(help="Only this person's: an e-mail address.", autocompletion=complete_owner),
-    ] = None,
-    team: Annotated[str | None, typer.Option(help="Only this team's.", autocompletion=complete_team)] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Only of this template.", autocompletion=complete_template)
-    ] = None,
-    phase: Annotated[
-        str | None,
-        typer.Option(help="Only in this phase: provisioning, ready, …", autocompletion=complete_phase),
-    ] = None,
-    ended: Annotated[bool, typer.Option("--ended", help="The past instead of the present.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 200,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again whenever it changes.")] = False,
-    output: Annotated[
-        ListOutput, typer.Option("--output", "-o", help="How to show it: for people, or for programs.")
-    ] = ListOutput.TABLE,
+    ctx: click.Context,
+    /,
+    output: ListOutput,
+    limit: int,
+    watch: bool,
+    ended: bool,
+    stuck: bool,
+    **filters: Any,
 ) -> None:
-    """List your environments and those of your teams, with what holds up those that do not get on.
+    """List your environments and those of your teams, and what blocks them."""
+    with api_session(ctx, Output.JSON if output is ListOutput.JSON else Output.TABLE) as api:
+        query = {**filters, "ended": ended, "stuck": stuck, "troubles": True}
 
-    \b
-    Examples: moorage list
-              moorage list --mine --watch
-              moorage list --stuck
-              moorage list --team payments --phase ready
-              moorage list --ended --output json
-    """
-    with session(ctx, Output.JSON if output is ListOutput.JSON else Output.TABLE) as api:
-        query = {
-            "mine": mine,
-            "stuck": stuck,
-            "troubles": True,
-            "owner": owner,
-            "team": team,
-            "template": template,
-            "phase": phase,
-            "ended": ended,
-        }
+        def read() -> _Rows:
+            return _read_pages(api, query, limit)
 
-        def look() -> tuple[list[Any], bool, Any]:
-            return _pages(api, query, limit)
-
-        def show(found: tuple[list[Any], bool, Any]) -> None:
-            _show_list(found, output, limit=limit, ended=ended, stuck=stuck)
+        def show_rows(found: _Rows) -> None:
+            _print_list(found, output, limit=limit, ended=ended, stuck=stuck)
 
         if watch:
-            _watch_list(look, show)
+            _watch(read, show_rows)
         else:
-            show(look())
+            show_rows(read())
 
 
-def show(ctx: typer.Context, name: EnvironmentArgument, output: OutputOption = Output.TABLE) -> None:
-    """Show how an environment stands, or how its last life ended.
-
-    \b
-    Example: moorage show demo
-    """
-    with session(ctx, output) as api:
-        from starter.cli.output.formatting import print_environment, print_json
-
+@click.command(epilog=examples("moorage show demo"))
+@environment_argument
+@output_option()
+@click.pass_context
+def show(ctx: click.Context, name: str, output: Output) -> None:
+    """Show the state of an environment, or how its last life ended."""
+    with api_session(ctx, output) as api:
         view = api.environment(name)
         if output is Output.JSON:
-            print_json(view.model_dump(mode="json"))
+            print_json(to_json(view))
         else:
             print_environment(view)
 
 
-def _show_list(
-    found: tuple[list[Any], bool, Any], output: ListOutput, *, limit: int, ended: bool, stuck: bool
-) -> None:
-    from starter.cli.output.formatting import (
-        environment_row,
-        moment,
-        print_json,
-        print_table,
-        say,
-        trouble_line,
-        unwell_line,
-    )
-    from starter.cli.output.printing import print_line, print_yaml
-    from starter.environments.schemas import EnvironmentRow
-
-    content, cut, frozen = found
+def _print_list(found: _Rows, output: ListOutput, *, limit: int, ended: bool, stuck: bool) -> None:
+    content, has_more, frozen = found
     if output is ListOutput.JSON:
         print_json(content)
     elif output is ListOutput.YAML:
@@ -136,61 +125,58 @@ def _show_list(
         for one in content:
             print_line(one["name"])
     else:
-        rows = [EnvironmentRow.model_validate(row) for row in content]
-        columns: Sequence[str] = (
-            "name",
-            "state",
-            "template",
-            "owner",
-            "team",
-            "host",
-            "ended" if ended else "ends",
-        )
-        cells = [environment_row(row) for row in rows]
-        if output is ListOutput.WIDE:
-            columns = (*columns, "requested", "life")
-            more = ([moment(row.requested_at), row.life] for row in rows)
-            cells = [[*row, *rest] for row, rest in zip(cells, more, strict=True)]
-        none = (
-            "None is stuck." if stuck else "There are none. Ask for one with:  moorage request NAME TEMPLATE"
-        )
-        print_table(columns, cells, empty=none)
-        if troubles := [trouble_line(row) for row in rows if row.problem]:
-            print_line()
-            print_line("Held up:")
-            for line in troubles:
-                print_line(f"  {line}")
-        if unwell := [unwell_line(row) for row in rows if row.unwell]:
-            print_line()
-            print_line("Not well, as their hosts say:")
-            for line in unwell:
-                print_line(f"  {line}")
-    if cut:
-        say(f"… and more: raise --limit above {limit}")
+        rows = [parse(row, EnvironmentRow) for row in content]
+        _print_rows(rows, is_wide=output is ListOutput.WIDE, ended=ended, stuck=stuck)
+    if has_more:
+        print_note(f"There are more: raise --limit above {limit}.")
     if frozen and output in (ListOutput.TABLE, ListOutput.WIDE):
         by = f" by {frozen['by']}" if frozen["by"] else ""
-        say(f"All ends are frozen{by}: {frozen['reason']}")
+        print_note(f"All ends are frozen{by}: {frozen['reason']}")
 
 
-def _watch_list(
-    look: Callable[[], tuple[list[Any], bool, Any]], show: Callable[[tuple[list[Any], bool, Any]], None]
-) -> None:
+def _print_rows(rows: Sequence[EnvironmentRow], *, is_wide: bool, ended: bool, stuck: bool) -> None:
+    columns = ["name", "state", "template", "owner", "team", "host", "ended" if ended else "ends"]
+    cells = [environment_row(row) for row in rows]
+    if is_wide:
+        columns += ["requested", "life"]
+        cells = [
+            [*cell, relative_time(row.requested_at), row.life] for cell, row in zip(cells, rows, strict=True)
+        ]
+    none = (
+        "No environment is stuck."
+        if stuck
+        else "There are no environments. Request one with:  moorage request NAME TEMPLATE"
+    )
+    print_table(columns, cells, empty=none)
+    if problems := [problem_line(row) for row in rows if row.problem]:
+        print_line()
+        print_line("Blocked:")
+        for line in problems:
+            print_line(f"  {line}")
+    if unwell := [unwell_line(row) for row in rows if row.unwell]:
+        print_line()
+        print_line("Not well, as their hosts report:")
+        for line in unwell:
+            print_line(f"  {line}")
+
+
+def _watch(read: Callable[[], _Rows], show_rows: Callable[[_Rows], None]) -> None:
     """Show the list after each change until Ctrl-C; on a terminal, in the same place."""
     before = None
     while True:
-        found = look()
+        found = read()
         # On a terminal, show it after every read, because it contains relative times, which change.
         if found != before or sys.stdout.isatty():
             if sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
-            show(found)
+            show_rows(found)
             sys.stdout.flush()
         before = found
         time.sleep(WATCH_SECONDS)
 
 
-def _pages(api: "Api", query: dict[str, Any], limit: int) -> tuple[list[Any], bool, Any]:
-    """Return up to `limit` entries of a list, whether there are more, and the freeze if any."""
+def _read_pages(api: "Api", query: dict[str, Any], limit: int) -> _Rows:
+    """Return up to `limit` rows of the list."""
     found: list[Any] = []
     cursor = frozen = None
     while len(found) < limit:

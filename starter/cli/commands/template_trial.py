@@ -8,16 +8,23 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+import click
 
-from starter.cli.context import OutputOption, complete_host, complete_team, complete_template, session
+from contracts.durations import format_duration
+from contracts.phases import Phase
+from starter.cli.client.paths import environment_path, template_path
+from starter.cli.client.views import EnvironmentView, TemplateView, parse
 from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import creation_failure, follow, is_over, is_ready
+from starter.cli.options import examples, host_option, output_option, team_option, template_argument
+from starter.cli.output.formatting import print_note, print_table
+from starter.cli.output.printing import print_json, print_line
+from starter.cli.session import api_session
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api
-    from starter.environments.schemas import EnvironmentView, TemplateView
 
 #: Time to live of the environment: if this process is killed, the environment ends soon without it.
 LIFE = timedelta(hours=1)
@@ -52,53 +59,44 @@ class Trial:
     checks: tuple[Check, ...] = ()
 
 
+@click.command(
+    epilog=examples("moorage templates try small", "moorage templates try small --host harbour --output json")
+)
+@template_argument
+@team_option
+@host_option
+@click.option(
+    "--call/--no-call",
+    default=True,
+    help="Call its API server, or not if this machine cannot reach it. Default: --call.",
+)
+@output_option()
+@click.pass_context
 def try_template(
-    ctx: typer.Context,
-    template: Annotated[
-        str, typer.Argument(help="One of `moorage templates`.", autocompletion=complete_template)
-    ],
-    team: Annotated[
-        str | None,
-        typer.Option(help="One of your teams; your first without it.", autocompletion=complete_team),
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Host cluster.", autocompletion=complete_host)] = None,
-    call: Annotated[
-        bool,
-        typer.Option(
-            "--call/--no-call", help="Call its API server; not from where it cannot be reached (in-cluster)."
-        ),
-    ] = True,
-    output: OutputOption = Output.TABLE,
+    ctx: click.Context, template: str, team: str | None, host: str | None, call: bool, output: Output
 ) -> None:
-    """Make an environment of a template, use it, and remove it.
+    """Create an environment of a template, use it, and remove it.
 
-    It is yours, has a name of its own, and is removed on failure and on Ctrl-C as well. Exit code 0 if it
+    It is yours, has a unique name, and is also removed after a failure and after Ctrl-C. Exit code 0 if it
     became ready, its kubeconfig works, and nothing is left.
-
-    \b
-    Examples: moorage templates try small
-              moorage templates try small --host harbour --output json
     """
-    with session(ctx, output) as api:
-        from starter.cli.output.formatting import print_json
-        from starter.environments.schemas import TemplateView
-
-        wanted = TemplateView.model_validate(api.call("GET", f"templates/{_in_a_path(template)}"))
-        trying = TemplateTrial(api, wanted, output, call=call)
+    with api_session(ctx, output) as api:
+        wanted = parse(api.call("GET", template_path(template)), TemplateView)
+        trial = TemplateTrial(api, wanted, output, call=call)
         with _signals_as_ctrl_c():
-            trial = trying.run(team, host)
+            result = trial.run(team, host)
         if output is Output.JSON:
-            print_json(asdict(trial))
+            print_json(asdict(result))
         else:
-            _print(trial)
-        if not trial.well:
-            raise _not_well(trial)
+            _print(result)
+        if not result.well:
+            raise _failure(result)
 
 
 class TemplateTrial:
     """One trial. `run` creates and removes at most one environment."""
 
-    def __init__(self, api: "Api", template: "TemplateView", output: Output, *, call: bool) -> None:
+    def __init__(self, api: "Api", template: TemplateView, output: Output, *, call: bool) -> None:
         self._api = api
         self._template = template
         self._output = output
@@ -115,14 +113,12 @@ class TemplateTrial:
         Raises:
             CliError: The request failed, or it is unknown what is left.
         """
-        from starter.cli.output.formatting import say
-
         interrupted = False
         try:
             self._make(team, host)
         except KeyboardInterrupt:
             interrupted = True
-            say(f"Interrupted: removing {self.name}. Once more, and it goes on without this command.")
+            print_note(f"Interrupted: removing {self.name}. A second Ctrl-C ends only this command.")
         except CliError as error:
             if not self._life:
                 raise
@@ -139,11 +135,6 @@ class TemplateTrial:
         )
 
     def _make(self, team: str | None, host: str | None) -> None:
-        from contracts.durations import format_duration
-        from contracts.environment import Phase
-        from starter.cli.follow import follow, is_ready, not_made
-        from starter.cli.output.formatting import say
-
         body = {
             "name": self.name,
             "template": self._template.name,
@@ -151,15 +142,15 @@ class TemplateTrial:
             "host": host,
             "ttl": format_duration(min(LIFE, self._template.ttl.maximum)),
         }
-        began = time.monotonic()
+        started = time.monotonic()
         done = self._api.call("POST", "environments", body=body, key=secrets.token_hex(16))
         self._life = done["life"]
         if self._output is Output.TABLE:
-            say(done["message"])
+            print_note(done["message"])
         view = follow(self._api, self.name, self._life, is_ready, self._output)
         self._host = view.host
         ready = view.phase is Phase.READY and not view.ended
-        self._note("ready", began, "" if ready else str(not_made(view)), ready)
+        self._add_check("ready", started, "" if ready else str(creation_failure(view)), ready)
         if ready and self._call:
             self._use()
 
@@ -168,42 +159,38 @@ class TemplateTrial:
 
         from clients.errors import ClientError
         from clients.virtual_cluster import kubernetes_version
-        from starter.cli.client.api import environment_path
 
-        began = time.monotonic()
+        started = time.monotonic()
         text = self._api.text(f"{environment_path(self.name)}/kubeconfig")
         try:
             version = asyncio.run(kubernetes_version(text))
         except (ClientError, ValueError) as error:
-            self._note("kubeconfig", began, f"{error}; --no-call leaves this out", well=False)
+            self._add_check("kubeconfig", started, f"{error}; --no-call leaves this out", well=False)
             return
         wanted = self._template.kubernetes.removeprefix("v")
         same = version.removeprefix("v").startswith(wanted)
         detail = f"Kubernetes {version}" + ("" if same else f", and the template says {wanted}")
-        self._note("kubeconfig", began, detail, same)
+        self._add_check("kubeconfig", started, detail, same)
 
     def _remove(self) -> None:
-        from starter.cli.client.api import environment_path
-        from starter.cli.follow import follow, is_over
-
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             done = self._api.call("DELETE", environment_path(self.name))
             view = follow(self._api, self.name, done["life"], is_over, self._output)
         except KeyboardInterrupt:
-            raise self._left("you did not wait for its end") from None
+            raise self._unknown_remains("you did not wait for its end") from None
         except CliError as error:
             if error.code is Code.NOT_FOUND:
                 # The trial was interrupted before the API received the request.
                 return
-            raise self._left(str(error)) from None
-        self._note("removed", began, *_what_is_left(view))
+            raise self._unknown_remains(str(error)) from None
+        self._add_check("removed", started, *_remains(view))
 
-    def _note(self, what: str, began: float, detail: str, well: bool) -> None:
-        seconds = round(time.monotonic() - began, 1)
+    def _add_check(self, what: str, started: float, detail: str, well: bool) -> None:
+        seconds = round(time.monotonic() - started, 1)
         self._checks.append(Check(what=what, well=well, seconds=seconds, detail=detail))
 
-    def _left(self, why: str) -> CliError:
+    def _unknown_remains(self, why: str) -> CliError:
         return CliError(
             Code.FAILED,
             f"it is not known what is left of {self.name}: {why}",
@@ -211,7 +198,7 @@ class TemplateTrial:
         )
 
 
-def _what_is_left(view: "EnvironmentView") -> tuple[str, bool]:
+def _remains(view: EnvironmentView) -> tuple[str, bool]:
     if view.certificate is None:
         return f"it ended without a certificate. {view.remark}".strip(), False
     left = [one for system in view.certificate.systems for one in system.left]
@@ -221,11 +208,8 @@ def _what_is_left(view: "EnvironmentView") -> tuple[str, bool]:
 
 
 def _print(trial: Trial) -> None:
-    from starter.cli.output.formatting import print_table
-    from starter.cli.output.printing import print_line
-
     rows = [
-        [check.what, "well" if check.well else "NOT WELL", f"{check.seconds} s", check.detail]
+        [check.what, "ok" if check.well else "FAILED", f"{check.seconds} s", check.detail]
         for check in trial.checks
     ]
     print_table(("what", "", "took", ""), rows, empty="Nothing was made.")
@@ -233,17 +217,11 @@ def _print(trial: Trial) -> None:
         print_line(f"{trial.template} version {trial.version} works, on {trial.host}.")
 
 
-def _not_well(trial: Trial) -> CliError:
+def _failure(trial: Trial) -> CliError:
     unwell = [f"{check.what}: {check.detail}" for check in trial.checks if not check.well]
     if trial.interrupted:
         return CliError(Code.INTERRUPTED, f"the trial of {trial.template} was interrupted", lines=unwell)
     return CliError(Code.FAILED, f"{trial.template} version {trial.version} does not work", lines=unwell)
-
-
-def _in_a_path(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
 
 
 @contextmanager

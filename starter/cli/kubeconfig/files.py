@@ -6,9 +6,8 @@ The choice of the file and of the current context follows kubectl's rules for a 
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from clients import private_files
 from starter.cli.errors import CliError, Code
-from starter.cli.kubeconfig.text import SECTIONS, Config, Unusable, changed
+from starter.cli.kubeconfig.text import SECTIONS, Config, UnusableKubeconfig, with_entries
 
 #: Prefix of our contexts, clusters and users; a merge changes nothing else in a file.
 OURS = "moorage-"
@@ -24,13 +23,13 @@ OURS = "moorage-"
 #: keep extensions.
 MARK = "moorage.dev"
 #: kubectl holds its lock only during a write; an older lock was left by a crash.
-LOCK_SECONDS = 5.0
+LOCK_TIMEOUT_SECONDS = 5.0
 #: Byte order marks that kubectl understands. Without a mark, the encoding is UTF-8.
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """The result of a merge. `files`: the changed files, each with its backup if it existed before."""
 
     context: str
@@ -41,7 +40,7 @@ class Merged:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class RemovalResult:
     """The result of removing the context of an environment that is gone."""
 
     context: str
@@ -58,7 +57,7 @@ def write_private(path: Path, text: str | bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         private_files.write_private(path, text)
     except OSError as error:
-        raise CliError(Code.FAILED, f"{path} cannot be written: {error.strerror}") from None
+        raise CliError(Code.FAILED, f"cannot write {path}: {error.strerror}") from None
 
 
 def kubeconfig_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -71,7 +70,7 @@ def kubeconfig_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
     except RuntimeError:
         step = "set HOME or KUBECONFIG, or name a file: --merge --file FILE"
         raise CliError(
-            Code.BAD_INPUT, "it is not known where your kubeconfig is", next_steps=[step]
+            Code.BAD_INPUT, "cannot find your kubeconfig: HOME and KUBECONFIG are not set", next_steps=[step]
         ) from None
 
 
@@ -80,11 +79,11 @@ def default_file(files: Sequence[Path]) -> Path:
     return next((file for file in files if file.exists()), files[-1])
 
 
-def checked(text: str) -> Config:
+def parse_kubeconfig(text: str) -> Config:
     """Parse the kubeconfig from the API; raise CliError if it is none, or has no usable context."""
     try:
         given = Config(text)
-    except Unusable:
+    except UnusableKubeconfig:
         given = Config("")
     context = given.entry("contexts", given.current)
     cluster = given.entry("clusters", str(context.get("cluster"))) if isinstance(context, dict) else None
@@ -93,8 +92,8 @@ def checked(text: str) -> Config:
         # Do not show the text or a parser's message, because they can quote a credential.
         raise CliError(
             Code.UNREACHABLE,
-            "what came in answer is no kubeconfig with a current context, so nothing was written",
-            next_steps=["see that MOORAGE_URL leads to Moorage's API, and what a proxy in between answers"],
+            "the response is not a kubeconfig with a current context, so nothing was written",
+            next_steps=["check that MOORAGE_URL is Moorage's API, and that no proxy answers for it"],
         )
     return given
 
@@ -103,12 +102,12 @@ def _is_server(value: object) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
-def renamed(text: str, name: str, url: str = "") -> tuple[str, dict[str, Any]]:
+def renamed_entries(text: str, name: str, url: str = "") -> tuple[str, dict[str, Any]]:
     """Return the name `moorage-<name>`, and the current context, cluster and user for it.
 
     The extension of the context records which API gave it, and what it gave.
     """
-    given = checked(text)
+    given = parse_kubeconfig(text)
     own = f"{OURS}{name}"
     context = given.entry("contexts", given.current)
     cluster = given.entry("clusters", context["cluster"])
@@ -122,7 +121,9 @@ def _digest(user: object) -> str:
     return hashlib.sha256(json.dumps(user, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def merge(files: Path | Sequence[Path], text: str, name: str, *, switch: bool, url: str = "") -> Merged:
+def merge_context(
+    files: Path | Sequence[Path], text: str, name: str, *, switch: bool, url: str = ""
+) -> MergeResult:
     """Merge the kubeconfig into the files that kubectl reads, and keep their other content.
 
     An existing entry of that name is replaced in its file; a new entry goes where kubectl would put it. A
@@ -130,7 +131,7 @@ def merge(files: Path | Sequence[Path], text: str, name: str, *, switch: bool, u
     context, our context becomes the current one.
     """
     files = [files] if isinstance(files, Path) else list(files)
-    own, entries = renamed(text, name, url)
+    own, entries = renamed_entries(text, name, url)
     target = default_file(files)
     with _locked([file for file in files if file == target or file.exists()]):
         texts = {file: _Text.read(file) for file in files if file == target or file.exists()}
@@ -146,11 +147,11 @@ def merge(files: Path | Sequence[Path], text: str, name: str, *, switch: bool, u
             here = {section: entry for section, entry in entries.items() if places[section] == file}
             there.change(own, here, own if is_current and current != own and file == target else None)
         done = {file: there.write() for file, there in texts.items() if there.is_changed}
-    return Merged(own, places["contexts"], is_current, done)
+    return MergeResult(own, places["contexts"], is_current, done)
 
 
-def forget(files: Sequence[Path], name: str, url: str) -> Forgotten | None:
-    """Remove what `merge` created for this environment, if unchanged; None if there is nothing.
+def remove_context(files: Sequence[Path], name: str, url: str) -> RemovalResult | None:
+    """Remove what `merge_context` created for this environment, if unchanged; None if there is nothing.
 
     If it was the current context, there is no current context afterwards, so that another one is not used by
     accident.
@@ -163,7 +164,7 @@ def forget(files: Sequence[Path], name: str, url: str) -> Forgotten | None:
         cluster, user, context = (
             texts[place].config.entry(section, own) if place else None for section, place in places.items()
         )
-        file, mark = places["contexts"], _mark(context)
+        file, mark = places["contexts"], _mark_of(context)
         if file is None or context is None or mark is None or mark.get("api") != url:
             return None
         if (
@@ -171,9 +172,9 @@ def forget(files: Sequence[Path], name: str, url: str) -> Forgotten | None:
             or not isinstance(cluster, dict)
             or (cluster.get("server"), _digest(user)) != (mark.get("server"), mark.get("user"))
         ):
-            return Forgotten(own, file, kept="it was changed since")
+            return RemovalResult(own, file, kept="it was changed")
         if _is_used(texts.values(), own):
-            return Forgotten(own, file, kept="another context uses its cluster or user")
+            return RemovalResult(own, file, kept="another context uses its cluster or user")
         current = next((text for text in texts.values() if text.config.current), None)
         was_current = current is not None and current.config.current == own
         for place, text in texts.items():
@@ -182,7 +183,7 @@ def forget(files: Sequence[Path], name: str, url: str) -> Forgotten | None:
         for text in texts.values():
             if text.is_changed:
                 text.write(backup=False)
-    return Forgotten(own, file, was_current=was_current)
+    return RemovalResult(own, file, was_current=was_current)
 
 
 def _place(texts: "Mapping[Path, _Text]", section: str, own: str) -> Path | None:
@@ -190,7 +191,7 @@ def _place(texts: "Mapping[Path, _Text]", section: str, own: str) -> Path | None
     return next((file for file, text in texts.items() if text.config.entries(section, own)), None)
 
 
-def _mark(context: object) -> dict[str, Any] | None:
+def _mark_of(context: object) -> dict[str, Any] | None:
     extensions = context.get("extensions") if isinstance(context, dict) else None
     for one in extensions if isinstance(extensions, list) else []:
         if isinstance(one, dict) and one.get("name") == MARK and isinstance(one.get("extension"), dict):
@@ -221,8 +222,8 @@ class _Text:
             self.text = content.removeprefix(self._mark).decode(self._encoding)
             self.config = Config(self.text)
         except UnicodeDecodeError:
-            raise CliError(Code.FAILED, f"{path} cannot be read: it is not text") from None
-        except Unusable as error:
+            raise CliError(Code.FAILED, f"cannot read {path}: it is not text") from None
+        except UnusableKubeconfig as error:
             raise CliError(Code.FAILED, f"{path} {error}, so nothing was changed") from None
 
     @classmethod
@@ -232,7 +233,7 @@ class _Text:
         except FileNotFoundError:
             return cls(path, b"")
         except OSError as error:
-            raise CliError(Code.FAILED, f"{path} cannot be read: {error.strerror}") from None
+            raise CliError(Code.FAILED, f"cannot read {path}: {error.strerror}") from None
 
     @property
     def is_changed(self) -> bool:
@@ -248,8 +249,8 @@ class _Text:
         if not needed and current is None:
             return
         try:
-            self.text = changed(self.text, own, needed, current)
-        except Unusable as error:
+            self.text = with_entries(self.text, own, needed, current)
+        except UnusableKubeconfig as error:
             step = "write it to another file, and add that to KUBECONFIG: moorage kubeconfig NAME --file FILE"
             message = f"{self.path} {error}, so nothing was changed"
             raise CliError(Code.FAILED, message, next_steps=[step]) from None
@@ -293,25 +294,22 @@ def _real(path: Path) -> Path:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    lock = path.with_name(f"{path.name}.lock")
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            break
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                raise CliError(
-                    Code.FAILED,
-                    f"{path} is locked by another program",
-                    next_steps=[f"if none is at work on it, remove {lock}"],
-                ) from None
-            time.sleep(0.05)
-        except OSError as error:
-            raise CliError(Code.FAILED, f"{path} cannot be written: {error.strerror}") from None
+    # Import it here: it imports asyncio, which a command without a kubeconfig does not need.
+    from filelock import SoftFileLock, Timeout
+
+    lock = SoftFileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_TIMEOUT_SECONDS, mode=0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock.acquire()
+    except Timeout:
+        raise CliError(
+            Code.FAILED,
+            f"{path} is locked by another program",
+            next_steps=[f"if no program is using it, remove {lock.lock_file}"],
+        ) from None
+    except OSError as error:
+        raise CliError(Code.FAILED, f"cannot write {path}: {error.strerror}") from None
     try:
         yield
     finally:
-        with suppress(OSError):
-            lock.unlink()
+        lock.release()

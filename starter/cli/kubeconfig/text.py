@@ -17,12 +17,12 @@ from starter.cli.kubeconfig.yaml_nodes import (
     Scalar,
     Sequence,
     dash_before,
-    data,
+    has_text,
+    is_equal,
     is_merge,
-    is_text,
     merged,
     parse,
-    same,
+    to_data,
 )
 
 #: The lists of a kubeconfig, and the field that their entries have besides a name.
@@ -36,7 +36,7 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _LINE_END = re.compile(f"[{BREAKS}]|$")
 
 
-class Unusable(Exception):
+class UnusableKubeconfig(Exception):
     """The text is no kubeconfig, or cannot be changed without other changes; the message gives the reason."""
 
 
@@ -51,26 +51,26 @@ class Config:
             self.root = node if isinstance(node, Mapping) else None
             self._check()
         except NotYaml:
-            raise Unusable("is not valid YAML") from None
+            raise UnusableKubeconfig("is not valid YAML") from None
 
     def _check(self) -> None:
         root = self.root
         if self.is_empty:
             return
         if root is None:
-            raise Unusable("is not a kubeconfig")
+            raise UnusableKubeconfig("is not a kubeconfig")
         for name, right in (("kind", "Config"), ("apiVersion", "v1")):
             said = root.get(name)
             # A missing value is valid, because kubectl then also reads the file as a kubeconfig.
-            if said and not said.real.is_null and not is_text(said, right) and not is_text(said, ""):
-                raise Unusable("is not a kubeconfig")
+            if said and not said.real.is_null and not has_text(said, right) and not has_text(said, ""):
+                raise UnusableKubeconfig("is not a kubeconfig")
         for key, value in root.pairs:
             if is_merge(key) and any(inner.get(name) for inner in merged(value) for name in _MANAGED):
-                raise Unusable("merges its lists in from elsewhere (<<)")
+                raise UnusableKubeconfig("merges its lists in from elsewhere (<<)")
         for section in SECTIONS:
             there = root.get(section)
             if there is not None and not there.real.is_null and not isinstance(there.real, Sequence):
-                raise Unusable(f"cannot be read by kubectl: {section} is not a list")
+                raise UnusableKubeconfig(f"cannot be read by kubectl: {section} is not a list")
 
     @property
     def current(self) -> str:
@@ -102,17 +102,17 @@ class Config:
             return None
         inner = found[0].get(SECTIONS[section])
         try:
-            return None if inner is None else data(inner)
+            return None if inner is None else to_data(inner)
         except NotYaml:
             return None
 
 
 def _is_named(item: Node, name: str) -> bool:
     value = item.real.get("name") if isinstance(item.real, Mapping) else None
-    return value is not None and is_text(value, name)
+    return value is not None and has_text(value, name)
 
 
-def changed(text: str, name: str, entries: Fields[str, Any], current: str | None = None) -> str:
+def with_entries(text: str, name: str, entries: Fields[str, Any], current: str | None = None) -> str:
     """Return the text with these entries by section, and this current context; raise Unusable.
 
     The value None for a section removes the entry from it.
@@ -125,11 +125,11 @@ def changed(text: str, name: str, entries: Fields[str, Any], current: str | None
             after = _with_entry(after, section, name, content, newline)
         if current is not None:
             after = _with_current(after, current, newline)
-        if _says_the_same(before, Config(after), name, entries, current):
+        if _changes_only_entries(before, Config(after), name, entries, current):
             return after
-    except (NotYaml, Unusable):
+    except (NotYaml, UnusableKubeconfig):
         pass
-    raise Unusable("is written so that it cannot be changed without changing what it says of others")
+    raise UnusableKubeconfig("cannot be changed without a change of other entries")
 
 
 def _with_entry(text: str, section: str, name: str, content: Any, newline: str) -> str:
@@ -151,7 +151,7 @@ def _with_entry(text: str, section: str, name: str, content: Any, newline: str) 
     if isinstance(value, Sequence) and value.items:
         return _appended(text, value, entry, newline)
     if not isinstance(value, Sequence) and not isinstance(value, Scalar):
-        raise Unusable("has a list that is an alias")
+        raise UnusableKubeconfig("has a list that is an alias")
     if config.root is None or config.root.flow:
         return _replaced(text, value, _flow([entry]), newline)
     # The list is empty or missing, so its lines begin in the line below.
@@ -204,7 +204,7 @@ def _appended(text: str, value: Sequence, entry: Any, newline: str) -> str:
 def _without(text: str, config: Config, section: str, item: Node) -> str:
     value = config.root.get(section) if config.root else None
     if not isinstance(value, Sequence):
-        raise Unusable("has a list that is an alias")
+        raise UnusableKubeconfig("has a list that is an alias")
     index = value.items.index(item)
     if value.flow:
         if len(value.items) == 1:
@@ -215,7 +215,7 @@ def _without(text: str, config: Config, section: str, item: Node) -> str:
     dash = dash_before(text, item.start)
     start = dash - len(_line_before(text, dash))
     if text[start:dash].strip(" "):
-        raise Unusable("has more than one dash in a line")
+        raise UnusableKubeconfig("has more than one dash in a line")
     end = item.end
     if text[end - 1] not in BREAKS:
         end = _end_of_line(text, end)
@@ -309,7 +309,7 @@ def _needs_escape(each: str) -> bool:
     return each in '"\\' or (each <= "\uffff" and not each.isprintable())
 
 
-def _says_the_same(
+def _changes_only_entries(
     before: Config, after: Config, name: str, entries: Fields[str, Any], current: str | None
 ) -> bool:
     """Return whether the change affected only what it had to change."""
@@ -324,13 +324,13 @@ def _says_the_same(
     for section in SECTIONS:
         ours = name if section in entries else None
         others = [config.others(section, ours) for config in (before, after)]
-        if len(others[0]) != len(others[1]) or not all(map(same, *others)):
+        if len(others[0]) != len(others[1]) or not all(map(is_equal, *others)):
             return False
     rests = [_rest(config) for config in (before, after)]
     if before.root is None:
         return True
     return len(rests[0]) == len(rests[1]) and all(
-        same(one[0], other[0]) and same(one[1], other[1]) for one, other in zip(*rests, strict=True)
+        is_equal(one[0], other[0]) and is_equal(one[1], other[1]) for one, other in zip(*rests, strict=True)
     )
 
 

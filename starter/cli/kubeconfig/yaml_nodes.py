@@ -41,7 +41,6 @@ class Node:
     @property
     def is_null(self) -> bool:
         """Return whether the value is null in YAML."""
-        """Whether it is a plain null, or empty."""
         return False
 
 
@@ -82,7 +81,7 @@ class Mapping(Node):
                     if (there := inner.get(key)) is not None:
                         found = there
                         break
-            elif is_text(name, key):
+            elif has_text(name, key):
                 found = value
         return found
 
@@ -161,7 +160,7 @@ def _end(flow: bool, event: Any, start: int, inner: list[Node]) -> int:
     return int(event.end_mark.index) if flow else max([start, *(node.end for node in inner)])
 
 
-def is_text(node: Node, text: str) -> bool:
+def has_text(node: Node, text: str) -> bool:
     """Return whether the node is this text."""
     real = node.real
     return isinstance(real, Scalar) and real.value == text
@@ -179,7 +178,7 @@ def merged(value: Node) -> list[Mapping]:
     return [part.real for part in parts if isinstance(part.real, Mapping)]
 
 
-def same(one: Node, other: Node, known: set[tuple[int, int]] | None = None) -> bool:
+def is_equal(one: Node, other: Node, known: set[tuple[int, int]] | None = None) -> bool:
     """Return whether two nodes of two texts have the same content, with the same quoting.
 
     Aliases are replaced by their targets.
@@ -194,15 +193,16 @@ def same(one: Node, other: Node, known: set[tuple[int, int]] | None = None) -> b
     if isinstance(a, Scalar) and isinstance(b, Scalar):
         return a.value == b.value and a.plain == b.plain
     if isinstance(a, Sequence) and isinstance(b, Sequence):
-        return len(a.items) == len(b.items) and all(map(lambda x, y: same(x, y, known), a.items, b.items))
+        return len(a.items) == len(b.items) and all(map(lambda x, y: is_equal(x, y, known), a.items, b.items))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return len(a.pairs) == len(b.pairs) and all(
-            same(x[0], y[0], known) and same(x[1], y[1], known) for x, y in zip(a.pairs, b.pairs, strict=True)
+            is_equal(x[0], y[0], known) and is_equal(x[1], y[1], known)
+            for x, y in zip(a.pairs, b.pairs, strict=True)
         )
     return False
 
 
-def data(node: Node) -> Any:
+def to_data(node: Node) -> Any:
     """Return the data of the node, for values that every version of YAML reads in the same way.
 
     These are plain `true`, `false`, nulls and decimal integers; everything else is a text.
@@ -210,22 +210,22 @@ def data(node: Node) -> Any:
     Raises:
         NotYaml: A key is not a text, or there are more than `MAX_NODES` nodes.
     """
-    return _data(node, [MAX_NODES])
+    return _to_data(node, [MAX_NODES])
 
 
-def _data(node: Node, left: list[int]) -> Any:
+def _to_data(node: Node, left: list[int]) -> Any:
     left[0] -= 1
     if left[0] < 0:
         raise NotYaml
     real = node.real
     if isinstance(real, Sequence):
-        return [_data(item, left) for item in real.items]
+        return [_to_data(item, left) for item in real.items]
     if isinstance(real, Mapping):
         found = {}
         for key, value in real.pairs:
             if not isinstance(key.real, Scalar):
                 raise NotYaml
-            found[key.real.value] = _data(value, left)
+            found[key.real.value] = _to_data(value, left)
         return found
     return _plain(real) if isinstance(real, Scalar) else None
 

@@ -4,27 +4,24 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from contracts.durations import format_duration
-from contracts.environment import StepState
-from contracts.expiry_sweep import OutcomeCount
+from contracts.durations import format_duration, parse_duration
+from contracts.phases import StepState
 from contracts.printable_text import escape
-from starter.cli.output.printing import clock as clock
-from starter.cli.output.printing import print_json as print_json
-from starter.cli.output.printing import print_line
-from starter.environments.schemas import (
+from starter.cli.client.views import (
     CertificateView,
     EnvironmentRow,
     EnvironmentView,
+    HistoryView,
+    OutcomeCount,
     StepView,
+    SweepView,
     TemplateView,
     Unwell,
 )
-
-if TYPE_CHECKING:
-    from starter.environments.schemas import HistoryView
-    from starter.expiry.sweeps import SweepView
+from starter.cli.output.printing import local_time as local_time
+from starter.cli.output.printing import print_json as print_json
+from starter.cli.output.printing import print_line
 
 MARKS = {
     StepState.WAITING: "·",
@@ -65,12 +62,12 @@ def environment_row(row: EnvironmentRow) -> list[str]:
     """Format an environment as a row of a list."""
     state = row.outcome or row.phase if row.ended else row.phase
     when = row.ended_at if row.ended else row.expires_at
-    return [row.name, state, row.template, row.owner, row.team, row.host, moment(when)]
+    return [row.name, state, row.template, row.owner, row.team, row.host, relative_time(when)]
 
 
-def trouble_line(row: EnvironmentRow) -> str:
+def problem_line(row: EnvironmentRow) -> str:
     """Format the problem of an environment in a list, and its next attempt."""
-    following = f"; next try {_both(row.next_try_at)}" if row.next_try_at else ""
+    following = f"; next try {_relative_and_local(row.next_try_at)}" if row.next_try_at else ""
     return f"{row.name}: {row.problem.rstrip('.')}{following}"
 
 
@@ -100,7 +97,7 @@ def template_lines(template: TemplateView) -> list[str]:
     return [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
 
 
-def moment(when: datetime | None) -> str:
+def relative_time(when: datetime | None) -> str:
     """Format how far a time is in the past or the future."""
     if when is None:
         return ""
@@ -117,12 +114,12 @@ def elapsed(step: StepView) -> str:
     return f"{seconds:.1f}s" if seconds < 10 else format_duration(length)
 
 
-def what_it_waits_for(step: StepView) -> str:
+def step_details(step: StepView) -> str:
     """Return what a running step waits for, or the note of a completed one, in one safe line."""
-    return escape(_what_it_waits_for(step))
+    return escape(_step_details(step))
 
 
-def _what_it_waits_for(step: StepView) -> str:
+def _step_details(step: StepView) -> str:
     progress = step.progress
     if progress is None:
         return step.note
@@ -135,7 +132,7 @@ def _what_it_waits_for(step: StepView) -> str:
     if progress.attempt > 1 or progress.next_attempt_at:
         parts.append(f"attempt {progress.attempt}")
     if progress.next_attempt_at:
-        parts.append(f"next {moment(progress.next_attempt_at)}")
+        parts.append(f"next {relative_time(progress.next_attempt_at)}")
     if progress.last_failure:
         parts.append(f"last failure: {progress.last_failure}")
     return "; ".join(filter(None, parts))
@@ -143,7 +140,7 @@ def _what_it_waits_for(step: StepView) -> str:
 
 def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     """Print the details of one environment; `planned` for the environment of a dry run."""
-    ttl = format_duration(view.ttl) if view.ttl else ""
+    ttl = format_duration(parse_duration(view.ttl)) if view.ttl else ""
     newer = f"; version {view.template_newer} exists" if view.template_newer else ""
     version = f" version {view.template_version}{newer}" if view.template_version else ""
     rows = [
@@ -154,11 +151,11 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("with", ", ".join(view.collaborators)),
         ("template", view.template + version),
         ("host", view.host),
-        ("requested", "" if planned else moment(view.requested_at)),
-        ("ready", moment(view.ready_at)),
-        ("ended", _both(view.ended_at) if view.ended else ""),
+        ("requested", "" if planned else relative_time(view.requested_at)),
+        ("ready", relative_time(view.ready_at)),
+        ("ended", _relative_and_local(view.ended_at) if view.ended else ""),
         ("ends", "" if view.ended else _end(view)),
-        ("next pass", _both(view.next_pass_at)),
+        ("next pass", _relative_and_local(view.next_pass_at)),
         ("time to live", ttl),
         ("life", "" if planned else view.life),
         ("note", view.remark),
@@ -181,20 +178,20 @@ def _since(unwell: Unwell | None) -> str:
     """Format what is wrong with a usable environment; "" if nothing is."""
     if unwell is None:
         return ""
-    return unwell.what + (f", since {clock(unwell.since)}" if unwell.since else "")
+    return unwell.what + (f", since {local_time(unwell.since)}" if unwell.since else "")
 
 
-def print_history(history: "HistoryView") -> None:
+def print_history(history: HistoryView) -> None:
     """Print the lives of a name in the order in which users read them, latest last."""
     for life in reversed(history.lives):
-        end = f"{life.outcome or life.phase}, {clock(life.ended_at)}" if life.ended_at else life.phase
+        end = f"{life.outcome or life.phase}, {local_time(life.ended_at)}" if life.ended_at else life.phase
         print_line(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
         for entry in life.trail:
             when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
             result = f": {entry.result}" if entry.result else ""
             print_line(f"  {when}  {entry.who} {entry.what}{result}")
         if life.expires_at and not life.ended:
-            print_line(f"  ends {clock(life.expires_at)}, {moment(life.expires_at)}")
+            print_line(f"  ends {local_time(life.expires_at)}, {relative_time(life.expires_at)}")
         if life.certificate:
             left = ", ".join(one for system in life.certificate.systems for one in system.left)
             print_line(f"  certificate: {left or 'nothing left'}")
@@ -202,7 +199,7 @@ def print_history(history: "HistoryView") -> None:
             print_line(f"  {life.remark}")
 
 
-def print_sweep(view: "SweepView") -> None:
+def print_sweep(view: SweepView) -> None:
     """Print what a sweep did, or would do."""
     result = view.result
     print_line(view.message)
@@ -223,14 +220,14 @@ def _end(view: EnvironmentView) -> str:
     if view.outcome:
         return ""
     if view.frozen is None:
-        return _both(view.expires_at)
+        return _relative_and_local(view.expires_at)
     by = f" by {view.frozen.by}" if view.frozen.by else ""
-    then = f"; its time is up {_both(view.expires_at)}" if view.expires_at else ""
+    then = f"; its time is up {_relative_and_local(view.expires_at)}" if view.expires_at else ""
     return f"not before the thaw: all ends are frozen{by}: {view.frozen.reason}{then}"
 
 
-def _both(when: datetime | None) -> str:
-    return f"{moment(when)} ({clock(when)})" if when else ""
+def _relative_and_local(when: datetime | None) -> str:
+    return f"{relative_time(when)} ({local_time(when)})" if when else ""
 
 
 def step_lines(view: EnvironmentView) -> list[str]:
@@ -238,7 +235,7 @@ def step_lines(view: EnvironmentView) -> list[str]:
     width = max((len(step.system) for step in view.steps), default=0)
     return [
         f"  {MARKS[step.state]} {step.step:<13} {step.system:<{width}}  {elapsed(step):>7}  "
-        f"{step.state if step.state is not StepState.WAITING else '':<11} {what_it_waits_for(step)}".rstrip()
+        f"{step.state if step.state is not StepState.WAITING else '':<11} {step_details(step)}".rstrip()
         for step in view.steps
     ]
 
@@ -270,6 +267,6 @@ def print_certificate(certificate: CertificateView) -> None:
         print_line("  nothing had been made, so nothing is left")
 
 
-def say(line: str = "") -> None:
+def print_note(line: str = "") -> None:
     """Print a line for the user that is not part of the command's output."""
     print_line(line, file=sys.stderr)

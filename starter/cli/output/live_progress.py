@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from contracts.durations import format_duration
-from contracts.environment import Phase, StepState
+from contracts.phases import Phase, StepState
 from contracts.printable_text import escape
+from starter.cli.client.views import EnvironmentView, StepView, to_json
 from starter.cli.errors import Output
-from starter.cli.output.formatting import MARKS, clock, elapsed, moment, what_it_waits_for
+from starter.cli.output.formatting import MARKS, elapsed, local_time, relative_time, step_details
 from starter.cli.output.printing import in_local_time, print_json_line, print_line
-from starter.environments.schemas import EnvironmentView, StepView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,14 +39,14 @@ class ProgressView(Protocol):
         ...
 
 
-class Silent:
+class NoProgress:
     """Shows nothing: for programs that need only the final state."""
 
     def update(self, view: EnvironmentView) -> None:
         """Do nothing."""
 
 
-class Lines:
+class ProgressLines:
     """Prints one line with the time for each change: for logs."""
 
     def __init__(self, out: TextIO, about: str = "") -> None:
@@ -64,9 +64,9 @@ class Lines:
         """Print the changes since the last call, in the order in which they happened, causes first."""
         if view.problem and view.problem.cause != self._cause:
             self._cause = view.problem.cause
-            self._line(f"{view.name} cannot be made. {view.problem.step}: {self._cause}")
-        for step in sorted(view.steps, key=_last_moment):
-            text = _in_words(step)
+            self._line(f"{view.name} could not be created. {view.problem.step}: {self._cause}")
+        for step in sorted(view.steps, key=_last_change):
+            text = _describe_step(step)
             # A user who starts to watch later needs the current steps, and not the earlier ones.
             is_news = self._begun or view.phase is Phase.PROVISIONING or step.state in _UNDER_WAY
             if is_news and self._steps.get(step.step, StepState.WAITING) != text:
@@ -82,7 +82,7 @@ class Lines:
         if unwell != self._unwell:
             self._line(f"but: {unwell}" if unwell else f"{view.name} is well again")
         if view.next_pass_at and view.next_pass_at != self._next_pass_at:
-            self._line(f"not all is undone yet; the next pass starts {clock(view.next_pass_at)}")
+            self._line(f"the teardown is not complete; the next pass starts {local_time(view.next_pass_at)}")
         self._phase, self._remark, self._unwell = phase, view.remark, unwell
         self._next_pass_at = view.next_pass_at
 
@@ -91,7 +91,7 @@ class Lines:
         print_line(f"{now:%H:%M:%S}  {self._about}{text}", file=self._out, flush=True)
 
 
-class Table:
+class ProgressTable:
     """The steps as a table that is redrawn in place, with running clocks."""
 
     def __init__(self) -> None:
@@ -129,11 +129,11 @@ class Table:
                 Text(step.step, style=style),
                 Text(escape(step.system), style="dim"),
                 Text(elapsed(step)),
-                Text(what_it_waits_for(step), style="" if step.progress else "dim"),
+                Text(step_details(step), style="" if step.progress else "dim"),
             )
-        cause = f"cannot be made. {view.problem.step}: {view.problem.cause}" if view.problem else ""
+        cause = f"could not be created. {view.problem.step}: {view.problem.cause}" if view.problem else ""
         unwell = f"but: {view.unwell.what}" if view.unwell else ""
-        following = f"next pass {moment(view.next_pass_at)}" if view.next_pass_at else ""
+        following = f"next pass {relative_time(view.next_pass_at)}" if view.next_pass_at else ""
         below = [
             Text(escape(in_local_time(text)), style=style)
             for text, style in ((unwell, "bold yellow"), (following, "bold"), (view.remark, "yellow"))
@@ -142,40 +142,40 @@ class Table:
         return Group(head, *([Text(escape(cause), style="bold red")] if cause else []), table, *below)
 
 
-class Documents:
+class ProgressDocuments:
     """Prints one JSON document per line for each change: for programs that follow."""
 
     def update(self, view: EnvironmentView) -> None:
         """Print the view as JSON."""
-        print_json_line(view.model_dump_json())
+        print_json_line(to_json(view))
 
 
 @contextmanager
-def showing(out: TextIO, output: Output, about: str = "") -> Iterator[ProgressView]:
+def open_progress(out: TextIO, output: Output, about: str = "") -> Iterator[ProgressView]:
     """Open the progress display that is suitable for `out`; its last state stays visible.
 
     `about` names the environment in each line, if several are shown at once. For programs, it prints nothing
     on standard error, and documents on standard output.
     """
     if output is Output.JSON:
-        yield Documents() if out is sys.stdout else Silent()
+        yield ProgressDocuments() if out is sys.stdout else NoProgress()
     elif about or not out.isatty():
-        yield Lines(out, about)
+        yield ProgressLines(out, about)
     else:
         from rich.console import Console
         from rich.live import Live
 
-        table = Table()
+        table = ProgressTable()
         with Live(table, console=Console(file=out), refresh_per_second=REFRESHES_PER_SECOND):
             yield table
         sys.stdout.flush()
 
 
-def _last_moment(step: StepView) -> datetime:
+def _last_change(step: StepView) -> datetime:
     return step.ended_at or step.started_at or datetime.max.replace(tzinfo=UTC)
 
 
-def _in_words(step: StepView) -> str:
+def _describe_step(step: StepView) -> str:
     took = elapsed(step) if step.ended_at else ""
-    details = "; ".join(filter(None, (took, what_it_waits_for(step))))
+    details = "; ".join(filter(None, (took, step_details(step))))
     return f"{step.state} ({details})" if details else step.state.value

@@ -25,8 +25,9 @@ def print_json(content: Any, *, file: TextIO | None = None) -> None:
     print(for_stream(escape_json(json.dumps(content, indent=2, ensure_ascii=False)), file), file=file)
 
 
-def print_json_line(document: str) -> None:
+def print_json_line(content: Any) -> None:
     """Print a JSON document of one line on standard output, and flush it."""
+    document = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     print(for_stream(escape_json(document)), flush=True)
 
 
@@ -39,17 +40,17 @@ def print_yaml(content: Any) -> None:
 
 
 def in_local_time(text: str) -> str:
-    """Replace the times in the text by the format of `clock`: "Thu 2030-01-31 18:00 CET"."""
+    """Replace the times in the text by the format of `local_time`: "Thu 2030-01-31 18:00 CET"."""
     return _IN_UTC.sub(lambda found: _local(found[1]) or found[0], text)
 
 
-def _local(moment: str) -> str:
+def _local(relative_time: str) -> str:
     try:
-        return clock(datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC))
+        return local_time(datetime.strptime(relative_time, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         return ""
 
 
-def clock(when: datetime | None) -> str:
+def local_time(when: datetime | None) -> str:
     """Format a time in the zone of the user: "Thu 2030-01-31 18:00 CET"."""
     return when.astimezone().strftime("%a %Y-%m-%d %H:%M %Z") if when else ""

@@ -17,7 +17,7 @@ _INDENT = " " * (_STATE + 2)
 _CHANGED = (State.DONE, State.REPAIRED)
 
 
-class Progress:
+class SetupProgress:
     """Prints each result when it is available; on a terminal, also the part that setup waits for."""
 
     def __init__(self, out: TextIO) -> None:
@@ -25,24 +25,24 @@ class Progress:
         self._waiting: list[str] = []
 
     @contextmanager
-    def of(self, parts: Sequence[SetupCheck]) -> Iterator[None]:
+    def show(self, parts: Sequence[SetupCheck]) -> Iterator[None]:
         """Show the progress of these parts, one after the other."""
         self._waiting = [f"{part.system}, {part.name}" for part in parts]
-        self._say_waiting()
+        self._print_current()
         try:
             yield
         finally:
             self._clear()
 
-    def tell(self, result: Result) -> None:
+    def print_result(self, result: Result) -> None:
         """Print the result of the current part, and continue with the next."""
         self._clear()
         for line in lines_of(result):
             print_line(line, file=self._out, flush=True)
         self._waiting.pop(0)
-        self._say_waiting()
+        self._print_current()
 
-    def _say_waiting(self) -> None:
+    def _print_current(self) -> None:
         if self._out.isatty() and self._waiting:
             self._out.write(escape(f"{'…':<{_STATE}}  {self._waiting[0]}"))
             self._out.flush()
@@ -82,7 +82,7 @@ def print_setup_json(results: Sequence[Result], *, dry_run: bool) -> None:
 
 def require_complete(results: Sequence[Result], *, dry_run: bool) -> None:
     """Raise CliError with the next steps, unless every part is well."""
-    unwell = _causes([one for one in results if not one.well])
+    unwell = _without_waiting([one for one in results if not one.well])
     if not unwell:
         return
     waiting = sum(one.state is State.WAITS for one in results)
@@ -97,7 +97,7 @@ def require_complete(results: Sequence[Result], *, dry_run: bool) -> None:
     raise CliError(Code.FAILED, f"{'nothing was changed; ' if dry_run else ''}{text}", next_steps=steps)
 
 
-def say_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
+def print_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
     """Print what was done, and the next commands for a developer.
 
     `templates` is empty if setup handled only some areas.
@@ -107,11 +107,11 @@ def say_complete(results: Sequence[Result], templates: Sequence[str]) -> None:
     print_line()
     print_line(f"{'Setup complete' if templates else 'That part of the setup is complete'}: {done}.")
     if templates:
-        for line in _what_now(templates):
+        for line in _next_commands(templates):
             print_line(line)
 
 
-def _what_now(templates: Sequence[str]) -> list[str]:
+def _next_commands(templates: Sequence[str]) -> list[str]:
     example = "small" if "small" in templates else next(iter(templates), "TEMPLATE")
     return [
         "",
@@ -134,7 +134,7 @@ def print_doctor(results: Sequence[Result], output: Output) -> None:
             for one in results
         ]
         print_table(["", "system", "part", "where", "took", ""], rows, empty="")
-    unwell = _causes([one for one in results if not one.well])
+    unwell = _without_waiting([one for one in results if not one.well])
     if unwell:
         waiting = sum(one.state is State.WAITS for one in results)
         more = f", and {waiting} wait for that" if waiting else ""
@@ -146,7 +146,7 @@ def print_doctor(results: Sequence[Result], output: Output) -> None:
 
 
 def _verdict(result: Result) -> str:
-    return "well" if result.well else "waits" if result.state is State.WAITS else "NOT WELL"
+    return "ok" if result.well else "waits" if result.state is State.WAITS else "FAILED"
 
 
 def _next(result: Result) -> str:
@@ -158,7 +158,7 @@ def _next(result: Result) -> str:
     return f"{what}{result.remedy}" if result.remedy else ""
 
 
-def _causes(results: Sequence[Result]) -> list[Result]:
+def _without_waiting(results: Sequence[Result]) -> list[Result]:
     """Return the results that do not only wait for another part."""
     return [one for one in results if one.state is not State.WAITS]
 

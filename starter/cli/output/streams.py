@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from typing import TextIO
 
-_SIMPLER = "moorage.simpler"
+_REPLACE = "moorage.simpler"
 #: Replacements for our symbols in an encoding that lacks them.
 _MARKS = {"·": ".", "●": "*", "✓": "+", "✗": "x", "↩": "<", "→": "->", "…": "..."}
 
@@ -18,24 +18,24 @@ def prepare_streams() -> None:
 
     A closed stream is replaced by the null device.
     """
-    codecs.register_error(_SIMPLER, _simpler)
+    codecs.register_error(_REPLACE, _replace_unsupported)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the whole process)
-        elif isinstance(stream, io.TextIOWrapper) and _is_narrow(stream):
-            stream.reconfigure(errors=_SIMPLER)
+        elif isinstance(stream, io.TextIOWrapper) and _lacks_characters(stream):
+            stream.reconfigure(errors=_REPLACE)
 
 
 def for_stream(document: str, stream: TextIO | None = None) -> str:
     """Return an equivalent JSON document in characters that the stream, or standard output, has."""
-    if not _is_narrow(stream or sys.stdout):
+    if not _lacks_characters(stream or sys.stdout):
         return document
     # Outside of strings JSON is ASCII, and in strings it has an escape for every character.
     return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in document)
 
 
-def _simpler(error: UnicodeError) -> tuple[str, int]:
+def _replace_unsupported(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -47,6 +47,6 @@ def _letter(character: str) -> str:
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
 
 
-def _is_narrow(stream: TextIO | None) -> bool:
+def _lacks_characters(stream: TextIO | None) -> bool:
     """Return whether the encoding of the stream lacks characters."""
     return not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")

@@ -46,7 +46,7 @@ async def test_the_first_hour(moorage: Cli) -> None:
     doctor = await moorage("doctor")
     # All is set up, and no worker runs here.
     assert doctor.code == 1
-    assert [line.split()[3] for line in doctor.out.splitlines() if line.startswith("NOT WELL")] == ["workers"]
+    assert [line.split()[2] for line in doctor.out.splitlines() if line.startswith("FAILED")] == ["workers"]
     assert "No worker has asked for workflows (task queue moorage) at all" in doctor.out
 
 
@@ -151,7 +151,7 @@ async def _until_its_group_is_there(ground: Ground, moorage: Cli, number: signal
     result = await ended(process)
     set_faults(ground.stack.url(Part.DIRECTORY))
     if number is not signal.SIGKILL:
-        assert (result.code, "interrupted: what is done stays done" in result.err) == (130, True)
+        assert (result.code, "interrupted: completed parts stay" in result.err) == (130, True)
 
 
 async def test_no_key_is_shown(ground: Ground, moorage: Cli) -> None:

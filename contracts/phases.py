@@ -1,0 +1,61 @@
+"""The phases, outcomes and steps of an environment: words that everything knows, without the models.
+
+The command line imports this module, and not pydantic, which takes longer to import than a command may take.
+"""
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """The phase of an environment's life."""
+
+    PROVISIONING = "provisioning"
+    USABLE = "usable"
+    READY = "ready"
+    TEARING_DOWN = "tearing_down"
+    TEARDOWN_INCOMPLETE = "teardown_incomplete"
+    GONE = "gone"
+    #: Its workflow was closed from outside, so no teardown ran: what it created may still be there.
+    ORPHANED = "orphaned"
+
+
+class Outcome(StrEnum):
+    """How a life ended, or is ending."""
+
+    DELETED = "deleted"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepName(StrEnum):
+    """The steps, in the order in which they run."""
+
+    PROJECT = "project"
+    GROUP = "group"
+    ROLE_BINDING = "role-binding"
+    IDENTITY = "identity"
+    NAMESPACE = "namespace"
+    VCLUSTER = "vcluster"
+    KUBECONFIG = "kubeconfig"
+    IMPORT = "import"
+
+
+class System(StrEnum):
+    """The kinds of outside systems."""
+
+    CONTROL_PLANE = "control plane"
+    IDENTITY_PROVIDER = "identity provider"
+    HOST_CLUSTER = "host cluster"
+
+
+class StepState(StrEnum):
+    """The state of one step."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo failed"

@@ -1,0 +1,334 @@
+"""The API's answers, as the command line reads them.
+
+They have the fields of the API's response models, and a test compares the two. They import nothing of the
+server: pydantic alone takes longer to import than `moorage list` may take in all.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from contracts.phases import Outcome, Phase, StepName, StepState
+
+_View = TypeVar("_View", bound="View")
+
+
+class View(msgspec.Struct, frozen=True):
+    """A part of an answer. Unknown fields are ignored, so that a newer API can be read."""
+
+
+class Progress(View, frozen=True, kw_only=True):
+    """The progress of a running step: what it waits for, its attempt, and why the last attempt failed."""
+
+    waiting_for: str = ""
+    attempt: int = 1
+    next_attempt_at: datetime | None = None
+    last_failure: str = ""
+    throttled_by: str = ""
+
+
+class StepView(View, frozen=True, kw_only=True):
+    """The state of one step."""
+
+    step: StepName
+    system: str
+    state: StepState
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    note: str = ""
+    progress: Progress | None = None
+
+
+class SystemView(View, frozen=True, kw_only=True):
+    """What the last inspection found in one system."""
+
+    system: str
+    left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+
+
+class CertificateView(View, frozen=True, kw_only=True):
+    """The result of the inspection after a teardown."""
+
+    inspected_at: datetime
+    nothing_left: bool
+    systems: tuple[SystemView, ...]
+
+
+class ProblemView(View, frozen=True, kw_only=True):
+    """Why something could not be done."""
+
+    step: str
+    system: str
+    cause: str
+    remedy: str
+    type: str
+
+
+class TrailEntry(View, frozen=True, kw_only=True):
+    """One line of the audit trail."""
+
+    at: datetime
+    who: str
+    what: str
+    result: str = ""
+    ends_at: datetime | None = None
+
+
+class FreezeView(View, frozen=True, kw_only=True):
+    """A freeze of all ends."""
+
+    by: str = ""
+    since: datetime | None = None
+    reason: str
+
+
+class FreezeAnswer(View, frozen=True, kw_only=True):
+    """The freeze of all ends, if there is one, and a sentence about it."""
+
+    frozen: FreezeView | None
+    message: str
+
+
+class Unwell(View, frozen=True, kw_only=True):
+    """The problem of an environment that was ready."""
+
+    what: str
+    since: datetime | None = None
+
+
+class LifeSummary(View, frozen=True, kw_only=True):
+    """Which environment, in which life, and the phase of that life."""
+
+    name: str
+    life: str
+    owner: str
+    team: str
+    template: str
+    host: str = ""
+    phase: Phase
+    outcome: Outcome | None = None
+    ended: bool = False
+    requested_at: datetime
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
+    """The state of an environment. `ttl` is in ISO 8601, as the API gives it."""
+
+    template_version: int | None = None
+    template_newer: int | None = None
+    kubernetes: str = ""
+    collaborators: tuple[str, ...] = ()
+    ttl: str | None = None
+    usable_at: datetime | None = None
+    ready_at: datetime | None = None
+    steps: tuple[StepView, ...] = ()
+    problem: ProblemView | None = None
+    unfinished: tuple[ProblemView, ...] = ()
+    next_pass_at: datetime | None = None
+    certificate: CertificateView | None = None
+    trail: tuple[TrailEntry, ...] = ()
+    frozen: FreezeView | None = None
+    remark: str = ""
+    unwell: Unwell | None = None
+
+
+class EnvironmentRow(LifeSummary, frozen=True, kw_only=True):
+    """An environment in a list."""
+
+    problem: str = ""
+    next_try_at: datetime | None = None
+    unwell: Unwell | None = None
+
+
+class EnvironmentPage(View, frozen=True, kw_only=True):
+    """One page of a list."""
+
+    environments: tuple[EnvironmentRow, ...]
+    next: str | None = None
+    frozen: FreezeView | None = None
+
+
+class Size(View, frozen=True, kw_only=True):
+    """What an environment may use on its host."""
+
+    cpu: str
+    memory: str
+    storage: str
+    pods: int
+
+
+class Extension(View, frozen=True, kw_only=True):
+    """How often users may move the end, and how far in total."""
+
+    times: int = 0
+    total: timedelta = timedelta(0)
+
+
+class TimeToLive(View, frozen=True, kw_only=True):
+    """The default and the maximum time to live, and how an environment ends."""
+
+    default: timedelta
+    maximum: timedelta
+    extension: Extension = Extension()
+    warnings: tuple[timedelta, ...] = ()
+    grace: timedelta = timedelta(0)
+
+
+class TemplateView(View, frozen=True, kw_only=True):
+    """A template."""
+
+    name: str
+    version: int
+    description: str
+    kubernetes: str
+    size: Size
+    ttl: TimeToLive
+    teams: tuple[str, ...] = ()
+
+
+class TemplateList(View, frozen=True, kw_only=True):
+    """The templates that the caller may use."""
+
+    templates: tuple[TemplateView, ...]
+    remark: str = ""
+
+
+class Done(View, frozen=True, kw_only=True):
+    """The answer to a request. `kind` is a word of the API's `DoneKind`."""
+
+    kind: str
+    message: str
+    name: str
+    life: str = ""
+    environment: EnvironmentView | None = None
+    values: dict[str, Any] | None = None
+
+
+class LifeView(LifeSummary, frozen=True, kw_only=True):
+    """One life of a name."""
+
+    trail: tuple[TrailEntry, ...] = ()
+    certificate: CertificateView | None = None
+    remark: str = ""
+
+
+class HistoryView(View, frozen=True, kw_only=True):
+    """The lives of a name, latest first."""
+
+    name: str
+    lives: tuple[LifeView, ...]
+
+
+class SweepLine(View, frozen=True, kw_only=True):
+    """One environment in the result of a sweep, and why it is there."""
+
+    name: str
+    why: str
+
+
+class OutcomeCount(View, frozen=True, kw_only=True):
+    """The environments with one outcome of a sweep. `lines` has only the first."""
+
+    count: int = 0
+    lines: tuple[SweepLine, ...] = ()
+
+
+class SweepResult(View, frozen=True, kw_only=True):
+    """The result of a sweep."""
+
+    now: datetime
+    dry_run: bool = False
+    open: int = 0
+    looked_at: int = 0
+    warned: OutcomeCount = OutcomeCount()
+    ended: OutcomeCount = OutcomeCount()
+    kept: OutcomeCount = OutcomeCount()
+    failed: OutcomeCount = OutcomeCount()
+    frozen: str = ""
+    pages: int = 0
+    seconds: float = 0
+
+
+class SweepView(View, frozen=True, kw_only=True):
+    """A sweep on request."""
+
+    id: str
+    dry_run: bool
+    over: bool
+    result: SweepResult | None = None
+    message: str
+
+
+class ShareView(View, frozen=True, kw_only=True):
+    """Total, reserved and free amount of a resource."""
+
+    total: int | None
+    held: int
+    left: int | None
+
+
+class SharesView(View, frozen=True, kw_only=True):
+    """Shares of environments, CPU in millicores, and memory in bytes."""
+
+    environments: ShareView
+    cpu: ShareView
+    memory: ShareView
+
+
+class HostView(View, frozen=True, kw_only=True):
+    """One host."""
+
+    name: str
+    labels: dict[str, str]
+    shares: SharesView
+    known: bool
+    remark: str = ""
+
+
+class QuotaView(View, frozen=True, kw_only=True):
+    """The quota of a person or a team."""
+
+    whose: str
+    shares: SharesView
+
+
+class HoldingView(View, frozen=True, kw_only=True):
+    """One reservation and its owner."""
+
+    name: str
+    owner: str
+    team: str
+    template: str
+    host: str
+    cpu: int
+    memory: int
+    ends_at: datetime
+
+
+class CapacityView(View, frozen=True, kw_only=True):
+    """The state of the capacity."""
+
+    audited_at: datetime | None
+    hosts: tuple[HostView, ...]
+    quotas: tuple[QuotaView, ...]
+    environments: int
+    holdings: tuple[HoldingView, ...] | None = None
+    remark: str = ""
+
+
+def parse(content: Any, kind: type[_View]) -> _View:
+    """Return the view in the content of a JSON document; raise ValueError if it is not one."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.MsgspecError:
+        raise ValueError(f"this is no {kind.__name__}") from None
+
+
+def to_json(view: View) -> Any:
+    """Return the content of the view's JSON document."""
+    return msgspec.to_builtins(view)

@@ -1,0 +1,133 @@
+"""The commands that prepare and check an installation: `moorage setup` and `moorage doctor`."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.options import EnumChoice, dry_run_option, examples, output_option
+from starter.cli.session import report_errors
+from starter.setup.areas import Area
+
+if TYPE_CHECKING:
+    from starter.cli.output.setup_results import SetupProgress
+    from starter.setup.check import Result
+    from worker.settings.models import Settings
+
+
+@click.command(
+    epilog=examples(
+        "MOORAGE_CONFIG=moorage.toml moorage setup --dry-run",
+        "MOORAGE_CONFIG=moorage.toml moorage setup",
+        "moorage setup --only temporal",
+    )
+)
+@dry_run_option
+@click.option(
+    "--only",
+    type=EnumChoice(Area),
+    multiple=True,
+    help="Handle only this area and what it needs. Repeatable.",
+)
+@output_option()
+def setup(dry_run: bool, only: tuple[Area, ...], output: Output) -> None:
+    """Set up an installation, and check it. A second run changes nothing.
+
+    It creates the host project and its chart repositories in the control plane, and Temporal's namespace,
+    search attributes and schedules. With a temporary group, it checks that groups can be managed. It checks
+    all other parts, and describes what an administrator has to do by hand.
+
+    Exit code 0 if everything is set up, 1 if a part is not, 2 if the settings are not valid.
+    """
+    with report_errors(output):
+        import sys
+
+        from starter.catalogue.loader import load_catalogue
+        from starter.cli.operator_settings import read_settings
+        from starter.cli.output.setup_results import (
+            SetupProgress,
+            print_complete,
+            print_setup_json,
+            require_complete,
+        )
+        from worker.settings.models import load_settings
+
+        settings = read_settings(load_settings)
+        is_table = output is Output.TABLE
+        progress = SetupProgress(sys.stdout) if is_table else None
+        results = _run_checks(settings, only, repair=not dry_run, progress=progress)
+        if not is_table:
+            print_setup_json(results, dry_run=dry_run)
+        require_complete(results, dry_run=dry_run)
+        if is_table:
+            # With --only, the catalogue was not checked, and can have problems.
+            offered = [] if only else load_catalogue(settings.templates).offered_to([], everything=True)
+            print_complete(results, [template.name for template in offered])
+
+
+@click.command(epilog=examples("MOORAGE_CONFIG=moorage.toml moorage doctor", "moorage doctor --output json"))
+@output_option()
+def doctor(output: Output) -> None:
+    """Check an installation, and change nothing.
+
+    It checks everything that `moorage setup` handles, and what must be true while Moorage runs. Without
+    settings, it checks the stack that runs on this machine.
+
+    Exit code 0 if everything is well, 1 if a part is not, 2 if the settings are not valid.
+    """
+    with report_errors(output):
+        from starter.cli.client.connection import stack_settings
+        from starter.cli.operator_settings import read_settings
+        from starter.cli.output.setup_results import print_doctor
+        from worker.settings.models import load_settings
+
+        if not {"MOORAGE_INSTALLATION", "MOORAGE_CONFIG"} & set(os.environ):
+            os.environ.update(stack_settings(os.environ))
+        results = _run_checks(read_settings(load_settings), [], repair=False, running=True)
+        print_doctor(results, output)
+
+
+def _run_checks(
+    settings: "Settings",
+    only: "Sequence[Area]",
+    *,
+    repair: bool,
+    running: bool = False,
+    progress: "SetupProgress | None" = None,
+) -> "list[Result]":
+    """Run the checks of these areas, or of all, and show the results in `progress`.
+
+    With `running`, it also runs the checks of what must be true while Moorage runs.
+    """
+    import asyncio
+    import signal
+
+    from starter.setup.check import chosen
+    from starter.setup.registry import all_checks
+    from starter.setup.runner import run_checks
+    from worker.client_factory import open_clients
+    from worker.settings.models import SettingsError
+
+    async def run() -> "list[Result]":
+        task = asyncio.current_task()
+        if task is not None:  # At a signal, remove what was created temporarily, as for Ctrl-C.
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        async with open_clients(settings) as clients:
+            every = all_checks(settings, clients.rafay, clients.directory, clients.hosts, running=running)
+            parts = chosen(every, only)
+            if progress is None:
+                return await run_checks(parts, repair=repair)
+            with progress.show(parts):
+                return await run_checks(parts, repair=repair, tell=progress.print_result)
+
+    try:
+        return asyncio.run(run())
+    except SettingsError as error:
+        raise CliError(Code.BAD_INPUT, "the settings are not valid", lines=error.problems) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise CliError(
+            Code.INTERRUPTED, "interrupted: completed parts stay", next_steps=["run the command again"]
+        ) from None

@@ -1,0 +1,66 @@
+"""Values for the shell's completion, from the API; none if it does not answer quickly."""
+
+from collections.abc import Callable
+
+import click
+
+from starter.cli.connection_options import connection_options_of
+from starter.cli.errors import CliError
+
+#: Timeout of completion: the shell waits for suggestions while a user types, so none are better than late
+#: ones.
+COMPLETION_SECONDS = 1.5
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def complete_environment(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of environments."""
+    return _values(ctx, "environments", incomplete)
+
+
+def complete_owner(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the addresses of the owners of environments."""
+    return _values(ctx, "environments", incomplete, field="owner")
+
+
+def complete_template(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of templates."""
+    return _values(ctx, "templates", incomplete)
+
+
+def complete_host(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of hosts."""
+    return _values(ctx, "capacity", incomplete, section="hosts")
+
+
+def complete_team(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the user's teams."""
+    found = _values(ctx, "capacity", f"team {incomplete}", section="quotas", field="whose")
+    return [name.removeprefix("team ") for name in found]
+
+
+def one_of(*values: str) -> Complete:
+    """Return the completion of an option with these values."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+def _values(
+    ctx: click.Context, path: str, incomplete: str, *, section: str = "", field: str = "name"
+) -> list[str]:
+    from starter.cli.client.api import Api
+    from starter.cli.client.connection import find_connection
+
+    query = {"limit": 200} if path == "environments" else {}
+    try:
+        connection = find_connection(connection_options_of(ctx))
+        with Api(connection, timeout=COMPLETION_SECONDS, tries=1, quiet=True) as api:
+            entries = api.call("GET", path, query=query)[section or path]
+            values = {entry[field] for entry in entries}
+    except (CliError, KeyError, TypeError):
+        return []
+    return sorted(value for value in values if value.startswith(incomplete))

@@ -1,0 +1,104 @@
+"""The command line reads the API's answers with views that are not the server's models: they must agree."""
+
+import inspect
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+
+from contracts.environment import Outcome, Phase, Problem, StepName, StepState, TrailEntry
+from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
+from contracts.template import Extension, Size, TimeToLive
+from starter.cli.client import views
+from starter.environments import schemas
+from starter.expiry.sweeps import SweepView
+from starter.placement import schemas as capacity
+from tests.support.client_views import client_view
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+#: The model of each view, where it has another name.
+RENAMED = {"ProblemView": Problem}
+MODELS: dict[str, Any] = {
+    model.__name__: model
+    for model in (
+        *(each for module in (schemas, capacity) for each in vars(module).values()),
+        OutcomeCount, SweepResult, SweepLine, SweepView, Extension, Size, TimeToLive, TrailEntry,
+    )
+    if inspect.isclass(model) and issubclass(model, BaseModel)
+}  # fmt: skip
+VIEWS = [
+    each
+    for each in vars(views).values()
+    if inspect.isclass(each) and issubclass(each, views.View) and each is not views.View
+]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+def test_view_has_the_fields_of_the_model(view: Any) -> None:
+    """Ensures that a view has every field of the API's model, and requires the same ones."""
+    model = RENAMED.get(view.__name__) or MODELS[view.__name__]
+    required = {field.name for field in msgspec.structs.fields(view) if field.required}
+    assert set(view.__struct_fields__) == set(model.model_fields)
+    assert required == {name for name, field in model.model_fields.items() if field.is_required()}
+
+
+def environment() -> schemas.EnvironmentView:
+    problem = Problem(step="group", system="Rafay", cause="It fails.", remedy="Correct it.", type="Rejected")
+    return schemas.EnvironmentView(
+        name="demo", life="l", owner="a@example.com", team="blue", template="small", template_version=3,
+        phase=Phase.TEARING_DOWN, outcome=Outcome.FAILED, requested_at=NOW, ttl=timedelta(days=1, hours=12),
+        collaborators=("b@example.com",), problem=problem, unfinished=(problem,), next_pass_at=NOW,
+        steps=(
+            schemas.StepView(
+                step=StepName.ROLE_BINDING, system="Rafay", state=StepState.UNDO_FAILED, started_at=NOW,
+                progress=schemas.Progress(attempt=2, next_attempt_at=NOW),
+            ),
+        ),
+        certificate=schemas.CertificateView(
+            inspected_at=NOW, nothing_left=False, systems=(schemas.SystemView(system="Rafay", left=("x",)),)
+        ),
+        trail=(TrailEntry(at=NOW, who="a@example.com", what="requested it"),),
+        frozen=schemas.FreezeView(reason="a fair", since=NOW), unwell=schemas.Unwell(what="no node"),
+    )  # fmt: skip
+
+
+def test_environment_keeps_its_json() -> None:
+    """Ensures that the CLI prints the JSON that the API sent."""
+    sent = environment().model_dump(mode="json")
+    assert json.loads(json.dumps(views.to_json(client_view(environment())))) == sent
+
+
+def test_answers_of_every_kind_are_read() -> None:
+    """Ensures that durations, sweeps and capacities are read as the API writes them."""
+    ttl = TimeToLive(default="8h", maximum="1d 12h", extension=Extension(times=2, total="4h"), grace="30m")
+    template = schemas.TemplateView(
+        name="small", version=1, description="d", kubernetes="v1.36.0", ttl=ttl,
+        size=Size(cpu="1", memory="1Gi", storage="1Gi", pods=10),
+    )  # fmt: skip
+    assert client_view(template).ttl.maximum == timedelta(hours=36)
+    assert client_view(template).ttl.extension.total == timedelta(hours=4)
+    line = SweepLine(name="demo", why="its end has come")
+    result = SweepResult(now=NOW).plus(SweepOutcome.ENDED, line)
+    sweep = SweepView(id="1", dry_run=False, over=True, result=result, message="done")
+    assert client_view(sweep).result.ended.lines[0].name == "demo"
+    share = capacity.ShareView(total=None, held=1, left=None)
+    shares = capacity.SharesView(environments=share, cpu=share, memory=share)
+    host = capacity.HostView(name="h", labels={"tier": "gpu"}, shares=shares, known=True)
+    view = capacity.CapacityView(audited_at=NOW, hosts=(host,), quotas=(), environments=1)
+    assert client_view(view).hosts[0].labels == {"tier": "gpu"}
+
+
+@pytest.mark.parametrize("change", [{"phase": "odd"}, {"name": 5}, {"requested_at": "soon"}, {"steps": {}}])
+def test_other_content_is_refused(change: dict[str, object]) -> None:
+    """Ensures that a document of another shape is no view."""
+    with pytest.raises(ValueError, match="no EnvironmentView"):
+        views.parse(environment().model_dump(mode="json") | change, views.EnvironmentView)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """Ensures that an older command line reads a newer API."""
+    content = environment().model_dump(mode="json") | {"new": {"a": 1}}
+    assert views.parse(content, views.EnvironmentView).name == "demo"
