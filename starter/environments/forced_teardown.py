@@ -74,7 +74,7 @@ class ForcedTeardown:
         """
         if principal.role is not Role.PLATFORM:
             await self._access.find(name, principal, Verb.FORCE_TEARDOWN, life)
-        snapshot = await self._reader.read(name) if is_name(name) else None
+        snapshot = await self._read(name) if is_name(name) else None
         if snapshot and not snapshot.ended:
             raise _refused(f"{name} is {snapshot.view.phase} and its own workflow runs: use delete")
         if snapshot and snapshot.view.phase is Phase.ORPHANED and life in (None, snapshot.life):
@@ -102,8 +102,18 @@ class ForcedTeardown:
             kind = DoneKind.ACCEPTED
             message = f"What is left of {name} is being torn down, by the marks of life {found}."
         _log.info("teardown forced", environment=name, life=found, actor=principal.email, answer=kind)
-        now = await self._reader.read(name)
+        now = await self._read(name)
         return Done(kind=kind, message=message, name=name, life=found, environment=now.view if now else None)
+
+    async def _read(self, name: str) -> EnvironmentSnapshot | None:
+        """Return the latest run; None also if it cannot be read, because its key is lost or it is forged.
+
+        If such a run is open, no other one is started.
+        """
+        try:
+            return await self._reader.read(name)
+        except DecodeError:
+            return None
 
     async def _remains_of_run(self, snapshot: EnvironmentSnapshot) -> _Remains:
         before = await read_start(self._client, snapshot.run_id, snapshot.name)

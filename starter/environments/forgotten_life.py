@@ -95,10 +95,12 @@ def _only_life(name: str, marks: FoundMarks) -> str:
         raise CannotPlan(f"{len(lives)} lives of {name} have left something, so name one by its life: {each}")
     if marks.not_searched:
         raise CannotPlan(
-            f"no run of {name} is in Temporal, and no marks of it were found, but not all was searched "
+            f"no run of {name} in Temporal can be read, and no marks were found, but not all was searched "
             f"({'; '.join(marks.not_searched)}): name its life, which is the last part of its owner mark"
         )
-    raise CannotPlan(f"no run of {name} is in Temporal, and nothing bears its marks: nothing is left of it")
+    raise CannotPlan(
+        f"no run of {name} in Temporal can be read, and nothing bears its marks: nothing is left"
+    )
 
 
 def _host_of(

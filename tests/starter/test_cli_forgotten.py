@@ -67,7 +67,7 @@ async def test_what_temporal_has_forgotten(stack: Stack, tmp_path: Path) -> None
     assert (again.code, "nothing is left" in again.err) == (1, True)
     await _forget(stack, name, terminate=False)
     never = await alice("teardown", name, "--force", "--yes")
-    assert (never.code, f"no run of {name} is in Temporal" in never.err) == (1, True), never.err
+    assert (never.code, f"no run of {name} in Temporal can be read" in never.err) == (1, True), never.err
 
 
 async def _forget(stack: Stack, name: str, *, terminate: bool = True) -> None:

@@ -52,4 +52,13 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
     audit = Running(CapacityAudit(ours, {}, Admission()).audit, AuditInput(now=datetime.now(UTC)))
     found: AuditResult = await audit.result()
     assert name not in {holding.name for holding in unpack(found.adopted)}, "it was taken up unread"
+
+    path, meant = f"/environments/{name}/force-teardown", {"life": "a" * 20, "host": "local"}
+    still_open = await alice.http.post(path, params=meant)
+    assert still_open.json()["kind"] == "nothing_to_do", "a run was started beside an open one"
     await run.terminate()
+    assert "can be read" in problem(await alice.http.post(path), 409)["detail"]
+    forced = await alice.http.post(path, params=meant)
+    assert (forced.status_code, forced.json()["kind"]) == (202, "accepted"), forced.text
+    gone = await alice.until(name, lambda view: view.ended)
+    assert (gone.phase, gone.life) == ("gone", "a" * 20)
