@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from contracts.naming import workflow_id
 from embedded.stack.stack import Part, Stack
 from starter.temporal.errors import NO_WORKER
 from tests.starter.calling import Caller, problem
-from tests.support.stack import BOB, DAVE, hurried, unique
+from tests.support.stack import BOB, DAVE, client_of, hurried, unique
 from tests.support.within import HANG, soon
 
 pytestmark = pytest.mark.slow
@@ -30,6 +31,10 @@ async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None
     """Ensures that without a worker what Temporal knows is told, and that nothing is started meanwhile."""
     name, later = unique(), unique()
     await bob.ready(name, collaborators=[DAVE.email])
+    handle = (await client_of(stack)).get_workflow_handle(workflow_id(name))
+    length = 0
+    while length != (length := (await handle.describe()).history_length):
+        await bob.show(name)
     await stack.kill(Part.WORKER)
     try:
         # What a worker has told moments ago of an environment at rest is trusted for seconds.
