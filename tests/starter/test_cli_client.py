@@ -20,8 +20,9 @@ from starter.environments.schemas import EnvironmentView
 Answer = tuple[int, str, str]
 
 STREAM = "text/event-stream"
-#: What the server was asked: method and key. And what ends its silence.
+#: The method and key of each request to the server, and its Accept-Encoding. And what ends its silence.
 asked: list[tuple[str, str | None]] = []
+encodings: list[str] = []
 quiet = threading.Event()
 
 
@@ -43,6 +44,7 @@ def served() -> Iterator[Callable[[list[Answer]], Api]]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append((self.command, self.headers.get("Idempotency-Key")))
+            encodings.append(self.headers.get("Accept-Encoding", ""))
             status, kind, text = answers.pop(0) if len(answers) > 1 else answers[0]
             if kind == "silent":
                 quiet.wait(20)
@@ -65,6 +67,7 @@ def served() -> Iterator[Callable[[list[Answer]], Api]]:
         def begin(wanted: list[Answer]) -> Api:
             answers[:] = wanted
             asked.clear()
+            encodings.clear()
             quiet.clear()
             return Api(Connection(f"http://127.0.0.1:{server.server_port}", "t"))
 
@@ -97,6 +100,13 @@ def test_a_gateway_that_stays_away(
     ):
         list(api.follow("demo"))
     assert failed.value.code is Code.UNREACHABLE
+
+
+def test_streams_are_requested_uncompressed(served: Callable[[list[Answer]], Api]) -> None:
+    """Ensures that no proxy compresses a stream, because it would hold events back until it has enough."""
+    with served([(200, STREAM, event(ended=True)), (200, "application/json", "{}")]) as api:
+        assert [view.ended for view in api.follow("demo")] == [True]
+    assert encodings == ["identity"]
 
 
 def test_texts_with_odd_line_separators(served: Callable[[list[Answer]], Api]) -> None:

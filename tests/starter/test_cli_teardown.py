@@ -48,7 +48,7 @@ async def test_it_is_told_and_resumed(impatient: Stack, tmp_path: Path) -> None:
         assert what.code == 1
         assert "not undone: group (" in what.err
         assert (
-            f"next: mend the cause; then the platform team has it tried again: moorage teardown {name} --now"
+            f"next: correct the cause; then the platform team resumes it: moorage teardown {name} --now"
             in (what.err)
         )
     assert (await bob("teardown", name, "--resume")).code == 4, "developers may not resume it"
