@@ -22,29 +22,30 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
-from activities.parts.quantities import room_of
+from activities.parts.quantities import capacity_of
 from clients.errors import ClientError
 from clients.host.models import NodeCapacity
 from clients.host.protocol import Host
 from contracts import search_attributes, workflow_memo
 from contracts.activities import CapacityActivities
-from contracts.capacity.ledger import Reservation, in_seconds, pack, unpack
+from contracts.capacity.ledger import to_epoch_seconds
 from contracts.capacity.models import (
     CAPACITY_ID,
-    QUERY_HOLDINGS,
+    QUERY_RESERVATIONS,
     Amount,
     AuditInput,
     AuditResult,
-    Holdings,
     HostCapacity,
     Limits,
+    Reservation,
+    ReservationList,
     size_of,
 )
-from contracts.capacity.reconciliation import LatestLife, claims_over
-from contracts.chart_values import compose
+from contracts.capacity.reconciliation import LatestLife, ended_claims
+from contracts.chart_values import compose_values
 from contracts.encryption_metadata import is_outdated
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
-from contracts.naming import life_of, name_of_workflow, workflow_id
+from contracts.naming import life_id, name_from_workflow_id, workflow_id
 
 #: Timeout of one page of the list, or of one run: milliseconds, unless there is a fault.
 CALL_TIMEOUT = timedelta(seconds=10)
@@ -53,16 +54,16 @@ QUERY_TIMEOUT = timedelta(seconds=20)
 #: Environments on one page of the list.
 PAGE_SIZE = 500
 #: Runs that are described concurrently: enough for hundreds a second, few enough for the server.
-AT_ONCE = 20
+CONCURRENCY = 20
 #: Pauses before each retry of a failed host, in seconds. There are few, because the next audit asks it
 #: anyway.
-PAUSES = (0.2, 1.0)
+RETRY_DELAYS = (0.2, 1.0)
 #: Most environments that one pass adopts: the result is a part of the history, which takes 2 MB, and each is
 #: some 100 bytes.
-MOST_ADOPTED = 5000
+MAX_ADOPTED = 5000
 #: Most environments that continue in a new run after one audit, because all at once would be too many; the
 #: next audit takes the next ones.
-MOST_RENEWED = 200
+MAX_RENEWED = 200
 
 _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _T = TypeVar("_T")
@@ -70,11 +71,11 @@ _R = TypeVar("_R")
 
 #: Errors of reading what is of another version, was started by hand, or is encrypted with a key that is gone.
 #: The audit continues with the others.
-UNREADABLE = (RuntimeError, ValueError, LookupError)
+UNREADABLE_ERRORS = (RuntimeError, ValueError, LookupError)
 
 
 @dataclass(frozen=True)
-class Admission:
+class CapacitySettings:
     """The capacity settings: the capacity of each host, and the audit interval.
 
     A capacity in the settings takes precedence over what the host's cluster reports.
@@ -87,7 +88,7 @@ class Admission:
 class CapacityAudit(CapacityActivities):
     """Audits through a Temporal client and the host clients."""
 
-    def __init__(self, temporal: Client, hosts: Mapping[str, Host], admission: Admission) -> None:
+    def __init__(self, temporal: Client, hosts: Mapping[str, Host], admission: CapacitySettings) -> None:
         self._temporal = temporal
         self._hosts = hosts
         self._admission = admission
@@ -96,14 +97,14 @@ class CapacityAudit(CapacityActivities):
     async def audit(self, input: AuditInput) -> AuditResult:
         """Compare the reservations with the open environments, and return only the differences."""
         rooms = await asyncio.gather(*map(self._survey, self._hosts.values()))
-        packed = await self._temporal.get_workflow_handle(CAPACITY_ID).query(
-            QUERY_HOLDINGS, result_type=Holdings, rpc_timeout=QUERY_TIMEOUT
+        answer = await self._temporal.get_workflow_handle(CAPACITY_ID).query(
+            QUERY_RESERVATIONS, result_type=ReservationList, rpc_timeout=QUERY_TIMEOUT
         )
-        held = {holding.name: holding for holding in unpack(packed)}
-        activity_context.say(f"{len(held)} held; listing what is open")
+        held = {holding.name: holding for holding in answer.reservations}
+        activity_context.report_progress(f"{len(held)} held; listing what is open")
         listed, from_memo, outdated = await self._list_open(held)
-        over: list[tuple[str, str, int]] = []
-        ends: list[tuple[str, int]] = []
+        ended: list[tuple[str, str, int]] = []
+        moved_ends: list[tuple[str, int]] = []
         unaccounted: list[str] = []
         unlisted: list[Reservation] = []
         for holding in held.values():
@@ -111,31 +112,31 @@ class CapacityAudit(CapacityActivities):
             if latest is None or latest.life not in holding.lives:
                 unlisted.append(holding)
                 continue
-            over += claims_over(holding, latest, input.now)
+            ended += ended_claims(holding, latest, input.now)
             unaccounted += [holding.name] if latest.host != holding.host else []
-            ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
-        await _call_each(self._renew, outdated[:MOST_RENEWED])
-        activity_context.say(f"asking for {len(unlisted)} that are held and not listed as open")
+            moved_ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
+        await _call_each(self._renew, outdated[:MAX_RENEWED])
+        activity_context.report_progress(f"asking for {len(unlisted)} that are held and not listed as open")
         for holding, latest in zip(unlisted, await _call_each(self._describe_latest, unlisted), strict=True):
             if latest and not latest.life:
                 continue  # The life cannot be read any more, so the reservation stays.
-            over += claims_over(holding, latest, input.now)
+            ended += ended_claims(holding, latest, input.now)
             if latest and latest.open and latest.life not in holding.lives:
                 unaccounted.append(holding.name)
         unaccounted += [name for name in listed if name not in held]
-        activity_context.say(f"taking up {len(unaccounted)} that hold nothing, or something else")
-        adopting = unaccounted[:MOST_ADOPTED]
+        activity_context.report_progress(f"taking up {len(unaccounted)} that hold nothing, or something else")
+        adopting = unaccounted[:MAX_ADOPTED]
         read = await _call_each(self._read_reservation, [name for name in adopting if name not in from_memo])
         adopted = [*(from_memo[name] for name in adopting if name in from_memo), *read]
-        more = len(unaccounted) > MOST_ADOPTED
+        is_partial = len(unaccounted) > MAX_ADOPTED
         return AuditResult(
             hosts=tuple(rooms),
-            over=tuple(over),
-            adopted=pack(filter(None, adopted)),
-            ends=tuple(ends),
-            more=more,
-            renew=await self._is_outdated(),
-            next_in=_next_interval(rooms, self._admission.audit),
+            ended_claims=tuple(ended),
+            adopted=tuple(filter(None, adopted)),
+            moved_ends=tuple(moved_ends),
+            is_partial=is_partial,
+            needs_renewal=await self._is_outdated(),
+            next_audit_in=_next_interval(rooms, self._admission.audit),
         )
 
     async def _survey(self, host: Host) -> HostCapacity:
@@ -146,7 +147,7 @@ class CapacityAudit(CapacityActivities):
             nodes = await _with_retries(host)
             reported, remark = Limits(), ""
             if nodes is not None:
-                reported, remark = room_of(nodes)
+                reported, remark = capacity_of(nodes)
         except ClientError as error:
             remark = f"it does not say what it has: {error.detail}"
             return HostCapacity(
@@ -156,7 +157,9 @@ class CapacityAudit(CapacityActivities):
                 remark=remark[: activity_context.MAX_TEXT],
             )
         return HostCapacity(
-            name=host.name, total=configured.over(reported), remark=remark[: activity_context.MAX_TEXT]
+            name=host.name,
+            total=configured.over(reported),
+            remark=remark[: activity_context.MAX_TEXT],
         )
 
     async def _list_open(
@@ -174,8 +177,8 @@ class CapacityAudit(CapacityActivities):
         runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             if len(found) % PAGE_SIZE == 0:
-                activity_context.check()
-            name = name_of_workflow(run.id)
+                activity_context.raise_if_stopping()
+            name = name_from_workflow_id(run.id)
             found[name] = await _latest_of(run, is_open=True)
             if name not in held and (holding := await _reservation_from_memo(run, found[name])):
                 from_memo[name] = holding
@@ -197,7 +200,7 @@ class CapacityAudit(CapacityActivities):
         """Return whether the capacity workflow's own run was started under a former key."""
         codec = self._temporal.data_converter.payload_codec
         try:
-            payloads = await _input_of(self._temporal, CAPACITY_ID)
+            payloads = await _start_input_of(self._temporal, CAPACITY_ID)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False
@@ -226,12 +229,12 @@ class CapacityAudit(CapacityActivities):
             if run.status is not WorkflowExecutionStatus.RUNNING:
                 return None
             start = await self._started_with(run)
-            size = size_of(start.environment.template.size, compose(start.environment))
+            size = size_of(start.environment.template.size, compose_values(start.environment))
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
             raise
-        except UNREADABLE as error:
+        except UNREADABLE_ERRORS as error:
             activity.logger.warning("what %s holds cannot be told (%s)", name, type(error).__name__)
             return None
         environment = start.environment
@@ -245,12 +248,12 @@ class CapacityAudit(CapacityActivities):
             template=environment.template.name,
             host=environment.host,
             size=size,
-            ends=in_seconds(ends),
-            claims=((environment.mark.life, in_seconds(run.start_time)),),
+            ends=to_epoch_seconds(ends),
+            claims=((environment.mark.life, to_epoch_seconds(run.start_time)),),
         )
 
     async def _started_with(self, run: WorkflowExecution) -> EnvironmentStart:
-        payloads = await _input_of(self._temporal, run.id, run.run_id)
+        payloads = await _start_input_of(self._temporal, run.id, run.run_id)
         if not payloads:
             raise ValueError("it was started with nothing")
         [start] = await run.data_converter.decode(payloads, [EnvironmentStart])
@@ -258,7 +261,7 @@ class CapacityAudit(CapacityActivities):
         return found
 
 
-async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = None) -> Sequence[Payload]:
+async def _start_input_of(temporal: Client, workflow_id: str, run_id: str | None = None) -> Sequence[Payload]:
     """Return the start input of a run, as Temporal stores it."""
     events = temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events(
         page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
@@ -269,13 +272,13 @@ async def _input_of(temporal: Client, workflow_id: str, run_id: str | None = Non
 
 async def _with_retries(host: Host) -> Sequence[NodeCapacity] | None:
     """Return what the host's nodes have; retry a few times after a failure that may pass."""
-    for pause in PAUSES:
+    for pause in RETRY_DELAYS:
         try:
             return await host.allocatable()
         except ClientError as error:
             if not error.retryable:
                 raise
-            await activity_context.pause(pause)
+            await activity_context.sleep(pause)
     return await host.allocatable()
 
 
@@ -286,13 +289,13 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     """
     ends: datetime | None = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
     request_id = ""
-    with suppress(*UNREADABLE):
+    with suppress(*UNREADABLE_ERRORS):
         request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
     return LatestLife(
-        life=life_of(request_id) if request_id else "",
+        life=life_id(request_id) if request_id else "",
         open=is_open,
         host=run.typed_search_attributes.get(search_attributes.HOST) or "",
-        ends=in_seconds(ends) if ends else 0,
+        ends=to_epoch_seconds(ends) if ends else 0,
     )
 
 
@@ -302,7 +305,7 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
     None if the memo lacks the data, as that of a run of an earlier version.
     """
     size: list[int] = []
-    with suppress(*UNREADABLE):
+    with suppress(*UNREADABLE_ERRORS):
         size = await run.memo_value(workflow_memo.SIZE, [], type_hint=list[int])
     attributes = run.typed_search_attributes
     owner, team = attributes.get(search_attributes.OWNER), attributes.get(search_attributes.TEAM)
@@ -310,24 +313,24 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
     if not (size and latest.life and latest.host and latest.ends and owner and team and template):
         return None
     return Reservation(
-        name=name_of_workflow(run.id),
+        name=name_from_workflow_id(run.id),
         owner=owner,
         team=team,
         template=template,
         host=latest.host,
         size=Amount(environments=1, cpu=size[0], memory=size[1]),
         ends=latest.ends,
-        claims=((latest.life, in_seconds(run.start_time)),),
+        claims=((latest.life, to_epoch_seconds(run.start_time)),),
     )
 
 
 async def _call_each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:
     """Call `ask` for each item, a few at a time, and return the answers in order."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(CONCURRENCY)
 
     async def call(what: _T) -> _R:
         async with gate:
-            activity_context.check()
+            activity_context.raise_if_stopping()
             return await ask(what)
 
     return await asyncio.gather(*map(call, of))
@@ -335,8 +338,8 @@ async def _call_each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> li
 
 #: Interval while a host has not reported its capacity: no environment can be placed there, so it is asked
 #: again soon.
-_ASK_AGAIN = timedelta(seconds=15)
+_INTERVAL_OF_UNKNOWN_CAPACITY = timedelta(seconds=15)
 
 
 def _next_interval(rooms: Iterable[HostCapacity], usual: timedelta) -> timedelta:
-    return usual if all(room.known for room in rooms) else min(usual, _ASK_AGAIN)
+    return usual if all(room.known for room in rooms) else min(usual, _INTERVAL_OF_UNKNOWN_CAPACITY)

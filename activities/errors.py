@@ -29,8 +29,8 @@ class StepError(Exception):
         self, system: str, cause: str, remedy: str, *, ambiguous: bool = False, final: bool = False
     ) -> None:
         self.system = system
-        self.cause = sentence(cause)
-        self.remedy = sentence(remedy)
+        self.cause = as_sentence(cause)
+        self.remedy = as_sentence(remedy)
         self.ambiguous = ambiguous
         self.final = final
         super().__init__(self.cause)
@@ -126,10 +126,11 @@ _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
 _EXPECTED = frozenset({ErrorType.NOT_YET, ErrorType.INTERRUPTED})
 
 
-def translate(error: Exception, *, again: bool) -> ApplicationError:
+def translate(error: Exception, *, is_retry: bool) -> ApplicationError:
     """Return the error that Temporal carries for `error`: type, message, whether and when to retry.
 
-    `again`: this was not the first attempt, so an earlier one may have had an effect whose response was lost.
+    `is_retry`: this was not the first attempt, so an earlier one may have had an effect whose response was
+    lost.
     """
     if isinstance(error, ApplicationError):
         return error
@@ -138,11 +139,13 @@ def translate(error: Exception, *, again: bool) -> ApplicationError:
         return _application_error(
             error,
             kind,
-            sentence(f"{error.system} could not {error.operation}: {error.detail or 'it does not say why'}"),
+            as_sentence(
+                f"{error.system} could not {error.operation}: {error.detail or 'it does not say why'}"
+            ),
             StepErrorDetails(
                 system=error.system,
-                remedy=sentence(remedy.format(system=error.system)),
-                in_doubt=again or error.ambiguous,
+                remedy=as_sentence(remedy.format(system=error.system)),
+                in_doubt=is_retry or error.ambiguous,
             ),
             retry_after=error.retry_after if isinstance(error, client.Throttled) else None,
         )
@@ -151,7 +154,7 @@ def translate(error: Exception, *, again: bool) -> ApplicationError:
             error,
             error.type,
             error.cause,
-            StepErrorDetails(system=error.system, remedy=error.remedy, in_doubt=again or error.ambiguous),
+            StepErrorDetails(system=error.system, remedy=error.remedy, in_doubt=is_retry or error.ambiguous),
             final=error.final,
         )
     if isinstance(error, RPCError):
@@ -169,7 +172,7 @@ def translate(error: Exception, *, again: bool) -> ApplicationError:
     return _internal_error(error)
 
 
-def sentence(text: str) -> str:
+def as_sentence(text: str) -> str:
     """Return `text` as one sentence: a capital letter first, a full stop last."""
     text = " ".join(text.split()).rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."

@@ -28,7 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
 from contracts import search_attributes, workflow_memo
-from contracts.activities import SweepActivities
+from contracts.activities import ExpirySweepActivities
 from contracts.environment import Phase
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
@@ -36,21 +36,21 @@ from contracts.environment_workflow import (
     UPDATE_EXPIRE,
     UPDATE_WARN,
     DueInput,
-    SweptAnswer,
-    SweptInput,
+    SweepUpdateAnswer,
+    SweepUpdateInput,
 )
 from contracts.errors import ErrorType, Refusal
 from contracts.expiry import Due, DueKind
 from contracts.expiry_sweep import (
+    SWEEP_ACTOR,
     SWEEP_SCHEDULE,
-    THE_SWEEP,
     SweepLine,
     SweepOutcome,
     SweepPassInput,
     SweepResult,
 )
 from contracts.models import Frozen
-from contracts.naming import life_of, name_of_workflow
+from contracts.naming import life_id, name_from_workflow_id
 
 #: Timeout of one page of the list, one count, or one query to an environment: milliseconds, unless there is a
 #: fault.
@@ -88,20 +88,20 @@ class _Clock:
         return self.began + timedelta(seconds=time.monotonic() - self.counted)
 
 
-class Sweep(SweepActivities):
+class ExpirySweep(ExpirySweepActivities):
     """Queries, warns and ends environments through a Temporal client."""
 
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
 
-    @activity.defn(name="sweep.pass")
-    async def sweep(self, input: SweepPassInput) -> SweepResult:
+    @activity.defn(name="expiry_sweep.run")
+    async def run(self, input: SweepPassInput) -> SweepResult:
         """Process all pages in order, the environments of a page concurrently.
 
         A retry continues with the page that the previous attempt had reached.
         """
         clock = _Clock(activity.info().started_time, time.monotonic())
-        kept = _read_checkpoint(activity_context.kept())
+        kept = _read_checkpoint(activity_context.last_checkpoint())
         if kept is None:
             count = await self._temporal.count_workflows(_OPEN, rpc_timeout=CALL_TIMEOUT)
             kept = _Checkpoint(
@@ -109,12 +109,12 @@ class Sweep(SweepActivities):
             )
         token, result = base64.b64decode(kept.token), kept.result
         # Use the start time of the sweep on every page, because a page token is valid for its own query only.
-        due_by = (input.now + input.sweep.ahead).isoformat()
+        due_by = (input.now + input.sweep.lookahead).isoformat()
         due_at = search_attributes.DUE_AT.name
         query = f"{_OPEN} AND ({due_at} <= '{due_by}' OR {due_at} IS NULL)"
         turns = itertools.count(result.ended.count)
         while True:
-            activity_context.check()
+            activity_context.raise_if_stopping()
             frozen = await self._frozen()
             pages = self._temporal.list_workflows(
                 query, page_size=input.sweep.page_size, next_page_token=token, rpc_timeout=CALL_TIMEOUT
@@ -123,7 +123,7 @@ class Sweep(SweepActivities):
             page = _Page(self._temporal, input, clock, frozen, turns)
             for outcome, line in await page.all(pages.current_page or ()):
                 result = result.plus(outcome, line)
-            activity_context.check()
+            activity_context.raise_if_stopping()
             result = result.model_copy(
                 update={
                     "frozen": frozen,
@@ -134,8 +134,8 @@ class Sweep(SweepActivities):
             if not pages.next_page_token:
                 return result
             token = pages.next_page_token
-            activity_context.say(f"page {result.pages + 1}; {result.sentence}")
-            activity_context.keep(
+            activity_context.report_progress(f"page {result.pages + 1}; {result.sentence}")
+            activity_context.save_checkpoint(
                 _Checkpoint(token=base64.b64encode(token).decode(), result=result).model_dump_json()
             )
 
@@ -172,7 +172,7 @@ class _Page:
         self._clock = clock
         self._frozen = frozen
         self._turns = turns
-        self._gate = asyncio.Semaphore(input.sweep.at_once)
+        self._gate = asyncio.Semaphore(input.sweep.concurrency)
 
     async def all(self, runs: Sequence[WorkflowExecution]) -> list[tuple[SweepOutcome, SweepLine]]:
         """Return the outcome of each environment.
@@ -180,12 +180,12 @@ class _Page:
         When the activity must stop, this ends early and returns the outcomes so far.
         """
         found = await asyncio.gather(*map(self._one, runs))
-        return [(outcome, SweepLine(name=name, why=why)) for name, outcome, why in filter(None, found)]
+        return [(outcome, SweepLine(name=name, reason=why)) for name, outcome, why in filter(None, found)]
 
     async def _one(self, run: WorkflowExecution) -> tuple[str, SweepOutcome, str] | None:
-        name = name_of_workflow(run.id)
+        name = name_from_workflow_id(run.id)
         async with self._gate:
-            if activity_context.is_told_to_stop():
+            if activity_context.is_stopping():
                 return None
             try:
                 return (name, *await self._ask(run))
@@ -218,14 +218,14 @@ class _Page:
             except WorkflowUpdateFailedError as error:
                 if not _is_not_due(error):
                     raise
-        question = DueInput(now=self._clock.now(), ahead=self._sweep.ahead)
+        question = DueInput(now=self._clock.now(), lookahead=self._sweep.lookahead)
         due: Due = await environment.query(QUERY_DUE, question, result_type=Due, rpc_timeout=CALL_TIMEOUT)
         if due.kind in (DueKind.KEEP, guess):
-            return SweepOutcome.KEPT, due.why
+            return SweepOutcome.KEPT, due.reason
         if self._sweep.dry_run:
-            return _OUTCOMES[due.kind], due.why
+            return _OUTCOMES[due.kind], due.reason
         if self._frozen:
-            return SweepOutcome.KEPT, f"{due.why}, and all ends are frozen: {self._frozen}"
+            return SweepOutcome.KEPT, f"{due.reason}, and all ends are frozen: {self._frozen}"
         return await self._send_update(run, due.kind)
 
     async def _send_update(self, run: WorkflowExecution, kind: DueKind) -> tuple[SweepOutcome, str]:
@@ -233,21 +233,23 @@ class _Page:
 
         The environment checks again, by Temporal's time, and may refuse.
         """
-        if activity_context.is_told_to_stop():
+        if activity_context.is_stopping():
             return SweepOutcome.KEPT, "the sweep was told to stop"
         request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
-        swept = SweptInput(
-            life=life_of(request_id),
-            who=THE_SWEEP if not self._sweep.by else f"{THE_SWEEP}, asked for by {self._sweep.by}",
-            good_until=self._clock.now() + UPDATE_TIMEOUT,
-            ahead=self._sweep.ahead,
+        swept = SweepUpdateInput(
+            life=life_id(request_id),
+            actor=SWEEP_ACTOR
+            if not self._sweep.requested_by
+            else f"{SWEEP_ACTOR}, asked for by {self._sweep.requested_by}",
+            valid_until=self._clock.now() + UPDATE_TIMEOUT,
+            lookahead=self._sweep.lookahead,
             pause=self._pause() if kind is DueKind.END else timedelta(0),
         )
         async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
-            answer: SweptAnswer = await self._temporal.get_workflow_handle(run.id).execute_update(
-                UPDATE_WARN if kind is DueKind.WARN else UPDATE_EXPIRE, swept, result_type=SweptAnswer
+            answer: SweepUpdateAnswer = await self._temporal.get_workflow_handle(run.id).execute_update(
+                UPDATE_WARN if kind is DueKind.WARN else UPDATE_EXPIRE, swept, result_type=SweepUpdateAnswer
             )
-        return _OUTCOMES[kind], answer.what
+        return _OUTCOMES[kind], answer.result
 
     def _pause(self) -> timedelta:
         return timedelta(seconds=next(self._turns) / self._sweep.ends_per_second)

@@ -15,22 +15,22 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities import activity_context
-from activities.activity_context import Progress
+from activities.activity_context import ActivityContext
 from activities.errors import translate
 from clients.deadline import set_deadline_check
-from contracts.activities import Waiting
+from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
 from contracts.errors import ErrorType
-from contracts.tampering import Tampered
+from contracts.tampering import RejectedPayload
 
 #: Heartbeats sent within one heartbeat timeout, so that two may be lost or late.
-BEATS_PER_TIMEOUT = 3
+HEARTBEATS_PER_TIMEOUT = 3
 #: Heartbeat interval of an activity without a heartbeat timeout. Heartbeats are needed there too, because
 #: Temporal delivers cancellations in their responses.
-BEAT_BY_DEFAULT = timedelta(seconds=10)
+DEFAULT_HEARTBEAT_INTERVAL = timedelta(seconds=10)
 
 
-class ActivityEdge(Interceptor):
+class ActivityInterceptor(Interceptor):
     """Interceptor that wraps every activity of a worker. Register it as the outermost interceptor."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
@@ -41,33 +41,35 @@ class ActivityEdge(Interceptor):
 class _Edge(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         for argument in input.args:
-            if isinstance(argument, Tampered):
-                raise ApplicationError(argument.why, type=ErrorType.TAMPERED, non_retryable=True)
+            if isinstance(argument, RejectedPayload):
+                raise ApplicationError(argument.reason, type=ErrorType.TAMPERED, non_retryable=True)
         info = activity.info()
-        again = info.attempt > 1
-        current = Progress(time_left=_time_left(info), silence=info.heartbeat_timeout, kept=_kept(info))
-        activity_context.enter(current)
+        is_retry = info.attempt > 1
+        current = ActivityContext(
+            time_left=_time_left(info), heartbeat_timeout=info.heartbeat_timeout, checkpoint=_checkpoint(info)
+        )
+        activity_context.set_current(current)
         # When Temporal has timed out this attempt, a retry or an undo may already run. The deadline check
         # stops this attempt from starting calls in parallel with them.
-        set_deadline_check(current.is_late)
+        set_deadline_check(current.is_given_up)
         # The body runs in a separate task: the worker cancels only the task that awaits here, and so never
         # the step itself.
         body = asyncio.create_task(self.next.execute_activity(input))
         try:
-            await _run_shielded(body, current, _beat_interval(info))
+            await _run_shielded(body, current, _heartbeat_interval(info))
             result = body.result()
         except Exception as error:
             # Raise "from None", because the chain of causes would travel too, with texts that were not
             # checked for credentials.
-            raise translate(error, again=again) from None
+            raise translate(error, is_retry=is_retry) from None
         finally:
             current.close()
-        if again and isinstance(result, Receipt):
+        if is_retry and isinstance(result, Receipt):
             return result.model_copy(update={"in_doubt": True})
         return result
 
 
-async def _run_shielded(body: asyncio.Task[Any], current: Progress, interval: float) -> None:
+async def _run_shielded(body: asyncio.Task[Any], current: ActivityContext, interval: float) -> None:
     """Wait until `body` is done, even when cancelled repeatedly; send heartbeats meanwhile."""
     while not body.done():
         try:
@@ -79,24 +81,26 @@ async def _run_shielded(body: asyncio.Task[Any], current: Progress, interval: fl
             # Only a cancellation that the workflow requested is final. After any other cause (worker
             # shutdown, pause, reset), another attempt continues the work.
             current.stop(
-                final=details is not None and details.cancel_requested,
-                given_up=details is not None and (details.not_found or details.timed_out),
+                is_final=details is not None and details.cancel_requested,
+                is_given_up=details is not None and (details.not_found or details.timed_out),
             )
         else:
             if not body.done():
-                current.beat()
+                current.heartbeat()
 
 
-def _beat_interval(info: activity.Info) -> float:
+def _heartbeat_interval(info: activity.Info) -> float:
     if info.heartbeat_timeout is None:
-        return BEAT_BY_DEFAULT.total_seconds()
-    return info.heartbeat_timeout.total_seconds() / BEATS_PER_TIMEOUT
+        return DEFAULT_HEARTBEAT_INTERVAL.total_seconds()
+    return info.heartbeat_timeout.total_seconds() / HEARTBEATS_PER_TIMEOUT
 
 
-def _kept(info: activity.Info) -> str:
-    """Return what the heartbeats of an earlier attempt kept; "" if there is nothing to read."""
+def _checkpoint(info: activity.Info) -> str:
+    """Return what an earlier attempt has saved; "" if there is nothing to read."""
+    if not info.heartbeat_details:
+        return ""
     try:
-        return Waiting.model_validate(info.heartbeat_details[0]).kept if info.heartbeat_details else ""
+        return HeartbeatDetails.model_validate(info.heartbeat_details[0]).checkpoint
     except ValidationError:
         return ""  # Another version of the worker wrote it, so the work starts from the beginning.
 

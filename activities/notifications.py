@@ -13,14 +13,14 @@ from activities import activity_context
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
-from contracts.activities import NoticeActivities, NoticeResult
+from contracts.activities import NotificationActivities, NotificationResult
 from contracts.durations import format_duration
 from contracts.expiry import format_utc
 from contracts.notifications import Notification, NotificationKind
 
 #: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the
 #: 4,000 characters from which Slack splits a message in two.
-SLACK_NAME = 200
+MAX_SLACK_NAME = 200
 #: Placeholder for the end time, in a text that is escaped before the time is inserted. No name contains it.
 _MOMENT = "\0"
 
@@ -36,20 +36,20 @@ class NotificationChannels:
     mail: Smtp | None = None
 
 
-class Notifications(NoticeActivities):
+class Notifications(NotificationActivities):
     """Sends each notice through every channel, once."""
 
     def __init__(self, channels: NotificationChannels) -> None:
         self._channels = channels
 
-    @activity.defn(name="notice.send")
-    async def send(self, input: Notification) -> NoticeResult:
+    @activity.defn(name="notification.send")
+    async def send(self, input: Notification) -> NotificationResult:
         """Try all channels, even if some fail; a retry skips the channels that have the notice.
 
         The same holds for the recipients of an e-mail: who has it does not get it again. If channels failed,
         raises the error of one that may work later, if there is one, because that decides on a retry.
         """
-        delivered = _Delivered.read(activity_context.kept())
+        delivered = _Delivered.read(activity_context.last_checkpoint())
         failed: list[ClientError] = []
         for name, send_by in self._senders(delivered).items():
             if name not in delivered.by:
@@ -62,8 +62,8 @@ class Notifications(NoticeActivities):
                 delivered.keep()
         if failed:
             raise max(failed, key=lambda error: error.retryable)
-        return NoticeResult(
-            told_by=tuple(name for name in self._senders(delivered) if name in delivered.by),
+        return NotificationResult(
+            delivered_by=tuple(name for name in self._senders(delivered) if name in delivered.by),
             refused=tuple(delivered.refused),
         )
 
@@ -103,7 +103,7 @@ class _Delivered:
 
     def keep(self) -> None:
         """Store this for the next attempt, if there is one."""
-        activity_context.keep(json.dumps(asdict(self)))
+        activity_context.save_checkpoint(json.dumps(asdict(self)))
 
 
 async def _send_mail(mail: Smtp, notice: Notification, delivered: _Delivered) -> None:
@@ -188,4 +188,4 @@ def _slack(notice: Notification) -> dict[str, object]:
 
 def _cut(name: str) -> str:
     name = name.replace(_MOMENT, "")
-    return name if len(name) <= SLACK_NAME else f"{name[: SLACK_NAME - 1]}…"
+    return name if len(name) <= MAX_SLACK_NAME else f"{name[: MAX_SLACK_NAME - 1]}…"

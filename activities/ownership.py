@@ -15,7 +15,7 @@ def mark_text(labels: Mapping[str, str]) -> str | None:
     return "/".join(part or "" for part in parts) if any(parts) else None
 
 
-def whose(found: str | None, ours: OwnerMark) -> str:
+def describe_owner(found: str | None, ours: OwnerMark) -> str:
     """Describe in words who owns a resource that has the text `found` in the place of our mark."""
     parts = (found or "").split("/")
     if len(parts) != len(ours.text.split("/")) or not all(parts):
@@ -32,7 +32,7 @@ def whose(found: str | None, ours: OwnerMark) -> str:
 
 def require_ours(system: str, thing: str, found: str | None, ours: OwnerMark) -> None:
     """Return if `found` is exactly our mark; else raise a Conflict that names the apparent owner."""
-    if not ours.is_text(found):
+    if not ours.matches_text(found):
         other = OwnerMark.parse(found)
         is_earlier_life = other is not None and (other.installation, other.name) == (
             ours.installation,
@@ -40,13 +40,13 @@ def require_ours(system: str, thing: str, found: str | None, ours: OwnerMark) ->
         )
         raise Conflict(
             system,
-            f"{thing} exists in the {system} and {whose(found, ours)}",
+            f"{thing} exists in the {system} and {describe_owner(found, ours)}",
             f"The platform team removes what it has left: moorage teardown {ours.name} --force"
             if is_earlier_life
             else "Choose another name, or have its owner remove it",
         )
 
 
-def left_alone(thing: str, found: str | None, ours: OwnerMark) -> str:
+def note_foreign(thing: str, found: str | None, ours: OwnerMark) -> str:
     """Return the note of a remove step that found a resource of another owner."""
-    return f"left alone: {thing} {whose(found, ours)}"
+    return f"left alone: {thing} {describe_owner(found, ours)}"

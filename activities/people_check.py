@@ -25,7 +25,7 @@ class _Directory(Protocol):
     async def find_user(self, email: str, /) -> _Person | None: ...
 
 
-class People(PeopleActivities):
+class PeopleCheck(PeopleActivities):
     """The read-only check before the first step."""
 
     def __init__(self, rafay: Rafay, directory: IdentityProvider | None) -> None:
@@ -37,12 +37,14 @@ class People(PeopleActivities):
         """Raise PersonUnknown with the names of all people of the environment who are not known."""
         environment = input.environment
         if environment.has_identity_provider:
-            await ids_of(configured(self._directory), environment.people, System.IDENTITY_PROVIDER)
+            await user_ids_of(
+                require_directory(self._directory), environment.people, System.IDENTITY_PROVIDER
+            )
         else:
-            await ids_of(self._rafay, environment.people, System.CONTROL_PLANE)
+            await user_ids_of(self._rafay, environment.people, System.CONTROL_PLANE)
 
 
-async def ids_of(directory: _Directory, emails: Sequence[str], system: System) -> list[str]:
+async def user_ids_of(directory: _Directory, emails: Sequence[str], system: System) -> list[str]:
     """Return the directory's ids of all people, in order; raise PersonUnknown with all unknown ones."""
     found = {email: await directory.find_user(email) for email in emails}
     unknown = [email for email, user in found.items() if user is None]
@@ -56,7 +58,7 @@ async def ids_of(directory: _Directory, emails: Sequence[str], system: System) -
     return [user.id for user in found.values() if user is not None]
 
 
-def configured(directory: IdentityProvider | None) -> IdentityProvider:
+def require_directory(directory: IdentityProvider | None) -> IdentityProvider:
     """Return the directory; raise NotConfigured if this worker's settings name none."""
     if directory is None:
         raise NotConfigured(

@@ -4,24 +4,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from temporalio import activity
 from temporalio.client import Client
 
-from activities.audit_log import AuditLog, Sinks
-from activities.capacity_audit import Admission, CapacityAudit
-from activities.expiry_sweep import Sweep
+from activities.audit_log import AuditLog, AuditLogSinks
+from activities.capacity_audit import CapacityAudit, CapacitySettings
+from activities.expiry_sweep import ExpirySweep
 from activities.notifications import NotificationChannels, Notifications
-from activities.people_check import People
-from activities.steps.cluster_import import ClusterImport
-from activities.steps.group import Group
-from activities.steps.identity_group import Identity
-from activities.steps.kubeconfig import KubeconfigOf
-from activities.steps.namespace import Namespace
-from activities.steps.project import Project
-from activities.steps.role_binding import RoleBinding
-from activities.steps.vcluster import VCluster
+from activities.people_check import PeopleCheck
+from activities.steps.cluster_import import ImportStep
+from activities.steps.group import GroupStep
+from activities.steps.identity_group import IdentityStep
+from activities.steps.kubeconfig import KubeconfigStep
+from activities.steps.namespace import NamespaceStep
+from activities.steps.project import ProjectStep
+from activities.steps.role_binding import RoleBindingStep
+from activities.steps.vcluster import VClusterStep
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
+from contracts.activities import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+    StepActivities,
+    step_activity_name,
+)
+from contracts.environment import Receipt, StepName
 
 
 @dataclass(frozen=True)
@@ -36,8 +47,8 @@ class Clients:
     directory: IdentityProvider | None
     hosts: Mapping[str, Host]
     channels: NotificationChannels = field(default_factory=NotificationChannels)
-    sinks: Sinks = field(default_factory=Sinks)
-    admission: Admission = field(default_factory=Admission)
+    sinks: AuditLogSinks = field(default_factory=AuditLogSinks)
+    admission: CapacitySettings = field(default_factory=CapacitySettings)
 
 
 def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any]]:
@@ -48,26 +59,38 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
     environments.
     """
     rafay, directory, hosts = clients.rafay, clients.directory, clients.hosts
-    people, kubeconfig = People(rafay, directory), KubeconfigOf(hosts)
-    steps = (
-        Project(rafay),
-        Group(rafay),
-        RoleBinding(rafay),
-        Identity(directory),
-        Namespace(hosts),
-        VCluster(hosts),
-        ClusterImport(rafay, hosts),
-    )
-    notices, trail, sweep = Notifications(clients.channels), AuditLog(clients.sinks), Sweep(temporal)
-    capacity = CapacityAudit(temporal, hosts, clients.admission)
-    activities: list[Callable[..., Any]] = [
-        people.check,
-        kubeconfig.ensure,
-        notices.send,
-        trail.keep,
-        sweep.sweep,
-        capacity.audit,
+    steps: dict[StepName, StepActivities] = {
+        StepName.PROJECT: ProjectStep(rafay),
+        StepName.GROUP: GroupStep(rafay),
+        StepName.ROLE_BINDING: RoleBindingStep(rafay),
+        StepName.IDENTITY: IdentityStep(directory),
+        StepName.NAMESPACE: NamespaceStep(hosts),
+        StepName.VCLUSTER: VClusterStep(hosts),
+        StepName.KUBECONFIG: KubeconfigStep(hosts),
+        StepName.IMPORT: ImportStep(rafay, hosts),
+    }
+    return [
+        *(each for name, step in steps.items() for each in step_activities(name, step)),
+        PeopleCheck(rafay, directory).check,
+        Notifications(clients.channels).send,
+        AuditLog(clients.sinks).write,
+        ExpirySweep(temporal).run,
+        CapacityAudit(temporal, hosts, clients.admission).audit,
     ]
-    for step in steps:
-        activities += [step.ensure, step.remove, step.inspect]
-    return activities
+
+
+def step_activities(name: StepName, step: StepActivities) -> list[Callable[..., Any]]:
+    """Return the activities of a step under the names by which workflows execute them."""
+
+    async def ensure(input: EnsureInput) -> Receipt:
+        return await step.ensure(input)
+
+    async def remove(input: RemoveInput) -> RemoveResult:
+        return await step.remove(input)
+
+    async def inspect(input: InspectInput) -> InspectResult:
+        return await step.inspect(input)
+
+    return [
+        activity.defn(name=step_activity_name(name, method))(method) for method in (ensure, remove, inspect)
+    ]

@@ -15,12 +15,12 @@ from benchmarks.floor import TASK_QUEUE as FLOOR
 from benchmarks.floor import BareUpdates
 from benchmarks.ground import Ground, floor_worker, ground, memory_mb
 from contracts.capacity.admission import admit
-from contracts.capacity.ledger import CapacityLedger, pack, unpack
+from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
     CAPACITY_ID,
     Amount,
     CapacityStart,
-    Carried,
+    CarriedCapacity,
     HostCapacity,
     Limits,
     ReservationRequest,
@@ -55,8 +55,8 @@ async def measure_admission(folder: Path) -> dict[str, Any]:
         names = iter(range(10**9))
 
         async def ours(caller: int) -> None:
-            verdict = await apis[caller].reserve(_ask(f"env-{next(names)}"))
-            assert verdict.host, verdict
+            decision = await apis[caller].reserve(_ask(f"env-{next(names)}"))
+            assert decision.host, decision
 
         async def bare(_: int) -> None:
             await floor.execute_update(BareUpdates.nothing, 1)
@@ -67,7 +67,7 @@ async def measure_admission(folder: Path) -> dict[str, Any]:
         bursts = [await _burst(apis[0], names) for _ in range(HELD // BURST)]
         many = await _in_turn(ours, bare)
         after = memory_mb(here.stack.pid(Part.WORKER), "VmRSS")
-        held = list(unpack(await apis[0].holdings()))
+        held = list(await apis[0].list_reservations())
         size = await _kilobytes(here, held)
         taken_over = await _taken_over(here, ours)
     ratio = many["ours_per_s"] / many["floor_per_s"]
@@ -106,15 +106,15 @@ async def _rate(call: Call) -> float:
 
 async def _burst(api: Reservations, names: Any) -> float:
     began = time.monotonic()
-    verdicts = await asyncio.gather(*(api.reserve(_ask(f"env-{next(names)}")) for _ in range(BURST)))
-    assert all(verdict.host for verdict in verdicts), "a request had no place"
+    decisions = await asyncio.gather(*(api.reserve(_ask(f"env-{next(names)}")) for _ in range(BURST)))
+    assert all(decision.host for decision in decisions), "a request had no place"
     return round(BURST / (time.monotonic() - began))
 
 
 async def _kilobytes(here: Ground, held: list[Any]) -> int:
     """What a run hands on to the next, as it is sent: encrypted."""
     now = datetime.now(UTC)
-    carried = Carried(holdings=pack(held), hosts=(), audited_at=now, next_audit=now)
+    carried = CarriedCapacity(reservations=tuple(held), hosts=(), audited_at=now, next_audit=now)
     payloads = await converter_at(here.client, CAPACITY_ID).encode([CapacityStart(carried=carried)])
     return sum(payload.ByteSize() for payload in payloads) // 1000
 

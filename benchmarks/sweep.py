@@ -21,7 +21,7 @@ from benchmarks.ground import Ground, cpu_seconds, ground, memory_mb
 from contracts.capacity.models import CAPACITY_ID, CapacityStart, StateInput
 from contracts.environment import Environment, Spec
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
-from contracts.expiry_sweep import SWEEP_BY_HAND, SweepInput
+from contracts.expiry_sweep import SWEEP_MANUAL, SweepInput
 from contracts.naming import OwnerMark, request_id
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.stack.stack import Part
@@ -101,7 +101,7 @@ async def _sweep(here: Ground, over: set[str]) -> dict[str, Any]:
     server = cpu_seconds(here.stack.pid(Part.TEMPORAL))
     began = time.monotonic()
     handle = await here.client.start_workflow(
-        ExpirySweepWorkflow.run, SweepInput(ahead=timedelta(0)), id=SWEEP_BY_HAND, task_queue=TASK_QUEUE
+        ExpirySweepWorkflow.run, SweepInput(lookahead=timedelta(0)), id=SWEEP_MANUAL, task_queue=TASK_QUEUE
     )
     result = await handle.result()
     notified_in = time.monotonic() - began
@@ -116,7 +116,7 @@ async def _sweep(here: Ground, over: set[str]) -> dict[str, Any]:
         "expired": len(over),
         "notified": result.ended.count,
         "failed": result.failed.count,
-        "looked_at": result.looked_at,
+        "checked": result.checked,
         "notified_in_s": round(notified_in, 1),
         "worker_cpu_s": round(used, 1),
         "temporal_cpu_s": round(server, 1),
@@ -134,7 +134,7 @@ async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
     with suppress(RPCError):
         await here.client.get_workflow_handle(CAPACITY_ID).terminate()
     began = time.monotonic()
-    reservations = Reservations(here.client, start=CapacityStart(settle=timedelta(0)))
+    reservations = Reservations(here.client, start=CapacityStart(first_audit_delay=timedelta(0)))
     await reservations.ensure_started()
     async with asyncio.timeout(AUDIT_TIMEOUT_SECONDS):
         while True:
@@ -194,7 +194,7 @@ def _start(here: Ground, name: str) -> EnvironmentStart:
     id = request_id(person, name, "bench")
     return EnvironmentStart(
         environment=Environment(
-            mark=OwnerMark.of_request(here.stack.installation, name, id),
+            mark=OwnerMark.for_request(here.stack.installation, name, id),
             prefix="mrg",
             owner=person,
             spec=Spec(template=_TEMPLATE.name, team="local"),

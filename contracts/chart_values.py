@@ -25,13 +25,13 @@ CONTROL_PLANE_STORAGE = "5Gi"
 #: The path of the etcd that the chart deploys.
 ETCD = ("controlPlane", "backingStore", "etcd", "deploy")
 #: A larger number of replicas is a mistake.
-MOST_REPLICAS = 9
+MAX_REPLICAS = 9
 #: The user id of the vCluster where nothing may run as root. Any id but 0 works, because the volume belongs
 #: to the group.
 UNPRIVILEGED = 12345
 
 
-def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def compose_values(environment: Environment, host_overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the values to install with. The same environment always gives the same values."""
     template = environment.template
     wanted: dict[str, Any] = {
@@ -49,11 +49,13 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
         # Clusters of developers often have no access to the internet, and would then wait for the telemetry.
         "telemetry": {"enabled": False},
     }
-    if etcds(template.values):
+    if etcd_replicas(template.values):
         wanted["controlPlane"]["backingStore"] = _etcd(_ETCD)
     unprivileged = _UNPRIVILEGED if template.pod_security is PodSecurity.RESTRICTED else {}
-    if unprivileged and etcds(template.values):
-        unprivileged = overlay(unprivileged, {"controlPlane": {"backingStore": _etcd(_ETCD_UNPRIVILEGED)}})
+    if unprivileged and etcd_replicas(template.values):
+        unprivileged = merge_values(
+            unprivileged, {"controlPlane": {"backingStore": _etcd(_ETCD_UNPRIVILEGED)}}
+        )
     settled: dict[str, Any] = {
         # The namespace step creates all of these, with our owner mark. Those of the chart would come in
         # addition, and its quota forbids some kinds of access from outside.
@@ -65,7 +67,7 @@ def compose(environment: Environment, host_overlay: Mapping[str, Any] | None = N
     }
     values: dict[str, Any] = {}
     for layer in (wanted, unprivileged, template.values, host_overlay or {}, settled):
-        values = overlay(values, layer)
+        values = merge_values(values, layer)
     return values
 
 
@@ -97,7 +99,7 @@ _UNPRIVILEGED: dict[str, Any] = {
 }
 
 
-def has_few_rights_inside(values: Mapping[str, Any]) -> str:
+def exported_account_problem(values: Mapping[str, Any]) -> str:
     """Return what is wrong with the account of the exported kubeconfig; "" if nothing is known.
 
     The control plane's agent is installed with that kubeconfig, and it needs cluster-scoped objects.
@@ -134,12 +136,12 @@ def _etcd(stateful_set: Mapping[str, Any]) -> dict[str, Any]:
     return {"etcd": {"deploy": {"statefulSet": stateful_set}}}
 
 
-def control_planes(values: Mapping[str, Any]) -> int:
+def control_plane_replicas(values: Mapping[str, Any]) -> int:
     """Return the number of control planes that the chart creates; several for high availability."""
     return _count(value_at(values, "controlPlane", "statefulSet", "highAvailability", "replicas"))
 
 
-def etcds(values: Mapping[str, Any]) -> int:
+def etcd_replicas(values: Mapping[str, Any]) -> int:
     """Return the number of etcds that the chart deploys beside its control plane; usually 0."""
     if value_at(values, *ETCD, "enabled") is not True:
         return 0
@@ -151,10 +153,10 @@ def _count(replicas: object) -> int:
 
     For an invalid number, the chart creates one replica or reports the error itself.
     """
-    return replicas if isinstance(replicas, int) and 0 < replicas <= MOST_REPLICAS else 1
+    return replicas if isinstance(replicas, int) and 0 < replicas <= MAX_REPLICAS else 1
 
 
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge_values(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return `above` over `below`, key by key as Helm does it.
 
     Mappings merge, other values replace.
@@ -163,7 +165,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     for key, value in above.items():
         old = merged.get(key)
         merged[key] = (
-            overlay(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+            merge_values(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
         )
     return merged
 

@@ -26,7 +26,7 @@ class EncryptedPayloads(Protocol):
         ...
 
 
-def key_of(payload: Payload) -> str:
+def key_id_of(payload: Payload) -> str:
     """Return the id of the key that encrypted a payload, from its metadata; "" if there is none."""
     if payload.metadata.get(ENCODING) != ENCRYPTED:
         return ""
@@ -35,5 +35,5 @@ def key_of(payload: Payload) -> str:
 
 def is_outdated(payload: Payload, codec: object) -> bool:
     """Return whether a payload is encrypted with another key than the current one."""
-    key = key_of(payload)
+    key = key_id_of(payload)
     return bool(key) and isinstance(codec, EncryptedPayloads) and key != codec.current_key

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import Field
 
-from contracts.expiry import Extended, Term, Warned
+from contracts.expiry import GivenWarning, GrantedExtension, Term
 from contracts.models import Duration, Frozen
 from contracts.naming import OwnerMark, Prefix
 from contracts.phases import Outcome as Outcome
@@ -125,15 +125,15 @@ class Certificate(Frozen):
         return not any(finding.left for finding in self.findings)
 
 
-class TrailEntry(Frozen):
+class AuditLogEntry(Frozen):
     """One line of the audit trail.
 
     `ends_at` is the environment's new end, if this line moved the end.
     """
 
     at: datetime
-    who: str
-    what: str
+    actor: str
+    action: str
     result: str = ""
     ends_at: datetime | None = None
 
@@ -160,15 +160,15 @@ class EnvironmentStatus(Frozen):
     ready_at: datetime | None = None
     ended_at: datetime | None = None
     expires_at: datetime
-    warned: tuple[Warned, ...] = ()
-    extended: tuple[Extended, ...] = ()
+    warnings: tuple[GivenWarning, ...] = ()
+    extensions: tuple[GrantedExtension, ...] = ()
     steps: tuple[StepStatus, ...]
     receipts: dict[StepName, Receipt] = {}
     problem: Problem | None = None
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None
-    trail: tuple[TrailEntry, ...] = ()
+    audit_log: tuple[AuditLogEntry, ...] = ()
 
     @property
     def term(self) -> Term:
@@ -177,8 +177,8 @@ class EnvironmentStatus(Frozen):
             policy=self.environment.template.ttl,
             ttl=self.environment.ttl,
             ends_at=self.expires_at,
-            warned=self.warned,
-            extended=self.extended,
+            warnings=self.warnings,
+            extensions=self.extensions,
         )
 
     @property

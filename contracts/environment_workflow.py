@@ -21,19 +21,19 @@ def undo_queue(task_queue: str) -> str:
 class LifecycleTimeouts(Frozen):
     """The timeouts and retry intervals of a life.
 
-    The defaults fit real systems; tests use shorter ones. `settle` must be longer than the longest timeout of
-    any client: for that long after a missing response, a resource may still be created.
+    The defaults fit real systems; tests use shorter ones. `late_response_window` must be longer than the
+    longest timeout of any client: for that long after a missing response, a resource may still be created.
     """
 
-    settle: timedelta = timedelta(seconds=45)
+    late_response_window: timedelta = timedelta(seconds=45)
     #: A worker that sends no heartbeat for this long while it runs an activity counts as lost.
     heartbeat_timeout: timedelta = timedelta(seconds=20)
     first_retry: timedelta = timedelta(seconds=1)
     longest_retry: timedelta = timedelta(seconds=30)
     #: An upper limit for the limits of all forward steps. With None, each step has its own limit.
-    longest_step: timedelta | None = None
+    step_timeout: timedelta | None = None
     #: The limit of one undo in one pass of a teardown.
-    longest_undo: timedelta = timedelta(minutes=4)
+    undo_timeout: timedelta = timedelta(minutes=4)
     first_pause: timedelta = timedelta(seconds=10)
     longest_pause: timedelta = timedelta(minutes=15)
     #: After this time a teardown stops trying by itself and needs a person.
@@ -51,8 +51,8 @@ class EnvironmentStart(Frozen):
     environment: Environment
     request_id: str
     people_are_checked: bool
-    pace: LifecycleTimeouts = LifecycleTimeouts()
-    carried: "Carried | None" = None
+    timeouts: LifecycleTimeouts = LifecycleTimeouts()
+    carried: "CarriedState | None" = None
     forced_by: str = ""
 
 
@@ -81,7 +81,7 @@ class Answer(Frozen):
     life: str
 
 
-class OfLife(Frozen):
+class LifeInput(Frozen):
     """An update that changes an environment. Lives other than `life` reject it.
 
     `life` has a default only because older histories do not contain it; an update without it is rejected.
@@ -90,20 +90,20 @@ class OfLife(Frozen):
     life: str = ""
 
 
-class ActorInput(OfLife):
+class ActorInput(LifeInput):
     """The input of an update that needs only the actor, for the audit trail."""
 
-    who: str
+    actor: str
 
 
-class ExtendInput(OfLife):
+class ExtendInput(LifeInput):
     """A user asks for a later end: either `by` a length of time, or `until` a moment.
 
     `override` goes beyond the policy and needs a `reason`. The sender must have checked that the user may
     override.
     """
 
-    who: str
+    actor: str
     by: timedelta | None = None
     until: datetime | None = None
     override: bool = False
@@ -113,31 +113,31 @@ class ExtendInput(OfLife):
 class DueInput(Frozen):
     """The expiry sweep asks what is due.
 
-    `now` is Temporal's time; `ahead` is as in `contracts.expiry.due`.
+    `now` is Temporal's time; `lookahead` is as in `contracts.expiry.due`.
     """
 
     now: datetime
-    ahead: timedelta = timedelta(0)
+    lookahead: timedelta = timedelta(0)
 
 
-class SweptInput(OfLife):
+class SweepUpdateInput(LifeInput):
     """The expiry sweep warns or ends an environment, if that is due.
 
-    Temporal's time at the moment of the update decides whether it is due. After `good_until` the environment
+    Temporal's time at the moment of the update decides whether it is due. After `valid_until` the environment
     rejects the update: what was sent before a freeze must not happen after it. An environment that is ended
-    starts its teardown after `pause`, so that a sweep of many does not start all teardowns at once.
+    starts its teardown after `teardown_delay`, so that a sweep of many does not start all teardowns at once.
     """
 
-    who: str
-    good_until: datetime
-    ahead: timedelta = timedelta(0)
-    pause: timedelta = timedelta(0)
+    actor: str
+    valid_until: datetime
+    lookahead: timedelta = timedelta(0)
+    teardown_delay: timedelta = timedelta(0)
 
 
-class SweptAnswer(Frozen):
+class SweepUpdateAnswer(Frozen):
     """What an environment did when it was warned or ended, in words."""
 
-    what: str
+    result: str
     ends_at: datetime
 
 
@@ -150,7 +150,7 @@ UPDATE_EXPIRE = "expire"
 SIGNAL_RENEW = "renew"
 
 
-class Carried(Frozen):
+class CarriedState(Frozen):
     """The state that one run of an environment hands to the next."""
 
     status: EnvironmentStatus

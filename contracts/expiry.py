@@ -13,13 +13,13 @@ from contracts.template import TimeToLive
 
 #: A life that is shorter than every warning of its template gets one warning, when this fraction (1/4) of its
 #: time is left.
-SHORT_LIFE_SHARE = 4
+SHORT_LIFE_DIVISOR = 4
 #: How far the platform team may move an end at one time. "For ever" is not offered, because environments
 #: without an end are forgotten.
-LONGEST_OVERRIDE = timedelta(days=366)
+MAX_OVERRIDE = timedelta(days=366)
 
 
-class Warned(Frozen):
+class GivenWarning(Frozen):
     """A warning that was recorded: when, how long before the end, and before which end."""
 
     at: datetime
@@ -27,7 +27,7 @@ class Warned(Frozen):
     ends_at: datetime
 
 
-class Extended(Frozen):
+class GrantedExtension(Frozen):
     """An extension that was granted.
 
     `override` means that the platform team granted it beyond the policy; the policy does not count it.
@@ -44,8 +44,8 @@ class Term(Frozen):
     policy: TimeToLive
     ttl: timedelta
     ends_at: datetime
-    warned: tuple[Warned, ...] = ()
-    extended: tuple[Extended, ...] = ()
+    warnings: tuple[GivenWarning, ...] = ()
+    extensions: tuple[GrantedExtension, ...] = ()
 
     @property
     def leads(self) -> tuple[timedelta, ...]:
@@ -56,7 +56,7 @@ class Term(Frozen):
         """
         leads = sorted({lead for lead in self.policy.warnings if lead < self.ttl}, reverse=True)
         if not leads and self.policy.warnings:
-            leads = [self.ttl / SHORT_LIFE_SHARE]
+            leads = [self.ttl / SHORT_LIFE_DIVISOR]
         return tuple(leads)
 
     @property
@@ -67,13 +67,13 @@ class Term(Frozen):
     @property
     def due_at(self) -> datetime:
         """The time at which something is due next: a warning or the end."""
-        given = {warning.lead for warning in self.warned}
+        given = {warning.lead for warning in self.warnings}
         return min((self.ends_at - lead for lead in self.leads if lead not in given), default=self.over_at)
 
     @property
     def latest_end(self) -> datetime:
         """The latest end that the policy still allows."""
-        counted = [extension.by for extension in self.extended if not extension.override]
+        counted = [extension.by for extension in self.extensions if not extension.override]
         if len(counted) >= self.policy.extension.times:
             return self.ends_at
         return self.ends_at + max(timedelta(0), self.policy.extension.total - sum(counted, timedelta()))
@@ -91,66 +91,68 @@ class Due(Frozen):
     """What to do now, and why. For a warning, `lead` says which one."""
 
     kind: DueKind
-    why: str
+    reason: str
     lead: timedelta | None = None
 
 
-def due(term: Term, now: datetime, *, in_use: bool, ahead: timedelta = timedelta(0)) -> Due:
+def due(term: Term, now: datetime, *, in_use: bool, lookahead: timedelta = timedelta(0)) -> Due:
     """Return what is due at `now`.
 
-    A warning may be given up to `ahead` before its time: pass the time until the next check. An environment
-    ends only after its last warning was recorded and the full time of that warning has passed. An environment
-    that is not usable yet (not `in_use`) ends without a warning.
+    A warning may be given up to `lookahead` before its time: pass the time until the next check. An
+    environment ends only after its last warning was recorded and the full time of that warning has passed. An
+    environment that is not usable yet (not `in_use`) ends without a warning.
     """
     if not in_use:
         if now >= term.ends_at:
-            return Due(kind=DueKind.END, why="its time was up before it was ready")
-        return Due(kind=DueKind.KEEP, why=f"it is being made; it ends {format_utc(term.ends_at)}")
-    given = {warning.lead for warning in term.warned}
-    pending = [lead for lead in term.leads if lead not in given and now + ahead >= term.ends_at - lead]
+            return Due(kind=DueKind.END, reason="its time was up before it was ready")
+        return Due(kind=DueKind.KEEP, reason=f"it is being made; it ends {format_utc(term.ends_at)}")
+    given = {warning.lead for warning in term.warnings}
+    pending = [lead for lead in term.leads if lead not in given and now + lookahead >= term.ends_at - lead]
     if pending:
         # Several warnings may be due at once after an outage. They become one warning: the last before the
         # end.
         lead = min(pending)
         return Due(
-            kind=DueKind.WARN, why=f"the warning {format_duration(lead)} before its end is due", lead=lead
+            kind=DueKind.WARN, reason=f"the warning {format_duration(lead)} before its end is due", lead=lead
         )
     if now >= term.over_at:
-        return Due(kind=DueKind.END, why=f"its time was up {format_utc(term.ends_at)}")
+        return Due(kind=DueKind.END, reason=f"its time was up {format_utc(term.ends_at)}")
     if now >= term.ends_at:
-        return Due(kind=DueKind.KEEP, why=f"its time is up, and it is kept until {format_utc(term.over_at)}")
-    return Due(kind=DueKind.KEEP, why=f"it ends {format_utc(term.ends_at)}")
+        return Due(
+            kind=DueKind.KEEP, reason=f"its time is up, and it is kept until {format_utc(term.over_at)}"
+        )
+    return Due(kind=DueKind.KEEP, reason=f"it ends {format_utc(term.ends_at)}")
 
 
-def warned(term: Term, now: datetime, lead: timedelta) -> Term:
+def record_warning(term: Term, now: datetime, lead: timedelta) -> Term:
     """Return the term after the warning `lead`, and all earlier ones, were recorded at `now`.
 
     If the last warning comes late, the end moves: the time between it and the end is never shorter than the
     policy says.
     """
     ends_at = max(term.ends_at, now + lead) if lead == min(term.leads, default=None) else term.ends_at
-    given = {warning.lead for warning in term.warned}
+    given = {warning.lead for warning in term.warnings}
     recorded = tuple(
-        Warned(at=now, lead=each, ends_at=ends_at)
+        GivenWarning(at=now, lead=each, ends_at=ends_at)
         for each in term.leads
         if each >= lead and each not in given
     )
-    return term.model_copy(update={"ends_at": ends_at, "warned": term.warned + recorded})
+    return term.model_copy(update={"ends_at": ends_at, "warnings": term.warnings + recorded})
 
 
-class NotExtended(Exception):
+class ExtensionRejected(Exception):
     """The end cannot be moved as requested.
 
-    `why` is the reason as a sentence, `latest` the latest possible end.
+    `reason` is the reason as a sentence, `latest` the latest possible end.
     """
 
-    def __init__(self, why: str, latest: datetime) -> None:
-        self.why = why
+    def __init__(self, reason: str, latest: datetime) -> None:
+        self.reason = reason
         self.latest = latest
-        super().__init__(why)
+        super().__init__(reason)
 
 
-def extended(
+def extend_term(
     term: Term,
     now: datetime,
     *,
@@ -164,34 +166,34 @@ def extended(
     end.
 
     Raises:
-        NotExtended: The policy, or the limit of an override, does not allow the new end.
+        ExtensionRejected: The policy, or the limit of an override, does not allow the new end.
     """
     latest = term.latest_end
     if override:
-        latest = max(latest, now + LONGEST_OVERRIDE)
+        latest = max(latest, now + MAX_OVERRIDE)
     try:
         ends_at = until if until is not None else term.ends_at + (by or timedelta(0))
     except OverflowError:
         ends_at = datetime.max.replace(tzinfo=UTC)
     if ends_at <= term.ends_at:
-        raise NotExtended(
+        raise ExtensionRejected(
             f"its end is {format_utc(term.ends_at)} already, and an extension never shortens", latest
         )
     if ends_at <= now:
-        raise NotExtended(f"{format_utc(ends_at)} is past", latest)
+        raise ExtensionRejected(f"{format_utc(ends_at)} is past", latest)
     if ends_at > latest:
-        raise NotExtended(_beyond(term, latest, override=override), latest)
+        raise ExtensionRejected(_beyond(term, latest, override=override), latest)
     length = ends_at - term.ends_at
     moved = term.model_copy(
         update={
             "ends_at": ends_at,
-            "warned": (),
-            "extended": (*term.extended, Extended(at=now, by=length, override=override)),
+            "warnings": (),
+            "extensions": (*term.extensions, GrantedExtension(at=now, by=length, override=override)),
         }
     )
     past = [lead for lead in moved.leads if now >= ends_at - lead]
     return moved.model_copy(
-        update={"warned": tuple(Warned(at=now, lead=lead, ends_at=ends_at) for lead in past)}
+        update={"warnings": tuple(GivenWarning(at=now, lead=lead, ends_at=ends_at) for lead in past)}
     )
 
 
@@ -205,12 +207,12 @@ def format_utc(moment: datetime) -> str:
 
 def _beyond(term: Term, latest: datetime, *, override: bool) -> str:
     if override:
-        longest = format_duration(LONGEST_OVERRIDE)
+        longest = format_duration(MAX_OVERRIDE)
         return f"{longest} from now is the longest; the latest end is {format_utc(latest)}"
     policy = term.policy.extension
     if not policy.times:
         return f"its template allows no extension, so it ends {format_utc(latest)}"
-    times = _times(sum(not extension.override for extension in term.extended))
+    times = _times(sum(not extension.override for extension in term.extensions))
     if latest <= term.ends_at:
         return (
             f"it was extended {times}, which is all that its template allows, so it ends {format_utc(latest)}"

@@ -37,7 +37,7 @@ def workflow_id(name: str) -> str:
     return _WORKFLOW_ID_START + name
 
 
-def name_of_workflow(id: str) -> str:
+def name_from_workflow_id(id: str) -> str:
     """Return the environment's name in a workflow id; the inverse of `workflow_id`."""
     return id.removeprefix(_WORKFLOW_ID_START)
 
@@ -50,7 +50,7 @@ def request_id(person: str, name: str, key: str) -> str:
     return hashlib.sha256("\n".join((person.lower(), name, key)).encode()).hexdigest()[:32]
 
 
-def life_of(request_id: str) -> str:
+def life_id(request_id: str) -> str:
     """Return the id of the life that a request starts."""
     return hashlib.sha256(request_id.encode()).hexdigest()[:LIFE_LENGTH]
 
@@ -79,11 +79,11 @@ class OwnerMark(Frozen):
             LABEL_LIFE: self.life,
         }
 
-    def is_text(self, text: str | None) -> bool:
+    def matches_text(self, text: str | None) -> bool:
         """Return whether `text` is exactly this mark."""
         return text == self.text
 
-    def is_in(self, labels: Mapping[str, str]) -> bool:
+    def matches_labels(self, labels: Mapping[str, str]) -> bool:
         """Return whether `labels` contain this mark; they may contain other labels."""
         return all(labels.get(key) == value for key, value in self.labels.items())
 
@@ -99,6 +99,6 @@ class OwnerMark(Frozen):
             return None
 
     @classmethod
-    def of_request(cls, installation: str, name: str, request_id: str) -> Self:
+    def for_request(cls, installation: str, name: str, request_id: str) -> Self:
         """Return the mark of the life that `request_id` starts."""
-        return cls(installation=installation, name=name, life=life_of(request_id))
+        return cls(installation=installation, name=name, life=life_id(request_id))

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts.environment import Certificate, EnvironmentSummary, Outcome, TrailEntry
+from contracts.environment import AuditLogEntry, Certificate, EnvironmentSummary, Outcome
 
 
 class NotificationKind(StrEnum):
@@ -37,5 +37,5 @@ class LifeRecord(EnvironmentSummary):
     outcome: Outcome
     requested_at: datetime
     ended_at: datetime
-    trail: tuple[TrailEntry, ...]
+    audit_log: tuple[AuditLogEntry, ...]
     certificate: Certificate | None = None

@@ -25,9 +25,9 @@ ALL = (OWNER, COLLABORATORS, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)
 #: The longest value that a Temporal server accepts, in bytes (`limit.searchAttributesSizeOfValueLimit`, 2
 #: KB). One keyword may have at most 255 characters, because visibility on PostgreSQL and MySQL has no room
 #: for more.
-LARGEST_VALUE = 2048
+MAX_VALUE_BYTES = 2048
 
 
-def size_of(values: Sequence[str]) -> int:
+def value_size(values: Sequence[str]) -> int:
     """Return the size of a list of keywords in bytes, as Temporal's converter encodes it."""
     return len(json.dumps(list(values), separators=(",", ":")).encode())

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from contracts.template import Template
 
 #: For a template as JSON. A run's argument and its record each contain it once.
-MOST_TEMPLATE_BYTES = 256 * 1024
+MAX_TEMPLATE_BYTES = 256 * 1024
 #: For one text of the record, such as a cause in another system's words.
-MOST_TEXT_BYTES = 1000
+MAX_TEXT_BYTES = 1000
 #: For a shorter text, such as an actor or the name of a resource.
-MOST_NAME_BYTES = 300
+MAX_NAME_BYTES = 300
 #: For the lines of what an inspection has found in one system.
-MOST_LINES = 50
+MAX_LINES = 50
 #: For the extensions of one environment, by all users: the record keeps each of them.
-MOST_EXTENSIONS = 500
+MAX_EXTENSIONS = 500
 
 _CUT = "…"
 
 
-def template_bytes(template: Template) -> int:
+def template_size(template: Template) -> int:
     """Return the number of bytes that the template takes in a payload."""
     content = template.model_dump(mode="json")
     return len(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
@@ -32,15 +32,15 @@ def template_bytes(template: Template) -> int:
 
 def ensure_fits(template: Template) -> None:
     """Return if the template is small enough; raise ValueError with its size and the limit."""
-    size = template_bytes(template)
-    if size > MOST_TEMPLATE_BYTES:
+    size = template_size(template)
+    if size > MAX_TEMPLATE_BYTES:
         raise ValueError(
             f"the template takes {-(-size // 1024)} KiB, most of it values: at most "
-            f"{MOST_TEMPLATE_BYTES // 1024} KiB, since every history of an environment carries it"
+            f"{MAX_TEMPLATE_BYTES // 1024} KiB, since every history of an environment carries it"
         )
 
 
-def cut(text: str, most: int = MOST_TEXT_BYTES) -> str:
+def truncate(text: str, most: int = MAX_TEXT_BYTES) -> str:
     """Return the text, or as much of its beginning as fits into `most` bytes."""
     encoded = text.encode(errors="replace")
     if len(encoded) <= most:
@@ -48,8 +48,8 @@ def cut(text: str, most: int = MOST_TEXT_BYTES) -> str:
     return encoded[: most - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
-def first_of(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the first `MOST_LINES` lines, each cut, and a line with the number of the others."""
-    kept = tuple(cut(line, MOST_NAME_BYTES) for line in lines[:MOST_LINES])
+def truncate_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the first `MAX_LINES` lines, each cut, and a line with the number of the others."""
+    kept = tuple(truncate(line, MAX_NAME_BYTES) for line in lines[:MAX_LINES])
     more = len(lines) - len(kept)
     return (*kept, f"and {more} more") if more > 0 else kept

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Tampered:
-    """Replaces an activity's result, or a heartbeat, that was rejected. `why` is a sentence."""
+class RejectedPayload:
+    """Replaces an activity's result, or a heartbeat, that was rejected. `reason` is a sentence."""
 
-    why: str
+    reason: str

@@ -67,18 +67,18 @@ class Extension(Frozen):
 
 #: Below this size nothing fits beside the vCluster itself, which the host counts in addition: the control
 #: plane's agent (200m, 128Mi), the vCluster's own DNS pod, and one small pod of the developer.
-SMALLEST = Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)
+MIN_SIZE = Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)
 
 
-def too_small(size: Size) -> dict[str, str]:
+def fields_below_minimum(size: Size) -> dict[str, str]:
     """Return the fields of a size that are below the minimum, each with a sentence."""
     problems = {
-        field: f"{getattr(size, field)} is too little for an environment: at least {getattr(SMALLEST, field)}"
+        field: f"{getattr(size, field)} is too little for an environment: at least {getattr(MIN_SIZE, field)}"
         for field in ("cpu", "memory", "storage")
-        if parse_quantity(getattr(size, field)) < parse_quantity(getattr(SMALLEST, field))
+        if parse_quantity(getattr(size, field)) < parse_quantity(getattr(MIN_SIZE, field))
     }
-    if size.pods < SMALLEST.pods:
-        problems["pods"] = f"{size.pods} are too few for an environment: at least {SMALLEST.pods}"
+    if size.pods < MIN_SIZE.pods:
+        problems["pods"] = f"{size.pods} are too few for an environment: at least {MIN_SIZE.pods}"
     return problems
 
 

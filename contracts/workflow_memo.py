@@ -7,7 +7,7 @@ record, or the history.
 from typing import Any
 
 from contracts.capacity.models import size_of
-from contracts.chart_values import compose
+from contracts.chart_values import compose_values
 from contracts.environment_workflow import EnvironmentStart
 
 #: With it the API recognises a late retry of a request whose life has ended.
@@ -19,14 +19,14 @@ COLLABORATORS = "collaborators"
 SIZE = "size"
 
 
-def memo_of(start: EnvironmentStart) -> dict[str, Any]:
+def build_memo(start: EnvironmentStart) -> dict[str, Any]:
     """Return the memo for the start of a run.
 
     Raises:
         ValueError: The template's values contain an invalid quantity.
     """
     environment = start.environment
-    size = size_of(environment.template.size, compose(environment))
+    size = size_of(environment.template.size, compose_values(environment))
     return {
         REQUEST_ID: start.request_id,
         COLLABORATORS: list(environment.spec.collaborators),

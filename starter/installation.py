@@ -18,7 +18,7 @@ class InstallationConfig:
     hosts: Mapping[str, Mapping[str, str]]
     default_host: str | None
     has_identity_provider: bool
-    pace: LifecycleTimeouts
+    timeouts: LifecycleTimeouts
     team_quotas: Mapping[str, Limits] = field(default_factory=dict)
     person_quota: Limits = field(default_factory=Limits)
 
@@ -31,7 +31,7 @@ class InstallationConfig:
             hosts={name: cluster.labels for name, cluster in settings.hosts.items()},
             default_host=settings.default_host,
             has_identity_provider=settings.identity is not None,
-            pace=settings.lifecycle_timeouts,
+            timeouts=settings.lifecycle_timeouts,
             team_quotas={name: share.limits for name, share in settings.quotas.teams.items()},
             person_quota=settings.quotas.person.limits,
         )

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from activities.capacity_audit import Admission
+from activities.capacity_audit import CapacitySettings
 from activities.registry import Clients
 from clients.helm.chart_store import THREADS, ChartStore
 from clients.host.protocol import Host
@@ -57,7 +57,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         try:
             channels, sinks = (
                 open_notification_channels(settings.notices, closing),
-                open_audit_log_sinks(settings.trail, closing),
+                open_audit_log_sinks(settings.audit_log, closing),
             )
         except TrustError as error:
             raise SettingsError([str(error)]) from None
@@ -67,7 +67,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             hosts,
             channels,
             sinks,
-            Admission(
+            CapacitySettings(
                 {name: cluster.capacity.limits for name, cluster in settings.hosts.items()},
                 settings.capacity.audit,
             ),

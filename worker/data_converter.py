@@ -18,7 +18,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from contracts.tampering import Tampered
+from contracts.tampering import RejectedPayload
 from worker.codec import ENCODING, KEY_MISSING, REFUSED, EncryptionCodec, ForeignPayload, KeyMissing, Keyring
 
 #: The converter without encryption: for tests that have their own server, and for histories kept for replays.
@@ -29,9 +29,10 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
     """Raises an error when code needs the value of a payload that the codec has rejected.
 
     So a rejected argument of an update or a query fails only that call, a rejected signal is dropped, and a
-    forged start fails the run that it started. A payload of an activity becomes `Tampered` instead of an
-    error: a run could not continue after a result that it cannot read, and an activity could not be retried
-    after such a heartbeat. `workflows.activity_failures` and `activities.interceptor` handle `Tampered`.
+    forged start fails the run that it started. A payload of an activity becomes `RejectedPayload` instead of
+    an error: a run could not continue after a result that it cannot read, and an activity could not be
+    retried after such a heartbeat. `workflows.activity_failures` and `activities.interceptor` handle
+    `RejectedPayload`.
 
     A payload whose key is missing is an error also where it is an activity's argument or result: it may be
     genuine, so the task is retried until the key is there. What a workflow does must not depend on the keys
@@ -61,17 +62,17 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
             for payload, hint in zip(payloads, hints, strict=True)
         ]
 
-    def _refused(self, payload: Payload, hint: list[type] | None) -> Tampered:
+    def _refused(self, payload: Payload, hint: list[type] | None) -> RejectedPayload:
         why = payload.data.decode()
         if self._is_for_activity and hint is None and not workflow.in_workflow():
             # The SDK gives no type for the heartbeat of an earlier attempt. A step can do without it, and the
             # SDK would fail the activity for good.
-            return Tampered(why)
+            return RejectedPayload(why)
         if payload.metadata.get(KEY_MISSING):
             # This error is temporary: the task fails and is retried until the key is there.
             raise KeyMissing(why)
         if self._is_for_activity:
-            return Tampered(why)
+            return RejectedPayload(why)
         raise ForeignPayload(why)
 
 

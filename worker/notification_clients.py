@@ -2,12 +2,12 @@
 
 from contextlib import AsyncExitStack
 
-from activities.audit_log import Sinks
+from activities.audit_log import AuditLogSinks
 from activities.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Smtp
 from clients.webhook import Webhook
-from worker.settings.expiry import Notices, Trail
+from worker.settings.expiry import AuditLogSettings, Notices
 
 
 def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> NotificationChannels:
@@ -36,7 +36,7 @@ def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> No
     return NotificationChannels(webhook, slack, mail)
 
 
-def open_audit_log_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
+def open_audit_log_sinks(settings: AuditLogSettings, closing: AsyncExitStack) -> AuditLogSinks:
     """Return the sinks of the audit log; `closing` closes them."""
     webhook = None
     if settings.webhook_url and settings.webhook_secret:
@@ -45,4 +45,4 @@ def open_audit_log_sinks(settings: Trail, closing: AsyncExitStack) -> Sinks:
             "webhook of accounts", settings.webhook_url, secret=secret, timeout=settings.timeout
         )
         closing.push_async_callback(webhook.close)
-    return Sinks(JsonLinesFile(settings.file) if settings.file else None, webhook)
+    return AuditLogSinks(JsonLinesFile(settings.file) if settings.file else None, webhook)

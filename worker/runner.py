@@ -19,7 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 import contracts
 import workflows
-from activities.interceptor import ActivityEdge
+from activities.interceptor import ActivityInterceptor
 from activities.registry import Clients, all_activities
 from clients.private_files import write_private
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
@@ -61,7 +61,7 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         Worker,
         client,
         activities=all_activities(clients, client),
-        interceptors=[ActivityEdge()],
+        interceptors=[ActivityInterceptor()],
         max_concurrent_activities=settings.worker.max_concurrent_activities,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

@@ -9,10 +9,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
-    from contracts.activities import Waiting
+    from contracts.activities import HeartbeatDetails
     from contracts.environment import Problem
     from contracts.errors import ErrorType, StepErrorDetails
-    from contracts.tampering import Tampered
+    from contracts.tampering import RejectedPayload
 
 _Result = TypeVar("_Result")
 
@@ -29,13 +29,13 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
-def genuine(result: _Result) -> _Result:
+def require_genuine(result: _Result) -> _Result:
     """Return the result of an activity if our worker gave it; otherwise raise an in-doubt error.
 
     Raises:
-        ActivityError: The result was not written by Moorage (`Tampered`).
+        ActivityError: The result was not written by Moorage (`RejectedPayload`).
     """
-    if isinstance(result, Tampered):
+    if isinstance(result, RejectedPayload):
         raise ActivityError(
             "the result was refused",
             scheduled_event_id=0,
@@ -44,7 +44,7 @@ def genuine(result: _Result) -> _Result:
             activity_type="",
             activity_id="",
             retry_state=None,
-        ) from ApplicationError(result.why, type=ErrorType.TAMPERED, non_retryable=True)
+        ) from ApplicationError(result.reason, type=ErrorType.TAMPERED, non_retryable=True)
     return result
 
 
@@ -99,7 +99,7 @@ def _timed_out(error: TimeoutError) -> str:
     words = _TIMED_OUT[error.type] if error.type else "it timed out"
     if error.last_heartbeat_details:
         try:
-            waiting = Waiting.model_validate(error.last_heartbeat_details[0])
+            waiting = HeartbeatDetails.model_validate(error.last_heartbeat_details[0])
         except ValidationError:
             return words
         if waiting.waiting_for:

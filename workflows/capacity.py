@@ -17,44 +17,44 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import CapacityActivities
     from contracts.capacity.admission import admit, decide
-    from contracts.capacity.ledger import CapacityLedger, in_seconds, pack, unpack
+    from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
     from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
         AuditInput,
         CapacityStart,
         CapacityState,
-        Carried,
-        Holdings,
+        CarriedCapacity,
         HostState,
         PlacementDecision,
         ReleaseInput,
+        ReservationList,
         ReserveInput,
         ReserveResult,
         StateInput,
     )
-    from contracts.capacity.reconciliation import correct
+    from contracts.capacity.reconciliation import apply_audit
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType
     from contracts.quantities import format_cpu, format_memory
 
-from workflows.activity_failures import genuine
+from workflows.activity_failures import require_genuine
 
 #: One attempt of an audit: pages of a list, and a check of each environment that differs.
-ATTEMPT = timedelta(minutes=5)
+ATTEMPT_TIMEOUT = timedelta(minutes=5)
 #: All attempts of one audit. The next audit starts from the beginning, with the reservations of that time.
-LIMIT = timedelta(minutes=10)
+AUDIT_TIMEOUT = timedelta(minutes=10)
 #: A worker that sends no heartbeat for this long counts as lost, and another worker starts the audit again.
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-FIRST_RETRY = timedelta(milliseconds=500)
-LONGEST_RETRY = timedelta(seconds=20)
+FIRST_RETRY_INTERVAL = timedelta(milliseconds=500)
+MAX_RETRY_INTERVAL = timedelta(seconds=20)
 #: The time until the next audit after a failed one.
-AFTER_FAILURE = timedelta(seconds=20)
+INTERVAL_AFTER_FAILURE = timedelta(seconds=20)
 #: Temporal may list a closed run as open for this long, and an audit in this time does not adopt it. Lists
 #: are late by seconds, and the run of a life closes when its record is archived, which takes two minutes at
 #: most.
-LATEST_LISTED = timedelta(minutes=3)
+MAX_LISTING_DELAY = timedelta(minutes=3)
 #: How long a run with a long history still waits for an audit in progress.
-LAST_AUDIT = timedelta(seconds=15)
+FINAL_AUDIT_TIMEOUT = timedelta(seconds=15)
 
 
 @workflow.defn(name=CAPACITY_WORKFLOW)
@@ -65,26 +65,24 @@ class CapacityWorkflow:
     def __init__(self, start: CapacityStart) -> None:
         # Create all state here, because an update may be handled before the first line of `run`.
         carried = start.carried
-        self._ledger = (
-            CapacityLedger(carried.hosts, unpack(carried.holdings)) if carried else CapacityLedger()
-        )
+        self._ledger = CapacityLedger(carried.hosts, carried.reservations) if carried else CapacityLedger()
         self._audited_at: datetime | None = carried.audited_at if carried else None
-        self._next_audit = carried.next_audit if carried else workflow.now() + start.settle
+        self._next_audit = carried.next_audit if carried else workflow.now() + start.first_audit_delay
         self._ended: dict[str, datetime] = dict(carried.ended) if carried else {}
-        self._is_to_renew = False
+        self._is_renewal_requested = False
 
     @workflow.run
     async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (`__init__` reads it)
         """Serve until the history is long or the key is a former one; then continue in a new run."""
-        while not self._is_long():
-            await self._rest()
-            await self._look()
+        while not self._should_continue_as_new():
+            await self._wait_for_next_audit()
+            await self._run_audit()
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self._audited_at  # noqa: S101  (a run without an audit is never long)
         workflow.continue_as_new(
             CapacityStart(
-                carried=Carried(
-                    holdings=pack(self._ledger),
+                carried=CarriedCapacity(
+                    reservations=tuple(self._ledger),
                     hosts=tuple(self._ledger.hosts.values()),
                     audited_at=self._audited_at,
                     next_audit=self._next_audit,
@@ -93,63 +91,65 @@ class CapacityWorkflow:
             )
         )
 
-    def _is_long(self) -> bool:
+    def _should_continue_as_new(self) -> bool:
         # Before the first audit, callers wait in this run, and there is nothing to carry to the next one.
-        is_long = workflow.info().is_continue_as_new_suggested() or self._is_to_renew
+        is_long = workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested
         return self._audited_at is not None and is_long
 
-    async def _rest(self) -> None:
+    async def _wait_for_next_audit(self) -> None:
         """Wait until the next audit is due."""
         left = self._next_audit - workflow.now()
-        if left > timedelta(0) and not self._is_long():
+        if left > timedelta(0) and not self._should_continue_as_new():
             with suppress(TimeoutError):
                 await workflow.wait_condition(
-                    self._is_long, timeout=left, timeout_summary="until the next audit"
+                    self._should_continue_as_new, timeout=left, timeout_summary="until the next audit"
                 )
 
-    async def _look(self) -> None:
+    async def _run_audit(self) -> None:
         """Audit; cancel the audit when the history is long.
 
         A run takes a limited number of updates, so it must not wait long for an audit.
         """
-        if self._is_long():
+        if self._should_continue_as_new():
             return
         audit = asyncio.create_task(self._audit())
-        await workflow.wait_condition(lambda: audit.done() or self._is_long())
+        await workflow.wait_condition(lambda: audit.done() or self._should_continue_as_new())
         if not audit.done():
             with suppress(TimeoutError):
-                await workflow.wait_condition(audit.done, timeout=LAST_AUDIT)
+                await workflow.wait_condition(audit.done, timeout=FINAL_AUDIT_TIMEOUT)
         if audit.done():
             audit.result()
         audit.cancel()
 
     async def _audit(self) -> None:
-        listed_late = workflow.now() - LATEST_LISTED
+        listed_late = workflow.now() - MAX_LISTING_DELAY
         self._ended = {life: ended for life, ended in self._ended.items() if ended > listed_late}
         try:
-            found = genuine(
+            found = require_genuine(
                 await workflow.execute_activity_method(
                     CapacityActivities.audit,
                     AuditInput(now=workflow.now()),
                     task_queue=undo_queue(workflow.info().task_queue),
-                    start_to_close_timeout=ATTEMPT,
-                    schedule_to_close_timeout=LIMIT,
+                    start_to_close_timeout=ATTEMPT_TIMEOUT,
+                    schedule_to_close_timeout=AUDIT_TIMEOUT,
                     heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                    retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
+                    retry_policy=RetryPolicy(
+                        initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
+                    ),
                     summary="compare what is held with what is open",
                 )
             )
         except ActivityError as error:
             workflow.logger.warning("the capacity could not be audited: %s", error.cause)
-            self._next_audit = workflow.now() + AFTER_FAILURE
+            self._next_audit = workflow.now() + INTERVAL_AFTER_FAILURE
             return
-        correct(self._ledger, found, self._ended.keys())
-        if not found.more:
+        apply_audit(self._ledger, found, self._ended.keys())
+        if not found.is_partial:
             self._audited_at = workflow.now()
-            self._next_audit = self._audited_at + found.next_in
+            self._next_audit = self._audited_at + found.next_audit_in
         # In a new run, everything that it carries is encrypted with the current key.
-        self._is_to_renew = found.renew
-        workflow.set_current_details(self._page(found.sentence))
+        self._is_renewal_requested = found.needs_renewal
+        workflow.set_current_details(self._render_details(found.sentence))
 
     # --- updates, signals and queries -----------------------------------------------------------------
 
@@ -159,10 +159,10 @@ class CapacityWorkflow:
         if self._audited_at is None:
             await workflow.wait_condition(lambda: self._audited_at is not None)
         # Do not await after this line: the decisions must be in the ledger before another caller is served.
-        verdicts = tuple(admit(self._ledger, ask, workflow.now()) for ask in input.asks)
-        if not any(verdict.host for verdict in verdicts):
-            raise _refused(verdicts)
-        return ReserveResult(verdicts=verdicts)
+        decisions = tuple(admit(self._ledger, ask, workflow.now()) for ask in input.requests)
+        if not any(decision.host for decision in decisions):
+            raise _refused(decisions)
+        return ReserveResult(decisions=decisions)
 
     @reserve.validator
     def _check_reserve(self, input: ReserveInput) -> None:
@@ -173,13 +173,13 @@ class CapacityWorkflow:
         """
         if self._audited_at is None:
             return
-        verdicts = []
-        for ask in input.asks:
-            verdict = decide(self._ledger, ask, workflow.now())
-            if verdict.host:
+        decisions = []
+        for ask in input.requests:
+            decision = decide(self._ledger, ask, workflow.now())
+            if decision.host:
                 return
-            verdicts.append(verdict)
-        raise _refused(tuple(verdicts))
+            decisions.append(decision)
+        raise _refused(tuple(decisions))
 
     @workflow.signal(description="A life needs its place no more")
     def release(self, input: ReleaseInput | None = None) -> None:
@@ -190,30 +190,34 @@ class CapacityWorkflow:
         """
         if input is None:
             return
-        if input.ran:
+        if input.was_open:
             self._ended[input.life] = workflow.now()
-        held = self._ledger.of(input.name)
+        held = self._ledger.get(input.name)
         if held is None or input.life not in held.lives:
             return
-        left = held.after(input.life, in_seconds(workflow.now())) if input.ran else held.less(input.life)
+        left = (
+            held.after_life(input.life, to_epoch_seconds(workflow.now()))
+            if input.was_open
+            else held.without_claim(input.life)
+        )
         self._ledger.set_or_remove(input.name, left)
 
     @workflow.query(description="What would be answered to those who ask; nothing before it knows")
-    def would(self, input: ReserveInput) -> ReserveResult:
+    def preview(self, input: ReserveInput) -> ReserveResult:
         """Return the decision for each request, as if no other life asked.
 
         Returns no decisions before the first audit, when it is not known who holds what.
         """
         if self._audited_at is None:
-            return ReserveResult(verdicts=())
+            return ReserveResult(decisions=())
         return ReserveResult(
-            verdicts=tuple(decide(self._ledger, ask, self._audited_at) for ask in input.asks)
+            decisions=tuple(decide(self._ledger, ask, self._audited_at) for ask in input.requests)
         )
 
     @workflow.query(description="All that is held")
-    def holdings(self) -> Holdings:
+    def reservations(self) -> ReservationList:
         """Return all reservations."""
-        return pack(self._ledger)
+        return ReservationList(reservations=tuple(self._ledger))
 
     @workflow.query(description="How the capacity stands")
     def state(self, ask: StateInput) -> CapacityState:
@@ -222,14 +226,15 @@ class CapacityWorkflow:
         return CapacityState(
             audited_at=self._audited_at,
             hosts=tuple(
-                HostState(room=room, held=ledger.held("host", name)) for name, room in ledger.hosts.items()
+                HostState(capacity=room, reserved=ledger.reserved("host", name))
+                for name, room in ledger.hosts.items()
             ),
-            person=ledger.held("person", ask.person),
-            teams={team: ledger.held("team", team) for team in ask.teams},
-            holdings=len(ledger),
+            person=ledger.reserved("person", ask.person),
+            teams={team: ledger.reserved("team", team) for team in ask.teams},
+            reservations=len(ledger),
         )
 
-    def _page(self, sentence: str) -> str:
+    def _render_details(self, sentence: str) -> str:
         lines = [
             f"**{len(self._ledger)} held**; the last audit: {sentence}",
             "",
@@ -237,7 +242,7 @@ class CapacityWorkflow:
             "| --- | --- | --- | --- | --- |",
         ]
         for name, room in self._ledger.hosts.items():
-            held, total = self._ledger.held("host", name), room.total
+            held, total = self._ledger.reserved("host", name), room.total
             cells = (
                 _format_share(held.environments, total.environments, str),
                 _format_share(held.cpu, total.cpu, format_cpu),
@@ -252,8 +257,8 @@ def _format_share(held: int, total: int | None, format_amount: Callable[[int], s
     return format_amount(held) if total is None else f"{format_amount(held)} of {format_amount(total)}"
 
 
-def _refused(verdicts: tuple[PlacementDecision, ...]) -> ApplicationError:
-    message = verdicts[0].refusal.message if verdicts and verdicts[0].refusal else "Nothing was asked for."
+def _refused(decisions: tuple[PlacementDecision, ...]) -> ApplicationError:
+    message = decisions[0].refusal.message if decisions and decisions[0].refusal else "Nothing was asked for."
     return ApplicationError(
-        message, ReserveResult(verdicts=verdicts), type=ErrorType.REQUEST_REFUSED, non_retryable=True
+        message, ReserveResult(decisions=decisions), type=ErrorType.REQUEST_REFUSED, non_retryable=True
     )

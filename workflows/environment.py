@@ -27,28 +27,18 @@ with workflow.unsafe.imports_passed_through():
         EnvironmentStart,
         ExtendInput,
         RequestInput,
-        SweptAnswer,
-        SweptInput,
+        SweepUpdateAnswer,
+        SweepUpdateInput,
     )
     from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, format_utc
     from contracts.notifications import NotificationKind
-    from contracts.workflow_memo import memo_of
+    from contracts.workflow_memo import build_memo
 
-from workflows.environment_state import ITSELF, TEMPORAL, EnvironmentState
+from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_rules import UpdateRules
-
-#: Patch id: the record of a life is sent to the sinks at its end. Runs that closed before this patch have
-#: none.
-ACCOUNT = "account-to-sinks"
-#: Patch id: a life gives its place on its host back.
-PLACE = "place-given-back"
-#: Patch id: a life enters `gone` only when its run closes, so that its name is free when the status says so.
-GONE_AT_LAST = "gone-at-last"
-#: Patch id: a teardown that has given up does not grow its history without limit.
-WAIT_IN_A_NEW_RUN = "wait-in-a-new-run"
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,7 @@ class Ending:
     """Why a life ends. The first cause decides; later causes change nothing."""
 
     outcome: Outcome
-    who: str
+    actor: str
     problem: Problem | None = None
     pause: timedelta = timedelta(0)
 
@@ -74,20 +64,20 @@ class EnvironmentWorkflow:
     def __init__(self, start: EnvironmentStart) -> None:
         # Create all state here, because an update may be handled before the first line of `run`.
         self._start = start
-        self._record = EnvironmentState(start)
-        self._saga = Saga(start, self._record)
-        self._teller = Notifier(self._record, start.pace)
-        self._rules = UpdateRules(start, self._record, self._is_ending)
-        status = self._record.status
-        who = start.forced_by or ITSELF
-        self._ending = Ending(status.outcome, who, status.problem) if status.outcome else None
-        self._is_to_renew = False
+        self._state = EnvironmentState(start)
+        self._saga = Saga(start, self._state)
+        self._notifier = Notifier(self._state, start.timeouts)
+        self._rules = UpdateRules(start, self._state, self._is_ending)
+        status = self._state.status
+        actor = start.forced_by or MOORAGE_ACTOR
+        self._ending = Ending(status.outcome, actor, status.problem) if status.outcome else None
+        self._is_renewal_requested = False
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
         """Run one life: provision, stay ready, tear down, close."""
         if not start.carried:
-            workflow.upsert_search_attributes(self._record.times)
+            workflow.upsert_search_attributes(self._state.expiry_attributes)
             await self._provision()
         if not self._ending:
             await self._stay_ready()
@@ -96,8 +86,8 @@ class EnvironmentWorkflow:
 
     async def _provision(self) -> None:
         forward = asyncio.create_task(self._saga.forward())
-        await self._wait_shielded(lambda: forward.done() or self._is_to_end())
-        self._notice_cancellation()
+        await self._wait_shielded(lambda: forward.done() or self._has_to_end())
+        self._record_cancellation()
         if self._ending:
             self._saga.stop()
             forward.cancel()
@@ -105,70 +95,67 @@ class EnvironmentWorkflow:
             if not forward.cancelled():
                 forward.result()
         elif problem := forward.result():
-            self._ending = Ending(Outcome.FAILED, ITSELF, problem)
+            self._ending = Ending(Outcome.FAILED, MOORAGE_ACTOR, problem)
         else:
-            self._record.enter(Phase.READY)
-            self._record.note(ITSELF, "ready")
+            self._state.enter_phase(Phase.READY)
+            self._state.add_log_entry(MOORAGE_ACTOR, "ready")
 
     async def _stay_ready(self) -> None:
-        await self._wait_shielded(lambda: self._is_to_end() or self._is_to_go_on_in_a_new_run())
-        self._notice_cancellation()
+        await self._wait_shielded(lambda: self._has_to_end() or self._is_to_continue_as_new())
+        self._record_cancellation()
         if not self._ending:
-            await self._wait_shielded(lambda: self._is_to_end() or self._nothing_is_under_way())
-            self._notice_cancellation()
+            await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
+            self._record_cancellation()
         if not self._ending:
             # Nothing is in progress in `ready`, so the next run needs only the record.
-            self._go_on_in_a_new_run()
+            self._continue_as_new()
 
-    def _go_on_in_a_new_run(self) -> NoReturn:
-        carried = self._record.carried()
+    def _continue_as_new(self) -> NoReturn:
+        carried = self._state.carried_state()
         # Create the memo again: Temporal would copy the old memo, which may be encrypted with a former key.
         workflow.continue_as_new(
-            self._start.model_copy(update={"carried": carried}), memo=memo_of(self._start)
+            self._start.model_copy(update={"carried": carried}), memo=build_memo(self._start)
         )
 
-    def _is_to_go_on_in_a_new_run(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested() or self._is_to_renew
+    def _is_to_continue_as_new(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
-        if self._record.phase is not Phase.TEARDOWN_INCOMPLETE:
+        if self._state.phase is not Phase.TEARDOWN_INCOMPLETE:
             forced = bool(self._start.forced_by)
-            self._record.end_as(self._ending.outcome, self._ending.who, self._ending.problem, forced=forced)
-            self._record.enter(Phase.TEARING_DOWN)
+            self._state.set_outcome(
+                self._ending.outcome, self._ending.actor, self._ending.problem, forced=forced
+            )
+            self._state.enter_phase(Phase.TEARING_DOWN)
             if self._ending.outcome is Outcome.EXPIRED:
-                self._teller.tell(NotificationKind.ENDED)
+                self._notifier.notify(NotificationKind.ENDED)
             if self._ending.pause:
                 await self._run_shielded(workflow.sleep(self._ending.pause, summary="its turn to begin"))
         compensation = asyncio.create_task(self._saga.compensate())
-        await self._wait_shielded(lambda: compensation.done() or self._is_too_long_to_wait_in())
-        if not compensation.done() and workflow.patched(WAIT_IN_A_NEW_RUN):
-            self._go_on_in_a_new_run()
+        await self._wait_shielded(lambda: compensation.done() or self._should_wait_in_new_run())
+        if not compensation.done():
+            self._continue_as_new()
         await self._wait_shielded(compensation.done)
         compensation.result()
 
-    def _is_too_long_to_wait_in(self) -> bool:
+    def _should_wait_in_new_run(self) -> bool:
         """Return whether a teardown that has given up should wait in a new run.
 
         Three days of passes make a long history.
         """
-        return self._is_to_go_on_in_a_new_run() and self._saga.is_at_rest and self._nothing_is_under_way()
+        return self._is_to_continue_as_new() and self._saga.is_waiting_for_resume and self._is_idle()
 
     async def _close(self) -> EnvironmentStatus:
         await self._wait_shielded(workflow.all_handlers_finished)
-        self._record.note(ITSELF, "gone", "nothing left")
-        at_last = workflow.patched(GONE_AT_LAST)
-        if not at_last:
-            self._record.enter(Phase.GONE)
-        released = asyncio.create_task(self._release()) if workflow.patched(PLACE) else None
-        if workflow.patched(ACCOUNT):
-            await self._run_shielded(self._teller.archive_record())
-        await self._run_shielded(self._teller.drain())
-        if released:
-            await self._wait_shielded(released.done)
-        if at_last:
-            self._record.enter(Phase.GONE)
-        status = self._record.status
+        self._state.add_log_entry(MOORAGE_ACTOR, "gone", "nothing left")
+        releasing = asyncio.create_task(self._release_capacity())
+        await self._run_shielded(self._notifier.archive_record())
+        await self._run_shielded(self._notifier.drain())
+        await self._wait_shielded(releasing.done)
+        # Last, so that the name is free as soon as the status says that the environment is gone.
+        self._state.enter_phase(Phase.GONE)
+        status = self._state.status
         if status.outcome is Outcome.FAILED and status.problem:
             raise ApplicationError(
                 f"{status.environment.name} could not be made and was undone. "
@@ -179,7 +166,7 @@ class EnvironmentWorkflow:
             )
         return status
 
-    async def _release(self) -> None:
+    async def _release_capacity(self) -> None:
         """Give the place on the host back; if the signal fails, the capacity audit finds it."""
         gone = ReleaseInput(name=self._name, life=self._start.environment.mark.life)
         with suppress(FailureError):
@@ -199,57 +186,57 @@ class EnvironmentWorkflow:
             except asyncio.CancelledError:
                 if task := asyncio.current_task():
                     task.uncancel()
-                self._notice_cancellation()
+                self._record_cancellation()
 
     async def _run_shielded(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         await self._wait_shielded(task.done)
         task.result()
 
-    def _nothing_is_under_way(self) -> bool:
-        return workflow.all_handlers_finished() and not self._teller.is_busy
+    def _is_idle(self) -> bool:
+        return workflow.all_handlers_finished() and not self._notifier.is_busy
 
-    def _is_to_end(self) -> bool:
+    def _has_to_end(self) -> bool:
         # Check the reason as well as the exception, because Temporal may deliver a cancellation that arrives
         # together with an activity's completion as the completion only.
         return self._ending is not None or workflow.cancellation_reason() is not None
 
-    def _notice_cancellation(self) -> None:
+    def _record_cancellation(self) -> None:
         if self._ending is None and workflow.cancellation_reason() is not None:
-            was_ready = self._record.phase is Phase.READY
-            self._ending = Ending(Outcome.DELETED if was_ready else Outcome.CANCELLED, TEMPORAL)
+            was_ready = self._state.phase is Phase.READY
+            self._ending = Ending(Outcome.DELETED if was_ready else Outcome.CANCELLED, TEMPORAL_ACTOR)
 
     # --- queries and updates of callers ---------------------------------------------------------------
 
     @workflow.query(description="How the environment stands")
     def status(self) -> EnvironmentStatus:
         """Return the environment's status."""
-        return self._record.status
+        return self._state.status
 
     @workflow.update(description="Ask for this environment: created or joined")
     async def request(self, ask: RequestInput) -> Answer:
         """Answer the request that started this life, or a request for the same environment."""
-        if answer := self._record.remembered():
+        if answer := self._state.stored_answer():
             return answer
         if ask.request_id == self._start.request_id:
             return self._answer(AnswerKind.CREATED, f"{self._name} is being made.")
         return self._answer(
-            AnswerKind.JOINED, f"{self._name} was asked for before and is {self._record.phase}."
+            AnswerKind.JOINED, f"{self._name} was asked for before and is {self._state.phase}."
         )
 
     @request.validator
     def _check_request(self, ask: RequestInput) -> None:
-        if not self._record.remembered():
-            self._rules.may_join(ask)
+        if not self._state.stored_answer():
+            self._rules.check_join(ask)
 
     @workflow.update(description="Delete it, in whatever phase it is")
     async def delete(self, by: ActorInput) -> Answer:
         """Start the teardown; callers follow it in the status."""
-        if answer := self._record.remembered():
+        if answer := self._state.stored_answer():
             return answer
         if self._is_ending():
             return self._answer(AnswerKind.NOTHING_TO_DO, f"{self._name} is being torn down already.")
-        self._ending = Ending(Outcome.DELETED, by.who)
+        self._ending = Ending(Outcome.DELETED, by.actor)
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is being deleted.")
 
     @delete.validator
@@ -258,97 +245,97 @@ class EnvironmentWorkflow:
 
         In the handler, a missing argument would fail the whole workflow task, for ever.
         """
-        self._rules.is_meant(by)
+        self._rules.check_life(by)
 
     @workflow.update(description="Cancel the provisioning")
     async def cancel(self, by: ActorInput) -> Answer:
         """Stop provisioning and start the teardown; callers follow it in the status."""
-        if answer := self._record.remembered():
+        if answer := self._state.stored_answer():
             return answer
         if self._is_ending():
             return self._answer(AnswerKind.NOTHING_TO_DO, f"{self._name} is being torn down already.")
-        self._ending = Ending(Outcome.CANCELLED, by.who)
+        self._ending = Ending(Outcome.CANCELLED, by.actor)
         return self._answer(
             AnswerKind.ACCEPTED, f"Making {self._name} is cancelled; what was made is removed."
         )
 
     @cancel.validator
     def _check_cancel(self, by: ActorInput) -> None:
-        self._rules.is_meant(by)
-        if not self._record.remembered():
-            self._rules.may_cancel()
+        self._rules.check_life(by)
+        if not self._state.stored_answer():
+            self._rules.check_cancel()
 
     @workflow.update(description="Move its end")
     async def extend(self, ask: ExtendInput) -> Answer:
         """Move the end as far as the policy allows, or further if the extension is an override."""
-        if answer := self._record.remembered():
+        if answer := self._state.stored_answer():
             return answer
-        self._record.extend(ask.who, self._rules.extended(ask), ask.reason)
-        ends_at = self._record.status.expires_at
+        self._state.extend(ask.actor, self._rules.extended_term(ask), ask.reason)
+        ends_at = self._state.status.expires_at
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is extended: it ends {format_utc(ends_at)}.")
 
     @extend.validator
     def _check_extend(self, ask: ExtendInput) -> None:
-        self._rules.is_meant(ask)
-        if not self._record.remembered():
-            self._rules.extended(ask)
+        self._rules.check_life(ask)
+        if not self._state.stored_answer():
+            self._rules.extended_term(ask)
 
     # --- queries and updates of the expiry sweep ------------------------------------------------------
 
     @workflow.query(description="What the expiry sweep would have it do")
     def due(self, ask: DueInput) -> Due:
         """Return what is due at `ask.now`. The caller passes the time because a query has no time."""
-        return self._rules.due(ask.now, ask.ahead)
+        return self._rules.due(ask.now, ask.lookahead)
 
     @workflow.update(description="Record that a warning is given, and tell its people")
-    async def warn(self, ask: SweptInput) -> SweptAnswer:
+    async def warn(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
         """Record the warning that is due and start to notify the people of the environment."""
-        due = self._rules.due_now(ask, DueKind.WARN)
-        moved = self._record.warn(ask.who, due.lead or timedelta(0))
-        self._teller.tell(NotificationKind.WARNING, moved)
-        ends_at = self._record.status.expires_at
-        what = f"warned: it ends {format_utc(ends_at)}"
+        due = self._rules.require_due(ask, DueKind.WARN)
+        moved = self._state.warn(ask.actor, due.lead or timedelta(0))
+        self._notifier.notify(NotificationKind.WARNING, moved)
+        ends_at = self._state.status.expires_at
+        result = f"warned: it ends {format_utc(ends_at)}"
         if moved:
-            what += f", {format_duration(moved)} later than it was to, because the warning is late"
-        return SweptAnswer(what=what, ends_at=ends_at)
+            result += f", {format_duration(moved)} later than it was to, because the warning is late"
+        return SweepUpdateAnswer(result=result, ends_at=ends_at)
 
     @warn.validator
-    def _check_warn(self, ask: SweptInput) -> None:
-        self._rules.is_meant(ask)
-        self._rules.due_now(ask, DueKind.WARN)
+    def _check_warn(self, ask: SweepUpdateInput) -> None:
+        self._rules.check_life(ask)
+        self._rules.require_due(ask, DueKind.WARN)
 
     @workflow.update(description="End it because its time is up")
-    async def expire(self, ask: SweptInput) -> SweptAnswer:
+    async def expire(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
         """Start the teardown if the end has come by Temporal's time at this moment."""
-        due = self._rules.due_now(ask, DueKind.END)
-        self._ending = Ending(Outcome.EXPIRED, ask.who, pause=ask.pause)
-        return SweptAnswer(what=f"ended: {due.why}", ends_at=self._record.status.expires_at)
+        due = self._rules.require_due(ask, DueKind.END)
+        self._ending = Ending(Outcome.EXPIRED, ask.actor, pause=ask.teardown_delay)
+        return SweepUpdateAnswer(result=f"ended: {due.reason}", ends_at=self._state.status.expires_at)
 
     @expire.validator
-    def _check_expire(self, ask: SweptInput) -> None:
-        self._rules.is_meant(ask)
-        self._rules.due_now(ask, DueKind.END)
+    def _check_expire(self, ask: SweepUpdateInput) -> None:
+        self._rules.check_life(ask)
+        self._rules.require_due(ask, DueKind.END)
 
     @workflow.update(description="Try again to undo what could not be undone")
     async def resume_teardown(self, by: ActorInput) -> Answer:
         """Resume a teardown that has given up, or end the pause before its next pass."""
-        if answer := self._record.remembered():
+        if answer := self._state.stored_answer():
             return answer
-        if not self._rules.is_waiting:
+        if not self._rules.is_teardown_waiting:
             message = f"{self._name} is being torn down, and a pass is under way now."
             return self._answer(AnswerKind.NOTHING_TO_DO, message)
-        has_given_up = self._record.phase is Phase.TEARDOWN_INCOMPLETE
-        self._record.note(
-            by.who, "resumed the teardown" if has_given_up else "had the next pass start at once"
+        has_given_up = self._state.phase is Phase.TEARDOWN_INCOMPLETE
+        self._state.add_log_entry(
+            by.actor, "resumed the teardown" if has_given_up else "had the next pass start at once"
         )
         self._saga.resume()
         return self._answer(AnswerKind.ACCEPTED, f"The teardown of {self._name} goes on.")
 
     @resume_teardown.validator
     def _check_resume(self, by: ActorInput) -> None:
-        self._rules.is_meant(by)
-        if not self._record.remembered():
-            self._rules.may_resume()
+        self._rules.check_life(by)
+        if not self._state.stored_answer():
+            self._rules.check_resume()
 
     @workflow.update(description="Set its search attributes again")
     async def reindex(self, by: ActorInput) -> Answer:  # noqa: ARG002
@@ -356,14 +343,14 @@ class EnvironmentWorkflow:
 
         Temporal loses the values of a search attribute that was removed and created again.
         """
-        if answer := self._record.remembered():
+        if answer := self._state.stored_answer():
             return answer
-        self._record.reindex()
+        self._state.reindex()
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is found by all search attributes.")
 
     @reindex.validator
     def _check_reindex(self, by: ActorInput) -> None:
-        self._rules.is_meant(by)
+        self._rules.check_life(by)
 
     @workflow.signal(description="Go on in a new run, which is encrypted with the key of now")
     def renew(self) -> None:
@@ -371,15 +358,15 @@ class EnvironmentWorkflow:
 
         The payloads of the new run are encrypted with the current key.
         """
-        self._is_to_renew = True
+        self._is_renewal_requested = True
 
     @property
     def _name(self) -> str:
         return self._start.environment.name
 
     def _is_ending(self) -> bool:
-        return self._ending is not None or self._record.status.outcome is not None
+        return self._ending is not None or self._state.status.outcome is not None
 
     def _answer(self, kind: AnswerKind, message: str) -> Answer:
         life = self._start.environment.mark.life
-        return self._record.remember(Answer(kind=kind, message=message, life=life))
+        return self._state.store_answer(Answer(kind=kind, message=message, life=life))

@@ -9,6 +9,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts import expiry, search_attributes
     from contracts.durations import format_duration
     from contracts.environment import (
+        AuditLogEntry,
         Certificate,
         EnvironmentStatus,
         Outcome,
@@ -18,29 +19,28 @@ with workflow.unsafe.imports_passed_through():
         StepName,
         StepState,
         StepStatus,
-        TrailEntry,
     )
-    from contracts.environment_workflow import Answer, Carried, EnvironmentStart
+    from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
-    from contracts.size_limits import MOST_NAME_BYTES, cut, first_of
+    from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
 
 from workflows.steps import steps_of
 
 #: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
 #: dropped.
-TRAIL_LENGTH = 200
-TRAIL_HEAD = 20
+MAX_AUDIT_LOG_ENTRIES = 200
+KEPT_FIRST_ENTRIES = 20
 #: Answers that are stored for repeated updates: far more than can be in progress at once.
-ANSWERS_LENGTH = 100
+MAX_STORED_ANSWERS = 100
 
 #: Between two columns of the page: two no-break spaces.
 _GAP = "\u00a0\u00a0"
 
 #: The actor in the audit trail for what the environment did without a request.
-ITSELF = "moorage"
+MOORAGE_ACTOR = "moorage"
 #: The actor in the audit trail for a cancellation of the workflow. Temporal does not say which person
 #: cancelled it.
-TEMPORAL = "a cancellation in Temporal"
+TEMPORAL_ACTOR = "a cancellation in Temporal"
 
 
 class EnvironmentState:
@@ -59,11 +59,11 @@ class EnvironmentState:
                 steps=tuple(
                     StepStatus(step=step.name, system=step.system) for step in steps_of(start.environment)
                 ),
-                trail=(TrailEntry(at=now, who=start.environment.owner, what="asked for it"),),
+                audit_log=(AuditLogEntry(at=now, actor=start.environment.owner, action="asked for it"),),
             )
         self.status = status
         self._answers: dict[str, Answer] = dict(start.carried.answers) if start.carried else {}
-        workflow.set_current_details(self._page())
+        workflow.set_current_details(self._render_details())
 
     @property
     def phase(self) -> Phase:
@@ -72,9 +72,9 @@ class EnvironmentState:
 
     def _change(self, **fields: object) -> None:
         self.status = self.status.model_copy(update=fields)
-        workflow.set_current_details(self._page())
+        workflow.set_current_details(self._render_details())
 
-    def enter(self, phase: Phase) -> None:
+    def enter_phase(self, phase: Phase) -> None:
         """Change to `phase`, and update the search attribute of the phase."""
         now = workflow.now()
         reached = {
@@ -85,55 +85,55 @@ class EnvironmentState:
         self._change(phase=phase, **reached.get(phase, {}))
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(phase.value)])
 
-    def end_as(
-        self, outcome: Outcome, who: str, problem: Problem | None = None, *, forced: bool = False
+    def set_outcome(
+        self, outcome: Outcome, actor: str, problem: Problem | None = None, *, forced: bool = False
     ) -> None:
         """Record why the life ends; the first cause decides.
 
         `forced` means that the life's own workflow could not end it.
         """
-        self._change(outcome=outcome, problem=_short(problem) if problem else None)
-        what = {
+        self._change(outcome=outcome, problem=_truncate_problem(problem) if problem else None)
+        action = {
             Outcome.DELETED: "asked to delete it",
             Outcome.CANCELLED: "cancelled it",
             Outcome.EXPIRED: "ended it: its time was up",
             Outcome.FAILED: "gave up making it",
         }
-        verb = "had what is left of it torn down" if forced else what[outcome]
-        self.note(who, verb, problem.cause if problem else "")
+        verb = "had what is left of it torn down" if forced else action[outcome]
+        self.add_log_entry(actor, verb, problem.cause if problem else "")
 
-    def warn(self, who: str, lead: timedelta) -> timedelta:
+    def warn(self, actor: str, lead: timedelta) -> timedelta:
         """Record that the warning `lead` is given now; return how far that moves the end.
 
         `lead` is the time between the warning and the end.
         """
         before = self.status.term
-        after = expiry.warned(before, workflow.now(), lead)
+        after = expiry.record_warning(before, workflow.now(), lead)
         moved = after.ends_at - before.ends_at
         result = f"ends {format_utc(after.ends_at)}"
         if moved:
             result += (
                 f"; moved by {format_duration(moved)}, because the warning could not be recorded in time"
             )
-        self._change(warned=after.warned)
-        self._retime(after.ends_at, who, f"warned {format_duration(lead)} before the end", result)
+        self._change(warnings=after.warnings)
+        self._move_end(after.ends_at, actor, f"warned {format_duration(lead)} before the end", result)
         return moved
 
-    def extend(self, who: str, after: Term, reason: str) -> None:
+    def extend(self, actor: str, after: Term, reason: str) -> None:
         """Record that the end was moved."""
-        last = after.extended[-1]
+        last = after.extensions[-1]
         beyond = ", beyond what its template allows" if last.override else ""
         result = f"ends {format_utc(after.ends_at)}" + (f"; reason: {reason}" if reason else "")
-        self._change(warned=after.warned, extended=after.extended)
-        self._retime(after.ends_at, who, f"extended it by {format_duration(last.by)}{beyond}", result)
+        self._change(warnings=after.warnings, extensions=after.extensions)
+        self._move_end(after.ends_at, actor, f"extended it by {format_duration(last.by)}{beyond}", result)
 
-    def _retime(self, ends_at: datetime, who: str, what: str, result: str) -> None:
+    def _move_end(self, ends_at: datetime, actor: str, action: str, result: str) -> None:
         self._change(expires_at=ends_at)
-        self.note(who, what, result, ends_at)
-        workflow.upsert_search_attributes(self.times)
+        self.add_log_entry(actor, action, result, ends_at)
+        workflow.upsert_search_attributes(self.expiry_attributes)
 
     @property
-    def times(self) -> list[SearchAttributeUpdate[datetime]]:
+    def expiry_attributes(self) -> list[SearchAttributeUpdate[datetime]]:
         """The search attributes for the end, and for what is due before it."""
         return [
             search_attributes.EXPIRES_AT.value_set(self.status.expires_at),
@@ -151,22 +151,24 @@ class EnvironmentState:
                 search_attributes.PHASE.value_set(self.status.phase.value),
                 search_attributes.TEMPLATE.value_set(environment.template.name),
                 search_attributes.HOST.value_set(environment.host),
-                *self.times,
+                *self.expiry_attributes,
             ]
         )
 
-    def step(self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None) -> None:
+    def set_step_state(
+        self, name: StepName, state: StepState, note: str = "", receipt: Receipt | None = None
+    ) -> None:
         """Record that a step is now in `state`."""
         now = workflow.now()
         steps = tuple(
-            old.model_copy(update={"state": state, "note": cut(note), **_moments(old, state, now)})
+            old.model_copy(update={"state": state, "note": truncate(note), **_step_times(old, state, now)})
             if old.step is name
             else old
             for old in self.status.steps
         )
         receipts = dict(self.status.receipts)
         if receipt:
-            receipts[name] = _bounded(receipt)
+            receipts[name] = _truncate_receipt(receipt)
         elif state is StepState.UNDONE:
             receipts.pop(name, None)
         self._change(steps=steps, receipts=receipts)
@@ -177,37 +179,44 @@ class EnvironmentState:
 
     def unfinished(self, problems: tuple[Problem, ...]) -> None:
         """Record what the teardown could not do so far."""
-        self._change(unfinished=tuple(_short(problem) for problem in problems))
+        self._change(unfinished=tuple(_truncate_problem(problem) for problem in problems))
 
     def pause(self, until: datetime | None) -> None:
         """Record when the next pass of the teardown starts; None while a pass is in progress."""
         self._change(next_pass_at=until)
 
-    def certify(self, certificate: Certificate) -> None:
+    def set_certificate(self, certificate: Certificate) -> None:
         """Record the result of the last inspection."""
         findings = tuple(
             finding.model_copy(
-                update={field: first_of(getattr(finding, field)) for field in ("left", "kept", "forced")}
+                update={
+                    field: truncate_lines(getattr(finding, field)) for field in ("left", "kept", "forced")
+                }
             )
             for finding in certificate.findings
         )
         self._change(certificate=certificate.model_copy(update={"findings": findings}))
 
-    def note(self, who: str, what: str, result: str = "", ends_at: datetime | None = None) -> None:
+    def add_log_entry(
+        self, actor: str, action: str, result: str = "", ends_at: datetime | None = None
+    ) -> None:
         """Add a line to the audit trail."""
-        entry = TrailEntry(
+        entry = AuditLogEntry(
             at=workflow.now(),
-            who=cut(who, MOST_NAME_BYTES),
-            what=cut(what, MOST_NAME_BYTES),
-            result=cut(result),
+            actor=truncate(actor, MAX_NAME_BYTES),
+            action=truncate(action, MAX_NAME_BYTES),
+            result=truncate(result),
             ends_at=ends_at,
         )
-        trail = (*self.status.trail, entry)
-        if len(trail) > TRAIL_LENGTH:
-            trail = trail[:TRAIL_HEAD] + trail[len(trail) - TRAIL_LENGTH + TRAIL_HEAD :]
-        self._change(trail=trail)
+        audit_log = (*self.status.audit_log, entry)
+        if len(audit_log) > MAX_AUDIT_LOG_ENTRIES:
+            audit_log = (
+                audit_log[:KEPT_FIRST_ENTRIES]
+                + audit_log[len(audit_log) - MAX_AUDIT_LOG_ENTRIES + KEPT_FIRST_ENTRIES :]
+            )
+        self._change(audit_log=audit_log)
 
-    def remembered(self) -> Answer | None:
+    def stored_answer(self) -> Answer | None:
         """Return the earlier answer to the current update, or None if it is new.
 
         The answer may be from this run or from a previous one.
@@ -215,31 +224,31 @@ class EnvironmentState:
         update = workflow.current_update_info()
         return self._answers.get(update.id) if update else None
 
-    def remember(self, answer: Answer) -> Answer:
+    def store_answer(self, answer: Answer) -> Answer:
         """Store the answer to the current update, and return it."""
         update = workflow.current_update_info()
         if update:
             self._answers[update.id] = answer
-            while len(self._answers) > ANSWERS_LENGTH:
+            while len(self._answers) > MAX_STORED_ANSWERS:
                 del self._answers[next(iter(self._answers))]
         return answer
 
-    def carried(self) -> Carried:
+    def carried_state(self) -> CarriedState:
         """Return the state that the next run needs."""
-        return Carried(status=self.status, answers=self._answers)
+        return CarriedState(status=self.status, answers=self._answers)
 
-    def _page(self) -> str:
+    def _render_details(self) -> str:
         status = self.status
         lines = [
             f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**, "
             f"ends {format_utc(status.expires_at)}",
             "",
-            _row("step", "system", "state", "since", ""),
+            _table_row("step", "system", "state", "since", ""),
             "| :-- | :-- | :-- | :-- | :-- |",
         ]
         for step in status.steps:
-            since = _clock(step.ended_at or step.started_at)
-            lines.append(_row(step.step, step.system, step.state, since, step.note))
+            since = _format_clock(step.ended_at or step.started_at)
+            lines.append(_table_row(step.step, step.system, step.state, since, step.note))
         if status.problem:
             lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
         for problem in status.unfinished:
@@ -249,7 +258,7 @@ class EnvironmentState:
         return "\n".join(lines)
 
 
-def _moments(before: StepStatus, state: StepState, now: datetime) -> dict[str, datetime | None]:
+def _step_times(before: StepStatus, state: StepState, now: datetime) -> dict[str, datetime | None]:
     """Return the start and the end of a step that enters `state` now."""
     if state in (StepState.RUNNING, StepState.UNDOING):
         return {"started_at": now, "ended_at": None}
@@ -259,21 +268,21 @@ def _moments(before: StepStatus, state: StepState, now: datetime) -> dict[str, d
     return {"started_at": before.started_at, "ended_at": now}
 
 
-def _short(problem: Problem) -> Problem:
+def _truncate_problem(problem: Problem) -> Problem:
     """Return the problem with its texts cut to a length that can be carried."""
-    return problem.model_copy(update={"cause": cut(problem.cause), "remedy": cut(problem.remedy)})
+    return problem.model_copy(update={"cause": truncate(problem.cause), "remedy": truncate(problem.remedy)})
 
 
-def _bounded(receipt: Receipt) -> Receipt:
-    names = {field: cut(getattr(receipt, field), MOST_NAME_BYTES) for field in ("name", "reference")}
+def _truncate_receipt(receipt: Receipt) -> Receipt:
+    names = {field: truncate(getattr(receipt, field), MAX_NAME_BYTES) for field in ("name", "reference")}
     return receipt.model_copy(update=names)
 
 
-def _row(*cells: str) -> str:
+def _table_row(*cells: str) -> str:
     # Temporal's Web UI puts cells side by side with nothing between them, but it keeps these blanks.
     escaped = (cell.replace("|", r"\|") for cell in cells)
     return f"| {' | '.join(f'{cell}{_GAP}' for cell in escaped)} |"
 
 
-def _clock(moment: datetime | None) -> str:
+def _format_clock(moment: datetime | None) -> str:
     return moment.strftime("%H:%M:%S") if moment else ""

@@ -10,21 +10,21 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import SweepActivities
+    from contracts.activities import ExpirySweepActivities
     from contracts.environment_workflow import undo_queue
     from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepPassInput, SweepResult
 
-from workflows.activity_failures import genuine
+from workflows.activity_failures import require_genuine
 
 #: One attempt of a whole sweep. The activity keeps its page, so the next attempt continues from there after
 #: this timeout.
-ATTEMPT = timedelta(minutes=15)
+ATTEMPT_TIMEOUT = timedelta(minutes=15)
 #: A longer sweep blocks the next sweep, which would start from the first page.
-LIMIT = timedelta(minutes=30)
+SWEEP_TIMEOUT = timedelta(minutes=30)
 #: A worker that sends no heartbeat for this long counts as lost, and another worker continues.
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-FIRST_RETRY = timedelta(milliseconds=500)
-LONGEST_RETRY = timedelta(seconds=20)
+FIRST_RETRY_INTERVAL = timedelta(milliseconds=500)
+MAX_RETRY_INTERVAL = timedelta(seconds=20)
 
 
 @workflow.defn(name=SWEEP_WORKFLOW)
@@ -38,15 +38,17 @@ class ExpirySweepWorkflow:
     async def run(self, sweep: SweepInput) -> SweepResult:
         """Sweep once; return how many environments were checked, and the outcome of each."""
         try:
-            result = genuine(
+            result = require_genuine(
                 await workflow.execute_activity_method(
-                    SweepActivities.sweep,
+                    ExpirySweepActivities.run,
                     SweepPassInput(sweep=sweep, now=workflow.now()),
                     task_queue=undo_queue(workflow.info().task_queue),
-                    start_to_close_timeout=ATTEMPT,
-                    schedule_to_close_timeout=LIMIT,
+                    start_to_close_timeout=ATTEMPT_TIMEOUT,
+                    schedule_to_close_timeout=SWEEP_TIMEOUT,
                     heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                    retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
+                    retry_policy=RetryPolicy(
+                        initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
+                    ),
                     # When a cancelled sweep has ended, nothing of it can happen any more.
                     cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                     summary="look, and ask each" if sweep.dry_run else "look, warn and end",

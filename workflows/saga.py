@@ -5,8 +5,10 @@ module cancels them. The forward task may be cancelled at any await. The compens
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
@@ -17,52 +19,64 @@ with workflow.unsafe.imports_passed_through():
         CheckPeopleInput,
         EnsureInput,
         InspectInput,
+        InspectResult,
         PeopleActivities,
         RemoveInput,
+        RemoveResult,
+        StepActivities,
+        step_activity_name,
     )
-    from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
+    from contracts.environment import (
+        Certificate,
+        Finding,
+        Phase,
+        Problem,
+        Receipt,
+        StepName,
+        StepState,
+        System,
+    )
     from contracts.environment_workflow import EnvironmentStart, undo_queue
 
-from workflows.activity_failures import genuine, is_in_doubt, problem_of
-from workflows.environment_state import ITSELF, EnvironmentState
-from workflows.steps import FEW_CALLS, Step, steps_of
+from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
+from workflows.environment_state import MOORAGE_ACTOR, EnvironmentState
+from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, Step, steps_of
 
 #: The directory may be down for a moment, and hundreds may wait before this environment. The developer should
 #: still get an answer soon.
-PEOPLE_LIMIT = timedelta(minutes=5)
+PEOPLE_CHECK_TIMEOUT = timedelta(minutes=5)
 #: Lines in a certificate about what was removed by force in one step, over all passes together.
-MAX_FORCED = 40
+MAX_FORCED_LINES = 40
 #: One inspection of one system. If the system cannot answer in this time, the next pass inspects it.
-INSPECT_LIMIT = timedelta(minutes=2)
-#: Patch id: a pass that could not undo every step still inspects the others.
-LOOK_EACH_TIME = "look-in-every-pass"
-#: Patch id: an inspection counts only if all of it happened after the last moment of a late response.
-LOOKED_TOO_SOON = "looked-too-soon"
+INSPECT_TIMEOUT = timedelta(minutes=2)
 #: The steps that install the template's values or calculate with them. The other steps do not get the values.
-NEED_VALUES = frozenset({StepName.NAMESPACE, StepName.VCLUSTER})
+STEPS_WITH_VALUES = frozenset({StepName.NAMESPACE, StepName.VCLUSTER})
 #: Temporal's priorities go from 1 (first) to this value (last).
 #: https://docs.temporal.io/develop/task-queue-priority-fairness
-LAST_PRIORITY = 5
+LOWEST_PRIORITY = 5
+
+_Input = TypeVar("_Input")
+_Result = TypeVar("_Result")
 
 
 class Saga:
     """The steps of one environment: which may have left something, and how to undo those."""
 
-    def __init__(self, start: EnvironmentStart, record: EnvironmentState) -> None:
+    def __init__(self, start: EnvironmentStart, state: EnvironmentState) -> None:
         self._environment = start.environment
         #: For the steps that need no values: a template's values may be large, and a history holds each
         #: argument.
         self._without_values = start.environment.without_values
         self._people_are_checked = start.people_are_checked
-        self._pace = start.pace
-        self._record = record
-        self._begun_at = record.status.requested_at
+        self._timeouts = start.timeouts
+        self._state = state
+        self._life_started_at = state.status.requested_at
         self._steps = steps_of(start.environment)
         over = (StepState.WAITING, StepState.UNDONE)
-        self._started_steps = [step for step in self._steps if record.state_of(step.name) not in over]
+        self._started_steps = [step for step in self._steps if state.state_of(step.name) not in over]
         # A late response may still come to the calls that a life had in progress when its run was closed from
         # outside.
-        self._settled_at = workflow.now() + start.pace.settle if start.forced_by else None
+        self._late_until = workflow.now() + start.timeouts.late_response_window if start.forced_by else None
         self._forced: dict[StepName, tuple[str, ...]] = {}
         self._stopped = False
         self._resumed = False
@@ -101,45 +115,45 @@ class Saga:
         `give_up_after` has passed without success, the environment is `teardown_incomplete` until `resume` is
         called.
         """
-        if self._record.phase is Phase.TEARDOWN_INCOMPLETE:
+        if self._state.phase is Phase.TEARDOWN_INCOMPLETE:
             # The teardown gave up in the previous run, which continued as this run.
-            await self._resumption()
-        give_up_at = workflow.now() + self._pace.give_up_after
-        pause = self._pace.first_pause
+            await self._wait_for_resume()
+        give_up_at = workflow.now() + self._timeouts.give_up_after
+        pause = self._timeouts.first_pause
         while True:
             problems = await self._pass()
-            self._record.unfinished(problems)
+            self._state.unfinished(problems)
             if not problems:
-                if self._record.status.certificate:
+                if self._state.status.certificate:
                     return
-                await self._settle()
+                await self._wait_for_late_responses()
             elif workflow.now() < give_up_at:
                 await self._pause(pause)
-                pause = min(2 * pause, self._pace.longest_pause)
+                pause = min(2 * pause, self._timeouts.longest_pause)
             else:
-                await self._wait_to_be_resumed()
-                give_up_at = workflow.now() + self._pace.give_up_after
-                pause = self._pace.first_pause
+                await self._give_up_until_resumed()
+                give_up_at = workflow.now() + self._timeouts.give_up_after
+                pause = self._timeouts.first_pause
 
     def resume(self) -> None:
         """Resume a teardown that has given up, or end its pause."""
         self._resumed = True
 
     @property
-    def is_at_rest(self) -> bool:
+    def is_waiting_for_resume(self) -> bool:
         """Whether the teardown waits for a person, and so can also wait in another run."""
-        incomplete = self._record.phase is Phase.TEARDOWN_INCOMPLETE
-        return incomplete and not self._resumed and self._is_settled()
+        incomplete = self._state.phase is Phase.TEARDOWN_INCOMPLETE
+        return incomplete and not self._resumed and self._is_past_late_responses()
 
     async def _check_people(self) -> Problem | None:
         try:
-            genuine(
+            require_genuine(
                 await workflow.execute_activity_method(  # type: ignore[func-returns-value]
                     PeopleActivities.check,
                     CheckPeopleInput(environment=self._without_values),
-                    start_to_close_timeout=FEW_CALLS,
-                    schedule_to_close_timeout=self._limit(PEOPLE_LIMIT),
-                    heartbeat_timeout=self._pace.heartbeat_timeout,
+                    start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
+                    schedule_to_close_timeout=self._limit(PEOPLE_CHECK_TIMEOUT),
+                    heartbeat_timeout=self._timeouts.heartbeat_timeout,
                     retry_policy=self._retries(),
                     cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                     priority=self._priority(0),
@@ -155,40 +169,33 @@ class Saga:
 
     async def _ensure(self, step: Step) -> Problem | None:
         self._started_steps.append(step)
-        self._record.step(step.name, StepState.RUNNING)
+        self._state.set_step_state(step.name, StepState.RUNNING)
+        environment = self._environment if step.name in STEPS_WITH_VALUES else self._without_values
         try:
-            # WAIT_CANCELLATION_COMPLETED, because the undo must not overtake an ensure that is still in
-            # progress.
-            receipt = genuine(
-                await workflow.execute_activity_method(
-                    step.ensure,
-                    EnsureInput(
-                        environment=self._environment if step.name in NEED_VALUES else self._without_values
-                    ),
-                    start_to_close_timeout=step.attempt,
-                    schedule_to_close_timeout=self._limit(step.limit),
-                    heartbeat_timeout=self._pace.heartbeat_timeout,
-                    retry_policy=self._retries(),
-                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                    priority=self._priority(self._steps.index(step)),
-                    summary=step.summary,
-                )
+            receipt = await self._execute(
+                step,
+                StepActivities.ensure,
+                EnsureInput(environment=environment),
+                Receipt,
+                task_queue=None,
+                attempt=step.attempt_timeout,
+                limit=self._limit(step.timeout),
+                steps_before=self._steps.index(step),
+                summary=step.summary,
             )
         except ActivityError as error:
-            self._doubt(is_in_doubt(error))
+            self._record_doubt(is_in_doubt(error))
             problem = problem_of(error, step.name, step.system)
-            self._record.step(step.name, StepState.FAILED, problem.cause)
+            self._state.set_step_state(step.name, StepState.FAILED, problem.cause)
             return problem
-        self._doubt(receipt.in_doubt)
-        self._record.step(step.name, StepState.DONE, receipt.name, receipt)
+        self._record_doubt(receipt.in_doubt)
+        self._state.set_step_state(step.name, StepState.DONE, receipt.name, receipt)
         if step.name is StepName.KUBECONFIG:
-            self._record.enter(Phase.USABLE)
+            self._state.enter_phase(Phase.USABLE)
         return None
 
     async def _pass(self) -> tuple[Problem, ...]:
         undo_problems = await self._undo()
-        if undo_problems and not workflow.patched(LOOK_EACH_TIME):
-            return undo_problems
         # Inspect also when some steps could not be undone: a late response in a step that is already undone
         # may have created what blocks them, and only the inspection finds that.
         left, unknown = await self._inspect()
@@ -202,8 +209,8 @@ class Saga:
         for step in reversed(self._started_steps.copy()):
             blockers = step.undo_after & {other.name for other in self._started_steps}
             if blockers:
-                blocked = _blocked(step, blockers)
-                self._record.step(step.name, StepState.UNDO_FAILED, blocked.cause)
+                blocked = _blocked_problem(step, blockers)
+                self._state.set_step_state(step.name, StepState.UNDO_FAILED, blocked.cause)
                 problems.append(blocked)
             elif problem := await self._remove(step):
                 problems.append(problem)
@@ -212,36 +219,35 @@ class Saga:
         return tuple(problems)
 
     async def _remove(self, step: Step) -> Problem | None:
-        self._record.step(step.name, StepState.UNDOING)
-        if step.remove is None:
-            self._record.step(step.name, StepState.UNDONE, "nothing of its own")
+        self._state.set_step_state(step.name, StepState.UNDOING)
+        if not step.has_undo:
+            self._state.set_step_state(step.name, StepState.UNDONE, "nothing of its own")
             return None
         # The virtual cluster can answer for itself only as long as it exists.
         force = StepName.VCLUSTER not in {other.name for other in self._started_steps}
         try:
-            result = genuine(
-                await workflow.execute_activity_method(
-                    step.remove,
-                    RemoveInput(environment=self._without_values, force=force, begun_at=self._begun_at),
-                    task_queue=undo_queue(workflow.info().task_queue),
-                    start_to_close_timeout=self._pace.longest_undo,
-                    schedule_to_close_timeout=self._pace.longest_undo,
-                    heartbeat_timeout=self._pace.heartbeat_timeout,
-                    retry_policy=self._retries(),
-                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                    priority=self._priority(len(self._steps) - 1 - self._steps.index(step)),
-                    summary=f"undo: {step.summary}",
-                )
+            result = await self._execute(
+                step,
+                StepActivities.remove,
+                RemoveInput(
+                    environment=self._without_values, life_started_at=self._life_started_at, force=force
+                ),
+                RemoveResult,
+                task_queue=undo_queue(workflow.info().task_queue),
+                attempt=self._timeouts.undo_timeout,
+                limit=self._timeouts.undo_timeout,
+                steps_before=len(self._steps) - 1 - self._steps.index(step),
+                summary=f"undo: {step.summary}",
             )
         except ActivityError as error:
             problem = problem_of(error, step.name, step.system)
-            self._record.step(step.name, StepState.UNDO_FAILED, problem.cause)
+            self._state.set_step_state(step.name, StepState.UNDO_FAILED, problem.cause)
             return problem
-        self._record.step(step.name, StepState.UNDONE, result.note)
+        self._state.set_step_state(step.name, StepState.UNDONE, result.note)
         if result.forced:
             # Every pass has its own forced removals, so the lines of all passes are merged here.
             lines = dict.fromkeys((*self._forced.get(step.name, ()), *result.forced))
-            self._forced[step.name] = tuple(lines)[:MAX_FORCED]
+            self._forced[step.name] = tuple(lines)[:MAX_FORCED_LINES]
         return None
 
     async def _inspect(self) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
@@ -250,13 +256,13 @@ class Saga:
         What is there was not removed or has appeared again; the next pass undoes it. When all steps are
         undone, nothing is left, and no late response can come any more, this method records the certificate.
         """
-        settled = self._is_settled()
+        is_late_enough = self._is_past_late_responses()
         touched = [
             step
             for step in self._steps
-            if self._has_started(step) and step.inspect and step not in self._started_steps
+            if self._has_started(step) and step.has_undo and step not in self._started_steps
         ]
-        inspections = [asyncio.ensure_future(self._look(step)) for step in touched]
+        inspections = [asyncio.ensure_future(self._inspect_step(step)) for step in touched]
         if inspections:
             await workflow.wait(inspections)
         findings: list[Finding] = []
@@ -270,78 +276,108 @@ class Saga:
             findings.append(result)
             if result.left:
                 self._started_steps.append(step)
-                left.append(_still_there(step, result))
+                left.append(_remaining_problem(step, result))
         self._started_steps.sort(key=self._steps.index)
-        if not settled and self._is_settled():
-            # The inspection was too early, at least in part.
-            settled = not workflow.patched(LOOKED_TOO_SOON)
-        if settled and not self._started_steps and not unknown:
-            self._record.certify(Certificate(inspected_at=workflow.now(), findings=tuple(findings)))
+        # An inspection counts only if all of it happened after the last moment of a late response.
+        if is_late_enough and not self._started_steps and not unknown:
+            self._state.set_certificate(Certificate(inspected_at=workflow.now(), findings=tuple(findings)))
         return tuple(left), tuple(unknown)
 
-    async def _look(self, step: Step) -> Finding | Problem:
-        assert step.inspect  # noqa: S101  (the caller selects steps with an inspect)
+    async def _inspect_step(self, step: Step) -> Finding | Problem:
         try:
-            result = genuine(
-                await workflow.execute_activity_method(
-                    step.inspect,
-                    InspectInput(environment=self._without_values, begun_at=self._begun_at),
-                    task_queue=undo_queue(workflow.info().task_queue),
-                    start_to_close_timeout=FEW_CALLS,
-                    schedule_to_close_timeout=min(INSPECT_LIMIT, self._pace.longest_undo),
-                    heartbeat_timeout=self._pace.heartbeat_timeout,
-                    retry_policy=self._retries(),
-                    priority=self._priority(len(self._steps) - 1),
-                    summary=f"inspect: {step.summary}",
-                )
+            result = await self._execute(
+                step,
+                StepActivities.inspect,
+                InspectInput(environment=self._without_values, life_started_at=self._life_started_at),
+                InspectResult,
+                task_queue=undo_queue(workflow.info().task_queue),
+                attempt=FEW_CALLS_ATTEMPT_TIMEOUT,
+                limit=min(INSPECT_TIMEOUT, self._timeouts.undo_timeout),
+                steps_before=len(self._steps) - 1,
+                summary=f"inspect: {step.summary}",
             )
         except ActivityError as error:
             return problem_of(error, step.name, step.system)
         forced = self._forced.get(step.name, ())
         return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept, forced=forced)
 
+    async def _execute(
+        self,
+        step: Step,
+        method: Callable[[StepActivities, _Input], Awaitable[_Result]],
+        input: _Input,
+        result_type: type[_Result],
+        *,
+        task_queue: str | None,
+        attempt: timedelta,
+        limit: timedelta,
+        steps_before: int,
+        summary: str,
+    ) -> _Result:
+        """Execute an activity of a step; `attempt` is the limit of one attempt, `limit` that of all."""
+        result: _Result = require_genuine(
+            await workflow.execute_activity(
+                step_activity_name(step.name, method),
+                input,
+                result_type=result_type,
+                task_queue=task_queue,
+                start_to_close_timeout=attempt,
+                schedule_to_close_timeout=limit,
+                heartbeat_timeout=self._timeouts.heartbeat_timeout,
+                retry_policy=self._retries(),
+                # An undo must not overtake an ensure that is still in progress.
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                priority=self._priority(steps_before),
+                summary=summary,
+            )
+        )
+        return result
+
     def _has_started(self, step: Step) -> bool:
-        return self._record.state_of(step.name) is not StepState.WAITING
+        return self._state.state_of(step.name) is not StepState.WAITING
 
-    def _doubt(self, in_doubt: bool) -> None:
+    def _record_doubt(self, in_doubt: bool) -> None:
         if in_doubt:
-            self._settled_at = workflow.now() + self._pace.settle
+            self._late_until = workflow.now() + self._timeouts.late_response_window
 
-    def _is_settled(self) -> bool:
-        return self._settled_at is None or workflow.now() >= self._settled_at
+    def _is_past_late_responses(self) -> bool:
+        return self._late_until is None or workflow.now() >= self._late_until
 
-    async def _settle(self) -> None:
+    async def _wait_for_late_responses(self) -> None:
         # Some call had no response. As long as that call may be in progress, its result may still appear.
-        assert self._settled_at  # noqa: S101  (without a certificate there is a time)
-        if not self._is_settled():
+        assert self._late_until  # noqa: S101  (without a certificate there is a time)
+        if not self._is_past_late_responses():
             await workflow.sleep(
-                self._settled_at - workflow.now(), summary="look again when no late answer can come"
+                self._late_until - workflow.now(),
+                summary="look again when no late answer can come",
             )
 
     async def _pause(self, length: timedelta) -> None:
         """Wait for the next pass, or until `resume` is called."""
         self._resumed = False
-        self._record.pause(workflow.now() + length)
+        self._state.pause(workflow.now() + length)
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._resumed,
                 timeout=length,
                 timeout_summary="pause before the next pass of the teardown",
             )
-        self._record.pause(None)
+        self._state.pause(None)
 
-    async def _wait_to_be_resumed(self) -> None:
+    async def _give_up_until_resumed(self) -> None:
         self._resumed = False
-        self._record.enter(Phase.TEARDOWN_INCOMPLETE)
-        self._record.note(ITSELF, "stopped trying to undo it", "waits for somebody to resume the teardown")
-        await self._resumption()
+        self._state.enter_phase(Phase.TEARDOWN_INCOMPLETE)
+        self._state.add_log_entry(
+            MOORAGE_ACTOR, "stopped trying to undo it", "waits for somebody to resume the teardown"
+        )
+        await self._wait_for_resume()
 
-    async def _resumption(self) -> None:
+    async def _wait_for_resume(self) -> None:
         await workflow.wait_condition(lambda: self._resumed)
-        self._record.enter(Phase.TEARING_DOWN)
+        self._state.enter_phase(Phase.TEARING_DOWN)
 
     def _limit(self, limit: timedelta) -> timedelta:
-        return min(limit, self._pace.longest_step or limit)
+        return min(limit, self._timeouts.step_timeout or limit)
 
     def _priority(self, steps_before: int) -> Priority:
         """Return a priority that is higher the nearer the work is to its end.
@@ -350,14 +386,16 @@ class Saga:
         Otherwise all of them would go through every step together: the last would be ready no sooner, and
         there would be more of them than fit into a worker's memory.
         """
-        return Priority(priority_key=LAST_PRIORITY - steps_before * LAST_PRIORITY // len(self._steps))
+        return Priority(priority_key=LOWEST_PRIORITY - steps_before * LOWEST_PRIORITY // len(self._steps))
 
     def _retries(self) -> RetryPolicy:
         # There is no limit of attempts: the user feels the time, and every activity has a limit in time.
-        return RetryPolicy(initial_interval=self._pace.first_retry, maximum_interval=self._pace.longest_retry)
+        return RetryPolicy(
+            initial_interval=self._timeouts.first_retry, maximum_interval=self._timeouts.longest_retry
+        )
 
 
-def _still_there(step: Step, finding: Finding) -> Problem:
+def _remaining_problem(step: Step, finding: Finding) -> Problem:
     return Problem(
         step=step.name,
         system=step.system,
@@ -367,7 +405,7 @@ def _still_there(step: Step, finding: Finding) -> Problem:
     )
 
 
-def _blocked(step: Step, blockers: frozenset[StepName]) -> Problem:
+def _blocked_problem(step: Step, blockers: frozenset[StepName]) -> Problem:
     return Problem(
         step=step.name,
         system=step.system,

@@ -12,10 +12,16 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
     from contracts.environment import Phase
-    from contracts.environment_workflow import EnvironmentStart, ExtendInput, OfLife, RequestInput, SweptInput
+    from contracts.environment_workflow import (
+        EnvironmentStart,
+        ExtendInput,
+        LifeInput,
+        RequestInput,
+        SweepUpdateInput,
+    )
     from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.expiry import Due, DueKind, NotExtended, Term
-    from contracts.size_limits import MOST_EXTENSIONS
+    from contracts.expiry import Due, DueKind, ExtensionRejected, Term
+    from contracts.size_limits import MAX_EXTENSIONS
 
 from workflows.environment_state import EnvironmentState
 
@@ -24,14 +30,14 @@ class UpdateRules:
     """The rules of one environment. A violation is raised as `REQUEST_REFUSED` with a `Refusal`."""
 
     def __init__(
-        self, start: EnvironmentStart, record: EnvironmentState, is_ending: Callable[[], bool]
+        self, start: EnvironmentStart, state: EnvironmentState, is_ending: Callable[[], bool]
     ) -> None:
         self._environment = start.environment
         self._name = start.environment.name
-        self._record = record
+        self._state = state
         self._is_ending = is_ending
 
-    def is_meant(self, ask: OfLife) -> None:
+    def check_life(self, ask: LifeInput) -> None:
         """Raise unless the update names the present life.
 
         A later life of the same name may belong to another person.
@@ -43,7 +49,7 @@ class UpdateRules:
                 "look at it, and ask again.",
             )
 
-    def may_join(self, ask: RequestInput) -> None:
+    def check_join(self, ask: RequestInput) -> None:
         """Raise unless the owner requests the same spec and no teardown has started."""
         if ask.owner != self._environment.owner:
             raise _error(Refusal.taken(self._name))
@@ -56,75 +62,75 @@ class UpdateRules:
         if differing := tuple(field for field in given if wanted[field] != given[field]):
             raise _error(Refusal.other_spec(self._name, differing))
 
-    def may_cancel(self) -> None:
+    def check_cancel(self) -> None:
         """Raise if the environment is ready.
 
         A cancellation is accepted while the environment is being provisioned, and also when it is being torn
         down already.
         """
-        if self._record.phase is Phase.READY and not self._is_ending():
+        if self._state.phase is Phase.READY and not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
             )
 
     @property
-    def is_waiting(self) -> bool:
+    def is_teardown_waiting(self) -> bool:
         """Whether the teardown waits for its next pass or for a person."""
-        return bool(self._record.status.next_pass_at) or self._record.phase is Phase.TEARDOWN_INCOMPLETE
+        return bool(self._state.status.next_pass_at) or self._state.phase is Phase.TEARDOWN_INCOMPLETE
 
-    def may_resume(self) -> None:
+    def check_resume(self) -> None:
         """Raise unless the environment is being torn down or its teardown has given up."""
         if not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW,
-                f"{self._name} is {self._record.phase}: there is no teardown to go on with.",
+                f"{self._name} is {self._state.phase}: there is no teardown to go on with.",
             )
 
-    def extended(self, ask: ExtendInput) -> Term:
+    def extended_term(self, ask: ExtendInput) -> Term:
         """Return the term after the extension; raise if it is beyond the policy and not overridden."""
         if self._is_ending():
             message = f"{self._name} is being torn down: it cannot be extended any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if ask.override and not ask.reason.strip():
             raise _refused(RefusalReason.BEYOND_POLICY, "An extension beyond the policy needs a reason.")
-        if len(self._record.status.extended) >= MOST_EXTENSIONS:
-            message = f"{self._name} has been extended {MOST_EXTENSIONS} times already: ask for another one."
+        if len(self._state.status.extensions) >= MAX_EXTENSIONS:
+            message = f"{self._name} has been extended {MAX_EXTENSIONS} times already: ask for another one."
             raise _refused(RefusalReason.BEYOND_POLICY, message)
         try:
-            return expiry.extended(
-                self._record.status.term,
+            return expiry.extend_term(
+                self._state.status.term,
                 workflow.now(),
                 by=ask.by,
                 until=ask.until,
                 override=ask.override,
             )
-        except NotExtended as error:
+        except ExtensionRejected as error:
             raise _refused(
                 RefusalReason.BEYOND_POLICY,
-                f"{self._name} cannot be extended so: {error.why}.",
+                f"{self._name} cannot be extended so: {error.reason}.",
                 latest=error.latest,
             ) from None
 
-    def due_now(self, ask: SweptInput, kind: DueKind) -> Due:
+    def require_due(self, ask: SweepUpdateInput, kind: DueKind) -> Due:
         """Return what is due, if it is `kind`; raise otherwise.
 
         An extension that was accepted before this update has moved the end.
         """
-        if workflow.now() > ask.good_until:
+        if workflow.now() > ask.valid_until:
             raise _refused(
                 RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks anew."
             )
-        due = self.due(workflow.now(), ask.ahead)
+        due = self.due(workflow.now(), ask.lookahead)
         if due.kind is not kind:
-            raise _refused(RefusalReason.NOT_DUE, due.why)
+            raise _refused(RefusalReason.NOT_DUE, due.reason)
         return due
 
-    def due(self, now: datetime, ahead: timedelta) -> Due:
-        """Return what is due at `now`; `ahead` is as in `contracts.expiry.due`."""
+    def due(self, now: datetime, lookahead: timedelta) -> Due:
+        """Return what is due at `now`; `lookahead` is as in `contracts.expiry.due`."""
         if self._is_ending():
-            return Due(kind=DueKind.KEEP, why="it is being torn down already")
-        status = self._record.status
-        return expiry.due(status.term, now, in_use=status.in_use, ahead=ahead)
+            return Due(kind=DueKind.KEEP, reason="it is being torn down already")
+        status = self._state.status
+        return expiry.due(status.term, now, in_use=status.in_use, lookahead=lookahead)
 
 
 def _refused(reason: RefusalReason, message: str, latest: datetime | None = None) -> ApplicationError:

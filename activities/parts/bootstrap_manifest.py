@@ -50,10 +50,10 @@ _SHORTEST_SECRET = 12
 HIDDEN = "(hidden)"
 #: Length in characters up to which a manifest is parsed in the event loop. That takes some 15 ms, in which
 #: all other steps of the process stand still. Longer ones are parsed in a thread.
-LARGE = 32 * 1024
+PARSE_IN_THREAD_FROM = 32 * 1024
 
 
-class Bootstrap:
+class BootstrapManifest:
     """A bootstrap manifest whose objects all have accepted kinds; raises NotAccepted for any other."""
 
     def __init__(self, text: str) -> None:
@@ -64,14 +64,14 @@ class Bootstrap:
             _check(manifest)
 
     @classmethod
-    async def read(cls, text: str) -> "Bootstrap":
+    async def read(cls, text: str) -> "BootstrapManifest":
         """Parse and check `text`; use a thread for a large one, so that other steps continue."""
-        if len(text) < LARGE:
+        if len(text) < PARSE_IN_THREAD_FROM:
             return cls(text)
         return await asyncio.to_thread(cls, text)
 
     def __repr__(self) -> str:
-        return f"Bootstrap({len(self._manifests)} objects, hidden)"
+        return f"BootstrapManifest({len(self._manifests)} objects, hidden)"
 
     def manifests(self) -> list[Manifest]:
         """Return the objects; one of them holds a credential."""

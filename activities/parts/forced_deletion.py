@@ -6,21 +6,21 @@ from clients.host.protocol import Host
 from contracts.environment import Environment
 
 #: Most lines of a certificate about forced deletions; a tenant may have left hundreds of objects.
-MAX_FORCED = 20
+MAX_LINES = 20
 #: Most lines that the next attempt starts with: enough to know that there were more.
-MAX_KEPT = MAX_FORCED + 1
+MAX_CHECKPOINT_LINES = MAX_LINES + 1
 
 
-class Forced:
+class ForcedDeletion:
     """Deletes everything in the namespace, if it has the mark of this life, and records what was forced."""
 
     def __init__(self, host: Host, environment: Environment) -> None:
         self._host = host
         self._environment = environment
         # An earlier attempt may have been interrupted after it had forced a deletion.
-        self._lines: dict[str, None] = dict.fromkeys(activity_context.kept().splitlines())
+        self._lines: dict[str, None] = dict.fromkeys(activity_context.last_checkpoint().splitlines())
 
-    async def look(self, *, uninstalled: bool = False) -> tuple[str, ...]:
+    async def advance(self, *, uninstalled: bool = False) -> tuple[str, ...]:
         """Continue the deletion and return the objects that remain; () if the namespace is not ours.
 
         `uninstalled`: the objects of the environment's release must go as well.
@@ -31,12 +31,12 @@ class Forced:
         ending = await self._host.force_delete(name, name if uninstalled else "")
         if ending.forced:
             self._lines.update(dict.fromkeys(ending.forced))
-            activity_context.keep("\n".join(list(self._lines)[:MAX_KEPT]))
+            activity_context.save_checkpoint("\n".join(list(self._lines)[:MAX_CHECKPOINT_LINES]))
         return ending.waiting_for
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What was deleted by force so far, for the certificate."""
         lines = tuple(self._lines)
-        more = len(lines) - MAX_FORCED
-        return (*lines[:MAX_FORCED], f"and {more} more") if more > 0 else lines
+        more = len(lines) - MAX_LINES
+        return (*lines[:MAX_LINES], f"and {more} more") if more > 0 else lines

@@ -4,10 +4,10 @@ from typing import Any
 
 from contracts.environment import Environment
 
-Object = dict[str, Any]
+Manifest = dict[str, Any]
 
 
-def policy_object(environment: Environment, version: str, kind: str, name: str, spec: Object) -> Object:
+def policy_object(environment: Environment, version: str, kind: str, name: str, spec: Manifest) -> Manifest:
     """Return a manifest of an object in the environment's namespace, with the owner mark."""
     metadata = {
         "name": name,

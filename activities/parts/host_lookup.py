@@ -1,10 +1,10 @@
-"""Look-ups on the host cluster: the environment's host, and the resources there that are its own."""
+"""Look-ups for the host cluster: the environment's host, its chart, and the resources that are its own."""
 
 from collections.abc import Mapping
 
 from activities.errors import NotConfigured, NotYet
 from activities.ownership import mark_text, require_ours
-from clients.host.models import Namespace, Release
+from clients.host.models import Chart, Namespace, Release
 from clients.host.protocol import Host
 from contracts.environment import Environment, System
 from contracts.naming import ANNOTATION_OWNER, OwnerMark
@@ -24,15 +24,23 @@ def host_of(hosts: Hosts, environment: Environment) -> Host:
     return host
 
 
+def chart_of(environment: Environment) -> Chart:
+    """Return the chart to install, as the template names it."""
+    chart = environment.template.chart
+    return Chart(
+        repository=chart.repository or None, name=chart.name, version=chart.version, digest=chart.digest
+    )
+
+
 def namespace_mark(namespace: Namespace, ours: OwnerMark) -> str | None:
     """Return the mark of the namespace: ours only if the labels and the annotation both hold it."""
     labels, annotation = mark_text(namespace.labels), namespace.annotations.get(ANNOTATION_OWNER)
-    return annotation if ours.is_text(labels) else labels
+    return annotation if ours.matches_text(labels) else labels
 
 
 def is_own_namespace(namespace: Namespace | None, ours: OwnerMark) -> bool:
     """Return whether the namespace exists and has exactly our mark."""
-    return namespace is not None and ours.is_text(namespace_mark(namespace, ours))
+    return namespace is not None and ours.matches_text(namespace_mark(namespace, ours))
 
 
 async def require_own_namespace(host: Host, environment: Environment) -> Namespace:

@@ -7,13 +7,12 @@ Network policies are in `activities.parts.network_policies`. Every object has th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from activities.parts.guard_object import Object, policy_object
+from activities.parts.guard_object import Manifest, policy_object
 from activities.parts.network_policies import network_policies
-from activities.parts.quantities import cpus, least, most, octets, times
-from activities.values import value_at
+from activities.parts.quantities import largest, multiply, smallest, sum_bytes, sum_cpus
 from clients.host.models import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity.models import parts_of_size
-from contracts.chart_values import ETCD, control_planes, etcds
+from contracts.chart_values import ETCD, control_plane_replicas, etcd_replicas, value_at
 from contracts.environment import Environment
 from contracts.naming import OwnerMark
 from contracts.template import PodSecurity
@@ -73,7 +72,7 @@ def namespace_policies(
     values: Mapping[str, Any],
     networks: HostNetworks,
     host_manifests: Sequence[Mapping[str, Any]] = (),
-) -> list[Object]:
+) -> list[Manifest]:
     """Return all policy objects of the namespace.
 
     Args:
@@ -100,7 +99,7 @@ def pod_security(environment: Environment) -> dict[str, str]:
     }
 
 
-def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
+def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Manifest:
     """Return the object with the mark among its labels."""
     metadata = manifest["metadata"]
     return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **mark.labels}}}
@@ -108,17 +107,17 @@ def marked(manifest: Mapping[str, Any], mark: OwnerMark) -> Object:
 
 def _resource_quota(
     environment: Environment, values: Mapping[str, Any], host_manifests: Sequence[Mapping[str, Any]]
-) -> Object:
+) -> Manifest:
     """Return the quota: the template's size for the developer, plus what the vCluster itself needs."""
     size = environment.template.size
     pods = size.pods + _own_pods(values)
     # These are the same sums that the capacity ledger reserves, so the environment gets exactly what it
     # reserved.
     parts = parts_of_size(size, values)
-    cpu, memory = cpus(*parts["cpu"]), octets(*parts["memory"])
+    cpu, memory = sum_cpus(*parts["cpu"]), sum_bytes(*parts["memory"])
     own_disk = value_at(values, "controlPlane", "statefulSet", "resources", "limits", "ephemeral-storage")
-    own_disks = [str(own_disk or _CHART_DISK)] * control_planes(values)
-    disk = octets(times(DISK_PER_POD, pods), *own_disks)
+    own_disks = [str(own_disk or _CHART_DISK)] * control_plane_replicas(values)
+    disk = sum_bytes(multiply(DISK_PER_POD, pods), *own_disks)
     counts = {what: number * size.pods + _FIXED[what] for what, number in _PER_POD.items()} | _NOT_FOR_TENANTS
     # An exposure that needs a port of the nodes or a load balancer gets exactly that; a tenant gets none.
     exposure = value_at(values, "controlPlane", "service", "spec", "type")
@@ -129,7 +128,7 @@ def _resource_quota(
         "limits.memory": memory,
         "requests.ephemeral-storage": disk,
         "limits.ephemeral-storage": disk,
-        "requests.storage": octets(size.storage, *_volumes(values)),
+        "requests.storage": sum_bytes(size.storage, *_volumes(values)),
         "pods": str(pods),
         "services.loadbalancers": "1" if exposure == "LoadBalancer" else "0",
         "services.nodeports": str(_node_ports(exposure, host_manifests)),
@@ -140,14 +139,14 @@ def _resource_quota(
 
 def _own_pods(values: Mapping[str, Any]) -> int:
     """Return the number of the vCluster's own pods, with the successor of each in an update."""
-    return OWN_PODS + 2 * (control_planes(values) - 1 + etcds(values))
+    return OWN_PODS + 2 * (control_plane_replicas(values) - 1 + etcd_replicas(values))
 
 
 def _volumes(values: Mapping[str, Any]) -> list[str]:
     """Return the sizes of the volumes with the vCluster's state: of each control plane and each etcd."""
     claim = ("statefulSet", "persistence", "volumeClaim", "size")
-    planes = [str(value_at(values, "controlPlane", *claim))] * control_planes(values)
-    return planes + [str(value_at(values, *ETCD, *claim))] * etcds(values)
+    planes = [str(value_at(values, "controlPlane", *claim))] * control_plane_replicas(values)
+    return planes + [str(value_at(values, *ETCD, *claim))] * etcd_replicas(values)
 
 
 def _node_ports(exposure: Any, host_manifests: Sequence[Mapping[str, Any]]) -> int:
@@ -158,21 +157,21 @@ def _node_ports(exposure: Any, host_manifests: Sequence[Mapping[str, Any]]) -> i
     return own or (2 if exposure in ("NodePort", "LoadBalancer") else 0)
 
 
-def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Object:
+def _limit_range(environment: Environment, values: Mapping[str, Any]) -> Manifest:
     size = environment.template.size
     container = {
         "type": "Container",
         "default": {
-            "cpu": least(DEFAULT_CPU, size.cpu),
-            "memory": least(DEFAULT_MEMORY, size.memory),
+            "cpu": smallest(DEFAULT_CPU, size.cpu),
+            "memory": smallest(DEFAULT_MEMORY, size.memory),
             "ephemeral-storage": DEFAULT_DISK,
         },
         "defaultRequest": {
-            "cpu": least(DEFAULT_CPU_REQUEST, size.cpu),
-            "memory": least(DEFAULT_MEMORY_REQUEST, size.memory),
+            "cpu": smallest(DEFAULT_CPU_REQUEST, size.cpu),
+            "memory": smallest(DEFAULT_MEMORY_REQUEST, size.memory),
             "ephemeral-storage": DEFAULT_DISK_REQUEST,
         },
     }
     # No claim may be larger than all claims of a tenant together, or than the vCluster's own.
-    claim = {"type": "PersistentVolumeClaim", "max": {"storage": most(size.storage, *_volumes(values))}}
+    claim = {"type": "PersistentVolumeClaim", "max": {"storage": largest(size.storage, *_volumes(values))}}
     return policy_object(environment, "v1", "LimitRange", "moorage", {"limits": [container, claim]})

@@ -7,7 +7,7 @@ private address, except DNS at the host's own servers and the vCluster's connect
 import ipaddress
 from collections.abc import Iterable
 
-from activities.parts.guard_object import Object, policy_object
+from activities.parts.guard_object import Manifest, policy_object
 from clients.host.models import HostNetworks, Peer, PeerPods
 from contracts.environment import Environment
 
@@ -42,17 +42,17 @@ _RESERVED_V6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 _HTTPS = 443
 
 
-def network_policies(environment: Environment, networks: HostNetworks) -> list[Object]:
+def network_policies(environment: Environment, networks: HostNetworks) -> list[Manifest]:
     """Return all policies; `networks` says where the host has what a vCluster needs."""
-    everybody: Object = {}
-    control_plane: Object = {"matchLabels": {"app": "vcluster", "release": environment.derived_name}}
+    everybody: Manifest = {}
+    control_plane: Manifest = {"matchLabels": {"app": "vcluster", "release": environment.derived_name}}
 
-    def policy(name: str, pods: Object, **rules: list[Object]) -> Object:
+    def policy(name: str, pods: Manifest, **rules: list[Manifest]) -> Manifest:
         types = [direction.capitalize() for direction in rules]
         spec = {"podSelector": pods, "policyTypes": types, **rules}
         return policy_object(environment, "networking.k8s.io/v1", "NetworkPolicy", f"moorage-{name}", spec)
 
-    neighbours: list[Object] = [{"podSelector": {}}]
+    neighbours: list[Manifest] = [{"podSelector": {}}]
     dns = [*_to(networks.dns, "UDP", "TCP"), *map(_to_pods, networks.dns_pods)]
     policies = [
         policy("deny", everybody, ingress=[], egress=[]),
@@ -70,7 +70,7 @@ def network_policies(environment: Environment, networks: HostNetworks) -> list[O
     return policies
 
 
-def _to(peers: Iterable[Peer], *protocols: str) -> list[Object]:
+def _to(peers: Iterable[Peer], *protocols: str) -> list[Manifest]:
     """Return one rule for each set of ports, because a rule allows all its ports at all its networks."""
     by_ports: dict[tuple[int, ...], list[str]] = {}
     for peer in peers:
@@ -81,7 +81,7 @@ def _to(peers: Iterable[Peer], *protocols: str) -> list[Object]:
     ]
 
 
-def _to_pods(pods: PeerPods) -> Object:
+def _to_pods(pods: PeerPods) -> Manifest:
     peer = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": pods.namespace}},
         "podSelector": {"matchLabels": dict(pods.labels)},
@@ -89,7 +89,7 @@ def _to_pods(pods: PeerPods) -> Object:
     return {"to": [peer], "ports": _ports(pods.ports, "UDP", "TCP")}
 
 
-def _without(cidr: str, excluded: Iterable[str]) -> Object:
+def _without(cidr: str, excluded: Iterable[str]) -> Manifest:
     """Return an IP block of `cidr` without those excluded networks that lie in it, none of them twice."""
     whole = ipaddress.ip_network(cidr)
     inside = [
@@ -101,5 +101,5 @@ def _without(cidr: str, excluded: Iterable[str]) -> Object:
     return {"cidr": cidr, "except": [str(network) for network in collapsed]}
 
 
-def _ports(ports: tuple[int, ...], *protocols: str) -> list[Object]:
+def _ports(ports: tuple[int, ...], *protocols: str) -> list[Manifest]:
     return [{"protocol": protocol, "port": port} for protocol in protocols for port in ports]

@@ -22,33 +22,33 @@ def parse(quantity: str) -> Decimal:
         ) from None
 
 
-def cpus(*quantities: str) -> str:
+def sum_cpus(*quantities: str) -> str:
     """Return the sum in thousandths of a CPU, rounded up as Kubernetes does."""
     return f"{ceil(sum(map(parse, quantities)) * 1000)}m"
 
 
-def octets(*quantities: str) -> str:
+def sum_bytes(*quantities: str) -> str:
     """Return the sum in Mi if it is a whole number of Mi, else in bytes, rounded up as Kubernetes does."""
     total = ceil(sum(map(parse, quantities)))
     return f"{total // 2**20}Mi" if total % 2**20 == 0 else str(total)
 
 
-def times(quantity: str, number: int) -> str:
+def multiply(quantity: str, number: int) -> str:
     """Return `number` times the quantity, in Mi if it is a whole number of Mi, else in bytes."""
-    return octets(*[quantity] * number)
+    return sum_bytes(*[quantity] * number)
 
 
-def most(*quantities: str) -> str:
+def largest(*quantities: str) -> str:
     """Return the largest quantity, as it is written."""
     return max(quantities, key=parse)
 
 
-def least(*quantities: str) -> str:
+def smallest(*quantities: str) -> str:
     """Return the smallest quantity, as it is written."""
     return min(quantities, key=parse)
 
 
-def room_of(nodes: Sequence[NodeCapacity]) -> tuple[Limits, str]:
+def capacity_of(nodes: Sequence[NodeCapacity]) -> tuple[Limits, str]:
     """Return the sum of what the nodes have, and a remark on the nodes that could not be counted.
 
     A node that reports an invalid quantity counts as nothing, so that it does not hide what the others have.

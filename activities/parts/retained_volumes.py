@@ -19,67 +19,69 @@ from contracts.template import RetainedVolumes
 
 #: How far the clocks of Temporal and of a host may differ on machines that are maintained. A volume that is
 #: older than a life by less than this counts as the life's own.
-CLOCKS_APART = timedelta(seconds=30)
+MAX_CLOCK_SKEW = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
-class Volumes:
+class EnvironmentVolumes:
     """The volumes of an environment.
 
-    `going` must be deleted, with their claims or by `give_up`; `kept` stay; `earlier` belong to an earlier
-    namespace of that name, and Moorage does not touch them.
+    `to_delete` must be deleted, with their claims or by `delete_retained`; `kept` stay; `earlier` belong to
+    an earlier namespace of that name, and Moorage does not touch them.
     """
 
-    going: tuple[PersistentVolume, ...] = ()
+    to_delete: tuple[PersistentVolume, ...] = ()
     kept: tuple[PersistentVolume, ...] = ()
     earlier: tuple[PersistentVolume, ...] = ()
 
     @property
-    def names_going(self) -> list[str]:
+    def names_to_delete(self) -> list[str]:
         """The volumes that must be deleted, as text."""
-        return [_named(each) for each in self.going]
+        return [_named(each) for each in self.to_delete]
 
     @property
-    def names_kept(self) -> tuple[str, ...]:
+    def names_to_keep(self) -> tuple[str, ...]:
         """The volumes that stay, as text for the certificate."""
         older = [f"{_named(each)} (older than this environment)" for each in self.earlier]
         return (*(_named(each) for each in self.kept), *older)
 
 
-async def volumes_of(host: Host, environment: Environment, begun_at: datetime | None = None) -> Volumes:
+async def volumes_of(
+    host: Host, environment: Environment, life_started_at: datetime | None = None
+) -> EnvironmentVolumes:
     """Return all volumes that were bound from the environment's namespace.
 
-    Returns none while the namespace belongs to another owner. `begun_at` is the start of the life by
+    Returns none while the namespace belongs to another owner. `life_started_at` is the start of the life by
     Temporal's clock: it decides which volumes are older when the namespace is gone.
     """
     namespace = await host.get_namespace(environment.derived_name)
     if namespace is not None and not is_own_namespace(namespace, environment.mark):
-        return Volumes()
-    since = _since(namespace, begun_at)
-    going, kept, earlier = [], [], []
+        return EnvironmentVolumes()
+    since = _since(namespace, life_started_at)
+    to_delete, kept, earlier = [], [], []
     for each in await host.persistent_volumes(environment.derived_name):
         if since is not None and each.made_at is not None and each.made_at < since:
             earlier.append(each)
         elif _must_be_deleted(each, environment, namespace):
-            going.append(each)
+            to_delete.append(each)
         else:
             kept.append(each)
-    return Volumes(going=tuple(going), kept=tuple(kept), earlier=tuple(earlier))
+    return EnvironmentVolumes(to_delete=tuple(to_delete), kept=tuple(kept), earlier=tuple(earlier))
 
 
-async def give_up(host: Host, volumes: Volumes) -> None:
+async def delete_retained(host: Host, volumes: EnvironmentVolumes) -> None:
     """Request deletion of the volumes that would stay after their claims are gone."""
-    for each in volumes.going:
+    for each in volumes.to_delete:
         if each.retained and each.released:
             with contextlib.suppress(NotFound):
                 await host.delete_retained_volume(each)
 
 
-def _since(namespace: Namespace | None, begun_at: datetime | None) -> datetime | None:
+def _since(namespace: Namespace | None, life_started_at: datetime | None) -> datetime | None:
     """Return the time before which volumes belong to an earlier namespace; None if it is unknown."""
     if namespace is not None:
         return namespace.made_at
-    return None if begun_at is None else begun_at - CLOCKS_APART
+    return None if life_started_at is None else life_started_at - MAX_CLOCK_SKEW
 
 
 def _must_be_deleted(volume: PersistentVolume, environment: Environment, namespace: Namespace | None) -> bool:

@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from temporalio import activity
-
 from activities import activity_context
 from activities.errors import Conflict, NeverReady, NotAccepted, NotYet
-from activities.ownership import NOTHING_THERE, left_alone, mark_text, require_ours
-from activities.parts.bootstrap_manifest import Bootstrap
+from activities.ownership import NOTHING_THERE, mark_text, note_foreign, require_ours
+from activities.parts.bootstrap_manifest import BootstrapManifest
 from activities.parts.control_plane_resource import own_project
 from activities.parts.host_lookup import Hosts, host_of
 from activities.steps.kubeconfig import own_kubeconfig
@@ -22,30 +20,29 @@ from clients import errors as client
 from clients.rafay import Cluster, Project, Rafay
 from contracts.activities import (
     EnsureInput,
-    ImportStep,
     InspectInput,
     InspectResult,
     RemoveInput,
     RemoveResult,
+    StepActivities,
 )
 from contracts.environment import Environment, Receipt, System
 
 #: How long the agent may take to confirm a deregistration: it is notified at once and has little to do. An
 #: agent that has not answered after that time will not answer, and its record is deleted by force when its
 #: vCluster is gone.
-AGENT_LIMIT = timedelta(seconds=60)
+AGENT_TIMEOUT = timedelta(seconds=60)
 
 _T = TypeVar("_T")
 
 
-class ClusterImport(ImportStep):
+class ImportStep(StepActivities):
     """Imports the vCluster, deregisters it, and finds its record."""
 
     def __init__(self, rafay: Rafay, hosts: Hosts) -> None:
         self._rafay = rafay
         self._hosts = hosts
 
-    @activity.defn(name="import.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Create the cluster record and wait until it is ready; raise NeverReady if it has failed.
 
@@ -79,8 +76,8 @@ class ClusterImport(ImportStep):
     async def _bootstrap(self, cluster: Cluster, environment: Environment) -> None:
         """Apply the manifest inside the vCluster that makes its agent report."""
 
-        async def manifest() -> Bootstrap:
-            return await Bootstrap.read(await self._rafay.bootstrap(cluster.project_id, cluster.name))
+        async def manifest() -> BootstrapManifest:
+            return await BootstrapManifest.read(await self._rafay.bootstrap(cluster.project_id, cluster.name))
 
         bootstrap = await _with_retries(manifest, "the control plane to make the bootstrap manifest")
         host = host_of(self._hosts, environment)
@@ -112,14 +109,13 @@ class ClusterImport(ImportStep):
                 return ""
             return now.pending or ("its agent to report that it is healthy" if now.status else "a status")
 
-        if waiting_for := await activity_context.until(missing):
+        if waiting_for := await activity_context.wait_until(missing):
             raise NotYet(
                 System.CONTROL_PLANE,
                 f"Cluster {cluster.name} has not become ready in its time: waiting for {waiting_for}",
                 f"See that the vCluster can reach the {System.CONTROL_PLANE}, then ask again",
             )
 
-    @activity.defn(name="import.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete our cluster record: by force if the agent cannot answer, else after its confirmation.
 
@@ -129,8 +125,8 @@ class ClusterImport(ImportStep):
         if cluster is None:
             return RemoveResult(note=NOTHING_THERE)
         mark = input.environment.mark
-        if not mark.is_in(cluster.labels):
-            return RemoveResult(note=left_alone(f"cluster {cluster.name}", mark_text(cluster.labels), mark))
+        if not mark.matches_labels(cluster.labels):
+            return RemoveResult(note=note_foreign(f"cluster {cluster.name}", mark_text(cluster.labels), mark))
         force = input.force or not cluster.agent_has_reported
         with contextlib.suppress(client.NotFound):
             await self._rafay.delete_cluster(cluster.project_id, cluster.id, force=force)
@@ -142,7 +138,9 @@ class ClusterImport(ImportStep):
                 return ""
             return "the record to go" if force else "the agent's answer to the deregistration"
 
-        if waiting_for := await activity_context.until(still_there, limit=None if force else AGENT_LIMIT):
+        if waiting_for := await activity_context.wait_until(
+            still_there, timeout=None if force else AGENT_TIMEOUT
+        ):
             raise NotYet(
                 System.CONTROL_PLANE,
                 f"Cluster {cluster.name} is not deregistered yet: waiting for {waiting_for}",
@@ -162,11 +160,10 @@ class ClusterImport(ImportStep):
         except client.NotFound:
             return None
 
-    @activity.defn(name="import.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return the record, if it exists and is ours."""
         cluster = await self._find(input.environment)
-        if cluster is None or not input.environment.mark.is_in(cluster.labels):
+        if cluster is None or not input.environment.mark.matches_labels(cluster.labels):
             return InspectResult()
         return InspectResult(left=(f"cluster {cluster.name}",))
 
@@ -191,6 +188,6 @@ async def _with_retries(call: Callable[[], Awaitable[_T]], waiting_for: str) -> 
             return waiting_for + why
         return ""
 
-    if await activity_context.until(attempt):
+    if await activity_context.wait_until(attempt):
         raise errors[-1]
     return results[0]

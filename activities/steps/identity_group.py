@@ -9,30 +9,28 @@ is deleted.
 from collections.abc import Sequence
 from datetime import timedelta
 
-from temporalio import activity
-
 from activities import activity_context
 from activities.errors import Interrupted, NotYet
 from activities.ownership import NOTHING_THERE, require_ours
-from activities.people_check import configured, ids_of
+from activities.people_check import require_directory, user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.identity.protocol import Group, IdentityProvider
 from contracts.activities import (
     EnsureInput,
-    IdentityStep,
     InspectInput,
     InspectResult,
     RemoveInput,
     RemoveResult,
+    StepActivities,
 )
 from contracts.environment import Environment, Receipt, System
 
 #: How long a directory's search may lag behind a write; cloud directories lag by seconds. It is shorter than
 #: the pause before the last inspection, so that this inspection finds a group whose creation was interrupted.
-FOUND_LIMIT = timedelta(seconds=30)
+SEARCH_TIMEOUT = timedelta(seconds=30)
 
 
-class Identity(IdentityStep):
+class IdentityStep(StepActivities):
     """Creates, removes and finds the group in the directory."""
 
     def __init__(self, directory: IdentityProvider | None) -> None:
@@ -40,16 +38,15 @@ class Identity(IdentityStep):
 
     @property
     def _directory(self) -> IdentityProvider:
-        return configured(self._maybe_directory)
+        return require_directory(self._maybe_directory)
 
-    @activity.defn(name="identity.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Create the group of the derived name, and add the owner and the collaborators.
 
         Afterwards exactly one group of that name exists and it is ours.
         """
         environment = input.environment
-        user_ids = await ids_of(self._directory, environment.people, System.IDENTITY_PROVIDER)
+        user_ids = await user_ids_of(self._directory, environment.people, System.IDENTITY_PROVIDER)
         group = await self._find(environment)
         if group is None:
             group = await self._create(environment)
@@ -83,7 +80,7 @@ class Identity(IdentityStep):
             return "" if group.id in {each.id for each in ours} else "its search to find the new group"
 
         try:
-            if not await activity_context.until(missing, limit=FOUND_LIMIT):
+            if not await activity_context.wait_until(missing, timeout=SEARCH_TIMEOUT):
                 return
         except Interrupted as stop:
             stop.ambiguous = True
@@ -148,12 +145,11 @@ class Identity(IdentityStep):
         by_mark = await self._directory.groups_by_external_id(mark.text)
         if by_name is None:
             by_name = await self._directory.groups_by_name(name)
-        ours = [group for group in (*by_mark, *by_name) if mark.is_text(group.external_id)]
+        ours = [group for group in (*by_mark, *by_name) if mark.matches_text(group.external_id)]
         # Compare ids without regard to case: if two entries are the same group, deleting one of them deletes
         # both.
         return list({group.id.casefold(): group for group in reversed(ours)}.values())[::-1]
 
-    @activity.defn(name="identity.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete every group that carries our mark, however many there are."""
         groups = await self._ours(input.environment)
@@ -179,7 +175,6 @@ class Identity(IdentityStep):
         except NotFound:
             return
 
-    @activity.defn(name="identity.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return all groups that carry our mark."""
         groups = await self._ours(input.environment)

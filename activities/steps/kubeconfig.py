@@ -5,24 +5,28 @@ name, the server address and a fingerprint. The step creates nothing, so there i
 is deleted with the vCluster.
 """
 
-from temporalio import activity
-
 from activities import activity_context
 from activities.errors import NotYet
 from activities.parts.host_lookup import Hosts, host_of, require_own_namespace, require_own_release
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host
-from contracts.activities import EnsureInput, KubeconfigStep
+from contracts.activities import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+    StepActivities,
+)
 from contracts.environment import Environment, Receipt, System
 
 
-class KubeconfigOf(KubeconfigStep):
+class KubeconfigStep(StepActivities):
     """Waits for the kubeconfig, and tests it."""
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
 
-    @activity.defn(name="kubeconfig.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Wait for the Secret, and until the virtual API server reports ready with its kubeconfig."""
         environment = input.environment
@@ -31,13 +35,10 @@ class KubeconfigOf(KubeconfigStep):
         async with host.virtual_cluster(kubeconfig) as virtual:
 
             async def answer() -> str:
-                return (
-                    ""
-                    if await virtual.ready()
-                    else f"the virtual API server at {kubeconfig.server} to answer"
-                )
+                is_ready = await virtual.ready()
+                return "" if is_ready else f"the virtual API server at {kubeconfig.server} to answer"
 
-            if waiting_for := await activity_context.until(answer):
+            if waiting_for := await activity_context.wait_until(answer):
                 raise NotYet(
                     System.HOST_CLUSTER,
                     f"The vCluster on host {host.name} is not usable in its time: waiting for {waiting_for}",
@@ -46,6 +47,14 @@ class KubeconfigOf(KubeconfigStep):
         return Receipt(
             name=kubeconfig.secret_name, reference=kubeconfig.server, fingerprint=kubeconfig.fingerprint
         )
+
+    async def remove(self, input: RemoveInput) -> RemoveResult:  # noqa: ARG002
+        """Do nothing: the Secret is deleted with the vCluster. The workflow does not call this."""
+        return RemoveResult()
+
+    async def inspect(self, input: InspectInput) -> InspectResult:  # noqa: ARG002
+        """Return nothing; see `remove`."""
+        return InspectResult()
 
 
 async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
@@ -73,7 +82,7 @@ async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
         found.append(kubeconfig)
         return ""
 
-    if waiting_for := await activity_context.until(exported):
+    if waiting_for := await activity_context.wait_until(exported):
         raise NotYet(
             System.HOST_CLUSTER,
             f"The vCluster on host {host.name} is not usable in its time: waiting for {waiting_for}",

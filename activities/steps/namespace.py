@@ -8,14 +8,13 @@ then delete that namespace.
 import contextlib
 from datetime import timedelta
 
-from temporalio import activity
-
 from activities import activity_context
 from activities.errors import NotYet
-from activities.ownership import NOTHING_THERE, left_alone
-from activities.parts.forced_deletion import Forced
+from activities.ownership import NOTHING_THERE, note_foreign
+from activities.parts.forced_deletion import ForcedDeletion
 from activities.parts.host_lookup import (
     Hosts,
+    chart_of,
     ensure_role_binding,
     host_of,
     is_own_namespace,
@@ -23,35 +22,34 @@ from activities.parts.host_lookup import (
     require_own_namespace,
 )
 from activities.parts.namespace_policies import marked, namespace_policies, pod_security
-from activities.values import chart_of, compose
 from clients.errors import AlreadyExists, NotFound
 from clients.host.protocol import Host
 from contracts.activities import (
     EnsureInput,
     InspectInput,
     InspectResult,
-    NamespaceStep,
     RemoveInput,
     RemoveResult,
+    StepActivities,
 )
+from contracts.chart_values import compose_values
 from contracts.environment import Receipt, System
 from contracts.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_OWNER
 from contracts.template import RetainedVolumes
 
 #: How long objects may take to terminate before their namespace is deleted anyway: longer than the time after
 #: which they are deleted by force.
-PATIENCE = timedelta(seconds=90)
+TERMINATION_TIMEOUT = timedelta(seconds=90)
 #: Most objects that one message names as blockers of a namespace; there may be hundreds.
 MAX_BLOCKERS = 5
 
 
-class Namespace(NamespaceStep):
+class NamespaceStep(StepActivities):
     """Creates, removes and finds the namespace."""
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
 
-    @activity.defn(name="namespace.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Create the namespace and its policies; raise Conflict if it exists and is not ours."""
         environment = input.environment
@@ -59,7 +57,7 @@ class Namespace(NamespaceStep):
         mark, name = environment.mark, environment.derived_name
         # Check this before anything is created: the template may contain values that cannot be composed, or
         # that its chart rejects.
-        values = compose(environment)
+        values = compose_values(environment)
         await host.check_release(chart_of(environment), values)
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
             await host.require_volume_permission()
@@ -76,7 +74,6 @@ class Namespace(NamespaceStep):
         await host.apply(name, objects)
         return Receipt(name=name, reference=namespace.uid)
 
-    @activity.defn(name="namespace.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete our namespace; raise NotYet with the blockers if it does not terminate."""
         host = host_of(self._hosts, input.environment)
@@ -86,15 +83,15 @@ class Namespace(NamespaceStep):
             return RemoveResult(note=NOTHING_THERE)
         if not is_own_namespace(namespace, mark):
             found = namespace_mark(namespace, mark)
-            return RemoveResult(note=left_alone(f"namespace {name}", found, mark))
-        forced = Forced(host, input.environment)
+            return RemoveResult(note=note_foreign(f"namespace {name}", found, mark))
+        forced = ForcedDeletion(host, input.environment)
         # Bind our role before the deletion starts: it is deleted with the namespace, and without it the
         # blockers could not be removed.
         await ensure_role_binding(host, input.environment)
-        await activity_context.until(lambda: _still_running(forced), limit=PATIENCE)
+        await activity_context.wait_until(lambda: _still_running(forced), timeout=TERMINATION_TIMEOUT)
         with contextlib.suppress(NotFound):
             await host.delete_namespace(name, namespace.uid)
-        if held := await activity_context.until(lambda: _what_holds(host, name, namespace.uid)):
+        if held := await activity_context.wait_until(lambda: _what_holds(host, name, namespace.uid)):
             raise NotYet(
                 System.HOST_CLUSTER,
                 f"Namespace {name} on host {host.name} is not gone yet: {held}",
@@ -102,7 +99,6 @@ class Namespace(NamespaceStep):
             )
         return RemoveResult(note=f"deleted namespace {name}", forced=forced.lines)
 
-    @activity.defn(name="namespace.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return the namespace, if it exists and is ours."""
         name, mark = input.environment.derived_name, input.environment.mark
@@ -110,8 +106,8 @@ class Namespace(NamespaceStep):
         return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
 
 
-async def _still_running(forced: Forced) -> str:
-    things = await forced.look()
+async def _still_running(forced: ForcedDeletion) -> str:
+    things = await forced.advance()
     more = f" and {len(things) - MAX_BLOCKERS} more" if len(things) > MAX_BLOCKERS else ""
     return f"{', '.join(things[:MAX_BLOCKERS])}{more} to end" if things else ""
 

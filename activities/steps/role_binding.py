@@ -7,11 +7,9 @@ deleted.
 
 import contextlib
 
-from temporalio import activity
-
-from activities.ownership import NOTHING_THERE, left_alone
+from activities.ownership import NOTHING_THERE, note_foreign
 from activities.parts.control_plane_resource import own_group, own_project
-from activities.people_check import ids_of
+from activities.people_check import user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.rafay import Group, Rafay
 from contracts.activities import (
@@ -20,18 +18,17 @@ from contracts.activities import (
     InspectResult,
     RemoveInput,
     RemoveResult,
-    RoleBindingStep,
+    StepActivities,
 )
 from contracts.environment import Receipt, System
 
 
-class RoleBinding(RoleBindingStep):
+class RoleBindingStep(StepActivities):
     """Binds the role and maintains local members."""
 
     def __init__(self, rafay: Rafay) -> None:
         self._rafay = rafay
 
-    @activity.defn(name="role-binding.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Bind the template's role to our group on our project, and add local members.
 
@@ -39,7 +36,7 @@ class RoleBinding(RoleBindingStep):
         """
         environment = input.environment
         local = () if environment.has_identity_provider else environment.people
-        user_ids = await ids_of(self._rafay, local, System.CONTROL_PLANE)
+        user_ids = await user_ids_of(self._rafay, local, System.CONTROL_PLANE)
         project = await own_project(self._rafay, environment)
         group = await own_group(self._rafay, environment)
         await self._bind(group, project.id, project.name, environment.template.role)
@@ -58,15 +55,14 @@ class RoleBinding(RoleBindingStep):
             await self._rafay.unbind(group.id, project_id)
             await self._rafay.bind_role(group.id, project_id, role)
 
-    @activity.defn(name="role-binding.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Remove all members from our group, and its role on our project."""
         name, mark = input.environment.derived_name, input.environment.mark
         group = await self._rafay.find_group(name)
         if group is None:
             return RemoveResult(note=NOTHING_THERE)
-        if not mark.is_text(group.description):
-            return RemoveResult(note=left_alone(f"group {name}", group.description, mark))
+        if not mark.matches_text(group.description):
+            return RemoveResult(note=note_foreign(f"group {name}", group.description, mark))
         try:
             members = await self._rafay.group_members(group.id)
         except NotFound:
@@ -74,17 +70,16 @@ class RoleBinding(RoleBindingStep):
         for member in members:
             await self._rafay.remove_member(group.id, member.id)
         project = await self._rafay.find_project(name)
-        if project is not None and mark.is_text(project.description):
+        if project is not None and mark.matches_text(project.description):
             with contextlib.suppress(NotFound):
                 await self._rafay.unbind(group.id, project.id)
         return RemoveResult(note=f"unbound group {name}, and took {len(members)} local members out of it")
 
-    @activity.defn(name="role-binding.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return the members of our group, and the roles that it has."""
         name, mark = input.environment.derived_name, input.environment.mark
         group = await self._rafay.find_group(name)
-        if group is None or not mark.is_text(group.description):
+        if group is None or not mark.matches_text(group.description):
             return InspectResult()
         try:
             members = await self._rafay.group_members(group.id)

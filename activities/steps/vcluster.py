@@ -9,22 +9,20 @@ old credentials. Volumes whose storage class retains them are deleted or kept as
 import contextlib
 from datetime import datetime, timedelta
 
-from temporalio import activity
-
 from activities import activity_context
 from activities.errors import NeverReady, NotYet
-from activities.ownership import NOTHING_THERE, left_alone, mark_text
-from activities.parts.forced_deletion import Forced
+from activities.ownership import NOTHING_THERE, mark_text, note_foreign
+from activities.parts.forced_deletion import ForcedDeletion
 from activities.parts.host_lookup import (
     Hosts,
+    chart_of,
     ensure_role_binding,
     host_of,
     is_own_namespace,
     require_own_namespace,
     require_own_release,
 )
-from activities.parts.retained_volumes import give_up, volumes_of
-from activities.values import chart_of, compose
+from activities.parts.retained_volumes import delete_retained, volumes_of
 from clients import errors as client
 from clients.host.models import Release, ReleaseStatus
 from clients.host.protocol import Host
@@ -34,26 +32,26 @@ from contracts.activities import (
     InspectResult,
     RemoveInput,
     RemoveResult,
-    VClusterStep,
+    StepActivities,
 )
+from contracts.chart_values import compose_values
 from contracts.environment import Environment, Receipt, System
 
 #: How long a pending release may be the work of a Helm call that still runs, in a worker that was considered
 #: dead: an install without waiting takes a second or two. After that no process works on it.
-PENDING_GRACE = timedelta(seconds=10)
+PENDING_RELEASE_TIMEOUT = timedelta(seconds=10)
 #: How long the vCluster itself may take to stop; its pods have ten seconds.
-STOP_PATIENCE = timedelta(seconds=45)
+STOP_TIMEOUT = timedelta(seconds=45)
 #: Most objects that one message names as left over from a release.
 MAX_NAMED = 5
 
 
-class VCluster(VClusterStep):
+class VClusterStep(StepActivities):
     """Installs, starts, removes and finds the vCluster."""
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
 
-    @activity.defn(name="vcluster.ensure")
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Install the release and wait until it has started; raise NeverReady if it cannot start.
 
@@ -65,7 +63,7 @@ class VCluster(VClusterStep):
         release = await _usable_release(host, environment)
         if release is None:
             await _install(host, environment)
-        if waiting_for := await activity_context.until(lambda: _start_of(host, name)):
+        if waiting_for := await activity_context.wait_until(lambda: _pending_startup(host, name)):
             raise NotYet(
                 System.HOST_CLUSTER,
                 f"The vCluster on host {host.name} has not started in its time: {waiting_for}",
@@ -73,7 +71,6 @@ class VCluster(VClusterStep):
             )
         return Receipt(name=name, reference=f"{host.name}/{name}")
 
-    @activity.defn(name="vcluster.remove")
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete our release, its volumes and everything that it ran."""
         environment = input.environment
@@ -81,16 +78,17 @@ class VCluster(VClusterStep):
         name, mark = environment.derived_name, environment.mark
         await ensure_role_binding(host, environment)
         release = await _release_found(host, environment)
-        if release is not None and not mark.is_in(release.labels):
-            return RemoveResult(note=left_alone(f"Helm release {name}", mark_text(release.labels), mark))
-        if release is None and not await _left_without_release(host, environment, input.begun_at):
+        if release is not None and not mark.matches_labels(release.labels):
+            return RemoveResult(note=note_foreign(f"Helm release {name}", mark_text(release.labels), mark))
+        if release is None and not await _left_without_release(host, environment, input.life_started_at):
             return RemoveResult(note=NOTHING_THERE)
-        forced = await _take_down(host, environment, installed=release is not None, begun_at=input.begun_at)
-        kept = (await volumes_of(host, environment, input.begun_at)).names_kept
+        forced = await _uninstall(
+            host, environment, installed=release is not None, life_started_at=input.life_started_at
+        )
+        kept = (await volumes_of(host, environment, input.life_started_at)).names_to_keep
         more = f"; kept, as the template says: {', '.join(kept)}" if kept else ""
         return RemoveResult(note=f"uninstalled {name} and deleted its volumes{more}", forced=forced)
 
-    @activity.defn(name="vcluster.inspect")
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return what is left of our release, and which volumes are kept as the template says."""
         environment = input.environment
@@ -98,12 +96,12 @@ class VCluster(VClusterStep):
         name, mark = environment.derived_name, environment.mark
         release = await _release_found(host, environment)
         if release is None:
-            left = await _left_without_release(host, environment, input.begun_at)
-        elif mark.is_in(release.labels):
+            left = await _left_without_release(host, environment, input.life_started_at)
+        elif mark.matches_labels(release.labels):
             left = await host.leftovers(name, name, every_claim=await _is_ours(host, environment))
         else:
             return InspectResult()
-        kept = (await volumes_of(host, environment, input.begun_at)).names_kept
+        kept = (await volumes_of(host, environment, input.life_started_at)).names_to_keep
         return InspectResult(left=tuple(left), kept=kept)
 
 
@@ -132,7 +130,9 @@ async def _is_ours(host: Host, environment: Environment) -> bool:
     return is_own_namespace(await host.get_namespace(environment.derived_name), environment.mark)
 
 
-async def _left_without_release(host: Host, environment: Environment, begun_at: datetime | None) -> list[str]:
+async def _left_without_release(
+    host: Host, environment: Environment, life_started_at: datetime | None
+) -> list[str]:
     """Return what an uninstalled release has left.
 
     Without the release's labels, it is ours if its namespace is.
@@ -141,7 +141,7 @@ async def _left_without_release(host: Host, environment: Environment, begun_at: 
     left = []
     if await _is_ours(host, environment):
         left = await host.leftovers(name, name, every_claim=True)
-    return left or (await volumes_of(host, environment, begun_at)).names_going
+    return left or (await volumes_of(host, environment, life_started_at)).names_to_delete
 
 
 async def _usable_release(host: Host, environment: Environment) -> Release | None:
@@ -163,20 +163,20 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
     require_own_release(release, environment.mark)
     if release.status is ReleaseStatus.DEPLOYED:
         return release
-    await activity_context.until(pending, limit=PENDING_GRACE)
+    await activity_context.wait_until(pending, timeout=PENDING_RELEASE_TIMEOUT)
     release = await host.get_release(name, name)
     if release is not None and release.status is ReleaseStatus.DEPLOYED:
         return release
     # A pending release that a killed Helm process left blocks every later install, so it is removed.
-    await _take_down(host, environment, installed=release is not None)
+    await _uninstall(host, environment, installed=release is not None)
     return None
 
 
 async def _install(host: Host, environment: Environment) -> None:
     name = environment.derived_name
-    values = compose(environment, await host.overlay(name, name))
+    values = compose_values(environment, await host.overlay(name, name))
     try:
-        await activity_context.cancellable(
+        await activity_context.run_cancellable(
             host.install_release(
                 name,
                 name,
@@ -197,7 +197,7 @@ async def _install(host: Host, environment: Environment) -> None:
         ) from None
 
 
-async def _start_of(host: Host, name: str) -> str:
+async def _pending_startup(host: Host, name: str) -> str:
     """Return what the start waits for, "" once it is done; raise NeverReady if it has failed."""
     startup = await host.startup(name, name)
     if startup.failed is not None:
@@ -209,19 +209,19 @@ async def _start_of(host: Host, name: str) -> str:
     return "" if startup.ready else startup.waiting_for or "the vCluster to start"
 
 
-async def _take_down(
-    host: Host, environment: Environment, *, installed: bool, begun_at: datetime | None = None
+async def _uninstall(
+    host: Host, environment: Environment, *, installed: bool, life_started_at: datetime | None = None
 ) -> tuple[str, ...]:
     """Uninstall, delete the volumes, and wait until nothing is left; return what was forced.
 
     Raises NotYet with the names of what remains.
     """
-    name, forced = environment.derived_name, Forced(host, environment)
+    name, forced = environment.derived_name, ForcedDeletion(host, environment)
     # Stop the release first: a node gives a pod the grace period of its first deletion, and does not accept a
     # shorter one later. So the worker deletes the tenant's pods itself, when no controller creates or deletes
     # pods any more, and not together with the release.
-    await activity_context.until(lambda: host.stop_release(name, name), limit=STOP_PATIENCE)
-    await forced.look()
+    await activity_context.wait_until(lambda: host.stop_release(name, name), timeout=STOP_TIMEOUT)
+    await forced.advance()
     if installed:
         with contextlib.suppress(client.NotFound):
             await host.uninstall_release(name, name)
@@ -230,18 +230,18 @@ async def _take_down(
         is_ours = await _is_ours(host, environment)
         things = await host.leftovers(name, name, every_claim=is_ours)
         if things:
-            await forced.look(uninstalled=True)
+            await forced.advance(uninstalled=True)
             for volume in await host.volumes(name, name, every_claim=is_ours):
                 with contextlib.suppress(client.NotFound):
                     await host.delete_volume(name, volume)
         else:
-            volumes = await volumes_of(host, environment, begun_at)
-            await give_up(host, volumes)
-            things = volumes.names_going
+            volumes = await volumes_of(host, environment, life_started_at)
+            await delete_retained(host, volumes)
+            things = volumes.names_to_delete
         more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
         return f"{', '.join(things[:MAX_NAMED])}{more} to go" if things else ""
 
-    if waiting_for := await activity_context.until(left):
+    if waiting_for := await activity_context.wait_until(left):
         raise NotYet(
             System.HOST_CLUSTER,
             f"Of release {name} on host {host.name} something stays: waiting for {waiting_for}",

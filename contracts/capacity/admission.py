@@ -7,157 +7,172 @@ decisions.
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from contracts.capacity.ledger import CapacityLedger, Key, Reservation, in_seconds
+from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import (
     Amount,
     HostCapacity,
+    Key,
     Limits,
     PlacementDecision,
+    Reservation,
     ReservationRequest,
 )
 from contracts.errors import Refusal, RefusalReason
 from contracts.quantities import format_cpu, format_memory
 
 
-def admit(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:
+def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
     """Decide, and record the decision in the ledger; the same life always gets the same place."""
-    verdict = decide(book, ask, now)
-    if verdict.host:
-        shared = _still_there(book, ask, now)
-        claims = tuple(claim for claim in shared.claims if claim[0] != ask.life) if shared else ()
-        book.put(
+    decision = decide(ledger, request, now)
+    if decision.host:
+        shared = _current_reservation(ledger, request, now)
+        claims = tuple(claim for claim in shared.claims if claim[0] != request.life) if shared else ()
+        ledger.put(
             Reservation(
-                name=ask.name,
-                owner=ask.owner,
-                team=ask.team,
-                template=ask.template,
-                host=verdict.host,
-                size=ask.size,
-                ends=max(in_seconds(ask.ends_at), shared.ends if shared else 0),
-                claims=(*claims, (ask.life, in_seconds(now))),
+                name=request.name,
+                owner=request.owner,
+                team=request.team,
+                template=request.template,
+                host=decision.host,
+                size=request.size,
+                ends=max(to_epoch_seconds(request.ends_at), shared.ends if shared else 0),
+                claims=(*claims, (request.life, to_epoch_seconds(now))),
             )
         )
-    return verdict
+    return decision
 
 
-def decide(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> PlacementDecision:
+def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
     """Return whether there is a place, and where. Changes nothing.
 
     All lives of one owner under one name share one reservation. For a new name, the quotas of person and team
     are checked. Then, of the hosts on which it fits, the host with the most left is chosen.
     """
-    if shared := _still_there(book, ask, now):
-        refusal = _not_shared(shared, ask)
+    if shared := _current_reservation(ledger, request, now):
+        refusal = _sharing_refusal(shared, request)
         return PlacementDecision(refusal=refusal) if refusal else PlacementDecision(host=shared.host)
-    gone = book.of(ask.name)
-    if verdict := _beyond_quota(book, ask, gone, now):
-        return verdict
+    replaced = ledger.get(request.name)
+    if decision := _quota_refusal(ledger, request, replaced, now):
+        return decision
     fitting = [
-        (_spare(room, ask.size, held), -held.environments, name)
-        for name in ask.hosts
-        if (room := book.hosts.get(name)) and room.known
-        for held in [book.held("host", name, without=gone)]
-        if not lacking(room.total.without(held), ask.size)
+        (_rate_host(capacity, request.size, held), -held.environments, name)
+        for name in request.hosts
+        if (capacity := ledger.hosts.get(name)) and capacity.known
+        for held in [ledger.reserved("host", name, without=replaced)]
+        if not lacking(capacity.total.without(held), request.size)
     ]
     if not fitting:
-        return _no_capacity(book, ask, gone, now)
+        return _capacity_refusal(ledger, request, replaced, now)
     # Of equal hosts, `max` takes the first in the order of the settings.
     most = max(fitting, key=lambda candidate: candidate[:2])
     return PlacementDecision(host=most[2])
 
 
-def lacking(room: Limits, size: Amount) -> list[str]:
+def lacking(capacity: Limits, size: Amount) -> list[str]:
     """Return the fields of which less is left than `size` needs."""
     wanted = size.model_dump()
-    return [field for field, left in room.model_dump(exclude_none=True).items() if wanted[field] > left]
+    return [field for field, left in capacity.model_dump(exclude_none=True).items() if wanted[field] > left]
 
 
-def _still_there(book: CapacityLedger, ask: ReservationRequest, now: datetime) -> Reservation | None:
+def _current_reservation(
+    ledger: CapacityLedger, request: ReservationRequest, now: datetime
+) -> Reservation | None:
     """Return the reservation of the name, without a life that is known to be over."""
-    there = book.of(ask.name)
-    return there.after(ask.over, in_seconds(now)) if there and ask.over in there.lives else there
+    current = ledger.get(request.name)
+    return (
+        current.after_life(request.ended_life, to_epoch_seconds(now))
+        if current and request.ended_life in current.lives
+        else current
+    )
 
 
-def _not_shared(there: Reservation, ask: ReservationRequest) -> Refusal | None:
-    if there.owner != ask.owner:
-        return Refusal.taken(ask.name)
-    differing = [field for field in ("template", "team") if getattr(there, field) != getattr(ask, field)]
-    if not differing and there.size != ask.size:
+def _sharing_refusal(current: Reservation, request: ReservationRequest) -> Refusal | None:
+    if current.owner != request.owner:
+        return Refusal.taken(request.name)
+    differing = [
+        field for field in ("template", "team") if getattr(current, field) != getattr(request, field)
+    ]
+    if not differing and current.size != request.size:
         differing = ["template"]
-    if there.host not in ask.hosts:
+    if current.host not in request.hosts:
         differing.append("host")
-    return Refusal.other_spec(ask.name, tuple(differing)) if differing else None
+    return Refusal.other_spec(request.name, tuple(differing)) if differing else None
 
 
-def _beyond_quota(
-    book: CapacityLedger, ask: ReservationRequest, gone: Reservation | None, now: datetime
+def _quota_refusal(
+    ledger: CapacityLedger, request: ReservationRequest, replaced: Reservation | None, now: datetime
 ) -> PlacementDecision | None:
-    template = f" from {ask.template}"
+    template = f" from {request.template}"
     quotas = (
-        (ask.quotas.template_person, ("person", ask.owner, ask.template), "you have", template),
-        (ask.quotas.template_team, ("team", ask.team, ask.template), f"team {ask.team} has", template),
-        (ask.quotas.person, ("person", ask.owner), "you have", ""),
-        (ask.quotas.team, ("team", ask.team), f"team {ask.team} has", ""),
+        (request.quotas.template_person, ("person", request.owner, request.template), "you have", template),
+        (
+            request.quotas.template_team,
+            ("team", request.team, request.template),
+            f"team {request.team} has",
+            template,
+        ),
+        (request.quotas.person, ("person", request.owner), "you have", ""),
+        (request.quotas.team, ("team", request.team), f"team {request.team} has", ""),
     )
     for limits, key, who, of_what in quotas:
-        left = limits.without(book.held(*key, without=gone))
-        if short := lacking(left, ask.size):
+        left = limits.without(ledger.reserved(*key, without=replaced))
+        if short := lacking(left, request.size):
             available = _format_left(limits, left, short, of_what)
-            message = f"{ask.name} asks for {_format_amounts(ask.size, short)}; {who} {available}"
-            return _refused(book, message, key, RefusalReason.OVER_QUOTA, now)
+            message = f"{request.name} asks for {_format_amounts(request.size, short)}; {who} {available}"
+            return _refused(ledger, message, key, RefusalReason.OVER_QUOTA, now)
     return None
 
 
-def _no_capacity(
-    book: CapacityLedger, ask: ReservationRequest, gone: Reservation | None, now: datetime
+def _capacity_refusal(
+    ledger: CapacityLedger, request: ReservationRequest, replaced: Reservation | None, now: datetime
 ) -> PlacementDecision:
-    silent = [name for name in ask.hosts if name not in book.hosts or not book.hosts[name].known]
+    silent = [name for name in request.hosts if name not in ledger.hosts or not ledger.hosts[name].known]
     asked: list[str] = []
     reports = []
-    for name in ask.hosts:
+    for name in request.hosts:
         if name in silent:
             reports.append(f"host {name} has not told yet what it has")
             continue
-        total = book.hosts[name].total
-        left = total.without(book.held("host", name, without=gone))
-        short = lacking(left, ask.size)
+        total = ledger.hosts[name].total
+        left = total.without(ledger.reserved("host", name, without=replaced))
+        short = lacking(left, request.size)
         asked += [field for field in short if field not in asked]
         reports.append(f"host {name} has {_format_left(total, left, short)}")
-    wants = f"asks for {_format_amounts(ask.size, asked)}" if asked else "has no place"
-    message = f"{ask.name} {wants}; {', '.join(reports)}"
-    keys = tuple(name for name in ask.hosts if name not in silent)
+    wants = f"asks for {_format_amounts(request.size, asked)}" if asked else "has no place"
+    message = f"{request.name} {wants}; {', '.join(reports)}"
+    keys = tuple(name for name in request.hosts if name not in silent)
     # An unknown capacity is known soon, so it is no reason to ask for less.
     reason = RefusalReason.NO_ROOM if keys else RefusalReason.NOT_KNOWN
-    return _refused(book, message, ("host", *keys), reason, now)
+    return _refused(ledger, message, ("host", *keys), reason, now)
 
 
 def _refused(
-    book: CapacityLedger, message: str, key: Key, reason: RefusalReason, now: datetime
+    ledger: CapacityLedger, message: str, key: Key, reason: RefusalReason, now: datetime
 ) -> PlacementDecision:
     kind, *names = key
     if kind == "host":
-        ends = [reservation.ends for reservation in book if reservation.host in names]
+        ends = [reservation.ends for reservation in ledger if reservation.host in names]
     else:
-        ends = [reservation.ends for reservation in book if key in reservation.keys]
+        ends = [reservation.ends for reservation in ledger if key in reservation.keys]
     # An environment whose end has passed is ending, or is kept for its grace: the best known answer is "now".
-    next_end = max(min(ends), in_seconds(now)) if ends else None
+    next_end = max(min(ends), to_epoch_seconds(now)) if ends else None
     return PlacementDecision(
         refusal=Refusal(reason=reason, message=f"{message}."),
         next_end=datetime.fromtimestamp(next_end, UTC) if next_end else None,
     )
 
 
-def _spare(room: HostCapacity, size: Amount, held: Amount) -> tuple[bool, float]:
+def _rate_host(capacity: HostCapacity, size: Amount, held: Amount) -> tuple[bool, float]:
     """Return how good a host is for this size; larger is better.
 
     Hosts that answer come first, then the host with more left of its scarcest resource.
     """
     shares = [
         1 - (getattr(held, field) + getattr(size, field)) / total
-        for field, total in room.total.model_dump(exclude_none=True).items()
+        for field, total in capacity.total.model_dump(exclude_none=True).items()
         if total
     ]
-    return not room.remark, min(shares, default=1.0)
+    return not capacity.remark, min(shares, default=1.0)
 
 
 def _format_amounts(size: Amount, fields: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ The decisions are in `contracts.capacity.admission`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import ceil
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from contracts.chart_values import DNS_LIMITS, ETCD, control_planes, etcds, value_at
+from contracts.chart_values import DNS_LIMITS, ETCD, control_plane_replicas, etcd_replicas, value_at
 from contracts.errors import Refusal
 from contracts.models import Frozen
 from contracts.quantities import parse_quantity
@@ -23,7 +24,7 @@ CAPACITY_ID = "capacity"
 #: The names that environments and activities use. They may not import the workflow, so a test compares the
 #: names.
 SIGNAL_RELEASE = "release"
-QUERY_HOLDINGS = "holdings"
+QUERY_RESERVATIONS = "reservations"
 
 
 class Amount(Frozen):
@@ -75,7 +76,7 @@ class Quotas(Frozen):
 class ReservationRequest(Frozen):
     """A life that is to start asks for its place on one of the `hosts`.
 
-    `over` is the latest life of that name, if the caller has seen that it is over.
+    `ended_life` is the latest life of that name, if the caller has seen that it is over.
     """
 
     name: str
@@ -87,7 +88,7 @@ class ReservationRequest(Frozen):
     hosts: tuple[str, ...]
     ends_at: datetime
     quotas: Quotas = Quotas()
-    over: str = ""
+    ended_life: str = ""
 
 
 class PlacementDecision(Frozen):
@@ -101,7 +102,7 @@ class PlacementDecision(Frozen):
 class ReserveInput(Frozen):
     """Requests that are decided together, so that many requests at the same time are one update."""
 
-    asks: tuple[ReservationRequest, ...]
+    requests: tuple[ReservationRequest, ...]
 
 
 class ReserveResult(Frozen):
@@ -110,18 +111,18 @@ class ReserveResult(Frozen):
     When no request gets a place, the update is rejected, and the rejection's details contain this result.
     """
 
-    verdicts: tuple[PlacementDecision, ...]
+    decisions: tuple[PlacementDecision, ...]
 
 
 class ReleaseInput(Frozen):
     """A life gives its place back.
 
-    `ran` means that it was the open life, so earlier claims are over too.
+    `was_open` means that it was the open life, so earlier claims are over too.
     """
 
     name: str
     life: str
-    ran: bool = True
+    was_open: bool = True
 
 
 class HostCapacity(Frozen):
@@ -137,26 +138,80 @@ class HostCapacity(Frozen):
     remark: str = ""
 
 
-class Holdings(Frozen):
-    """All reservations in packed form.
+#: A life that has not started this long after its claim will never start: the API tries to start one several
+#: times, but for a shorter time.
+START_GRACE = timedelta(minutes=2)
 
-    Words and sizes are stored once, and each reservation is a row of indexes into them. A row: the name, the
-    indexes of owner, team, template, host and size, the end in seconds, then each life that has a claim, and
-    when it made that claim, in seconds.
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The place of one name.
+
+    All lives in `claims` share it: at most one of them is open at a time. `ends` and the values of `claims`,
+    which are the times of the claims, are in seconds.
     """
 
-    words: tuple[str, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = ()
-    rows: tuple[tuple[str | int, ...], ...] = ()
+    name: str
+    owner: str
+    team: str
+    template: str
+    host: str
+    size: Amount
+    ends: int
+    claims: tuple[tuple[str, int], ...]
+
+    @property
+    def lives(self) -> frozenset[str]:
+        """The lives that have a claim."""
+        return frozenset(life for life, _ in self.claims)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys of the sums in which the reservation counts."""
+        return (
+            ("host", self.host),
+            ("person", self.owner),
+            ("team", self.team),
+            ("person", self.owner, self.template),
+            ("team", self.team, self.template),
+        )
+
+    def after_life(self, life: str, now: int) -> "Reservation | None":
+        """Return the reservation after `life`, which was open, is over; None if no claim is left.
+
+        The claims that may still start remain.
+        """
+        fresh = now - int(START_GRACE.total_seconds())
+        return self._with(tuple(claim for claim in self.claims if claim[0] != life and claim[1] > fresh))
+
+    def without_claim(self, life: str, made: int | None = None) -> "Reservation | None":
+        """Return the reservation without the claim of `life`; None if no claim is left.
+
+        With `made`, the claim is removed only if it was made at that time.
+        """
+        return self._with(
+            tuple(claim for claim in self.claims if claim[0] != life or made not in (None, claim[1]))
+        )
+
+    def _with(self, claims: tuple[tuple[str, int], ...]) -> "Reservation | None":
+        return replace(self, claims=claims) if claims else None
 
 
-class Carried(Frozen):
+class ReservationList(Frozen):
+    """All reservations."""
+
+    reservations: tuple[Reservation, ...]
+
+
+class CarriedCapacity(Frozen):
     """The state that one run of the capacity workflow hands to the next.
 
     `ended` is when lives have given their places back. Lists may still show these lives as open.
     """
 
-    holdings: Holdings
+    reservations: tuple[Reservation, ...]
     hosts: tuple[HostCapacity, ...]
     audited_at: datetime
     next_audit: datetime
@@ -164,13 +219,13 @@ class Carried(Frozen):
 
 
 class CapacityStart(Frozen):
-    """The workflow's argument. `settle` is how long a new workflow waits before its first audit.
+    """The workflow's argument. `first_audit_delay` is how long a new workflow waits before its first audit.
 
     Visibility may be late by moments, and the audit must not miss what started just before.
     """
 
-    settle: timedelta = timedelta(seconds=2)
-    carried: Carried | None = None
+    first_audit_delay: timedelta = timedelta(seconds=2)
+    carried: CarriedCapacity | None = None
 
 
 class AuditInput(Frozen):
@@ -182,24 +237,27 @@ class AuditInput(Frozen):
 class AuditResult(Frozen):
     """How the reservations differ from the open environments, and the hosts' capacity.
 
-    `over`: claims, as name, life and time of the claim, of lives that are over or never started. `adopted`:
-    open environments that have no reservation yet, or another one. `ends`: ends that have moved, in seconds.
-    `more`: the result is not complete. `renew`: the workflow's argument is encrypted with a former key.
-    `next_in`: the time until the next audit.
+    `ended_claims`: claims, as name, life and time of the claim, of lives that are over or never started.
+    `adopted`: open environments that have no reservation yet, or another one. `moved_ends`: ends that have
+    moved, in seconds. `is_partial`: the result is not complete. `needs_renewal`: the workflow's argument is
+    encrypted with a former key. `next_audit_in`: the time until the next audit.
     """
 
     hosts: tuple[HostCapacity, ...] = ()
-    over: tuple[tuple[str, str, int], ...] = ()
-    adopted: Holdings = Holdings()
-    ends: tuple[tuple[str, int], ...] = ()
-    more: bool = False
-    renew: bool = False
-    next_in: timedelta = timedelta(minutes=2)
+    ended_claims: tuple[tuple[str, str, int], ...] = ()
+    adopted: tuple[Reservation, ...] = ()
+    moved_ends: tuple[tuple[str, int], ...] = ()
+    is_partial: bool = False
+    needs_renewal: bool = False
+    next_audit_in: timedelta = timedelta(minutes=2)
 
     @property
     def sentence(self) -> str:
         """The result in one line."""
-        return f"{len(self.over)} claims over, {len(self.adopted.rows)} adopted, {len(self.ends)} ends moved"
+        return (
+            f"{len(self.ended_claims)} claims over, {len(self.adopted)} adopted, "
+            f"{len(self.moved_ends)} ends moved"
+        )
 
 
 class StateInput(Frozen):
@@ -212,8 +270,8 @@ class StateInput(Frozen):
 class HostState(Frozen):
     """A host, and how much of it is held."""
 
-    room: HostCapacity
-    held: Amount
+    capacity: HostCapacity
+    reserved: Amount
 
 
 class CapacityState(Frozen):
@@ -226,7 +284,7 @@ class CapacityState(Frozen):
     hosts: tuple[HostState, ...]
     person: Amount
     teams: dict[str, Amount]
-    holdings: int
+    reservations: int
 
 
 def parts_of_size(size: Size, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -239,8 +297,8 @@ def parts_of_size(size: Size, values: Mapping[str, Any]) -> dict[str, tuple[str,
     etcd = (*ETCD, "statefulSet", "resources", "limits")
 
     def parts(asked: str, what: str) -> tuple[str, ...]:
-        planes = [str(value_at(values, *own, what))] * control_planes(values)
-        stores = [str(value_at(values, *etcd, what))] * etcds(values)
+        planes = [str(value_at(values, *own, what))] * control_plane_replicas(values)
+        stores = [str(value_at(values, *etcd, what))] * etcd_replicas(values)
         return (asked, *planes, DNS_LIMITS[what], *stores)
 
     return {"cpu": parts(size.cpu, "cpu"), "memory": parts(size.memory, "memory")}

@@ -4,8 +4,8 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from contracts.capacity.ledger import START_GRACE, CapacityLedger, Reservation, in_seconds, unpack
-from contracts.capacity.models import AuditResult, HostCapacity
+from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
+from contracts.capacity.models import START_GRACE, AuditResult, HostCapacity, Reservation
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class LatestLife:
     ends: int = 0
 
 
-def claims_over(held: Reservation, latest: LatestLife | None, now: datetime) -> list[tuple[str, str, int]]:
+def ended_claims(held: Reservation, latest: LatestLife | None, now: datetime) -> list[tuple[str, str, int]]:
     """Return the claims of a reservation that are over, given the latest life of its name.
 
     The caller has looked that life up. The claim of the open life stays, and so does a young claim, because
@@ -26,7 +26,7 @@ def claims_over(held: Reservation, latest: LatestLife | None, now: datetime) -> 
     """
     started = latest.life if latest else ""
     is_open = latest is not None and latest.open
-    too_old = in_seconds(now - START_GRACE)
+    too_old = to_epoch_seconds(now - START_GRACE)
     return [
         (held.name, life, made)
         for life, made in held.claims
@@ -34,21 +34,21 @@ def claims_over(held: Reservation, latest: LatestLife | None, now: datetime) -> 
     ]
 
 
-def correct(book: CapacityLedger, found: AuditResult, ended: Set[str]) -> None:
+def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> None:
     """Make the ledger agree with the audit, except for changes since the audit started.
 
     A claim that was made again stays. The lives in `ended` are over and are not adopted.
     """
-    book.hosts = {room.name: _last_known(book.hosts.get(room.name), room) for room in found.hosts}
-    for name, life, made in found.over:
-        if held := book.of(name):
-            book.set_or_remove(name, held.less(life, made))
-    for there in unpack(found.adopted):
+    ledger.hosts = {room.name: _last_known(ledger.hosts.get(room.name), room) for room in found.hosts}
+    for name, life, made in found.ended_claims:
+        if held := ledger.get(name):
+            ledger.set_or_remove(name, held.without_claim(life, made))
+    for there in found.adopted:
         if there.lives.isdisjoint(ended):
-            book.put(_merged(book.of(there.name), there))
-    for name, ends in found.ends:
-        if held := book.of(name):
-            book.put(replace(held, ends=ends))
+            ledger.put(_merged(ledger.get(there.name), there))
+    for name, ends in found.moved_ends:
+        if held := ledger.get(name):
+            ledger.put(replace(held, ends=ends))
 
 
 def _merged(held: Reservation | None, there: Reservation) -> Reservation:

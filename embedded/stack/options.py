@@ -53,7 +53,7 @@ class Options:
     `people` all get a token; the first of them is the local person. `timeout` is the longest wait for one
     response of any system. `environment` is added to that of the worker and the API: any setting.
     `environment_of` is added to that of one of the two. `stand_ins` has further options of a stand-in, see
-    `embedded.standin_options`; those in `own_process` do not share one with the others. `pace` None means
+    `embedded.standin_options`; those in `own_process` do not share one with the others. `timeouts` None means
     the defaults of the settings.
     """
 
@@ -64,7 +64,7 @@ class Options:
     parts: frozenset[Part] = frozenset(Part)
     people: tuple[Person, ...] = (LOCAL_PERSON,)
     timeout: timedelta = TIMEOUT
-    pace: LifecycleTimeouts | None = None
+    timeouts: LifecycleTimeouts | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     environment_of: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)
     stand_ins: Mapping[Part, Mapping[str, Any]] = field(default_factory=dict)

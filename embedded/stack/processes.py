@@ -109,7 +109,7 @@ class ProcessSpecs:
             "MOORAGE_CODEC_SERVER__TRUST_SAME_USER": "true",
             "MOORAGE_WORKER__GRACEFUL_SHUTDOWN": _seconds(_WORKER_GRACE),
             "MOORAGE_READY_FILE": str(self.ready_file),
-            "MOORAGE_TRAIL__FILE": str(self._folder.path / "trail.jsonl"),
+            "MOORAGE_AUDIT_LOG__FILE": str(self._folder.path / "audit-log.jsonl"),
         }
         if Part.DIRECTORY in self._options.parts:
             values |= {
@@ -118,9 +118,9 @@ class ProcessSpecs:
                 "MOORAGE_IDENTITY__TIMEOUT": timeout,
                 "MOORAGE_API__IDENTITY_TOKEN": secret(Part.DIRECTORY),
             }
-        if self._options.pace is not None:
-            for name, length in self._options.pace.model_dump(mode="json", exclude_none=True).items():
-                values[f"MOORAGE_PACE__{name.upper()}"] = length
+        if self._options.timeouts is not None:
+            for name, length in self._options.timeouts.model_dump(mode="json", exclude_none=True).items():
+                values[f"MOORAGE_TIMEOUTS__{name.upper()}"] = length
         return base_environment() | values | dict(self._options.environment)
 
     @property

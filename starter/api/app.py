@@ -135,7 +135,7 @@ def _add_services(
     catalogue = Reloaded(settings.templates, load_catalogue)
     reader, reservations, chart_check = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
     health = EnvironmentHealth(hosts)
-    access, records = EnvironmentAccess(reader), LifeRecords(client, settings.trail.file)
+    access, records = EnvironmentAccess(reader), LifeRecords(client, settings.audit_log.file)
     placement = PlacementAdvisor(installation, chart_check, reservations)
     service = EnvironmentService(
         installation=installation,

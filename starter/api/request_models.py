@@ -64,7 +64,7 @@ class ExtensionRequest(BaseModel):
     until: AwareDatetime | None = Field(default=None, description="with its zone (ISO 8601)")
     override: bool = Field(default=False, description="beyond the template's policy; for the platform team")
     reason: Printable = Field(
-        default="", max_length=500, description="is in the trail; an override needs one"
+        default="", max_length=500, description="goes into the audit log; an override needs one"
     )
 
 

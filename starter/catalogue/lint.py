@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clients.errors import ClientError
 from clients.host.protocol import Host
-from contracts.charts import chart_caveat
+from contracts.charts import chart_warning
 from contracts.durations import format_duration
 from contracts.models import Frozen
 from contracts.naming import Prefix
@@ -111,7 +111,7 @@ async def check_on_hosts(
 def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileProblem]:
     """Yield warnings: settings that are valid but probably not intended."""
     template, document = entry.template, entry.document
-    if caveat := chart_caveat(template.chart.version, today):
+    if caveat := chart_warning(template.chart.version, today):
         yield document.problem(("chart", "version"), caveat)
     repository = template.chart.repository
     is_foreign = repository.startswith(_REMOTE) and repository.rstrip("/") != _KNOWN_REPOSITORY

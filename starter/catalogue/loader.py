@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from contracts.chart_values import has_few_rights_inside
+from contracts.chart_values import exported_account_problem
 from contracts.naming import is_name
 from contracts.printable_text import ensure_printable
 from contracts.size_limits import ensure_fits
-from contracts.template import Chart, Extension, Size, Template, TemplateQuota, too_small
+from contracts.template import Chart, Extension, Size, Template, TemplateQuota, fields_below_minimum
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
 from worker.settings.types import is_internal_host
@@ -147,9 +147,9 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     if chart and (words := _repository_problem(chart.repository)):
         yield ("chart", "repository"), words
     if size := _part(Size, content.get("size")):
-        yield from ((("size", field), words) for field, words in too_small(size).items())
+        yield from ((("size", field), words) for field, words in fields_below_minimum(size).items())
     values = content.get("values")
-    if isinstance(values, dict) and (words := has_few_rights_inside(values)):
+    if isinstance(values, dict) and (words := exported_account_problem(values)):
         yield ("values", "exportKubeConfig", "serviceAccount"), words
     quota = _part(TemplateQuota, content.get("quota"))
     if quota and quota.per_person and quota.per_team and quota.per_person > quota.per_team:

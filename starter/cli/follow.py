@@ -95,7 +95,7 @@ def pass_ended_since(before: EnvironmentView) -> Done:
     def again(view: EnvironmentView) -> bool:
         # The first view can still be the state before the pass; after the start of the pass, the trail has a
         # new entry.
-        return _is_waiting(view) and (not _is_waiting(before) or view.trail[-1:] != before.trail[-1:])
+        return _is_waiting(view) and (not _is_waiting(before) or view.audit_log[-1:] != before.audit_log[-1:])
 
     return again
 
@@ -122,8 +122,8 @@ def creation_failure(view: EnvironmentView) -> CliError:
         if view.problem.remedy:
             next_steps.append(view.problem.remedy)
     elif view.outcome:
-        by = next((entry for entry in reversed(view.trail) if _is_end_request(entry.what)), None)
-        message = f"{view.name} was {_PAST[view.outcome]}" + (f" ({by.who} {by.what})" if by else "")
+        by = next((entry for entry in reversed(view.audit_log) if _is_end_request(entry.action)), None)
+        message = f"{view.name} was {_PAST[view.outcome]}" + (f" ({by.actor} {by.action})" if by else "")
     else:
         message = f"{view.name} ended. {view.remark}".strip()
     lines = []

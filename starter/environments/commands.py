@@ -54,7 +54,7 @@ class EnvironmentCommands:
             # Each call without a key is another attempt.
             key = key or secrets.token_hex(8)
         try:
-            answer = await self.send(verb, snapshot, ActorInput(who=principal.email), key or "")
+            answer = await self.send(verb, snapshot, ActorInput(actor=principal.email), key or "")
         except WorkflowClosed:
             # It ended meanwhile. A run that has its name now is another life, which is not meant.
             snapshot = await self._access.find(name, principal, verb)

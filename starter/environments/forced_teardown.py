@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepState, StepStatus
-from contracts.environment_workflow import Carried, EnvironmentStart, LifecycleTimeouts
+from contracts.environment_workflow import CarriedState, EnvironmentStart, LifecycleTimeouts
 from contracts.errors import Refusal, RefusalReason
 from contracts.naming import is_name, workflow_id
 from starter.auth.policy import Principal, Role, Verb
@@ -90,7 +90,7 @@ class ForcedTeardown:
             remains.before,
             remains.status,
             principal.email,
-            pace=self._installation.pace,
+            timeouts=self._installation.timeouts,
             requested_at=remains.requested_at,
         )
         try:
@@ -157,7 +157,7 @@ def forced_start(
     status: EnvironmentStatus | None,
     actor: str,
     *,
-    pace: LifecycleTimeouts,
+    timeouts: LifecycleTimeouts,
     requested_at: datetime,
 ) -> EnvironmentStart:
     """Build the start of a run that tears down the remains of the life that `before` started.
@@ -166,7 +166,7 @@ def forced_start(
         before: The start of the run that was closed from outside, or one made up for it.
         status: The last known status of that life, if there is one.
         actor: The person who forces the teardown.
-        pace: The timeouts of the new run.
+        timeouts: The timeouts of the new run.
         requested_at: The latest time at which that life can have started; older resources are not its own.
     """
     environment = before.environment
@@ -198,8 +198,8 @@ def forced_start(
     )
     return before.model_copy(
         update={
-            "pace": pace,
-            "carried": Carried(status=carried),
+            "timeouts": timeouts,
+            "carried": CarriedState(status=carried),
             "forced_by": actor,
             "people_are_checked": True,
         }

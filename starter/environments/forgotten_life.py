@@ -13,7 +13,7 @@ from contracts.environment import Environment, Spec
 from contracts.environment_workflow import EnvironmentStart
 from contracts.naming import LIFE_PATTERN, OwnerMark
 from contracts.notifications import LifeRecord
-from contracts.template import SMALLEST, Chart, Template, TimeToLive
+from contracts.template import MIN_SIZE, Chart, Template, TimeToLive
 from starter.environments.owner_marks import FoundMarks, Marked
 from starter.installation import InstallationConfig
 
@@ -132,6 +132,6 @@ def _template(record: LifeRecord | None) -> Template:
         description="Stands in for the template of a life that Temporal has forgotten.",
         chart=Chart(version=UNKNOWN),
         kubernetes="1.30",
-        size=SMALLEST,
+        size=MIN_SIZE,
         ttl=TimeToLive(default=_UNKNOWN_TTL, maximum=_UNKNOWN_TTL),
     )

@@ -170,7 +170,7 @@ async def read_health(host: Host, environment: Located) -> Health:
     try:
         async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
             namespace = await host.get_namespace(name)
-            if namespace is not None and not environment.mark.is_in(namespace.labels):
+            if namespace is not None and not environment.mark.matches_labels(namespace.labels):
                 return Health("its namespace belongs to another environment")
             return await host.health(name, name)
     except Denied:

@@ -44,7 +44,7 @@ class KubeconfigReader:
             raise NotUsable(f'it is on the host "{environment.host}", which this API does not have')
         # Check the namespace first, because that name may now belong to another life or another owner.
         namespace = await host.get_namespace(environment.derived_name)
-        if namespace is None or not environment.mark.is_in(namespace.labels):
+        if namespace is None or not environment.mark.matches_labels(namespace.labels):
             raise NotUsable(_missing(environment))
         kubeconfig = await host.kubeconfig(environment.derived_name, environment.derived_name)
         if kubeconfig is None:

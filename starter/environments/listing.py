@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 
 from contracts import search_attributes, workflow_memo
 from contracts.environment import Outcome, Phase
-from contracts.naming import life_of, name_of_workflow
+from contracts.naming import life_id, name_from_workflow_id
 from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Role
 from starter.environments.cursors import Cursors
@@ -204,8 +204,8 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
             status = await reader.end_of(run)
             outcome = status.outcome if status else None
     return EnvironmentRow(
-        name=name_of_workflow(run.id),
-        life=life_of(request_id) if request_id else "",
+        name=name_from_workflow_id(run.id),
+        life=life_id(request_id) if request_id else "",
         owner=attribute(run, search_attributes.OWNER),
         team=attribute(run, search_attributes.TEAM),
         template=attribute(run, search_attributes.TEMPLATE),

@@ -12,7 +12,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from contracts.environment import EnvironmentStatus, Phase, StepState, StepStatus, TrailEntry
+from contracts.environment import AuditLogEntry, EnvironmentStatus, Phase, StepState, StepStatus
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 
 #: Close statuses that only a caller of Temporal or a timeout causes: an environment's workflow completes, or
@@ -67,14 +67,16 @@ def with_closing(status: EnvironmentStatus, closing: Closing) -> EnvironmentStat
     """Return the status after the workflow was closed from outside: no step is running any more."""
     is_gone = status.certificate is not None and status.certificate.nothing_left
     at = closing.at or status.requested_at
-    entry = TrailEntry(at=at, who="Temporal", what="closed its workflow from outside", result=closing.text)
+    entry = AuditLogEntry(
+        at=at, actor="Temporal", action="closed its workflow from outside", result=closing.text
+    )
     return status.model_copy(
         update={
             "phase": Phase.GONE if is_gone else Phase.ORPHANED,
             "ended_at": closing.at,
             "next_pass_at": None,
             "steps": tuple(_cut_off(step, at) for step in status.steps),
-            "trail": (*status.trail, entry),
+            "audit_log": (*status.audit_log, entry),
         }
     )
 

@@ -79,7 +79,7 @@ def plan(
     # Sort them, so that the same people in another order make the same request.
     collaborators = sorted({read_email(address) for address in requested.collaborators} - {principal.email})
     environment = Environment(
-        mark=OwnerMark.of_request(installation.installation, requested.name, request_id),
+        mark=OwnerMark.for_request(installation.installation, requested.name, request_id),
         prefix=installation.prefix,
         owner=principal.email,
         spec=Spec(
@@ -96,7 +96,10 @@ def plan(
         has_identity_provider=installation.has_identity_provider,
     )
     return EnvironmentStart(
-        environment=environment, request_id=request_id, people_are_checked=False, pace=installation.pace
+        environment=environment,
+        request_id=request_id,
+        people_are_checked=False,
+        timeouts=installation.timeouts,
     )
 
 
@@ -158,11 +161,11 @@ def _read_ttl(text: str | None, template: Template | None) -> timedelta | None:
 def _check_collaborators(collaborators: Sequence[str], owner: str) -> None:
     if len(collaborators) > MAX_COLLABORATORS:
         raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
-    size = search_attributes.size_of(sorted({address.lower() for address in collaborators} - {owner}))
-    if size > search_attributes.LARGEST_VALUE:
+    size = search_attributes.value_size(sorted({address.lower() for address in collaborators} - {owner}))
+    if size > search_attributes.MAX_VALUE_BYTES:
         raise ValueError(
             f"their addresses are too long together: {size} bytes, at most "
-            f"{search_attributes.LARGEST_VALUE}; name fewer people, or such with shorter addresses"
+            f"{search_attributes.MAX_VALUE_BYTES}; name fewer people, or such with shorter addresses"
         )
 
 

@@ -5,7 +5,7 @@ import structlog
 from contracts.capacity.models import ReservationRequest
 from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import life_of
+from contracts.naming import life_id
 from starter.auth.policy import Principal
 from starter.environments.planning import RequestedEnvironment, status_at_start
 from starter.environments.reader import EnvironmentReader
@@ -65,7 +65,7 @@ class RequestPreview:
             await ensure_nothing_left_behind(self._reader, environment.name)
         if latest and not latest.ended:
             return start, await self._preview_join(start)
-        previous = life_of(latest.request_id) if latest and latest.request_id else ""
+        previous = life_id(latest.request_id) if latest and latest.request_id else ""
         host = await self._placement.preview(reservation.model_copy(update={"over": previous}))
         start = _on_host(start, host or environment.host)
         message = (

@@ -26,10 +26,10 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import search_attributes, workflow_memo
-from contracts.activities import Waiting
+from contracts.activities import HeartbeatDetails
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.naming import life_of, name_of_workflow, workflow_id
+from contracts.naming import life_id, name_from_workflow_id, workflow_id
 from starter.environments.orphans import CLOSED_FROM_OUTSIDE, orphan_remark, read_closing, with_closing
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
 from starter.shared_reads import SharedReads
@@ -250,7 +250,7 @@ class EnvironmentReader:
             status, _ = await self._query_status(run.id, run.run_id)
             if status:
                 status = with_closing(status, closing)
-            found = status, orphan_remark(name_of_workflow(run.id), closing, status)
+            found = status, orphan_remark(name_from_workflow_id(run.id), closing, status)
             if status:
                 self._orphans[run.run_id] = found
                 if len(self._orphans) > MAX_ORPHANS:
@@ -309,7 +309,7 @@ class EnvironmentReader:
             collaborators = tuple(await memo_value(run, workflow_memo.COLLABORATORS, list[str]()))
             view = view_of_run(run, request_id, collaborators, remark)
         return EnvironmentSnapshot(
-            name=name_of_workflow(run.id),
+            name=name_from_workflow_id(run.id),
             run_id=run.run_id,
             first_run_id=run.raw_description.workflow_execution_info.first_run_id,
             history_length=known_at,
@@ -357,8 +357,8 @@ def view_of_run(
 ) -> EnvironmentView:
     """Build the view of an environment from Temporal's description alone, without a worker."""
     return EnvironmentView(
-        name=name_of_workflow(run.id),
-        life=life_of(request_id) if request_id else "",
+        name=name_from_workflow_id(run.id),
+        life=life_id(request_id) if request_id else "",
         owner=attribute(run, search_attributes.OWNER),
         team=attribute(run, search_attributes.TEAM),
         template=attribute(run, search_attributes.TEMPLATE),
@@ -379,7 +379,7 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
     waiting_for, failure, throttled_by = "", "", ""
     if pending.heartbeat_details.payloads:
         try:
-            [details] = await converter.decode(pending.heartbeat_details.payloads, [Waiting])
+            [details] = await converter.decode(pending.heartbeat_details.payloads, [HeartbeatDetails])
             waiting_for = details.waiting_for
         except (ValueError, RuntimeError, TypeError, AttributeError):
             waiting_for = ""  # A worker of another version wrote the heartbeat; the step itself continues.

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from clients.jsonl_file import JsonLinesFile
 from contracts import workflow_memo
 from contracts.environment import Phase
-from contracts.naming import is_name, life_of, workflow_id
+from contracts.naming import is_name, life_id, workflow_id
 from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Verb, is_allowed, relations
 from starter.environments.reader import memo_value
@@ -101,7 +101,7 @@ class LifeRecords:
         try:
             async for run in self._client.list_workflows(f"WorkflowId IN ({ids})", rpc_timeout=CALL_TIMEOUT):
                 request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
-                found.add(life_of(request_id) if request_id else "")
+                found.add(life_id(request_id) if request_id else "")
         except (RPCError, DecodeError):
             return {record.life for record in records}
         return found
@@ -131,7 +131,7 @@ def view_of_record(record: LifeRecord) -> EnvironmentView:
         **_summary_fields(record),
         collaborators=record.collaborators,
         certificate=certificate_view(record.certificate) if record.certificate else None,
-        trail=record.trail,
+        audit_log=record.audit_log,
         remark=REMARK,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from contracts.environment import (
+    AuditLogEntry,
     Certificate,
     EnvironmentStatus,
     EnvironmentSummary,
@@ -20,7 +21,6 @@ from contracts.environment import (
     Problem,
     StepName,
     StepState,
-    TrailEntry,
 )
 from contracts.models import Duration, Frozen
 from contracts.template import Size, Template, TimeToLive
@@ -120,7 +120,7 @@ class EnvironmentView(LifeSummary):
         default=None, description="when the next pass of its teardown starts, while it waits for that"
     )
     certificate: CertificateView | None = None
-    trail: tuple[TrailEntry, ...] = ()
+    audit_log: tuple[AuditLogEntry, ...] = ()
     frozen: "FreezeView | None" = Field(default=None, description="set while no environment ends")
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
@@ -131,7 +131,7 @@ class EnvironmentView(LifeSummary):
 class LifeView(LifeSummary):
     """One life of a name."""
 
-    trail: tuple[TrailEntry, ...] = ()
+    audit_log: tuple[AuditLogEntry, ...] = ()
     certificate: CertificateView | None = None
     remark: str = ""
 
@@ -267,7 +267,7 @@ def view_of_status(
         unfinished=status.unfinished,
         next_pass_at=status.next_pass_at,
         certificate=certificate_view(status.certificate) if status.certificate else None,
-        trail=status.trail,
+        audit_log=status.audit_log,
         remark=remark,
     )
 

@@ -18,7 +18,7 @@ from contracts.capacity.models import ReservationRequest
 from contracts.environment import Phase
 from contracts.environment_workflow import Answer, AnswerKind, EnvironmentStart, RequestInput
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import life_of, request_id
+from contracts.naming import life_id, request_id
 from contracts.template import Template
 from starter.auth.policy import Principal, Role, Verb, is_allowed
 from starter.catalogue.loader import Catalogue
@@ -190,7 +190,7 @@ class EnvironmentStarter:
                     if outcome := await self._answer_repeat(start):
                         return outcome
                 elif latest.ended:
-                    previous = life_of(latest.request_id) if latest.request_id else ""
+                    previous = life_id(latest.request_id) if latest.request_id else ""
                     return await self._start(start, reservation.model_copy(update={"over": previous}))
                 else:
                     return await self._join(start, latest)

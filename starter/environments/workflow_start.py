@@ -16,7 +16,7 @@ from contracts.durations import format_duration
 from contracts.environment import Phase
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.naming import workflow_id
-from contracts.workflow_memo import memo_of
+from contracts.workflow_memo import build_memo
 from starter.temporal.errors import map_rpc_errors
 from workflows.environment import EnvironmentWorkflow
 
@@ -46,7 +46,7 @@ async def start_environment(client: Client, start: EnvironmentStart) -> None:
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            memo=memo_of(start),
+            memo=build_memo(start),
             search_attributes=TypedSearchAttributes(_search_attributes(start)),
             static_summary=summary[:MAX_SUMMARY],
             static_details=_details(start),

@@ -19,7 +19,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.durations import format_duration
-from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_SCHEDULE
+from contracts.expiry_sweep import SWEEP_MANUAL, SWEEP_SCHEDULE
 from starter.environments.schemas import FreezeView
 from starter.expiry.schedules import create_or_update, schedules
 from starter.shared_reads import CachedReads
@@ -122,7 +122,7 @@ class ExpiryFreeze:
         found = await self._describe()
         actions = found.info.running_actions if found else []
         ids = [one.workflow_id for one in actions if isinstance(one, ScheduleActionExecutionStartWorkflow)]
-        for id in (*ids, SWEEP_BY_HAND):
+        for id in (*ids, SWEEP_MANUAL):
             try:
                 run = await self._client.get_workflow_handle(id).describe(rpc_timeout=CALL_TIMEOUT)
             except RPCError as error:

@@ -39,8 +39,8 @@ def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> Swee
     return SweepInput(
         dry_run=dry_run,
         by=by,
-        ahead=settings.ahead,
-        at_once=settings.at_once,
+        lookahead=settings.lookahead,
+        concurrency=settings.concurrency,
         ends_per_second=settings.ends_per_second,
     )
 

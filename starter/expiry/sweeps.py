@@ -12,7 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from contracts.environment_workflow import TASK_QUEUE
-from contracts.expiry_sweep import SWEEP_BY_HAND, SWEEP_DRY_RUN, SweepResult
+from contracts.expiry_sweep import SWEEP_DRY_RUN, SWEEP_MANUAL, SweepResult
 from contracts.models import Frozen
 from starter.environments.orphans import CLOSED_FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
@@ -105,4 +105,4 @@ async def _close_status(
 
 
 def _workflow_id(dry_run: bool) -> str:
-    return SWEEP_DRY_RUN if dry_run else SWEEP_BY_HAND
+    return SWEEP_DRY_RUN if dry_run else SWEEP_MANUAL

@@ -21,7 +21,7 @@ from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.models import Frozen
-from contracts.naming import name_of_workflow
+from contracts.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
 from worker.settings.expiry import Sweep
 
@@ -138,7 +138,7 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
             continue
         sentences.append(f"{count} environment{'s' if count > 1 else ''} {what}.")
         found = client.list_workflows(query, limit=MAX_NAMED, page_size=MAX_NAMED, rpc_timeout=CALL_TIMEOUT)
-        names += [name_of_workflow(run.id) async for run in found]
+        names += [name_from_workflow_id(run.id) async for run in found]
     return tuple(sentences), tuple(names)
 
 

@@ -14,10 +14,10 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import CAPACITY_ID
-from contracts.encryption_metadata import key_of
+from contracts.encryption_metadata import key_id_of
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULE
-from contracts.naming import name_of_workflow
+from contracts.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
 from worker.codec import EncryptionCodec, KeyMissing
 
@@ -46,14 +46,14 @@ async def keys_in_use(client: Client) -> Mapping[str, Use]:
     other: dict[str, list[str]] = defaultdict(list)
     async for run in _runs(client, "ExecutionStatus = 'Running'", MAX_RUNS):
         for key in _keys_of_memo(run):
-            named[key].append(name_of_workflow(run.id))
+            named[key].append(name_from_workflow_id(run.id))
     async for run in _runs(client, "ExecutionStatus != 'Running'", MAX_ENDED):
         for key in _keys_of_memo(run):
             ended[key] += 1
     for payload in await input_of(client, CAPACITY_ID):
-        other[key_of(payload)].append("the capacity")
+        other[key_id_of(payload)].append("the capacity")
     for payload in await _input_of_schedule(client):
-        other[key_of(payload)].append("the schedule of the sweep")
+        other[key_id_of(payload)].append("the schedule of the sweep")
     keys = {key for key in {*named, *ended, *other} if key}
     return {
         key: Use("; ".join(_words(named[key], other[key], ended[key])), bool(named[key] or other[key]))
@@ -79,7 +79,7 @@ async def ensure_key_for(client: Client, workflow_id: str) -> None:
     """Raise KeyMissing if the input of a workflow needs a key that is not configured any more."""
     codec = client.data_converter.payload_codec
     for payload in await input_of(client, workflow_id):
-        key = key_of(payload)
+        key = key_id_of(payload)
         if key and isinstance(codec, EncryptionCodec) and key not in codec.keys.ids:
             raise KeyMissing(
                 f'the workflow "{workflow_id}" is encrypted with the key "{key}", which is not there any '
@@ -94,7 +94,7 @@ async def _runs(client: Client, status: str, most: int) -> AsyncIterator[Workflo
 
 
 def _keys_of_memo(run: WorkflowExecution) -> set[str]:
-    return {key for payload in run.raw_info.memo.fields.values() if (key := key_of(payload))}
+    return {key for payload in run.raw_info.memo.fields.values() if (key := key_id_of(payload))}
 
 
 async def _input_of_schedule(client: Client) -> Sequence[Payload]:

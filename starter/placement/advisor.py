@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest, size_of
-from contracts.chart_values import compose
+from contracts.chart_values import compose_values
 from contracts.environment import Environment
 from contracts.errors import RefusalReason
 from contracts.expiry import format_utc
@@ -122,7 +122,7 @@ class PlacementAdvisor:
 def _size(environment: Environment, template: Template) -> Amount:
     """Return the capacity that the template needs; raise InvalidRequest for invalid quantities."""
     try:
-        return size_of(template.size, compose(environment.model_copy(update={"template": template})))
+        return size_of(template.size, compose_values(environment.model_copy(update={"template": template})))
     except ValueError as error:
         message = f'"{template.name}" cannot be made: {error}'
         raise InvalidRequest([FieldProblem(field="template", message=message)]) from None

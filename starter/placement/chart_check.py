@@ -7,7 +7,7 @@ from typing import Any
 from clients.errors import ClientError, Rejected
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.chart_values import compose
+from contracts.chart_values import compose_values
 from contracts.environment import Environment
 from contracts.template import Template
 from starter.errors import FieldProblem, InvalidRequest
@@ -42,8 +42,8 @@ class ChartCheck:
             environment.derived_name,
         )
         if host is None:
-            return compose(environment)
-        values = compose(environment, host.planned_overlay(name, name))
+            return compose_values(environment)
+        values = compose_values(environment, host.planned_overlay(name, name))
         key = (environment.host, template)
         if key in self._passed:
             return values

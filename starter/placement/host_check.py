@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from clients.errors import Rejected
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.chart_values import compose
+from contracts.chart_values import compose_values
 from contracts.environment import Environment, Spec
-from contracts.naming import OwnerMark, Prefix, life_of
+from contracts.naming import OwnerMark, Prefix, life_id
 from contracts.template import Template
 
 #: The environment name for the dry run; nothing is ever created under it.
@@ -17,7 +17,7 @@ DRY_RUN_SUFFIX = "setup-dry-run"
 def planned_values(template: Template, host: Host, installation: str, prefix: Prefix) -> Mapping[str, object]:
     """Return the chart values for an environment of the template on this host."""
     environment = Environment(
-        mark=OwnerMark(installation=installation, name=DRY_RUN_SUFFIX, life=life_of(DRY_RUN_SUFFIX)),
+        mark=OwnerMark(installation=installation, name=DRY_RUN_SUFFIX, life=life_id(DRY_RUN_SUFFIX)),
         prefix=prefix,
         owner="",
         spec=Spec(template=template.name, team=""),
@@ -27,7 +27,7 @@ def planned_values(template: Template, host: Host, installation: str, prefix: Pr
         has_identity_provider=False,
     )
     name = environment.derived_name
-    return compose(environment, host.planned_overlay(name, name))
+    return compose_values(environment, host.planned_overlay(name, name))
 
 
 async def check_templates(

@@ -19,9 +19,10 @@ from contracts.capacity.models import (
     CAPACITY_ID,
     CapacityStart,
     CapacityState,
-    Holdings,
     PlacementDecision,
     ReleaseInput,
+    Reservation,
+    ReservationList,
     ReservationRequest,
     ReserveInput,
     ReserveResult,
@@ -101,13 +102,13 @@ class Reservations:
         """
         try:
             result: ReserveResult = await self._handle.query(
-                CapacityWorkflow.would, ReserveInput(asks=tuple(requests)), rpc_timeout=QUERY_TIMEOUT
+                CapacityWorkflow.preview, ReserveInput(requests=tuple(requests)), rpc_timeout=QUERY_TIMEOUT
             )
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return ()
             raise NothingStarted from error
-        return result.verdicts
+        return result.decisions
 
     async def withdraw(self, name: str, life: str) -> None:
         """Release the reservation of a life that was not started and will not be.
@@ -117,7 +118,7 @@ class Reservations:
         try:
             await self._handle.signal(
                 CapacityWorkflow.release,
-                ReleaseInput(name=name, life=life, ran=False),
+                ReleaseInput(name=name, life=life, was_open=False),
                 rpc_timeout=CALL_TIMEOUT,
             )
         except RPCError:
@@ -142,17 +143,17 @@ class Reservations:
                 raise _no_worker(error) from error
         return state
 
-    async def holdings(self) -> Holdings:
+    async def list_reservations(self) -> tuple[Reservation, ...]:
         """Return all reservations; raise NoWorker or TemporalUnavailable."""
         with map_rpc_errors():
             try:
-                holdings: Holdings = await self._handle.query(
-                    CapacityWorkflow.holdings, rpc_timeout=QUERY_TIMEOUT
+                held: ReservationList = await self._handle.query(
+                    CapacityWorkflow.reservations, rpc_timeout=QUERY_TIMEOUT
                 )
             except RPCError as error:
                 await self._ensure_key()
                 raise _no_worker(error) from error
-        return holdings
+        return held.reservations
 
     async def ensure_started(self) -> None:
         """Start the capacity workflow, so that it knows all reservations before the first request."""
@@ -183,7 +184,7 @@ class Reservations:
         for attempt in range(_ATTEMPTS):
             try:
                 async with map_update_errors(RESERVATION_TIMEOUT):
-                    return await self._update(ReserveInput(asks=requests))
+                    return await self._update(ReserveInput(requests=requests))
             except NoWorker as error:
                 await self._ensure_key()
                 # A worker may still accept the update; a reservation whose life does not start expires after
@@ -204,9 +205,9 @@ class Reservations:
         except WorkflowUpdateFailedError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED:
-                return ReserveResult.model_validate(cause.details[0]).verdicts
+                return ReserveResult.model_validate(cause.details[0]).decisions
             raise
-        return result.verdicts
+        return result.decisions
 
     async def _ensure_key(self) -> None:
         """Raise KeyMissing if the workflow's encryption key is missing.

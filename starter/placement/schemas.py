@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from contracts.capacity.ledger import Reservation
-from contracts.capacity.models import Amount, CapacityState, Limits
+from contracts.capacity.models import Amount, CapacityState, Limits, Reservation
 from contracts.models import Frozen
 from starter.auth.policy import Principal
 from starter.installation import InstallationConfig
@@ -86,16 +85,16 @@ def capacity_view(
         audited_at=state.audited_at,
         hosts=tuple(
             HostView(
-                name=host.room.name,
-                labels=dict(installation.hosts.get(host.room.name, {})),
-                shares=_shares(host.room.total, host.held),
-                known=host.room.known,
-                remark=host.room.remark,
+                name=host.capacity.name,
+                labels=dict(installation.hosts.get(host.capacity.name, {})),
+                shares=_shares(host.capacity.total, host.reserved),
+                known=host.capacity.known,
+                remark=host.capacity.remark,
             )
             for host in state.hosts
         ),
         quotas=tuple(quotas),
-        environments=state.holdings,
+        environments=state.reservations,
         holdings=None
         if reservations is None
         else tuple(_holding(one) for one in sorted(reservations, key=lambda one: one.name)),

@@ -13,7 +13,7 @@ from temporalio.client import Client
 from clients.host.protocol import Host
 from contracts import search_attributes
 from contracts.environment import Phase
-from contracts.naming import name_of_workflow
+from contracts.naming import name_from_workflow_id
 from starter.environments.health import read_health
 from starter.environments.listing import WORKFLOW_TYPE, quoted
 from starter.environments.reader import EnvironmentReader
@@ -85,5 +85,5 @@ async def _ready(client: Client) -> tuple[list[str], bool]:
     async for run in client.list_workflows(query, page_size=MAX_LOOKED_AT, rpc_timeout=CALL_TIMEOUT):
         if len(names) == MAX_LOOKED_AT:
             return names, True
-        names.append(name_of_workflow(run.id))
+        names.append(name_from_workflow_id(run.id))
     return names, False

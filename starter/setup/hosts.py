@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from clients.errors import Denied, Rejected
 from clients.host.models import LABEL_POD_SECURITY
 from clients.host.protocol import Host
-from contracts.charts import chart_caveat
+from contracts.charts import chart_warning
 from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.template import PodSecurity, RetainedVolumes, Template
 from starter.placement.host_check import DRY_RUN_SUFFIX, check_templates
@@ -119,7 +119,7 @@ class HostCluster:
         caveats = [
             f"warning: template {one.name}: chart {caveat}"
             for one in templates
-            if (caveat := chart_caveat(one.chart.version, today))
+            if (caveat := chart_warning(one.chart.version, today))
         ]
         if problems:
             return Found(Kind.REFUSED, "; ".join(problems), "correct the template, or set chart_repository")

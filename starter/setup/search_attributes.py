@@ -22,7 +22,7 @@ from temporalio.service import RPCError
 from contracts import search_attributes, workflow_memo
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
-from contracts.naming import life_of
+from contracts.naming import life_id
 from starter.environments.reader import attribute
 from starter.expiry.schedules import CALL_TIMEOUT
 from starter.temporal.errors import UPDATE_TIMEOUT
@@ -65,7 +65,7 @@ async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
             try:
                 async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
                     request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
-                    await handle.execute_update(_REINDEX, ActorInput(who=BY, life=life_of(request_id)))
+                    await handle.execute_update(_REINDEX, ActorInput(actor=BY, life=life_id(request_id)))
             except (
                 DecodeError,
                 TimeoutError,

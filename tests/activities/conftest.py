@@ -14,26 +14,26 @@ from uuid import uuid4
 import pytest
 
 from activities.registry import Clients
-from activities.steps.cluster_import import ClusterImport
-from activities.steps.group import Group
-from activities.steps.identity_group import Identity
-from activities.steps.kubeconfig import KubeconfigOf
-from activities.steps.namespace import Namespace
-from activities.steps.project import Project
-from activities.steps.role_binding import RoleBinding
-from activities.steps.vcluster import VCluster
+from activities.steps.cluster_import import ImportStep
+from activities.steps.group import GroupStep
+from activities.steps.identity_group import IdentityStep
+from activities.steps.kubeconfig import KubeconfigStep
+from activities.steps.namespace import NamespaceStep
+from activities.steps.project import ProjectStep
+from activities.steps.role_binding import RoleBindingStep
+from activities.steps.vcluster import VClusterStep
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, Receipt, Spec, StepName
 from contracts.naming import OwnerMark
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
 from embedded.rafay_behaviour import BEHAVIOUR_PATH
-from tests.activities.running import Running
+from tests.activities.running import LIFE_START, Running
 from tests.support.stand_ins import control, running_stand_ins, set_faults
 from tests.support.within import HANG
 
@@ -59,7 +59,7 @@ def an_environment(
 ) -> Environment:
     """An environment of alice's and bob's. The same name, life and installation give the same one."""
     return Environment(
-        mark=OwnerMark.of_request(installation, name, life),
+        mark=OwnerMark.for_request(installation, name, life),
         prefix="moor",
         owner=owner,
         spec=Spec(template="small", team="blue", collaborators=collaborators),
@@ -67,7 +67,7 @@ def an_environment(
             name="small",
             version=1,
             description="small",
-            chart=Chart(version=NEWEST_SHOWN),
+            chart=Chart(version=NEWEST_TESTED),
             kubernetes="1.36.0",
             size=Size(cpu="2", memory="4Gi", storage="10Gi", pods=20),
             ttl=TimeToLive(default="8h", maximum="3d"),
@@ -197,14 +197,14 @@ class Bench:
         """The steps by name."""
         rafay, scim, hosts = self.clients.rafay, self.clients.directory, self.clients.hosts
         return {
-            StepName.PROJECT: Project(rafay),
-            StepName.GROUP: Group(rafay),
-            StepName.ROLE_BINDING: RoleBinding(rafay),
-            StepName.IDENTITY: Identity(scim),
-            StepName.NAMESPACE: Namespace(hosts),
-            StepName.VCLUSTER: VCluster(hosts),
-            StepName.KUBECONFIG: KubeconfigOf(hosts),
-            StepName.IMPORT: ClusterImport(rafay, hosts),
+            StepName.PROJECT: ProjectStep(rafay),
+            StepName.GROUP: GroupStep(rafay),
+            StepName.ROLE_BINDING: RoleBindingStep(rafay),
+            StepName.IDENTITY: IdentityStep(scim),
+            StepName.NAMESPACE: NamespaceStep(hosts),
+            StepName.VCLUSTER: VClusterStep(hosts),
+            StepName.KUBECONFIG: KubeconfigStep(hosts),
+            StepName.IMPORT: ImportStep(rafay, hosts),
         }
 
     def ensuring(self, step: StepName, environment: Environment, **more: Any) -> Running:
@@ -215,7 +215,11 @@ class Bench:
         self, step: StepName, environment: Environment, *, force: bool = False, **more: Any
     ) -> Running:
         """Remove, on its way."""
-        return Running(self.steps[step].remove, RemoveInput(environment=environment, force=force), **more)
+        return Running(
+            self.steps[step].remove,
+            RemoveInput(environment=environment, life_started_at=LIFE_START, force=force),
+            **more,
+        )
 
     async def ensure(self, step: StepName, environment: Environment, *, attempt: int = 1) -> Receipt:
         """Do the step."""
@@ -233,7 +237,9 @@ class Bench:
 
     async def inspect(self, step: StepName, environment: Environment) -> tuple[str, ...]:
         """What the step says is left."""
-        found = await Running(self.steps[step].inspect, InspectInput(environment=environment)).result()
+        found = await Running(
+            self.steps[step].inspect, InspectInput(environment=environment, life_started_at=LIFE_START)
+        ).result()
         assert isinstance(found, InspectResult)
         return found.left
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from temporalio.activity import ActivityCancellationDetails
@@ -12,10 +12,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from activities.interceptor import ActivityEdge
-from contracts.activities import Waiting
+from activities.interceptor import ActivityInterceptor
+from contracts.activities import HeartbeatDetails
 from contracts.errors import StepErrorDetails
 from tests.support.within import HANG, NEVER
+
+#: The start of the lives in these tests: before all that they make.
+LIFE_START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class _Innermost(ActivityInboundInterceptor):
@@ -38,7 +41,7 @@ class Running:
         heartbeat_timeout: float = NEVER,
         kept: str = "",
     ) -> None:
-        self.beats: list[Waiting] = []
+        self.beats: list[HeartbeatDetails] = []
         self._environment = ActivityEnvironment()
         self._environment.on_heartbeat = self.beats.append
         self._environment.info = replace(
@@ -47,9 +50,9 @@ class Running:
             start_to_close_timeout=timedelta(seconds=limit),
             schedule_to_close_timeout=timedelta(seconds=limit),
             heartbeat_timeout=timedelta(seconds=heartbeat_timeout),
-            heartbeat_details=[Waiting(waiting_for="", kept=kept)] if kept else [],
+            heartbeat_details=[HeartbeatDetails(waiting_for="", checkpoint=kept)] if kept else [],
         )
-        edge = ActivityEdge().intercept_activity(_Innermost())
+        edge = ActivityInterceptor().intercept_activity(_Innermost())
         call = ExecuteActivityInput(fn=activity, args=arguments, executor=None, headers={})
 
         async def behind_the_edge() -> Any:

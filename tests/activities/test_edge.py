@@ -176,7 +176,7 @@ async def test_a_running_activity_heartbeats_several_times_within_its_timeout() 
     over = asyncio.Event()
 
     async def body() -> None:
-        activity_context.say("a pod")
+        activity_context.report_progress("a pod")
         await over.wait()
 
     began = time.monotonic()
@@ -196,7 +196,7 @@ def test_a_heartbeat_comes_after_a_third_of_the_timeout() -> None:
 async def test_what_a_step_waits_for_is_told_at_once_and_once() -> None:
     async def body() -> None:
         for text in ("pod  pending:\n no CPU", "pod pending: no CPU", "image"):
-            activity_context.say(text)
+            activity_context.report_progress(text)
 
     running = Running(body)
     await running.result()
@@ -204,12 +204,12 @@ async def test_what_a_step_waits_for_is_told_at_once_and_once() -> None:
 
 
 async def _in_a_wait() -> None:
-    activity_context.say("a pod")
-    await activity_context.pause(NEVER)
+    activity_context.report_progress("a pod")
+    await activity_context.sleep(NEVER)
 
 
 async def _in_a_call() -> Receipt:
-    activity_context.say("a call")
+    activity_context.report_progress("a call")
     await asyncio.sleep(0.4)
     return Receipt(name="done")
 
@@ -265,7 +265,7 @@ async def test_a_call_of_a_stopping_worker_runs_to_its_end() -> None:
 async def test_a_cancellation_in_a_call_ends_the_next_wait() -> None:
     async def body() -> None:
         await _in_a_call()
-        await activity_context.pause(NEVER)
+        await activity_context.sleep(NEVER)
 
     running = await Running(body).says("a call")
     running.cancel()
@@ -276,7 +276,7 @@ async def test_a_cancelled_activity_goes_on_heartbeating_until_its_call_ends() -
     over = asyncio.Event()
 
     async def body() -> None:
-        activity_context.say("a call")
+        activity_context.report_progress("a call")
         await over.wait()
 
     running = await Running(body, heartbeat_timeout=0.15).says("a call")
@@ -297,8 +297,8 @@ async def test_a_call_that_can_be_cut_short_is_and_leaves_doubt() -> None:
             ended.append("cleaned up")
 
     async def body() -> None:
-        activity_context.say("Helm")
-        await activity_context.cancellable(install())
+        activity_context.report_progress("Helm")
+        await activity_context.run_cancellable(install())
 
     running = await Running(body).says("Helm")
     running.cancel()
@@ -315,7 +315,7 @@ async def test_a_call_that_could_be_cut_short_gives_its_result_and_its_error() -
         raise client.Denied(*CALL, "403")
 
     async def body(call: Callable[[], object]) -> object:
-        return await activity_context.cancellable(call())  # type: ignore[arg-type]
+        return await activity_context.run_cancellable(call())  # type: ignore[arg-type]
 
     assert await succeed(body, works) == "installed"
     assert (await fail(body, breaks)).type == ErrorType.ACCESS_DENIED.value
@@ -328,7 +328,7 @@ async def test_a_wait_ends_when_there_is_nothing_more_to_wait_for() -> None:
         return next(answers)
 
     async def body() -> str:
-        return await activity_context.until(look)
+        return await activity_context.wait_until(look)
 
     running = Running(body)
     assert await running.result() == ""
@@ -343,7 +343,7 @@ async def test_a_wait_whose_time_is_over_says_what_it_waited_for(
         return "a pod"
 
     async def body() -> str:
-        return await activity_context.until(look, limit=limit)
+        return await activity_context.wait_until(look, timeout=limit)
 
     assert await Running(body, limit=activity_limit).result() == "a pod"
 
@@ -351,8 +351,8 @@ async def test_a_wait_whose_time_is_over_says_what_it_waited_for(
 @pytest.mark.parametrize("end", ["result", "cancel", "stop_worker"])
 async def test_no_task_outlives_its_activity(end: str) -> None:
     async def body() -> None:
-        activity_context.say("a pod")
-        await activity_context.pause(0.2 if end == "result" else NEVER)
+        activity_context.report_progress("a pod")
+        await activity_context.sleep(0.2 if end == "result" else NEVER)
 
     before = asyncio.all_tasks()
     running = await Running(body).says("a pod")
@@ -367,6 +367,6 @@ async def test_no_task_outlives_its_activity(end: str) -> None:
 
 def test_temporal_itself_that_cannot_answer_is_worth_another_try() -> None:
     late = RPCError("a text that may quote anything", RPCStatusCode.DEADLINE_EXCEEDED, b"")
-    error = step.translate(late, again=False)
+    error = step.translate(late, is_retry=False)
     assert (error.type, error.non_retryable) == (ErrorType.UNAVAILABLE, False)
     assert error.message == "Temporal could not answer: DEADLINE_EXCEEDED."

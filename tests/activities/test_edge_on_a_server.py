@@ -16,8 +16,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import activity_context, interceptor
-from activities.interceptor import ActivityEdge
-from contracts.activities import Waiting
+from activities.interceptor import ActivityInterceptor
+from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
 from contracts.models import Frozen
 from tests.support.temporal_server import running_temporal_server
@@ -65,7 +65,7 @@ class Steps:
     @activity.defn(name="call")
     async def call(self) -> Receipt:
         self.tries += 1
-        activity_context.say("a call")
+        activity_context.report_progress("a call")
         await asyncio.sleep(1.5)
         return Receipt(name="done")
 
@@ -76,14 +76,14 @@ class Steps:
         async def look() -> str:
             return "" if self.go_on.is_set() else "pod pending: no CPU"
 
-        await activity_context.until(look)
+        await activity_context.wait_until(look)
         return Receipt(name="done")
 
 
 @pytest.fixture(autouse=True)
 def frequent_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hear of cancellations soon, though no worker here is taken for dead."""
-    monkeypatch.setattr(interceptor, "BEATS_PER_TIMEOUT", HANG / 0.5)
+    monkeypatch.setattr(interceptor, "HEARTBEATS_PER_TIMEOUT", HANG / 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ async def a_worker(client: Client, queue: str, steps: Steps) -> AsyncIterator[Wo
         workflows=[OneStep],
         workflow_runner=UnsandboxedWorkflowRunner(),
         activities=[steps.call, steps.wait],
-        interceptors=[ActivityEdge()],
+        interceptors=[ActivityInterceptor()],
         graceful_shutdown_timeout=timedelta(seconds=NEVER),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),
         default_heartbeat_throttle_interval=timedelta(milliseconds=200),
@@ -119,7 +119,7 @@ async def said(handle: WorkflowHandle[OneStep, Outcome], text: str) -> None:
         for pending in description.raw_description.pending_activities:
             if pending.HasField("heartbeat_details"):
                 [waiting] = await handle._client.data_converter.decode(
-                    pending.heartbeat_details.payloads, [Waiting]
+                    pending.heartbeat_details.payloads, [HeartbeatDetails]
                 )
                 if text in waiting.waiting_for:
                     return

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from activities.errors import Conflict, NotAccepted
-from activities.ownership import mark_text, require_ours, whose
+from activities.ownership import describe_owner, mark_text, require_ours
 from activities.parts.namespace_policies import namespace_policies, pod_security
-from activities.parts.quantities import cpus, least, octets, room_of
-from activities.values import compose, overlay
+from activities.parts.quantities import capacity_of, smallest, sum_bytes, sum_cpus
 from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from contracts.capacity.models import Limits, size_of
-from contracts.chart_values import ETCD, value_at
+from contracts.chart_values import ETCD, compose_values, merge_values, value_at
 from contracts.environment import Environment
 from contracts.quantities import parse_quantity
 from contracts.template import Network, PodSecurity, Template
@@ -32,7 +31,7 @@ NETWORKS = HostNetworks(
 def guard(environment: Environment, kind: str, name: str = "moorage") -> dict[str, Any]:
     [found] = [
         each
-        for each in namespace_policies(environment, compose(environment), NETWORKS)
+        for each in namespace_policies(environment, compose_values(environment), NETWORKS)
         if (each["kind"], each["metadata"]["name"]) == (kind, name)
     ]
     spec = found["spec"]
@@ -51,7 +50,7 @@ def guard(environment: Environment, kind: str, name: str = "moorage") -> dict[st
     ],
 )
 def test_cpus_add_up(quantities: tuple[str, ...], total: str) -> None:
-    assert cpus(*quantities) == total
+    assert sum_cpus(*quantities) == total
 
 
 @pytest.mark.parametrize(
@@ -64,18 +63,18 @@ def test_cpus_add_up(quantities: tuple[str, ...], total: str) -> None:
     ],
 )
 def test_octets_add_up(quantities: tuple[str, ...], total: str) -> None:
-    assert octets(*quantities) == total
+    assert sum_bytes(*quantities) == total
 
 
 @pytest.mark.parametrize("text", ["", "plenty", "4GiB", "Gi", "1 Gi", "--1", "None"])
 def test_what_is_no_quantity_is_told(text: str) -> None:
     with pytest.raises(NotAccepted, match=f'"{text}"'):
-        octets(text)
+        sum_bytes(text)
 
 
 @pytest.mark.parametrize("odd", ["1Pi", "129e6", ".5", "100n", "1E", "+2", "3.", "-1"])
 def test_a_node_may_say_what_it_has_in_any_legal_way(odd: str) -> None:
-    room, remark = room_of([NodeCapacity("2", "4Gi"), NodeCapacity(odd, odd)])
+    room, remark = capacity_of([NodeCapacity("2", "4Gi"), NodeCapacity(odd, odd)])
     assert room.cpu is not None
     assert room.cpu >= 2000
     assert remark == ""
@@ -83,13 +82,13 @@ def test_a_node_may_say_what_it_has_in_any_legal_way(odd: str) -> None:
 
 def test_a_node_that_says_something_odd_does_not_hide_the_others() -> None:
     """Ensures that it counts as nothing, and is told."""
-    room, remark = room_of([NodeCapacity("2", "4Gi"), NodeCapacity("many", "4Gi"), NodeCapacity("1", "")])
+    room, remark = capacity_of([NodeCapacity("2", "4Gi"), NodeCapacity("many", "4Gi"), NodeCapacity("1", "")])
     assert room == Limits(cpu=2000, memory=4 * 2**30)
     assert remark.startswith('2 of its 3 nodes do not count: "many" is not a quantity')
 
 
 def test_the_least_quantity_is_the_smallest_and_not_the_shortest() -> None:
-    assert least("1Gi", "512Mi", "2G") == "512Mi"
+    assert smallest("1Gi", "512Mi", "2G") == "512Mi"
 
 
 def test_the_quota_is_the_size_and_what_the_vcluster_itself_needs() -> None:
@@ -145,17 +144,17 @@ def test_the_quota_has_room_for_every_replica_of_the_vcluster_itself(
     assert parse_quantity(hard["requests.storage"]) == parse_quantity(storage)
     assert hard["pods"] == str(pods)
     # What is reserved on the host is the same.
-    held = size_of(environment.template.size, compose(environment))
+    held = size_of(environment.template.size, compose_values(environment))
     assert (held.cpu, held.memory) == (parse_quantity(cpu) * 1000, memory * 2**20)
 
 
 def test_a_deployed_etcd_keeps_nothing_and_runs_as_nobody_where_that_is_asked() -> None:
     values = {"controlPlane": {"backingStore": {"etcd": {"deploy": {"enabled": True}}}}}
-    composed = compose(an_environment("demo", values=values, pod_security=PodSecurity.RESTRICTED))
+    composed = compose_values(an_environment("demo", values=values, pod_security=PodSecurity.RESTRICTED))
     etcd = value_at(composed, *ETCD, "statefulSet")
     assert etcd["persistence"]["volumeClaim"]["retentionPolicy"] == "Delete"
     assert etcd["security"]["podSecurityContext"]["runAsNonRoot"] is True
-    assert value_at(compose(ENVIRONMENT), *ETCD) is None, "it is said although there is none"
+    assert value_at(compose_values(ENVIRONMENT), *ETCD) is None, "it is said although there is none"
 
 
 def test_a_container_that_names_no_limits_never_gets_more_than_the_environment_has() -> None:
@@ -212,7 +211,7 @@ def egress() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Each rule by which something leaves: its policy, the pods that may, and the rule."""
     return [
         (each["metadata"]["name"], each["spec"]["podSelector"], rule)
-        for each in namespace_policies(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS)
+        for each in namespace_policies(ENVIRONMENT, compose_values(ENVIRONMENT), NETWORKS)
         for rule in each["spec"].get("egress", [])
     ]
 
@@ -320,7 +319,7 @@ def test_a_template_keeps_its_pods_from_the_internet() -> None:
 
 
 def _policies(environment: Environment) -> set[str]:
-    objects = namespace_policies(environment, compose(environment), NETWORKS)
+    objects = namespace_policies(environment, compose_values(environment), NETWORKS)
     return {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"}
 
 
@@ -332,7 +331,7 @@ def test_a_template_says_what_its_host_enforces_on_pods(level: PodSecurity) -> N
 
 
 def test_where_nothing_runs_as_root_the_vcluster_does_not_either() -> None:
-    values = compose(an_environment("demo", pod_security=PodSecurity.RESTRICTED))
+    values = compose_values(an_environment("demo", pod_security=PodSecurity.RESTRICTED))
     own = values["controlPlane"]["statefulSet"]["security"]
     assert own["podSecurityContext"]["runAsNonRoot"] is True
     assert own["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -342,7 +341,7 @@ def test_where_nothing_runs_as_root_the_vcluster_does_not_either() -> None:
     ):
         assert container["capabilities"] == {"drop": ["ALL"]}
         assert container["allowPrivilegeEscalation"] is False
-    assert "security" not in compose(ENVIRONMENT)["controlPlane"]["statefulSet"]
+    assert "security" not in compose_values(ENVIRONMENT)["controlPlane"]["statefulSet"]
 
 
 @pytest.mark.parametrize("level", ["privileged", "none", ""])
@@ -353,14 +352,14 @@ def test_no_template_is_weaker_than_the_platform(level: str) -> None:
 
 
 def test_every_guard_bears_the_mark_and_is_in_the_namespace() -> None:
-    for each in namespace_policies(ENVIRONMENT, compose(ENVIRONMENT), NETWORKS):
+    for each in namespace_policies(ENVIRONMENT, compose_values(ENVIRONMENT), NETWORKS):
         assert each["metadata"]["labels"] == ENVIRONMENT.mark.labels
         assert each["metadata"]["namespace"] == "moor-demo"
 
 
 def test_guards_and_values_are_the_same_each_time_and_plain_json() -> None:
-    values = compose(ENVIRONMENT)
-    assert values == compose(ENVIRONMENT)
+    values = compose_values(ENVIRONMENT)
+    assert values == compose_values(ENVIRONMENT)
     assert json.loads(json.dumps(values)) == values
     objects = namespace_policies(ENVIRONMENT, values, NETWORKS)
     assert json.loads(json.dumps(objects)) == objects
@@ -368,7 +367,7 @@ def test_guards_and_values_are_the_same_each_time_and_plain_json() -> None:
 
 def test_a_template_lies_over_our_values_and_a_host_over_both() -> None:
     environment = an_environment("demo", values={"telemetry": {"enabled": True}, "sync": {"a": 1, "b": 1}})
-    values = compose(environment, {"sync": {"b": 2}})
+    values = compose_values(environment, {"sync": {"b": 2}})
     assert values["telemetry"] == {"enabled": True}
     assert values["sync"] == {"a": 1, "b": 2}
 
@@ -376,16 +375,16 @@ def test_a_template_lies_over_our_values_and_a_host_over_both() -> None:
 @pytest.mark.parametrize("policy", ["resourceQuota", "limitRange", "networkPolicy"])
 def test_no_template_turns_on_the_charts_own_policies(policy: str) -> None:
     environment = an_environment("demo", values={"policies": {policy: {"enabled": True}}})
-    assert compose(environment)["policies"][policy]["enabled"] is False
+    assert compose_values(environment)["policies"][policy]["enabled"] is False
 
 
 def test_the_kubernetes_version_is_written_as_the_chart_has_it() -> None:
-    assert compose(ENVIRONMENT)["controlPlane"]["distro"]["k8s"]["version"] == "v1.36.0"
+    assert compose_values(ENVIRONMENT)["controlPlane"]["distro"]["k8s"]["version"] == "v1.36.0"
 
 
 def test_an_overlay_changes_neither_layer() -> None:
     below, above = {"a": {"b": 1}}, {"a": {"c": 2}}
-    assert overlay(below, above) == {"a": {"b": 1, "c": 2}}
+    assert merge_values(below, above) == {"a": {"b": 1, "c": 2}}
     assert (below, above) == ({"a": {"b": 1}}, {"a": {"c": 2}})
 
 
@@ -408,7 +407,7 @@ MARK = ENVIRONMENT.mark
     ],
 )
 def test_a_conflict_says_whose_it_is(found: str | None, words: str) -> None:
-    assert whose(found, MARK) == words
+    assert describe_owner(found, MARK) == words
     with pytest.raises(Conflict, match=words):
         require_ours("control plane", "Project moor-demo", found, MARK)
 

@@ -9,19 +9,19 @@ from typing import Any, cast
 import pytest
 
 from activities.ownership import NOTHING_THERE
-from activities.parts.forced_deletion import MAX_FORCED
+from activities.parts.forced_deletion import MAX_LINES
 from activities.steps import vcluster
 from clients.errors import NotYet
 from clients.host.models import Chart
 from clients.host.protocol import Host
 from contracts.activities import InspectInput
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.naming import ANNOTATION_OWNER
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import HOST, Bench, an_environment, fresh
-from tests.activities.running import Running, details
+from tests.activities.running import LIFE_START, Running, details
 from tests.support.within import soon
 
 
@@ -75,7 +75,7 @@ async def test_a_start_whose_time_is_over_says_what_it_waited_for(
 async def test_a_release_of_ours_that_a_killed_helm_left_is_installed_anew(
     bench: Bench, environment: Environment, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vcluster, "PENDING_GRACE", timedelta(seconds=0.2))
+    monkeypatch.setattr(vcluster, "PENDING_RELEASE_TIMEOUT", timedelta(seconds=0.2))
     await bench.make(environment, before=StepName.KUBECONFIG)
     [old] = bench.systems.rows(environment.derived_name)["volume"]
     bench.systems.leave_release(environment, status)
@@ -104,7 +104,9 @@ async def test_a_broken_release_of_somebody_else_is_left_alone(
 ) -> None:
     await bench.make(environment, before=StepName.VCLUSTER)
     name = environment.derived_name
-    await bench.clients.hosts[HOST].install_release(name, name, Chart(None, "vcluster", NEWEST_SHOWN), {}, {})
+    await bench.clients.hosts[HOST].install_release(
+        name, name, Chart(None, "vcluster", NEWEST_TESTED), {}, {}
+    )
     bench.systems.leave_release(environment, status)
     rows = bench.systems.rows(name)
     failure = await bench.ensuring(StepName.VCLUSTER, environment).failure()
@@ -136,7 +138,7 @@ async def test_the_release_gets_the_values_of_the_template_and_the_mark(bench: B
     environment = an_environment(fresh(), values={"sync": {"toHost": {"ingresses": {"enabled": True}}}})
     await bench.make(environment, before=StepName.KUBECONFIG)
     [[_, _, _, version, labels, _, values]] = bench.systems.rows(environment.derived_name)["release"]
-    assert version == NEWEST_SHOWN
+    assert version == NEWEST_TESTED
     assert json.loads(labels) == environment.mark.labels
     assert json.loads(values)["sync"] == {"toHost": {"ingresses": {"enabled": True}}}
     assert json.loads(values)["policies"]["resourceQuota"] == {"enabled": False}
@@ -146,7 +148,7 @@ async def test_the_namespace_and_all_in_it_bear_the_mark(bench: Bench, environme
     await bench.ensure(StepName.NAMESPACE, environment)
     namespace = await bench.clients.hosts[HOST].get_namespace(environment.derived_name)
     assert namespace
-    assert environment.mark.is_in(namespace.labels)
+    assert environment.mark.matches_labels(namespace.labels)
     assert namespace.annotations[ANNOTATION_OWNER] == environment.mark.text
     assert namespace.labels["pod-security.kubernetes.io/enforce"] == "baseline"
     for _, _, name, document in bench.systems.rows(environment.derived_name)["object"]:
@@ -209,7 +211,7 @@ async def test_what_an_earlier_try_ended_by_force_is_told_by_the_one_that_succee
     running = bench.removing(StepName.VCLUSTER, environment, attempt=2, kept=earlier)
     removed = await running.result()
     assert removed.forced == (earlier, "Pod b was killed: it wanted 86400 s to end")
-    assert running.beats[-1].kept.splitlines() == list(removed.forced)
+    assert running.beats[-1].checkpoint.splitlines() == list(removed.forced)
 
 
 async def test_what_a_release_did_not_leave_is_ended_before_its_namespace_is_deleted(
@@ -218,7 +220,7 @@ async def test_what_a_release_did_not_leave_is_ended_before_its_namespace_is_del
     await bench.ensure(StepName.NAMESPACE, environment)
     bench.systems.be_stubborn(environment, *(f"stays-{number}" for number in range(30)))
     removed = await bench.remove(StepName.NAMESPACE, environment)
-    assert len(removed.forced) == MAX_FORCED + 1
+    assert len(removed.forced) == MAX_LINES + 1
     assert removed.forced[-1] == "and 10 more"
     assert bench.systems.counts(environment) == {}
 
@@ -332,7 +334,7 @@ async def test_a_refusal_in_our_own_namespace_is_a_failure(
     running = (
         bench.removing(StepName.VCLUSTER, environment)
         if what == "remove"
-        else Running(step.inspect, InspectInput(environment=environment))
+        else Running(step.inspect, InspectInput(environment=environment, life_started_at=LIFE_START))
     )
     failure = await running.failure()
     assert (failure.type, failure.non_retryable) == (ErrorType.ACCESS_DENIED.value, True)
@@ -343,7 +345,7 @@ async def test_our_release_is_removed_though_its_namespace_has_lost_its_mark(
 ) -> None:
     host, name = bench.clients.hosts[HOST], environment.derived_name
     await host.create_namespace(name, {}, {})
-    chart = Chart(None, "vcluster", NEWEST_SHOWN)
+    chart = Chart(None, "vcluster", NEWEST_TESTED)
     await host.install_release(name, name, chart, {}, environment.mark.labels)
     assert await bench.inspect(StepName.VCLUSTER, environment), "it does not see its own release"
     await bench.remove(StepName.VCLUSTER, environment)

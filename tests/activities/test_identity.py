@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from activities.steps import identity_group
-from activities.steps.identity_group import Identity
+from activities.steps.identity_group import IdentityStep
 from clients.identity.protocol import Group
 from clients.identity.scim import Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
@@ -16,7 +16,7 @@ from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment, fresh
-from tests.activities.running import Running, details, fail, succeed
+from tests.activities.running import LIFE_START, Running, details, fail, succeed
 from tests.support.stand_ins import running_stand_ins, set_faults
 
 #: Longer than any call takes on a busy machine, and short enough to be waited for twice.
@@ -53,7 +53,7 @@ def environment() -> Environment:
 
 
 async def ensure(scim: Scim, environment: Environment, attempt: int = 1) -> Receipt:
-    result = await succeed(Identity(scim).ensure, EnsureInput(environment=environment), attempt=attempt)
+    result = await succeed(IdentityStep(scim).ensure, EnsureInput(environment=environment), attempt=attempt)
     assert isinstance(result, Receipt)
     return result
 
@@ -68,14 +68,14 @@ async def test_ensure_and_remove_leave_one_and_then_none(scim: Scim, environment
     [group] = await groups(scim, environment)
     assert group == Group(first.reference, environment.derived_name, environment.mark.text)
     assert len(await scim.members(group.id)) == 2
-    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await succeed(IdentityStep(scim).remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
     assert await groups(scim, environment) == []
 
 
 @pytest.fixture
 def forgetful(directory: tuple[str, bool], monkeypatch: pytest.MonkeyPatch) -> Iterator["Forgetful"]:
     """A way to the directory past which its search by externalId does not find what is there."""
-    monkeypatch.setattr(identity_group, "FOUND_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr(identity_group, "SEARCH_TIMEOUT", timedelta(seconds=1))
     return Forgetful(f"{directory[0]}/v2", TOKEN, timeout=TIMEOUT)
 
 
@@ -90,7 +90,7 @@ class Forgetful(Scim):
 async def test_nobody_is_let_in_by_a_group_that_the_undo_would_not_find(
     scim: Scim, forgetful: Forgetful, environment: Environment
 ) -> None:
-    failure = await fail(Identity(forgetful).ensure, EnsureInput(environment=environment))
+    failure = await fail(IdentityStep(forgetful).ensure, EnsureInput(environment=environment))
     assert "does not find it by its externalId" in failure.message
     assert details(failure).in_doubt, "nothing would look again for what the search may still find"
     assert await groups(scim, environment) == [], "it left a group that no undo would have found"
@@ -101,24 +101,24 @@ async def test_a_search_that_is_late_is_waited_for(
     scim: Scim, forgetful: Forgetful, environment: Environment
 ) -> None:
     forgetful.blind = 4
-    running = Running(Identity(forgetful).ensure, EnsureInput(environment=environment))
+    running = Running(IdentityStep(forgetful).ensure, EnsureInput(environment=environment))
     await running.result()
     assert any("its search" in waits for waits in running.waits), f"it waited for {running.waits}"
     [group] = await groups(scim, environment)
     assert len(await scim.members(group.id)) == 2
-    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await succeed(IdentityStep(scim).remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
     await forgetful.close()
 
 
 async def test_a_cancellation_while_the_search_is_late_leaves_doubt(
     scim: Scim, forgetful: Forgetful, environment: Environment
 ) -> None:
-    running = Running(Identity(forgetful).ensure, EnsureInput(environment=environment))
+    running = Running(IdentityStep(forgetful).ensure, EnsureInput(environment=environment))
     await running.says("its search")
     running.cancel()
     failure = await running.failure()
     assert details(failure).in_doubt, "the inspection would not be made again when the search finds the group"
-    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await succeed(IdentityStep(scim).remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
     await forgetful.close()
 
 
@@ -129,7 +129,7 @@ async def test_a_create_that_comes_late_does_not_leave_a_second_group(
     impatient = Scim(f"{url}/v2", TOKEN, timeout=IMPATIENCE)
     late = 2 * IMPATIENCE.total_seconds()
     set_faults(url, Fault(operation="group.create", kind=FaultKind.DELAY_BEFORE, seconds=late, times=1))
-    failure = await fail(Identity(impatient).ensure, EnsureInput(environment=environment))
+    failure = await fail(IdentityStep(impatient).ensure, EnsureInput(environment=environment))
     await impatient.close()
     assert "create group" in failure.message, f"another call was too slow: {failure.message}"
     await ensure(scim, environment, attempt=2)
@@ -153,9 +153,11 @@ async def test_of_two_groups_of_ours_ensure_keeps_the_first(scim: Scim, environm
 async def test_remove_takes_all_groups_of_ours(scim: Scim, environment: Environment) -> None:
     await ensure(scim, environment)
     await scim.create_group(environment.derived_name, environment.mark.text)
-    inspected = await succeed(Identity(scim).inspect, InspectInput(environment=environment))
+    inspected = await succeed(
+        IdentityStep(scim).inspect, InspectInput(environment=environment, life_started_at=LIFE_START)
+    )
     assert inspected == InspectResult(left=(f"group {environment.derived_name}",) * 2)
-    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await succeed(IdentityStep(scim).remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
     assert await groups(scim, environment) == []
 
 
@@ -166,9 +168,9 @@ async def test_a_stranger_of_the_same_name_is_a_conflict_even_beside_ours(
     await ensure(scim, environment)
     theirs = an_environment(environment.name, installation=OTHER_INSTALLATION)
     await scim.create_group(environment.derived_name, theirs.mark.text)
-    failure = await fail(Identity(scim).ensure, EnsureInput(environment=environment))
+    failure = await fail(IdentityStep(scim).ensure, EnsureInput(environment=environment))
     assert failure.type == ErrorType.CONFLICT.value
-    await succeed(Identity(scim).remove, RemoveInput(environment=environment))
+    await succeed(IdentityStep(scim).remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
     [left] = await groups(scim, environment)
     assert left.external_id == theirs.mark.text, "it has removed the stranger's"
 
@@ -179,7 +181,7 @@ async def test_a_cancellation_in_the_middle_of_a_call_still_gives_the_receipt(
     set_faults(
         directory[0], Fault(operation="group.create", kind=FaultKind.DELAY_AFTER, seconds=0.5, times=1)
     )
-    running = Running(Identity(scim).ensure, EnsureInput(environment=environment))
+    running = Running(IdentityStep(scim).ensure, EnsureInput(environment=environment))
     while not await groups(scim, environment):
         assert not running.done
     running.cancel()
@@ -193,5 +195,5 @@ async def test_people_are_out_even_if_the_group_cannot_be_deleted(
 ) -> None:
     receipt = await ensure(scim, environment)
     set_faults(directory[0], Fault(operation="group.delete", kind=FaultKind.STATUS, status=503))
-    await fail(Identity(scim).remove, RemoveInput(environment=environment))
+    await fail(IdentityStep(scim).remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
     assert await scim.members(receipt.reference) == [], "they would still be let in"

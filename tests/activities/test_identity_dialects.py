@@ -9,13 +9,13 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from activities.steps import identity_group
-from activities.steps.identity_group import Identity
+from activities.steps.identity_group import IdentityStep
 from clients.identity.scim import Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment
-from tests.activities.running import fail, succeed
+from tests.activities.running import LIFE_START, fail, succeed
 from tests.support.scim_dialects import USABLE, Dialect, Document, OwnOffset, Snowflake, serving
 from tests.support.stand_ins import TLS
 
@@ -25,7 +25,7 @@ OWNER, COLLABORATOR = "Alice@Example.com", "bob@example.com"
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity_group, "FOUND_LIMIT", timedelta(0))
+    monkeypatch.setattr(identity_group, "SEARCH_TIMEOUT", timedelta(0))
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def environment() -> Environment:
 
 
 @asynccontextmanager
-async def client_of(dialect: Dialect) -> AsyncIterator[Identity]:
+async def client_of(dialect: Dialect) -> AsyncIterator[IdentityStep]:
     """The step, in a directory with people in it and groups of others before and after ours."""
     dialect.add_user(OWNER, "alice@example.com", OWNER)
     dialect.add_user("robert", "Bob@example.com", "robert@example.com")
@@ -44,7 +44,7 @@ async def client_of(dialect: Dialect) -> AsyncIterator[Identity]:
     async with serving(dialect) as url:
         scim = Scim(url, TOKEN, timeout=TIMEOUT, verify=TLS)
         try:
-            yield Identity(scim)
+            yield IdentityStep(scim)
         finally:
             await scim.close()
 
@@ -63,10 +63,13 @@ async def test_group_is_kept_and_removed_as_in_any_directory(
         assert dialect.deleted == [], "it has taken its own group for a double of itself"
         assert set(dialect.groups) - others == {first.reference}
         assert sorted(dialect.groups[first.reference]["members"]) == ["u1", "u2"]
-        left = await succeed(step.inspect, InspectInput(environment=environment))
+        left = await succeed(step.inspect, InspectInput(environment=environment, life_started_at=LIFE_START))
         assert left == InspectResult(left=(f"group {environment.derived_name}",))
-        await succeed(step.remove, RemoveInput(environment=environment))
-        assert await succeed(step.inspect, InspectInput(environment=environment)) == InspectResult()
+        await succeed(step.remove, RemoveInput(environment=environment, life_started_at=LIFE_START))
+        assert (
+            await succeed(step.inspect, InspectInput(environment=environment, life_started_at=LIFE_START))
+            == InspectResult()
+        )
     assert set(dialect.groups) == others
     assert dialect.deleted == [first.reference]
 
@@ -168,8 +171,8 @@ async def test_what_is_unintelligible_is_never_taken_for_none(
         receipt = await succeed(step.ensure, EnsureInput(environment=environment))
         dialect.broken = True
         for call in (
-            (step.remove, RemoveInput(environment=environment)),
-            (step.inspect, InspectInput(environment=environment)),
+            (step.remove, RemoveInput(environment=environment, life_started_at=LIFE_START)),
+            (step.inspect, InspectInput(environment=environment, life_started_at=LIFE_START)),
             (step.ensure, EnsureInput(environment=environment)),
         ):
             failure = await fail(*call)

@@ -13,9 +13,9 @@ import yaml
 
 from activities.errors import NotAccepted
 from activities.parts import bootstrap_manifest as bootstrap_module
-from activities.parts.bootstrap_manifest import LARGE, Bootstrap
+from activities.parts.bootstrap_manifest import PARSE_IN_THREAD_FROM, BootstrapManifest
 from activities.steps import cluster_import
-from activities.steps.cluster_import import ClusterImport
+from activities.steps.cluster_import import ImportStep
 from clients.errors import CUT, Rejected
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
@@ -45,7 +45,9 @@ async def test_what_is_applied_inside_bears_the_mark(bench: Bench, made: Environ
     documents = [yaml.safe_load(row[-1]) for row in bench.systems.rows(made.derived_name)["inner object"]]
     assert len(documents) == 6
     for document in documents:
-        assert made.mark.is_in(document["metadata"]["labels"]), f"{document['kind']} has no owner label"
+        assert made.mark.matches_labels(document["metadata"]["labels"]), (
+            f"{document['kind']} has no owner label"
+        )
 
 
 async def test_the_record_bears_the_mark(bench: Bench, made: Environment) -> None:
@@ -117,7 +119,7 @@ async def test_a_cluster_whose_agent_never_reported_is_deregistered_by_force(
 async def test_an_agent_that_does_not_answer_is_given_its_time_and_then_force(
     bench: Bench, made: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_import, "AGENT_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr(cluster_import, "AGENT_TIMEOUT", timedelta(seconds=1))
     await bench.ensure(StepName.IMPORT, made)
     bench.systems.faults(Fault(operation="agent.*", kind=FaultKind.STATUS, status=503))
     running = bench.removing(StepName.IMPORT, made)
@@ -144,7 +146,7 @@ class _RefusingHost(SimulatedHost):
 
 async def test_what_a_virtual_cluster_quotes_of_a_manifest_is_hidden(bench: Bench, made: Environment) -> None:
     host = _RefusingHost(HOST, bench.systems.host, TOKEN, timeout=TIMEOUT)
-    step = ClusterImport(bench.clients.rafay, {HOST: host})
+    step = ImportStep(bench.clients.rafay, {HOST: host})
     failure = await Running(step.ensure, EnsureInput(environment=made)).failure()
     await host.close()
     assert (failure.type, failure.non_retryable) == (ErrorType.INVALID_REQUEST.value, True)
@@ -166,7 +168,7 @@ def test_a_manifest_of_expected_kinds_is_accepted() -> None:
         "kind": "Cluster",
         "metadata": {"name": "x"},
     }
-    bootstrap = Bootstrap(yaml.safe_dump_all([a_manifest(), None, own_kind]))
+    bootstrap = BootstrapManifest(yaml.safe_dump_all([a_manifest(), None, own_kind]))
     assert [manifest["kind"] for manifest in bootstrap.manifests()] == ["Secret", "Cluster"]
 
 
@@ -190,7 +192,7 @@ def test_a_manifest_that_is_not_what_it_should_be_is_refused_without_being_quote
     text: str, why: str
 ) -> None:
     with pytest.raises(NotAccepted, match=why) as refusal:
-        Bootstrap(text)
+        BootstrapManifest(text)
     seen: BaseException | None = refusal.value
     while seen:
         assert SECRET not in str(seen), "the manifest is quoted"
@@ -204,7 +206,7 @@ def test_a_manifest_is_not_read_with_the_slow_loader(monkeypatch: pytest.MonkeyP
 
     text = yaml.safe_dump(a_manifest())
     monkeypatch.setattr(yaml.scanner.Scanner, "__init__", slow)
-    assert len(Bootstrap(text).manifests()) == 1
+    assert len(BootstrapManifest(text).manifests()) == 1
 
 
 async def test_other_steps_go_on_while_a_large_manifest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +220,8 @@ async def test_other_steps_go_on_while_a_large_manifest_is_read(monkeypatch: pyt
         return read(text)
 
     monkeypatch.setattr(bootstrap_module, "read_all_yaml", slowly)
-    large = yaml.safe_dump(a_manifest(stringData={"certificate": "x" * LARGE}))
-    reading = asyncio.create_task(Bootstrap.read(large))
+    large = yaml.safe_dump(a_manifest(stringData={"certificate": "x" * PARSE_IN_THREAD_FROM}))
+    reading = asyncio.create_task(BootstrapManifest.read(large))
     while not began.is_set():  # noqa: ASYNC110 - it is set by a thread
         await asyncio.sleep(0.01)
     seen.set()
@@ -228,7 +230,7 @@ async def test_other_steps_go_on_while_a_large_manifest_is_read(monkeypatch: pyt
 
 async def test_a_large_manifest_is_refused_like_a_small_one() -> None:
     with pytest.raises(NotAccepted, match="Pod of v1"):
-        await Bootstrap.read(yaml.safe_dump(a_manifest(kind="Pod", token="x" * LARGE)))
+        await BootstrapManifest.read(yaml.safe_dump(a_manifest(kind="Pod", token="x" * PARSE_IN_THREAD_FROM)))
 
 
 @pytest.mark.parametrize(
@@ -246,18 +248,22 @@ async def test_a_large_manifest_is_refused_like_a_small_one() -> None:
 def test_a_manifest_is_read_as_kubernetes_reads_it(written: str, is_read: object) -> None:
     """Ensures that all of it can be sent, and is what kubectl would send."""
     head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n"
-    [manifest] = Bootstrap(f"{head}  creationTimestamp: {written}\ndata: {{window: {written}}}").manifests()
+    [manifest] = BootstrapManifest(
+        f"{head}  creationTimestamp: {written}\ndata: {{window: {written}}}"
+    ).manifests()
     assert json.loads(json.dumps(manifest))["data"] == {"window": is_read}
 
 
 def test_a_manifest_shows_nothing_of_itself() -> None:
-    bootstrap = Bootstrap(yaml.safe_dump(a_manifest(stringData={"token": SECRET})))
+    bootstrap = BootstrapManifest(yaml.safe_dump(a_manifest(stringData={"token": SECRET})))
     assert SECRET not in repr(bootstrap)
     assert SECRET not in str(bootstrap)
 
 
 def test_words_of_a_manifest_are_hidden_also_where_a_text_was_cut() -> None:
-    bootstrap = Bootstrap(yaml.safe_dump(a_manifest(stringData={"certificate": f"BEGIN\n{SECRET}\nEND"})))
+    bootstrap = BootstrapManifest(
+        yaml.safe_dump(a_manifest(stringData={"certificate": f"BEGIN\n{SECRET}\nEND"}))
+    )
     assert bootstrap.hide(f"invalid: BEGIN {SECRET} END") == "invalid: BEGIN (hidden) END"
     half = len(SECRET) // 2
     for cut in (f"invalid: {SECRET[:half]}{CUT}the end", f"invalid: x{CUT}{SECRET[half:]} the end"):

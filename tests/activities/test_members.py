@@ -3,7 +3,7 @@
 import pytest
 
 from activities.errors import NotConfigured
-from activities.people_check import People, configured
+from activities.people_check import PeopleCheck, require_directory
 from clients.rafay import Binding
 from contracts.activities import CheckPeopleInput
 from contracts.environment import Environment, StepName
@@ -19,7 +19,7 @@ WAYS = pytest.mark.parametrize(
 
 
 def check(bench: Bench, environment: Environment) -> Running:
-    people = People(bench.clients.rafay, bench.clients.directory)
+    people = PeopleCheck(bench.clients.rafay, bench.clients.directory)
     return Running(people.check, CheckPeopleInput(environment=environment))
 
 
@@ -140,4 +140,4 @@ async def test_a_role_that_somebody_has_changed_is_set_right(bench: Bench, envir
 
 async def test_a_directory_that_is_not_configured_any_more_is_said_so() -> None:
     with pytest.raises(NotConfigured, match="name none"):
-        configured(None)
+        require_directory(None)

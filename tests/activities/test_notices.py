@@ -9,13 +9,13 @@ import pytest
 import standardwebhooks
 from temporalio.exceptions import ApplicationError
 
-from activities.audit_log import AuditLog, Sinks
+from activities.audit_log import AuditLog, AuditLogSinks
 from activities.notifications import NotificationChannels, Notifications, text
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Security, Smtp
 from clients.webhook import ID, SIGNATURE, Webhook
-from contracts.activities import NoticeResult
-from contracts.environment import Outcome, TrailEntry
+from contracts.activities import NotificationResult
+from contracts.environment import AuditLogEntry, Outcome
 from contracts.errors import ErrorType
 from contracts.notifications import LifeRecord, Notification, NotificationKind
 from starter.environments.records import read_records
@@ -51,7 +51,7 @@ ACCOUNT = LifeRecord(
     outcome=Outcome.EXPIRED,
     requested_at=NOW,
     ended_at=NOW,
-    trail=(TrailEntry(at=NOW, who="alice@example.com", what="asked for it"),),
+    audit_log=(AuditLogEntry(at=NOW, actor="alice@example.com", action="asked for it"),),
 )
 
 
@@ -76,7 +76,7 @@ async def test_a_webhook_is_json_and_signed() -> None:
         async with hook(receiver.url) as webhook:
             result = await succeed(Notifications(NotificationChannels(webhook=webhook)).send, NOTICE)
         [(headers, body)] = receiver.got
-    assert result.told_by == ("webhook",)
+    assert result.delivered_by == ("webhook",)
     assert headers[ID] == NOTICE.id
     content = standardwebhooks.Webhook(SECRET).verify(body, dict(headers.items()))
     tampered = body.replace(b"demo", b"else")
@@ -122,7 +122,7 @@ async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_trie
 
 async def tried(
     notices: Notifications, notice: Notification, tries: int
-) -> tuple[list[str], NoticeResult | None]:
+) -> tuple[list[str], NotificationResult | None]:
     """The errors of up to so many tries, each of which begins with what the one before has kept."""
     kept, errors = "", []
     for _ in range(tries):
@@ -132,7 +132,7 @@ async def tried(
         except ApplicationError as failure:
             error = failure
         errors.append(f"{'final' if error.non_retryable else 'again'}: {error.message}")
-        kept = next((beat.kept for beat in reversed(running.beats) if beat.kept), kept)
+        kept = next((beat.checkpoint for beat in reversed(running.beats) if beat.checkpoint), kept)
         if error.non_retryable:
             break
     return errors, None
@@ -202,7 +202,7 @@ async def test_what_a_try_of_an_earlier_version_has_kept_is_understood() -> None
         async with hook(receiver.url) as webhook:
             notices = Notifications(NotificationChannels(webhook=webhook, slack=webhook))
             result = await Running(notices.send, NOTICE, kept="Slack,webhook").result()
-    assert result.told_by == ("webhook", "Slack")
+    assert result.delivered_by == ("webhook", "Slack")
     assert receiver.got == []
 
 
@@ -251,10 +251,10 @@ async def test_what_one_channel_has_taken_is_not_sent_to_it_again() -> None:
             for _ in range(2):
                 running = Running(notices.send, NOTICE, kept=kept)
                 await running.failure()
-                kept = next((beat.kept for beat in reversed(running.beats) if beat.kept), kept)
+                kept = next((beat.checkpoint for beat in reversed(running.beats) if beat.checkpoint), kept)
             result = await Running(notices.send, NOTICE, kept=kept).result()
     assert (len(receiver.got), len(mailbox.mails)) == (1, 1)
-    assert set(result.told_by) == {"webhook", "e-mail"}
+    assert set(result.delivered_by) == {"webhook", "e-mail"}
 
 
 @pytest.mark.parametrize("status", [404, 410, 401, 302])
@@ -270,7 +270,7 @@ async def test_an_address_that_refuses_is_told_without_the_address(status: int) 
 
 async def test_without_channels_nobody_is_told() -> None:
     """Ensures that notices are optional."""
-    assert (await succeed(Notifications(NotificationChannels()).send, NOTICE)).told_by == ()
+    assert (await succeed(Notifications(NotificationChannels()).send, NOTICE)).delivered_by == ()
 
 
 def test_the_words() -> None:
@@ -286,12 +286,12 @@ def test_the_words() -> None:
 
 async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> None:
     """Ensures that an account is one line, found by its name, and one however often it was kept."""
-    file = JsonLinesFile(tmp_path / "new" / "trail.jsonl")
+    file = JsonLinesFile(tmp_path / "new" / "audit-log.jsonl")
     assert await read_records(file, "demo") == []
-    trail = AuditLog(Sinks(file=file))
+    trail = AuditLog(AuditLogSinks(file=file))
     other = ACCOUNT.model_copy(update={"name": "demolition"})
     for account in (ACCOUNT, other, ACCOUNT, ACCOUNT.model_copy(update={"life": "1" * 20})):
-        assert (await succeed(trail.keep, account)).kept_in == ("file",)
+        assert (await succeed(trail.write, account)).written_to == ("file",)
     await file.add('{"name":"demo", and no more of it')
     found = await read_records(file, "demo")
     assert [account.life for account in found] == ["0" * 20, "1" * 20]
@@ -300,16 +300,16 @@ async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> No
 
 async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(tmp_path: Path) -> None:
     """Ensures that a dead webhook does not fill the file."""
-    file = JsonLinesFile(tmp_path / "trail.jsonl")
+    file = JsonLinesFile(tmp_path / "audit-log.jsonl")
     with webhook_receiver() as receiver:
         receiver.statuses = [503]
         async with hook(receiver.url) as webhook:
-            trail = AuditLog(Sinks(file, webhook))
-            first = Running(trail.keep, ACCOUNT)
+            trail = AuditLog(AuditLogSinks(file, webhook))
+            first = Running(trail.write, ACCOUNT)
             await first.failure()
-            kept = first.beats[-1].kept
-            result = await Running(trail.keep, ACCOUNT, kept=kept).result()
-    assert result.kept_in == ("file", "webhook")
+            kept = first.beats[-1].checkpoint
+            result = await Running(trail.write, ACCOUNT, kept=kept).result()
+    assert result.written_to == ("file", "webhook")
     assert len(await file.find("demo")) == 1
     assert json.loads(receiver.got[0][1])["outcome"] == "expired"
 
@@ -317,6 +317,8 @@ async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(t
 async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path) -> None:
     """Ensures that a full disk or a missing right is told with the file's name."""
     (tmp_path / "trail").write_text("")
-    error = await fail(AuditLog(Sinks(file=JsonLinesFile(tmp_path / "trail" / "x.jsonl"))).keep, ACCOUNT)
+    error = await fail(
+        AuditLog(AuditLogSinks(file=JsonLinesFile(tmp_path / "trail" / "x.jsonl"))).write, ACCOUNT
+    )
     assert not error.non_retryable
     assert "x.jsonl" in str(error)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from activities.ownership import NOTHING_THERE
-from activities.parts.retained_volumes import CLOCKS_APART
+from activities.parts.retained_volumes import MAX_CLOCK_SKEW
 from clients.errors import Denied
 from clients.host.models import PersistentVolume
 from clients.host.protocol import Host
@@ -16,7 +16,7 @@ from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.template import RetainedVolumes
 from tests.activities.conftest import HOST, Bench, Systems
-from tests.activities.running import Running
+from tests.activities.running import LIFE_START, Running
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -89,9 +89,11 @@ def told_to(what: RetainedVolumes, environment: Environment) -> Environment:
     return environment.model_copy(update={"template": template})
 
 
-async def look(bench: Bench, environment: Environment, begun_at: datetime | None = None) -> InspectResult:
+async def look(
+    bench: Bench, environment: Environment, life_started_at: datetime = LIFE_START
+) -> InspectResult:
     step = bench.steps[StepName.VCLUSTER]
-    input = InspectInput(environment=environment, begun_at=begun_at)
+    input = InspectInput(environment=environment, life_started_at=life_started_at)
     result = await Running(step.inspect, input).result()
     assert isinstance(result, InspectResult)
     return result
@@ -164,23 +166,27 @@ async def test_a_volume_of_an_earlier_namespace_that_cannot_go_is_left_alone_and
     await bench_there.remove(StepName.NAMESPACE, environment)
     assert await look(bench_there, environment, MADE) == named, "the teardown would never end"
     step = bench_there.steps[StepName.VCLUSTER]
-    input = RemoveInput(environment=environment, begun_at=MADE)
+    input = RemoveInput(environment=environment, life_started_at=MADE)
     assert (await Running(step.remove, input).result()).note == NOTHING_THERE
     assert "stuck" in host.there
 
 
 @pytest.mark.parametrize(
-    ("age", "begun_at"),
-    [(-5, MADE), (CLOCKS_APART.seconds - 1, MADE), (3600, None)],
-    ids=["younger", "clocks-apart", "begin-not-known"],
+    ("age", "life_started_at"),
+    [(-5, MADE), (MAX_CLOCK_SKEW.seconds - 1, MADE)],
+    ids=["younger", "clocks-apart"],
 )
 async def test_a_volume_that_may_be_ours_is_waited_for_though_the_namespace_is_gone(
-    bench_there: Bench, host: WithVolumes, environment: Environment, age: int, begun_at: datetime | None
+    bench_there: Bench,
+    host: WithVolumes,
+    environment: Environment,
+    age: int,
+    life_started_at: datetime,
 ) -> None:
     host.has("going", retained=False, age=age)
-    assert (await look(bench_there, environment, begun_at)).left == ("PersistentVolume going",)
+    assert (await look(bench_there, environment, life_started_at)).left == ("PersistentVolume going",)
     step = bench_there.steps[StepName.VCLUSTER]
-    input = RemoveInput(environment=environment, begun_at=begun_at)
+    input = RemoveInput(environment=environment, life_started_at=life_started_at)
     failure = await Running(step.remove, input, limit=2).failure()
     assert failure.type == ErrorType.NOT_YET.value
     assert "PersistentVolume going" in failure.message

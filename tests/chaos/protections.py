@@ -45,28 +45,26 @@ class Protection:
 
 FAILING = "tests/environment/test_failing.py"
 OUTCOMES = "tests/workflows/test_outcomes.py"
+INSPECTION = "        left, unknown = await self._inspect()\n"
+NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{INSPECTION}"
 PROTECTIONS = (
     Protection(
         "1", "a lost worker is noticed by its heartbeat", "workflows/saga.py",
-        "heartbeat_timeout=self._pace.heartbeat_timeout,\n                    retry_policy=self._retries(),\n"
-        "                    cancellation_type="
-        "workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                    priority=self._priority(self._steps.index(step)),",
-        "retry_policy=self._retries(),\n"
-        "                    cancellation_type="
-        "workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                    priority=self._priority(self._steps.index(step)),",
+        "                heartbeat_timeout=self._timeouts.heartbeat_timeout,\n"
+        "                retry_policy=self._retries(),\n                # An undo",
+        "                retry_policy=self._retries(),\n                # An undo",
         "tests/chaos/test_killed.py", "step_waits and vcluster",
     ),
     Protection(
-        "1", "what exists and is ours is taken for done", "activities/steps/project.py",
+        "1", "what exists and is ours is taken for done", "activities/parts/control_plane_resource.py",
         "except AlreadyExists:", "except ZeroDivisionError:",
         "tests/chaos/test_killed.py", "is_made and project and answered",
     ),
     Protection(
         "2", "the undo is registered before the do", "workflows/saga.py",
-        "        self._started_steps.append(step)\n        self._record.step(step.name, StepState.RUNNING)\n",
-        "        self._record.step(step.name, StepState.RUNNING)\n        self._late = step\n",
+        "        self._started_steps.append(step)\n"
+        "        self._state.set_step_state(step.name, StepState.RUNNING)\n",
+        "        self._state.set_step_state(step.name, StepState.RUNNING)\n        self._late = step\n",
         OUTCOMES, "",
     ),
     Protection(
@@ -77,29 +75,29 @@ PROTECTIONS = (
     ),
     Protection(
         "2", "every pass looks at all that is undone", "workflows/saga.py",
-        "if undo_problems and not workflow.patched(LOOK_EACH_TIME):", "if undo_problems:",
+        INSPECTION, NO_INSPECTION,
         OUTCOMES, "holds_another",
     ),
     Protection(
         "2", "steps that wait hold up no undo", "workflows/saga.py",
-        "                    task_queue=undo_queue(workflow.info().task_queue),\n"
-        "                    start_to_close_timeout=self._pace.longest_undo,\n",
-        "                    start_to_close_timeout=self._pace.longest_undo,\n",
+        "                task_queue=undo_queue(workflow.info().task_queue),\n"
+        "                attempt=self._timeouts.undo_timeout,\n",
+        "                task_queue=None,\n                attempt=self._timeouts.undo_timeout,\n",
         OUTCOMES, "hold_up_no_undo",
     ),
     Protection(
         "3", "a cancellation does not end the undo: not one shield, but a loop", "workflows/environment.py",
         "                if task := asyncio.current_task():\n                    task.uncancel()\n"
-        "                self._notice_cancellation()\n",
+        "                self._record_cancellation()\n",
         "                raise\n",
         "tests/chaos/test_cancelled.py", "rollback",
     ),
     Protection(
         "3", "the undo waits for the end of the do", "workflows/saga.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                    priority=self._priority(self._steps.index(step)),",
+        "                priority=self._priority(steps_before),",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,\n"
-        "                    priority=self._priority(self._steps.index(step)),",
+        "                priority=self._priority(steps_before),",
         OUTCOMES, "",
     ),
     Protection(
@@ -111,13 +109,13 @@ PROTECTIONS = (
     ),
     Protection(
         "4", "the mark is looked at before anything is touched", "activities/ownership.py",
-        "    if not ours.is_text(found):\n", "    if False:\n",
+        "    if not ours.matches_text(found):\n", "    if False:\n",
         "tests/activities/test_every_step.py", "never_touched",
     ),
     *(
         Protection(
             "4", f"it waits until no late answer can come ({step})", "workflows/saga.py",
-            "        return self._settled_at is None or workflow.now() >= self._settled_at\n",
+            "        return self._late_until is None or workflow.now() >= self._late_until\n",
             "        return True\n",
             "tests/chaos/test_ambiguous.py", f"undo_has_looked and {step}",
         )
@@ -130,7 +128,7 @@ PROTECTIONS = (
     ),
     Protection(
         "4", "an inspection that began too soon does not count", "workflows/saga.py",
-        "            settled = not workflow.patched(LOOKED_TOO_SOON)\n", "            settled = True\n",
+        "        if is_late_enough and ", "        if self._is_past_late_responses() and ",
         OUTCOMES, "began_too_soon",
     ),
     Protection(
@@ -191,8 +189,8 @@ PROTECTIONS = (
         "tests/environment/test_secrets.py", "database",
     ),
     Protection(
-        "change", "a pass that looks is guarded by a patch", "workflows/saga.py",
-        "if undo_problems and not workflow.patched(LOOK_EACH_TIME):", "if False:",
+        "change", "the replays see a command that was left out", "workflows/saga.py",
+        INSPECTION, NO_INSPECTION,
         "tests/replay", "",
     ),
     Protection(
@@ -219,7 +217,7 @@ def without(text: str, protection: Protection) -> str:
         sys.exit(f"{protection.file} has no {protection.old!r} any more: give {protection.name!r} another")
     text = text.replace(protection.old, protection.new, 1)
     if "self._late" in protection.new:  # what was taken from before the activity comes after it
-        after = "        self._doubt(receipt.in_doubt)\n"
+        after = "        self._record_doubt(receipt.in_doubt)\n"
         text = text.replace(after, f"        self._started_steps.append(self._late)\n{after}", 1)
     return text
 

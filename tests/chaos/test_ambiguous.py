@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("4. Ambiguous answers")]
 #: The client gives up, the undo looks and finds nothing, and only then it comes into being: so long after
 #: that the undo of a namespace, which takes longest, has looked by then on a busy machine too.
 LATE = TIMEOUT.total_seconds() + 3.0
-assert HURRY.settle.total_seconds() > LATE - TIMEOUT.total_seconds()
+assert HURRY.late_response_window.total_seconds() > LATE - TIMEOUT.total_seconds()
 
 
 @pytest.mark.parametrize("step", MAKING)
@@ -53,8 +53,8 @@ async def test_answers_lost_in_every_undo(
 
 
 async def test_504_after_thirty_seconds_in_every_step(tmp_path: Path) -> None:
-    pace = HURRY.model_copy(update={"settle": timedelta(seconds=40), "longest_step": None})
-    patient = Stack(tmp_path, hurried(timeout=timedelta(seconds=35), pace=pace))
+    timeouts = HURRY.model_copy(update={"late_response_window": timedelta(seconds=40), "step_timeout": None})
+    patient = Stack(tmp_path, hurried(timeout=timedelta(seconds=35), timeouts=timeouts))
     async with patient, Asking(patient) as asking:
         fault = Fault(kind=FaultKind.STATUS_AFTER, status=504, seconds=30, times=1)
         strike(patient, fault, MAKING)

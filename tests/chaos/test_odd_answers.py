@@ -247,8 +247,8 @@ def _templates(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 _VARIABLES = (
-    "INSTALLATION", "PREFIX", "CONTROL_PLANE__URL", "HOSTS__A__KIND", "PACE__SETTLE", "LOG__LEVEL",
-    "API__PORT", "SWEEP__INTERVAL", "NOTICES__SMTP_PORT", "HOSTS", "ENCRYPTION__KEYS",
+    "INSTALLATION", "PREFIX", "CONTROL_PLANE__URL", "HOSTS__A__KIND", "TIMEOUTS__LATE_RESPONSE_WINDOW",
+    "LOG__LEVEL", "API__PORT", "SWEEP__INTERVAL", "NOTICES__SMTP_PORT", "HOSTS", "ENCRYPTION__KEYS",
 )  # fmt: skip
 _VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
@@ -264,8 +264,8 @@ def test_settings_are_read_or_refused_with_sentences(environ: dict[str, str]) ->
 @pytest.fixture(scope="module")
 async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack that gives a step up within seconds."""
-    pace = HURRY.model_copy(update={"longest_step": timedelta(seconds=6)})
-    async with Stack(tmp_path_factory.mktemp("odd"), hurried(pace=pace)) as stack:
+    timeouts = HURRY.model_copy(update={"step_timeout": timedelta(seconds=6)})
+    async with Stack(tmp_path_factory.mktemp("odd"), hurried(timeouts=timeouts)) as stack:
         yield stack
 
 

@@ -166,9 +166,9 @@ async def _stack_with_all_secrets(folder: Path) -> AsyncIterator[Stack]:
     """A stack that tells its people by all ways, with everything logged that can be."""
     (templates := folder / "templates").mkdir()
     (templates / "small.yaml").write_text(BRIEF)
-    pace = HURRY.model_copy(
+    timeouts = HURRY.model_copy(
         update={
-            "longest_step": None,
+            "step_timeout": None,
             "give_up_after": timedelta(hours=1),
             "heartbeat_timeout": timedelta(seconds=4),
         }
@@ -183,7 +183,7 @@ async def _stack_with_all_secrets(folder: Path) -> AsyncIterator[Stack]:
                 **every_secret(receiver, mailbox.port),
             }
             async with Stack(
-                folder / "stack", hurried(pace=pace, timeout=TIMEOUT, environment=settings)
+                folder / "stack", hurried(timeouts=timeouts, timeout=TIMEOUT, environment=settings)
             ) as stack:
                 yield stack
                 assert receiver.got, "nobody was told by webhook"

@@ -37,11 +37,11 @@ MAY_BE_LEFT = {
 @pytest.fixture(scope="module")
 async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack that gives a teardown up within seconds."""
-    pace = HURRY.model_copy(
-        update={"longest_undo": timedelta(seconds=3), "give_up_after": timedelta(seconds=4)}
+    timeouts = HURRY.model_copy(
+        update={"undo_timeout": timedelta(seconds=3), "give_up_after": timedelta(seconds=4)}
     )
     async with Stack(
-        tmp_path_factory.mktemp("impatient"), dataclasses.replace(hurried(), pace=pace)
+        tmp_path_factory.mktemp("impatient"), dataclasses.replace(hurried(), timeouts=timeouts)
     ) as stack:
         yield stack
 

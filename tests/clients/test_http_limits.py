@@ -10,7 +10,7 @@ from clients import http as module
 from clients.errors import Unreachable
 from clients.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
 from tests.support.within import soon
-from worker.settings.models import SETTLE_BEYOND_TIMEOUT
+from worker.settings.models import LATE_RESPONSE_MARGIN
 
 TIMEOUT = timedelta(seconds=4)
 #: In place of the real one, so that a whole call has six seconds.
@@ -86,4 +86,4 @@ async def test_one_who_gets_no_turn_is_told_so_and_was_never_sent(
 
 def test_a_call_is_over_when_a_life_has_settled() -> None:
     """Ensures that the last inspection comes after whatever a call can still bring about."""
-    assert TOTAL_TIMEOUT_MARGIN < SETTLE_BEYOND_TIMEOUT
+    assert TOTAL_TIMEOUT_MARGIN < LATE_RESPONSE_MARGIN

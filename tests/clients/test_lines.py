@@ -19,7 +19,7 @@ from clients.jsonl_file import JsonLinesFile
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "trail" / "trail.jsonl"
+    return tmp_path / "trail" / "audit-log.jsonl"
 
 
 def record(number: int) -> str:
@@ -77,7 +77,7 @@ async def test_full_disk_leaves_no_torn_line(
         return real(descriptor, data[:written])
 
     monkeypatch.setattr(jsonl_file.os, "write", full)
-    with pytest.raises(ServerFailed, match="trail"):
+    with pytest.raises(ServerFailed, match="audit log"):
         await file.add(record(2))
     monkeypatch.undo()
     assert content(path) == before
@@ -134,15 +134,15 @@ async def test_records_reported_kept_are_found_after_a_real_limit_of_size(path: 
 
 
 def _rename(path: Path) -> None:
-    path.rename(path.with_name("trail.jsonl.1"))
+    path.rename(path.with_name("audit-log.jsonl.1"))
 
 
 def _rename_by_date(path: Path) -> None:
-    path.rename(path.with_name("trail.jsonl-20300101"))
+    path.rename(path.with_name("audit-log.jsonl-20300101"))
 
 
 def _rename_before_the_extension(path: Path) -> None:
-    path.rename(path.with_name("trail-20300101.jsonl"))
+    path.rename(path.with_name("audit-log-20300101.jsonl"))
 
 
 def _rename_and_create(path: Path) -> None:
@@ -151,12 +151,12 @@ def _rename_and_create(path: Path) -> None:
 
 
 def _compress(path: Path) -> None:
-    path.with_name("trail.jsonl.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.with_name("audit-log.jsonl.1.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
 
 
 def _copy_and_cut(path: Path) -> None:
-    path.with_name("trail.jsonl.1").write_bytes(path.read_bytes())
+    path.with_name("audit-log.jsonl.1").write_bytes(path.read_bytes())
     os.truncate(path, 0)
 
 
@@ -201,8 +201,8 @@ async def test_file_that_is_rotated_in_the_middle_of_an_addition(
 
 async def test_broken_archive_does_not_hide_the_rest(path: Path) -> None:
     await JsonLinesFile(path).add(record(1))
-    path.with_name("trail.jsonl.1.gz").write_bytes(gzip.compress(record(0).encode())[:-9])
-    path.with_name("trail.jsonl.2.xz").write_bytes(b"no archive")
+    path.with_name("audit-log.jsonl.1.gz").write_bytes(gzip.compress(record(0).encode())[:-9])
+    path.with_name("audit-log.jsonl.2.xz").write_bytes(b"no archive")
     assert (await numbers(path))[-1] == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected, ServerFailed, Unreachable
 from clients.host.models import LABEL_POD_SECURITY, Chart, Namespace, ReleaseStatus
 from clients.host.protocol import Host
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
@@ -21,7 +21,7 @@ from tests.support.within import HANG
 
 T = TypeVar("T")
 
-CHART = Chart("https://charts.example.com", "vcluster", NEWEST_SHOWN)
+CHART = Chart("https://charts.example.com", "vcluster", NEWEST_TESTED)
 LABELS = {"moorage.dev/name": "demo", "moorage.dev/life": "0123456789abcdef0123"}
 QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "size"}, "spec": {}}
 
@@ -173,7 +173,7 @@ class TestReleases:
         release = await host.get_release(namespace.name, "demo")
         assert release
         assert (release.name, release.namespace, release.labels) == ("demo", namespace.name, LABELS)
-        assert (release.status, release.chart_version) == (ReleaseStatus.DEPLOYED, NEWEST_SHOWN)
+        assert (release.status, release.chart_version) == (ReleaseStatus.DEPLOYED, NEWEST_TESTED)
         with pytest.raises(AlreadyExists):
             await host.install_release(namespace.name, "demo", CHART, {}, {})
 
@@ -193,7 +193,7 @@ class TestReleases:
         [
             ("a" * 54, CHART, {}),
             ("demo", Chart(None, "vcluster", "latest"), {}),
-            ("demo", Chart(None, "", NEWEST_SHOWN), {}),
+            ("demo", Chart(None, "", NEWEST_TESTED), {}),
             ("demo", CHART, {"owner": "me"}),
         ],
         ids=["long name", "no version", "no chart", "label of Helm's"],

@@ -18,13 +18,13 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Chart
 from clients.host.protocol import Host, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.host.tls import server_certificate
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
 
-CHART = Chart(None, "vcluster", NEWEST_SHOWN)
+CHART = Chart(None, "vcluster", NEWEST_TESTED)
 VALUES = {"controlPlane": {"distro": {"k8s": {"version": "v1.35.2"}}}}
 LABELS = {"moorage.dev/name": "demo"}
 

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.capacity.admission import admit, decide
-from contracts.capacity.ledger import START_GRACE, CapacityLedger, Reservation, pack, unpack
+from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
+    START_GRACE,
     Amount,
+    CarriedCapacity,
     HostCapacity,
     Limits,
     Quotas,
+    Reservation,
     ReservationRequest,
     size_of,
 )
@@ -238,7 +241,7 @@ def test_the_same_life_again() -> None:
     """Ensures that asking again changes nothing: the same place, held once, though the host is full now."""
     book = a_book(one=Limits(environments=1))
     assert {admit(book, an_ask(), NOW).host for _ in range(3)} == {"one"}
-    assert book.held("host", "one") == SMALL
+    assert book.reserved("host", "one") == SMALL
     assert [one.lives for one in book] == [{"life-of-new"}]
 
 
@@ -250,8 +253,8 @@ def test_one_name_many_clients() -> None:
     [held] = book
     assert len(held.lives) == 20
     later = int((NOW + START_GRACE + timedelta(seconds=1)).timestamp())
-    assert held.after("life-3", later) is None, "claims that never began outlive the life that did"
-    soon = held.after("life-3", int(NOW.timestamp()))
+    assert held.after_life("life-3", later) is None, "claims that never began outlive the life that did"
+    soon = held.after_life("life-3", int(NOW.timestamp()))
     assert soon, "one that may still begin has lost its place"
     assert "life-3" not in soon.lives
 
@@ -279,26 +282,26 @@ def test_a_name_that_is_held(asked: dict[str, Any], expected: Refusal) -> None:
 def test_the_life_before_is_over() -> None:
     """Ensures that a name is free for anybody as soon as the life that held it is seen to be over."""
     book = a_book(an_ask("held", life="first"), one=Limits(environments=1))
-    bobs = an_ask("held", life="second", owner="bob@example.com", over="first", template="large")
+    bobs = an_ask("held", life="second", owner="bob@example.com", ended_life="first", template="large")
     assert admit(book, bobs, NOW).host == "one"
     [held] = book
     assert (held.owner, held.lives) == ("bob@example.com", {"second"})
-    assert book.held("person", "alice@example.com") == Amount()
+    assert book.reserved("person", "alice@example.com") == Amount()
 
 
 def test_another_life_than_the_one_before() -> None:
     """Ensures that a word about a life that is long over does not take the place of the one that is there."""
     book = a_book(an_ask("held", life="second"))
-    bobs = an_ask("held", life="third", owner="bob@example.com", over="first")
+    bobs = an_ask("held", life="third", owner="bob@example.com", ended_life="first")
     assert refused(book, bobs).reason is RefusalReason.OTHER_OWNER
 
 
 def test_a_claim_made_anew_is_not_taken_for_the_old_one() -> None:
     """Ensures that what an audit found out about an earlier claim does not remove a later one."""
     held = Reservation("n", "a", "t", "s", "one", SMALL, ends=9, claims=(("life", 100),))
-    assert held.less("life", made=50) == held
-    assert held.less("life", made=100) is None
-    assert held.less("life") is None
+    assert held.without_claim("life", made=50) == held
+    assert held.without_claim("life", made=100) is None
+    assert held.without_claim("life") is None
 
 
 # --- sums, packing, sizes ---------------------------------------------------------------------------------
@@ -324,7 +327,7 @@ def test_never_more_than_there_is(deeds: list[tuple[str, str, str, str, int]]) -
     quotas = Quotas(team=Limits(cpu=10), person=Limits(environments=4))
     book = a_book(**rooms)
     for number, (deed, name, owner, team, cpu) in enumerate(deeds):
-        held = book.of(name)
+        held = book.get(name)
         if deed == "ask":
             ask = an_ask(
                 name,
@@ -334,26 +337,29 @@ def test_never_more_than_there_is(deeds: list[tuple[str, str, str, str, int]]) -
                 size=Amount(environments=1, cpu=cpu),
                 hosts=("one", "two"),
                 quotas=quotas,
-                over=min(held.lives) if held and cpu % 2 else "",
+                ended_life=min(held.lives) if held and cpu % 2 else "",
             )
             assert decide(book, ask, NOW) == admit(book, ask, NOW), "what was decided is not what was done"
         elif held:
             life = min(held.lives)
-            book.set_or_remove(name, held.less(life) if deed == "drop" else held.after(life, 2**40))
+            book.set_or_remove(
+                name, held.without_claim(life) if deed == "drop" else held.after_life(life, 2**40)
+            )
     everything = list(book)
     for key, limits in (
         *((("host", host), total) for host, total in rooms.items()),
         *((("team", team), quotas.team) for team in ("blue", "green")),
         *((("person", owner), quotas.person) for owner in ("a", "b")),
     ):
-        held_sum = book.held(*key)
+        held_sum = book.reserved(*key)
         counted = Amount()
         for one in everything:
             counted = counted.plus(one.size) if key in one.keys else counted
         assert held_sum == counted, f"the sum of {key}"
         for field, limit in limits.model_dump(exclude_none=True).items():
             assert getattr(held_sum, field) <= limit, f"{key} has more {field} than there is"
-    assert list(unpack(pack(book))) == everything
+    carried = CarriedCapacity(reservations=tuple(book), hosts=(), audited_at=NOW, next_audit=NOW)
+    assert list(CarriedCapacity.model_validate_json(carried.model_dump_json()).reservations) == everything
 
 
 def test_what_an_environment_holds() -> None:

@@ -4,18 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.capacity.ledger import START_GRACE, CapacityLedger, Reservation, in_seconds, pack
-from contracts.capacity.models import Amount, AuditResult, HostCapacity, Limits
-from contracts.capacity.reconciliation import LatestLife, claims_over, correct
+from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
+from contracts.capacity.models import START_GRACE, Amount, AuditResult, HostCapacity, Limits, Reservation
+from contracts.capacity.reconciliation import LatestLife, apply_audit, ended_claims
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
-YOUNG = in_seconds(NOW - START_GRACE + timedelta(seconds=5))
-OLD = in_seconds(NOW - START_GRACE - timedelta(seconds=5))
+YOUNG = to_epoch_seconds(NOW - START_GRACE + timedelta(seconds=5))
+OLD = to_epoch_seconds(NOW - START_GRACE - timedelta(seconds=5))
 SIZE = Amount(environments=1, cpu=1000, memory=2**30)
 
 
 def held(*claims: tuple[str, int], name: str = "env", host: str = "one", owner: str = "alice") -> Reservation:
-    return Reservation(name, owner, "blue", "small", host, SIZE, ends=in_seconds(NOW), claims=claims)
+    return Reservation(name, owner, "blue", "small", host, SIZE, ends=to_epoch_seconds(NOW), claims=claims)
 
 
 @pytest.mark.parametrize(
@@ -36,28 +36,32 @@ def test_which_claims_are_over(
     claims: list[tuple[str, int]], latest: LatestLife | None, over: list[str]
 ) -> None:
     """Ensures that a claim ends with its life, or when it is too old for a life that has not begun."""
-    assert [life for _, life, _ in claims_over(held(*claims), latest, NOW)] == over
+    assert [life for _, life, _ in ended_claims(held(*claims), latest, NOW)] == over
 
 
 @pytest.mark.parametrize(
     ("before", "found", "ended", "after"),
     [
-        pytest.param(held(("a", 1)), {"over": (("env", "a", 1),)}, set(), {}, id="over"),
+        pytest.param(held(("a", 1)), {"ended_claims": (("env", "a", 1),)}, set(), {}, id="over"),
         pytest.param(
-            held(("a", 9)), {"over": (("env", "a", 1),)}, set(), {"env": {"a"}}, id="asked for anew meanwhile"
+            held(("a", 9)),
+            {"ended_claims": (("env", "a", 1),)},
+            set(),
+            {"env": {"a"}},
+            id="asked for anew meanwhile",
         ),
-        pytest.param(None, {"adopted": pack([held(("a", 1))])}, set(), {"env": {"a"}}, id="taken up"),
-        pytest.param(None, {"adopted": pack([held(("a", 1))])}, {"a"}, {}, id="over by now: not taken up"),
+        pytest.param(None, {"adopted": (held(("a", 1)),)}, set(), {"env": {"a"}}, id="taken up"),
+        pytest.param(None, {"adopted": (held(("a", 1)),)}, {"a"}, {}, id="over by now: not taken up"),
         pytest.param(
             held(("b", 9)),
-            {"adopted": pack([held(("a", 1))])},
+            {"adopted": (held(("a", 1)),)},
             set(),
             {"env": {"a", "b"}},
             id="beside one that may begin",
         ),
         pytest.param(
             held(("b", 9), owner="bob"),
-            {"adopted": pack([held(("a", 1))])},
+            {"adopted": (held(("a", 1)),)},
             set(),
             {"env": {"a"}},
             id="instead of somebody else's",
@@ -68,8 +72,8 @@ def test_what_is_corrected(
     before: Reservation | None, found: dict[str, object], ended: set[str], after: dict[str, set[str]]
 ) -> None:
     """Ensures that what was found holds, but for what has changed while it was looked for."""
-    book = CapacityLedger(holdings=[before] if before else [])
-    correct(book, AuditResult.model_validate(found), ended)
+    book = CapacityLedger(reservations=[before] if before else [])
+    apply_audit(book, AuditResult.model_validate(found), ended)
     assert {one.name: set(one.lives) for one in book} == after
 
 
@@ -77,9 +81,9 @@ def test_a_host_that_does_not_answer_has_what_it_last_said() -> None:
     """Ensures that an outage of a host changes nothing but what the settings say of it."""
     book = CapacityLedger([HostCapacity(name="one", total=Limits(cpu=4000, memory=2**30))])
     silent = HostCapacity(name="one", total=Limits(cpu=9000), known=False, remark="it does not answer")
-    correct(book, AuditResult(hosts=(silent,)), set())
+    apply_audit(book, AuditResult(hosts=(silent,)), set())
     room = book.hosts["one"]
     assert (room.total, room.known) == (Limits(cpu=9000, memory=2**30), True)
     assert room.remark == "it does not answer"
-    correct(book, AuditResult(hosts=(HostCapacity(name="two", known=False),)), set())
+    apply_audit(book, AuditResult(hosts=(HostCapacity(name="two", known=False),)), set())
     assert [(room.name, room.known) for room in book.hosts.values()] == [("two", False)]

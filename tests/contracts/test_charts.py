@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from contracts import charts
-from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN, chart_caveat
+from contracts.charts import NEWEST_TESTED, OLDEST_TESTED, chart_warning
 
 #: The range as it is, before the fixture below changes it.
-SHIPPED_RANGE = f"{OLDEST_SHOWN} to {NEWEST_SHOWN}"
+SHIPPED_RANGE = f"{OLDEST_TESTED} to {NEWEST_TESTED}"
 IN_TIME = date(2026, 10, 22)
 
 
 @pytest.fixture(autouse=True)
 def shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge by a range that no later release of Moorage changes."""
-    monkeypatch.setattr(charts, "OLDEST_SHOWN", "0.36.0")
-    monkeypatch.setattr(charts, "NEWEST_SHOWN", "0.37.1")
+    monkeypatch.setattr(charts, "OLDEST_TESTED", "0.36.0")
+    monkeypatch.setattr(charts, "NEWEST_TESTED", "0.37.1")
     monkeypatch.setattr(charts, "SUPPORTED_UNTIL", {"0.36": IN_TIME, "0.35": IN_TIME})
 
 
 @pytest.mark.parametrize("version", ["0.36.0", "0.36.1", "0.36.99", "0.37.0", "0.37.1", "v0.37.1"])
 def test_chart_within_the_range_has_no_caveat_while_supported(version: str) -> None:
-    assert chart_caveat(version, IN_TIME) == ""
+    assert chart_warning(version, IN_TIME) == ""
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,22 @@ def test_chart_within_the_range_has_no_caveat_while_supported(version: str) -> N
     ],
 )
 def test_chart_outside_the_range_has_a_caveat(version: str, caveat: str) -> None:
-    assert chart_caveat(version, IN_TIME) == caveat
+    assert chart_warning(version, IN_TIME) == caveat
 
 
 def test_chart_has_a_caveat_from_the_day_after_its_support() -> None:
-    late = chart_caveat("0.36.1", IN_TIME + timedelta(days=1))
+    late = chart_warning("0.36.1", IN_TIME + timedelta(days=1))
     assert late == "0.36.1 is past its support, which ended on 2026-10-22"
-    assert chart_caveat("0.37.1", IN_TIME + timedelta(days=1)) == ""
+    assert chart_warning("0.37.1", IN_TIME + timedelta(days=1)) == ""
 
 
 def test_shown_charts_are_those_of_the_end_to_end_cluster() -> None:
     """The newest chart said to work is the one that the cluster of `make e2e` is built with."""
     layout = Path(__file__).parents[1] / "cluster" / "singlenode" / "layout.py"
-    assert re.search(rf'^VCLUSTER_VERSION = "{re.escape(NEWEST_SHOWN)}"$', layout.read_text(), re.MULTILINE)
-    assert [int(part) for part in OLDEST_SHOWN.split(".")] <= [int(part) for part in NEWEST_SHOWN.split(".")]
+    assert re.search(rf'^VCLUSTER_VERSION = "{re.escape(NEWEST_TESTED)}"$', layout.read_text(), re.MULTILINE)
+    assert [int(part) for part in OLDEST_TESTED.split(".")] <= [
+        int(part) for part in NEWEST_TESTED.split(".")
+    ]
 
 
 def test_documented_range_is_that_of_the_code() -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from contracts import expiry
 from contracts.durations import parse_duration
-from contracts.expiry import DueKind, Extended, NotExtended, Term
+from contracts.expiry import DueKind, ExtensionRejected, GrantedExtension, Term
 from contracts.template import Extension, TimeToLive
 
 BEGAN = datetime(2030, 1, 1, 8, tzinfo=UTC)
@@ -30,7 +30,7 @@ def a_term(ttl: str = "8h", *given: str, policy: TimeToLive = POLICY) -> Term:
     term = Term(policy=policy, ttl=parse_duration(ttl), ends_at=at(ttl))
     for one in given:
         moment, lead = one.split(":")
-        term = expiry.warned(term, at(moment), parse_duration(lead))
+        term = expiry.record_warning(term, at(moment), parse_duration(lead))
     return term
 
 
@@ -60,8 +60,8 @@ def a_term(ttl: str = "8h", *given: str, policy: TimeToLive = POLICY) -> Term:
 def test_what_is_due(now: str, given: tuple[str, ...], kind: DueKind, lead: str | None) -> None:
     """Ensures that each warning and the end come at their moment, and none is left out."""
     due = expiry.due(a_term("8h", *given), at(now), in_use=True)
-    assert (due.kind, due.lead) == (kind, parse_duration(lead) if lead else None), due.why
-    assert due.why
+    assert (due.kind, due.lead) == (kind, parse_duration(lead) if lead else None), due.reason
+    assert due.reason
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_an_earlier_warning_never_moves_the_end() -> None:
 
 def test_warnings_are_given_ahead_of_their_time() -> None:
     """Ensures that a sweep that comes once a minute records a warning in time, and so never moves the end."""
-    ahead = timedelta(minutes=1)
-    assert expiry.due(a_term(), at("6h 58m 59s"), in_use=True, ahead=ahead).kind is DueKind.KEEP
-    assert expiry.due(a_term(), at("6h 59m"), in_use=True, ahead=ahead).kind is DueKind.WARN
+    lookahead = timedelta(minutes=1)
+    assert expiry.due(a_term(), at("6h 58m 59s"), in_use=True, lookahead=lookahead).kind is DueKind.KEEP
+    assert expiry.due(a_term(), at("6h 59m"), in_use=True, lookahead=lookahead).kind is DueKind.WARN
     ended = a_term("8h", "7h 45m:15m")
-    assert expiry.due(ended, at("8h 9m 59s"), in_use=True, ahead=ahead).kind is DueKind.KEEP, (
+    assert expiry.due(ended, at("8h 9m 59s"), in_use=True, lookahead=lookahead).kind is DueKind.KEEP, (
         "the end came ahead of its time"
     )
 
@@ -147,9 +147,9 @@ def test_when_the_sweep_has_to_look_next() -> None:
 )
 def test_extensions_within_the_policy(now: str, by: str, ends: str) -> None:
     """Ensures that an extension counts from the end."""
-    moved = expiry.extended(a_term(), at(now), by=parse_duration(by))
+    moved = expiry.extend_term(a_term(), at(now), by=parse_duration(by))
     assert moved.ends_at == at(ends)
-    assert expiry.extended(a_term(), at(now), until=at(ends)) == moved, "by and until are not the same"
+    assert expiry.extend_term(a_term(), at(now), until=at(ends)) == moved, "by and until are not the same"
 
 
 @pytest.mark.parametrize(
@@ -168,36 +168,36 @@ def test_extensions_beyond_the_policy(
     """Ensures that what the policy does not allow is refused, with why and the latest end there could be."""
     term = a_term()
     for one in before:
-        term = expiry.extended(term, at("30m"), by=parse_duration(one))
-    with pytest.raises(NotExtended, match=why) as refused:
-        expiry.extended(term, at(now), by=parse_duration(by))
+        term = expiry.extend_term(term, at("30m"), by=parse_duration(one))
+    with pytest.raises(ExtensionRejected, match=why) as refused:
+        expiry.extend_term(term, at(now), by=parse_duration(by))
     assert refused.value.latest == at(latest)
 
 
 def test_a_template_that_allows_no_extension() -> None:
     """Ensures that without a policy of extensions there are none."""
     term = a_term(policy=TimeToLive(default="8h", maximum="3d"))
-    with pytest.raises(NotExtended, match="allows no extension"):
-        expiry.extended(term, at("1h"), by=timedelta(seconds=1))
+    with pytest.raises(ExtensionRejected, match="allows no extension"):
+        expiry.extend_term(term, at("1h"), by=timedelta(seconds=1))
 
 
 def test_an_override_is_beyond_the_policy_and_not_counted() -> None:
     """Ensures that the platform team may go further, and takes nothing of what the policy allows."""
-    moved = expiry.extended(a_term(), at("1h"), by=timedelta(days=30), override=True)
+    moved = expiry.extend_term(a_term(), at("1h"), by=timedelta(days=30), override=True)
     assert moved.ends_at == at("30d 8h")
-    assert moved.extended == (Extended(at=at("1h"), by=timedelta(days=30), override=True),)
+    assert moved.extensions == (GrantedExtension(at=at("1h"), by=timedelta(days=30), override=True),)
     assert moved.latest_end == moved.ends_at + timedelta(days=1)
     for too_far in (timedelta(days=400), timedelta.max):
-        with pytest.raises(NotExtended, match="is the longest"):
-            expiry.extended(a_term(), at("1h"), by=too_far, override=True)
+        with pytest.raises(ExtensionRejected, match="is the longest"):
+            expiry.extend_term(a_term(), at("1h"), by=too_far, override=True)
 
 
 def test_warnings_of_an_end_that_was_moved() -> None:
     """Ensures that the new end is warned of anew, but for what whoever extended it knows already."""
-    term = expiry.extended(a_term("8h", "7h:1h", "7h 45m:15m"), at("7h 50m"), by=timedelta(hours=5))
+    term = expiry.extend_term(a_term("8h", "7h:1h", "7h 45m:15m"), at("7h 50m"), by=timedelta(hours=5))
     assert expiry.due(term, at("7h 51m"), in_use=True).kind is DueKind.KEEP
     assert expiry.due(term, at("12h"), in_use=True).lead == timedelta(hours=1)
-    short = expiry.extended(a_term("8h", "7h:1h", "7h 45m:15m"), at("7h 50m"), by=timedelta(minutes=10))
+    short = expiry.extend_term(a_term("8h", "7h:1h", "7h 45m:15m"), at("7h 50m"), by=timedelta(minutes=10))
     assert expiry.due(short, at("7h 51m"), in_use=True).kind is DueKind.KEEP, "it is warned at once"
     assert expiry.due(short, at("7h 55m"), in_use=True).lead == timedelta(minutes=15)
 

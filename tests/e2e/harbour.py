@@ -15,13 +15,13 @@ from tests.e2e.cluster import Cluster
 from tests.support.stack import ALICE, BOB, hurried
 
 #: Real vClusters take their time, and what is undone is looked for again well after the longest call.
-PACE = LifecycleTimeouts(
-    settle=timedelta(seconds=14),
+TIMEOUTS = LifecycleTimeouts(
+    late_response_window=timedelta(seconds=14),
     heartbeat_timeout=timedelta(seconds=10),
     first_retry=timedelta(milliseconds=200),
     longest_retry=timedelta(seconds=2),
-    longest_step=timedelta(minutes=12),
-    longest_undo=timedelta(minutes=2),
+    step_timeout=timedelta(minutes=12),
+    undo_timeout=timedelta(minutes=2),
     first_pause=timedelta(seconds=1),
     longest_pause=timedelta(seconds=5),
     give_up_after=timedelta(minutes=15),
@@ -170,7 +170,7 @@ async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
         options = hurried(
             people=(ALICE, BOB),
             parts=frozenset(Part) - {Part.HOST},
-            pace=PACE,
+            timeouts=TIMEOUTS,
             timeout=TIMEOUT,
             environment={
                 **host_settings(cluster, port),

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from activities.parts.retained_volumes import CLOCKS_APART
+from activities.parts.retained_volumes import MAX_CLOCK_SKEW
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.using import has_gone
@@ -50,7 +50,7 @@ async def test_a_volume_of_an_earlier_namespace_that_cannot_go(
     # A younger volume might belong to the environment, as far as Moorage knows once the namespace is gone.
     made = cluster.get("persistentvolume", volume)["metadata"]["creationTimestamp"]
     age = datetime.now(UTC) - datetime.fromisoformat(made)
-    await asyncio.sleep(max(0.0, (CLOCKS_APART - age).total_seconds()))
+    await asyncio.sleep(max(0.0, (MAX_CLOCK_SKEW - age).total_seconds()))
     await alice.request(name)
     await alice.until_step(name, "vcluster", "running")
     assert (await alice.delete(name)).status_code == 202

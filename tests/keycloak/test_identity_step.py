@@ -5,7 +5,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from activities.steps.identity_group import Identity
+from activities.steps.identity_group import IdentityStep
 from clients.identity.keycloak import OWNER_ATTRIBUTE, Keycloak
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
@@ -20,7 +20,7 @@ def environment() -> Environment:
 
 
 async def left(keycloak: Keycloak, environment: Environment) -> tuple[str, ...]:
-    result = await succeed(Identity(keycloak).inspect, InspectInput(environment=environment))
+    result = await succeed(IdentityStep(keycloak).inspect, InspectInput(environment=environment))
     assert isinstance(result, InspectResult)
     return result.left
 
@@ -28,14 +28,14 @@ async def left(keycloak: Keycloak, environment: Environment) -> tuple[str, ...]:
 async def test_ensure_twice_makes_one_group_and_remove_leaves_none(
     keycloak: Keycloak, environment: Environment
 ) -> None:
-    first = await succeed(Identity(keycloak).ensure, EnsureInput(environment=environment))
-    again = await succeed(Identity(keycloak).ensure, EnsureInput(environment=environment), attempt=2)
+    first = await succeed(IdentityStep(keycloak).ensure, EnsureInput(environment=environment))
+    again = await succeed(IdentityStep(keycloak).ensure, EnsureInput(environment=environment), attempt=2)
     assert first == again
     assert isinstance(first, Receipt)
     assert len(await keycloak.members(first.reference)) == 2
     assert await left(keycloak, environment) == (f"group {environment.derived_name}",)
     for _ in range(2):
-        await succeed(Identity(keycloak).remove, RemoveInput(environment=environment))
+        await succeed(IdentityStep(keycloak).remove, RemoveInput(environment=environment))
     assert await left(keycloak, environment) == ()
 
 
@@ -45,9 +45,9 @@ async def test_a_group_of_another_owner_is_a_conflict_and_stays(
 ) -> None:
     name = environment.derived_name
     (await admin.post("/groups", json={"name": name, "attributes": attributes})).raise_for_status()
-    failure = await fail(Identity(keycloak).ensure, EnsureInput(environment=environment))
+    failure = await fail(IdentityStep(keycloak).ensure, EnsureInput(environment=environment))
     assert failure.type == ErrorType.CONFLICT
-    await succeed(Identity(keycloak).remove, RemoveInput(environment=environment))
+    await succeed(IdentityStep(keycloak).remove, RemoveInput(environment=environment))
     [strangers] = await keycloak.groups_by_name(name)
     await keycloak.delete_group(strangers.id)
 
@@ -55,6 +55,6 @@ async def test_a_group_of_another_owner_is_a_conflict_and_stays(
 async def test_an_unknown_person_is_named(keycloak: Keycloak, environment: Environment) -> None:
     spec = environment.spec.model_copy(update={"collaborators": ("nobody@example.com",)})
     stranger = environment.model_copy(update={"spec": spec})
-    failure = await fail(Identity(keycloak).ensure, EnsureInput(environment=stranger))
+    failure = await fail(IdentityStep(keycloak).ensure, EnsureInput(environment=stranger))
     assert "nobody@example.com" in failure.message
     assert await left(keycloak, stranger) == ()

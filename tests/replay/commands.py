@@ -6,11 +6,10 @@ that may change freely (timeouts, retries, summaries, payloads) are not in it.
 """
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from temporalio import activity
-
+from contracts.activities import StepActivities, step_activity_name
 from workflows import steps
 from workflows.registry import WORKFLOWS
 
@@ -97,17 +96,15 @@ def _done(body: ast.AST, commanding: frozenset[str]) -> Iterator[str]:
             arguments = call.args[:1] if "activity" in last or last == "patched" else []
             yield f"{name}({', '.join(map(ast.unparse, arguments))})"
         elif first != "workflow" and last in commanding:
-            yield f"{name}()"
+            activities = [ast.unparse(each) for each in call.args if "Activities." in ast.unparse(each)]
+            yield f"{name}({', '.join(activities)})"
 
 
 def _row(step: steps.Step) -> str:
-    parts = [_activity(each) if each else "nothing" for each in (step.ensure, step.remove, step.inspect)]
+    methods = ("ensure", "remove", "inspect") if step.has_undo else ("ensure",)
+    names = ", ".join(step_activity_name(step.name, getattr(StepActivities, each)) for each in methods)
     after = f"; undone after {', '.join(sorted(step.undo_after))}" if step.undo_after else ""
-    return f"{step.name}: {', '.join(parts)}{after}{'' if step.wanted is steps._always else '; if wanted'}"
-
-
-def _activity(signature: Callable[..., object]) -> str:
-    return str(activity._Definition.must_from_callable(signature).name)
+    return f"{step.name}: {names}{after}{'' if step.wanted is steps._always else '; if wanted'}"
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, CapacityBench, a_house, most, team
-from tests.workflows.scripted import Outcome, Script, deaf, fails, fails_for_good, waits
+from tests.workflows.scripted import Outcome, Script, deaf, fails, fails_first, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
-BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
+BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 
 LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
 
@@ -84,10 +84,8 @@ def _cancelled(step: StepName) -> LifePath:
 
 
 async def _torn_down_in_passes(bench: Bench, name: str) -> Life:
-    bench.script.before["import.remove"] = fails(3)
-    life = await bench.begin(
-        a_start(name, pace=HURRY.model_copy(update={"longest_undo": HURRY.first_retry * 3}))
-    )
+    bench.script.before["import.remove"] = fails_first(bench.script, "import.remove")
+    life = await bench.begin(a_start(name))
     await _ready(life)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     return life
@@ -95,8 +93,8 @@ async def _torn_down_in_passes(bench: Bench, name: str) -> Life:
 
 async def _resumed(bench: Bench, name: str, *, cancelled: bool = False) -> Life:
     bench.script.before["identity.remove"] = fails_for_good()
-    pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 5})
-    life = await bench.begin(a_start(name, pace=pace))
+    timeouts = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 5})
+    life = await bench.begin(a_start(name, timeouts=timeouts))
     await _ready(life)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
 
@@ -115,8 +113,10 @@ async def _next_pass_at_once(bench: Bench, name: str) -> Life:
     """The pause before the second pass of its teardown is an hour, and a person ends it."""
     bench.script.before["identity.remove"] = fails_for_good()
     hour = timedelta(hours=1)
-    pace = HURRY.model_copy(update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour})
-    life = await bench.begin(a_start(name, pace=pace))
+    timeouts = HURRY.model_copy(
+        update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour}
+    )
+    life = await bench.begin(a_start(name, timeouts=timeouts))
     await _ready(life)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
 
@@ -136,7 +136,7 @@ async def _forced(bench: Bench, name: str) -> Life:
     status = await life.status()
     await life.handle.terminate()
     start = forced_start(
-        life.start, status, "alice@example.com", pace=HURRY, requested_at=status.requested_at
+        life.start, status, "alice@example.com", timeouts=HURRY, requested_at=status.requested_at
     )
     handle = await bench.client.start_workflow(
         EnvironmentWorkflow.run, start, id=life.handle.id, task_queue=bench.task_queue
@@ -153,7 +153,8 @@ async def _extended(bench: Bench, name: str) -> Life:
     await _ready(life)
     for hours in (1, 2):
         await life.handle.execute_update(
-            EnvironmentWorkflow.extend, ExtendInput(who=BY_ALICE.who, life=LIFE, by=timedelta(hours=hours))
+            EnvironmentWorkflow.extend,
+            ExtendInput(actor=BY_ALICE.actor, life=LIFE, by=timedelta(hours=hours)),
         )
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     return life
@@ -176,7 +177,7 @@ async def _warned_and_expired(bench: Bench, name: str) -> Life:
 async def _expired_in_its_turn(bench: Bench, name: str) -> Life:
     life = await bench.begin(_living(name, timedelta(milliseconds=1), warnings=[]))
     await _ready(life)
-    swept = SWEPT.model_copy(update={"pause": timedelta(milliseconds=200)})
+    swept = SWEPT.model_copy(update={"teardown_delay": timedelta(milliseconds=200)})
     await life.handle.execute_update(EnvironmentWorkflow.expire, swept)
     return life
 
@@ -250,8 +251,8 @@ async def _looked_too_soon(bench: Bench, name: str) -> Life:
         await deaf(1.2)()
 
     bench.script.before["project.inspect"] = long_look
-    pace = HURRY.model_copy(update={"settle": timedelta(seconds=1)})
-    return await bench.begin(a_start(name, pace=pace))
+    timeouts = HURRY.model_copy(update={"late_response_window": timedelta(seconds=1)})
+    return await bench.begin(a_start(name, timeouts=timeouts))
 
 
 async def _carried(bench: Bench, name: str) -> Life:
@@ -268,7 +269,7 @@ async def _with_place(bench: Bench, name: str) -> Life:
     """There is somebody who takes its place back."""
     capacity = await bench.client.start_workflow(
         CapacityWorkflow.run,
-        CapacityStart(settle=timedelta(days=1)),
+        CapacityStart(first_audit_delay=timedelta(days=1)),
         id=CAPACITY_ID,
         task_queue=bench.task_queue,
     )
@@ -313,9 +314,9 @@ async def _given_up(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """Two runs of an environment's: until its teardown waits for a person, and the one it waits in."""
     bench = Bench(house.client, "given-up", Script())
     bench.script.before["identity.remove"] = fails_for_good()
-    pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
+    timeouts = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
     async with working(house.client, bench.task_queue, bench.script.activities()):
-        life = await bench.begin(a_start("given-up", pace=pace))
+        life = await bench.begin(a_start("given-up", timeouts=timeouts))
         await _ready(life)
         await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
         first = (await life.handle.describe()).run_id
@@ -350,13 +351,7 @@ def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
 
 
 PATHS: dict[str, LifePath] = {
-    "gone-at-last": _with_place,
-    "gone-at-last-place-not-taken": _deleted,
-    "failed-gone-at-last": _failed(StepName.VCLUSTER),
-    "deleted-with-place": _with_place,
-    "deleted-with-place-not-taken": _deleted,
-    "failed-with-place-not-taken": _failed(StepName.VCLUSTER),
-    "deleted-with-account": _deleted,
+    "deleted-with-capacity": _with_place,
     "extended": _extended,
     "warned-and-expired": _warned_and_expired,
     "unknown-person": _ends_without_steps(unknown=True),
@@ -365,8 +360,6 @@ PATHS: dict[str, LifePath] = {
     "cancelled-in-temporal-in-a-rollback": _cancelled_in_temporal("vcluster.remove", fails_for_good()),
     "cancelled-in-temporal-in-a-teardown": _cancelled_in_temporal("vcluster.remove"),
     "cancelled-in-temporal-while-incomplete": _cancelled_while_incomplete,
-    "torn-down-in-passes-looking": _torn_down_in_passes,
-    "resumed-looking": _resumed,
     "looked-at-again": _looked_at_again,
     "looked-too-soon": _looked_too_soon,
     "carried": _carried,
@@ -380,7 +373,6 @@ PATHS: dict[str, LifePath] = {
     "cancelled-in-temporal-when-ready": _cancelled_in_temporal_when_ready,
     "torn-down-in-passes": _torn_down_in_passes,
     "resumed": _resumed,
-    "failed-import-with-account": _failed(StepName.IMPORT),
     **{f"failed-{step}": _failed(step) for step in StepName},
     **{f"cancelled-{step}": _cancelled(step) for step in StepName},
 }

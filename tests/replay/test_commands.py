@@ -22,7 +22,7 @@ the code is put right, and cannot even be cancelled. So:
            <the new way>
        else:
            <the old way>
-   as LOOK_EACH_TIME in workflows/saga.py. In a loop the id stands for all its rounds. A function that was
+   In a loop the id stands for all its rounds. A function that was
    only renamed or split needs none of this.
 2. Add a path that goes the new way to tests/replay/record.py, and record it:
        python -m tests.replay.record
@@ -41,8 +41,12 @@ def test_the_commands_are_those_that_were_agreed() -> None:
 #: For each kind of change: a piece of the source, and what somebody might make of it.
 CHANGES = {
     "a command more": ("saga", "        self._resumed = False\n", "        await workflow.sleep(1)\n"),
-    "a command less": ("environment_state", "        workflow.upsert_search_attributes(self.times)\n", ""),
-    "another activity": ("saga", "step.inspect,\n", "step.remove,\n"),
+    "a command less": (
+        "environment_state",
+        "        workflow.upsert_search_attributes(self.expiry_attributes)\n",
+        "",
+    ),
+    "another activity": ("saga", "StepActivities.inspect,\n", "StepActivities.remove,\n"),
     "two commands that changed places": (
         "environment",
         "            await self._provision()\n",
@@ -50,17 +54,17 @@ CHANGES = {
     ),
     "a command moved into a helper that is called elsewhere": (
         "saga",
-        "                await self._settle()\n",
-        "                await self._wait_to_be_resumed()\n",
+        "                await self._wait_for_late_responses()\n",
+        "                await self._give_up_until_resumed()\n",
     ),
-    "another patch": ("saga", "workflow.patched(LOOK_EACH_TIME)", 'workflow.patched("another")'),
+    "a patch": ("saga", "        self._resumed = False\n", "        workflow.patched('new')\n"),
 }
 #: What may be changed without a thought for what runs.
 FREE = {
     "a summary": ("saga", 'summary="everybody is known"', 'summary="all are known"'),
-    "a timeout": ("saga", "start_to_close_timeout=FEW_CALLS", "start_to_close_timeout=INSPECT_LIMIT"),
+    "a timeout": ("saga", "attempt=FEW_CALLS_ATTEMPT_TIMEOUT", "attempt=INSPECT_TIMEOUT"),
     "a pause": ("saga", "self._pause(pause)", "self._pause(2 * pause)"),
-    "a line of the trail": ("environment", 'self._record.note(ITSELF, "ready")', "pass"),
+    "a line of the trail": ("environment", 'self._state.add_log_entry(MOORAGE_ACTOR, "ready")', "pass"),
 }
 
 
@@ -87,6 +91,6 @@ def test_it_sees_a_change_of_the_table() -> None:
         (second, first, *rest),
         (second, *rest),
         (dataclasses.replace(first, undo_after=frozenset()), second, *rest),
-        (dataclasses.replace(first, inspect=None), second, *rest),
+        (dataclasses.replace(first, has_undo=False), second, *rest),
     ):
         assert commands_of(sources(), table) != commands_of(sources())

@@ -59,7 +59,7 @@ async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pyt
     async def no_look(self: saga.Saga, step: steps.Step) -> Finding:
         return Finding(step=step.name, system=step.system)
 
-    monkeypatch.setattr(saga.Saga, "_look", no_look)
+    monkeypatch.setattr(saga.Saga, "_inspect_step", no_look)
     with pytest.raises(NondeterminismError):
         await replay(HISTORIES / "deleted.json", workflow_runner())
 
@@ -82,9 +82,9 @@ async def test_the_replay_finds_a_clock_that_is_read_in_any_module(
     mutant = tmp_path / "workflows"
     shutil.copytree(Path(saga.__file__).parent, mutant)
     source = (mutant / "saga.py").read_text(encoding="utf-8")
-    read = "workflow.now() + self._pace.give_up_after"
+    read = "workflow.now() + self._timeouts.give_up_after"
     assert read in source, "the mutation does not fit the code any more"
-    source = source.replace(read, "datetime.now().astimezone() + self._pace.give_up_after")
+    source = source.replace(read, "datetime.now().astimezone() + self._timeouts.give_up_after")
     (mutant / "saga.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RuntimeError, match=r"datetime\.now"):

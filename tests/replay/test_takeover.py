@@ -29,7 +29,7 @@ from tests.workflows.sweeping import lives_by
 from workflows import saga, steps
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
+BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 MONTHS = timedelta(days=120)
 #: In seconds; it takes less than one.
 SKIPPED_WITHIN = 60
@@ -55,12 +55,15 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], Changed]:
     def change(earlier: Script) -> Changed:
         later = tuple(
             dataclasses.replace(
-                step, summary=f"later: {step.summary}", attempt=step.attempt * 2, limit=step.limit * 2
+                step,
+                summary=f"later: {step.summary}",
+                attempt_timeout=step.attempt_timeout * 2,
+                timeout=step.timeout * 2,
             )
             for step in steps.STEPS
         )
         monkeypatch.setattr(steps, "STEPS", later)
-        monkeypatch.setattr(saga, "INSPECT_LIMIT", saga.INSPECT_LIMIT * 2)
+        monkeypatch.setattr(saga, "INSPECT_TIMEOUT", saga.INSPECT_TIMEOUT * 2)
         return Changed(world=earlier.world)
 
     return change
@@ -124,7 +127,7 @@ async def test_an_environment_that_is_months_old(changed: Callable[[Script], Cha
                 await server.fast_forward(life.handle, MONTHS)
         later = changed(earlier)
         async with worker(server.client, queue, later):
-            extension = ExtendInput(who=BY_ALICE.who, life=LIFE, by=timedelta(days=7))
+            extension = ExtendInput(actor=BY_ALICE.actor, life=LIFE, by=timedelta(days=7))
             await life.handle.execute_update(EnvironmentWorkflow.extend, extension)
             await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
             status = await life.handle.result()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import Client
 
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from contracts.expiry_sweep import SWEEP_DRY_RUN
 from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, calling, fields_of, problem
@@ -15,7 +15,7 @@ from tests.support.stack import ALICE, BOB, client_of, hurried, unique
 ONE_LIFE = f"""
 version: 1
 description: Lives for seconds.
-chart: {{version: {NEWEST_SHOWN}}}
+chart: {{version: {NEWEST_TESTED}}}
 kubernetes: v1.36.0
 size: {{cpu: "1", memory: 2Gi, storage: 2Gi, pods: 20}}
 ttl: {{default: 12s, maximum: 1h, extension: {{times: 1, total: 10m}}, warnings: [4s]}}
@@ -45,7 +45,7 @@ async def test_an_extension(bob: Caller, carol: Caller) -> None:
     until = (view.expires_at + timedelta(days=2)).astimezone().isoformat()
     assert (await bob.http.post(f"{path}/extend", json={"until": until})).status_code == 200
     [life] = (await bob.http.get(f"{path}/history")).json()["lives"]
-    told = [(line["who"], line["what"]) for line in life["trail"]]
+    told = [(line["actor"], line["action"]) for line in life["audit_log"]]
     assert told[0] == (BOB.email, "asked for it")
     assert (carol_line := ("carol@example.com", "extended it by 1d")) in told, carol_line
     await bob.gone(view.name)
@@ -142,17 +142,17 @@ async def test_a_life_is_warned_frozen_and_ended_by_the_schedule(
         assert view.outcome == "expired"
         assert view.certificate
         assert view.certificate.nothing_left
-        what = [line.what for line in view.trail]
+        what = [line.action for line in view.audit_log]
         assert what.index("warned 4s before the end") < what.index("ended it: its time was up")
         assert "could not be recorded in time" in next(
-            line.result for line in view.trail if line.what.startswith("warned")
+            line.result for line in view.audit_log if line.action.startswith("warned")
         )
         [life] = (await alice.http.get(f"/environments/{name}/history")).json()["lives"]
         assert life["outcome"] == "expired"
-        kept = (stack.folder / "trail.jsonl").read_text()
+        kept = (stack.folder / "audit-log.jsonl").read_text()
         assert f'"name":"{name}"' in kept
         # A second life of the name: the first one is now known by its account only.
         await alice.ready(name)
         lives = (await alice.http.get(f"/environments/{name}/history")).json()["lives"]
         assert [life["phase"] for life in lives] == ["ready", "gone"]
-        assert lives[1]["trail"][0]["what"] == "asked for it"
+        assert lives[1]["audit_log"][0]["action"] == "asked for it"

@@ -58,7 +58,7 @@ async def test_a_namespace_that_is_not_ours(stack: Stack, bob: Caller) -> None:
         await host.uninstall_release(ours.name, ours.name)
         await host.delete_namespace(ours.name, ours.uid)
         await until_gone(host, ours.name)
-        theirs = OwnerMark.of_request("another1", name, "theirs").labels
+        theirs = OwnerMark.for_request("another1", name, "theirs").labels
         stranger = await host.create_namespace(ours.name, theirs, {})
         content = problem(await bob.http.get(f"/environments/{name}/kubeconfig"), 409)
         assert "not on the host" in content["detail"]

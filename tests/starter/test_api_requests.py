@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.naming import life_of, request_id
+from contracts.naming import life_id, request_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, fields_of, problem
@@ -23,7 +23,7 @@ async def test_a_new_one(bob: Caller) -> None:
     assert answer.headers["Location"] == f"environments/{name}"
     done = answer.json()
     assert done["kind"] == "created"
-    assert done["life"] == life_of(request_id(BOB.email, name, "a-key"))
+    assert done["life"] == life_id(request_id(BOB.email, name, "a-key"))
     assert done["environment"]["owner"] == BOB.email
     assert done["environment"]["team"] == "blue"
     # In lower case, and without the owner, who needs not be named.

@@ -20,7 +20,7 @@ HOUSE = InstallationConfig(
     hosts={"main": {}},
     default_host=None,
     has_identity_provider=False,
-    pace=LifecycleTimeouts(),
+    timeouts=LifecycleTimeouts(),
 )
 
 

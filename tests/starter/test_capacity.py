@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, problem
 from tests.starter.test_cli import Cli
@@ -19,7 +19,7 @@ TEMPLATE = f"""\
 version: 1
 description: For a test.
 chart:
-  version: {NEWEST_SHOWN}
+  version: {NEWEST_TESTED}
 kubernetes: v1.36.0
 size:
   cpu: {{cpu}}

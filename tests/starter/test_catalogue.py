@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue, unknown_template
 from starter.config_files.yaml_source import FilesUnusable
 
@@ -13,7 +13,7 @@ GOOD = f"""\
 version: 1
 description: For a test.
 chart:
-  version: {NEWEST_SHOWN}
+  version: {NEWEST_TESTED}
 kubernetes: v1.36.0
 size:
   cpu: "2"
@@ -106,23 +106,23 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
             'small.yaml:2:11: network.internat: there is no such field: did you mean "internet"?',
         ),
         (
-            f"  version: {NEWEST_SHOWN}",
-            f"  repository: https://me:secret@charts.example\n  version: {NEWEST_SHOWN}",
+            f"  version: {NEWEST_TESTED}",
+            f"  repository: https://me:secret@charts.example\n  version: {NEWEST_TESTED}",
             "small.yaml:4:3: chart.repository: holds a user or a password: charts must be to be had without",
         ),
         (
-            f"  version: {NEWEST_SHOWN}",
-            f"  repository: HTTP://charts.example.com\n  version: {NEWEST_SHOWN}",
+            f"  version: {NEWEST_TESTED}",
+            f"  repository: HTTP://charts.example.com\n  version: {NEWEST_TESTED}",
             "small.yaml:4:3: chart.repository: must start with https:// or oci://: over http://, a chart can",
         ),
         (
-            f"  version: {NEWEST_SHOWN}",
-            f"  repository: http://[charts\n  version: {NEWEST_SHOWN}",
+            f"  version: {NEWEST_TESTED}",
+            f"  repository: http://[charts\n  version: {NEWEST_TESTED}",
             "small.yaml:4:3: chart.repository: is no address: write https://, oci:// or the path",
         ),
         (
-            f"  version: {NEWEST_SHOWN}",
-            f"  version: {NEWEST_SHOWN}\n  digest: sha256:ABC",
+            f"  version: {NEWEST_TESTED}",
+            f"  version: {NEWEST_TESTED}\n  digest: sha256:ABC",
             'small.yaml:5:3: chart.digest: "sha256:ABC" is not sha256: and 64 hexadecimal digits',
         ),
         (

@@ -11,7 +11,7 @@ import pytest
 from clients.errors import ClientError, Rejected, Unreachable
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.charts import NEWEST_SHOWN, OLDEST_SHOWN
+from contracts.charts import NEWEST_TESTED, OLDEST_TESTED
 from starter.catalogue.lint import check_catalogue, check_on_hosts
 from starter.catalogue.loader import STARTER_TEMPLATES
 from tests.starter.test_catalogue import GOOD
@@ -19,7 +19,7 @@ from tests.support.processes import Ended, run_module
 
 #: A day on which the chart of the shipped templates was supported.
 SUPPORTED = date(2026, 1, 1)
-SHOWN = f"{OLDEST_SHOWN} to {NEWEST_SHOWN}"
+SHOWN = f"{OLDEST_TESTED} to {NEWEST_TESTED}"
 
 
 def check(*arguments: str, **variables: str) -> Ended:
@@ -87,7 +87,7 @@ def test_chart_that_is_not_shown_to_work_is_a_warning(
     folder: Path, version: str, today: date, expected: str
 ) -> None:
     """Ensures that such a template is named with its line, and can be used all the same."""
-    (folder / "small.yaml").write_text(GOOD.replace(f"version: {NEWEST_SHOWN}", f"version: {version}"))
+    (folder / "small.yaml").write_text(GOOD.replace(f"version: {NEWEST_TESTED}", f"version: {version}"))
     found = check_catalogue(folder, {}, today)
     [warning] = found.warnings
     assert f"small.yaml:4:3: chart.version: {expected}" in str(warning)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.phases import Phase, StepName, StepState
-from starter.cli.client.views import EnvironmentView, HistoryView, LifeView, Progress, StepView, TrailEntry
+from starter.cli.client.views import AuditLogEntry, EnvironmentView, HistoryView, LifeView, Progress, StepView
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import (
     print_environment,
@@ -45,7 +45,7 @@ def test_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_history(capsys: pytest.CaptureFixture[str]) -> None:
-    entry = TrailEntry(at=NOW, who="bob@example.com", what="extended", result=EVIL)
+    entry = AuditLogEntry(at=NOW, actor="bob@example.com", action="extended", result=EVIL)
     life = LifeView(
         name="demo",
         life="1",
@@ -55,7 +55,7 @@ def test_a_history(capsys: pytest.CaptureFixture[str]) -> None:
         host="h",
         phase=Phase.READY,
         requested_at=NOW,
-        trail=(entry,),
+        audit_log=(entry,),
     )
     print_history(HistoryView(name="demo", lives=(life,)))
     printed = capsys.readouterr().out

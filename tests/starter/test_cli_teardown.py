@@ -22,11 +22,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack that gives a teardown up within seconds."""
-    pace = HURRY.model_copy(
-        update={"longest_undo": timedelta(seconds=1), "give_up_after": timedelta(seconds=1)}
+    timeouts = HURRY.model_copy(
+        update={"undo_timeout": timedelta(seconds=1), "give_up_after": timedelta(seconds=1)}
     )
     folder = tmp_path_factory.mktemp("gives-up")
-    async with Stack(folder, dataclasses.replace(hurried(), pace=pace)) as stack:
+    async with Stack(folder, dataclasses.replace(hurried(), timeouts=timeouts)) as stack:
         yield stack
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from contracts.environment import Outcome, Phase, Problem, StepName, StepState, TrailEntry
+from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.template import Extension, Size, TimeToLive
 from starter.cli.client import views
@@ -25,7 +25,7 @@ MODELS: dict[str, Any] = {
     model.__name__: model
     for model in (
         *(each for module in (schemas, capacity) for each in vars(module).values()),
-        OutcomeCount, SweepResult, SweepLine, SweepView, Extension, Size, TimeToLive, TrailEntry,
+        OutcomeCount, SweepResult, SweepLine, SweepView, Extension, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
 }  # fmt: skip
@@ -60,7 +60,7 @@ def environment() -> schemas.EnvironmentView:
         certificate=schemas.CertificateView(
             inspected_at=NOW, nothing_left=False, systems=(schemas.SystemView(system="Rafay", left=("x",)),)
         ),
-        trail=(TrailEntry(at=NOW, who="a@example.com", what="requested it"),),
+        audit_log=(AuditLogEntry(at=NOW, actor="a@example.com", action="requested it"),),
         frozen=schemas.FreezeView(reason="a fair", since=NOW), unwell=schemas.Unwell(what="no node"),
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ def test_answers_of_every_kind_are_read() -> None:
     )  # fmt: skip
     assert client_view(template).ttl.maximum == timedelta(hours=36)
     assert client_view(template).ttl.extension.total == timedelta(hours=4)
-    line = SweepLine(name="demo", why="its end has come")
+    line = SweepLine(name="demo", reason="its end has come")
     result = SweepResult(now=NOW).plus(SweepOutcome.ENDED, line)
     sweep = SweepView(id="1", dry_run=False, over=True, result=result, message="done")
     assert client_view(sweep).result.ended.lines[0].name == "demo"

@@ -305,7 +305,7 @@ def test_a_watch_says_what_is_wrong_once() -> None:
 
 def test_when_a_pass_that_was_started_is_over() -> None:
     """Ensures that what was shown before the pass is not taken for its end."""
-    entry = {"at": NOW, "who": "alice", "what": "had the next pass start at once"}
+    entry = {"at": NOW, "actor": "alice", "action": "had the next pass start at once"}
 
     def a_view(**fields: Any) -> Any:
         return client_view(a_server_view(**fields))
@@ -313,11 +313,11 @@ def test_when_a_pass_that_was_started_is_over() -> None:
     before = a_view(phase=Phase.TEARING_DOWN, next_pass_at=NOW)
     again = pass_ended_since(before)
     assert not again(before)
-    assert not again(a_view(phase=Phase.TEARING_DOWN, trail=(entry,)))
-    assert again(a_view(phase=Phase.TEARING_DOWN, trail=(entry,), next_pass_at=NOW + timedelta(hours=1)))
+    assert not again(a_view(phase=Phase.TEARING_DOWN, audit_log=(entry,)))
+    assert again(a_view(phase=Phase.TEARING_DOWN, audit_log=(entry,), next_pass_at=NOW + timedelta(hours=1)))
     given_up = a_view(phase=Phase.TEARDOWN_INCOMPLETE)
     assert not pass_ended_since(given_up)(given_up)
-    assert pass_ended_since(given_up)(a_view(phase=Phase.TEARDOWN_INCOMPLETE, trail=(entry,)))
+    assert pass_ended_since(given_up)(a_view(phase=Phase.TEARDOWN_INCOMPLETE, audit_log=(entry,)))
     under_way = a_view(phase=Phase.TEARING_DOWN)
     assert pass_ended_since(under_way)(a_view(phase=Phase.TEARING_DOWN, next_pass_at=NOW))
 

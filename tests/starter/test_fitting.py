@@ -9,10 +9,10 @@ import pytest
 
 from clients.errors import Rejected, Unreachable
 from clients.host.models import Chart
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark
-from contracts.template import Size, Template, too_small
+from contracts.template import Size, Template, fields_below_minimum
 from starter.errors import InvalidRequest
 from starter.placement import chart_check
 from starter.placement.chart_check import ChartCheck
@@ -41,14 +41,14 @@ def environment() -> Environment:
             "name": "small",
             "version": 1,
             "description": "for a test",
-            "chart": {"version": NEWEST_SHOWN},
+            "chart": {"version": NEWEST_TESTED},
             "kubernetes": "v1.36.0",
             "size": {"cpu": "1", "memory": "1Gi", "storage": "1Gi", "pods": 5},
             "ttl": {"default": "1h", "maximum": "2h"},
         }
     )
     return Environment(
-        mark=OwnerMark.of_request("k3x9q0vb", "demo", "r"),
+        mark=OwnerMark.for_request("k3x9q0vb", "demo", "r"),
         prefix="mrg",
         owner="a@example.com",
         spec=Spec(template="small", team="blue"),
@@ -110,8 +110,8 @@ async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch
 
 def test_the_floor() -> None:
     """Ensures that each field below the floor is named, and nothing at it or above."""
-    assert too_small(Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)) == {}
-    assert set(too_small(Size(cpu="0.2", memory="100Mi", storage="1G", pods=2))) == {
+    assert fields_below_minimum(Size(cpu="300m", memory="256Mi", storage="1Gi", pods=3)) == {}
+    assert set(fields_below_minimum(Size(cpu="0.2", memory="100Mi", storage="1G", pods=2))) == {
         "cpu",
         "memory",
         "storage",

@@ -133,7 +133,7 @@ def house(*hosts: str) -> InstallationConfig:
         hosts={host: {} for host in hosts},
         default_host=None,
         has_identity_provider=True,
-        pace=LifecycleTimeouts(),
+        timeouts=LifecycleTimeouts(),
     )
 
 
@@ -152,7 +152,7 @@ def record(life: str = ONE, host: str = "two") -> LifeRecord:
     return LifeRecord(
         name=NAME, life=life, owner="bob@example.com", team="blue", collaborators=("dave@example.com",),
         template="medium", host=host, outcome=Outcome.FAILED, requested_at=BORN - timedelta(days=1),
-        ended_at=NOW, trail=(),
+        ended_at=NOW, audit_log=(),
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class Looked:
         return name, seen
 
 
-async def settle() -> None:
+async def late_response_window() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -35,20 +35,20 @@ async def test_who_asks_after_a_change_sees_it() -> None:
     looked = Looked()
     shared = SharedReads(looked.look)
     first = asyncio.create_task(shared.read("a"))
-    await settle()
+    await late_response_window()
     looked.value = 1
     later = [asyncio.create_task(shared.read("a")) for _ in range(100)]
-    await settle()
+    await late_response_window()
     assert looked.looks == 1
     looked.gates[0].set()
     assert await first == ("a", 0)
-    await settle()
+    await late_response_window()
     looked.value = 2
     latest = asyncio.create_task(shared.read("a"))
-    await settle()
+    await late_response_window()
     looked.gates[1].set()
     assert [await one for one in later] == [("a", 1)] * 100
-    await settle()
+    await late_response_window()
     looked.gates[2].set()
     assert await latest == ("a", 2)
     assert looked.looks == 3
@@ -60,14 +60,14 @@ async def test_names_do_not_wait_for_each_other_and_errors_are_everybody_s() -> 
     looked.value = -1
     shared = SharedReads(looked.look)
     asked = [asyncio.create_task(shared.read(name)) for name in ("a", "a", "b")]
-    await settle()
+    await late_response_window()
     assert looked.looks == 2
     asked[1].cancel()
     asked.append(asyncio.create_task(shared.read("a")))
     for _ in range(3):
         for gate in looked.gates:
             gate.set()
-        await settle()
+        await late_response_window()
     for one in (asked[0], asked[2], asked[3]):
         with pytest.raises(ValueError, match=r"[ab]"):
             await one
@@ -87,7 +87,7 @@ async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_back
 
     async def read(gate: int | None = None, key: str = "a") -> tuple[str, int]:
         reading = asyncio.create_task(cached.read(key))
-        await settle()
+        await late_response_window()
         if gate is not None:
             looked.gates[gate].set()
         return await reading
@@ -102,7 +102,7 @@ async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_back
     assert await read() == ("a", 0)
     assert looked.looks == 2, "it is not read again, or by each caller"
     looked.gates[1].set()
-    await settle()
+    await late_response_window()
     assert await read() == ("a", 1)
     looked.value = 2
     cached.invalidate()
@@ -113,12 +113,12 @@ async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_back
     looked.value = -1
     now[0] += 2
     assert await read() == ("a", 3)
-    await settle()
+    await late_response_window()
     looked.gates[4].set()
-    await settle()
+    await late_response_window()
     assert await read() == ("a", 3), "a failure in the background is a caller's"
     looked.gates[5].set()
-    await settle()
+    await late_response_window()
     looked.value = 4
     assert await read(6, "b") == ("b", 4)
     assert len(cached._kept) == 1

@@ -9,8 +9,8 @@ from temporalio.client import Client
 
 from clients.jsonl_file import JsonLinesFile
 from contracts.capacity.models import ReservationRequest, size_of
-from contracts.chart_values import compose
-from contracts.environment import Outcome, TrailEntry
+from contracts.chart_values import compose_values
+from contracts.environment import AuditLogEntry, Outcome
 from contracts.environment_workflow import ActorInput, EnvironmentStart
 from contracts.naming import workflow_id
 from contracts.notifications import LifeRecord
@@ -52,7 +52,7 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
     later = (await bob.ask(name)).json()["life"]
     commands = EnvironmentCommands(client, EnvironmentAccess(reader), reader)
     with pytest.raises(WorkflowClosed):
-        await commands.send(Verb.DELETE, earlier, ActorInput(who=BOB.email), "")
+        await commands.send(Verb.DELETE, earlier, ActorInput(actor=BOB.email), "")
     view = await bob.until(name, lambda view: view.phase == "ready")
     assert (view.life, view.outcome) == (later, None)
     await bob.gone(name)
@@ -142,7 +142,7 @@ def _ask(start: EnvironmentStart) -> ReservationRequest:
         owner=environment.owner,
         team=environment.spec.team,
         template=environment.template.name,
-        size=size_of(environment.template.size, compose(environment)),
+        size=size_of(environment.template.size, compose_values(environment)),
         hosts=(environment.host,),
         ends_at=datetime.now(UTC) + environment.ttl,
     )
@@ -179,7 +179,7 @@ async def test_ended_from_outside(client: Client, bob: Caller, dave: Caller) -> 
     assert "is taken" in problem(await dave.ask(name), 409)["detail"], "a stranger is told more"
     [life] = (await bob.http.get(f"{path}/history")).json()["lives"]
     assert life["phase"] == "orphaned"
-    assert life["trail"][-1]["what"] == "closed its workflow from outside"
+    assert life["audit_log"][-1]["action"] == "closed its workflow from outside"
     for query in ({}, {"phase": "orphaned"}):
         listed = await bob.http.get(
             "/environments", params={"ended": True, "owner": BOB.email, "limit": 200, **query}
@@ -208,7 +208,7 @@ async def test_forced_teardown(client: Client, stack: Stack, alice: Caller, bob:
     assert view.certificate.nothing_left
     assert len(view.certificate.systems) == 3, "not all systems were looked at"
     assert Systems(stack).holds(name) == {}
-    said = [(entry.who, entry.what) for entry in view.trail]
+    said = [(entry.actor, entry.action) for entry in view.audit_log]
     assert (ALICE.email, "had what is left of it torn down") in said
     assert ("Temporal", "closed its workflow from outside") in said
     assert "nothing is left" in problem(await alice.http.post(path), 409)["detail"]
@@ -244,12 +244,12 @@ async def test_one_that_temporal_has_dropped(stack: Stack, alice: Caller, bob: C
             name=name, life=f"{number:020x}", owner=BOB.email, team="blue", collaborators=(),
             template="small", host="local", outcome=Outcome.EXPIRED,
             requested_at=now - timedelta(days=900 + number), ended_at=now - timedelta(days=900 - number),
-            trail=(TrailEntry(at=now, who=BOB.email, what="asked for it"),),
+            audit_log=(AuditLogEntry(at=now, actor=BOB.email, action="asked for it"),),
         )
         for number in range(5)
     ]  # fmt: skip
     for account in accounts:
-        await JsonLinesFile(stack.folder / "trail.jsonl").add(account.model_dump_json())
+        await JsonLinesFile(stack.folder / "audit-log.jsonl").add(account.model_dump_json())
     view = await bob.show(name)
     assert (view.life, view.phase, view.outcome) == (accounts[-1].life, "gone", "expired")
     assert "Temporal has dropped its run" in view.remark

@@ -79,12 +79,12 @@ def test_outage_is_not_logged_for_each_who_asks(status: RPCStatusCode) -> None:
     assert logs == []
 
 
-@pytest.mark.parametrize("size", [search_attributes.LARGEST_VALUE, search_attributes.LARGEST_VALUE + 1])
+@pytest.mark.parametrize("size", [search_attributes.MAX_VALUE_BYTES, search_attributes.MAX_VALUE_BYTES + 1])
 async def test_limit_of_a_list_of_keywords(temporal_server: WorkflowEnvironment, size: int) -> None:
     """Ensures that the limit at the door is that of the server, to the byte."""
     people = [f"{number:0100}" for number in range(19)]
-    people.append("x" * (size - search_attributes.size_of([*people, ""])))
-    assert search_attributes.size_of(people) == size
+    people.append("x" * (size - search_attributes.value_size([*people, ""])))
+    assert search_attributes.value_size(people) == size
     starting = temporal_server.client.start_workflow(
         "NeverTaken",
         id=f"limit-{size}",
@@ -93,7 +93,7 @@ async def test_limit_of_a_list_of_keywords(temporal_server: WorkflowEnvironment,
             [SearchAttributePair(search_attributes.COLLABORATORS, people)]
         ),
     )
-    if size == search_attributes.LARGEST_VALUE:
+    if size == search_attributes.MAX_VALUE_BYTES:
         await (await starting).terminate()
         return
     with pytest.raises(RPCError, match="exceeds size limit") as error:

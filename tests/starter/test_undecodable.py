@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from activities.capacity_audit import Admission, CapacityAudit
+from activities.capacity_audit import CapacityAudit, CapacitySettings
 from contracts import search_attributes
-from contracts.capacity.ledger import unpack
 from contracts.capacity.models import AuditInput, AuditResult
 from contracts.naming import workflow_id
 from contracts.workflow_memo import REQUEST_ID
@@ -49,9 +48,9 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
     assert rows[name] == ""
 
     ours = await client_of(stack)
-    audit = Running(CapacityAudit(ours, {}, Admission()).audit, AuditInput(now=datetime.now(UTC)))
+    audit = Running(CapacityAudit(ours, {}, CapacitySettings()).audit, AuditInput(now=datetime.now(UTC)))
     found: AuditResult = await audit.result()
-    assert name not in {holding.name for holding in unpack(found.adopted)}, "it was taken up unread"
+    assert name not in {holding.name for holding in found.adopted}, "it was taken up unread"
 
     path, meant = f"/environments/{name}/force-teardown", {"life": "a" * 20, "host": "local"}
     still_open = await alice.http.post(path, params=meant)

@@ -77,8 +77,8 @@ def every_secret(receiver: Receiver, smtp_port: int) -> dict[str, str]:
         "MOORAGE_NOTICES__SMTP_USER": "moorage",
         "MOORAGE_NOTICES__SMTP_PASSWORD": MAIL_PASSWORD,
         "MOORAGE_NOTICES__SENDER": "moorage@example.com",
-        "MOORAGE_TRAIL__WEBHOOK_URL": receiver.url,
-        "MOORAGE_TRAIL__WEBHOOK_SECRET": "whsec_c2lnbnMtdGhlLWFjY291bnRzLTQ3MTEtcGFkZGVkLXRvLTMy",
+        "MOORAGE_AUDIT_LOG__WEBHOOK_URL": receiver.url,
+        "MOORAGE_AUDIT_LOG__WEBHOOK_SECRET": "whsec_c2lnbnMtdGhlLWFjY291bnRzLTQ3MTEtcGFkZGVkLXRvLTMy",
     }
 
 

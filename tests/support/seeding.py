@@ -9,9 +9,9 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from contracts import search_attributes
 from contracts.environment import EnvironmentStatus, Phase, StepStatus
-from contracts.environment_workflow import Carried, EnvironmentStart
+from contracts.environment_workflow import CarriedState, EnvironmentStart
 from contracts.naming import workflow_id
-from contracts.workflow_memo import memo_of
+from contracts.workflow_memo import build_memo
 from workflows.environment import EnvironmentWorkflow
 from workflows.steps import steps_of
 
@@ -57,10 +57,10 @@ async def seed(
     }
     return await client.start_workflow(
         EnvironmentWorkflow.run,
-        start.model_copy(update={"carried": Carried(status=status)}),
+        start.model_copy(update={"carried": CarriedState(status=status)}),
         id=workflow_id(environment.name),
         task_queue=task_queue,
-        memo=memo_of(start),
+        memo=build_memo(start),
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(key, value) for key, value in found.items() if value is not None]
         ),

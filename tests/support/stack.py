@@ -26,15 +26,16 @@ from embedded.stack.stack import Options, Part, Person, Stack
 from worker.codec import Keyring
 from worker.data_converter import data_converter
 
-#: Everything that takes minutes in earnest takes moments here. `settle` stays above the timeouts below.
+#: Everything that takes minutes in earnest takes moments here. `late_response_window` stays above the
+#: timeouts below.
 HURRY = LifecycleTimeouts(
-    settle=timedelta(seconds=4),
+    late_response_window=timedelta(seconds=4),
     # Twice what a worker on a busy machine was seen to be silent for.
     heartbeat_timeout=timedelta(seconds=6),
     first_retry=timedelta(milliseconds=50),
     longest_retry=timedelta(milliseconds=500),
-    longest_step=timedelta(seconds=30),
-    longest_undo=timedelta(seconds=10),
+    step_timeout=timedelta(seconds=30),
+    undo_timeout=timedelta(seconds=10),
     first_pause=timedelta(milliseconds=200),
     longest_pause=timedelta(seconds=1),
     give_up_after=timedelta(seconds=60),
@@ -74,7 +75,7 @@ def hurried(**changes: Any) -> Options:
         # The Web UI that it is for is not looked at: a process less for every stack.
         parts=frozenset(Part) - {Part.CODEC_SERVER},
         people=(ALICE, BOB, CAROL, DAVE),
-        pace=HURRY,
+        timeouts=HURRY,
         timeout=TIMEOUT,
         stand_ins={Part.HOST: {"start_seconds": 0.3, "stop_seconds": 0.1}},
     )

@@ -15,9 +15,9 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from contracts.activities import Waiting
-from contracts.tampering import Tampered
-from worker.codec import EncryptionCodec, ForeignPayload, KeyMissing, Keyring, PayloadContext
+from contracts.activities import HeartbeatDetails
+from contracts.tampering import RejectedPayload
+from worker.codec import MAX_CLEAR_BYTES, EncryptionCodec, ForeignPayload, KeyMissing, Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter
 
 # The same in every process of a test run, which all have to name the cases alike.
@@ -60,7 +60,7 @@ async def test_what_was_encrypted_comes_back_as_it_was(given: list[Payload]) -> 
 
 @given(st.text(min_size=8))
 async def test_nothing_of_it_can_be_read(text: str) -> None:
-    [encrypted] = await CONVERTER.encode([Waiting(waiting_for=text)])
+    [encrypted] = await CONVERTER.encode([HeartbeatDetails(waiting_for=text)])
     assert text.encode() not in encrypted.SerializeToString()
     assert b"waiting_for" not in encrypted.SerializeToString()
 
@@ -103,7 +103,7 @@ async def test_what_is_for_one_workflow_is_refused_elsewhere(
     elsewhere = data_converter(keyring(NEW))
     reader = elsewhere.with_context(context) if context else elsewhere
     if isinstance(context, ActivitySerializationContext) and not is_accepted:
-        assert isinstance((await reader.decode(written, [str]))[0], Tampered)
+        assert isinstance((await reader.decode(written, [str]))[0], RejectedPayload)
     elif is_accepted:
         assert await reader.decode(written, [str]) == ["words"]
     else:
@@ -118,7 +118,9 @@ async def test_nothing_is_written_for_no_workflow() -> None:
             await (converter.with_context(context) if context else converter).encode(["words"])
 
 
-@pytest.mark.parametrize("what", ["encryption-namespace", "encryption-workflow-id", "encryption-version"])
+@pytest.mark.parametrize(
+    "what", ["encryption-namespace", "encryption-workflow-id", "encryption-version", "encryption-compression"]
+)
 async def test_what_it_says_of_its_place_is_bound(what: str) -> None:
     sealed = keyring(NEW).encrypt(Payload(data=b"words"), HERE)
     sealed.metadata[what] = sealed.metadata[what] + b"b"
@@ -131,12 +133,21 @@ async def test_what_it_says_of_its_place_is_bound(what: str) -> None:
         keyring(NEW).open(swapped)
 
 
-async def test_what_an_earlier_version_wrote_is_not_for_good_refused() -> None:
-    old = Payload(
-        metadata={"encoding": b"binary/encrypted", "encryption-key-id": keyring(NEW).first.encode()}
-    )
-    with pytest.raises(KeyMissing, match="an earlier version"):
-        keyring(NEW).open(old)
+async def test_a_large_payload_is_compressed_and_comes_back_as_it_was() -> None:
+    large = Payload(metadata={"encoding": b"json/plain"}, data=b"0123456789" * 10_000)
+    [encrypted] = await codec(NEW).encode([large])
+    assert encrypted.ByteSize() < large.ByteSize() / 10
+    assert await codec(NEW).decode([encrypted]) == [large]
+    encrypted.metadata["encryption-compression"] = b""
+    with pytest.raises(ForeignPayload, match="is not as it was then"):
+        keyring(NEW).open(encrypted)
+
+
+async def test_what_would_fill_the_memory_when_decompressed_is_refused() -> None:
+    bomb = keyring(NEW).encrypt(Payload(data=bytes(MAX_CLEAR_BYTES + 1)), HERE)
+    assert bomb.ByteSize() < MAX_CLEAR_BYTES / 100
+    with pytest.raises(ForeignPayload):
+        keyring(NEW).open(bomb)
 
 
 @given(st.data())

@@ -99,12 +99,12 @@ def test_http_where_secrets_are_sent(host: str, is_inside: bool) -> None:
         "MOORAGE_IDENTITY__URL": "identity.url",
         "MOORAGE_HOSTS__MAIN__URL": "hosts.main.url",
         "MOORAGE_NOTICES__WEBHOOK_URL": "notices.webhook_url",
-        "MOORAGE_TRAIL__WEBHOOK_URL": "trail.webhook_url",
+        "MOORAGE_AUDIT_LOG__WEBHOOK_URL": "audit_log.webhook_url",
     }
     more = {
         "MOORAGE_IDENTITY__TOKEN": "a-token",
         "MOORAGE_NOTICES__WEBHOOK_SECRET": "whsec_YS1zZWNyZXQtb2YtdGhpcnR5LXR3by1ieXRlcy0tLS0t",
-        "MOORAGE_TRAIL__WEBHOOK_SECRET": "whsec_YS1zZWNyZXQtb2YtdGhpcnR5LXR3by1ieXRlcy0tLS0t",
+        "MOORAGE_AUDIT_LOG__WEBHOOK_SECRET": "whsec_YS1zZWNyZXQtb2YtdGhpcnR5LXR3by1ieXRlcy0tLS0t",
     }
     secure, clear = (dict.fromkeys(urls, f"{scheme}://{host}/x") for scheme in ("https", "http"))
     load_settings(LEAST | more | secure)
@@ -133,7 +133,7 @@ def test_every_problem_at_once() -> None:
             "MOORAGE_HOSTS__WEST__URL": "http://west",
             "MOORAGE_API__PORT": "70000",
             "MOORAGE_LOG": "debug",
-            "MOORAGE_PACE__FIRST_RETRY": "soon",
+            "MOORAGE_TIMEOUTS__FIRST_RETRY": "soon",
             "MOORAGE_PREFIXX": "x",
         }
     )
@@ -148,7 +148,7 @@ def test_every_problem_at_once() -> None:
         "MOORAGE_HOSTS__WEST__KIND (hosts.west.kind): must be simulated or kubernetes",
         "MOORAGE_API__PORT (api.port): Input should be less than or equal to 65535",
         "MOORAGE_LOG (log): is a group: give its settings one by one",
-        'MOORAGE_PACE__FIRST_RETRY (pace.first_retry): "soon" is not a length of time: write a number',
+        'MOORAGE_TIMEOUTS__FIRST_RETRY (timeouts.first_retry): "soon" is not a length of time: write',
         "MOORAGE_PREFIXX (prefixx): is not a setting; did you mean MOORAGE_PREFIX?",
     ):
         assert expected in text
@@ -157,7 +157,10 @@ def test_every_problem_at_once() -> None:
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({"MOORAGE_PACE__SETTLE": "30s"}, "settle must be longer than the longest timeout"),
+        (
+            {"MOORAGE_TIMEOUTS__LATE_RESPONSE_WINDOW": "30s"},
+            "late_response_window must be longer than the longest timeout",
+        ),
         ({"MOORAGE_DEFAULT_HOST": "other"}, "must be one of the hosts: main"),
         (
             {"MOORAGE_HOSTS__B__KIND": "kubernetes", "MOORAGE_DEFAULT_HOST": "c"},
@@ -254,17 +257,19 @@ def test_empty_variable_is_not_set() -> None:
     assert load_settings(LEAST | {"MOORAGE_PREFIX": ""}).prefix == "mrg"
 
 
-def test_settle_follows_the_timeouts() -> None:
+def test_the_late_response_window_follows_the_timeouts() -> None:
     """Ensures that what had no answer has come into being, or not, before the last inspection."""
     settings = load_settings(LEAST | {"MOORAGE_CONTROL_PLANE__TIMEOUT": "2m"})
-    assert settings.lifecycle_timeouts.settle == timedelta(minutes=2, seconds=15)
+    assert settings.lifecycle_timeouts.late_response_window == timedelta(minutes=2, seconds=15)
 
 
 def test_pace_can_be_set_completely() -> None:
-    """Ensures that every part of the contracts' pace is a setting, and nothing else."""
+    """Ensures that every part of the contracts' timeouts is a setting, and nothing else."""
     assert set(LifecycleTimeoutSettings.model_fields) == set(LifecycleTimeouts.model_fields)
     assert (
-        load_settings(LEAST | {"MOORAGE_PACE__SETTLE": "PT30.5S"}).lifecycle_timeouts.settle.total_seconds()
+        load_settings(
+            LEAST | {"MOORAGE_TIMEOUTS__LATE_RESPONSE_WINDOW": "PT30.5S"}
+        ).lifecycle_timeouts.late_response_window.total_seconds()
         == 30.5
     )
 

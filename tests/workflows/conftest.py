@@ -13,12 +13,12 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
-from contracts.naming import OwnerMark, life_of, workflow_id
+from contracts.naming import OwnerMark, life_id, workflow_id
 from contracts.template import Chart, Size, Template, TimeToLive
-from contracts.workflow_memo import memo_of
+from contracts.workflow_memo import build_memo
 from tests.support.temporal_server import running_temporal_server
 from tests.support.within import HANG
 from tests.support.workers import working
@@ -27,12 +27,12 @@ from workflows.environment import EnvironmentWorkflow
 
 #: Everything that takes minutes in earnest takes fractions of a second here.
 HURRY = LifecycleTimeouts(
-    settle=timedelta(seconds=0.5),
+    late_response_window=timedelta(seconds=0.5),
     heartbeat_timeout=timedelta(seconds=2),
     first_retry=timedelta(milliseconds=20),
     longest_retry=timedelta(milliseconds=100),
-    longest_step=timedelta(seconds=20),
-    longest_undo=timedelta(seconds=2),
+    step_timeout=timedelta(seconds=20),
+    undo_timeout=timedelta(seconds=2),
     first_pause=timedelta(milliseconds=100),
     longest_pause=timedelta(milliseconds=200),
     give_up_after=timedelta(seconds=30),
@@ -40,27 +40,27 @@ HURRY = LifecycleTimeouts(
 
 #: The request of all starts that do not say which, and the life that it starts.
 REQUEST_ID = "r-1"
-LIFE = life_of(REQUEST_ID)
+LIFE = life_id(REQUEST_ID)
 
 _NUMBERS = itertools.count(1)
 
 
 def a_start(
-    name: str, *, pace: LifecycleTimeouts = HURRY, identity: bool = True, request_id: str = REQUEST_ID
+    name: str, *, timeouts: LifecycleTimeouts = HURRY, identity: bool = True, request_id: str = REQUEST_ID
 ) -> EnvironmentStart:
     """A request of alice's for the environment `name`."""
     template = Template(
         name="small",
         version=1,
         description="small",
-        chart=Chart(version=NEWEST_SHOWN),
+        chart=Chart(version=NEWEST_TESTED),
         kubernetes="1.36",
         size=Size(cpu="1", memory="1Gi", storage="1Gi", pods=10),
         ttl=TimeToLive(default="8h", maximum="3d"),
     )
     return EnvironmentStart(
         environment=Environment(
-            mark=OwnerMark.of_request("testinstallation"[:16], name, request_id),
+            mark=OwnerMark.for_request("testinstallation"[:16], name, request_id),
             prefix="t",
             owner="alice@example.com",
             spec=Spec(template="small", team="blue"),
@@ -71,7 +71,7 @@ def a_start(
         ),
         request_id=request_id,
         people_are_checked=True,
-        pace=pace,
+        timeouts=timeouts,
     )
 
 
@@ -113,7 +113,7 @@ class Bench:
             id=workflow_id(start.environment.name),
             task_queue=self.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            memo=memo_of(start),
+            memo=build_memo(start),
         )
         return await self.client.execute_update_with_start_workflow(
             EnvironmentWorkflow.request, ask, start_workflow_operation=operation, **more

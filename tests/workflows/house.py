@@ -16,22 +16,22 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
-from activities.capacity_audit import Admission, CapacityAudit
-from activities.interceptor import ActivityEdge
+from activities.capacity_audit import CapacityAudit, CapacitySettings
+from activities.interceptor import ActivityInterceptor
 from clients.errors import Unreachable
 from clients.host.models import NodeCapacity
-from contracts.capacity.ledger import Reservation, unpack
 from contracts.capacity.models import (
     Amount,
     CapacityStart,
     CapacityState,
     Limits,
     Quotas,
+    Reservation,
     ReservationRequest,
     StateInput,
     size_of,
 )
-from contracts.chart_values import compose
+from contracts.chart_values import compose_values
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.naming import OwnerMark, workflow_id
 from starter.environments.reader import EnvironmentReader
@@ -46,7 +46,7 @@ from workflows.environment import EnvironmentWorkflow
 #: A run goes on in a new one after so many events, instead of four thousand.
 SHORT_RUNS = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=60")
 #: What a test's environments hold: it is small, and the vCluster's own is on top.
-SIZE = size_of(a_start("a").environment.template.size, compose(a_start("a").environment))
+SIZE = size_of(a_start("a").environment.template.size, compose_values(a_start("a").environment))
 BLUE = StateInput(person="alice@example.com", teams=("blue",))
 
 
@@ -60,7 +60,7 @@ class _EdgeOfAudits(Interceptor):
 class _Chosen(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor) -> None:
         super().__init__(next)
-        self._edge = ActivityEdge().intercept_activity(next)
+        self._edge = ActivityInterceptor().intercept_activity(next)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         is_real = activity.info().activity_type == "capacity.audit"
@@ -88,7 +88,7 @@ class CapacityBench:
     server: WorkflowEnvironment
     client: Client
     hosts: dict[str, Nodes]
-    admission: Admission
+    admission: CapacitySettings
     start: CapacityStart
     script: Script = field(default_factory=Script)
     workers: int = 0
@@ -109,7 +109,7 @@ class CapacityBench:
         return ReservationRequest(
             **{
                 "name": name,
-                "life": OwnerMark.of_request("testinstallation"[:16], name, request).life,
+                "life": OwnerMark.for_request("testinstallation"[:16], name, request).life,
                 "owner": "alice@example.com",
                 "team": "blue",
                 "template": "small",
@@ -142,7 +142,7 @@ class CapacityBench:
 
     async def held(self) -> dict[str, Reservation]:
         """Who holds what, by name."""
-        return {one.name: one for one in unpack(await self.reservations.holdings())}
+        return {one.name: one for one in await self.reservations.list_reservations()}
 
     async def until_held(self, *names: str, seconds: float = 20) -> None:
         async def there() -> bool:
@@ -163,8 +163,8 @@ async def a_house(
     hosts = hosts or {}
     known = {name: Nodes(name) for name in hosts} | dict(nodes or {})
     async with running_temporal_server(pydantic_data_converter, arguments) as server:
-        start = CapacityStart(settle=timedelta(milliseconds=100))
-        yield CapacityBench(server, server.client, known, Admission(dict(hosts), audit), start)
+        start = CapacityStart(first_audit_delay=timedelta(milliseconds=100))
+        yield CapacityBench(server, server.client, known, CapacitySettings(dict(hosts), audit), start)
 
 
 def most(environments: int | None = None, **fields: int) -> Limits:

@@ -15,14 +15,14 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from contracts.activities import (
+    AuditLogResult,
     CheckPeopleInput,
     EnsureInput,
     InspectInput,
     InspectResult,
-    NoticeResult,
+    NotificationResult,
     RemoveInput,
     RemoveResult,
-    TrailResult,
 )
 from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
@@ -42,7 +42,7 @@ class Script:
     after: dict[str, Outcome] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     forced: dict[str, bool] = field(default_factory=dict)
-    begun_at: list[datetime | None] = field(default_factory=list)
+    life_started_at: list[datetime | None] = field(default_factory=list)
     notices: list[Notification] = field(default_factory=list)
     accounts: list[LifeRecord] = field(default_factory=list)
     ended_by_force: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -83,19 +83,19 @@ class Script:
         return check
 
     def _notice(self) -> Callable[..., Any]:
-        @activity.defn(name="notice.send")
-        async def send(input: Notification) -> NoticeResult:
+        @activity.defn(name="notification.send")
+        async def send(input: Notification) -> NotificationResult:
             self.notices.append(input)
-            await self._play("notice.send", lambda: None, is_step=False)
-            return NoticeResult(told_by=("script",))
+            await self._play("notification.send", lambda: None, is_step=False)
+            return NotificationResult(delivered_by=("script",))
 
         return send
 
     def _trail(self) -> Callable[..., Any]:
-        @activity.defn(name="trail.keep")
-        async def keep(input: LifeRecord) -> TrailResult:
-            await self._play("trail.keep", lambda: self.accounts.append(input), is_step=False)
-            return TrailResult()
+        @activity.defn(name="audit_log.write")
+        async def keep(input: LifeRecord) -> AuditLogResult:
+            await self._play("audit_log.write", lambda: self.accounts.append(input), is_step=False)
+            return AuditLogResult()
 
         return keep
 
@@ -115,7 +115,7 @@ class Script:
         @activity.defn(name=f"{step}.remove")
         async def remove(input: RemoveInput) -> RemoveResult:
             self.forced[step] = input.force
-            self.begun_at.append(input.begun_at)
+            self.life_started_at.append(input.life_started_at)
             await self._play(f"{step}.remove", lambda: self.world.discard(step))
             return RemoveResult(note=self.says, forced=self.ended_by_force.pop(step, ()))
 
@@ -124,7 +124,7 @@ class Script:
     def _inspect(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.inspect")
         async def inspect(input: InspectInput) -> InspectResult:
-            self.begun_at.append(input.begun_at)
+            self.life_started_at.append(input.life_started_at)
             await self._play(f"{step}.inspect", lambda: None)
             left = (f"{step} {input.environment.name}",) if step in self.world else ()
             return InspectResult(left=left, kept=self.lines)
@@ -138,6 +138,16 @@ def fails_for_good(error: ErrorType = ErrorType.ACCESS_DENIED) -> Outcome:
     async def fail() -> None:
         details = StepErrorDetails(system="Rafay", remedy="Give the key the right.", in_doubt=False)
         raise ApplicationError("Rafay: it is not allowed.", details, type=error, non_retryable=True)
+
+    return fail
+
+
+def fails_first(script: Script, name: str) -> Outcome:
+    """A deed before `name` that fails permanently the first time, so that only a later pass succeeds."""
+
+    async def fail() -> None:
+        del script.before[name]
+        await fails_for_good()()
 
     return fail
 

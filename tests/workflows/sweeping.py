@@ -13,10 +13,10 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from activities.expiry_sweep import Sweep
-from activities.interceptor import ActivityEdge
+from activities.expiry_sweep import ExpirySweep
+from activities.interceptor import ActivityInterceptor
 from contracts.environment import EnvironmentStatus
-from contracts.environment_workflow import EnvironmentStart, SweptInput, undo_queue
+from contracts.environment_workflow import EnvironmentStart, SweepUpdateInput, undo_queue
 from contracts.errors import Refusal
 from contracts.expiry_sweep import OutcomeCount, SweepInput, SweepLine, SweepResult
 from contracts.template import TimeToLive
@@ -33,7 +33,7 @@ PLAIN: dict[str, Any] = {"default": "8h", "maximum": "30d", "warnings": ()}
 #: What is ended begins its teardown at once; the rule that it does so by and by has a test of its own.
 AT_ONCE = 1000.0
 #: A word to an environment that is good for long enough.
-SWEPT = SweptInput(who="the expiry sweep", life=LIFE, good_until=datetime(2100, 1, 1, tzinfo=UTC))
+SWEPT = SweepUpdateInput(actor="the expiry sweep", life=LIFE, valid_until=datetime(2100, 1, 1, tzinfo=UTC))
 
 
 def fresh_name(start: str = "exp") -> str:
@@ -78,8 +78,8 @@ async def sweeping(client: Client, task_queue: str) -> AsyncIterator[None]:
     sweeps = Worker(
         client,
         task_queue=undo_queue(task_queue),
-        activities=[Sweep(client).sweep],
-        interceptors=[ActivityEdge()],
+        activities=[ExpirySweep(client).run],
+        interceptors=[ActivityInterceptor()],
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
     )
@@ -103,7 +103,7 @@ class Sweeper:
         self.task_queue = task_queue
 
     async def begin(self, **how: Any) -> WorkflowHandle[ExpirySweepWorkflow, SweepResult]:
-        sweep = SweepInput(**{"ahead": timedelta(0), "ends_per_second": AT_ONCE, **how})
+        sweep = SweepInput(**{"lookahead": timedelta(0), "ends_per_second": AT_ONCE, **how})
         return await self.client.start_workflow(
             ExpirySweepWorkflow.run,
             sweep,

@@ -15,7 +15,7 @@ from contracts import workflow_memo
 from contracts.capacity.models import (
     CAPACITY_ID,
     CAPACITY_WORKFLOW,
-    QUERY_HOLDINGS,
+    QUERY_RESERVATIONS,
     SIGNAL_RELEASE,
     Limits,
     PlacementDecision,
@@ -47,7 +47,7 @@ from tests.workflows.sweeping import lives_by
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
+BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 SOON = timedelta(milliseconds=300)
 
 
@@ -63,7 +63,7 @@ def test_the_names_are_those_of_the_workflow() -> None:
     assert CapacityWorkflow.__temporal_workflow_definition.name == CAPACITY_WORKFLOW  # type: ignore[attr-defined]
     definition = CapacityWorkflow.__temporal_workflow_definition  # type: ignore[attr-defined]
     assert SIGNAL_RELEASE in definition.signals
-    assert QUERY_HOLDINGS in definition.queries
+    assert QUERY_RESERVATIONS in definition.queries
 
 
 # --- at once ----------------------------------------------------------------------------------------------
@@ -73,11 +73,11 @@ async def test_fifty_at_once_never_overbook() -> None:
     """Ensures that of fifty that ask at once exactly as many have a place as there are, on every host."""
     rooms = {"one": most(6), "two": most(20, cpu=SIZE.cpu * 5), "three": most(memory=SIZE.memory * 3)}
     async with a_house(rooms) as house, house.worker():
-        verdicts = await at_once(50, lambda number: house.reservations.reserve(house.ask(f"env-{number}")))
-        chosen = Counter(verdict.host for verdict in verdicts)
+        decisions = await at_once(50, lambda number: house.reservations.reserve(house.ask(f"env-{number}")))
+        chosen = Counter(decision.host for decision in decisions)
         assert chosen == {"one": 6, "two": 5, "three": 3, "": 36}
         state = await house.state()
-        assert {host.room.name: host.held for host in state.hosts} == {
+        assert {host.capacity.name: host.reserved for host in state.hosts} == {
             "one": times(SIZE, 6),
             "two": times(SIZE, 5),
             "three": times(SIZE, 3),
@@ -85,7 +85,7 @@ async def test_fifty_at_once_never_overbook() -> None:
         # Each by an update of its own, as if each were another API.
         others = [type(house.reservations)(house.client, start=house.start) for _ in range(9)]
         late = await asyncio.gather(*(one.reserve(house.ask(f"late-{id(one)}")) for one in others))
-        assert {verdict.refusal.reason for verdict in late if verdict.refusal} == {RefusalReason.NO_ROOM}
+        assert {decision.refusal.reason for decision in late if decision.refusal} == {RefusalReason.NO_ROOM}
         assert len(await house.held()) == 14
 
 
@@ -94,19 +94,19 @@ async def test_several_apis_at_once_never_overbook() -> None:
     async with a_house({"one": most(5)}) as house, house.worker():
         await house.reservations.reserve(house.ask("first"))
         apis = [type(house.reservations)(house.client, start=house.start) for _ in range(8)]
-        verdicts = await at_once(40, lambda number: apis[number % 8].reserve(house.ask(f"env-{number}")))
-        assert Counter(verdict.host for verdict in verdicts) == {"one": 4, "": 36}
+        decisions = await at_once(40, lambda number: apis[number % 8].reserve(house.ask(f"env-{number}")))
+        assert Counter(decision.host for decision in decisions) == {"one": 4, "": 36}
 
 
 @pytest.mark.parametrize("whose", ["person", "team", "template_person", "template_team"])
 async def test_quotas_under_the_same_race(house: CapacityBench, whose: str) -> None:
     """Ensures that fifty at once have no more than a quota allows, and that others are not held to it."""
     quotas = team(most()).model_copy(update={whose: most(3)})
-    verdicts = await at_once(
+    decisions = await at_once(
         50, lambda number: house.reservations.reserve(house.ask(f"env-{number}", quotas=quotas))
     )
-    assert Counter(verdict.host for verdict in verdicts) == {"one": 3, "": 47}
-    assert {one.refusal.reason for one in verdicts if one.refusal} == {RefusalReason.OVER_QUOTA}
+    assert Counter(decision.host for decision in decisions) == {"one": 3, "": 47}
+    assert {one.refusal.reason for one in decisions if one.refusal} == {RefusalReason.OVER_QUOTA}
     bobs = house.ask("bobs", owner="bob@example.com", team="green", quotas=quotas)
     assert (await house.reservations.reserve(bobs)).host == "one"
 
@@ -127,8 +127,8 @@ async def test_refusals_leave_nothing_in_the_history(house: CapacityBench) -> No
     handle = house.client.get_workflow_handle(CAPACITY_ID)
     before = (await handle.describe()).history_length
     for number in range(20):
-        verdict = await house.reservations.reserve(house.ask(f"env-{number}", quotas=team(most(1))))
-        assert verdict.refusal
+        decision = await house.reservations.reserve(house.ask(f"env-{number}", quotas=team(most(1))))
+        assert decision.refusal
     assert (await handle.describe()).history_length == before
 
 
@@ -274,8 +274,8 @@ async def test_the_workflow_is_terminated(monkeypatch: pytest.MonkeyPatch) -> No
         await lives[0].handle.terminate()
         await until(lambda: _is_listed_as_over(house, "env-0"), "it is listed as over")
         await house.client.get_workflow_handle(CAPACITY_ID).terminate()
-        verdicts = await at_once(20, lambda number: house.reservations.reserve(house.ask(f"new-{number}")))
-        assert Counter(bool(verdict.host) for verdict in verdicts) == {True: 3, False: 17}
+        decisions = await at_once(20, lambda number: house.reservations.reserve(house.ask(f"new-{number}")))
+        assert Counter(bool(decision.host) for decision in decisions) == {True: 3, False: 17}
         after = await house.held()
         for name in ("env-1", "env-2", "env-3"):
             found, expected = after[name], before[name]
@@ -299,11 +299,11 @@ async def test_what_has_no_place_is_given_one_and_ends_are_followed() -> None:
         await until(lambda: _is(house, "extended", Phase.READY), "it is ready")
         await house.client.get_workflow_handle(CAPACITY_ID).signal(
             CapacityWorkflow.release,
-            ReleaseInput(name="extended", life=start.environment.mark.life, ran=False),
+            ReleaseInput(name="extended", life=start.environment.mark.life, was_open=False),
         )
         await house.until_held("extended")
         ends = (await house.held())["extended"].ends
-        extension = ExtendInput(who=BY_ALICE.who, life=LIFE, by=timedelta(hours=2))
+        extension = ExtendInput(actor=BY_ALICE.actor, life=LIFE, by=timedelta(hours=2))
         await house.handle("extended").execute_update(EnvironmentWorkflow.extend, extension)
 
         async def moved() -> bool:
@@ -349,8 +349,10 @@ async def test_a_worker_stops_in_between() -> None:
         async with other.worker():
             await at_once(3, lambda number: other.reservations.reserve(other.ask(f"env-{number}")))
         async with other.worker():
-            verdicts = await at_once(3, lambda number: other.reservations.reserve(other.ask(f"new-{number}")))
-            assert sum(bool(verdict.host) for verdict in verdicts) == 1
+            decisions = await at_once(
+                3, lambda number: other.reservations.reserve(other.ask(f"new-{number}"))
+            )
+            assert sum(bool(decision.host) for decision in decisions) == 1
             assert len(await other.held()) == 4
 
 
@@ -372,15 +374,15 @@ async def test_it_goes_on_in_new_runs() -> None:
         first = (await _described(house)) if await house.reservations.reserve(house.ask("env-0")) else ""
         apis = [type(house.reservations)(house.client, start=house.start) for _ in range(4)]
         for batch in range(25):
-            verdicts = await at_once(
+            decisions = await at_once(
                 4, lambda number, batch=batch: apis[number].reserve(house.ask(f"env-{batch * 4 + number}"))
             )
-            failed = [one for one in verdicts if not isinstance(one, PlacementDecision)]
+            failed = [one for one in decisions if not isinstance(one, PlacementDecision)]
             assert not failed, f"after {batch * 4} asked: {failed}"
         assert await _described(house) != first, "it has not gone on in a new run: this shows nothing"
         assert len(await house.held()) == 80
         [host] = (await house.state()).hosts
-        assert host.held == times(SIZE, 80)
+        assert host.reserved == times(SIZE, 80)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------
@@ -394,7 +396,7 @@ async def test_what_clusters_report_and_what_the_settings_say() -> None:
     }
     async with a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes) as house, house.worker():
         await house.reservations.reserve(house.ask("env"))
-        rooms = {host.room.name: host.room.total for host in (await house.state()).hosts}
+        rooms = {host.capacity.name: host.capacity.total for host in (await house.state()).hosts}
         assert rooms == {
             "one": Limits(cpu=64_000, environments=7, memory=16 * 2**30 + 512 * 2**20),
             "two": Limits(),
@@ -405,10 +407,10 @@ async def test_a_host_that_does_not_answer() -> None:
     """Ensures that nothing is placed where nobody knows what there is; later its last word counts."""
     away = Nodes("one", [NodeCapacity("40", "160Gi")], is_away=True)
     async with a_house(nodes={"one": away}, audit=SOON) as house, house.worker():
-        verdict = await house.reservations.reserve(house.ask("env"))
-        assert verdict.refusal
-        assert verdict.refusal.message == "env has no place; host one has not told yet what it has."
-        assert verdict.refusal.reason is RefusalReason.NOT_KNOWN
+        decision = await house.reservations.reserve(house.ask("env"))
+        assert decision.refusal
+        assert decision.refusal.message == "env has no place; host one has not told yet what it has."
+        assert decision.refusal.reason is RefusalReason.NOT_KNOWN
         away.is_away = False
 
         async def placed() -> bool:
@@ -419,12 +421,12 @@ async def test_a_host_that_does_not_answer() -> None:
 
         async def remarked() -> bool:
             [host] = (await house.state()).hosts
-            return bool(host.room.remark)
+            return bool(host.capacity.remark)
 
         await until(remarked, "it is known that the host is away")
         [host] = (await house.state()).hosts
-        assert host.room.total.cpu == 40_000
-        assert "does not answer" in host.room.remark
+        assert host.capacity.total.cpu == 40_000
+        assert "does not answer" in host.capacity.remark
 
 
 async def _is(house: CapacityBench, name: str, phase: Phase) -> bool:

@@ -64,7 +64,7 @@ async def test_the_record_and_the_answers_survive(client: Client) -> None:
         assert (await life.handle.describe()).status is WorkflowExecutionStatus.RUNNING
 
         answer = await life.handle.execute_update(
-            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+            EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
         )
         assert answer.kind is AnswerKind.ACCEPTED
         status = await life.handle.result()
@@ -78,15 +78,15 @@ async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end(clie
     bench = Bench(client, "given-up", script)
     script.before["identity.remove"] = fails_for_good()
     async with working(client, bench.task_queue, script.activities()):
-        pace = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
-        life = await bench.begin(a_start("given-up", pace=pace))
+        timeouts = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
+        life = await bench.begin(a_start("given-up", timeouts=timeouts))
 
         async def ready() -> bool:
             return (await life.status()).phase is Phase.READY
 
         await until(ready, "it became ready")
         await life.handle.execute_update(
-            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+            EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
         )
         torn_down_in = (await life.handle.describe()).run_id
 
@@ -97,13 +97,13 @@ async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end(clie
         status = await life.status()
         assert status.phase is Phase.TEARDOWN_INCOMPLETE, f"in the new run it is {status.phase}"
         assert [problem.step for problem in status.unfinished] == ["identity"]
-        assert status.trail[0].what == "asked for it", "the trail was left behind"
+        assert status.audit_log[0].action == "asked for it", "the trail was left behind"
 
         await life.handle.cancel()
         calls = len(script.calls)
         del script.before["identity.remove"]
         resume = EnvironmentWorkflow.resume_teardown
-        await life.handle.execute_update(resume, ActorInput(who="carol@example.com", life=LIFE))
+        await life.handle.execute_update(resume, ActorInput(actor="carol@example.com", life=LIFE))
         status = await life.handle.result()
         assert status.outcome is Outcome.DELETED, f"it ended as {status.outcome}"
         assert status.certificate, "it gave no certificate"

@@ -37,7 +37,7 @@ async def expires_at(handle: Handle) -> datetime:
 
 async def extend(handle: Handle, id: str | None = None, **ask: object) -> object:
     update = EnvironmentWorkflow.extend
-    return await handle.execute_update(update, ExtendInput(**{"who": ALICE, "life": LIFE, **ask}), id=id)
+    return await handle.execute_update(update, ExtendInput(**{"actor": ALICE, "life": LIFE, **ask}), id=id)
 
 
 def test_the_names_that_activities_call() -> None:
@@ -61,8 +61,8 @@ async def test_an_extension_moves_the_end_everywhere(bench: Bench) -> None:
     attributes = (await handle.describe()).typed_search_attributes
     assert abs(attributes[search_attributes.EXPIRES_AT] - status.expires_at) < timedelta(milliseconds=1)
     assert abs(attributes[search_attributes.DUE_AT] - status.term.due_at) < timedelta(milliseconds=1)
-    [line] = status.trail
-    assert (line.who, line.what, line.ends_at) == (ALICE, "extended it by 1h", status.expires_at)
+    [line] = status.audit_log
+    assert (line.actor, line.action, line.ends_at) == (ALICE, "extended it by 1h", status.expires_at)
 
     refusal = await refused(extend(handle, by=timedelta(hours=2)))
     assert refusal.reason is RefusalReason.BEYOND_POLICY
@@ -76,8 +76,8 @@ async def test_an_extension_moves_the_end_everywhere(bench: Bench) -> None:
     await extend(handle, by=timedelta(days=9), override=True, reason="a demo")
     status = await handle.query(EnvironmentWorkflow.status)
     assert status.expires_at == before + timedelta(days=9, hours=1)
-    assert "beyond what its template allows" in status.trail[-1].what
-    assert "a demo" in status.trail[-1].result
+    assert "beyond what its template allows" in status.audit_log[-1].action
+    assert "a demo" in status.audit_log[-1].result
     await handle.terminate()
 
 
@@ -104,7 +104,7 @@ async def test_one_that_is_still_being_made_past_its_end_is_ended_and_undone(ben
     life = await bench.begin(lives_by(fresh_name(), timedelta(milliseconds=1), warnings=["15m"]))
     await bench.script.started["vcluster.ensure"].wait()
     answer = await life.handle.execute_update(EnvironmentWorkflow.expire, SWEPT)
-    assert "before it was ready" in answer.what
+    assert "before it was ready" in answer.result
     status = await life.handle.result()
     assert status.outcome is Outcome.EXPIRED
     assert not bench.script.world
@@ -121,10 +121,10 @@ async def test_it_ends_with_a_warning_first_and_the_end_counts_from_it(bench: Be
         RefusalReason.NOT_DUE
     ), "it would have ended without a warning"
     answer = await handle.execute_update(EnvironmentWorkflow.warn, SWEPT)
-    assert "later than it was to, because the warning is late" in answer.what
+    assert "later than it was to, because the warning is late" in answer.result
     status = await handle.query(EnvironmentWorkflow.status)
-    assert status.expires_at == status.warned[-1].at + timedelta(seconds=10)
-    assert "could not be recorded in time" in status.trail[0].result
+    assert status.expires_at == status.warnings[-1].at + timedelta(seconds=10)
+    assert "could not be recorded in time" in status.audit_log[0].result
     await refused(handle.execute_update(EnvironmentWorkflow.warn, SWEPT))
     await refused(handle.execute_update(EnvironmentWorkflow.expire, SWEPT))
     await asyncio.sleep((status.expires_at - datetime.now(UTC)).total_seconds() + 0.1)
@@ -135,13 +135,13 @@ async def test_it_ends_with_a_warning_first_and_the_end_counts_from_it(bench: Be
     assert (warning.kind, ended.kind) == (NotificationKind.WARNING, NotificationKind.ENDED)
     assert warning.moved == status.expires_at - was
     assert warning.id != ended.id
-    assert [line.what for line in status.trail].count("told its people") == 2
+    assert [line.action for line in status.audit_log].count("told its people") == 2
 
 
 async def test_a_word_from_before_is_not_obeyed_later(bench: Bench) -> None:
     """Ensures that what a sweep has said before a freeze does not come about after it."""
     handle = await seeded(bench.client, bench.task_queue, -60)
-    stale = SWEPT.model_copy(update={"good_until": datetime.now(UTC) - timedelta(seconds=1)})
+    stale = SWEPT.model_copy(update={"valid_until": datetime.now(UTC) - timedelta(seconds=1)})
     assert (
         "asked too late" in (await refused(handle.execute_update(EnvironmentWorkflow.expire, stale))).message
     )
@@ -153,13 +153,13 @@ async def test_what_cannot_be_told_or_kept_delays_nothing_for_ever(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a teardown with dead notices and dead sinks ends, and its trail says what was not done."""
-    bench.script.before["notice.send"] = fails_for_good()
-    bench.script.before["trail.keep"] = fails_for_good()
+    bench.script.before["notification.send"] = fails_for_good()
+    bench.script.before["audit_log.write"] = fails_for_good()
     handle = await seeded(bench.client, bench.task_queue, -60)
     await handle.execute_update(EnvironmentWorkflow.expire, SWEPT)
     status = await handle.result()
     assert status.outcome is Outcome.EXPIRED
-    said = {line.what for line in status.trail}
+    said = {line.action for line in status.audit_log}
     assert {"could not tell its people", "could not hand over its account"} <= said
 
 
@@ -176,7 +176,7 @@ async def test_the_account_is_handed_over_at_the_end_of_every_life(bench: Bench)
     assert (account.name, account.outcome) == (failed.start.environment.name, Outcome.FAILED)
     assert account.certificate
     assert account.certificate.nothing_left
-    assert (account.trail[0].what, account.trail[-1].what) == ("asked for it", "gone")
+    assert (account.audit_log[0].action, account.audit_log[-1].action) == ("asked for it", "gone")
 
 
 async def told(update: Any) -> str:

@@ -49,13 +49,20 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
-from activities.interceptor import ActivityEdge
-from contracts.capacity.ledger import Reservation, in_seconds, pack, unpack
-from contracts.capacity.models import Amount, CapacityStart, Carried, Holdings, ReleaseInput
+from activities.interceptor import ActivityInterceptor
+from contracts.capacity.ledger import to_epoch_seconds
+from contracts.capacity.models import (
+    Amount,
+    CapacityStart,
+    CarriedCapacity,
+    ReleaseInput,
+    Reservation,
+    ReservationList,
+)
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
-from contracts.naming import life_of, workflow_id
+from contracts.naming import life_id, workflow_id
 from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, Life, a_start, until
@@ -66,9 +73,9 @@ from workflows.environment import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
 
 KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) for number in (3, 4))
-BY = {"who": "mallory@example.com"}
-EXTEND = {"who": "mallory@example.com", "by": "PT8H"}
-SWEEP = BY | {"good_until": "2100-01-01T00:00:00Z"}
+BY = {"actor": "mallory@example.com"}
+EXTEND = {"actor": "mallory@example.com", "by": "PT8H"}
+SWEEP = BY | {"valid_until": "2100-01-01T00:00:00Z"}
 #: All updates that change an environment that is there, each as it could be accepted.
 CHANGES = {
     "delete": BY,
@@ -159,7 +166,7 @@ async def sealed(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
         server.client.service_client.config.target_host, data_converter=data_converter(KEYS)
     )
     bench = Bench(client, unique("queue"), Script())
-    edge = [ActivityEdge()]
+    edge = [ActivityInterceptor()]
     async with working(client, bench.task_queue, bench.script.activities(), interceptors=edge):
         yield bench
 
@@ -182,10 +189,10 @@ async def ready(bench: Bench, name: str = "", *, request_id: str = REQUEST_ID) -
 async def is_unharmed(life: Life) -> None:
     """It is ready as before, no task of its has failed, and its owner ends it as ever."""
     status = await life.status()
-    assert (status.phase, status.outcome, len(status.term.extended)) == (Phase.READY, None, 0)
-    assert not [entry for entry in status.trail if "mallory" in entry.who]
+    assert (status.phase, status.outcome, len(status.term.extensions)) == (Phase.READY, None, 0)
+    assert not [entry for entry in status.audit_log if "mallory" in entry.actor]
     assert not await task_failures(life.handle)
-    by_alice = {"who": "alice@example.com", "life": status.environment.mark.life}
+    by_alice = {"actor": "alice@example.com", "life": status.environment.mark.life}
     await life.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
     assert (await life.handle.result()).outcome is Outcome.DELETED
 
@@ -196,7 +203,7 @@ async def task_failures(handle: WorkflowHandle[Any, Any]) -> int:
     return kinds.count(EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
 
 
-def holding(name: str, life: str) -> Carried:
+def holding(name: str, life: str) -> CarriedCapacity:
     """What a capacity carries that holds a place for one life."""
     now = datetime.now(UTC)
     held = Reservation(
@@ -206,10 +213,12 @@ def holding(name: str, life: str) -> Carried:
         template="small",
         host="one",
         size=Amount(environments=1),
-        ends=in_seconds(now),
-        claims=((life, in_seconds(now)),),
+        ends=to_epoch_seconds(now),
+        claims=((life, to_epoch_seconds(now)),),
     )
-    return Carried(holdings=pack([held]), hosts=(), audited_at=now, next_audit=now + timedelta(hours=1))
+    return CarriedCapacity(
+        reservations=(held,), hosts=(), audited_at=now, next_audit=now + timedelta(hours=1)
+    )
 
 
 REFERENCE = Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b"{}")
@@ -272,7 +281,7 @@ async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
 
 async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacker: Attacker) -> None:
     mine, other = await ready(sealed), await ready(sealed)
-    by_mallory = {"who": "mallory@example.com", "life": LIFE}
+    by_mallory = {"actor": "mallory@example.com", "life": LIFE}
     await mine.handle.execute_update(EnvironmentWorkflow.delete, by_mallory)
     await mine.handle.result()
     found = await attacker.found(
@@ -288,7 +297,9 @@ async def test_a_delete_in_a_later_life_of_the_name(sealed: Bench, attacker: Att
     """Ensures that what ended one life of a name does not end the next one, which is the same workflow."""
     name = unique()
     first = await ready(sealed, name)
-    await first.handle.execute_update(EnvironmentWorkflow.delete, {"who": "alice@example.com", "life": LIFE})
+    await first.handle.execute_update(
+        EnvironmentWorkflow.delete, {"actor": "alice@example.com", "life": LIFE}
+    )
     await first.handle.result()
     found = await attacker.found(
         first.handle.id,
@@ -301,7 +312,7 @@ async def test_a_delete_in_a_later_life_of_the_name(sealed: Bench, attacker: Att
     await is_unharmed(later)
 
 
-@pytest.mark.parametrize("said", [{"life": life_of("r-0")}, {"life": ""}, {}])
+@pytest.mark.parametrize("said", [{"life": life_id("r-0")}, {"life": ""}, {}])
 async def test_changes_that_do_not_mean_this_life(
     sealed: Bench, attacker: Attacker, said: dict[str, str]
 ) -> None:
@@ -360,19 +371,19 @@ async def test_a_signal_to_the_capacity(sealed: Bench, attacker: Attacker) -> No
     id = unique("capacity")
     capacity = await sealed.client.start_workflow(
         "CapacityWorkflow",
-        CapacityStart(settle=timedelta(hours=1), carried=holding("held", "a-life")),
+        CapacityStart(first_audit_delay=timedelta(hours=1), carried=holding("held", "a-life")),
         id=id,
         task_queue=sealed.task_queue,
     )
     release = ReleaseInput(name="held", life="a-life")
     for payloads in ([], [REFERENCE], await attacker.clear(release), await attacker.clear(release, release)):
         await attacker.signal(id, "release", payloads)
-    held = await capacity.query("holdings", result_type=Holdings)
-    assert [one.name for one in unpack(held)] == ["held"]
+    held = await capacity.query("reservations", result_type=ReservationList)
+    assert [one.name for one in held.reservations] == ["held"]
     assert not await task_failures(capacity)
     await capacity.signal("release", release)
-    held = await capacity.query("holdings", result_type=Holdings)
-    assert not list(unpack(held)), "its own signal is not taken any more"
+    held = await capacity.query("reservations", result_type=ReservationList)
+    assert not held.reservations, "its own signal is not taken any more"
     await capacity.terminate()
 
 
@@ -433,7 +444,7 @@ async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker, i
             details=Payloads(
                 payloads=[UNKNOWN]
                 if is_unknown_key
-                else await attacker.clear({"waiting_for": "", "kept": "mallory"})
+                else await attacker.clear({"waiting_for": "", "checkpoint": "mallory"})
             ),
         )
     )
@@ -538,7 +549,7 @@ async def test_the_result_of_an_activity_under_an_unknown_key(sealed: Bench, att
         return (await again.status()).phase is Phase.READY
 
     await until(is_ready, "it is ready")
-    by_alice = {"who": "alice@example.com", "life": LIFE}
+    by_alice = {"actor": "alice@example.com", "life": LIFE}
     await again.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
     assert (await again.handle.result()).outcome is Outcome.DELETED
     assert sealed.script.world == set(), "something is left"

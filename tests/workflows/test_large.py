@@ -10,10 +10,10 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from contracts.environment import EnvironmentStatus, Outcome, Phase
-from contracts.environment_workflow import Carried, EnvironmentStart, ExtendInput
+from contracts.environment_workflow import CarriedState, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
-from contracts.expiry import Extended
-from contracts.size_limits import MOST_EXTENSIONS, MOST_TEMPLATE_BYTES, template_bytes
+from contracts.expiry import GrantedExtension
+from contracts.size_limits import MAX_EXTENSIONS, MAX_TEMPLATE_BYTES, template_size
 from tests.support.stack import unique
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
@@ -36,7 +36,7 @@ def large(name: str, **more: Any) -> EnvironmentStart:
     """A request for an environment of the largest template that there may be."""
     start = a_start(name, **more)
     template = start.environment.template
-    room = MOST_TEMPLATE_BYTES - template_bytes(template.model_copy(update={"values": {"a": ""}}))
+    room = MAX_TEMPLATE_BYTES - template_size(template.model_copy(update={"values": {"a": ""}}))
     template = template.model_copy(update={"values": {"a": "x" * room}})
     return start.model_copy(
         update={"environment": start.environment.model_copy(update={"template": template})}
@@ -63,7 +63,7 @@ async def test_the_largest_template_and_the_longest_words(client: Client) -> Non
     script.before["identity.remove"] = fails
     bench = Bench(client, "large", script)
     async with working(client, bench.task_queue, script.activities()):
-        life = await bench.begin(large(unique(), pace=HURRY))
+        life = await bench.begin(large(unique(), timeouts=HURRY))
 
         async def is_ready() -> bool:
             return (await life.status()).phase is Phase.READY
@@ -71,10 +71,10 @@ async def test_the_largest_template_and_the_longest_words(client: Client) -> Non
         await until(is_ready, "it is ready", 60)
         for number in range(10):
             ask = ExtendInput(
-                who=LONG, life=LIFE, by=timedelta(minutes=1), override=True, reason=f"{number} {LONG}"
+                actor=LONG, life=LIFE, by=timedelta(minutes=1), override=True, reason=f"{number} {LONG}"
             )
             await life.handle.execute_update(EnvironmentWorkflow.extend, ask, id=f"extend-{number}")
-        await life.handle.execute_update(EnvironmentWorkflow.delete, {"who": LONG, "life": LIFE})
+        await life.handle.execute_update(EnvironmentWorkflow.delete, {"actor": LONG, "life": LIFE})
         status = await life.handle.result()
         assert status.outcome is Outcome.DELETED
         assert status.certificate
@@ -98,28 +98,28 @@ async def test_a_record_that_is_full_fits_into_the_next_run(client: Client) -> N
         await until(is_ready, "it is ready", 60)
         status = await life.status()
         await life.handle.execute_update(
-            EnvironmentWorkflow.delete, {"who": "alice@example.com", "life": LIFE}
+            EnvironmentWorkflow.delete, {"actor": "alice@example.com", "life": LIFE}
         )
         ended: EnvironmentStatus = await life.handle.result()
     assert ended.certificate
-    [entry] = status.trail[-1:]
-    full_entry = entry.model_copy(update={"who": "€" * 100, "what": "€" * 100, "result": "€" * 333})
+    [entry] = status.audit_log[-1:]
+    full_entry = entry.model_copy(update={"actor": "€" * 100, "action": "€" * 100, "result": "€" * 333})
     finding = ended.certificate.findings[0]
     many = tuple("€" * 100 for _ in range(50))
     findings = tuple(
         finding.model_copy(update={"left": many, "kept": many, "forced": many}) for _ in range(10)
     )
-    extension = Extended(at=status.requested_at, by=timedelta(1), override=True)
+    extension = GrantedExtension(at=status.requested_at, by=timedelta(1), override=True)
     full = status.model_copy(
         update={
-            "trail": (full_entry,) * 200,
+            "audit_log": (full_entry,) * 200,
             "certificate": ended.certificate.model_copy(update={"findings": findings}),
-            "extended": (extension,) * MOST_EXTENSIONS,
+            "extensions": (extension,) * MAX_EXTENSIONS,
         }
     )
     answer = life.answer.model_copy(update={"message": "€" * 333})
     answers = {f"{'k' * 90}-{number}": answer for number in range(100)}
-    carried = start.model_copy(update={"carried": Carried(status=full, answers=answers)})
+    carried = start.model_copy(update={"carried": CarriedState(status=full, answers=answers)})
     for value in (carried, full):
         [payload] = await converter_at(client, life.handle.id).encode([value])
         assert payload.ByteSize() < BLOB * 3 / 4, f"{payload.ByteSize()} bytes"

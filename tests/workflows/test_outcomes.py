@@ -19,7 +19,7 @@ from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
 STEPS = list(StepName)
-BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
+BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 
 
 async def reaches(life: Life, phase: Phase) -> EnvironmentStatus:
@@ -84,7 +84,7 @@ async def test_all_steps_are_done_in_order_and_undone_in_reverse(bench: Bench) -
     assert_gone(life, status)
     undone = [step for step in reversed(STEPS) if step is not StepName.KUBECONFIG]
     assert bench.script.undone() == undone, "the undo order is not the reverse of the do order"
-    told = set(bench.script.begun_at)
+    told = set(bench.script.life_started_at)
     assert told == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
 
 
@@ -193,9 +193,9 @@ async def test_cancelling_by_update_when_ready_is_refused(bench: Bench) -> None:
 async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: str, when: str) -> None:
     bench.script.after["import.ensure"] = fails_for_good()
     told = asyncio.Event()
-    pace = {"settle": timedelta(seconds=2)}
+    timeouts = {"late_response_window": timedelta(seconds=2)}
     if when == "in an undo":
-        pace["longest_undo"] = timedelta(seconds=HANG)
+        timeouts["undo_timeout"] = timedelta(seconds=HANG)
         bench.script.before["namespace.remove"] = deaf(HANG, until=told)
         begun = bench.script.started["namespace.remove"]
     elif when == "in the pause between passes":
@@ -207,13 +207,13 @@ async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: 
         bench.script.before["project.remove"] = fails_until_told
         begun = bench.script.started["project.remove"]
     else:
-        pace["settle"] = timedelta(seconds=8)
+        timeouts["late_response_window"] = timedelta(seconds=8)
         bench.script.before["group.ensure"] = fails(1, in_doubt=True)
         begun = bench.script.started["project.inspect"]
     life = await bench.begin(
         a_start(
             f"rollback-{how}-{len(when)}",
-            pace=HURRY.model_copy(update=pace),
+            timeouts=HURRY.model_copy(update=timeouts),
         )
     )
     await begun.wait()
@@ -231,7 +231,7 @@ async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: 
 async def test_what_an_undo_cannot_do_holds_up_only_what_depends_on_it(bench: Bench) -> None:
     bench.script.before["import.remove"] = fails(3)
     life = await bench.begin(
-        a_start("held", pace=HURRY.model_copy(update={"longest_undo": HURRY.first_retry * 3}))
+        a_start("held", timeouts=HURRY.model_copy(update={"undo_timeout": HURRY.first_retry * 3}))
     )
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
@@ -271,7 +271,7 @@ async def test_steps_that_wait_hold_up_no_undo(server: WorkflowEnvironment) -> N
 async def test_a_teardown_that_cannot_end_stays_open_with_the_list_and_is_resumed(bench: Bench) -> None:
     bench.script.before["identity.remove"] = fails_for_good()
     life = await bench.begin(
-        a_start("stuck", pace=HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 5}))
+        a_start("stuck", timeouts=HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 5}))
     )
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
@@ -309,7 +309,9 @@ async def test_nothing_is_certified_while_a_late_answer_may_come(bench: Bench) -
     script = bench.script
     script.before["group.ensure"] = fails(1, in_doubt=True)
     script.after["namespace.ensure"] = fails_for_good()
-    life = await bench.begin(a_start("doubt", pace=HURRY.model_copy(update={"settle": timedelta(seconds=8)})))
+    life = await bench.begin(
+        a_start("doubt", timeouts=HURRY.model_copy(update={"late_response_window": timedelta(seconds=8)}))
+    )
     await script.started["project.inspect"].wait()
     await asyncio.sleep(0.5)
     status = await life.status()
@@ -331,7 +333,9 @@ async def test_an_inspection_that_began_too_soon_is_made_again(bench: Bench) -> 
         await deaf(1.2)()
 
     script.before["project.inspect"] = long_look
-    life = await bench.begin(a_start("hasty", pace=HURRY.model_copy(update={"settle": timedelta(seconds=1)})))
+    life = await bench.begin(
+        a_start("hasty", timeouts=HURRY.model_copy(update={"late_response_window": timedelta(seconds=1)}))
+    )
     assert_gone(life, await failure_of(life))
 
 
@@ -351,7 +355,7 @@ async def test_what_comes_into_being_after_its_undo_and_holds_another_is_found_a
     script.after["vcluster.remove"] = late_answer
     script.before["project.remove"] = held_by_a_cluster
     life = await bench.begin(
-        a_start("late-cluster", pace=HURRY.model_copy(update={"longest_undo": HURRY.first_retry * 3}))
+        a_start("late-cluster", timeouts=HURRY.model_copy(update={"undo_timeout": HURRY.first_retry * 3}))
     )
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
@@ -373,8 +377,10 @@ async def test_the_next_pass_is_started_at_once(bench: Bench) -> None:
     """Ensures that a pause of an hour is ended by a person, and that it is said when it would have ended."""
     bench.script.before["identity.remove"] = fails_for_good()
     hour = timedelta(hours=1)
-    pace = HURRY.model_copy(update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour})
-    life = await bench.begin(a_start("hurried", pace=pace))
+    timeouts = HURRY.model_copy(
+        update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour}
+    )
+    life = await bench.begin(a_start("hurried", timeouts=timeouts))
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
     assert "there is no teardown to go on with" in str(refused.value.cause)
@@ -401,7 +407,7 @@ async def test_the_next_pass_is_started_at_once(bench: Bench) -> None:
     await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
     status = await life.handle.result()
     assert_gone(life, status)
-    said = [entry.what for entry in status.trail if entry.who == BY_ALICE.who]
+    said = [entry.action for entry in status.audit_log if entry.actor == BY_ALICE.actor]
     assert said.count("had the next pass start at once") == 2
 
 
@@ -413,8 +419,10 @@ async def test_an_undo_that_was_not_tried_took_no_time(bench: Bench) -> None:
     """Ensures that a step that waits for another's undo has no start and no end of its own undo."""
     bench.script.before["import.remove"] = fails_for_good()
     hour = timedelta(hours=1)
-    pace = HURRY.model_copy(update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour})
-    life = await bench.begin(a_start("blocked", pace=pace))
+    timeouts = HURRY.model_copy(
+        update={"first_pause": hour, "longest_pause": hour, "give_up_after": 2 * hour}
+    )
+    life = await bench.begin(a_start("blocked", timeouts=timeouts))
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
 
@@ -442,7 +450,7 @@ async def test_what_a_terminated_life_left_is_torn_down_by_names_and_marks(
     await life.handle.terminate()
     del bench.script.after[f"{step}.ensure"]
     start = forced_start(
-        life.start, status, "alice@example.com", pace=HURRY, requested_at=status.requested_at
+        life.start, status, "alice@example.com", timeouts=HURRY, requested_at=status.requested_at
     )
     handle = await bench.client.start_workflow(
         EnvironmentWorkflow.run, start, id=life.handle.id, task_queue=bench.task_queue
@@ -454,11 +462,11 @@ async def test_what_a_terminated_life_left_is_torn_down_by_names_and_marks(
     assert {finding.step for finding in ended.certificate.findings} == {
         one for one in STEPS if one is not StepName.KUBECONFIG
     }
-    assert [(entry.who, entry.what) for entry in ended.trail][-2:] == [
+    assert [(entry.actor, entry.action) for entry in ended.audit_log][-2:] == [
         ("alice@example.com", "had what is left of it torn down"),
         ("moorage", "gone"),
     ]
-    told = set(bench.script.begun_at)
+    told = set(bench.script.life_started_at)
     assert told == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
     assert bench.script.accounts[-1].life == life.start.environment.mark.life
 

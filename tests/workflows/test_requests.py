@@ -13,7 +13,7 @@ from tests.workflows.conftest import LIFE, Bench, a_start, until
 from tests.workflows.scripted import deaf, waits_for
 from workflows.environment import EnvironmentWorkflow
 
-BY_ALICE = ActorInput(who="alice@example.com", life=LIFE)
+BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 
 
 async def refusal_of(bench: Bench, name: str, ask: RequestInput) -> Refusal:
@@ -70,10 +70,10 @@ async def test_a_request_during_the_teardown_is_refused_and_after_it_starts_a_ne
 async def test_a_name_is_free_as_soon_as_it_is_said_to_be_gone(bench: Bench) -> None:
     """Ensures that nobody is told "gone" while a request for the name would still be refused."""
     taken = asyncio.Event()
-    bench.script.before["trail.keep"] = waits_for(taken)
+    bench.script.before["audit_log.write"] = waits_for(taken)
     life = await bench.begin(a_start("free"))
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
-    await bench.script.started["trail.keep"].wait()
+    await bench.script.started["audit_log.write"].wait()
     assert (await life.status()).phase is Phase.TEARING_DOWN, "it says more than it keeps"
     assert (await refusal_of(bench, "free", asks("free"))).reason is RefusalReason.BEING_TORN_DOWN
     taken.set()
@@ -116,4 +116,4 @@ async def test_a_repeated_update_is_answered_and_not_repeated(bench: Bench) -> N
     again = await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE, id="d-1")
     assert again == first
     status = await life.handle.result()
-    assert len([line for line in status.trail if line.what == "asked to delete it"]) == 1
+    assert len([line for line in status.audit_log if line.action == "asked to delete it"]) == 1

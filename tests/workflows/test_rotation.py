@@ -73,14 +73,14 @@ async def test_the_whole_procedure(house: CapacityBench) -> None:
         await ready(before, "long-lived")
         await ready(before, "gone-before")
         await before.handle("gone-before").execute_update(
-            EnvironmentWorkflow.delete, ActorInput(who="a", life=LIFE)
+            EnvironmentWorkflow.delete, ActorInput(actor="a", life=LIFE)
         )
         await before.handle("gone-before").result()
         assert (await doctor(before)).detail == f'"{OLD_ID}" encrypts'
 
     # Added after the old one, everywhere: nothing changes.
     async with at_work(await holding(house, OLD, NEW)) as added:
-        assert (await added.state()).holdings >= 1
+        assert (await added.state()).reservations >= 1
         assert f'needed by nothing: "{NEW_ID}"' in (await doctor(added)).detail
 
     # Put first, everywhere: what is open goes on under it.
@@ -99,15 +99,15 @@ async def test_the_whole_procedure(house: CapacityBench) -> None:
     async with at_work(await holding(house, NEW)) as after:
         handle = after.handle("long-lived")
         status = await handle.query(EnvironmentWorkflow.status)
-        assert (status.phase, status.trail[0].what) == (Phase.READY, "asked for it")
+        assert (status.phase, status.audit_log[0].action) == (Phase.READY, "asked for it")
         longer = ExtendInput(
-            who="alice@example.com", life=LIFE, by=timedelta(hours=1), override=True, reason="x"
+            actor="alice@example.com", life=LIFE, by=timedelta(hours=1), override=True, reason="x"
         )
         await handle.execute_update(EnvironmentWorkflow.extend, longer)
         await ready(after, "made-after")
-        assert {host.room.name for host in (await after.reservations.state(BLUE)).hosts} == {"one"}
+        assert {host.capacity.name for host in (await after.reservations.state(BLUE)).hosts} == {"one"}
         await handle.execute_update(
-            EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+            EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
         )
         assert (await handle.result()).outcome is Outcome.DELETED
         found = await doctor(after)

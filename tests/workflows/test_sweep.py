@@ -23,7 +23,7 @@ from contracts import search_attributes
 from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount, SweepResult
-from contracts.workflow_memo import memo_of
+from contracts.workflow_memo import build_memo
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
 from tests.workflows.conftest import LIFE, Bench, until
@@ -70,9 +70,9 @@ async def test_it_warns_ends_and_keeps_and_says_so(bench: Bench) -> None:
         assert {soon.id, late.id} <= names(result.warned)
         moved = line_of(result.warned, late)
         assert moved
-        assert "later than it was to" in moved.why
+        assert "later than it was to" in moved.reason
         assert not {graced.id, later.id} & (names(result.ended) | names(result.warned))
-        assert result.looked_at == sum(
+        assert result.checked == sum(
             tally.count for tally in (result.warned, result.ended, result.kept, result.failed)
         )
         assert (await over.result()).outcome is Outcome.EXPIRED
@@ -109,7 +109,7 @@ async def test_a_dry_run_says_the_same_and_does_nothing(bench: Bench) -> None:
         assert line_of(dry.warned, soon)
         for handle in (over, soon):
             status = await handle.query(EnvironmentWorkflow.status)
-            assert (status.phase, status.trail) == (Phase.READY, ())
+            assert (status.phase, status.audit_log) == (Phase.READY, ())
         real = await sweep()
         assert line_of(real.ended, over)
         assert line_of(real.warned, soon)
@@ -120,8 +120,8 @@ async def test_one_that_ends_or_has_ended_is_never_touched(bench: Bench) -> None
     """Ensures that what was deleted or has failed, or waits for a person, is left to itself."""
     bench.script.before["identity.remove"] = fails_for_good()
     start = lives_by(fresh_name(), timedelta(seconds=1))
-    pace = start.pace.model_copy(update={"give_up_after": start.pace.first_pause * 3})
-    stuck = await bench.begin(start.model_copy(update={"pace": pace}))
+    timeouts = start.timeouts.model_copy(update={"give_up_after": start.timeouts.first_pause * 3})
+    stuck = await bench.begin(start.model_copy(update={"timeouts": timeouts}))
 
     async def ready() -> bool:
         return (await stuck.status()).phase is Phase.READY
@@ -131,7 +131,7 @@ async def test_one_that_ends_or_has_ended_is_never_touched(bench: Bench) -> None
 
     await until(ready, "it became ready")
     await stuck.handle.execute_update(
-        EnvironmentWorkflow.delete, ActorInput(who="alice@example.com", life=LIFE)
+        EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
     )
     await until(given_up, "it gave up")
     before = await stuck.status()
@@ -140,7 +140,7 @@ async def test_one_that_ends_or_has_ended_is_never_touched(bench: Bench) -> None
             result = await sweep()
             tallies = (result.warned, result.ended, result.failed)
             assert not any(line_of(tally, stuck.handle) for tally in tallies)
-    assert (await stuck.status()).trail == before.trail
+    assert (await stuck.status()).audit_log == before.audit_log
     await stuck.handle.terminate()
 
 
@@ -153,7 +153,7 @@ async def test_one_in_provisioning_past_its_end_is_found_and_ended(bench: Bench)
         start,
         id=f"environment/{start.environment.name}",
         task_queue=bench.task_queue,
-        memo=memo_of(start),
+        memo=build_memo(start),
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(search_attributes.PHASE, "provisioning")]
         ),
@@ -181,7 +181,7 @@ async def test_visibility_that_lags_behind_decides_nothing(bench: Bench) -> None
         result = await sweep()
     kept = line_of(result.kept, extended)
     assert kept
-    assert "it ends" in kept.why
+    assert "it ends" in kept.reason
     assert line_of(result.ended, unknown), "one that began before there was this attribute is not found"
     assert behind.id not in names(result.ended), "that one is for the next sweep"
     await extended.terminate()
@@ -193,8 +193,8 @@ async def test_one_that_is_extended_while_the_sweep_goes_through_the_list_is_kep
     handles = await many(bench, 30, -1, extension={"times": 1, "total": "1d"}, grace="3s")
     await asyncio.sleep(2.2)
     async with sweeper(bench.client) as sweep:
-        running = await sweep.begin(at_once=1, page_size=1000)
-        ask = ExtendInput(who="alice@example.com", life=LIFE, by=timedelta(hours=1))
+        running = await sweep.begin(concurrency=1, page_size=1000)
+        ask = ExtendInput(actor="alice@example.com", life=LIFE, by=timedelta(hours=1))
         told = await asyncio.gather(
             *(handle.execute_update(EnvironmentWorkflow.extend, ask) for handle in reversed(handles)),
             return_exceptions=True,
@@ -220,7 +220,7 @@ async def test_two_sweeps_at_once_do_everything_once(bench: Bench) -> None:
     assert sorted(ended) == sorted(handles), "some were ended by two sweeps, or by none"
     for id in handles:
         status = await bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, id).result()
-        assert [line.what for line in status.trail].count("ended it: its time was up") == 1
+        assert [line.action for line in status.audit_log].count("ended it: its time was up") == 1
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
         sys.executable, "-m", "tests.workflows.sweep_worker", address, queue, cwd=CHECKOUT
     )
     try:
-        sweep = await Sweeper(bench.client, queue).begin(page_size=10, at_once=1, ahead=timedelta(0))
+        sweep = await Sweeper(bench.client, queue).begin(page_size=10, concurrency=1, lookahead=timedelta(0))
 
         for _ in range(int(HANG / 0.005)):
             pending = (await sweep.describe()).raw_description.pending_activities
@@ -256,7 +256,7 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
     assert result.pages >= 15, "it did not go on from where the first one was"
     for id in handles:
         status = await bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, id).result()
-        assert [line.what for line in status.trail].count("ended it: its time was up") == 1
+        assert [line.action for line in status.audit_log].count("ended it: its time was up") == 1
     assert (await not_yet.query(EnvironmentWorkflow.status)).phase is Phase.READY, "the wrong clock ended it"
     await not_yet.terminate()
 
@@ -308,7 +308,7 @@ async def test_when_ends_are_frozen_nothing_ends_and_after_it_everything_does(be
             assert "a fair" in frozen.frozen
             kept = line_of(frozen.kept, over)
             assert kept
-            assert "a fair" in kept.why
+            assert "a fair" in kept.reason
             assert line_of(frozen.kept, soon)
             assert (await over.query(EnvironmentWorkflow.status)).phase is Phase.READY
             await schedule.unpause()

@@ -35,7 +35,7 @@ class Sweep(Group):
         default=timedelta(minutes=10),
         description="sweeps that were missed for longer are left out: the next one sees to everything anyway",
     )
-    at_once: int = Field(
+    concurrency: int = Field(
         default=20, ge=1, le=200, description="environments that a sweep asks, warns or ends at one time"
     )
     ends_per_second: float = Field(
@@ -47,7 +47,7 @@ class Sweep(Group):
     )
 
     @property
-    def ahead(self) -> timedelta:
+    def lookahead(self) -> timedelta:
         """How long before its time a warning is sent, so that no warning waits for the next sweep."""
         return self.interval + self.jitter
 
@@ -117,7 +117,7 @@ class Notices(Group):
         return sender
 
 
-class Trail(Group):
+class AuditLogSettings(Group):
     """The audit log, which keeps the account of each life beyond Temporal's retention. Optional."""
 
     file: Path | None = Field(

@@ -26,7 +26,7 @@ from contracts.environment_workflow import LifecycleTimeouts
 from contracts.naming import Installation, Prefix
 from worker.settings.capacity import Capacity, Labels, Quotas
 from worker.settings.codec import CodecServer, Encryption
-from worker.settings.expiry import Notices, Sweep, Trail
+from worker.settings.expiry import AuditLogSettings, Notices, Sweep
 from worker.settings.hosts import HostCluster
 from worker.settings.hosts import KubernetesHostCluster as KubernetesHostCluster
 from worker.settings.hosts import SimulatedHostCluster as SimulatedHostCluster
@@ -44,9 +44,10 @@ from worker.settings.types import (
     SocketAddress,
 )
 
-#: How much longer than the longest client timeout a teardown waits before its last inspection (`settle`): a
-#: request may have been sent at the very end of the timeout, and the system needs a while to show its effect.
-SETTLE_BEYOND_TIMEOUT = timedelta(seconds=15)
+#: How much longer than the longest client timeout a teardown waits before its last inspection
+#: (`late_response_window`): a request may have been sent at the very end of the timeout, and the system needs
+#: a while to show its effect.
+LATE_RESPONSE_MARGIN = timedelta(seconds=15)
 
 #: Placeholder for a credential that a process does not need.
 NO_CREDENTIAL = "not-given-to-this-process"
@@ -204,10 +205,10 @@ class Log(Group):
 class LifecycleTimeoutSettings(Group):
     """The timeouts and retry intervals of a life. An environment keeps those that it was started with."""
 
-    settle: PositiveDuration | None = Field(
+    late_response_window: PositiveDuration | None = Field(
         default=None,
         description="pause after an answer that never came, before the last inspection; without it, the "
-        f"longest timeout above and {format_duration(SETTLE_BEYOND_TIMEOUT)}",
+        f"longest timeout above and {format_duration(LATE_RESPONSE_MARGIN)}",
     )
     heartbeat_timeout: PositiveDuration = Field(
         default=LifecycleTimeouts().heartbeat_timeout,
@@ -220,11 +221,11 @@ class LifecycleTimeoutSettings(Group):
     longest_retry: PositiveDuration = Field(
         default=LifecycleTimeouts().longest_retry, description="longest pause between two tries of a step"
     )
-    longest_step: PositiveDuration | None = Field(
+    step_timeout: PositiveDuration | None = Field(
         default=None, description="a ceiling for the time limits of all steps; without it, each has its own"
     )
-    longest_undo: PositiveDuration = Field(
-        default=LifecycleTimeouts().longest_undo,
+    undo_timeout: PositiveDuration = Field(
+        default=LifecycleTimeouts().undo_timeout,
         description="what one undo may take in one pass of a teardown",
     )
     first_pause: PositiveDuration = Field(
@@ -272,9 +273,9 @@ class Settings(Group):
     worker: WorkerProcess = WorkerProcess()
     sweep: Sweep = Sweep()
     notices: Notices = Notices()
-    trail: Trail = Trail()
+    audit_log: AuditLogSettings = AuditLogSettings()
     log: Log = Log()
-    pace: LifecycleTimeoutSettings = LifecycleTimeoutSettings()
+    timeouts: LifecycleTimeoutSettings = LifecycleTimeoutSettings()
 
     # Validators check single fields and not the whole model: pydantic skips a check of the whole model when
     # one field is wrong, and the error must name all problems at once.
@@ -294,25 +295,27 @@ class Settings(Group):
             raise ValueError(f"must be one of the hosts: {', '.join(sorted(hosts))}")
         return default_host
 
-    @field_validator("pace")
+    @field_validator("timeouts")
     @classmethod
-    def _settles_longer_than_any_call(
-        cls, pace: LifecycleTimeoutSettings, info: ValidationInfo
+    def _window_is_longer_than_any_call(
+        cls, timeouts: LifecycleTimeoutSettings, info: ValidationInfo
     ) -> LifecycleTimeoutSettings:
         longest = _longest_timeout(info.data)
-        if pace.settle is not None and pace.settle <= longest:
+        if timeouts.late_response_window is not None and timeouts.late_response_window <= longest:
             raise ValueError(
-                "settle must be longer than the longest timeout of the outside systems, "
+                "late_response_window must be longer than the longest timeout of the outside systems, "
                 f"{format_duration(longest)}: what had no answer may come into being for that long"
             )
-        return pace
+        return timeouts
 
     @property
     def lifecycle_timeouts(self) -> LifecycleTimeouts:
         """The timeouts of environments that start now."""
-        values = self.pace.model_dump()
-        settle = self.pace.settle or _longest_timeout(dict(self)) + SETTLE_BEYOND_TIMEOUT
-        return LifecycleTimeouts(**{**values, "settle": settle})
+        values = self.timeouts.model_dump()
+        late_response_window = (
+            self.timeouts.late_response_window or _longest_timeout(dict(self)) + LATE_RESPONSE_MARGIN
+        )
+        return LifecycleTimeouts(**{**values, "late_response_window": late_response_window})
 
 
 def _longest_timeout(values: Mapping[str, Any]) -> timedelta:

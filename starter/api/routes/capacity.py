@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contracts.capacity.ledger import unpack
 from contracts.capacity.models import StateInput
 from starter.api.dependencies import CallerDep, InstallationDep, ReservationsDep
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally
@@ -23,5 +22,5 @@ async def capacity(
     """Show what each host has in total, reserved and free, and your quotas and those of your teams."""
     ensure_allowed_globally(caller, GlobalVerb.HOLDINGS if holdings else GlobalVerb.CAPACITY)
     state = await reservations.cached_state(StateInput(person=caller.email, teams=caller.teams))
-    held = unpack(await reservations.holdings()) if holdings else None
+    held = await reservations.list_reservations() if holdings else None
     return capacity_view(state, caller, installation, held)

@@ -115,11 +115,13 @@ def _extension(body: ExtensionRequest, principal: Principal) -> ExtendInput:
         except (ValueError, OverflowError) as error:
             problems.append(FieldProblem(field="by", message=str(error)))
     if body.override and not body.reason.strip():
-        problems.append(FieldProblem(field="reason", message="an override needs one: it is in the trail"))
+        problems.append(
+            FieldProblem(field="reason", message="an override needs one: it goes into the audit log")
+        )
     if problems:
         raise InvalidRequest(problems)
     return ExtendInput(
-        who=principal.email, by=by, until=body.until, override=body.override, reason=body.reason.strip()
+        actor=principal.email, by=by, until=body.until, override=body.override, reason=body.reason.strip()
     )
 
 

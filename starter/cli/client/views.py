@@ -67,12 +67,12 @@ class ProblemView(View, frozen=True, kw_only=True):
     type: str
 
 
-class TrailEntry(View, frozen=True, kw_only=True):
+class AuditLogEntry(View, frozen=True, kw_only=True):
     """One line of the audit trail."""
 
     at: datetime
-    who: str
-    what: str
+    actor: str
+    action: str
     result: str = ""
     ends_at: datetime | None = None
 
@@ -131,7 +131,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     unfinished: tuple[ProblemView, ...] = ()
     next_pass_at: datetime | None = None
     certificate: CertificateView | None = None
-    trail: tuple[TrailEntry, ...] = ()
+    audit_log: tuple[AuditLogEntry, ...] = ()
     frozen: FreezeView | None = None
     remark: str = ""
     unwell: Unwell | None = None
@@ -212,7 +212,7 @@ class Done(View, frozen=True, kw_only=True):
 class LifeView(LifeSummary, frozen=True, kw_only=True):
     """One life of a name."""
 
-    trail: tuple[TrailEntry, ...] = ()
+    audit_log: tuple[AuditLogEntry, ...] = ()
     certificate: CertificateView | None = None
     remark: str = ""
 
@@ -228,7 +228,7 @@ class SweepLine(View, frozen=True, kw_only=True):
     """One environment in the result of a sweep, and why it is there."""
 
     name: str
-    why: str
+    reason: str
 
 
 class OutcomeCount(View, frozen=True, kw_only=True):
@@ -244,7 +244,7 @@ class SweepResult(View, frozen=True, kw_only=True):
     now: datetime
     dry_run: bool = False
     open: int = 0
-    looked_at: int = 0
+    checked: int = 0
     warned: OutcomeCount = OutcomeCount()
     ended: OutcomeCount = OutcomeCount()
     kept: OutcomeCount = OutcomeCount()

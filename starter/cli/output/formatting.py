@@ -186,10 +186,10 @@ def print_history(history: HistoryView) -> None:
     for life in reversed(history.lives):
         end = f"{life.outcome or life.phase}, {local_time(life.ended_at)}" if life.ended_at else life.phase
         print_line(f"{history.name} of {life.owner} ({life.team}), {life.template}: {end}")
-        for entry in life.trail:
+        for entry in life.audit_log:
             when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
             result = f": {entry.result}" if entry.result else ""
-            print_line(f"  {when}  {entry.who} {entry.what}{result}")
+            print_line(f"  {when}  {entry.actor} {entry.action}{result}")
         if life.expires_at and not life.ended:
             print_line(f"  ends {local_time(life.expires_at)}, {relative_time(life.expires_at)}")
         if life.certificate:
@@ -210,7 +210,7 @@ def print_sweep(view: SweepView) -> None:
     for name in ("warned", "ended", "kept", "failed"):
         tally: OutcomeCount = getattr(result, name)
         for line in tally.lines:
-            print_line(f"  {name:<7} {line.name:<30}  {line.why}")
+            print_line(f"  {name:<7} {line.name:<30}  {line.reason}")
         if tally.count > len(tally.lines):
             print_line(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
 

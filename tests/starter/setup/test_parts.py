@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.charts import NEWEST_SHOWN
+from contracts.charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import SIGN_INS_PATH
 from embedded.stack.stack import Part
@@ -74,7 +74,9 @@ async def test_cancelled_in_the_middle(ground: Ground) -> None:
         ground.stack.url(Part.DIRECTORY),
         Fault(operation="group.create", kind=FaultKind.DELAY_AFTER, seconds=10),
     )
-    setting_up = asyncio.create_task(ground.see_to(Area.IDENTITY, IDENTITY__TIMEOUT="60s", PACE__SETTLE="2m"))
+    setting_up = asyncio.create_task(
+        ground.see_to(Area.IDENTITY, IDENTITY__TIMEOUT="60s", TIMEOUTS__LATE_RESPONSE_WINDOW="2m")
+    )
     async with soon("it has made no group"):
         while not ground.groups():
             assert not setting_up.done(), "it ended before it was in the middle of its trial"
@@ -178,7 +180,7 @@ async def test_broken_templates(ground: Ground, tmp_path: Path) -> None:
 async def test_doctor_warns_of_a_chart_that_is_not_shown_to_work(ground: Ground, tmp_path: Path) -> None:
     """Ensures that the template and the reason are named, and that the part is well all the same."""
     text = (STARTER_TEMPLATES / "small.yaml").read_text()
-    (tmp_path / "small.yaml").write_text(text.replace(f"version: {NEWEST_SHOWN}", "version: 0.30.0"))
+    (tmp_path / "small.yaml").write_text(text.replace(f"version: {NEWEST_TESTED}", "version: 0.30.0"))
     charts = (await ground.see_to(Area.HOSTS, repair=False, TEMPLATES=str(tmp_path)))["charts"]
     assert charts.state is State.OK
     assert "; warning: template small: chart 0.30.0 is older than what is shown to work: " in charts.detail
