@@ -312,7 +312,7 @@ class TestTrouble:
         ({**LABELS, LABEL_POD_SECURITY: "restricted"}, ""),
         ({**LABELS, LABEL_POD_SECURITY: "privileged"}, "no pod security"),
         (LABELS, "no pod security"),
-        ({LABEL_POD_SECURITY: "baseline"}, "no mark"),
+        ({LABEL_POD_SECURITY: "baseline"}, "no owner label"),
     ],
     ids=["baseline", "restricted", "privileged", "no-pod-security", "no-mark"],
 )
