@@ -1,9 +1,10 @@
-"""Ensures that no answer of the API or the codec server waits for a delayed ACK."""
+"""Ensures that no answer of the API, the codec server or a stand-in waits for a delayed ACK."""
 
 import socket
 
 import pytest
 
+from embedded.asgi_server import listening_socket
 from starter.http_server.sockets import open_listening_socket
 
 
@@ -14,6 +15,13 @@ def test_what_is_accepted_sends_at_once(host: str) -> None:
     except OSError as error:
         pytest.skip(f"this machine does not have {host}: {error}")
     with listening, socket.create_connection(listening.getsockname()[:2]):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_a_stand_in_accepts_sends_at_once() -> None:
+    with listening_socket() as listening, socket.create_connection(listening.getsockname()):
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
