@@ -150,7 +150,8 @@ def worker(output: Output) -> None:
         from starter.placement.reservations import Reservations
         from worker.connection import NotConnected
         from worker.runner import run_worker
-        from worker.settings.models import SettingsError, load_settings
+        from worker.settings.loading import load_settings
+        from worker.settings.sources import SettingsError
 
         settings = read_settings(load_settings)
 

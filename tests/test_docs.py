@@ -12,7 +12,7 @@ from contracts.search_attributes import ALL as SEARCH_ATTRIBUTES
 from contracts.template import Template
 from starter.cli.errors import Code
 from tools.reference import updated_pages
-from worker.settings.models import load_settings
+from worker.settings.loading import load_settings
 
 ROOT = Path(__file__).parent.parent
 #: Written by runs of tests, and true of the code as it was then.

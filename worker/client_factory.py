@@ -19,10 +19,11 @@ from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from clients.tls_trust import TrustError, context_for
 from worker.notification_clients import open_audit_log_sinks, open_notification_channels
+from worker.settings.hosts import KubernetesHostCluster, SimulatedHostCluster
 from worker.settings.identity import IdentityKind
 from worker.settings.identity import IdentityProvider as IdentityProviderSettings
-from worker.settings.models import KubernetesHostCluster, Settings, SettingsError, SimulatedHostCluster
-from worker.settings.sources import reader_of, variable
+from worker.settings.models import Settings
+from worker.settings.sources import SettingsError, reader_of, variable
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def read_settings(load: "Callable[[], _Settings]") -> "_Settings":
     """Load the settings and configure the logs; raise CliError with all problems."""
-    from worker.settings.models import SettingsError
+    from worker.settings.sources import SettingsError
     from worker.telemetry import configure_logging
 
     try:

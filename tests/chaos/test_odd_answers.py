@@ -38,7 +38,7 @@ from tests.environment.systems import Systems
 from tests.support.deeds import no_faults
 from tests.support.stack import HURRY, hurried, unique
 from tests.support.stand_ins import TLS, set_faults
-from worker.settings.models import load_settings
+from worker.settings.loading import load_settings
 from worker.settings.sources import SettingsError
 
 pytestmark = pytest.mark.guarantee("7. Fuzz")

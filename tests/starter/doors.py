@@ -10,7 +10,7 @@ from temporalio.client import Client
 from starter.api.app import create_app
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import write_tokens
-from worker.settings.models import load_settings
+from worker.settings.loading import load_settings
 
 #: Their tokens, by which the API knows them.
 DEVELOPER, PLATFORM = "token-of-a-developer", "token-of-the-platform"

@@ -9,7 +9,9 @@ from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.options import Exposure
 from tests.worker.test_settings import LEAST
 from worker.client_factory import open_clients
-from worker.settings.models import KubernetesHostCluster, SettingsError, load_settings
+from worker.settings.hosts import KubernetesHostCluster
+from worker.settings.loading import load_settings
+from worker.settings.sources import SettingsError
 
 REAL = {
     **{name: value for name, value in LEAST.items() if "HOSTS__MAIN" not in name},

@@ -14,7 +14,7 @@ from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.rafay.transport import RafayTransport
 from clients.simulated_host import SimulatedHost
-from worker.settings.models import load_settings
+from worker.settings.loading import load_settings
 from worker.settings.sources import SecretOfFile, SettingsError, reader_of
 
 TIMEOUT = timedelta(seconds=5)

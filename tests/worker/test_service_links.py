@@ -5,7 +5,8 @@ import pytest
 from starter.cli.client.connection import Connection, find_connection
 from starter.cli.connection_options import ConnectionOptions
 from tests.worker.test_settings import LEAST
-from worker.settings.models import SettingsError, load_settings
+from worker.settings.loading import load_settings
+from worker.settings.sources import SettingsError
 
 
 def links(

@@ -10,14 +10,11 @@ import pytest
 
 from contracts.capacity.models import Limits
 from contracts.environment_workflow import LifecycleTimeouts
-from worker.settings.models import (
-    NO_CREDENTIAL,
-    LifecycleTimeoutSettings,
-    SettingsError,
-    load_api_settings,
-    load_settings,
-)
+from worker.settings.control_plane import NO_CREDENTIAL
+from worker.settings.loading import load_api_settings, load_settings
 from worker.settings.reference import describe_settings, settings_table
+from worker.settings.sources import SettingsError
+from worker.settings.timeouts import LifecycleTimeoutSettings
 
 #: The least that must be set.
 LEAST = {

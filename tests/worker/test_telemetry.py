@@ -8,7 +8,7 @@ import pytest
 import structlog
 from temporalio.testing import ActivityEnvironment
 
-from worker.settings.models import Log, LogFormat, LogLevel
+from worker.settings.process import Log, LogFormat, LogLevel
 from worker.telemetry import HIDDEN, configure_logging
 
 

@@ -3,11 +3,22 @@
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from clients.identity.keycloak import admin_url
-from worker.settings.types import Group, HeaderSecret, PositiveDuration, ProtectedUrl, SingleLineSecret
+from worker.settings.types import (
+    Group,
+    HeaderSecret,
+    PositiveDuration,
+    ProtectedUrl,
+    SingleLineSecret,
+)
 
 
 class IdentityKind(StrEnum):
@@ -64,3 +75,24 @@ class IdentityProvider(Group):
         elif self.token is None and not (has_client and self.token_url):
             raise ValueError("needs token, or client_id with client_secret and token_url")
         return self
+
+
+class SignIn(Group):
+    """Sign-in to the control plane through the identity provider. Only `moorage setup` needs it."""
+
+    domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")] = Field(
+        description="domain of the addresses whose people the control plane sends to the identity provider",
+        examples=["example.com"],
+    )
+    metadata_url: ProtectedUrl = Field(
+        description="where the identity provider shows its SAML metadata",
+        examples=["https://idp.example/saml/metadata"],
+    )
+    group_attribute: str = Field(
+        default="groups", description="attribute in which the identity provider says a person's groups"
+    )
+    confirmed: bool = Field(
+        default=False,
+        description="that a user has signed in this way; for control planes that do not show their "
+        "identity providers",
+    )

@@ -29,7 +29,8 @@ def api(bind: str | None, port: int | None, output: Output) -> None:
         from starter.cli.operator_settings import read_settings
         from starter.config_files.yaml_source import FilesUnusable
         from worker.connection import NotConnected
-        from worker.settings.models import SettingsError, load_api_settings
+        from worker.settings.loading import load_api_settings
+        from worker.settings.sources import SettingsError
 
         settings = read_settings(load_api_settings)
         try:
@@ -51,7 +52,8 @@ async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
     from worker.client_factory import open_clients
     from worker.connection import check_namespace, connect
     from worker.data_converter import data_converter
-    from worker.settings.models import SettingsError, has_control_plane_credential
+    from worker.settings.loading import has_control_plane_credential
+    from worker.settings.sources import SettingsError
     from worker.telemetry import telemetry_runtime
 
     if settings.api.tokens_file is None:
@@ -90,7 +92,7 @@ def codec_server(bind: str | None, port: int | None, output: Output) -> None:
         from starter.cli.operator_settings import read_settings
         from starter.codec_server.app import create_codec_server, serve_codec
         from starter.config_files.yaml_source import FilesUnusable
-        from worker.settings.models import load_codec_server_settings
+        from worker.settings.loading import load_codec_server_settings
 
         settings = read_settings(load_codec_server_settings)
         codec = settings.codec_server

@@ -52,7 +52,7 @@ def setup(dry_run: bool, only: tuple[Area, ...], output: Output) -> None:
             print_setup_json,
             require_complete,
         )
-        from worker.settings.models import load_settings
+        from worker.settings.loading import load_settings
 
         settings = read_settings(load_settings)
         is_table = output is Output.TABLE
@@ -81,7 +81,7 @@ def doctor(output: Output) -> None:
         from starter.cli.client.connection import stack_settings
         from starter.cli.operator_settings import read_settings
         from starter.cli.output.setup_results import print_doctor
-        from worker.settings.models import load_settings
+        from worker.settings.loading import load_settings
 
         if not {"MOORAGE_INSTALLATION", "MOORAGE_CONFIG"} & set(os.environ):
             os.environ.update(stack_settings(os.environ))
@@ -108,7 +108,7 @@ def _run_checks(
     from starter.setup.registry import all_checks
     from starter.setup.runner import run_checks
     from worker.client_factory import open_clients
-    from worker.settings.models import SettingsError
+    from worker.settings.sources import SettingsError
 
     async def run() -> "list[Result]":
         task = asyncio.current_task()

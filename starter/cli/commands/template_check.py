@@ -37,7 +37,8 @@ def check(folder: Path | None, hosts: bool, output: Output) -> None:
         from starter.catalogue.lint import check_catalogue
         from starter.cli.output.formatting import print_note, print_table
         from starter.cli.output.printing import print_json
-        from worker.settings.models import SettingsError, load_catalogue_settings
+        from worker.settings.loading import load_catalogue_settings
+        from worker.settings.sources import SettingsError
 
         try:
             settings = load_catalogue_settings()
@@ -81,7 +82,8 @@ def _check_on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "Catalo
     from starter.catalogue.lint import check_on_hosts
     from starter.cli.operator_settings import read_settings
     from worker.client_factory import open_clients
-    from worker.settings.models import SettingsError, load_settings
+    from worker.settings.loading import load_settings
+    from worker.settings.sources import SettingsError
 
     settings = read_settings(load_settings)
 

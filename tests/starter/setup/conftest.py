@@ -21,7 +21,8 @@ from starter.setup.runner import run_checks
 from tests.support.stack import TIMEOUT, client_of, hurried
 from tests.support.stand_ins import RafayStandIn, set_faults
 from worker.client_factory import open_clients
-from worker.settings.models import Settings, load_settings
+from worker.settings.loading import load_settings
+from worker.settings.models import Settings
 
 NAMED = frozenset({Part.TEMPORAL, Part.DIRECTORY, Part.HOST})
 
