@@ -41,7 +41,7 @@ def pytest_unconfigure() -> None:
 LONGEST = ("environment", "workflows", "starter", "worker", "embedded", "chaos", "replay")
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.
-RUNNING = {"temporal_server", "stack", "plain_stack", "house"}
+RUNNING = {"temporal_server", "stack", "plain_stack", "house", "ground"}
 STARTERS = ("Stack", "WorkflowEnvironment", "running_temporal_server", "a_house", "a_bench", "Bench")
 
 

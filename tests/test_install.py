@@ -92,7 +92,7 @@ def new_venv(folder: Path, version: str) -> None:
     """Make a virtual environment that has this pip and nothing else."""
     wheel = pip_wheel(version)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=LONGEST)
-    install = [
+    install: list[str | Path] = [
         folder / "bin" / "python",
         wheel / "pip",
         "install",

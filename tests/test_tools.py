@@ -1,6 +1,7 @@
 """The commands that watch over the pins read each of them, and go on where a registry cannot be reached."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_image_reference(line: str, found: list[str]) -> None:
 
 
 def test_images_are_told_as_not_told_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     told = list(sources.images())
     assert told
     assert {one.problem for one in told} == {"neither skopeo nor crane is on the path"}

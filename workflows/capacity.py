@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import require_genuine
+from workflows.update_handler import described_update
 
 #: One attempt of an audit: pages of a list, and a check of each environment that differs.
 ATTEMPT_TIMEOUT = timedelta(minutes=5)
@@ -153,7 +154,7 @@ class CapacityWorkflow:
 
     # --- updates, signals and queries -----------------------------------------------------------------
 
-    @workflow.update(description="Ask for places on hosts, for lives that shall begin")
+    @described_update("Ask for places on hosts, for lives that shall begin")
     async def reserve(self, input: ReserveInput) -> ReserveResult:
         """Give a place to each life for which there is one; a life that asks again keeps its place."""
         if self._audited_at is None:

@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
 from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
+from workflows.update_handler import described_update
 from workflows.update_rules import UpdateRules
 
 
@@ -213,7 +214,7 @@ class EnvironmentWorkflow:
         """Return the environment's status."""
         return self._state.status
 
-    @workflow.update(description="Ask for this environment: created or joined")
+    @described_update("Ask for this environment: created or joined")
     async def request(self, ask: RequestInput) -> Answer:
         """Answer the request that started this life, or a request for the same environment."""
         if answer := self._state.stored_answer():
@@ -229,7 +230,7 @@ class EnvironmentWorkflow:
         if not self._state.stored_answer():
             self._rules.check_join(ask)
 
-    @workflow.update(description="Delete it, in whatever phase it is")
+    @described_update("Delete it, in whatever phase it is")
     async def delete(self, by: ActorInput) -> Answer:
         """Start the teardown; callers follow it in the status."""
         if answer := self._state.stored_answer():
@@ -247,7 +248,7 @@ class EnvironmentWorkflow:
         """
         self._rules.check_life(by)
 
-    @workflow.update(description="Cancel the provisioning")
+    @described_update("Cancel the provisioning")
     async def cancel(self, by: ActorInput) -> Answer:
         """Stop provisioning and start the teardown; callers follow it in the status."""
         if answer := self._state.stored_answer():
@@ -265,7 +266,7 @@ class EnvironmentWorkflow:
         if not self._state.stored_answer():
             self._rules.check_cancel()
 
-    @workflow.update(description="Move its end")
+    @described_update("Move its end")
     async def extend(self, ask: ExtendInput) -> Answer:
         """Move the end as far as the policy allows, or further if the extension is an override."""
         if answer := self._state.stored_answer():
@@ -287,7 +288,7 @@ class EnvironmentWorkflow:
         """Return what is due at `ask.now`. The caller passes the time because a query has no time."""
         return self._rules.due(ask.now, ask.lookahead)
 
-    @workflow.update(description="Record that a warning is given, and tell its people")
+    @described_update("Record that a warning is given, and tell its people")
     async def warn(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
         """Record the warning that is due and start to notify the people of the environment."""
         due = self._rules.require_due(ask, DueKind.WARN)
@@ -304,7 +305,7 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         self._rules.require_due(ask, DueKind.WARN)
 
-    @workflow.update(description="End it because its time is up")
+    @described_update("End it because its time is up")
     async def expire(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
         """Start the teardown if the end has come by Temporal's time at this moment."""
         due = self._rules.require_due(ask, DueKind.END)
@@ -316,7 +317,7 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         self._rules.require_due(ask, DueKind.END)
 
-    @workflow.update(description="Try again to undo what could not be undone")
+    @described_update("Try again to undo what could not be undone")
     async def resume_teardown(self, by: ActorInput) -> Answer:
         """Resume a teardown that has given up, or end the pause before its next pass."""
         if answer := self._state.stored_answer():
@@ -337,7 +338,7 @@ class EnvironmentWorkflow:
         if not self._state.stored_answer():
             self._rules.check_resume()
 
-    @workflow.update(description="Set its search attributes again")
+    @described_update("Set its search attributes again")
     async def reindex(self, by: ActorInput) -> Answer:  # noqa: ARG002
         """Set all search attributes again.
 

@@ -190,7 +190,7 @@ async def test_a_running_activity_heartbeats_several_times_within_its_timeout() 
 
 def test_a_heartbeat_comes_after_a_third_of_the_timeout() -> None:
     info = dataclasses.replace(ActivityEnvironment.default_info(), heartbeat_timeout=timedelta(seconds=0.3))
-    assert interceptor._beat_interval(info) == pytest.approx(0.1)
+    assert interceptor._heartbeat_interval(info) == pytest.approx(0.1)
 
 
 async def test_what_a_step_waits_for_is_told_at_once_and_once() -> None:

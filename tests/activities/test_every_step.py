@@ -5,7 +5,7 @@ import pytest
 from clients.host.models import Chart
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
-from tests.activities.conftest import OTHER_INSTALLATION, Bench, an_environment, fresh
+from tests.activities.conftest import INSTALLATION, OTHER_INSTALLATION, Bench, an_environment, fresh
 from tests.activities.running import details
 
 STEPS = tuple(StepName)
@@ -115,8 +115,7 @@ async def test_what_is_not_ours_is_never_touched(
     bench: Bench, step: StepName, life: str, installation: str | None
 ) -> None:
     environment = an_environment(fresh())
-    kwargs = {"installation": installation} if installation else {}
-    theirs = an_environment(environment.name, life=life, **kwargs)
+    theirs = an_environment(environment.name, life=life, installation=installation or INSTALLATION)
     for each in StepName:
         await bench.ensure(each, theirs)
     rows = bench.systems.rows(environment.derived_name)

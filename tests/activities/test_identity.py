@@ -73,7 +73,7 @@ async def test_ensure_and_remove_leave_one_and_then_none(scim: Scim, environment
 
 
 @pytest.fixture
-def forgetful(directory: tuple[str, bool], monkeypatch: pytest.MonkeyPatch) -> Iterator["Forgetful"]:
+def forgetful(directory: tuple[str, bool], monkeypatch: pytest.MonkeyPatch) -> "Forgetful":
     """A way to the directory past which its search by externalId does not find what is there."""
     monkeypatch.setattr(identity_group, "SEARCH_TIMEOUT", timedelta(seconds=1))
     return Forgetful(f"{directory[0]}/v2", TOKEN, timeout=TIMEOUT)

@@ -19,6 +19,7 @@ from activities.steps.cluster_import import ImportStep
 from clients.errors import CUT, Rejected
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
+from clients.safe_yaml import read_all_yaml
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput
 from contracts.environment import Environment, StepName
@@ -211,7 +212,7 @@ def test_a_manifest_is_not_read_with_the_slow_loader(monkeypatch: pytest.MonkeyP
 
 async def test_other_steps_go_on_while_a_large_manifest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     began, seen = threading.Event(), threading.Event()
-    read = bootstrap_module.read_all_yaml
+    read = read_all_yaml
 
     def slowly(text: str) -> list[Any]:
         began.set()

@@ -124,7 +124,8 @@ async def tried(
     notices: Notifications, notice: Notification, tries: int
 ) -> tuple[list[str], NotificationResult | None]:
     """The errors of up to so many tries, each of which begins with what the one before has kept."""
-    kept, errors = "", []
+    kept = ""
+    errors: list[str] = []
     for _ in range(tries):
         running = Running(notices.send, notice, kept=kept)
         try:

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ class _Page:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes note of what came of a test."""
-        properties = dict(report.user_properties)
+        properties: dict[str, Any] = dict(report.user_properties)
         if _CELL not in properties:
             return
         promise, what, row, column = properties.pop(_CELL)

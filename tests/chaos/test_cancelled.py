@@ -30,7 +30,7 @@ async def press_cancel(stack: Stack, name: str) -> None:
         answer = await browser.post(
             f"{path}/cancel",
             params={"execution.runId": run},
-            headers={"X-CSRF-TOKEN": browser.cookies.get("_csrf", "")},
+            headers={"X-CSRF-TOKEN": browser.cookies.get("_csrf") or ""},
         )
         assert answer.status_code == 200, f"the Web UI's server: {answer.status_code} {answer.text}"
 

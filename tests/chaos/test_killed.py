@@ -12,7 +12,7 @@ from tests.support.deeds import MAKING, UNMAKING, WAITING, assert_one_of_each, c
 from tests.support.stack import unique
 from tests.support.stand_ins import set_faults
 
-pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("1. Killed anywhere")]
+pytestmark = pytest.mark.guarantee("1. Killed anywhere")
 
 #: What becomes of the call in which the worker is killed.
 MOMENTS = {
@@ -20,6 +20,8 @@ MOMENTS = {
     "done when nobody listens any more": Fault(kind=FaultKind.DELAY_BEFORE, seconds=1.5, times=1),
     "done, not answered": Fault(kind=FaultKind.DELAY_AFTER, seconds=1.5, times=1),
 }
+#: An answer that takes long enough to kill the worker in it.
+IN_A_WAIT = Fault(kind=FaultKind.DELAY_AFTER, seconds=1.0)
 
 
 async def killed_in(
@@ -47,6 +49,7 @@ async def unmade(asking: Asking, systems: Systems, name: str) -> None:
     assert systems.holds(name) == {}
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("step", MAKING)
 async def test_while_a_step_is_made(
@@ -58,15 +61,16 @@ async def test_while_a_step_is_made(
     await unmade(asking, systems, name)
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("step", WAITING)
 async def test_while_a_step_waits(battered: Stack, asking: Asking, systems: Systems, step: str) -> None:
     name = unique("waits")
-    slow = Fault(kind=FaultKind.DELAY_AFTER, seconds=1.0)
-    await killed_in(battered, *WAITING[step], slow, lambda: asking.request(name))
+    await killed_in(battered, *WAITING[step], IN_A_WAIT, lambda: asking.request(name))
     await whole(asking, systems, name)
     await unmade(asking, systems, name)
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("step", UNMAKING)
 async def test_while_a_step_is_undone(
@@ -78,3 +82,32 @@ async def test_while_a_step_is_undone(
     await killed_in(battered, *UNMAKING[step], MOMENTS[moment], lambda: asking.delete(name))
     await asking.until_phase(name, "gone")
     assert systems.holds(name) == {}
+
+
+@pytest.mark.slow
+async def test_three_times_in_one_life(battered: Stack, asking: Asking, systems: Systems) -> None:
+    """What is above for each step and moment, in short: in an answer, in a wait and in an undo."""
+    name, late, (part, operation) = unique("thrice"), MOMENTS["done, not answered"], WAITING["vcluster"]
+    before = calls(battered, part, operation)
+    set_faults(battered.url(part), IN_A_WAIT.model_copy(update={"operation": operation}))
+    await killed_in(battered, *MAKING["project"], late, lambda: asking.request(name))
+    await called(battered, part, operation, before)
+    await battered.kill(Part.WORKER)
+    set_faults(battered.url(part))
+    await battered.start(Part.WORKER)
+    await whole(asking, systems, name)
+    await killed_in(battered, *UNMAKING["namespace"], late, lambda: asking.delete(name))
+    await asking.until_phase(name, "gone")
+    assert systems.holds(name) == {}
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_stopped_hands_over(battered: Stack, asking: Asking, systems: Systems) -> None:
+    name, (part, operation) = unique("handed"), WAITING["vcluster"]
+    set_faults(battered.url(part), Fault(operation=operation, kind=FaultKind.DELAY_AFTER, seconds=6, times=1))
+    before = calls(battered, part, operation)
+    await asking.request(name)
+    await called(battered, part, operation, before)
+    await battered.restart(Part.WORKER)
+    await whole(asking, systems, name)
+    await unmade(asking, systems, name)

@@ -15,6 +15,7 @@ import typing
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ class Odd:
     """A server that answers everything with the same."""
 
     def __init__(self) -> None:
-        self.status, self.pieces, self.headers = 200, lambda: iter((b"",)), {}
+        self.status = 200
+        self.pieces: Callable[[], Iterator[bytes]] = lambda: iter((b"",))
+        self.headers: dict[str, str] = {}
         odd = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -128,12 +131,11 @@ def methods(client: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
         if name.startswith("_") or name == "close":
             continue
         types = {key: type for key, type in typing.get_type_hints(method).items() if key != "return"}
-        yield (
-            name,
-            lambda method=method, types=types: method(
-                **{key: _something(type) for key, type in types.items()}
-            ),
-        )
+        yield name, partial(_call, method, types)
+
+
+def _call(method: Callable[..., Any], types: dict[str, Any]) -> Any:
+    return method(**{key: _something(type) for key, type in types.items()})
 
 
 def _something(type: Any) -> Any:

@@ -143,7 +143,8 @@ class Storm:
                 answer = await self._asking.call("GET", f"/environments/{name}")
             except httpx.TransportError:
                 answer = None
-            if answer is not None and answer.status_code == 200 and condition(shown := answer.json()):
+            if answer is not None and answer.status_code == 200 and condition(answer.json()):
+                shown: dict[str, object] = answer.json()
                 return shown
             await asyncio.sleep(self._random.uniform(0.5, 1.5) * LOOK)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import gzip
 import json
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from clients import jsonl_file
 from clients.errors import ServerFailed
 from clients.jsonl_file import JsonLinesFile
 
@@ -76,7 +76,7 @@ async def test_full_disk_leaves_no_torn_line(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data[:written])
 
-    monkeypatch.setattr(jsonl_file.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(ServerFailed, match="audit log"):
         await file.add(record(2))
     monkeypatch.undo()
@@ -93,7 +93,7 @@ async def test_what_cannot_be_seen_on_the_disk_is_not_reported_kept(
 
     file = JsonLinesFile(path)
     await file.add(record(1))
-    monkeypatch.setattr(jsonl_file.os, "fsync", fails)
+    monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(ServerFailed):
         await file.add(record(2))
     monkeypatch.undo()
@@ -194,7 +194,7 @@ async def test_file_that_is_rotated_in_the_middle_of_an_addition(
             rotate(path)
         return real(descriptor, data)
 
-    monkeypatch.setattr(jsonl_file.os, "write", rotated_before)
+    monkeypatch.setattr(os, "write", rotated_before)
     await file.add(record(2))
     assert set(await numbers(path)) == {1, 2}
 
@@ -234,6 +234,6 @@ async def test_file_system_without_locks_is_written_all_the_same(
     def none(_descriptor: int, _how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(jsonl_file.fcntl, "flock", none)
+    monkeypatch.setattr(fcntl, "flock", none)
     await JsonLinesFile(path).add(record(1))
     assert await numbers(path) == [1]

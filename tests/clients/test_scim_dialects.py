@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clients.errors import MalformedAnswer, NotFound, Rejected
-from clients.identity.scim import Group, Scim
+from clients.identity.protocol import Group
+from clients.identity.scim import Scim
 from tests.support.scim_dialects import USABLE, Aws, Dialect, PlainMembers, error, serving
 from tests.support.stand_ins import TLS
 

@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from clients.errors import ClientError, Denied, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.identity import scim_lists
-from clients.identity.scim import Group, Scim, User
+from clients.identity.protocol import Group, User
+from clients.identity.scim import Scim
 from embedded.asgi_server import listening_socket
 from tests.support.within import HANG
 

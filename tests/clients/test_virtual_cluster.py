@@ -15,7 +15,7 @@ import yaml
 
 from clients.errors import Denied, NotFound, Rejected, ServerFailed, Throttled
 from clients.host.kubeconfig import Kubeconfig
-from clients.host.models import Chart
+from clients.host.models import Chart, Manifest
 from clients.host.protocol import Host, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
 from contracts.charts import NEWEST_TESTED
@@ -199,7 +199,7 @@ class TestApply:
     async def test_makes_everything_be_there_in_any_order_any_number_of_times(
         self, virtual: VirtualCluster
     ) -> None:
-        manifests = [CONFIG, INNER, {"apiVersion": "v1", "kind": "List", "items": [ROLE]}]
+        manifests: list[Manifest] = [CONFIG, INNER, {"apiVersion": "v1", "kind": "List", "items": [ROLE]}]
         assert await virtual.find_existing(manifests) == []
         for _ in range(2):
             await virtual.apply(manifests, LABELS)

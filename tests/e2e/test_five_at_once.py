@@ -41,7 +41,7 @@ async def test_rights(environments: Environments, cluster: Cluster, tmp_path: Pa
     ):
         assert not may(api, *forbidden), f"the API's account may {' '.join(forbidden)}"
     binding = ("create", "rolebinding", "x", "--clusterrole=moorage-environment", "--user=x")
-    for forbidden in (
+    for refused in (
         ("create", "namespace", "not-ours"),
         ("delete", "namespace", "default"),
         ("get", "secrets", "-n", "kube-system"),
@@ -49,7 +49,7 @@ async def test_rights(environments: Environments, cluster: Cluster, tmp_path: Pa
         ("create", "rolebinding", "x", "--clusterrole=cluster-admin", "--user=x", "-n", namespace),
         ("delete", "persistentvolumes", "--all"),
     ):
-        assert not may(worker, *forbidden), f"the worker's account may {' '.join(forbidden)}"
+        assert not may(worker, *refused), f"the worker's account may {' '.join(refused)}"
     assert may(worker, *binding, "-n", namespace), "the refusals above would prove nothing"
 
 

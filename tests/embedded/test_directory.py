@@ -65,7 +65,7 @@ class TestWhoGetsIn:
     def test_nobody_without_the_token(self, url: str, method: str, path: str, body: Any) -> None:
         wrong = ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer ü"]
         with httpx.Client(base_url=url, trust_env=False) as http:
-            for headers in [{}, *({"Authorization": each.encode()} for each in wrong)]:
+            for headers in [{}, *({b"Authorization": each.encode()} for each in wrong)]:
                 for prefix in ("/v2", ""):
                     answer = http.request(method, f"{prefix}{path}", json=body, headers=headers)
                     assert answer.status_code == 401, f"{method} {prefix}{path} was let in by {headers}"

@@ -77,7 +77,7 @@ async def answers(host: Host, kubeconfig: Kubeconfig) -> str:
 def test_nobody_gets_in_without_the_token(running: RunningHost, method: str, path: str) -> None:
     with httpx.Client(base_url=running.url, trust_env=False) as http:
         for given in (None, "", "Bearer", "Bearer wrong", f"Bearer {HOST_TOKEN}x", HOST_TOKEN, "Bearer ü"):
-            headers = {} if given is None else {"Authorization": given.encode()}
+            headers: dict[bytes, bytes] = {} if given is None else {b"Authorization": given.encode()}
             answer = http.request(method, path, headers=headers, json={})
             assert answer.status_code == 401, f"{method} {path} was let in by {given!r}"
 

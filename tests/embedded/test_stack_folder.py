@@ -62,12 +62,17 @@ def test_a_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"belongs to another user (uid {SOMEBODY})" in refusal(state)
 
 
+def with_link(path: Path, other: Path) -> None:
+    path.mkdir()
+    (path / "ca.key").symlink_to(other)
+
+
 PREPARED: dict[str, Callable[[Path, Path], object]] = {
     "tokens.yaml": lambda path, other: path.symlink_to(other),
     "state.json": lambda path, other: path.hardlink_to(other),
     "temporal.sqlite-wal": lambda path, other: path.symlink_to(other),
     "logs": lambda path, other: path.symlink_to(other.parent),
-    "host": lambda path, other: (path.mkdir(), (path / "ca.key").symlink_to(other)),
+    "host": lambda path, other: with_link(path, other),
     "people": lambda path, other: os.mkfifo(path),
 }
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from embedded.stack.stack import Stack
-from tests.support.stack import ALICE, Person
+from embedded.stack.stack import Person, Stack
+from tests.support.stack import ALICE
 from tests.support.stand_ins import TLS
 from tests.support.within import HANG
 

@@ -1,5 +1,6 @@
 """The step of the identity provider's group, as the worker runs it, on a real Keycloak."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
@@ -19,8 +20,13 @@ def environment() -> Environment:
     return an_environment(f"demo-{uuid4().hex[:8]}", collaborators=("carol@example.com",))
 
 
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 async def left(keycloak: Keycloak, environment: Environment) -> tuple[str, ...]:
-    result = await succeed(IdentityStep(keycloak).inspect, InspectInput(environment=environment))
+    result = await succeed(
+        IdentityStep(keycloak).inspect, InspectInput(environment=environment, life_started_at=STARTED)
+    )
     assert isinstance(result, InspectResult)
     return result.left
 
@@ -35,7 +41,9 @@ async def test_ensure_twice_makes_one_group_and_remove_leaves_none(
     assert len(await keycloak.members(first.reference)) == 2
     assert await left(keycloak, environment) == (f"group {environment.derived_name}",)
     for _ in range(2):
-        await succeed(IdentityStep(keycloak).remove, RemoveInput(environment=environment))
+        await succeed(
+            IdentityStep(keycloak).remove, RemoveInput(environment=environment, life_started_at=STARTED)
+        )
     assert await left(keycloak, environment) == ()
 
 
@@ -47,7 +55,9 @@ async def test_a_group_of_another_owner_is_a_conflict_and_stays(
     (await admin.post("/groups", json={"name": name, "attributes": attributes})).raise_for_status()
     failure = await fail(IdentityStep(keycloak).ensure, EnsureInput(environment=environment))
     assert failure.type == ErrorType.CONFLICT
-    await succeed(IdentityStep(keycloak).remove, RemoveInput(environment=environment))
+    await succeed(
+        IdentityStep(keycloak).remove, RemoveInput(environment=environment, life_started_at=STARTED)
+    )
     [strangers] = await keycloak.groups_by_name(name)
     await keycloak.delete_group(strangers.id)
 

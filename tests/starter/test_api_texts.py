@@ -75,7 +75,7 @@ async def test_what_is_no_text_at_all(http: httpx.AsyncClient) -> None:
     ):
         answer = await http.put("/freeze", content=content)
         assert answer.status_code in (400, 422), f"{content[:20]!r}: {answer.status_code} {answer.text}"
-    answer = await http.get("/templates", headers={"Authorization": b"Bearer \xed\xa0\x80"})
+    answer = await http.get("/templates", headers={b"Authorization": b"Bearer \xed\xa0\x80"})
     problem(answer, 401)
 
 

@@ -90,7 +90,7 @@ def test_ctrl_c_at_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that Ctrl-C at a question is 130, also where text is asked for."""
 
     class Interrupted(Terminal):
-        def readline(self, *_: Any) -> str:
+        def readline(self, *_: Any) -> str:  # type: ignore[override]
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stdin", Interrupted())

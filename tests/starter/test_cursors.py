@@ -6,7 +6,7 @@ import os
 import pytest
 
 from starter.environments.cursors import BadCursor, Cursors
-from worker.settings.models import Encryption
+from worker.settings.codec import Encryption
 
 OLD, NEW = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
 QUERY = "WorkflowType = 'EnvironmentWorkflow'"

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import Denied, Unreachable
-from clients.host.protocol import Host, Namespace
+from clients.host.models import Namespace
+from clients.host.protocol import Host
 from contracts.environment import Outcome
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.naming import OwnerMark

@@ -1,11 +1,11 @@
 """Ensures that looks at environments ask for the freeze once in a while, and show a change at once."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
 
-from starter import shared_reads
 from starter.environments.schemas import FreezeView
 from starter.expiry import freeze
 from starter.expiry.freeze import ExpiryFreeze
@@ -76,7 +76,7 @@ async def test_a_look_from_before_a_change_is_not_kept() -> None:
 
 async def test_what_others_change_is_seen_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(shared_reads.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     temporal = Temporal()
     freezer = Alone(cast(Any, temporal), Sweep())
     assert await freezer.cached_state() is None

@@ -69,7 +69,7 @@ class App:
 @asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[tuple[App, str, int]]:
     app = App()
-    options = {"max_connections": 1000, "deadlines": PATIENT} | options
+    options = {"max_connections": 1000, "deadlines": PATIENT, **options}
     with open_listening_socket("127.0.0.1", 0) as sock:
         server = Server(app, **options)
         running = asyncio.create_task(server.serve(sockets=[sock]))
@@ -124,7 +124,7 @@ async def test_who_is_slow_is_cut(
     deadline: str, sent: bytes, drip: bytes, expected: tuple[bytes, ...]
 ) -> None:
     seconds = 1 if deadline == "next" else SOON
-    deadlines = Deadlines(**{**vars(PATIENT), deadline: seconds})  # type: ignore[arg-type]
+    deadlines = Deadlines(**{**vars(PATIENT), deadline: seconds})
     async with serving(deadlines=deadlines) as (app, host, port):
         answer = await exchange(host, port, sent, drip=drip)
         assert answer.startswith(expected), answer
@@ -339,7 +339,8 @@ async def test_a_signal_ends_it_by_returning(number: signal.Signals) -> None:
         with open_listening_socket("127.0.0.1", 0) as sock:
             server = Server(App(), max_connections=16, stopping=lambda: stopped.append(number))
             running = asyncio.create_task(server.serve(sockets=[sock]))
-            answer = await exchange(*sock.getsockname(), b"GET / HTTP/1.0\r\n\r\n")
+            host, port = sock.getsockname()
+            answer = await exchange(host, port, b"GET / HTTP/1.0\r\n\r\n")
             assert b"done" in answer
             os.kill(os.getpid(), number)
             await asyncio.wait_for(running, PATIENCE)

@@ -277,7 +277,7 @@ def documents(draw: st.DrawFn) -> str:
     lines = list(lines)
     sections = draw(st.permutations(SECTIONS))
     is_flow = draw(st.integers(0, 3)) == 0
-    parts = []
+    parts: list[tuple[str, str | None, list[tuple[str, str, str, str]]]] = []
     for section in sections[: draw(st.integers(0, 3))]:
         count = draw(st.integers(0, 3))
         inner = {"clusters": "cluster", "users": "user", "contexts": "context"}[section]
@@ -285,11 +285,11 @@ def documents(draw: st.DrawFn) -> str:
         names = [f'"@{section[:2]}{index}"' for index in range(count)]
         if count and draw(st.integers(0, 4)) == 0:
             names[0] = "moorage-demo"
-        entries = [(name, draw(scalars())) for name in names]
-        if not entries:
+        named = [(name, draw(scalars())) for name in names]
+        if not named:
             parts.append((section, draw(st.sampled_from(["", " null", " []", " ~"])), []))
         else:
-            parts.append((section, None, [(name, inner, field, value) for name, value in entries]))
+            parts.append((section, None, [(name, inner, field, value) for name, value in named]))
     if is_flow:
         indent = draw(st.sampled_from(["", "  ", "\t"]))
         sep = "," + (newline + indent if draw(st.booleans()) else " ")

@@ -1,10 +1,10 @@
 """Ensures that those who ask together share a look, and that nobody sees what was so before."""
 
 import asyncio
+import time
 
 import pytest
 
-from starter import shared_reads
 from starter.shared_reads import CachedReads, SharedReads
 
 
@@ -81,7 +81,7 @@ async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_back
 ) -> None:
     """Ensures that no caller waits while a result is usable, and that a change invalidates it."""
     now = [1000.0]
-    monkeypatch.setattr(shared_reads.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     looked = Looked()
     cached = CachedReads(looked.look, fresh_seconds=1, usable_seconds=5, max_kept=1)
 

@@ -1,6 +1,7 @@
 """Ensures that a worker is asked only for what can have changed, and missed within seconds."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
@@ -104,7 +105,7 @@ async def checked(reader: EnvironmentReader) -> None:
 async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that it is its age since a worker told it that counts."""
     now = [1000.0]
-    monkeypatch.setattr(reader_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     reader = Scripted()
     for _ in range(30):
         await reader.read("demo")

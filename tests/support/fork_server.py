@@ -66,7 +66,7 @@ class _Server:
         self.selector.register(os.pidfd_open(self.owner), selectors.EVENT_READ, self._end)
         while True:
             for key, _ in self.selector.select():
-                start = key.data(key.fileobj)
+                start: Start | None = key.data(key.fileobj)
                 if start is not None:
                     return start
 
@@ -140,7 +140,8 @@ def _become(start: Start, data: list[int]) -> None:
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding=_ENCODING)
     sys.stdout = _writer(1, unbuffered, _ERRORS)
     sys.stderr = _writer(2, unbuffered, "backslashreplace")
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, f"__{name}__", getattr(sys, name))
     sys.argv = ["", *start.arguments]
 
 

@@ -40,6 +40,7 @@ def _payloads(message: Message) -> Iterator[Payload]:
     for field, value in message.ListFields():
         if field.type != FieldDescriptor.TYPE_MESSAGE:
             continue
+        assert field.message_type is not None
         if field.message_type.GetOptions().map_entry:
             entries = list(value.values())
         else:

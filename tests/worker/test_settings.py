@@ -1,8 +1,6 @@
 """Settings: where they come from, which source wins, and that every problem is told at once."""
 
 import base64
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +8,9 @@ import pytest
 
 from contracts.capacity.models import Limits
 from contracts.environment_workflow import LifecycleTimeouts
+from tests.support.processes import run_module
 from worker.settings.control_plane import NO_CREDENTIAL
+from worker.settings.hosts import SimulatedHostCluster
 from worker.settings.loading import load_api_settings, load_settings
 from worker.settings.reference import describe_settings, settings_table
 from worker.settings.sources import SettingsError
@@ -39,7 +39,9 @@ def test_least() -> None:
     settings = load_settings(LEAST)
     assert list(settings.hosts) == ["main"]
     assert settings.identity is None
-    assert settings.hosts["main"].url == "http://127.0.0.1:7003"
+    host = settings.hosts["main"]
+    assert isinstance(host, SimulatedHostCluster)
+    assert host.url == "http://127.0.0.1:7003"
     assert settings.lifecycle_timeouts == LifecycleTimeouts()
 
 
@@ -346,10 +348,8 @@ def test_table_has_every_setting() -> None:
     assert described["MOORAGE_INSTALLATION"].default == "required"
     assert described["MOORAGE_CONTROL_PLANE__TIMEOUT"].default == "30s"
     assert described["MOORAGE_HOSTS__<name>__KIND"].form == "`simulated` or `kubernetes`"
-    printed = subprocess.run(
-        [sys.executable, "-m", "worker.settings"], capture_output=True, text=True, check=True
-    )
-    assert printed.stdout.strip() == settings_table()
+    printed = run_module("worker.settings", [])
+    assert printed.out.strip() == settings_table()
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,9 @@ class Bench:
     task_queue: str
     script: Script
 
-    async def ask(self, start: EnvironmentStart, ask: RequestInput | None = None, **more: object) -> Answer:
+    async def ask(
+        self, start: EnvironmentStart, ask: RequestInput | None = None, *, id: str | None = None
+    ) -> Answer:
         """Send a request by update-with-start, like the API."""
         ask = ask or RequestInput(
             owner=start.environment.owner, spec=start.environment.spec, request_id=start.request_id
@@ -116,7 +118,7 @@ class Bench:
             memo=build_memo(start),
         )
         return await self.client.execute_update_with_start_workflow(
-            EnvironmentWorkflow.request, ask, start_workflow_operation=operation, **more
+            EnvironmentWorkflow.request, ask, start_workflow_operation=operation, id=id
         )
 
     async def begin(self, start: EnvironmentStart | None = None) -> Life:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
@@ -42,7 +43,7 @@ async def extend(handle: Handle, id: str | None = None, **ask: object) -> object
 
 def test_the_names_that_activities_call() -> None:
     """Ensures that what the sweep asks for by name is there by that name."""
-    definition = EnvironmentWorkflow.__temporal_workflow_definition
+    definition = workflow._Definition.must_from_class(EnvironmentWorkflow)
     assert definition.name == ENVIRONMENT_WORKFLOW
     assert QUERY_DUE in definition.queries
     assert {UPDATE_WARN, UPDATE_EXPIRE} <= set(definition.updates)

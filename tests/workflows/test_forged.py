@@ -17,12 +17,20 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio import workflow
-from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.common.v1 import (
+    ActivityType,
+    Payload,
+    Payloads,
+    RetryPolicy,
+    WorkflowExecution,
+    WorkflowType,
+)
+from temporalio.api.enums.v1 import EventType, UpdateWorkflowExecutionLifecycleStage
 from temporalio.api.enums.v1 import TimeoutType as TimeoutTypeValue
 from temporalio.api.failure.v1 import Failure, TimeoutFailureInfo
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Input, Meta, Request, WaitPolicy
 from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
@@ -60,6 +68,7 @@ from contracts.capacity.models import (
     ReservationList,
 )
 from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment_workflow import ActorInput
 from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
 from contracts.naming import life_id, workflow_id
@@ -103,8 +112,8 @@ class Attacker:
             StartWorkflowExecutionRequest(
                 namespace=self.client.namespace,
                 workflow_id=id,
-                workflow_type={"name": kind},
-                task_queue={"name": task_queue},
+                workflow_type=WorkflowType(name=kind),
+                task_queue=TaskQueue(name=task_queue),
                 input=Payloads(payloads=input),
                 request_id=unique("request"),
             )
@@ -116,7 +125,7 @@ class Attacker:
             UpdateWorkflowExecutionRequest(
                 namespace=self.client.namespace,
                 workflow_execution=WorkflowExecution(workflow_id=id),
-                wait_policy=WaitPolicy(lifecycle_stage=3),
+                wait_policy=WaitPolicy(lifecycle_stage=UpdateWorkflowExecutionLifecycleStage.ValueType(3)),
                 request=Request(
                     meta=Meta(update_id=unique("update")),
                     input=Input(name=name, args=Payloads(payloads=input)),
@@ -192,7 +201,7 @@ async def is_unharmed(life: Life) -> None:
     assert (status.phase, status.outcome, len(status.term.extensions)) == (Phase.READY, None, 0)
     assert not [entry for entry in status.audit_log if "mallory" in entry.actor]
     assert not await task_failures(life.handle)
-    by_alice = {"actor": "alice@example.com", "life": status.environment.mark.life}
+    by_alice = ActorInput(actor="alice@example.com", life=status.environment.mark.life)
     await life.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
     assert (await life.handle.result()).outcome is Outcome.DELETED
 
@@ -281,7 +290,7 @@ async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
 
 async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacker: Attacker) -> None:
     mine, other = await ready(sealed), await ready(sealed)
-    by_mallory = {"actor": "mallory@example.com", "life": LIFE}
+    by_mallory = ActorInput(actor="mallory@example.com", life=LIFE)
     await mine.handle.execute_update(EnvironmentWorkflow.delete, by_mallory)
     await mine.handle.result()
     found = await attacker.found(
@@ -298,7 +307,7 @@ async def test_a_delete_in_a_later_life_of_the_name(sealed: Bench, attacker: Att
     name = unique()
     first = await ready(sealed, name)
     await first.handle.execute_update(
-        EnvironmentWorkflow.delete, {"actor": "alice@example.com", "life": LIFE}
+        EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
     )
     await first.handle.result()
     found = await attacker.found(
@@ -549,7 +558,7 @@ async def test_the_result_of_an_activity_under_an_unknown_key(sealed: Bench, att
         return (await again.status()).phase is Phase.READY
 
     await until(is_ready, "it is ready")
-    by_alice = {"actor": "alice@example.com", "life": LIFE}
+    by_alice = ActorInput(actor="alice@example.com", life=LIFE)
     await again.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
     assert (await again.handle.result()).outcome is Outcome.DELETED
     assert sealed.script.world == set(), "something is left"
@@ -581,11 +590,11 @@ async def test_an_activity_of_no_workflow(sealed: Bench, attacker: Attacker) -> 
             StartActivityExecutionRequest(
                 namespace=attacker.client.namespace,
                 activity_id=id,
-                activity_type={"name": "namespace.remove"},
-                task_queue={"name": sealed.task_queue},
+                activity_type=ActivityType(name="namespace.remove"),
+                task_queue=TaskQueue(name=sealed.task_queue),
                 input=Payloads(payloads=[payload]),
                 schedule_to_close_timeout=Duration(seconds=20),
-                retry_policy={"maximum_attempts": 1},
+                retry_policy=RetryPolicy(maximum_attempts=1),
                 request_id=id,
             )
         )

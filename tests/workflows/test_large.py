@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from contracts.environment import EnvironmentStatus, Outcome, Phase
-from contracts.environment_workflow import CarriedState, EnvironmentStart, ExtendInput
+from contracts.environment_workflow import ActorInput, CarriedState, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
 from contracts.expiry import GrantedExtension
 from contracts.size_limits import MAX_EXTENSIONS, MAX_TEMPLATE_BYTES, template_size
@@ -74,7 +74,7 @@ async def test_the_largest_template_and_the_longest_words(client: Client) -> Non
                 actor=LONG, life=LIFE, by=timedelta(minutes=1), override=True, reason=f"{number} {LONG}"
             )
             await life.handle.execute_update(EnvironmentWorkflow.extend, ask, id=f"extend-{number}")
-        await life.handle.execute_update(EnvironmentWorkflow.delete, {"actor": LONG, "life": LIFE})
+        await life.handle.execute_update(EnvironmentWorkflow.delete, ActorInput(actor=LONG, life=LIFE))
         status = await life.handle.result()
         assert status.outcome is Outcome.DELETED
         assert status.certificate
@@ -98,7 +98,7 @@ async def test_a_record_that_is_full_fits_into_the_next_run(client: Client) -> N
         await until(is_ready, "it is ready", 60)
         status = await life.status()
         await life.handle.execute_update(
-            EnvironmentWorkflow.delete, {"actor": "alice@example.com", "life": LIFE}
+            EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
         )
         ended: EnvironmentStatus = await life.handle.result()
     assert ended.certificate

@@ -459,6 +459,7 @@ async def test_what_a_terminated_life_left_is_torn_down_by_names_and_marks(
     assert_gone(life, ended)
     assert ended.outcome is Outcome.DELETED
     assert ended.environment.mark == life.start.environment.mark
+    assert ended.certificate
     assert {finding.step for finding in ended.certificate.findings} == {
         one for one in STEPS if one is not StepName.KUBECONFIG
     }

@@ -4,11 +4,13 @@ import asyncio
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import (
     Client,
     Schedule,
+    ScheduleActionExecutionStartWorkflow,
     ScheduleActionStartWorkflow,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
@@ -22,7 +24,7 @@ from temporalio.testing import WorkflowEnvironment
 from contracts import search_attributes
 from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
-from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount, SweepResult
+from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount
 from contracts.workflow_memo import build_memo
 from tests.support.stand_ins import CHECKOUT
 from tests.support.within import HANG
@@ -45,7 +47,7 @@ from workflows.environment import EnvironmentWorkflow
 SOON = HANG
 
 
-async def many(bench: Bench, count: int, ends_in: float, **policy: object) -> list[Handle]:
+async def many(bench: Bench, count: int, ends_in: float, **policy: Any) -> list[Handle]:
     found = await asyncio.gather(
         *(seeded(bench.client, bench.task_queue, ends_in, **policy) for _ in range(count))
     )
@@ -213,9 +215,7 @@ async def test_two_sweeps_at_once_do_everything_once(bench: Bench) -> None:
     """Ensures that each environment is ended by one of them, and by one only."""
     handles = {handle.id for handle in await many(bench, 40, -5)}
     async with sweeper(bench.client) as sweep:
-        results: list[SweepResult] = await asyncio.gather(
-            sweep(page_size=7), sweep(page_size=11), sweep(page_size=7)
-        )
+        results = await asyncio.gather(sweep(page_size=7), sweep(page_size=11), sweep(page_size=7))
     ended = [id for result in results for id in names(result.ended) & handles]
     assert sorted(ended) == sorted(handles), "some were ended by two sweeps, or by none"
     for id in handles:
@@ -354,6 +354,7 @@ async def test_a_schedule_that_was_paused_goes_on_with_the_next_sweep(bench: Ben
         )
     finally:
         for started in (await schedule.describe()).info.recent_actions:
+            assert isinstance(started.action, ScheduleActionExecutionStartWorkflow)
             await bench.client.get_workflow_handle(started.action.workflow_id).terminate()
         await schedule.delete()
 

@@ -24,7 +24,7 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[Server, int]]:
     server = Server()
-    runner = web.ServerRunner(web.Server(server.handle))
+    runner = web.ServerRunner(web.Server(server.handle))  # type: ignore[arg-type]
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -109,8 +109,8 @@ async def test_plugin_that_gives_a_certificate(tmp_path: Path) -> None:
     config = kubeconfig(exec=plugin_of(tmp_path, given))
     config["clusters"] = [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]
     user = (await CredentialSource(written(tmp_path, config)).load()).user
-    given = [base64.b64decode(user[f"client-{what}-data"]) for what in ("certificate", "key")]
-    assert given == [b"a certificate", b"a key"]
+    taken = [base64.b64decode(user[f"client-{what}-data"]) for what in ("certificate", "key")]
+    assert taken == [b"a certificate", b"a key"]
 
 
 async def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ async def test_credentials_that_ran_out(
 @pytest.fixture
 async def with_plugin(server: tuple[Server, int], tmp_path: Path) -> AsyncIterator[KubernetesApi]:
     """An API whose kubeconfig has a plugin, the one in `tmp_path`, which hangs."""
-    user = {"exec": plugin_of(tmp_path, HANGS)}
+    user: dict[str, object] = {"exec": plugin_of(tmp_path, HANGS)}
     api = api_at(server[1], tmp_path, user=user)
     yield api
     await api.close()

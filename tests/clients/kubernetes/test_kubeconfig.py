@@ -165,7 +165,7 @@ async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user
             config(contexts=[{"name": "c", "context": {"cluster": "c", "user": "x"}}]),
             "has no user x",
         ),
-        (config(**{"current-context": ""}), "no current context"),
+        (config() | {"current-context": ""}, "no current context"),
         (config(kind="Pod"), "is not a kubeconfig"),
         (config(apiVersion="v2"), "is not a kubeconfig"),
     ],

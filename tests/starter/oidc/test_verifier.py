@@ -111,7 +111,7 @@ async def test_an_issuer_without_a_claim_for_verified_addresses_is_trusted_for_t
 
 
 async def test_a_robot_is_known_by_all_its_claims(issuer: FakeIssuer, verifier: TokenVerifier) -> None:
-    claims = {"email": None, "repository": "acme/shop", "ref": "refs/heads/main"}
+    claims: dict[str, Any] = {"email": None, "repository": "acme/shop", "ref": "refs/heads/main"}
     robot = await verifier.principal_of(issuer.token(**claims))
     assert (robot.email, robot.teams, robot.role) == (ROBOT.email, ROBOT.teams, Role.DEVELOPER)
     for name, value in (("ref", "refs/heads/mainx"), ("ref", None), ("repository", "acme/shop-evil")):

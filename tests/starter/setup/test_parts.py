@@ -3,8 +3,10 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio.client import ScheduleHandle
 
 from contracts.charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
@@ -13,7 +15,7 @@ from embedded.stack.stack import Part
 from starter.catalogue.loader import STARTER_TEMPLATES
 from starter.expiry.freeze import ExpiryFreeze
 from starter.setup.areas import Area
-from starter.setup.check import State
+from starter.setup.check import Result, State
 from starter.setup.control_plane import repository_name
 from tests.starter.setup.conftest import Ground, states
 from tests.support.stack import client_of, unique
@@ -21,11 +23,11 @@ from tests.support.stand_ins import control, set_faults
 from tests.support.within import soon
 from worker.settings.expiry import Sweep
 
-SSO = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}
+SSO: dict[str, Any] = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}
 BEGUN = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}
 
 
-async def sweep_of(ground: Ground):
+async def sweep_of(ground: Ground) -> ScheduleHandle:
     client = await client_of(ground.stack)
     return client.get_schedule_handle("moorage/expiry-sweep")
 
@@ -93,7 +95,7 @@ async def test_cancelled_in_the_middle(ground: Ground) -> None:
 async def test_signing_in_from_nothing_to_done(ground: Ground) -> None:
     """Ensures that each step by hand is said with the values for both sides, and that it is seen to take."""
 
-    async def sign_in(*providers: dict[str, str], **changes: str):
+    async def sign_in(*providers: dict[str, str], **changes: Any) -> Result:
         control(ground.rafay.base_url, "PUT", SIGN_INS_PATH, list(providers))
         return (await ground.see_to(Area.IDENTITY, **SSO, **changes))["sign-in"]
 

@@ -1,5 +1,7 @@
 """Set-up as a whole: once, again, after something was broken, and in front of systems that refuse."""
 
+from typing import Any
+
 import pytest
 
 from embedded.faults import Fault, FaultKind
@@ -189,7 +191,10 @@ async def test_a_host_that_refuses(ground: Ground) -> None:
 async def test_nothing_of_it_holds_a_secret(ground: Ground) -> None:
     """Ensures that no result holds a key or a token, refused or not."""
     client = await client_of(ground.stack)
-    for changes in ({}, {"CONTROL_PLANE__API_KEY": "planted-key"}, {"IDENTITY__TOKEN": "planted-token"}):
+    tried: list[dict[str, Any]] = [
+        {}, {"CONTROL_PLANE__API_KEY": "planted-key"}, {"IDENTITY__TOKEN": "planted-token"}
+    ]  # fmt: skip
+    for changes in tried:
         results = await ground.see_to(**changes)
         text = " ".join(result.model_dump_json() for result in results.values())
         secrets = [
