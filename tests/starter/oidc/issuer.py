@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +30,11 @@ class FakeIssuer:
     key_set: bytes | None = None
     status: int = 200
     is_hanging: bool = False
+    now: Callable[[], float] = time.time
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """Claims of a valid token of alice; None leaves one out."""
-        now = int(time.time())
+        now = int(self.now())
         claims = {
             "iss": self.url,
             "aud": "moorage-api",

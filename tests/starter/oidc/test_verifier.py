@@ -17,7 +17,8 @@ from starter.auth.oidc.verifier import MAX_TOKEN_LENGTH, TokenVerifier
 from starter.auth.policy import Principal, Role
 from tests.starter.oidc.issuer import EC, RSA, FakeIssuer, running_issuer
 
-NOW = int(time.time())
+#: The names of tests have it: a moment that is the same in all processes of a test run.
+NOW = 1_800_000_000
 ROBOT = Robot(
     claims={"repository": "acme/shop", "ref": "refs/heads/main"},
     email="ci-shop@example.com",
@@ -30,7 +31,7 @@ class Clock:
         self.ahead = 0.0
 
     def wall(self) -> float:
-        return time.time() + self.ahead
+        return NOW + self.ahead
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead
@@ -39,6 +40,7 @@ class Clock:
 @pytest.fixture
 async def issuer() -> AsyncIterator[FakeIssuer]:
     async with running_issuer() as running:
+        running.now = lambda: NOW
         yield running
 
 
