@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
+from contracts.phases import Phase
 from starter.api import events
 from starter.api.events import MAX_STREAMS_PER_PERSON
 from starter.api.health import ready
@@ -23,7 +25,6 @@ from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
 from tests.starter.calling import problem
 from tests.starter.doors import DEV, DEVELOPER, OPS, PLATFORM, an_app, bearer
-from tests.starter.test_cli_printing import VIEW
 
 
 @pytest.fixture
@@ -127,6 +128,10 @@ class Followed:
             yield await self.views.get()
 
 
+VIEW = EnvironmentView(
+    name="demo", life="1", owner=OPS.email, team="blue", template="small", host="one", collaborators=(),
+    phase=Phase.READY, requested_at=datetime(2030, 1, 1, tzinfo=UTC), steps=(),
+)  # fmt: skip
 STANDING = EnvironmentSnapshot(
     name="demo", run_id="r", first_run_id="r", history_length=1, ended=False, request_id="q",
     owner=OPS.email, team="blue", collaborators=(), status=None, view=VIEW,
