@@ -243,7 +243,7 @@ class _Page:
             else f"{SWEEP_ACTOR}, asked for by {self._sweep.requested_by}",
             valid_until=self._clock.now() + UPDATE_TIMEOUT,
             lookahead=self._sweep.lookahead,
-            pause=self._pause() if kind is DueKind.END else timedelta(0),
+            teardown_delay=self._pause() if kind is DueKind.END else timedelta(0),
         )
         async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
             answer: SweepUpdateAnswer = await self._temporal.get_workflow_handle(run.id).execute_update(

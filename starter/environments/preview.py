@@ -66,7 +66,7 @@ class RequestPreview:
         if latest and not latest.ended:
             return start, await self._preview_join(start)
         previous = life_id(latest.request_id) if latest and latest.request_id else ""
-        host = await self._placement.preview(reservation.model_copy(update={"over": previous}))
+        host = await self._placement.preview(reservation.model_copy(update={"ended_life": previous}))
         start = _on_host(start, host or environment.host)
         message = (
             f"{environment.name} would be made from {environment.template.name} on {start.environment.host}."

@@ -191,7 +191,7 @@ class EnvironmentStarter:
                         return outcome
                 elif latest.ended:
                     previous = life_id(latest.request_id) if latest.request_id else ""
-                    return await self._start(start, reservation.model_copy(update={"over": previous}))
+                    return await self._start(start, reservation.model_copy(update={"ended_life": previous}))
                 else:
                     return await self._join(start, latest)
             except (WorkflowAlreadyStartedError, WorkflowClosed):

@@ -38,7 +38,7 @@ def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> Swee
     """Build the input of a sweep, for the schedule and for sweeps on request."""
     return SweepInput(
         dry_run=dry_run,
-        by=by,
+        requested_by=by,
         lookahead=settings.lookahead,
         concurrency=settings.concurrency,
         ends_per_second=settings.ends_per_second,

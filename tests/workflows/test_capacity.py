@@ -219,7 +219,9 @@ async def test_a_name_is_free_for_the_next_life_at_once(house: CapacityBench) ->
     """Ensures that a name whose life was terminated can be asked for again before any audit has looked."""
     life = await house.begin("again", quotas=team(most(1)))
     await life.handle.terminate()
-    bobs = house.ask("again", "r-2", owner="bob@example.com", quotas=team(most(1)), over=life.answer.life)
+    bobs = house.ask(
+        "again", "r-2", owner="bob@example.com", quotas=team(most(1)), ended_life=life.answer.life
+    )
     assert (await house.reservations.reserve(bobs)).host
     assert (await house.held())["again"].owner == "bob@example.com"
 
