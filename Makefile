@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
+# Without bytecode, each of the processes that the tests start would compile all of it.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
 
 help:  ## List the targets
