@@ -137,9 +137,14 @@ async def _run(environment: Mapping[str, str], *arguments: str) -> str:
     return ended.out
 
 
+#: Of the identity provider's two credentials, the stack's has the token; tests/keycloak has the other one.
+INSTEAD_OF_TOKEN = {"MOORAGE_IDENTITY__CLIENT_SECRET", "MOORAGE_API__IDENTITY_CLIENT_SECRET"}
+
+
 async def test_no_history_holds_a_secret(lived: Lived) -> None:
     searched = lived.canaries.secrets
-    local = [name.replace("<name>", "LOCAL") for name in settings_that_are_secret()]
+    secret = [name.replace("<name>", "LOCAL") for name in settings_that_are_secret()]
+    local = [name for name in secret if name not in INSTEAD_OF_TOKEN]
     assert set(local) <= set(searched), "a secret of the settings takes no part"
     assert len(searched) >= len(local) + 8, f"not all that took part is searched for: {sorted(searched)}"
     text = await everything_known(lived.client)

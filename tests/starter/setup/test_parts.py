@@ -237,9 +237,9 @@ async def test_schedules_that_somebody_broke(ground: Ground) -> None:
     await (await sweep_of(ground)).delete()
     gone = (await ground.see_to(Area.TEMPORAL))["schedules"]
     assert (gone.state, gone.detail) == (State.DONE, "made moorage/expiry-sweep")
-    changed = (await ground.see_to(Area.TEMPORAL, SWEEP__AT_ONCE="7"))["schedules"]
+    changed = (await ground.see_to(Area.TEMPORAL, SWEEP__CONCURRENCY="7"))["schedules"]
     assert (changed.state, changed.detail) == (State.REPAIRED, "corrected moorage/expiry-sweep")
-    slower = (await ground.see_to(Area.TEMPORAL, SWEEP__AT_ONCE="7", SWEEP__INTERVAL="1h"))["schedules"]
+    slower = (await ground.see_to(Area.TEMPORAL, SWEEP__CONCURRENCY="7", SWEEP__INTERVAL="1h"))["schedules"]
     assert slower.state is State.REPAIRED
     assert (await ground.see_to(Area.TEMPORAL))["schedules"].state is State.REPAIRED
     assert (await ground.see_to(Area.TEMPORAL))["schedules"].state is State.OK
