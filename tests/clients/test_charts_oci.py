@@ -24,12 +24,12 @@ CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 PULL = """
 import asyncio
 import sys
-from clients.helm.chart_store import Charts
+from clients.helm.chart_store import ChartStore
 from clients.errors import ClientError
 from clients.host.models import Chart
 
 async def pull():
-    charts = Charts()
+    charts = ChartStore()
     try:
         chart = await charts.load("h", Chart(sys.argv[1], "dock", sys.argv[2]))
         print(chart.name, chart.version)

@@ -87,13 +87,13 @@ async def refused(charts: ChartStore, chart: Chart) -> str:
 async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "START_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", PATIENCE)
     chart = repository.chart()
     async with a_store() as charts:
         told = await asyncio.gather(*(refused(charts, chart) for _ in range(9)))
         assert set(told) == {f"the chart repository {repository.url} did not answer within 2 s"}
         # Who comes later waits no more for what is late already.
-        monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=NEVER))
+        monkeypatch.setattr(module, "LOAD_TIMEOUT", timedelta(seconds=NEVER))
         await refused(charts, chart)
         await repository.has_been_asked()
         assert repository.came == 1, "it is asked by each of them"
@@ -102,7 +102,7 @@ async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
 async def test_one_who_is_cancelled_ends_at_once_and_leaves_the_others_theirs(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=NEVER))
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", timedelta(seconds=NEVER))
     repository.answer = b"HTTP/1.1 404 Nothing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     repository.may_answer.clear()
     async with a_store() as charts:
@@ -143,17 +143,17 @@ async def test_a_failure_is_soon_forgotten(repository: Repository, monkeypatch: 
 async def test_what_comes_too_late_for_one_is_there_for_the_next(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "START_TIMEOUT", timedelta(seconds=0.2))
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", timedelta(seconds=0.2))
     repository.answer = b"HTTP/1.1 404 Nothing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     repository.may_answer.clear()
     async with a_store() as charts:
-        assert "gives no answer" in await refused(charts, repository.chart())
+        assert "did not answer" in await refused(charts, repository.chart())
         await repository.has_been_asked()
-        assert "gives no answer" in await refused(charts, repository.chart())
+        assert "did not answer" in await refused(charts, repository.chart())
         repository.may_answer.set()
         async with soon("what came too late is never told"):
             while "404 Nothing" not in (told := await refused(charts, repository.chart())):
-                assert "gives no answer" in told
+                assert "did not answer" in told
         assert repository.came == 1, "it is asked again for what it has answered"
 
 

@@ -144,7 +144,7 @@ def test_what_is_nested_without_an_end_is_refused(text: str) -> None:
     """Ensures that it does not end the process, as the loader in C does by itself."""
     with pytest.raises(yaml.YAMLError):
         read_yaml(text)
-    with pytest.raises(ValueError, match="not a kubeconfig"):
+    with pytest.raises(ValueError, match="holds no kubeconfig"):
         Kubeconfig(text, secret_name="s")
 
 

@@ -15,7 +15,7 @@ from starter.environments.forced_teardown import forced_start
 from tests.support.within import HANG
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
-from tests.workflows.scripted import Script, deaf, fails, fails_for_good, waits
+from tests.workflows.scripted import Script, deaf, fails, fails_first, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
 STEPS = list(StepName)
@@ -229,10 +229,8 @@ async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: 
 
 
 async def test_what_an_undo_cannot_do_holds_up_only_what_depends_on_it(bench: Bench) -> None:
-    bench.script.before["import.remove"] = fails(3)
-    life = await bench.begin(
-        a_start("held", timeouts=HURRY.model_copy(update={"undo_timeout": HURRY.first_retry * 3}))
-    )
+    bench.script.before["import.remove"] = fails_first(bench.script, "import.remove")
+    life = await bench.begin(a_start("held"))
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     assert_gone(life, await life.handle.result())
@@ -350,13 +348,11 @@ async def test_what_comes_into_being_after_its_undo_and_holds_another_is_found_a
 
     async def held_by_a_cluster() -> None:
         if StepName.IMPORT in script.world:
-            await fails(1)()
+            await fails_for_good()()
 
     script.after["vcluster.remove"] = late_answer
     script.before["project.remove"] = held_by_a_cluster
-    life = await bench.begin(
-        a_start("late-cluster", timeouts=HURRY.model_copy(update={"undo_timeout": HURRY.first_retry * 3}))
-    )
+    life = await bench.begin(a_start("late-cluster"))
     await reaches(life, Phase.READY)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     async with asyncio.timeout(HANG):
