@@ -311,7 +311,11 @@ async def test_what_a_dry_run_says_of_a_name_that_is_in_use(stack: Stack, bob: C
     finally:
         set_faults(stack.url(Part.CONTROL_PLANE))
     await bob.until(name, lambda view: view.ended)
-    assert name not in await _stuck(bob)
+
+    async def is_listed_no_more() -> bool:
+        return name not in await _stuck(bob)
+
+    await until(is_listed_no_more, "what is over is not listed as stuck", PATIENCE)
 
 
 async def _stuck(caller: Caller) -> dict[str, dict[str, str]]:
