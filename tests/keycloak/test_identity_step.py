@@ -36,8 +36,9 @@ async def test_ensure_twice_makes_one_group_and_remove_leaves_none(
 ) -> None:
     first = await succeed(IdentityStep(keycloak).ensure, EnsureInput(environment=environment))
     again = await succeed(IdentityStep(keycloak).ensure, EnsureInput(environment=environment), attempt=2)
-    assert first == again
     assert isinstance(first, Receipt)
+    assert isinstance(again, Receipt)
+    assert (first.name, first.reference) == (again.name, again.reference)
     assert len(await keycloak.members(first.reference)) == 2
     assert await left(keycloak, environment) == (f"group {environment.derived_name}",)
     for _ in range(2):
@@ -66,5 +67,5 @@ async def test_an_unknown_person_is_named(keycloak: Keycloak, environment: Envir
     spec = environment.spec.model_copy(update={"collaborators": ("nobody@example.com",)})
     stranger = environment.model_copy(update={"spec": spec})
     failure = await fail(IdentityStep(keycloak).ensure, EnsureInput(environment=stranger))
-    assert "nobody@example.com" in failure.message
+    assert "nobody@example.com" in failure.message.lower()
     assert await left(keycloak, stranger) == ()
