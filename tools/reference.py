@@ -4,6 +4,7 @@
 """
 
 import argparse
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +66,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
 def _describe(command: click.Command, context: click.Context) -> Iterator[str]:
     """Yield the lines about a command, then those about its subcommands."""
     yield from ("", f"### {context.command_path}", "")
-    for paragraph in (command.help or "").split("\n\n"):
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         yield from (paragraph.strip("\n"), "")
     if command.epilog and command.epilog.startswith("\b"):
         # The examples, whose paragraph keeps its line breaks, below a line with a backspace and a heading.
