@@ -15,12 +15,14 @@ from pydantic import BaseModel, ValidationError
 
 from clients.errors import ClientError, MalformedAnswer
 from clients.http import Answer, HttpSystem
-from clients.tls_trust import context_for
+from clients.tls_trust import TrustError, context_for
 from starter.auth.oidc.issuers import Issuer
 from worker.settings.types import require_https
 
-#: How long a request waits for an issuer that does not answer; all others of that time wait with it.
+#: How long a request waits for an issuer that does not answer; requests whose key is cached do not wait.
 FETCH_TIMEOUT = timedelta(seconds=5)
+#: Keys are read again in the background after this time, so that callers of a busy API never wait for it.
+REFRESH_AGE = timedelta(minutes=10)
 #: Keys are asked for again after this time, so that a key that the issuer has withdrawn is refused.
 MAX_AGE = timedelta(minutes=15)
 #: The shortest interval between two requests to an issuer: tokens with invented key ids must not become an
@@ -52,7 +54,7 @@ class IssuerKeys:
     def __init__(self, issuer: Issuer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._refresh: asyncio.Task[None] | None = None
         self._keys: dict[str, PublicKey] = {}
         self._fetched_at = self._asked_at = float("-inf")
         self._failure = ""
@@ -64,29 +66,38 @@ class IssuerKeys:
             IssuerUnavailable: there are no keys yet, and they cannot be read.
         """
         key = self._keys.get(key_id)
-        is_old = self._clock() - self._fetched_at >= MAX_AGE.total_seconds()
-        if key is None or is_old:
-            await self._refresh()
+        age = self._clock() - self._fetched_at
+        # While the issuer fails, its keys stay in use, and waiting for it would change nothing.
+        is_too_old = age >= MAX_AGE.total_seconds() and not self._failure
+        if key is None or is_too_old:
+            if refresh := self._start_refresh():
+                # Shield the read: a caller that is cancelled must not cancel it for the other callers.
+                await asyncio.shield(refresh)
             key = self._keys.get(key_id)
+        elif age >= REFRESH_AGE.total_seconds():
+            self._start_refresh()
         if not self._keys and self._failure:
             raise IssuerUnavailable(self._failure)
         return key
 
-    async def _refresh(self) -> None:
-        """Read the keys, unless another caller has just done so; keep the cached ones if it fails."""
-        async with self._lock:
-            if self._clock() - self._asked_at < MIN_INTERVAL.total_seconds():
-                return
+    def _start_refresh(self) -> "asyncio.Task[None] | None":
+        """Start to read the keys, unless it is too soon; return the running read, which all callers share."""
+        if self._refresh is None and self._clock() - self._asked_at >= MIN_INTERVAL.total_seconds():
             self._asked_at = self._clock()
-            try:
-                async with asyncio.timeout(FETCH_TIMEOUT.total_seconds()):
-                    self._keys = await self._fetch()
-                self._fetched_at, self._failure = self._clock(), ""
-            except (ClientError, TimeoutError) as error:
-                self._failure = str(error) or f"no answer within {FETCH_TIMEOUT.total_seconds():g} s"
-                _log.warning(
-                    "cannot read the keys of an issuer", issuer=self._issuer.url, error=self._failure
-                )
+            self._refresh = asyncio.create_task(self._read())
+        return self._refresh
+
+    async def _read(self) -> None:
+        """Read the keys; keep the cached ones if it fails."""
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT.total_seconds()):
+                self._keys = await self._fetch()
+            self._fetched_at, self._failure = self._clock(), ""
+        except (ClientError, TrustError, TimeoutError) as error:
+            self._failure = str(error) or f"no answer within {FETCH_TIMEOUT.total_seconds():g} s"
+            _log.warning("cannot read the keys of an issuer", issuer=self._issuer.url, error=self._failure)
+        finally:
+            self._refresh = None
 
     async def _fetch(self) -> dict[str, PublicKey]:
         discovery = await self._get(

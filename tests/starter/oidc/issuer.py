@@ -30,6 +30,8 @@ class FakeIssuer:
     key_set: bytes | None = None
     status: int = 200
     is_hanging: bool = False
+    #: Set when a request arrives.
+    is_asked: asyncio.Event = field(default_factory=asyncio.Event)
     now: Callable[[], float] = time.time
 
     def claims(self, **changes: Any) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class FakeIssuer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         path = head.split(" ")[1]
         self.requests.append(path)
+        self.is_asked.set()
         if self.is_hanging:
             await reader.read()
         elif path == "/.well-known/openid-configuration":

@@ -1,10 +1,13 @@
 """Which tokens are accepted, and whose they are."""
 
+import asyncio
 import base64
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from starter.auth.oidc.claims import TokenRefused
 from starter.auth.oidc.issuers import Issuer, Robot
-from starter.auth.oidc.keys import MAX_AGE, MIN_INTERVAL, IssuerKeys, IssuerUnavailable
+from starter.auth.oidc.keys import MAX_AGE, MIN_INTERVAL, REFRESH_AGE, IssuerKeys, IssuerUnavailable
 from starter.auth.oidc.verifier import MAX_TOKEN_LENGTH, TokenVerifier
 from starter.auth.policy import Principal, Role
 from tests.starter.oidc.issuer import EC, RSA, FakeIssuer, running_issuer
@@ -50,8 +53,10 @@ def clock() -> Clock:
 
 
 def settings(issuer: FakeIssuer, **changes: Any) -> Issuer:
-    known = {"team_prefix": "team-", "platform_groups": ("platform",), "robots": (ROBOT,)}
-    return Issuer(url=issuer.url, audience="moorage-api", **{**known, **changes})
+    known = {
+        "url": issuer.url, "team_prefix": "team-", "platform_groups": ("platform",), "robots": (ROBOT,)
+    }  # fmt: skip
+    return Issuer(audience="moorage-api", **{**known, **changes})
 
 
 @pytest.fixture
@@ -292,6 +297,54 @@ async def test_an_issuer_that_hangs_is_waited_for_once(
         with pytest.raises(IssuerUnavailable):
             await verifier.principal_of(issuer.token())
     assert len(issuer.requests) == 1
+
+
+@pytest.mark.parametrize("age", [REFRESH_AGE, 2 * MAX_AGE], ids=["old keys", "keys too old, after a failure"])
+async def test_an_issuer_that_hangs_does_not_hold_up_callers_whose_key_is_cached(
+    issuer: FakeIssuer, verifier: TokenVerifier, clock: Clock, age: timedelta
+) -> None:
+    await verifier.principal_of(issuer.token())
+    clock.ahead += MIN_INTERVAL.total_seconds()
+    if age > MAX_AGE:
+        issuer.status = 503
+        with pytest.raises(TokenRefused):
+            await verifier.principal_of(issuer.token(kid="invented"))
+    issuer.is_hanging = True
+    clock.ahead += age.total_seconds()
+    asked = len(issuer.requests)
+    issuer.is_asked.clear()
+    async with asyncio.timeout(1):
+        for number in range(3):
+            assert await verifier.principal_of(issuer.token(exp=NOW + 7200, jti=str(number))) == ALICE
+        await issuer.is_asked.wait()
+        waiting = asyncio.create_task(verifier.principal_of(issuer.token(kid="invented", exp=NOW + 7200)))
+        await asyncio.sleep(0.01)
+        assert await verifier.principal_of(issuer.token(exp=NOW + 7200, jti="another")) == ALICE
+    assert not waiting.done()
+    waiting.cancel()
+    assert len(issuer.requests) == asked + 1
+
+
+async def test_a_caller_who_goes_away_does_not_stop_the_reading_for_the_others(
+    issuer: FakeIssuer, verifier: TokenVerifier
+) -> None:
+    first, second = (asyncio.create_task(verifier.principal_of(issuer.token(jti=jti))) for jti in "ab")
+    await issuer.is_asked.wait()
+    first.cancel()
+    assert await second == ALICE
+    assert issuer.requests == ["/.well-known/openid-configuration", "/keys"]
+
+
+async def test_an_issuer_whose_certificates_cannot_be_read_is_unavailable(
+    issuer: FakeIssuer, clock: Clock, tmp_path: Path
+) -> None:
+    verifier = TokenVerifier(
+        [settings(issuer, url="https://sso.example.com", ca_file=tmp_path / "none.pem")],
+        now=clock.wall,
+        keys_of=IssuerKeys,
+    )
+    with pytest.raises(IssuerUnavailable, match="ca_file"):
+        await verifier.principal_of(issuer.token(iss="https://sso.example.com"))
 
 
 @pytest.mark.filterwarnings("ignore:Key size")
