@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
@@ -58,15 +58,15 @@ def _describe(model: type[BaseModel]) -> Iterator[SettingDescription]:
         needed = "" if optional else "required"
         yield SettingDescription(
             name=variable(path),
-            form=_form(path, field.annotation),
+            form=_form(field.annotation),
             default=needed if field.is_required() else _default(field.default),
             meaning=field.description or "",
         )
 
 
-def _form(path: tuple[str, ...], annotation: Any) -> str:
-    if path[-1] == "kind":
-        return "`simulated` or `kubernetes`"  # The field of each kind knows only its own value.
+def _form(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "`simulated` or `kubernetes`"  # The host model of each kind knows only its own value.
     parts = set(_parts(annotation))
     if SecretStr in parts:
         return "secret, or its file as `…_FILE`"
