@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import types
+import typing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +31,13 @@ MODELS: dict[str, Any] = {
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
 }  # fmt: skip
+#: Types that the command line reads as another one.
+READ_AS: dict[Any, Any] = {
+    # Printed as the API sent it.
+    ("EnvironmentView", "ttl"): str | None,
+    # An older command line reads an answer of a new kind.
+    ("Done", "kind"): str,
+}
 VIEWS = [
     each
     for each in vars(views).values()
@@ -43,6 +52,33 @@ def test_view_has_the_fields_of_the_model(view: Any) -> None:
     required = {field.name for field in msgspec.structs.fields(view) if field.required}
     assert set(view.__struct_fields__) == set(model.model_fields)
     assert required == {name for name, field in model.model_fields.items() if field.is_required()}
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+def test_fields_of_a_view_have_the_types_of_the_model(view: Any) -> None:
+    """Ensures that every value that the API's model allows can be read."""
+    model = RENAMED.get(view.__name__) or MODELS[view.__name__]
+    found = {name: shape(hint) for name, hint in typing.get_type_hints(view).items()}
+    expected = {
+        name: shape(READ_AS.get((view.__name__, name), field.annotation))
+        for name, field in model.model_fields.items()
+    }
+    assert found == expected
+
+
+def shape(annotation: Any) -> Any:
+    """The type without what validates it; a model and its view are equal."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return shape(typing.get_args(annotation)[0])
+    if arguments := typing.get_args(annotation):
+        origin = typing.get_origin(annotation)
+        if origin in (types.UnionType, typing.Union):
+            return frozenset(map(shape, arguments))
+        return origin, *map(shape, arguments)
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        [name] = [n for n, model in (MODELS | RENAMED).items() if model is annotation and hasattr(views, n)]
+        return getattr(views, name)
+    return annotation
 
 
 def environment() -> schemas.EnvironmentView:
