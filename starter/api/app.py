@@ -99,7 +99,12 @@ def create_app(
     )
     state = app.state
     _add_services(state, settings, client, tokens_file=tokens_file, people=people, hosts=hosts, marks=marks)
-    state.metrics = ApiMetrics(_version(), state.catalogue.count_unusable, state.tokens.count_unusable)
+    state.metrics = ApiMetrics(
+        _version(),
+        state.catalogue.count_unusable,
+        state.tokens.count_unusable,
+        state.issuers.count_unusable if state.issuers else None,
+    )
     app.add_middleware(BodyLimit)
     # Add it after the others, as an outer one: it answers unknown callers before the server reads anything
     # else. Only the measurement is outside, because it counts them as well.

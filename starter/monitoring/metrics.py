@@ -25,12 +25,19 @@ _INTERNAL_ERROR = 500
 
 
 class ApiMetrics:
-    """The metrics of one API process, in a registry of its own.
+    """The metrics of one API process, in a separate registry.
 
-    `templates` and `tokens` return the number of files with problems, and may read the files again.
+    `templates`, `tokens` and `issuers` return the number of files with problems, and may read the files
+    again.
     """
 
-    def __init__(self, version: str, templates: Callable[[], int], tokens: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        version: str,
+        templates: Callable[[], int],
+        tokens: Callable[[], int],
+        issuers: Callable[[], int] | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
         Info("moorage_build", "The version of Moorage that runs.", registry=self.registry).info(
             {"version": version}
@@ -38,7 +45,10 @@ class ApiMetrics:
         for name, count in (
             ("moorage_template_files_unusable", templates),
             ("moorage_tokens_files_unusable", tokens),
+            ("moorage_issuers_files_unusable", issuers),
         ):
+            if count is None:
+                continue
             Gauge(
                 name,
                 "Files with problems since their last change; the last valid content is in use.",

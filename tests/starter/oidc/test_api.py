@@ -6,9 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+from fastapi import FastAPI
 
 from clients.safe_yaml import write_yaml
 from starter.auth.oidc.issuers import load_issuers
+from starter.config_files import reloading
 from starter.config_files.yaml_source import FilesUnusable
 from tests.starter.calling import problem
 from tests.starter.doors import DEVELOPER, an_app, bearer
@@ -22,11 +24,15 @@ async def issuer() -> AsyncIterator[FakeIssuer]:
 
 
 @pytest.fixture
-async def http(tmp_path: Path, issuer: FakeIssuer) -> AsyncIterator[httpx.AsyncClient]:
+async def app(tmp_path: Path, issuer: FakeIssuer) -> FastAPI:
     file = tmp_path / "issuers.yaml"
     entry = {"url": issuer.url, "audience": "moorage-api", "team_prefix": "team-"}
     file.write_text(write_yaml({"issuers": [entry]}))
-    app = await an_app(tmp_path, MOORAGE_API__ISSUERS_FILE=str(file))
+    return await an_app(tmp_path, MOORAGE_API__ISSUERS_FILE=str(file))
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("203.0.113.7", 5))
     async with httpx.AsyncClient(transport=transport, base_url="http://api/api/v1") as http:
         yield http
@@ -58,6 +64,20 @@ async def test_an_issuer_that_does_not_answer_is_503_with_when_to_try_again(
     answer = await http.get("/templates", headers=bearer(issuer.token()))
     assert "its issuer does not answer" in problem(answer, 503)["detail"]
     assert answer.headers["Retry-After"]
+
+
+async def test_a_changed_file_of_issuers_is_used_and_a_broken_one_is_counted(
+    app: FastAPI, http: httpx.AsyncClient, issuer: FakeIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0.0)
+    headers, file = bearer(issuer.token()), tmp_path / "issuers.yaml"
+    assert (await http.get("/templates", headers=headers)).status_code == 200
+    file.write_text("oops")
+    assert (await http.get("/templates", headers=headers)).status_code == 200
+    assert app.state.metrics.registry.get_sample_value("moorage_issuers_files_unusable") == 1
+    file.write_text(write_yaml({"issuers": []}))
+    assert (await http.get("/templates", headers=headers)).status_code == 401
+    assert app.state.metrics.registry.get_sample_value("moorage_issuers_files_unusable") == 0
 
 
 @pytest.mark.parametrize(
