@@ -18,6 +18,7 @@ from clients.rafay import Rafay
 from starter.api import events, health
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.api.routes import capacity, environments, expiry, kubeconfig, templates
+from starter.api.shutdown import AnswerOnShutdown
 from starter.api.sign_in import SignIn
 from starter.api.swagger import add_docs
 from starter.auth.authentication import Authentication
@@ -106,6 +107,7 @@ def create_app(
         state.issuers.count_unusable if state.issuers else None,
     )
     app.add_middleware(BodyLimit)
+    app.add_middleware(AnswerOnShutdown)
     # Add it after the others, as an outer one: it answers unknown callers before the server reads anything
     # else. Only the measurement is outside, because it counts them as well.
     app.add_middleware(

@@ -15,6 +15,7 @@ from contracts.naming import LIFE_PATTERN, OwnerMark
 from contracts.notifications import LifeRecord
 from contracts.template import MIN_SIZE, Chart, Template, TimeToLive
 from starter.environments.owner_marks import FoundMarks, Marked
+from starter.errors import FieldProblem, InvalidRequest
 from starter.installation import InstallationConfig
 
 #: The owner, team and template of a life that has no record.
@@ -49,11 +50,13 @@ def plan_without_run(
     """Plan the teardown of a life of which only marks, its record, or what the caller names are left.
 
     Raises:
+        InvalidRequest: `life` does not have the form of a life.
         CannotPlan: There is no life, there are several, or the host is unknown.
     """
     life = life or _only_life(name, marks)
     if not re.fullmatch(LIFE_PATTERN, life):
-        raise CannotPlan(f'"{life[:40]}" is no life: it is 20 hexadecimal digits, the last part of a mark')
+        message = f'"{life[:40]}" is no life: it is 20 hexadecimal digits, the last part of an owner mark'
+        raise InvalidRequest([FieldProblem(field="life", message=message)])
     record = next((one for one in reversed(records) if one.life == life), None)
     marked = marks.lives.get(life, ())
     host = _host_of(marked, record, installation, host)

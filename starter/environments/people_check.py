@@ -83,7 +83,7 @@ async def check_people(directory: PeopleDirectory, emails: Iterable[str]) -> Peo
         else:
             if found is None:
                 problems[email] = (
-                    f"nobody of the address {email} is known there: ask the platform team to add them"
+                    f"{email} is not known there: correct it, or ask the platform team for an account"
                 )
 
     await asyncio.gather(*(check(email) for email in emails))

@@ -17,6 +17,7 @@ from contracts.notifications import LifeRecord
 from contracts.template import RetainedVolumes
 from starter.environments.forgotten_life import CannotPlan, ForgottenLife, plan_without_run
 from starter.environments.owner_marks import FoundMarks, Marked, MarkSearch
+from starter.errors import InvalidRequest
 from starter.installation import InstallationConfig
 
 INSTALLATION, NAME = "k3x9q0vb", "demo"
@@ -226,8 +227,6 @@ def test_plan_finds_the_host(found: dict[str, list[Marked]], named: dict[str, st
         ({ONE: [PROJECT]}, (), {}, "its host is not known: name one of one, two"),
         ({ONE: [PROJECT]}, (), {"host": "three"}, 'there is no host "three": the hosts are one, two'),
         ({ONE: [on("one")]}, (), {"host": "two"}, "on host one, and not on two"),
-        ({}, (), {"life": "demo"}, '"demo" is no life'),
-        ({}, (), {"life": ONE + "\n"}, "is no life"),
         ({}, (), {"life": ONE}, "its host is not known"),
     ],
 )  # fmt: skip
@@ -242,3 +241,10 @@ def test_plan_is_refused_with_what_to_name(
 def test_plan_ignores_the_record_of_a_host_that_is_not_there_any_more() -> None:
     with pytest.raises(CannotPlan, match="its host is not known"):
         planned(marks({ONE: [PROJECT]}), record(host="former"))
+
+
+@pytest.mark.parametrize("life", ["demo", ONE + "\n", ONE[:-1]])
+def test_text_that_is_no_life_is_a_wrong_field(life: str) -> None:
+    with pytest.raises(InvalidRequest, match="is no life") as refused:
+        planned(marks({}), life=life)
+    assert [problem.field for problem in refused.value.problems] == ["life"]

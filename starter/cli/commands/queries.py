@@ -142,11 +142,9 @@ def _print_rows(rows: Sequence[EnvironmentRow], *, is_wide: bool, ended: bool, s
         cells = [
             [*cell, relative_time(row.requested_at), row.life] for cell, row in zip(cells, rows, strict=True)
         ]
-    none = (
-        "No environment is stuck."
-        if stuck
-        else "There are no environments. Request one with:  moorage request NAME TEMPLATE"
-    )
+    none = "There are no environments. Request one with:  moorage request NAME TEMPLATE"
+    if stuck or ended:
+        none = "No environment is stuck." if stuck else "No environment has ended."
     print_table(columns, cells, empty=none)
     if problems := [problem_line(row) for row in rows if row.problem]:
         print_line()
