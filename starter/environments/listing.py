@@ -14,8 +14,9 @@ from contracts.naming import life_id, name_from_workflow_id
 from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Role
 from starter.environments.cursors import Cursors
-from starter.environments.reader import EnvironmentReader, attribute, phase_of
+from starter.environments.reader import EnvironmentReader
 from starter.environments.records import LifeRecords
+from starter.environments.run_description import attribute, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.environments.stuck import WORKING_PHASES, trouble_of
 from starter.shared_reads import CachedReads

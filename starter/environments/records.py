@@ -17,7 +17,7 @@ from contracts.environment import Phase
 from contracts.naming import is_name, life_id, workflow_id
 from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Verb, is_allowed, relations
-from starter.environments.reader import memo_value
+from starter.environments.run_description import memo_value
 from starter.environments.schemas import (
     EnvironmentRow,
     EnvironmentView,

@@ -23,7 +23,7 @@ from contracts import search_attributes, workflow_memo
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
 from contracts.naming import life_id
-from starter.environments.reader import attribute
+from starter.environments.run_description import attribute
 from starter.expiry.schedules import CALL_TIMEOUT
 from starter.temporal.errors import UPDATE_TIMEOUT
 from worker.codec import DecodeError
