@@ -154,7 +154,8 @@ PROTECTIONS = (
     Protection(
         "4", "a group is looked for before it is made again", "activities/steps/identity_group.py",
         "        if group is None:\n            group = await self._create(environment)\n",
-        "        group = await self._scim.create_group(environment.derived_name, environment.mark.text)\n",
+        "        name, mark = environment.derived_name, environment.mark.text\n"
+        "        group = await self._directory.create_group(name, mark)\n",
         FAILING, "lost and cut",
     ),
     Protection(
@@ -185,7 +186,8 @@ PROTECTIONS = (
     ),
     Protection(
         "secrets", "failures say nothing in clear", "worker/data_converter.py",
-        "DefaultFailureConverterWithEncodedAttributes", "DefaultFailureConverter",
+        "    DefaultFailureConverterWithEncodedAttributes,\n",
+        "    DefaultFailureConverter as DefaultFailureConverterWithEncodedAttributes,\n",
         "tests/environment/test_secrets.py", "database",
     ),
     Protection(
