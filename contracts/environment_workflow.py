@@ -84,7 +84,7 @@ class Answer(Frozen):
 class LifeInput(Frozen):
     """An update that changes an environment. Lives other than `life` reject it.
 
-    `life` has a default only because older histories do not contain it; an update without it is rejected.
+    `life` has a default so that an update without it is rejected with that reason.
     """
 
     life: str = ""
