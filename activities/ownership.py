@@ -17,16 +17,15 @@ def mark_text(labels: Mapping[str, str]) -> str | None:
 
 def describe_owner(found: str | None, ours: OwnerMark) -> str:
     """Describe in words who owns a resource that has the text `found` in the place of our mark."""
-    parts = (found or "").split("/")
-    if len(parts) != len(ours.text.split("/")) or not all(parts):
+    other = OwnerMark.parse(found)
+    if other is None:
         return "was not made by Moorage"
-    installation, name, life = parts
-    if installation != ours.installation:
-        return f"belongs to another installation of Moorage, {installation}"
-    if name != ours.name:
-        return f"belongs to the environment {name}"
-    if life != ours.life:
-        return f"belongs to another life of the environment {name}"
+    if other.installation != ours.installation:
+        return f"belongs to another installation of Moorage, {other.installation}"
+    if other.name != ours.name:
+        return f"belongs to the environment {other.name}"
+    if other.life != ours.life:
+        return f"belongs to another life of the environment {other.name}"
     return "is this environment's"
 
 
