@@ -6,9 +6,8 @@ import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 VERSION = "26.7.3"
@@ -46,20 +45,30 @@ def ensure_built() -> Path:
     """
     options = hashlib.sha256(" ".join((SHA256, *BUILD_OPTIONS)).encode()).hexdigest()[:12]
     home = cache_folder() / f"{VERSION}-{options}"
-    with _locked(cache_folder() / "lock"):
+    with _locked(cache_folder() / "lock") as lock:
         if home.is_dir():
             return home
         for program in ("java", "mvn"):
             if shutil.which(program) is None:
                 raise KeycloakError(f"{program} is missing; install openjdk-17-jre-headless and maven")
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
-            built = _build(_download(Path(scratch)), Path(scratch))
-            built.rename(home)
+        scratch = cache_folder() / "building"
+        _remove(scratch)  # of a run that was killed
+        scratch.mkdir()
+        try:
+            _build(_download(scratch, lock), scratch, lock).rename(home)
+        finally:
+            _remove(scratch)
     return home
 
 
-def _download(folder: Path) -> Path:
-    _run(["mvn", "-q", "-B", f"{COPY_PLUGIN}:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"])
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _download(folder: Path, lock: int) -> Path:
+    copy = ["mvn", "-q", "-B", f"{COPY_PLUGIN}:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
+    _run(copy, lock)
     package = folder / f"keycloak-quarkus-dist-{VERSION}.tar.gz"
     with package.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -68,25 +77,28 @@ def _download(folder: Path) -> Path:
     return package
 
 
-def _build(package: Path, folder: Path) -> Path:
+def _build(package: Path, folder: Path, lock: int) -> Path:
     with tarfile.open(package) as archive:
         archive.extractall(folder, filter="data")
     home = folder / f"keycloak-{VERSION}"
-    _run([str(home / "bin" / "kc.sh"), "build", *BUILD_OPTIONS])
+    _run([str(home / "bin" / "kc.sh"), "build", *BUILD_OPTIONS], lock)
     return home
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], lock: int) -> None:
+    """Run the command, which keeps the lock until it ends, also when this process is killed."""
     environment = {**os.environ, "JAVA_OPTS_APPEND": JAVA_OPTIONS}
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        command, env=environment, text=True, capture_output=True, check=False, pass_fds=[lock]
+    )
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise KeycloakError(f"{Path(command[0]).name} failed with exit code {done.returncode}:\n{last}")
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()

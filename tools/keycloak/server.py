@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -24,21 +23,34 @@ START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.2
 LOG_LINES = 15
-#: Ends Keycloak's process group when its own standard input ends, which is when the caller is gone, also by
-#: SIGKILL. `kc.sh` forks Java, so the whole group has to be signalled.
+#: Ends Keycloak's process group and removes its folder when its own standard input ends, which is when the
+#: caller is gone, also by SIGKILL. It has its own session, so no Ctrl-C of a terminal ends it before that.
+#: It starts Keycloak at the first line. `kc.sh` forks Java, so the whole group is signalled and waited for.
 _GUARD = """
-import os, signal, subprocess, sys, threading
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
-def end_with_parent():
-    sys.stdin.read()
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, number)
-            child.wait(20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            pass
-threading.Thread(target=end_with_parent, daemon=True).start()
-sys.exit(child.wait())
+import os, shutil, signal, subprocess, sys, threading, time
+folder, *command = sys.argv[1:]
+def signal_group(number):
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+def end_after(wait):
+    wait()
+    over.set()
+if sys.stdin.readline():
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    over = threading.Event()
+    for wait in (sys.stdin.read, child.wait):
+        threading.Thread(target=end_after, args=[wait], daemon=True).start()
+    over.wait()
+    signal_group(signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while signal_group(0) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    signal_group(signal.SIGKILL)
+shutil.rmtree(folder, ignore_errors=True)
+os._exit(0)
 """
 
 
@@ -68,9 +80,6 @@ def running_keycloak(
     built = ensure_built()
     with tempfile.TemporaryDirectory(prefix="moorage-keycloak-") as scratch:
         home = Path(scratch) / "home"
-        _link_home(built, home)
-        for name, realm in realms.items():
-            (home / "data" / "import" / f"{name}-realm.json").write_text(json.dumps(realm))
         port, management_port = _free_port(), _free_port()
         command = [
             str(home / "bin" / "kc.sh"), "start", "--optimized", "--import-realm",
@@ -87,18 +96,24 @@ def running_keycloak(
         with (
             log.open("w") as output,
             subprocess.Popen(
-                [sys.executable, "-c", _GUARD, *command],
+                [sys.executable, "-c", _GUARD, scratch, *command],
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                start_new_session=True,
             ) as guard,
         ):
+            assert guard.stdin is not None  # noqa: S101 - it is a pipe
             try:
+                _link_home(built, home)
+                for name, realm in realms.items():
+                    (home / "data" / "import" / f"{name}-realm.json").write_text(json.dumps(realm))
+                guard.stdin.write(b"\n")
                 _wait_until_ready(f"http://127.0.0.1:{management_port}/health/ready", guard, log)
                 yield Keycloak(f"http://127.0.0.1:{port}", log)
             finally:
-                assert guard.stdin is not None  # noqa: S101 - it is a pipe
                 guard.stdin.close()
                 guard.wait(STOP_SECONDS * 2)
 
@@ -135,8 +150,3 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-def wait_for_signal() -> None:
-    """Return at Ctrl-C or SIGTERM."""
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
