@@ -165,6 +165,7 @@ class _Processes:
         is_same = _python_variables(environment) == _python_variables(os.environ)
         os.environ.clear()
         os.environ.update(environment)
+        time.tzset()
         if _FORKS_PYTHON and is_same and tuple(command[: len(PYTHON)]) == PYTHON:
             return _Python(command[len(PYTHON) :])
         try:
