@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -129,6 +129,10 @@ class Stack:
             RuntimeError: it does not run.
         """
         return self._child(part).pid
+
+    def command(self, part: Part) -> Sequence[str]:
+        """Return the command of the process of the part, also where it was forked."""
+        return self._child(part).spec.command
 
     @property
     def databases(self) -> Mapping[Part, Path]:

@@ -112,16 +112,19 @@ def logs(stack: Stack) -> dict[str, str]:
 
 
 def arguments_of_processes(stack: Stack, *others: int) -> dict[str, str]:
-    """The arguments of all parts, and of all that runs in their process groups."""
+    """The arguments of all parts, and of all that runs in their process groups.
+
+    A fork shows those of the launcher; where Python is executed instead, it shows those of its command.
+    """
     leaders = {stack.pid(part) for part in stack.options.parts} | set(others)
-    found = {}
+    found = {f"the command of the {part}": "\0".join(stack.command(part)) for part in stack.options.parts}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if os.getpgid(int(process.name)) in leaders:
                 found[f"process {process.name}"] = (process / "cmdline").read_text(errors="replace")
         except (ProcessLookupError, FileNotFoundError):
             continue  # it has ended meanwhile
-    assert len(found) >= len(leaders)
+    assert len(found) >= len(stack.options.parts) + len(leaders)
     return found
 
 
