@@ -5,58 +5,23 @@ module cancels them. The forward task may be cancelled at any await. The compens
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import (
-        CheckPeopleInput,
-        EnsureInput,
-        InspectInput,
-        InspectResult,
-        PeopleActivities,
-        RemoveInput,
-        RemoveResult,
-        StepActivities,
-        step_activity_name,
-    )
-    from contracts.environment import (
-        Certificate,
-        Finding,
-        Phase,
-        Problem,
-        Receipt,
-        StepName,
-        StepState,
-        System,
-    )
-    from contracts.environment_workflow import EnvironmentStart, undo_queue
+    from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
+    from contracts.environment_workflow import EnvironmentStart
 
-from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
+from workflows.activity_failures import is_in_doubt, problem_of
 from workflows.environment_state import MOORAGE_ACTOR, EnvironmentState
-from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, Step, steps_of
+from workflows.step_executor import StepExecutor
+from workflows.steps import Step, steps_of
 
-#: The directory may be down for a moment, and hundreds may wait before this environment. The developer should
-#: still get an answer soon.
-PEOPLE_CHECK_TIMEOUT = timedelta(minutes=5)
 #: Lines in a certificate about what was removed by force in one step, over all passes together.
 MAX_FORCED_LINES = 40
-#: One inspection of one system. If the system cannot answer in this time, the next pass inspects it.
-INSPECT_TIMEOUT = timedelta(minutes=2)
-#: The steps that install the template's values or calculate with them. The other steps do not get the values.
-STEPS_WITH_VALUES = frozenset({StepName.NAMESPACE, StepName.VCLUSTER})
-#: Temporal's priorities go from 1 (first) to this value (last).
-#: https://docs.temporal.io/develop/task-queue-priority-fairness
-LOWEST_PRIORITY = 5
-
-_Input = TypeVar("_Input")
-_Result = TypeVar("_Result")
 
 
 class Saga:
@@ -64,14 +29,11 @@ class Saga:
 
     def __init__(self, start: EnvironmentStart, state: EnvironmentState) -> None:
         self._environment = start.environment
-        #: For the steps that need no values: a template's values may be large, and a history holds each
-        #: argument.
-        self._without_values = start.environment.without_values
         self._people_are_checked = start.people_are_checked
         self._timeouts = start.timeouts
         self._state = state
-        self._life_started_at = state.status.requested_at
         self._steps = steps_of(start.environment)
+        self._executor = StepExecutor(start, self._steps, state.status.requested_at)
         over = (StepState.WAITING, StepState.UNDONE)
         self._started_steps = [step for step in self._steps if state.state_of(step.name) not in over]
         # A late response may still come to the calls that a life had in progress when its run was closed from
@@ -147,19 +109,7 @@ class Saga:
 
     async def _check_people(self) -> Problem | None:
         try:
-            require_genuine(
-                await workflow.execute_activity_method(  # type: ignore[func-returns-value]
-                    PeopleActivities.check,
-                    CheckPeopleInput(environment=self._without_values),
-                    start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
-                    schedule_to_close_timeout=self._limit(PEOPLE_CHECK_TIMEOUT),
-                    heartbeat_timeout=self._timeouts.heartbeat_timeout,
-                    retry_policy=self._retries(),
-                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                    priority=self._priority(0),
-                    summary="everybody is known",
-                )
-            )
+            await self._executor.check_people()
         except ActivityError as error:
             system = (
                 System.IDENTITY_PROVIDER if self._environment.has_identity_provider else System.CONTROL_PLANE
@@ -170,19 +120,8 @@ class Saga:
     async def _ensure(self, step: Step) -> Problem | None:
         self._started_steps.append(step)
         self._state.set_step_state(step.name, StepState.RUNNING)
-        environment = self._environment if step.name in STEPS_WITH_VALUES else self._without_values
         try:
-            receipt = await self._execute(
-                step,
-                StepActivities.ensure,
-                EnsureInput(environment=environment),
-                Receipt,
-                task_queue=None,
-                attempt=step.attempt_timeout,
-                limit=self._limit(step.timeout),
-                steps_before=self._steps.index(step),
-                summary=step.summary,
-            )
+            receipt = await self._executor.execute_ensure(step)
         except ActivityError as error:
             self._record_doubt(is_in_doubt(error))
             problem = problem_of(error, step.name, step.system)
@@ -226,19 +165,7 @@ class Saga:
         # The virtual cluster can answer for itself only as long as it exists.
         force = StepName.VCLUSTER not in {other.name for other in self._started_steps}
         try:
-            result = await self._execute(
-                step,
-                StepActivities.remove,
-                RemoveInput(
-                    environment=self._without_values, life_started_at=self._life_started_at, force=force
-                ),
-                RemoveResult,
-                task_queue=undo_queue(workflow.info().task_queue),
-                attempt=self._timeouts.undo_timeout,
-                limit=self._timeouts.undo_timeout,
-                steps_before=len(self._steps) - 1 - self._steps.index(step),
-                summary=f"undo: {step.summary}",
-            )
+            result = await self._executor.execute_remove(step, force=force)
         except ActivityError as error:
             problem = problem_of(error, step.name, step.system)
             self._state.set_step_state(step.name, StepState.UNDO_FAILED, problem.cause)
@@ -285,53 +212,11 @@ class Saga:
 
     async def _inspect_step(self, step: Step) -> Finding | Problem:
         try:
-            result = await self._execute(
-                step,
-                StepActivities.inspect,
-                InspectInput(environment=self._without_values, life_started_at=self._life_started_at),
-                InspectResult,
-                task_queue=undo_queue(workflow.info().task_queue),
-                attempt=FEW_CALLS_ATTEMPT_TIMEOUT,
-                limit=min(INSPECT_TIMEOUT, self._timeouts.undo_timeout),
-                steps_before=len(self._steps) - 1,
-                summary=f"inspect: {step.summary}",
-            )
+            result = await self._executor.execute_inspect(step)
         except ActivityError as error:
             return problem_of(error, step.name, step.system)
         forced = self._forced.get(step.name, ())
         return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept, forced=forced)
-
-    async def _execute(
-        self,
-        step: Step,
-        method: Callable[[StepActivities, _Input], Awaitable[_Result]],
-        input: _Input,
-        result_type: type[_Result],
-        *,
-        task_queue: str | None,
-        attempt: timedelta,
-        limit: timedelta,
-        steps_before: int,
-        summary: str,
-    ) -> _Result:
-        """Execute an activity of a step; `attempt` is the limit of one attempt, `limit` that of all."""
-        result: _Result = require_genuine(
-            await workflow.execute_activity(
-                step_activity_name(step.name, method),
-                input,
-                result_type=result_type,
-                task_queue=task_queue,
-                start_to_close_timeout=attempt,
-                schedule_to_close_timeout=limit,
-                heartbeat_timeout=self._timeouts.heartbeat_timeout,
-                retry_policy=self._retries(),
-                # An undo must not overtake an ensure that is still in progress.
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=self._priority(steps_before),
-                summary=summary,
-            )
-        )
-        return result
 
     def _has_started(self, step: Step) -> bool:
         return self._state.state_of(step.name) is not StepState.WAITING
@@ -375,24 +260,6 @@ class Saga:
     async def _wait_for_resume(self) -> None:
         await workflow.wait_condition(lambda: self._resumed)
         self._state.enter_phase(Phase.TEARING_DOWN)
-
-    def _limit(self, limit: timedelta) -> timedelta:
-        return min(limit, self._timeouts.step_timeout or limit)
-
-    def _priority(self, steps_before: int) -> Priority:
-        """Return a priority that is higher the nearer the work is to its end.
-
-        So when hundreds of environments are requested at once, few are in progress and each is soon over.
-        Otherwise all of them would go through every step together: the last would be ready no sooner, and
-        there would be more of them than fit into a worker's memory.
-        """
-        return Priority(priority_key=LOWEST_PRIORITY - steps_before * LOWEST_PRIORITY // len(self._steps))
-
-    def _retries(self) -> RetryPolicy:
-        # There is no limit of attempts: the user feels the time, and every activity has a limit in time.
-        return RetryPolicy(
-            initial_interval=self._timeouts.first_retry, maximum_interval=self._timeouts.longest_retry
-        )
 
 
 def _remaining_problem(step: Step, finding: Finding) -> Problem:

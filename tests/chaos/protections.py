@@ -49,7 +49,7 @@ INSPECTION = "        left, unknown = await self._inspect()\n"
 NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{INSPECTION}"
 PROTECTIONS = (
     Protection(
-        "1", "a lost worker is noticed by its heartbeat", "workflows/saga.py",
+        "1", "a lost worker is noticed by its heartbeat", "workflows/step_executor.py",
         "                heartbeat_timeout=self._timeouts.heartbeat_timeout,\n"
         "                retry_policy=self._retries(),\n                # An undo",
         "                retry_policy=self._retries(),\n                # An undo",
@@ -79,10 +79,10 @@ PROTECTIONS = (
         OUTCOMES, "holds_another",
     ),
     Protection(
-        "2", "steps that wait hold up no undo", "workflows/saga.py",
-        "                task_queue=undo_queue(workflow.info().task_queue),\n"
-        "                attempt=self._timeouts.undo_timeout,\n",
-        "                task_queue=None,\n                attempt=self._timeouts.undo_timeout,\n",
+        "2", "steps that wait hold up no undo", "workflows/step_executor.py",
+        "            task_queue=undo_queue(workflow.info().task_queue),\n"
+        "            attempt=self._timeouts.undo_timeout,\n",
+        "            task_queue=None,\n            attempt=self._timeouts.undo_timeout,\n",
         OUTCOMES, "hold_up_no_undo",
     ),
     Protection(
@@ -93,7 +93,7 @@ PROTECTIONS = (
         "tests/chaos/test_cancelled.py", "rollback",
     ),
     Protection(
-        "3", "the undo waits for the end of the do", "workflows/saga.py",
+        "3", "the undo waits for the end of the do", "workflows/step_executor.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
         "                priority=self._priority(steps_before),",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,\n"

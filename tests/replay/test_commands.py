@@ -46,7 +46,7 @@ CHANGES = {
         "        workflow.upsert_search_attributes(self.expiry_attributes)\n",
         "",
     ),
-    "another activity": ("saga", "StepActivities.inspect,\n", "StepActivities.remove,\n"),
+    "another activity": ("step_executor", "StepActivities.inspect,\n", "StepActivities.remove,\n"),
     "two commands that changed places": (
         "environment",
         "            await self._provision()\n",
@@ -61,8 +61,8 @@ CHANGES = {
 }
 #: What may be changed without a thought for what runs.
 FREE = {
-    "a summary": ("saga", 'summary="everybody is known"', 'summary="all are known"'),
-    "a timeout": ("saga", "attempt=FEW_CALLS_ATTEMPT_TIMEOUT", "attempt=INSPECT_TIMEOUT"),
+    "a summary": ("step_executor", 'summary="everybody is known"', 'summary="all are known"'),
+    "a timeout": ("step_executor", "attempt=FEW_CALLS_ATTEMPT_TIMEOUT", "attempt=INSPECT_TIMEOUT"),
     "a pause": ("saga", "self._pause(pause)", "self._pause(2 * pause)"),
     "a line of the trail": ("environment", 'self._state.add_log_entry(MOORAGE_ACTOR, "ready")', "pass"),
 }

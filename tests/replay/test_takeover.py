@@ -26,7 +26,7 @@ from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted import Script, waits
 from tests.workflows.sweeping import lives_by
-from workflows import saga, steps
+from workflows import step_executor, steps
 from workflows.environment import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -63,7 +63,7 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], Changed]:
             for step in steps.STEPS
         )
         monkeypatch.setattr(steps, "STEPS", later)
-        monkeypatch.setattr(saga, "INSPECT_TIMEOUT", saga.INSPECT_TIMEOUT * 2)
+        monkeypatch.setattr(step_executor, "INSPECT_TIMEOUT", step_executor.INSPECT_TIMEOUT * 2)
         return Changed(world=earlier.world)
 
     return change
