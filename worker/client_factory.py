@@ -81,8 +81,10 @@ def _identity_provider(settings: IdentityProviderSettings) -> IdentityProvider:
     if settings.client_id and settings.client_secret:
         token_url = settings.token_url or keycloak.token_url(settings.url)
         read_secret = reader_of(settings.client_secret) or settings.client_secret.get_secret_value
+        # The two may differ in their scheme, and a context for http trusts no authority.
+        trust = _tls_context(token_url, settings.ca_file)
         credentials = ClientCredentials(
-            token_url, settings.client_id, read_secret, timeout=timeout, verify=verify
+            token_url, settings.client_id, read_secret, timeout=timeout, verify=trust
         )
     if settings.kind is IdentityKind.KEYCLOAK and credentials:
         return Keycloak(settings.url, credentials, timeout=timeout, verify=verify)
