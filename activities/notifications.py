@@ -92,14 +92,11 @@ class _Delivered:
 
     @classmethod
     def read(cls, kept: str) -> "_Delivered":
-        """Return what an earlier attempt has kept.
-
-        An earlier version of Moorage kept the names of the channels only.
-        """
+        """Return what an earlier attempt has kept; nothing for the first attempt."""
         try:
             return TypeAdapter(cls).validate_json(kept)
         except ValidationError:
-            return cls(by=list(filter(None, kept.split(","))))
+            return cls()
 
     def keep(self) -> None:
         """Store this for the next attempt, if there is one."""

@@ -197,16 +197,6 @@ async def test_each_recipient_gets_the_mail_once(
         assert message["Message-ID"] == f"<{NOTICE.id}@moorage>"
 
 
-async def test_what_a_try_of_an_earlier_version_has_kept_is_understood() -> None:
-    """Ensures that a notice that is under way while workers are replaced is not sent twice."""
-    with webhook_receiver() as receiver:
-        async with hook(receiver.url) as webhook:
-            notices = Notifications(NotificationChannels(webhook=webhook, slack=webhook))
-            result = await Running(notices.send, NOTICE, kept="Slack,webhook").result()
-    assert result.delivered_by == ("webhook", "Slack")
-    assert receiver.got == []
-
-
 async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
     """Ensures that a name calls nobody and links nowhere, and that the longest text is one message."""
     odd = {
