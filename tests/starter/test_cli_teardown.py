@@ -12,6 +12,7 @@ from temporalio.client import Client
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
+from tests.environment.asking import Asking
 from tests.starter.test_cli import cli_of
 from tests.support.stack import ALICE, BOB, HURRY, hurried, unique
 from tests.support.stand_ins import set_faults
@@ -57,6 +58,9 @@ async def test_it_is_told_and_resumed(impatient: Stack, tmp_path: Path) -> None:
     assert (again.code, "not undone: group (" in again.err) == (1, True), again.err
     assert f"The teardown of {name} goes on." in again.err
 
+    # The command also returns while a next pass is due, which could end the teardown before a person does.
+    async with Asking(impatient) as asking:
+        await asking.until_phase(name, "teardown_incomplete")
     set_faults(impatient.url(Part.CONTROL_PLANE))
     resumed = await alice("teardown", name, "--resume", "--output", "json")
     assert resumed.code == 0, resumed.err
