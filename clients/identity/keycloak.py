@@ -101,20 +101,24 @@ class Keycloak:
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
         """
-        operation = f"find user {email}"
+        enabled = [user for user in await self.users_by_address(email) if user.is_active]
+        if len(enabled) > 1:
+            raise Rejected(self._system, f"find user {email}", f"{len(enabled)} people have this address")
+        return enabled[0] if enabled else None
+
+    async def users_by_address(self, email: str) -> list[User]:
+        """Return all users with this user name, or else this address, ignoring case; also disabled ones."""
         for attribute in ("username", "email"):
             query = {attribute: email, "exact": "true"}
-            users = await self._page("/users", operation, _User, query, first=0, size=PAGE_SIZE)
+            users = await self._page("/users", f"find user {email}", _User, query, first=0, size=PAGE_SIZE)
             # The realm compares as its database collates; other letters than A to Z may differ for people.
             found = [user for user in users if getattr(user, attribute).casefold() == email.casefold()]
-            enabled = [user for user in found if user.enabled]
-            if len(enabled) > 1:
-                raise Rejected(self._system, operation, f"{len(enabled)} people have this address")
             if found:
-                return next(
-                    (User(user.id, user.username, user.email or user.username) for user in enabled), None
-                )
-        return None
+                return [
+                    User(user.id, user.username, user.email or user.username, is_active=user.enabled)
+                    for user in found
+                ]
+        return []
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:
         """Return all groups with exactly this owner mark."""

@@ -16,6 +16,7 @@ class User:
     id: str
     user_name: str
     email: str
+    is_active: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class IdentityProvider(Protocol):
 
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
+        """
+
+    async def users_by_address(self, email: str) -> list[User]:
+        """Return all users with this user name or address, ignoring case; also those who are disabled.
+
+        Users with this user name come first; where there are any, users with this address may be missing.
         """
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:

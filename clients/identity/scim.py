@@ -81,16 +81,22 @@ class Scim:
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
         """
-        operation = f"find user {email}"
-        found = await self._users(operation, email)
-        active = [user for user in found if user.active is not False]
+        active = [user for user in await self.users_by_address(email) if user.is_active]
         if len(active) > 1:
-            raise Rejected(self._system, operation, f"{len(active)} people have this address")
-        if not active:
-            return None
-        [user] = active
-        name = user.username or ""
-        return User(user.id, name, next(iter(user.addresses()), name))
+            raise Rejected(self._system, f"find user {email}", f"{len(active)} people have this address")
+        return active[0] if active else None
+
+    async def users_by_address(self, email: str) -> list[User]:
+        """Return all users with this user name, or else this address, ignoring case; also disabled ones."""
+        return [
+            User(
+                user.id,
+                name := user.username or "",
+                next(iter(user.addresses()), name),
+                is_active=user.active is not False,
+            )
+            for user in await self._users(f"find user {email}", email)
+        ]
 
     async def _users(self, operation: str, email: str) -> list[WireUser]:
         """Return users with this user name, or else this address, ignoring case; also inactive ones."""

@@ -125,6 +125,16 @@ class TestPeople:
             await scim.find_user(shared)
 
 
+async def test_users_by_address_has_disabled_users_too(directory: Directory, scim: Scim) -> None:
+    name = fresh("left")
+    address = f"{name}@example.com"
+    directory.add_person(name, address, active=False)
+    directory.add_person(f"{name}-2", address)
+    found = await scim.users_by_address(address.upper())
+    assert sorted((user.user_name, user.is_active) for user in found) == [(name, False), (f"{name}-2", True)]
+    assert await scim.users_by_address(f"x{address}") == []
+
+
 class TestGroups:
     async def test_are_found_by_exactly_their_name_and_external_id(self, scim: Scim) -> None:
         name, mark = fresh(), fresh("test/mark")

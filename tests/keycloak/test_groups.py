@@ -50,6 +50,14 @@ async def test_find_user_returns_none_for_unknown_partial_and_disabled_users(
     assert await keycloak.find_user(address) is None
 
 
+async def test_users_by_address_has_disabled_users_too(keycloak: Keycloak) -> None:
+    [user] = await keycloak.users_by_address("MALLORY@example.com")
+    assert not user.is_active
+    [user] = await keycloak.users_by_address("alice@example.com")
+    assert user.is_active
+    assert await keycloak.users_by_address("nobody@example.com") == []
+
+
 async def test_a_created_group_is_found_by_mark_and_by_name(keycloak: Keycloak, name: str, mark: str) -> None:
     group = await keycloak.create_group(name, mark)
     assert await keycloak.group(group.id) == group
