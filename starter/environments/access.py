@@ -31,7 +31,8 @@ class EnvironmentAccess:
             NotAllowed: The principal may see it but not use the verb.
             Refused: It is another life than `life`.
         """
-        snapshot = await self._reader.read(name) if is_name(name) else None
+        read = self._reader.read_recent if verb is Verb.SHOW else self._reader.read
+        snapshot = await read(name) if is_name(name) else None
         if snapshot is None:
             raise EnvironmentNotFound(name)
         relations = relations_to(snapshot, principal)

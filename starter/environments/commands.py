@@ -117,17 +117,20 @@ class EnvironmentCommands:
     ) -> Answer:
         """Send the update of the verb to the life of the snapshot; raise WorkflowClosed if that has ended."""
         input = input.model_copy(update={"life": snapshot.life})
-        return await send_update(
-            self._client,
-            _UPDATES[verb],
-            input,
-            name=snapshot.name,
-            # The name may now belong to the next life, which may have another owner.
-            first_run_id=snapshot.first_run_id,
-            # The id contains the life, so that the same request for a later life is not a repeat.
-            id="/".join(filter(None, (snapshot.life, verb, key and _repeat_key(input, key)))),
-            is_worker_known=snapshot.status is not None,
-        )
+        try:
+            return await send_update(
+                self._client,
+                _UPDATES[verb],
+                input,
+                name=snapshot.name,
+                # The name may now belong to the next life, which may have another owner.
+                first_run_id=snapshot.first_run_id,
+                # The id contains the life, so that the same request for a later life is not a repeat.
+                id="/".join(filter(None, (snapshot.life, verb, key and _repeat_key(input, key)))),
+                is_worker_known=snapshot.status is not None,
+            )
+        finally:
+            self._reader.note_change()
 
 
 async def send_update(

@@ -20,7 +20,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import workflow_memo
-from contracts.environment import EnvironmentStatus, StepName
+from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.errors import ErrorType
 from contracts.naming import name_from_workflow_id, workflow_id
 from starter.environments.orphans import CLOSED_FROM_OUTSIDE, orphan_remark, read_closing, with_closing
@@ -36,6 +36,9 @@ MAX_ENDS = 1000
 #: While its run's history does not grow, a status stays valid. After this time a read checks in the
 #: background that a worker still answers; later reads say so if none does.
 STATUS_VALID_SECONDS = 5.0
+#: A ready environment at rest is shown again for this long without a call to Temporal, and never as it was
+#: before the last change that this process has made.
+REST_VALID_SECONDS = 0.5
 #: Statuses in this cache: some kilobytes each, for the environments that callers read now.
 MAX_STATUSES = 500
 #: Size of the cache for runs that were closed from outside; there are few of them.
@@ -89,11 +92,13 @@ class Latest:
 class _Known:
     """A snapshot with a status from a worker, and when a worker has last answered for it.
 
+    `described_at` is when the last call to Temporal that confirmed the snapshot started.
     `remark` is set while no worker answers: the status is still valid, as the history has not grown.
     """
 
     snapshot: EnvironmentSnapshot
     answered_at: float
+    described_at: float
     remark: str = ""
     check: asyncio.Task[None] | None = None
 
@@ -107,6 +112,7 @@ class EnvironmentReader:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._reads = SharedReads(self._read_latest)
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
+        self._changed_at = 0.0
 
     async def latest(self, name: str) -> Latest | None:
         """Return the latest run of the name without a query to a worker; None if Temporal has none."""
@@ -126,8 +132,28 @@ class EnvironmentReader:
         """
         return await (self._reads.read(name) if last is None else self._read(name, last))
 
-    async def _read_latest(self, name: str) -> EnvironmentSnapshot | None:
+    async def read_recent(self, name: str) -> EnvironmentSnapshot | None:
+        """Return a snapshot as `read` does, or one of the last moment if the environment was ready then.
+
+        For views that are shown. A change must be based on `read`.
+        """
         known = self._known.get(name)
+        if (
+            known
+            and known.snapshot.view.phase is Phase.READY
+            and known.snapshot.is_at_rest
+            and not known.remark
+            and known.described_at > max(self._changed_at, time.monotonic() - REST_VALID_SECONDS)
+        ):
+            return known.snapshot
+        return await self.read(name)
+
+    def note_change(self) -> None:
+        """Show nothing any more that was read before this call: this process has changed an environment."""
+        self._changed_at = time.monotonic()
+
+    async def _read_latest(self, name: str) -> EnvironmentSnapshot | None:
+        known, started = self._known.get(name), time.monotonic()
         snapshot = await self._read(name, None, known.snapshot if known else None)
         if snapshot is None or snapshot.status is None or snapshot.ended:
             self._known.pop(name, None)
@@ -135,16 +161,17 @@ class EnvironmentReader:
         now = snapshot.run_id, snapshot.history_length
         if known is None or now != (known.snapshot.run_id, known.snapshot.history_length):
             # A worker has just returned the status.
-            self._keep(name, snapshot)
+            self._keep(name, snapshot, started)
             return snapshot
+        known.described_at = started
         if time.monotonic() - known.answered_at >= STATUS_VALID_SECONDS and known.check is None:
             known.check = asyncio.create_task(self._check_worker(known))
         if not known.remark:
             return snapshot
         return replace(snapshot, view=snapshot.view.model_copy(update={"remark": known.remark}))
 
-    def _keep(self, name: str, snapshot: EnvironmentSnapshot) -> None:
-        self._known[name] = _Known(snapshot, time.monotonic())
+    def _keep(self, name: str, snapshot: EnvironmentSnapshot, described_at: float) -> None:
+        self._known[name] = _Known(snapshot, time.monotonic(), described_at)
         self._known.move_to_end(name)
         if len(self._known) > MAX_STATUSES:
             self._known.popitem(last=False)

@@ -1,11 +1,13 @@
 """Ensures that a worker is asked only for what can have changed, and missed within seconds."""
 
 import asyncio
+import dataclasses
 import time
 from typing import Any, cast
 
 import pytest
 
+from contracts.environment import Phase
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from tests.starter.test_api_sign_in import STANDING
@@ -17,11 +19,13 @@ class Scripted(EnvironmentReader):
     def __init__(self) -> None:
         super().__init__(cast(Any, None))
         self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
+        self.described = 0
         self.pending: list[str] = []
 
     async def _describe(self, name: str) -> Any:
         from temporalio.client import WorkflowExecutionStatus
 
+        self.described += 1
         fields = {"run_id": self.run_id, "history_length": self.length, "id": f"environment/{name}"}
         fields["raw_description"] = type("Raw", (), {"pending_activities": self.pending})
         return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
@@ -116,3 +120,49 @@ async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytes
     for number in range(reader_module.MAX_STATUSES + 20):
         await reader.read(f"other-{number}")
     assert len(reader._known) == reader_module.MAX_STATUSES
+
+
+async def test_a_ready_environment_is_shown_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that views share a call to Temporal, and that a change is never based on such a view."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    shown = [await reader.read_recent("demo") for _ in range(5)]
+    assert reader.described == 1
+    assert all(one is shown[0] for one in shown)
+    await reader.read("demo")
+    assert reader.described == 2, "a change is based on what Temporal says now"
+    now[0] += reader_module.REST_VALID_SECONDS
+    await reader.read_recent("demo")
+    assert reader.described == 3, "it was shown for longer than it is valid"
+
+
+async def test_a_view_is_not_older_than_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a caller sees what it has just changed, also if a read was under way meanwhile."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    reading = asyncio.ensure_future(reader.read_recent("demo"))
+    await asyncio.sleep(0)
+    now[0] += 0.01
+    reader.note_change()
+    await reading
+    await reader.read_recent("demo")
+    assert reader.described == 2
+
+
+@pytest.mark.parametrize("change", ["working", "no worker"])
+async def test_only_a_ready_environment_at_rest_is_shown_again(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that progress, and a worker that is gone, are seen at once."""
+    reader = Scripted()
+    await reader.read_recent("demo")
+    known = reader._known["demo"]
+    if change == "working":
+        view = known.snapshot.view.model_copy(update={"phase": Phase.PROVISIONING})
+        known.snapshot = dataclasses.replace(known.snapshot, view=view)
+    else:
+        known.remark = "No worker is answering."
+    await reader.read_recent("demo")
+    assert reader.described == 2
