@@ -118,7 +118,7 @@ _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
     (client.Rejected, (ErrorType.INVALID_REQUEST, "Correct the template or the request as {system} says")),
     # A step depends on a resource that is not there (any more). Another step made it, so it may only not be
     # visible yet.
-    (client.NotFound, (ErrorType.NOT_YET, "See whether somebody has deleted it in {system}")),
+    (client.NotFound, (ErrorType.NOT_YET, "See who has deleted it in {system}")),
     (client.AlreadyExists, (ErrorType.CONFLICT, "Choose another name, or remove what is there in {system}")),
 )
 

@@ -25,7 +25,7 @@ _TIMED_OUT = {
 
 _SEE_THE_LOG = "See the worker's log."
 _REMEDIES: Mapping[str, str] = {
-    ErrorType.TAMPERED: "Somebody answered Temporal in the worker's stead: see who can reach its frontend.",
+    ErrorType.TAMPERED: "Another program answered Temporal instead of the worker. Restrict its frontend.",
 }
 
 

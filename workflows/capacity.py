@@ -154,7 +154,7 @@ class CapacityWorkflow:
 
     # --- updates, signals and queries -----------------------------------------------------------------
 
-    @described_update("Ask for places on hosts, for lives that shall begin")
+    @described_update("Ask for places on hosts, for lives that will start")
     async def reserve(self, input: ReserveInput) -> ReserveResult:
         """Give a place to each life for which there is one; a life that asks again keeps its place."""
         if self._audited_at is None:

@@ -55,7 +55,7 @@ class ExpirySweepWorkflow:
                 )
             )
         except asyncio.CancelledError:
-            workflow.set_current_details("Cancelled: ends are frozen, or somebody has cancelled it.")
+            workflow.set_current_details("Cancelled: ends are frozen, or a user has cancelled it.")
             raise
         workflow.set_current_details(result.sentence)
         return result

@@ -160,7 +160,7 @@ class Saga:
     async def _remove(self, step: Step) -> Problem | None:
         self._state.set_step_state(step.name, StepState.UNDOING)
         if not step.has_undo:
-            self._state.set_step_state(step.name, StepState.UNDONE, "nothing of its own")
+            self._state.set_step_state(step.name, StepState.UNDONE, "nothing to undo")
             return None
         # The virtual cluster can answer for itself only as long as it exists.
         force = StepName.VCLUSTER not in {other.name for other in self._started_steps}
@@ -253,7 +253,7 @@ class Saga:
         self._resumed = False
         self._state.enter_phase(Phase.TEARDOWN_INCOMPLETE)
         self._state.add_log_entry(
-            MOORAGE_ACTOR, "stopped trying to undo it", "waits for somebody to resume the teardown"
+            MOORAGE_ACTOR, "stopped trying to undo it", "waits for the platform team to resume the teardown"
         )
         await self._wait_for_resume()
 

@@ -105,7 +105,7 @@ def _require_own(kind: str, resource: _Resource | None, environment: Environment
         raise NotYet(
             System.CONTROL_PLANE,
             f"{thing} is not to be found in the {System.CONTROL_PLANE}",
-            "See whether somebody has deleted it",
+            "See who has deleted it",
         )
     require_ours(System.CONTROL_PLANE, thing, resource.description, environment.mark)
     return resource

@@ -54,7 +54,7 @@ async def require_own_namespace(host: Host, environment: Environment) -> Namespa
         raise NotYet(
             System.HOST_CLUSTER,
             f"Namespace {name} is not to be found on host {host.name}",
-            "See whether somebody has deleted it",
+            "See who has deleted it",
         )
     found = namespace_mark(namespace, environment.mark)
     require_ours(System.HOST_CLUSTER, f"Namespace {name}", found, environment.mark)

@@ -70,7 +70,7 @@ async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
         raise NotYet(
             System.HOST_CLUSTER,
             f"Helm release {name} is not to be found on host {host.name}",
-            "See whether somebody has uninstalled it",
+            "See who has uninstalled it",
         )
     require_own_release(release, environment.mark)
     found: list[Kubeconfig] = []

@@ -139,7 +139,7 @@ def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileP
     if hosts and not any(wanted <= labels.items() for labels in hosts.values()):
         words = ", ".join(f"{label}={value}" for label, value in wanted)
         yield document.problem(
-            ("hosts",), f"no host cluster of the settings bears {words}: nobody can have one of it"
+            ("hosts",), f"no host cluster of the settings bears {words}: no one can request it"
         )
 
 

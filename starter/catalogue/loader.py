@@ -156,7 +156,7 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
         yield (
             ("quota", "per_person"),
             f"{quota.per_person} is more than a team may have together, {quota.per_team}: "
-            "nobody could ever have so many",
+            "no one could ever have so many",
         )
     ttl = content.get("ttl")
     extension = _part(Extension, ttl.get("extension") if isinstance(ttl, dict) else None)

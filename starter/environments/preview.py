@@ -45,7 +45,7 @@ class RequestPreview:
             raise await self._service.explain(error, start, principal) from None
         values = await self._chart_check.values(start.environment)
         if not start.people_are_checked:
-            message += " Nobody could be asked whether all people are known; that is checked first."
+            message += " Whether all people are known could not be checked now; it is checked first."
         _log.info("dry run", environment=requested.name, actor=principal.email)
         return Done(
             kind=DoneKind.DRY_RUN,

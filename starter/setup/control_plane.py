@@ -19,7 +19,7 @@ ORGANIZATION_ADMIN = "ADMIN"
 _TOO_LITTLE = frozenset({"ADMINISTRATOR_READ_ONLY", "FINOPS_ADMIN", "PROJECT_READ_ONLY", "PROJECT_ADMIN"})
 _LACKS_A_RIGHT = (
     "its key lacks a right",
-    f"give the key's user the organisation role {ORGANIZATION_ADMIN}, or set the key of somebody who has it",
+    f"give the key's user the organisation role {ORGANIZATION_ADMIN}, or set the key of a user who has it",
 )
 #: Maximum length of a repository's name, the same as that of a project's name.
 _NAME_LENGTH = 63

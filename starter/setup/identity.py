@@ -122,8 +122,8 @@ class Identity:
 
     def _untold(self, wanted: SignInSettings) -> Found:
         if wanted.confirmed:
-            return well(f"as the settings say, people of {wanted.domain} sign in by it; nobody else tells")
-        remedy = "see to these in both, let somebody sign in, and set MOORAGE_SSO__CONFIRMED=true"
+            return well(f"people of {wanted.domain} sign in by it, the settings say; no other source tells")
+        remedy = "see to these in both, let a person sign in, and set MOORAGE_SSO__CONFIRMED=true"
         steps = (*_at_the_control_plane(wanted), *_at_the_provider(wanted, SignIn("", wanted.domain)))
         detail = "this control plane does not tell of its identity providers"
         return Found(Kind.BY_HAND, detail, remedy, steps)
@@ -134,7 +134,7 @@ class Identity:
         directory = self.directory or self.rafay
         where = SYSTEM if self.directory else "control plane, as local users"
         if await directory.find_user(NOBODY) is not None:
-            detail = f"{NOBODY} was found, whom nobody has made: whoever is asked for is found"
+            detail = f"{NOBODY} was found, though no such account exists: any address is found"
             return Found(Kind.REFUSED, detail, f"see to the look-up of users in the {SYSTEM}")
         asked = list(dict.fromkeys(self.people()))[:LOOKED_UP]
         if not asked:
@@ -142,7 +142,7 @@ class Identity:
         checked = await check_people(directory, asked)
         unknown = list(checked.problems)
         if len(unknown) == len(asked):
-            detail = f"nobody who has a token is known to the {where}: {', '.join(unknown)}"
+            detail = f"no person with a token is known to the {where}: {', '.join(unknown)}"
             remedy = "correct the addresses in the file of tokens, or make accounts for them"
             return Found(Kind.BY_HAND, detail, remedy)
         if unknown:

@@ -58,7 +58,7 @@ class Temporal:
             self._namespace,
             self._make_namespace,
             needs=(server,),
-            denied=_denied("make namespaces", "have somebody make it who has it"),
+            denied=_denied("make namespaces", "ask a user who has it to make it"),
         )
         attributes = SetupCheck(
             area,
@@ -68,7 +68,7 @@ class Temporal:
             self._attributes,
             self._add_attributes,
             needs=(namespace,),
-            denied=_denied("register search attributes", "have somebody register them who has it"),
+            denied=_denied("register search attributes", "ask a user who has it to register them"),
         )
         schedules = SetupCheck(
             area,
@@ -276,7 +276,7 @@ class Temporal:
         state = await ExpiryFreeze(client, self.sweep).state()
         if state and not state.by:
             detail = f"ALL ENDS ARE FROZEN, and not by `moorage freeze`: {state.reason}"
-            remedy = "if nobody means it, `moorage thaw`; else `moorage thaw` and `moorage freeze --reason …`"
+            remedy = "if it is a mistake, `moorage thaw`; else `moorage thaw` and `moorage freeze --reason …`"
             return Found(Kind.BY_HAND, detail, remedy)
         return well(f"the sweep is scheduled: {await describe_sweep(client, self.sweep)}")
 

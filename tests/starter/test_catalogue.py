@@ -83,7 +83,7 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
         (
             "version: 1\n",
             "version: 1\nquota: {per_person: 3, per_team: 2}\n",
-            "small.yaml:2:9: quota.per_person: 3 is more than a team may have together, 2: nobody could",
+            "small.yaml:2:9: quota.per_person: 3 is more than a team may have together, 2: no one could",
         ),
         (
             "  maximum: 3d\n",

@@ -102,7 +102,7 @@ class Script:
     def _ensure(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.ensure")
         async def ensure(input: EnsureInput) -> Receipt:
-            # The kubeconfig has nothing of its own in any system.
+            # The kubeconfig has nothing to undo in any system.
             effect = (lambda: None) if step is StepName.KUBECONFIG else (lambda: self.world.add(step))
             await self._play(f"{step}.ensure", effect)
             return Receipt(
