@@ -11,6 +11,7 @@ from contracts.charts import NEWEST_TESTED, OLDEST_TESTED, chart_warning
 
 #: The range as it is, before the fixture below changes it.
 SHIPPED_RANGE = f"{OLDEST_TESTED} to {NEWEST_TESTED}"
+SHIPPED_SUPPORT = dict(charts.SUPPORTED_UNTIL)
 IN_TIME = date(2026, 10, 22)
 
 
@@ -66,3 +67,5 @@ def test_shown_charts_are_those_of_the_end_to_end_cluster() -> None:
 def test_documented_range_is_that_of_the_code() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "templates.md").read_text()
     assert f"vCluster charts are {SHIPPED_RANGE}." in page
+    for minor, until in SHIPPED_SUPPORT.items():
+        assert f"ended its support of {minor} on {until:%Y-%m-%d}" in page
