@@ -7,6 +7,7 @@ cancelled between two calls.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any, Protocol
 
 from clients.host.kubeconfig import Kubeconfig
@@ -51,6 +52,39 @@ class VirtualCluster(Protocol):
 
     async def find_existing(self, manifests: Sequence[Manifest]) -> list[str]:
         """Return which manifests exist, as `Kind name` or `Kind namespace/name`."""
+        ...
+
+    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> None:
+        """Give the person all rights inside, by a binding with these labels; idempotent.
+
+        Raises:
+            Rejected: a binding of the person's name is not ours.
+        """
+        ...
+
+    async def remove_person(self, person: str) -> list[str]:
+        """Take the person out of every binding; return these bindings as `Kind name`; idempotent.
+
+        From then on, no certificate of the person has a right. Bindings that the person has made for their
+        own user name end as well; service accounts that they have made stay.
+        """
+        ...
+
+    async def list_people(self, labels: Mapping[str, str]) -> list[str]:
+        """Return the people who have rights by a binding with these labels, sorted."""
+        ...
+
+    async def issue_certificate(
+        self, request: bytes, person: str, validity: timedelta, labels: Mapping[str, str]
+    ) -> str:
+        """Return a client certificate (PEM) for the person's PKCS#10 request (PEM).
+
+        The caller checks whom the request names, and what the certificate says.
+
+        Raises:
+            NotYet: the vCluster has not signed it in time.
+            Rejected: the vCluster has refused it.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""A client for the API server inside a vCluster, over plain HTTP, with only its kubeconfig.
+"""The client of the API server inside a vCluster, over plain HTTP, with only its kubeconfig.
 
 The same code calls a real API server and a simulated one, so a test against the simulated one covers the
 code that calls the real one. It uses server-side apply, and discovery for the paths of kinds; neither needs
@@ -31,6 +31,8 @@ from clients.errors import (
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
 from clients.http import Answer, HttpSystem
+from clients.virtual_cluster.certificates import Certificates
+from clients.virtual_cluster.people import PeopleRights
 
 #: Owner of the fields that we apply, in the objects' managedFields.
 FIELD_MANAGER = "moorage"
@@ -80,6 +82,7 @@ class VirtualClusterApi:
             classify=_classify,
             verify=_tls(cluster, user),
         )
+        self._people, self._certificates = PeopleRights(self._http), Certificates(self._http)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         self._applied: list[Manifest] = []
 
@@ -152,6 +155,33 @@ class VirtualClusterApi:
                 continue
             there.append(_name_of(each))
         return there
+
+    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> None:
+        """Give the person all rights inside, by a binding with these labels; idempotent.
+
+        Raises:
+            Rejected: a binding of the person's name is not ours.
+        """
+        await self._people.ensure(person, labels)
+
+    async def remove_person(self, person: str) -> list[str]:
+        """Take the person out of every binding; return these bindings as `Kind name`."""
+        return await self._people.remove(person)
+
+    async def list_people(self, labels: Mapping[str, str]) -> list[str]:
+        """Return the people who have rights by a binding with these labels, sorted."""
+        return await self._people.list_people(labels)
+
+    async def issue_certificate(
+        self, request: bytes, person: str, validity: timedelta, labels: Mapping[str, str]
+    ) -> str:
+        """Return a client certificate (PEM) for the person's PKCS#10 request (PEM).
+
+        Raises:
+            NotYet: the vCluster has not signed it in time.
+            Rejected: the vCluster has refused it.
+        """
+        return await self._certificates.issue(request, person, validity, labels)
 
     async def _path(self, manifest: Manifest, defined: set[str]) -> str:
         version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
