@@ -235,7 +235,7 @@ class CapacityAudit(CapacityActivities):
                 return None
             raise
         except UNREADABLE_ERRORS as error:
-            activity.logger.warning("what %s holds cannot be told (%s)", name, type(error).__name__)
+            activity.logger.warning("what %s holds is unknown (%s)", name, type(error).__name__)
             return None
         environment = start.environment
         ends = (
@@ -302,7 +302,7 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
 async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> Reservation | None:
     """Return what a listed run reserves, from its memo and search attributes.
 
-    None if the memo lacks the data, as that of a run of an earlier version.
+    None if the memo cannot be read, or another client of Temporal has written it without the data.
     """
     size: list[int] = []
     with suppress(*UNREADABLE_ERRORS):

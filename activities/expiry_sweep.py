@@ -205,7 +205,7 @@ class _Page:
                 return name, SweepOutcome.FAILED, f"its answer cannot be read ({type(error).__name__})"
 
     async def _ask(self, run: WorkflowExecution) -> tuple[SweepOutcome, str]:
-        # Address the workflow by its id alone: a life may go on in a later run by now. Another life refuses.
+        # Address the workflow by its id alone: a life may be in a later run now. Another life refuses.
         environment = self._temporal.get_workflow_handle(run.id)
         guess = None
         if not self._sweep.dry_run and not self._frozen:
@@ -234,7 +234,7 @@ class _Page:
         The environment checks again, by Temporal's time, and may refuse.
         """
         if activity_context.is_stopping():
-            return SweepOutcome.KEPT, "the sweep was told to stop"
+            return SweepOutcome.KEPT, "the sweep was stopped"
         request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
         swept = SweepUpdateInput(
             life=life_id(request_id),

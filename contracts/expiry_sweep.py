@@ -18,7 +18,7 @@ SWEEP_DRY_RUN = "moorage-sweep/dry-run"
 SWEEP_ACTOR = "the expiry sweep"
 #: Lines in a result for each outcome; the numbers always count all. People read a result, and it is a part of
 #: the history.
-MAX_LINES = 100
+MAX_SWEEP_LINES = 100
 
 
 class SweepInput(Frozen):
@@ -66,7 +66,7 @@ class OutcomeCount(Frozen):
 
     def plus(self, line: SweepLine) -> "OutcomeCount":
         """Return a copy with one more environment."""
-        lines = (*self.lines, line) if len(self.lines) < MAX_LINES else self.lines
+        lines = (*self.lines, line) if len(self.lines) < MAX_SWEEP_LINES else self.lines
         return OutcomeCount(count=self.count + 1, lines=lines)
 
 

@@ -1,8 +1,4 @@
-"""The memo of an environment's run, which can be read without a worker.
-
-It is encrypted like payloads. What the run of an earlier version lacks is read from its earlier place: the
-record, or the history.
-"""
+"""The memo of an environment's run, which can be read without a worker. It is encrypted like payloads."""
 
 from typing import Any
 

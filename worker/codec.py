@@ -146,8 +146,14 @@ class Keyring:
         return self.ids[0]
 
     def encrypt(self, payload: Payload, place: PayloadContext) -> Payload:
-        """Encrypt the payload with its metadata, for that place only."""
+        """Encrypt the payload with its metadata, for that place only.
+
+        Raises:
+            ValueError: It is larger than `MAX_CLEAR_BYTES`, so `open` would refuse it.
+        """
         clear = payload.SerializeToString()
+        if len(clear) > MAX_CLEAR_BYTES:
+            raise ValueError(f"a payload of {len(clear)} bytes is larger than {MAX_CLEAR_BYTES}")
         is_large = len(clear) >= COMPRESSED_FROM_BYTES
         bound = {
             VERSION: CURRENT_VERSION,

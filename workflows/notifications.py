@@ -102,7 +102,7 @@ class Notifier:
                 how = f"by {', '.join(result.delivered_by)}"
                 if result.refused:
                     how += f"; the mail server refuses {', '.join(result.refused)}"
-                self._state.add_log_entry(MOORAGE_ACTOR, "told its people", how)
+                self._state.add_log_entry(MOORAGE_ACTOR, "notified its people", how)
 
     def _retries(self) -> RetryPolicy:
         return RetryPolicy(initial_interval=self._timeouts.first_retry, maximum_interval=MAX_RETRY_INTERVAL)

@@ -118,7 +118,7 @@ class UpdateRules:
         """
         if workflow.now() > ask.valid_until:
             raise _refused(
-                RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks anew."
+                RefusalReason.NOT_DUE, f"{self._name} was asked too late: the next sweep asks again."
             )
         due = self.due(workflow.now(), ask.lookahead)
         if due.kind is not kind:

@@ -6,9 +6,9 @@ from clients.host.protocol import Host
 from contracts.environment import Environment
 
 #: Most lines of a certificate about forced deletions; a tenant may have left hundreds of objects.
-MAX_LINES = 20
+MAX_FORCED_LINES = 20
 #: Most lines that the next attempt starts with: enough to know that there were more.
-MAX_CHECKPOINT_LINES = MAX_LINES + 1
+MAX_CHECKPOINT_LINES = MAX_FORCED_LINES + 1
 
 
 class ForcedDeletion:
@@ -38,5 +38,5 @@ class ForcedDeletion:
     def lines(self) -> tuple[str, ...]:
         """What was deleted by force so far, for the certificate."""
         lines = tuple(self._lines)
-        more = len(lines) - MAX_LINES
-        return (*lines[:MAX_LINES], f"and {more} more") if more > 0 else lines
+        more = len(lines) - MAX_FORCED_LINES
+        return (*lines[:MAX_FORCED_LINES], f"and {more} more") if more > 0 else lines

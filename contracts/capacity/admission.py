@@ -131,7 +131,7 @@ def _capacity_refusal(
     reports = []
     for name in request.hosts:
         if name in silent:
-            reports.append(f"host {name} has not told yet what it has")
+            reports.append(f"host {name} has not reported yet what it has")
             continue
         total = ledger.hosts[name].total
         left = total.without(ledger.reserved("host", name, without=replaced))

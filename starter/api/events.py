@@ -46,7 +46,7 @@ router = APIRouter(tags=["environments"])
 
 @router.get(
     "/environments/{name}/events",
-    # Not EventSourceResponse: FastAPI would take the route for a streaming endpoint of its own.
+    # Not EventSourceResponse: FastAPI would take the route for a separate streaming endpoint.
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "events: status …, then end"}},
 )

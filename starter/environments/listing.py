@@ -16,7 +16,7 @@ from starter.auth.policy import Principal, Role
 from starter.environments.cursors import Cursors
 from starter.environments.reader import EnvironmentReader
 from starter.environments.records import LifeRecords
-from starter.environments.run_description import attribute, phase_of
+from starter.environments.run_description import attribute, memo_value, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.environments.stuck import WORKING_PHASES, trouble_of
 from starter.shared_reads import CachedReads
@@ -204,7 +204,7 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
     # If the encryption key of a run is missing, list the run with its unencrypted fields: one run must not
     # make the whole list fail.
     with suppress(DecodeError):
-        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
+        request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         if run.status is WorkflowExecutionStatus.COMPLETED:
             status = await reader.end_of(run)
             outcome = status.outcome if status else None

@@ -15,7 +15,7 @@ from contracts.models import Frozen
 from starter.setup.areas import Area
 
 #: Timeout of one check: after the timeouts of the systems no answer arrives any more, and a user waits.
-CHECK_PATIENCE = timedelta(seconds=20)
+CHECK_TIMEOUT = timedelta(seconds=20)
 
 
 class Kind(StrEnum):
@@ -59,7 +59,7 @@ class SetupCheck:
     trial: Callable[[], Awaitable[str]] | None = None
     needs: tuple["SetupCheck", ...] = ()
     denied: tuple[str, str] = ("refuses our credentials", "correct its credentials in the settings")
-    patience: timedelta = CHECK_PATIENCE
+    timeout: timedelta = CHECK_TIMEOUT
 
 
 class State(StrEnum):

@@ -16,12 +16,12 @@ from clients.rafay import Rafay
 from starter.setup.check import Found, Kind, well
 
 #: Timeout of the removal when the trial is interrupted: a few calls to systems that answer.
-REMOVE_PATIENCE = timedelta(seconds=30)
+REMOVE_TIMEOUT = timedelta(seconds=30)
 #: How long the trial searches for a group that it has just created: some directories show it seconds later.
-FOUND_PATIENCE = timedelta(seconds=20)
+FOUND_TIMEOUT = timedelta(seconds=20)
 _FOUND_PAUSE = timedelta(seconds=1)
 #: No user has this id: its removal from a group proves the right to change members, and changes nothing.
-_NOBODY = "moorage-setup-nobody"
+_UNKNOWN_USER = "moorage-setup-unknown"
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ class GroupProbe:
     async def _make_in(self, directory: IdentityProvider) -> None:
         made = await directory.create_group(self.name, self.mark)
         loop = asyncio.get_running_loop()
-        until = loop.time() + FOUND_PATIENCE.total_seconds()
+        until = loop.time() + FOUND_TIMEOUT.total_seconds()
         while made.id not in [group.id for group in await directory.groups_by_name(self.name)]:
             if loop.time() > until:
                 detail = f"group {self.name} was made and is not found under its name: names must be equal"
                 raise Rejected("identity provider", "keep a group", detail)
             await asyncio.sleep(_FOUND_PAUSE.total_seconds())
-        await directory.remove_member(made.id, _NOBODY)
+        await directory.remove_member(made.id, _UNKNOWN_USER)
 
     async def _left_over(self) -> list[str]:
         left = []
@@ -145,7 +145,7 @@ async def _run_to_completion(work: Awaitable[None]) -> None:
     """Wait for the work until it is complete, also if the caller is cancelled meanwhile."""
 
     async def within() -> None:
-        async with asyncio.timeout(REMOVE_PATIENCE.total_seconds()):
+        async with asyncio.timeout(REMOVE_TIMEOUT.total_seconds()):
             await work
 
     task = asyncio.ensure_future(within())

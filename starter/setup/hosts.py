@@ -17,7 +17,7 @@ from starter.setup.check import Found, Kind, SetupCheck, well
 SYSTEM = "host cluster"
 #: Timeout of the check of charts: the first call downloads them one by one, from repositories that may be
 #: slow.
-CHARTS_PATIENCE = timedelta(seconds=90)
+CHARTS_TIMEOUT = timedelta(seconds=90)
 _RBAC = "sed 's/INSTALLATION/{}/; s/PREFIX/{}/' deploy/rbac.yaml | kubectl apply -f -"
 
 
@@ -52,7 +52,7 @@ class HostCluster:
             self._charts,
             needs=(cluster, files),
             denied=("the chart repository refuses us", "see to it that charts can be had without a login"),
-            patience=CHARTS_PATIENCE,
+            timeout=CHARTS_TIMEOUT,
         )
         return cluster, admission, charts
 

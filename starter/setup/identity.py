@@ -18,7 +18,7 @@ INTEGRATION = "moorage"
 LOOKED_UP = 20
 #: No person has this address, because RFC 2606 reserves the domain: a look-up that finds it finds any
 #: address.
-NOBODY = "moorage-setup-nobody@invalid.example"
+UNKNOWN_USER = "moorage-setup-unknown@invalid.example"
 _LACKS_A_RIGHT = (
     "its credentials lack a right",
     "give them the rights to read users and to make, change and delete groups",
@@ -113,7 +113,7 @@ class Identity:
             )
             return Found(Kind.BY_HAND, detail, f"set its Group Attribute Name to {wanted.group_attribute}")
         if not one.knows_provider:
-            detail = f'"{one.name}" is begun: the two do not know each other yet'
+            detail = f'"{one.name}" is started: the two do not know each other yet'
             remedy = "enter these at the identity provider, and its metadata in the control plane's console"
             return Found(Kind.BY_HAND, detail, remedy, _at_the_provider(wanted, one))
         return well(
@@ -133,8 +133,8 @@ class Identity:
     async def _lookup(self) -> Found:
         directory = self.directory or self.rafay
         where = SYSTEM if self.directory else "control plane, as local users"
-        if await directory.find_user(NOBODY) is not None:
-            detail = f"{NOBODY} was found, though no such account exists: any address is found"
+        if await directory.find_user(UNKNOWN_USER) is not None:
+            detail = f"{UNKNOWN_USER} was found, though no such account exists: any address is found"
             return Found(Kind.REFUSED, detail, f"see to the look-up of users in the {SYSTEM}")
         asked = list(dict.fromkeys(self.people()))[:LOOKED_UP]
         if not asked:

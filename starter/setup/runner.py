@@ -19,7 +19,7 @@ from worker.connection import NotConnected
 
 #: Timeout of one repair or trial: it makes several calls, and all of Temporal's services know a new namespace
 #: only after ten seconds.
-REPAIR_PATIENCE = timedelta(seconds=90)
+REPAIR_TIMEOUT = timedelta(seconds=90)
 #: Pause before a throttled call is retried, if the system does not specify a pause.
 THROTTLED_PAUSE = timedelta(seconds=1)
 
@@ -62,24 +62,24 @@ async def _run_after(part: SetupCheck, needed: Sequence[asyncio.Task[Result]], r
     if lacking:
         names = ", ".join(f"{one.part} ({one.system})" for one in lacking)
         return _result(part, State.WAITS, f"waits for {names}")
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         result = await _check_and_repair(part, repair)
     except _TROUBLES as error:
         steps = tuple(map(str, error.problems)) if isinstance(error, FilesUnusable) else ()
         result = _result(part, State.FAILED, *_explain(part, error), steps if len(steps) > 1 else ())
-    return result.model_copy(update={"milliseconds": round((time.monotonic() - begun) * 1000)})
+    return result.model_copy(update={"milliseconds": round((time.monotonic() - started) * 1000)})
 
 
 async def _check_and_repair(part: SetupCheck, repair: bool) -> Result:
-    found = await _with_retries(part.check, part.patience)
+    found = await _with_retries(part.check, part.timeout)
     state, did = State.OK, ""
     if found.kind in (Kind.MISSING, Kind.WRONG):
         if part.repair is None or not repair:
             return _result(part, State.WOULD_DO, found.detail, found.remedy, found.steps)
         state = State.DONE if found.kind is Kind.MISSING else State.REPAIRED
         did = await _run_repair(part.repair)
-        found = await _with_retries(part.check, part.patience)
+        found = await _with_retries(part.check, part.timeout)
         if found.kind in (Kind.MISSING, Kind.WRONG):
             return _result(part, State.FAILED, f"{did}, and still: {found.detail}", "run it again")
     if found.kind is Kind.BY_HAND:
@@ -87,14 +87,14 @@ async def _check_and_repair(part: SetupCheck, repair: bool) -> Result:
     if found.kind is Kind.REFUSED:
         return _result(part, State.FAILED, found.detail, found.remedy, found.steps)
     if repair and part.trial:
-        shown = await _with_retries(part.trial, REPAIR_PATIENCE)
+        shown = await _with_retries(part.trial, REPAIR_TIMEOUT)
         return _result(part, state, "; ".join(filter(None, (did, shown))))
     return _result(part, state, did or found.detail)
 
 
 async def _run_repair(repair: Callable[[], Awaitable[str]]) -> str:
     try:
-        return await _with_retries(repair, REPAIR_PATIENCE)
+        return await _with_retries(repair, REPAIR_TIMEOUT)
     except ClientError as error:
         if not error.ambiguous:
             raise
@@ -102,10 +102,10 @@ async def _run_repair(repair: Callable[[], Awaitable[str]]) -> str:
         return f"asked to {error.operation}, without an answer ({error.detail})"
 
 
-async def _with_retries(call: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
-    """Make the call, and retry it while it is throttled, until the timeout `patience`."""
+async def _with_retries(call: Callable[[], Awaitable[_T]], timeout: timedelta) -> _T:
+    """Make the call, and retry it while it is throttled, until the timeout."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + patience.total_seconds()
+    until = loop.time() + timeout.total_seconds()
     async with asyncio.timeout_at(until):
         while True:
             try:

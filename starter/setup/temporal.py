@@ -31,7 +31,7 @@ SYSTEM = "Temporal"
 #: investigated after a holiday; a history has about 100 kB. It can be changed at any time.
 RETENTION = timedelta(days=30)
 #: Longest wait until all services of the server know a new resource: they refresh every 10 s.
-KNOWN_PATIENCE = timedelta(seconds=45)
+KNOWN_TIMEOUT = timedelta(seconds=45)
 _PAUSE_SECONDS = 0.5
 #: Status codes of a server that shows such information only to administrators, as Temporal Cloud does.
 _NOT_SHOWN = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
@@ -160,7 +160,7 @@ class Temporal:
     async def _until_known(self) -> None:
         """Wait until the server's other services also know the namespace."""
         client = await self.client()
-        until = _now() + KNOWN_PATIENCE.total_seconds()
+        until = _now() + KNOWN_TIMEOUT.total_seconds()
         while True:
             try:
                 await search_attributes_of(client)
@@ -211,7 +211,7 @@ class Temporal:
         if (runs := await find_unindexed(client)) and await has_worker(client):
             count = await index_again(client, runs)
             did.append(f"{count} of {len(runs)} environments have set their values again")
-            until = _now() + KNOWN_PATIENCE.total_seconds()
+            until = _now() + KNOWN_TIMEOUT.total_seconds()
             while count == len(runs) and await find_unindexed(client):  # Visibility is late.
                 if _now() > until:
                     break
@@ -233,7 +233,7 @@ class Temporal:
         except RPCError as error:
             if error.status is not RPCStatusCode.ALREADY_EXISTS:
                 raise
-        until = _now() + KNOWN_PATIENCE.total_seconds()
+        until = _now() + KNOWN_TIMEOUT.total_seconds()
         while not set(adding) <= set(await search_attributes_of(client)):
             if _now() > until:
                 break

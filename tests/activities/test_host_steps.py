@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from activities.ownership import NOTHING_THERE
-from activities.parts.forced_deletion import MAX_LINES
+from activities.parts.forced_deletion import MAX_FORCED_LINES
 from activities.steps import vcluster
 from clients.errors import NotYet
 from clients.host.models import Chart
@@ -220,7 +220,7 @@ async def test_what_a_release_did_not_leave_is_ended_before_its_namespace_is_del
     await bench.ensure(StepName.NAMESPACE, environment)
     bench.systems.be_stubborn(environment, *(f"stays-{number}" for number in range(30)))
     removed = await bench.remove(StepName.NAMESPACE, environment)
-    assert len(removed.forced) == MAX_LINES + 1
+    assert len(removed.forced) == MAX_FORCED_LINES + 1
     assert removed.forced[-1] == "and 10 more"
     assert bench.systems.counts(environment) == {}
 

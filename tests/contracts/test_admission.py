@@ -150,12 +150,12 @@ def test_within_a_quota(other: dict[str, Any]) -> None:
         ),
         pytest.param(
             {"one": Limits(cpu=6000), "two": None},
-            "new asks for 4 CPU; host one has 2 of 6 CPU left, host two has not told yet what it has.",
+            "new asks for 4 CPU; host one has 2 of 6 CPU left, host two has not reported yet what it has.",
             id="one has not told",
         ),
         pytest.param(
             {"one": Limits(cpu=4000), "three": Limits()},
-            "new asks for 4 CPU; host one has 0 of 4 CPU left, host two has not told yet what it has.",
+            "new asks for 4 CPU; host one has 0 of 4 CPU left, host two has not reported yet what it has.",
             id="one is not known",
         ),
     ],

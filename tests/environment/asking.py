@@ -58,8 +58,12 @@ class Asking:
         return await self.call("POST", f"/environments/{name}/cancel")
 
     async def show(self, name: str) -> dict[str, Any]:
-        """How it stands."""
+        """How it stands. A busy machine may answer that it is to be asked again, as a developer then does."""
+        ends = asyncio.get_running_loop().time() + self._patience
         answer = await self.call("GET", f"/environments/{name}")
+        while answer.status_code == 503 and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
+            answer = await self.call("GET", f"/environments/{name}")
         assert answer.status_code == 200, f"showing {name}: {answer.status_code} {answer.text}"
         shown: dict[str, Any] = answer.json()
         return shown

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.activities import HeartbeatDetails
 from contracts.tampering import RejectedPayload
+from worker import codec as codec_module
 from worker.codec import MAX_CLEAR_BYTES, EncryptionCodec, ForeignPayload, KeyMissing, Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter
 
@@ -143,8 +144,15 @@ async def test_a_large_payload_is_compressed_and_comes_back_as_it_was() -> None:
         keyring(NEW).open(encrypted)
 
 
-async def test_what_would_fill_the_memory_when_decompressed_is_refused() -> None:
-    bomb = keyring(NEW).encrypt(Payload(data=bytes(MAX_CLEAR_BYTES + 1)), HERE)
+async def test_what_would_fill_the_memory_when_decompressed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = Payload(data=bytes(MAX_CLEAR_BYTES + 1))
+    with pytest.raises(ValueError, match="is larger than"):
+        keyring(NEW).encrypt(large, HERE)
+    with monkeypatch.context() as patched:
+        patched.setattr(codec_module, "MAX_CLEAR_BYTES", 2 * MAX_CLEAR_BYTES)
+        bomb = keyring(NEW).encrypt(large, HERE)
     assert bomb.ByteSize() < MAX_CLEAR_BYTES / 100
     with pytest.raises(ForeignPayload):
         keyring(NEW).open(bomb)

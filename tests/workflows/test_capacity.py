@@ -411,7 +411,7 @@ async def test_a_host_that_does_not_answer() -> None:
     async with a_house(nodes={"one": away}, audit=SOON) as house, house.worker():
         decision = await house.reservations.reserve(house.ask("env"))
         assert decision.refusal
-        assert decision.refusal.message == "env has no place; host one has not told yet what it has."
+        assert decision.refusal.message == "env has no place; host one has not reported yet what it has."
         assert decision.refusal.reason is RefusalReason.NOT_KNOWN
         away.is_away = False
 

@@ -136,7 +136,7 @@ async def test_it_ends_with_a_warning_first_and_the_end_counts_from_it(bench: Be
     assert (warning.kind, ended.kind) == (NotificationKind.WARNING, NotificationKind.ENDED)
     assert warning.moved == status.expires_at - was
     assert warning.id != ended.id
-    assert [line.action for line in status.audit_log].count("told its people") == 2
+    assert [line.action for line in status.audit_log].count("notified its people") == 2
 
 
 async def test_a_word_from_before_is_not_obeyed_later(bench: Bench) -> None:

@@ -126,7 +126,7 @@ class AuditLogSettings(Group):
         "the history of those that are gone",
     )
     webhook_url: ProtectedUrl | None = Field(
-        default=None, description="address that gets every account as JSON"
+        default=None, description="address that gets the record of each ended environment as JSON"
     )
     webhook_secret: WebhookSecret | None = Field(
         default=None,

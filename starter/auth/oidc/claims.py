@@ -79,7 +79,7 @@ def _groups(claims: Mapping[str, Any], issuer: Issuer) -> frozenset[str]:
         groups = [groups]
     if not isinstance(groups, list):
         return frozenset()
-    # Keycloak names groups by path, unless its mapper is told otherwise: `/team-a`.
+    # Keycloak names groups by path, unless its mapper is configured otherwise: `/team-a`.
     return frozenset(group.removeprefix("/") for group in groups[:MAX_GROUPS] if isinstance(group, str))
 
 

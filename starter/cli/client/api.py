@@ -227,13 +227,13 @@ class Api:
     ) -> httpx.Response:
         headers = {"Idempotency-Key": key} if key else {}
         params = {name: value for name, value in (query or {}).items() if value is not None}
-        patience = min(self._timeout, READ_SECONDS) if method == "GET" else self._timeout
-        ends = time.monotonic() + patience
+        total = min(self._timeout, READ_SECONDS) if method == "GET" else self._timeout
+        ends = time.monotonic() + total
         with notice_when_slow(quiet=self._quiet):
             for left in reversed(range(self._tries)):
                 # A call that changes something gets the full timeout with each attempt, because its response
                 # matters.
-                rest = max(1.0, ends - time.monotonic()) if method == "GET" else patience
+                rest = max(1.0, ends - time.monotonic()) if method == "GET" else total
                 timeout = httpx.Timeout(rest, connect=min(rest, CONNECT_SECONDS))
                 is_last = not left
                 try:

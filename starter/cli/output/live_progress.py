@@ -53,7 +53,7 @@ class ProgressLines:
         self._out = out
         self._about = f"{about}  " if about else ""
         self._cause = ""
-        self._begun = False
+        self._started = False
         self._phase = ""
         self._remark = ""
         self._unwell = ""
@@ -68,11 +68,11 @@ class ProgressLines:
         for step in sorted(view.steps, key=_last_change):
             text = _describe_step(step)
             # A user who starts to watch later needs the current steps, and not the earlier ones.
-            is_news = self._begun or view.phase is Phase.PROVISIONING or step.state in _UNDER_WAY
+            is_news = self._started or view.phase is Phase.PROVISIONING or step.state in _UNDER_WAY
             if is_news and self._steps.get(step.step, StepState.WAITING) != text:
                 self._line(f"{step.step}: {text}")
             self._steps[step.step] = text
-        self._begun = True
+        self._started = True
         phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
         if phase != self._phase:
             self._line(f"{view.name} is {phase}")
