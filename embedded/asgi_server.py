@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -21,11 +22,14 @@ class Endpoint:
     """An application and the socket on which it is served.
 
     `tls` is the paths of a certificate and its key; without it the endpoint speaks plain HTTP.
+    `accept_certificates` makes the TLS context ask for client certificates; the application finds the one
+    that a client presents in the scope, as the TLS extension of ASGI says.
     """
 
     app: Callable[..., Any]
     socket: socket.socket
     tls: tuple[str, str] | None = None
+    accept_certificates: Callable[[ssl.SSLContext], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def _stop_at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 def _server(endpoint: Endpoint) -> Any:
     # Imported here: the process that starts the stack needs `listening_socket` only.
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Server(uvicorn.Server):
         """A server that leaves the signals to `serve`."""
@@ -99,16 +104,39 @@ def _server(endpoint: Endpoint) -> Any:
         def capture_signals(self) -> Generator[None, None, None]:
             yield
 
+    class Protocol(H11Protocol):
+        """HTTP that tells the application which certificate the client has presented."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            tls = transport.get_extra_info("ssl_object")
+            if tls is not None and (presented := tls.getpeercert(binary_form=True)):
+                self.app = _with_certificate(self.app, ssl.DER_cert_to_PEM_cert(presented))
+
     certificate, key = endpoint.tls or (None, None)
-    return Server(
-        uvicorn.Config(
-            endpoint.app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-        )
+    config = uvicorn.Config(
+        endpoint.app,
+        http=Protocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
+    if endpoint.accept_certificates:
+        config.load()
+        if config.ssl is None:
+            raise ValueError("client certificates need TLS")
+        endpoint.accept_certificates(config.ssl)
+    return Server(config)
+
+
+def _with_certificate(app: Callable[..., Any], certificate: str) -> Callable[..., Any]:
+    async def presented(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        extension = {"client_cert_chain": [certificate]}
+        scope["extensions"] = {**scope.get("extensions", {}), "tls": extension}
+        await app(scope, receive, send)
+
+    return presented

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from embedded.host.releases import Releases
-from embedded.host.virtual_objects import VirtualObjects
+from embedded.host.virtual.objects import VirtualObjects
 from embedded.rafay.agent import agent_client, run_agent
 from embedded.rafay.bootstrap_manifest import AgentIdentity
 

@@ -5,6 +5,7 @@ Everything except the controls under `/-/` needs the bearer token.
 
 import secrets
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import yaml
@@ -25,9 +26,11 @@ from embedded.host.schemas import (
     NewNamespace,
     NewRelease,
     Refused,
+    SigningLimit,
     StartupTrouble,
 )
-from embedded.host.virtual_api import PREFIX
+from embedded.host.virtual.api import PREFIX
+from embedded.host.virtual.authorities import LONGEST_VALIDITY, Authorities
 
 #: The fast one in C if PyYAML has it: each read of a kubeconfig dumps it.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -48,15 +51,29 @@ _OF_RELEASE = {
     "kubeconfig": "kubeconfig.get",
 }
 _IN_VIRTUAL = {"readyz": "virtual.readyz", "version": "virtual.version"}
+_VIRTUAL_METHODS = {
+    "GET": "virtual.read",
+    "POST": "virtual.create",
+    "PUT": "virtual.update",
+    "PATCH": "virtual.apply",
+    "DELETE": "virtual.delete",
+}
+#: On certificate signing requests: each is its own operation, so that faults find it.
+_CSR_METHODS = {
+    "GET": "virtual.csr.get",
+    "POST": "virtual.csr.create",
+    "PUT": "virtual.csr.approve",
+    "DELETE": "virtual.csr.delete",
+}
 
 
 def operation_of(method: str, path: str) -> str | None:
     """Return the operation of a call, by which faults find it; None without one."""
     if path.startswith(PREFIX):
         rest = path.removeprefix(PREFIX).split("/")[2:]
-        if method == "PATCH":
-            return "virtual.apply"
-        return _IN_VIRTUAL.get("/".join(rest), "virtual.read")
+        if "certificatesigningrequests" in rest:
+            return _CSR_METHODS.get(method)
+        return _IN_VIRTUAL.get("/".join(rest)) or _VIRTUAL_METHODS.get(method)
     match path.strip("/").split("/"):
         case ["version"]:
             return "host.version"
@@ -93,6 +110,7 @@ def control_api(
     namespaces: Namespaces,
     releases: Releases,
     agents: Agents,
+    authorities: Authorities,
     *,
     token: str,
     virtual_url: str,
@@ -178,6 +196,12 @@ def control_api(
     async def release_status(request: Request) -> Any:
         releases.set_status(*_where(request), STATUS.validate_json(await request.body()))
 
+    async def signing(request: Request) -> Any:
+        limit = LONGEST_VALIDITY
+        if request.method == "PUT":
+            limit = timedelta(seconds=SigningLimit.model_validate_json(await request.body()).seconds)
+        authorities.longest = limit
+
     async def trouble(request: Request) -> Any:
         wanted = request.method == "PUT"
         releases.trouble = StartupTrouble.model_validate_json(await request.body()) if wanted else None
@@ -219,6 +243,7 @@ def control_api(
             Route(f"/-{namespace}/finalizers", endpoint_of(finalizers, is_open=True), methods=["PUT"]),
             Route(f"/-{namespace}/stubborn", endpoint_of(stubborn, is_open=True), methods=["PUT"]),
             Route(f"/-{release}/status", endpoint_of(release_status, is_open=True), methods=["PUT"]),
+            Route("/-/signing", endpoint_of(signing, is_open=True), methods=["PUT", "DELETE"]),
             Route("/-/trouble", endpoint_of(trouble, is_open=True), methods=["PUT", "DELETE"]),
         ]
     )

@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS volumes (
     namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
+-- The authorities for client certificates; `volume` is the token of the volume whose vCluster it signs for.
+CREATE TABLE IF NOT EXISTS authorities (
+    volume TEXT PRIMARY KEY, certificate TEXT NOT NULL, key TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS virtual_objects (
     namespace TEXT NOT NULL, release TEXT NOT NULL, resource TEXT NOT NULL, inner_namespace TEXT NOT NULL,
     name TEXT NOT NULL, document TEXT NOT NULL,

@@ -85,6 +85,12 @@ RELEASE_NAME = TypeAdapter(ReleaseName)
 STATUS: TypeAdapter[str] = TypeAdapter(Literal["deployed", "pending", "failed", "uninstalling"])
 
 
+class SigningLimit(_Wire):
+    """PUT /-/signing: the longest validity of the client certificates that vClusters sign from now on."""
+
+    seconds: float = Field(ge=0)
+
+
 class StartupTrouble(_Wire):
     """PUT /-/trouble: starts in matching namespaces do not get ready while this is set."""
 

@@ -16,8 +16,9 @@ from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
 from embedded.host.timing import Clock, Timing
 from embedded.host.tls import authority, server_certificate
-from embedded.host.virtual_api import virtual_servers
-from embedded.host.virtual_objects import VirtualObjects
+from embedded.host.virtual.api import VirtualServers
+from embedded.host.virtual.authorities import Authorities
+from embedded.host.virtual.objects import VirtualObjects
 from embedded.standin_options import HostOptions
 
 
@@ -37,17 +38,19 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         releases = Releases(rows, clock, namespaces)
         objects = VirtualObjects(rows)
         agents = Agents(releases, objects)
+        authorities = Authorities(rows)
         api = control_api(
             namespaces,
             releases,
             agents,
+            authorities,
             token=options.token,
             virtual_url=f"https://127.0.0.1:{tls_socket.getsockname()[1]}",
             authority=certificate,
             cpu=options.cpu,
             memory=options.memory,
         )
-        virtual = virtual_servers(releases, objects, agents)
+        virtual = VirtualServers(releases, objects, authorities, agents.refresh)
 
         async def by_scheme(scope: Scope, receive: Receive, send: Send) -> None:
             await (virtual if scope["scheme"] == "https" else api)(scope, receive, send)
@@ -57,7 +60,9 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         releases.resume()
         agents.start()
         try:
-            yield StandIn([Endpoint(app, api_socket), Endpoint(app, tls_socket, server_certificate(folder))])
+            certified = server_certificate(folder)
+            tls_endpoint = Endpoint(app, tls_socket, certified, authorities.accept_certificates)
+            yield StandIn([Endpoint(app, api_socket), tls_endpoint])
         finally:
             await agents.stop()
             clock.cancel_all()

@@ -24,11 +24,11 @@ def authority(folder: Path) -> Path:
     certificate, key_file = folder / "ca.pem", folder / "ca.key"
     if not certificate.exists():
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("moorage simulated host")
+        name = common_name("moorage simulated host")
         made = (
-            _builder(name, name, key.public_key(), key.public_key(), AUTHORITY_VALIDITY)
+            certificate_builder(name, name, key.public_key(), key.public_key(), AUTHORITY_VALIDITY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
+            .add_extension(key_usage(signs_certificates=True), critical=True)
             .sign(key, hashes.SHA256())
         )
         # The certificate last: if it exists, its key does too.
@@ -48,11 +48,13 @@ def server_certificate(folder: Path) -> tuple[str, str]:
         raise ValueError(f"{folder / 'ca.key'} is not a key of the simulated host")
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    subject = _name("simulated vclusters")
+    subject = common_name("simulated vclusters")
     made = (
-        _builder(subject, issuer.subject, key.public_key(), issuer_key.public_key(), SERVER_VALIDITY)
+        certificate_builder(
+            subject, issuer.subject, key.public_key(), issuer_key.public_key(), SERVER_VALIDITY
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(issuer_key, hashes.SHA256())
@@ -63,13 +65,14 @@ def server_certificate(folder: Path) -> tuple[str, str]:
     return str(certificate), str(key_file)
 
 
-def _builder(
+def certificate_builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     issuer_key: ec.EllipticCurvePublicKey,
     validity: timedelta,
 ) -> x509.CertificateBuilder:
+    """Return a certificate that is valid from now on, to which extensions are added before it is signed."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -85,7 +88,8 @@ def _builder(
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what the key of a certificate may do: sign certificates, or prove who holds it."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -99,7 +103,8 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _name(common_name: str) -> x509.Name:
+def common_name(common_name: str) -> x509.Name:
+    """Return a subject or issuer of this name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 

@@ -23,6 +23,7 @@ from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.host.tls import server_certificate
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
+from tests.support.virtual_access import VirtualCaller, new_key, pem_of
 
 CHART = Chart(None, "vcluster", NEWEST_TESTED)
 VALUES = {"controlPlane": {"distro": {"k8s": {"version": "v1.35.2"}}}}
@@ -177,16 +178,22 @@ class TestFirstCall:
         async with host.virtual_cluster(stranger) as virtual:
             assert not await virtual.ready()
 
-    async def test_may_show_a_client_certificate(self, kubeconfig: Kubeconfig, tmp_path: Path) -> None:
-        server_certificate(tmp_path)
-        certificate, key = (tmp_path / "server.pem").read_bytes(), (tmp_path / "server.key").read_bytes()
+    async def test_may_show_a_client_certificate(
+        self, running: RunningHost, kubeconfig: Kubeconfig, tmp_path: Path
+    ) -> None:
+        key = new_key()
+        with VirtualCaller(kubeconfig, running.folder / "ca.pem", tmp_path) as admin:
+            certificate = admin.certificate_for(key, "alice@example.com")
         document = yaml.safe_load(kubeconfig.text())
         user = document["users"][0]["user"]
         user["client-certificate-data"] = base64.b64encode(certificate).decode()
-        user["client-key-data"] = base64.b64encode(key).decode()
-        with_both = Kubeconfig(yaml.safe_dump(document), secret_name="vc-demo")
-        async with VirtualClusterApi(with_both, timeout=timedelta(seconds=5)) as virtual:
+        user["client-key-data"] = base64.b64encode(pem_of(key)).decode()
+        del user["token"]
+        with_certificate = Kubeconfig(yaml.safe_dump(document), secret_name="vc-demo")
+        async with VirtualClusterApi(with_certificate, timeout=timedelta(seconds=5)) as virtual:
             assert await virtual.ready()
+            with pytest.raises(Denied, match="cannot get resource"):
+                await virtual.find_existing([INNER])
 
         user["client-key-data"] = base64.b64encode(b"hidden-text").decode()
         broken = Kubeconfig(yaml.safe_dump(document), secret_name="vc-demo")

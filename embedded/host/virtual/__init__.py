@@ -1,0 +1,1 @@
+"""The simulated API servers of the vClusters: objects, client certificates, and rights on them."""
