@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from clients.secure_urls import is_internal_host
 from contracts.chart_values import exported_account_problem
 from contracts.naming import is_name
 from contracts.printable_text import ensure_printable
@@ -19,7 +20,6 @@ from contracts.size_limits import ensure_fits
 from contracts.template import Chart, Extension, Size, Template, TemplateQuota, fields_below_minimum
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
-from worker.settings.types import is_internal_host
 
 #: The catalogue that Moorage ships.
 STARTER_TEMPLATES = Path(__file__).parents[1] / "templates"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from clients.secure_urls import is_internal_host, require_https
 from clients.smtp import Security
 from worker.settings.types import (
     Group,
@@ -12,8 +13,6 @@ from worker.settings.types import (
     ProtectedUrl,
     SingleLineSecret,
     WebhookSecret,
-    is_internal_host,
-    require_https,
 )
 
 

@@ -5,7 +5,6 @@ import ipaddress
 import re
 from datetime import timedelta
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +17,7 @@ from pydantic import (
 )
 
 from clients.host.models import Peer
+from clients.secure_urls import require_https
 from contracts.models import Duration
 
 LARGEST_PORT = 65535
@@ -25,36 +25,10 @@ LARGEST_PORT = 65535
 MIN_WEBHOOK_SECRET_BYTES = 24
 
 
-_INSIDE = (".localhost", ".svc", ".svc.cluster.local")
-
-
 def _is_url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or len(text.split("://", 1)[1]) == 0:
         raise ValueError("must be a URL that starts with https:// (or http://)")
     return text.rstrip("/")
-
-
-def is_internal_host(host: str) -> bool:
-    """Return whether requests to the host stay on this machine or in its network of containers.
-
-    Names without a dot and Kubernetes' own are those of a container's neighbours; no public name is so.
-    """
-    host = host.lower().rstrip(".")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or "." not in host or host.endswith(_INSIDE)
-
-
-def require_https(url: str) -> str:
-    """Return the URL; raise ValueError if requests to it can be read on their way."""
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not is_internal_host(parts.hostname or ""):
-        raise ValueError(
-            "must start with https://: what is sent there is secret. http:// is for this machine, names "
-            "without a dot, and services of the same cluster (name.namespace.svc)"
-        )
-    return url
 
 
 def _is_socket_address(text: str) -> str:

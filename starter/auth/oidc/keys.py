@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 
 from clients.errors import ClientError, MalformedAnswer
 from clients.http import Answer, HttpSystem
+from clients.secure_urls import require_https
 from clients.tls_trust import TrustError, context_for
 from starter.auth.oidc.issuers import Issuer
-from worker.settings.types import require_https
 
 #: How long a request waits for an issuer that does not answer; requests whose key is cached do not wait.
 FETCH_TIMEOUT = timedelta(seconds=5)
