@@ -6,6 +6,7 @@ Everything is imported when a command needs it: the developer's commands need no
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,7 @@ def up(
 
         from embedded.stack.stack import Options, StackError, addresses, describe
         from embedded.stack.stack import up as run_stack
+        from starter.cli.client.contexts import add_stack, remove_stack
 
         passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_SETTINGS)}
         port = os.environ.get("MOORAGE_API__PORT", "")
@@ -96,12 +98,19 @@ def up(
             temporal_port=temporal_port,
         )
         is_table = output is Output.TABLE
+        added: list[Path] = []
 
         def print_progress(text: str) -> None:
             print(text, file=sys.stdout if is_table else sys.stderr, flush=True)
 
         def print_addresses(stack: "Stack") -> None:
             print(describe(stack) if is_table else json.dumps(addresses(stack)), flush=True)
+            try:
+                print_progress(f"{'context':<16} {add_stack(stack.folder, stack.api_url).name}")
+                added.append(stack.folder)
+            except CliError as error:
+                # The stack runs nevertheless: commands find it by MOORAGE_STATE.
+                print_progress(f"{'context':<16} NONE: {error}")
 
         ignored = [
             name
@@ -114,6 +123,10 @@ def up(
             asyncio.run(run_stack(state, options, print_progress, _set_up_stack, print_addresses))
         except StackError as error:
             raise CliError(Code.FAILED, str(error)) from None
+        finally:
+            for folder in added:
+                with suppress(CliError):
+                    remove_stack(folder)
 
 
 async def _set_up_stack(stack: "Stack") -> str:

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 from embedded.stack.options import LOCAL_PERSON, Options, Part, Person
-from embedded.stack.pointer import remove_pointer, write_pointer
 from embedded.stack.processes import HOST, UI, ProcessSpecs, base_environment
 from embedded.stack.state_dir import AlreadyRunning, StackError, StackFolder
 from embedded.stack.supervisor import Child, ChildFailed, Children
@@ -274,7 +273,6 @@ async def _run(
     stack = Stack(folder, options)
     show(f"Starting; the state is kept in {stack.folder}")
     async with stack:
-        write_pointer(stack.folder)
         if announce is None:
             show(describe(stack))
         else:
@@ -283,7 +281,6 @@ async def _run(
         try:
             await stack.wait_for_failure()
         finally:
-            remove_pointer(stack.folder)
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
 

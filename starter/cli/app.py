@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from starter.cli.completion import one_of
+from starter.cli.completion import complete_context, one_of
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.lazy_group import CommandEntry, LazyGroup, group_class
@@ -125,13 +125,16 @@ def build(more: Iterable[CommandEntry] = ()) -> click.Group:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         params=[
+            click.Option(["--url"], help="URL of the API. Default: MOORAGE_URL, or that of the context."),
             click.Option(
-                ["--url"], help="URL of the API. Default: MOORAGE_URL, or a stack that runs on this machine."
+                ["--context"],
+                help="Context to use instead of the current one, MOORAGE_URL and MOORAGE_TOKEN.",
+                shell_complete=complete_context,
             ),
             click.Option(
                 ["--token-file"],
                 type=path,
-                help="File with your token. Default: MOORAGE_TOKEN or MOORAGE_TOKEN_FILE.",
+                help="File with your token. Default: MOORAGE_TOKEN, MOORAGE_TOKEN_FILE, or your sign-in.",
             ),
             click.Option(
                 ["--ca-file"],
@@ -158,11 +161,16 @@ def build(more: Iterable[CommandEntry] = ()) -> click.Group:
 
 @click.pass_context
 def _keep_connection_options(
-    ctx: click.Context, url: str | None, token_file: Path | None, ca_file: Path | None, output: str | None
+    ctx: click.Context,
+    url: str | None,
+    context: str | None,
+    token_file: Path | None,
+    ca_file: Path | None,
+    output: str | None,
 ) -> None:
     # The option --output of each command reads `output`.
     del output
-    ctx.obj = ConnectionOptions(url, token_file, ca_file)
+    ctx.obj = ConnectionOptions(url, token_file, ca_file, context)
 
 
 def run(more: Iterable[CommandEntry] = ()) -> None:

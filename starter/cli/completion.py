@@ -1,17 +1,13 @@
 """Values for the shell's completion, from the API; none if it does not answer quickly."""
 
-from collections.abc import Callable
-
 import click
 
-from starter.cli.connection_options import connection_options_of
+from starter.cli.connection_options import Complete, connection_options_of
 from starter.cli.errors import CliError
 
 #: Timeout of completion: the shell waits for suggestions while a user types, so none are better than late
 #: ones.
 COMPLETION_SECONDS = 1.5
-
-Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def complete_environment(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -38,6 +34,16 @@ def complete_team(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     """Return the names of the user's teams."""
     found = _values(ctx, "capacity", f"team {incomplete}", section="quotas", field="whose")
     return [name.removeprefix("team ") for name in found]
+
+
+def complete_context(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of contexts for the shell's completion."""
+    from starter.cli.client.contexts import read_contexts
+
+    try:
+        return sorted(name for name in read_contexts().by_name if name.startswith(incomplete))
+    except CliError:
+        return []
 
 
 def one_of(*values: str) -> Complete:

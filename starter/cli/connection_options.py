@@ -1,10 +1,14 @@
 """The options that say where the API is, before the name of a command and after it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+
+#: The completion of a parameter's value.
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,7 @@ class ConnectionOptions:
     url: str | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+    context: str | None = None
 
 
 def connection_options_of(ctx: click.Context) -> ConnectionOptions:
@@ -21,13 +26,20 @@ def connection_options_of(ctx: click.Context) -> ConnectionOptions:
     return ctx.find_object(ConnectionOptions) or ConnectionOptions()
 
 
-def connection_parameters() -> list[click.Parameter]:
+def connection_parameters(complete_context: Complete) -> list[click.Parameter]:
     """Return the options for the connection as a command takes them after its name; its help omits them."""
     path = click.Path(path_type=Path)
     return [
         click.Option(["--url"], callback=_set_connection, expose_value=False, hidden=True),
         click.Option(["--token-file"], type=path, callback=_set_connection, expose_value=False, hidden=True),
         click.Option(["--ca-file"], type=path, callback=_set_connection, expose_value=False, hidden=True),
+        click.Option(
+            ["--context"],
+            callback=_set_connection,
+            expose_value=False,
+            hidden=True,
+            shell_complete=complete_context,
+        ),
     ]
 
 

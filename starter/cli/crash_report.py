@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clients.private_files import ensure_private_folder, write_private
 from starter.cli.errors import CliError, Code
+from starter.cli.state_folder import state_folder
 
 #: Number of reports that are kept, the newest ones.
 KEPT = 20
@@ -26,14 +27,6 @@ def report_crash(error: BaseException) -> CliError:
         steps = [f"report it with the traceback in {file}; read it first, because it can contain credentials"]
     # Do not show the text of the error: it can quote any data, and it is in the file.
     return CliError(Code.CRASHED, f"this is a bug of Moorage ({name})", next_steps=steps)
-
-
-def state_folder() -> Path:
-    """Return the state folder by the XDG conventions; raise RuntimeError without a home folder."""
-    named = os.environ.get("XDG_STATE_HOME", "")
-    # Ignore a relative path, as the XDG conventions require.
-    base = Path(named) if named.startswith("/") else Path.home() / ".local" / "state"
-    return base / "moorage"
 
 
 def _write(error: BaseException) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import click
 from click.shell_completion import CompletionItem
 
+from starter.cli.completion import complete_context
 from starter.cli.connection_options import connection_parameters
 
 
@@ -38,7 +39,7 @@ class CommandEntry:
         command.name = self.name
         known = {parameter.name for parameter in command.params}
         if self.calls_api and "token_file" not in known:
-            command.params += connection_parameters()
+            command.params += connection_parameters(complete_context)
         return command
 
 

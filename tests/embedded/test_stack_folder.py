@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from clients import private_files
-from embedded.stack import pointer
 from embedded.stack.state_dir import StackError, StackFolder
 
 SOMEBODY = 987654
@@ -101,23 +100,3 @@ def test_a_lock_that_leads_elsewhere(tmp_path: Path, prepare: Callable[[Path, Pa
     prepare(state / "lock", other)
     assert "lock" in refusal(state, fresh=True)
     assert other.read_text() == "others'"
-
-
-def test_the_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that it is written to no folder of another user, and not through a link."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    folder, file = tmp_path / "moorage", tmp_path / "moorage" / "running-stack.json"
-    folder.mkdir()
-    folder.chmod(0o777)
-    pointer.write_pointer(tmp_path)
-    assert not file.exists()
-    folder.chmod(0o755)
-    file.symlink_to(tmp_path / "other")
-    pointer.write_pointer(tmp_path)
-    assert (file.is_symlink(), (tmp_path / "other").exists(), modes(folder)["moorage"]) == (
-        False,
-        False,
-        0o700,
-    )
-    pointer.remove_pointer(tmp_path)
-    assert not file.exists()

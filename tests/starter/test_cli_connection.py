@@ -1,13 +1,11 @@
 """Where the CLI finds the API and a token, and that a token is shown only where it belongs."""
 
 import json
-import stat
 from pathlib import Path
 
 import pytest
 
-from embedded.stack.pointer import remove_pointer, write_pointer
-from starter.cli.client.connection import Connection, find_connection, stack_settings
+from starter.cli.client.connection import Connection, find_connection
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError
 
@@ -53,6 +51,15 @@ def test_the_token_of_a_stack_stays_with_it(stack_runs: dict[str, str]) -> None:
         find_connection(ConnectionOptions("https://other.example"), stack_runs)
 
 
+def test_the_variables_are_for_their_installation() -> None:
+    """Ensures that the token of MOORAGE_URL is not sent to another URL that an option names."""
+    variables = {"MOORAGE_URL": "https://moorage.example", "MOORAGE_TOKEN": "t"}
+    with pytest.raises(CliError, match="no token for https://other"):
+        find_connection(ConnectionOptions("https://other.example"), variables)
+    assert find_connection(ConnectionOptions("https://MOORAGE.example:443/"), variables).token == "t"
+    assert find_connection(ConnectionOptions("https://x.example"), {"MOORAGE_TOKEN": "t"}).token == "t"
+
+
 @pytest.mark.parametrize(
     ("url", "mode"), [("http://elsewhere.example:1", 0o600), ("http://127.0.0.1:1", 0o644)]
 )
@@ -84,41 +91,6 @@ def test_what_is_missing(tmp_path: Path, variables: dict[str, str], expected: st
     with pytest.raises(CliError, match=expected) as failed:
         find_connection(ConnectionOptions(), {"MOORAGE_STATE": str(tmp_path), **variables})
     assert failed.value.code == 2
-
-
-def test_a_stack_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that the stack of this user is found by its pointer, and by nothing that others may write."""
-    state, home, here = tmp_path / "state", tmp_path / "home", tmp_path / "here"
-    for folder in (state, home, here):
-        folder.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    environ = {"HOME": str(home)}
-    connection = state / "connection.json"
-    connection.write_text(json.dumps({"url": "http://127.0.0.1:7", "token": "t"}))
-    connection.chmod(0o600)
-    settings = state / "environment"
-    settings.write_text("export MOORAGE_A='two words'\nexport TEMPORAL_ADDRESS=x:1\n")
-    settings.chmod(0o600)
-    assert stack_settings(environ) == {}
-    with pytest.raises(CliError, match="no URL of the API is set"):
-        find_connection(ConnectionOptions(), environ)
-    write_pointer(state)
-    pointer = home / ".local" / "state" / "moorage" / "running-stack.json"
-    assert stat.S_IMODE(pointer.stat().st_mode) == 0o600
-    assert stat.S_IMODE(pointer.parent.stat().st_mode) == 0o700
-    assert find_connection(ConnectionOptions(), environ) == Connection("http://127.0.0.1:7", "t")
-    assert stack_settings(environ) == {"MOORAGE_A": "two words", "TEMPORAL_ADDRESS": "x:1"}
-    pointer.chmod(0o644)
-    assert stack_settings(environ) == {}, "others may read it, so it was not we who wrote it"
-    pointer.chmod(0o600)
-    # A stack whose folder is named is that one, or none.
-    assert stack_settings({**environ, "MOORAGE_STATE": str(here)}) == {}
-    remove_pointer(here)
-    assert stack_settings(environ), "another stack has ended"
-    remove_pointer(state)
-    assert stack_settings(environ) == {}
 
 
 def test_a_token_file_as_editors_write_it(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from starter.cli.lazy_group import CommandEntry
 from starter.cli.output.printing import print_json, print_line
 from starter.cli.output.streams import prepare_streams
 from starter.cli.session import report_errors
+from starter.cli.state_folder import state_folder
 
 
 def run(
@@ -156,7 +157,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert "cannot write the traceback (Not a directory)" in step
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert crash_report.state_folder() == tmp_path / ".local" / "state" / "moorage"
+    assert state_folder() == tmp_path / ".local" / "state" / "moorage"
 
 
 def test_reports_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,10 +25,11 @@ PREFIX = "MOORAGE_"
 #: Variables with this prefix that are not settings, and their meaning.
 OTHER_VARIABLES: Mapping[str, str] = {
     "MOORAGE_CONFIG": "TOML file with settings; variables win over it",
-    "MOORAGE_STATE": "folder in which `moorage up` keeps its state (default: `.moorage` in the current one)",
+    "MOORAGE_STATE": "folder in which `moorage up` keeps its state (default: `.moorage` in the current one); "
+    "commands use the stack that runs from it",
     "MOORAGE_READY_FILE": "file that is there while the worker takes work, for health checks",
-    "MOORAGE_URL": "where the CLI finds the API",
-    "MOORAGE_TOKEN": "the bearer token that the CLI shows to the API",
+    "MOORAGE_URL": "where the CLI finds the API, instead of the current context",
+    "MOORAGE_TOKEN": "the bearer token that the CLI shows to the API, instead of the sign-in of a context",
     "MOORAGE_TOKEN_FILE": "file with that token",
     "MOORAGE_CA_FILE": "PEM file with the authorities that the CLI trusts the API's certificate by",
 }

@@ -3,7 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -88,8 +89,31 @@ class _Unavailable(Exception):
         super().__init__(str(problem))
 
 
+class _BearerToken(httpx.Auth):
+    """Adds the token to each request; a token that the API does not accept is renewed once.
+
+    A command that follows an environment lives longer than its first token.
+    """
+
+    def __init__(self, connection: Connection, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        token = self._connection.access_token(timeout=self._timeout)
+        if not token:
+            yield request
+            return
+        request.headers["Authorization"] = f"Bearer {token}"
+        answer = yield request
+        if answer.status_code == HTTPStatus.UNAUTHORIZED and self._connection.session is not None:
+            token = self._connection.access_token(rejected=token, timeout=self._timeout)
+            request.headers["Authorization"] = f"Bearer {token}"
+            yield request
+
+
 class Api:
-    """Client of the API at one URL, with one token."""
+    """Client of the API at one URL, with one credential, or with none for what needs none."""
 
     def __init__(
         self,
@@ -111,7 +135,7 @@ class Api:
             local = self._is_local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
             self._http = httpx.Client(
                 base_url=f"{connection.url}/api/v1/",
-                headers={"Authorization": f"Bearer {connection.token}"},
+                auth=_BearerToken(connection, timeout),
                 timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
                 # Use no proxy for an API on this machine, whatever the environment variables say for others.
                 trust_env=not local,

@@ -1,80 +1,140 @@
-"""Finds the URL of the API and the token: from options, environment variables, or a running local stack."""
+"""Finds the URL of the API and a credential for it: from options, variables, or the current context.
 
-import json
+One rule holds for all of them: the credential of one installation is never sent to another URL.
+"""
+
 import os
-import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from clients.private_files import read_private
+from starter.cli.client.contexts import Context, Contexts, canonical, read_contexts, stack_connection
+from starter.cli.client.credentials.session import Session, signed_out
+from starter.cli.client.credentials.store import load_tokens
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code
 
-#: Files that `moorage up` writes into its folder while it runs.
-CONNECTION_FILE = "connection.json"
-ENVIRONMENT_FILE = "environment"
-#: File in the user's state folder that `moorage up` writes, so that commands find the stack from any folder.
-POINTER_FILE = "moorage/running-stack.json"
-DEFAULT_STATE = ".moorage"
-#: Maximum size of such a file, in bytes; it has far less.
-_LONGEST = 10_000
-
-_HOW = "set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a local stack: moorage up"
+_HOW = (
+    "sign in: moorage login URL",
+    "or set MOORAGE_URL and MOORAGE_TOKEN (or MOORAGE_TOKEN_FILE), or start a local stack: moorage up",
+)
 
 
 @dataclass(frozen=True)
 class Connection:
-    """The URL of the API, and the token for it."""
+    """The URL of the API, and the credential for it: a fixed token, or a session of `moorage login`."""
 
     url: str
-    token: str
+    token: str = ""
     #: The authorities that must have signed its certificate, and the setting they come from; None: the
     #: system's.
     ca_file: Path | None = None
     ca_setting: str = ""
+    session: Session | None = field(default=None, compare=False)
+    #: The name of the context, if there is one, and where the credential comes from, in words.
+    context: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r}, token hidden)"
 
+    def access_token(self, *, rejected: str = "", timeout: float | None = None) -> str:
+        """Return a token that is valid now; see `Session.access_token`."""
+        if self.session is None:
+            return self.token
+        return self.session.access_token(rejected=rejected, timeout=timeout)
+
 
 def find_connection(options: ConnectionOptions, environ: Mapping[str, str] = os.environ) -> Connection:
-    """Return the connection from options, variables or a running stack, in this order.
-
-    The token of a stack is sent only to that stack.
-    """
-    url = options.url or environ.get("MOORAGE_URL") or ""
-    token = _read(options.token_file) if options.token_file else ""
-    token = token or environ.get("MOORAGE_TOKEN", "").strip()
-    if not token and (file := environ.get("MOORAGE_TOKEN_FILE")):
-        token = _read(Path(file))
-    if not url or not token:
-        stack = _running_stack(environ)
-        if stack and url in ("", stack.url):
-            url, token = stack.url, token or stack.token
-    if not url:
-        raise CliError(Code.BAD_INPUT, "no URL of the API is set", next_steps=[_HOW])
-    if not url.startswith(("http://", "https://")):
-        raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: it must start with https://')
-    _require_host(url)
-    if not token:
-        raise CliError(Code.BAD_INPUT, f"no token for {url} is set", next_steps=[_HOW])
-    if not token.isascii() or not token.isprintable():
-        raise CliError(Code.BAD_INPUT, "the token contains invalid characters")
+    """Return the connection from options, variables or a context, in this order."""
+    contexts = read_contexts(environ)
+    context, url = _choose(options, contexts, environ)
+    token, source = _given_token(options, environ)
     ca_file, setting = options.ca_file, "--ca-file"
     if ca_file is None and (named := environ.get("MOORAGE_CA_FILE")):
         ca_file, setting = Path(named), "MOORAGE_CA_FILE"
-    return Connection(url.rstrip("/"), token, ca_file, setting if ca_file else "")
+    if ca_file is None and context is not None and context.ca_file is not None:
+        ca_file, setting = context.ca_file, f"context {context.name}"
+    session = None
+    if not token and context is not None:
+        if context.stack is not None:
+            found = stack_connection(context.stack)
+            token, source = found[1] if found and context.matches(found[0]) else "", "the local stack"
+        elif (tokens := load_tokens(context, environ)) is None:
+            raise signed_out(context)
+        else:
+            session, source = Session(context, tokens, environ=environ), f"sign-in at {tokens.issuer}"
+    if not token and session is None:
+        raise CliError(Code.BAD_INPUT, f"no token for {url} is set", next_steps=_HOW)
+    if not token.isascii() or (token and not token.isprintable()):
+        raise CliError(Code.BAD_INPUT, "the token contains invalid characters")
+    return Connection(
+        url.rstrip("/"),
+        token,
+        ca_file,
+        setting if ca_file else "",
+        session=session,
+        context=context.name if context else "",
+        source=source,
+    )
 
 
-def _require_host(url: str) -> None:
-    """Raise CliError unless the URL has a host that can be looked up, and a valid port."""
+def find_url(
+    options: ConnectionOptions, environ: Mapping[str, str] = os.environ
+) -> tuple[str, Context | None]:
+    """Return the URL of the API without a credential, and the context for it if there is one."""
+    context, url = _choose(options, read_contexts(environ), environ)
+    return url.rstrip("/"), context
+
+
+def _choose(
+    options: ConnectionOptions, contexts: Contexts, environ: Mapping[str, str]
+) -> tuple[Context | None, str]:
+    """Return the context, if there is one for the URL, and the URL."""
+    if options.context is not None:
+        context = contexts.find(options.context)
+        if options.url and not context.matches(options.url):
+            message = f"--url and --context are two installations: {context.name} is {context.url}"
+            raise CliError(Code.BAD_INPUT, message)
+        return context, context.url
+    current = contexts.by_name.get(contexts.current)
+    if not (url := options.url or environ.get("MOORAGE_URL") or ""):
+        if current is None:
+            raise CliError(Code.BAD_INPUT, "no URL of the API is set", next_steps=_HOW)
+        return current, current.url
+    ensure_url(url)
+    matching = [each for each in (current, *contexts.by_name.values()) if each and each.matches(url)]
+    return (matching[0] if matching else None), url
+
+
+def _given_token(options: ConnectionOptions, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the token of the options or variables and where it is from; "" if there is none.
+
+    The variables are for MOORAGE_URL, or for the current context if that is not set. They are not used for an
+    installation that an option names instead.
+    """
+    if options.token_file:
+        return _read(options.token_file), "--token-file"
+    named = environ.get("MOORAGE_URL", "")
+    if options.context or (options.url and named and canonical(options.url) != canonical(named)):
+        return "", ""
+    if token := environ.get("MOORAGE_TOKEN", "").strip():
+        return token, "MOORAGE_TOKEN"
+    if file := environ.get("MOORAGE_TOKEN_FILE"):
+        return _read(Path(file)), "MOORAGE_TOKEN_FILE"
+    return "", ""
+
+
+def ensure_url(url: str) -> str:
+    """Return the URL; raise CliError unless it has a host that can be looked up, and a valid port."""
+    if not url.startswith(("http://", "https://")):
+        raise CliError(Code.BAD_INPUT, f'"{url}" is not a URL: it must start with https://')
     try:
         parts = urlsplit(url)
         (parts.hostname or "").encode("idna")
         if parts.hostname and parts.port != 0:
-            return
+            return url
         reason = "it has no host" if not parts.hostname else "there is no port 0"
     except UnicodeError:
         reason = "its host has an empty part, or one that is too long"
@@ -94,53 +154,3 @@ def _read(file: Path) -> str:
         message = f"the token file {file} has {len(lines)} lines: it must contain only the token"
         raise CliError(Code.BAD_INPUT, message)
     return token
-
-
-def stack_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings of the running local stack; empty if none runs."""
-    for folder in _stack_folders(environ):
-        lines = (_private_text(folder / ENVIRONMENT_FILE) or "").splitlines()
-        words = [shlex.split(line.removeprefix("export ")) for line in lines]
-        if found := dict(word[0].split("=", 1) for word in words if len(word) == 1 and "=" in word[0]):
-            return found
-    return {}
-
-
-def _running_stack(environ: Mapping[str, str]) -> Connection | None:
-    """Return the connection to the running local stack, if there is one.
-
-    A file that is not private to the user is ignored, so that a foreign folder cannot decide where a token is
-    sent.
-    """
-    for folder in _stack_folders(environ):
-        try:
-            content = json.loads(_private_text(folder / CONNECTION_FILE) or "null")
-            stack = Connection(str(content["url"]), str(content["token"]))
-            if urlsplit(stack.url).hostname == "127.0.0.1":
-                return stack
-        except (ValueError, KeyError, TypeError):
-            continue
-    return None
-
-
-def _stack_folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the possible state folders: MOORAGE_STATE, or the default and the last stack's."""
-    if named := environ.get("MOORAGE_STATE"):
-        yield Path(named)
-        return
-    yield Path(DEFAULT_STATE)
-    home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
-    if home:
-        try:
-            content = json.loads(_private_text(Path(home) / POINTER_FILE) or "null")
-            yield Path(content["folder"])
-        except (ValueError, KeyError, TypeError):
-            return
-
-
-def _private_text(file: Path) -> str | None:
-    """Return the text of a file that is private to this user; None for any other file."""
-    try:
-        return read_private(file, longest=_LONGEST)
-    except (OSError, ValueError):
-        return None

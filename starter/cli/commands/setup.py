@@ -78,7 +78,7 @@ def doctor(output: Output) -> None:
     Exit code 0 if everything is well, 1 if a part is not, 2 if the settings are not valid.
     """
     with report_errors(output):
-        from starter.cli.client.connection import stack_settings
+        from starter.cli.client.contexts import stack_settings
         from starter.cli.operator_settings import read_settings
         from starter.cli.output.setup_results import print_doctor
         from worker.settings.loading import load_settings
