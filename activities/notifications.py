@@ -125,6 +125,10 @@ def subject(notice: Notification) -> str:
     """Return the notice in one line."""
     if notice.kind is NotificationKind.ENDED:
         return f"{notice.name} has ended: its time was up"
+    if notice.kind is NotificationKind.COLLABORATOR_ADDED:
+        return f"{notice.person} may use {notice.name}"
+    if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
+        return f"{notice.person} may not use {notice.name} any more"
     return f"{notice.name} ends in {format_duration(notice.ends_at - notice.at)}"
 
 
@@ -143,6 +147,8 @@ def text(
             f"What happened to it:  moorage history {notice.name}",
         ]
         return "\n".join(lines) + "\n"
+    if notice.kind in _OF_ACCESS:
+        return _text_of_access(notice)
     lines = [
         f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} ends "
         f"{moment(notice)}, in {format_duration(notice.ends_at - notice.at)}, with all that runs in it.",
@@ -164,6 +170,22 @@ def text(
     return "\n".join(lines) + "\n"
 
 
+_OF_ACCESS = frozenset({NotificationKind.COLLABORATOR_ADDED, NotificationKind.COLLABORATOR_REMOVED})
+
+
+def _text_of_access(notice: Notification) -> str:
+    which = f"the environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
+    if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
+        lines = [f"{notice.actor} has removed {notice.person} from {which}. Their access ends."]
+    else:
+        lines = [
+            f"{notice.actor} has added {notice.person} to {which}.",
+            "",
+            f"To use it:  moorage kubeconfig {notice.name} --merge",
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def _document(notice: Notification) -> dict[str, object]:
     return {**notice.model_dump(mode="json"), "message": text(notice)}
 
@@ -173,7 +195,7 @@ def _slack(notice: Notification) -> dict[str, object]:
 
     Source: docs.slack.dev, "Formatting message text".
     """
-    names = ("name", "template", "team", "owner")
+    names = ("name", "template", "team", "owner", "person", "actor")
     cut = notice.model_copy(update={each: _cut(getattr(notice, each)) for each in names})
     # Slack shows a time in the time zone of the reader.
     seconds = int(notice.ends_at.timestamp())

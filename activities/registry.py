@@ -7,6 +7,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
+from activities.access import AccessChange
 from activities.audit_log import AuditLog, AuditLogSinks
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.expiry_sweep import ExpirySweep
@@ -69,9 +70,12 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         StepName.KUBECONFIG: KubeconfigStep(hosts),
         StepName.IMPORT: ImportStep(rafay, hosts),
     }
+    access = AccessChange(rafay, directory)
     return [
         *(each for name, step in steps.items() for each in step_activities(name, step)),
         PeopleCheck(rafay, directory).check,
+        access.change_group,
+        access.change_virtual_cluster,
         Notifications(clients.channels).send,
         AuditLog(clients.sinks).write,
         ExpirySweep(temporal).run,

@@ -117,6 +117,42 @@ class PeopleActivities(ABC):
         """
 
 
+class AccessInput(Frozen):
+    """The people to give access to, and to take it from; `environment` already has the people of then."""
+
+    environment: Environment
+    granting: tuple[str, ...] = ()
+    revoking: tuple[str, ...] = ()
+
+
+class AccessResult(Frozen):
+    """The people whom the system does not know, so that it gave them nothing.
+
+    `in_doubt` is true when an earlier attempt had no response, so that it may still give access.
+    """
+
+    unknown: tuple[str, ...] = ()
+    in_doubt: bool = False
+
+
+class AccessActivities(ABC):
+    """Changes who may use an environment that is ready, in each system that lets people in.
+
+    After success those in `granting` have access, and those in `revoking` have none. Repeating it changes
+    nothing. People whom others have added to a group stay in it.
+    """
+
+    @activity.defn(name="access.group")
+    @abstractmethod
+    async def change_group(self, input: AccessInput) -> AccessResult:
+        """Change the members of the identity provider's group, or else of the control plane's group."""
+
+    @activity.defn(name="access.virtual-cluster")
+    @abstractmethod
+    async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:
+        """Change the rights of people in the virtual cluster."""
+
+
 class ExpirySweepActivities(ABC):
     """The work of the expiry sweep.
 

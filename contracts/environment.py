@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import Field
 
+from contracts.access import AccessChanges
 from contracts.expiry import GivenWarning, GrantedExtension, Term
 from contracts.models import Duration, Frozen
 from contracts.naming import OwnerMark, Prefix
@@ -42,6 +43,14 @@ class Environment(Frozen):
     ttl: timedelta
     host: str
     has_identity_provider: bool
+    changed_collaborators: tuple[str, ...] | None = Field(
+        default=None, description="the collaborators after a change; None while they are those of the spec"
+    )
+
+    @property
+    def collaborators(self) -> tuple[str, ...]:
+        """The people who may use the environment now, besides its owner."""
+        return self.spec.collaborators if self.changed_collaborators is None else self.changed_collaborators
 
     @property
     def name(self) -> str:
@@ -62,7 +71,7 @@ class Environment(Frozen):
     @property
     def people(self) -> tuple[str, ...]:
         """All people who may use the environment: the owner first, each person once."""
-        return tuple(dict.fromkeys((self.owner, *self.spec.collaborators)))
+        return tuple(dict.fromkeys((self.owner, *self.collaborators)))
 
 
 class EnvironmentSummary(Frozen):
@@ -165,6 +174,8 @@ class EnvironmentStatus(Frozen):
     steps: tuple[StepStatus, ...]
     receipts: dict[StepName, Receipt] = {}
     problem: Problem | None = None
+    access: AccessChanges = AccessChanges()
+    access_problem: Problem | None = None
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None

@@ -110,6 +110,24 @@ class ExtendInput(LifeInput):
     reason: str = ""
 
 
+class CollaboratorAction(StrEnum):
+    """What is done with a person."""
+
+    ADD = "add"
+    REMOVE = "remove"
+
+
+class CollaboratorInput(LifeInput):
+    """A user adds a person to the environment, or removes one.
+
+    The sender must have checked that the directory knows a person who is added.
+    """
+
+    actor: str
+    action: CollaboratorAction
+    person: str
+
+
 class DueInput(Frozen):
     """The expiry sweep asks what is due.
 

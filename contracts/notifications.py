@@ -11,13 +11,15 @@ class NotificationKind(StrEnum):
 
     WARNING = "warning"
     ENDED = "ended"
+    COLLABORATOR_ADDED = "collaborator_added"
+    COLLABORATOR_REMOVED = "collaborator_removed"
 
 
 class Notification(EnvironmentSummary):
     """A message to the people of an environment.
 
     `id` is the same for every attempt to send it. `moved` is how far the end was moved, because the last
-    warning came late.
+    warning came late. `person` is the person whose access has changed, and `actor` who changed it.
     """
 
     id: str
@@ -28,6 +30,8 @@ class Notification(EnvironmentSummary):
     kept_until: datetime
     latest_end: datetime
     moved: timedelta = timedelta(0)
+    person: str = ""
+    actor: str = ""
 
 
 class LifeRecord(EnvironmentSummary):

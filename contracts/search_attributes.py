@@ -28,6 +28,16 @@ ALL = (OWNER, COLLABORATORS, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)
 MAX_VALUE_BYTES = 2048
 
 
+def ensure_collaborators_fit(collaborators: Sequence[str]) -> None:
+    """Return if the addresses fit into the search attribute; raise ValueError with a sentence if not."""
+    size = value_size(collaborators)
+    if size > MAX_VALUE_BYTES:
+        raise ValueError(
+            f"their addresses are too long together: {size} bytes, at most {MAX_VALUE_BYTES}; "
+            "name fewer people, or such with shorter addresses"
+        )
+
+
 def value_size(values: Sequence[str]) -> int:
     """Return the size of a list of keywords in bytes, as Temporal's converter encodes it."""
     return len(json.dumps(list(values), separators=(",", ":")).encode())

@@ -20,6 +20,10 @@ MAX_NAME_BYTES = 300
 MAX_LINES = 50
 #: For the extensions of one environment, by all users: the record keeps each of them.
 MAX_EXTENSIONS = 500
+#: People of one environment besides its owner. A whole team has access through the environment's team.
+MAX_COLLABORATORS = 20
+#: Changes of access that wait for a system that does not answer. A removal always gets its place.
+MAX_PENDING_ACCESS = 60
 
 _CUT = "…"
 

@@ -25,6 +25,6 @@ def build_memo(start: EnvironmentStart) -> dict[str, Any]:
     size = size_of(environment.template.size, compose_values(environment))
     return {
         REQUEST_ID: start.request_id,
-        COLLABORATORS: list(environment.spec.collaborators),
+        COLLABORATORS: list(environment.collaborators),
         SIZE: [size.cpu, size.memory],
     }

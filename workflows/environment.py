@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         ActorInput,
         Answer,
         AnswerKind,
+        CollaboratorInput,
         DueInput,
         EnvironmentStart,
         ExtendInput,
@@ -35,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.notifications import NotificationKind
     from contracts.workflow_memo import build_memo
 
+from workflows.access import AccessUpdater
 from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
@@ -68,6 +70,7 @@ class EnvironmentWorkflow:
         self._state = EnvironmentState(start)
         self._saga = Saga(start, self._state)
         self._notifier = Notifier(self._state, start.timeouts)
+        self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
         self._rules = UpdateRules(start, self._state, self._is_ending)
         status = self._state.status
         actor = start.forced_by or MOORAGE_ACTOR
@@ -102,21 +105,26 @@ class EnvironmentWorkflow:
             self._state.add_log_entry(MOORAGE_ACTOR, "ready")
 
     async def _stay_ready(self) -> None:
+        self._access.start()
         await self._wait_shielded(lambda: self._has_to_end() or self._is_to_continue_as_new())
         self._record_cancellation()
         if not self._ending:
             await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
             self._record_cancellation()
+        # What is left of its changes goes on in the next run. A teardown must not overtake one.
+        await self._run_shielded(self._access.stop())
+        self._record_cancellation()
         if not self._ending:
             # Nothing is in progress in `ready`, so the next run needs only the record.
             self._continue_as_new()
 
     def _continue_as_new(self) -> NoReturn:
         carried = self._state.carried_state()
-        # Create the memo again: Temporal would copy the old memo, which may be encrypted with a former key.
-        workflow.continue_as_new(
-            self._start.model_copy(update={"carried": carried}), memo=build_memo(self._start)
+        start = self._start.model_copy(
+            update={"carried": carried, "environment": self._state.status.environment}
         )
+        # Create the memo again: Temporal would copy the old memo, which may be encrypted with a former key.
+        workflow.continue_as_new(start, memo=build_memo(start))
 
     def _is_to_continue_as_new(self) -> bool:
         return workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested
@@ -280,6 +288,19 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         if not self._state.stored_answer():
             self._rules.extended_term(ask)
+
+    @described_update("Add a collaborator, or remove one")
+    async def change_collaborators(self, ask: CollaboratorInput) -> Answer:
+        """Change who may use it. The door knows it at once; the outside systems follow, see the status."""
+        if answer := self._state.stored_answer():
+            return answer
+        return self._answer(*self._access.change_collaborators(ask))
+
+    @change_collaborators.validator
+    def _check_collaborators(self, ask: CollaboratorInput) -> None:
+        self._rules.check_life(ask)
+        if not self._state.stored_answer():
+            self._rules.check_collaborator(ask)
 
     # --- queries and updates of the expiry sweep ------------------------------------------------------
 

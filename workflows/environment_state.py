@@ -6,7 +6,8 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
-    from contracts import expiry, search_attributes
+    from contracts import expiry, search_attributes, workflow_memo
+    from contracts.access import AccessChanges
     from contracts.durations import format_duration
     from contracts.environment import (
         AuditLogEntry,
@@ -127,6 +128,35 @@ class EnvironmentState:
         self._change(warnings=after.warnings, extensions=after.extensions)
         self._move_end(after.ends_at, actor, f"extended it by {format_duration(last.by)}{beyond}", result)
 
+    def add_collaborator(self, actor: str, person: str) -> None:
+        """Record that the person may use the environment; the outside systems get it later."""
+        people = tuple(sorted({*self.status.environment.collaborators, person}))
+        self._change_collaborators(people, self.status.access.grant(person))
+        self.add_log_entry(actor, f"added {person}")
+
+    def remove_collaborator(self, actor: str, person: str, reason: str = "") -> None:
+        """Record that the person may not use the environment any more."""
+        people = tuple(one for one in self.status.environment.collaborators if one != person)
+        self._change_collaborators(people, self.status.access.revoke(person))
+        self.add_log_entry(actor, f"removed {person}", reason)
+
+    def drop_unknown_collaborator(self, person: str) -> None:
+        """Record that a person who was added is not known, so that no system could give them access."""
+        people = tuple(one for one in self.status.environment.collaborators if one != person)
+        self._change_collaborators(people, self.status.access.without(person))
+        self.add_log_entry(MOORAGE_ACTOR, f"removed {person}", "the directory does not know this person")
+
+    def _change_collaborators(self, people: tuple[str, ...], access: AccessChanges) -> None:
+        environment = self.status.environment.model_copy(update={"changed_collaborators": people})
+        self._change(environment=environment, access=access)
+        workflow.upsert_search_attributes([search_attributes.COLLABORATORS.value_set(people)])
+        # The API reads the memo while no worker answers, and decides by it who may see the environment.
+        workflow.upsert_memo({workflow_memo.COLLABORATORS: list(people)})
+
+    def set_access(self, access: AccessChanges, problem: Problem | None = None) -> None:
+        """Record which changes of access are left, and why the last attempt failed, if it did."""
+        self._change(access=access, access_problem=_truncate_problem(problem) if problem else None)
+
     def _move_end(self, ends_at: datetime, actor: str, action: str, result: str) -> None:
         self._change(expires_at=ends_at)
         self.add_log_entry(actor, action, result, ends_at)
@@ -146,7 +176,7 @@ class EnvironmentState:
         workflow.upsert_search_attributes(
             [
                 search_attributes.OWNER.value_set(environment.owner),
-                search_attributes.COLLABORATORS.value_set(environment.spec.collaborators),
+                search_attributes.COLLABORATORS.value_set(environment.collaborators),
                 search_attributes.TEAM.value_set(environment.spec.team),
                 search_attributes.PHASE.value_set(self.status.phase.value),
                 search_attributes.TEMPLATE.value_set(environment.template.name),
@@ -253,6 +283,8 @@ class EnvironmentState:
             lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
         for problem in status.unfinished:
             lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
+        if status.access_problem:
+            lines += ["", f"**Access not changed yet**: {status.access_problem.cause}"]
         if status.next_pass_at:
             lines += ["", f"**Next pass of the teardown**: {format_utc(status.next_pass_at)}"]
         return "\n".join(lines)

@@ -46,7 +46,26 @@ class Notifier:
 
     def notify(self, kind: NotificationKind, moved: timedelta = timedelta(0)) -> None:
         """Start to notify the people of the environment; the audit trail gets the result."""
-        task = asyncio.create_task(self._send(self._notification(kind, moved)))
+        self._start(self._notification(kind, moved))
+
+    def notify_of_access(self, kind: NotificationKind, person: str, actor: str) -> None:
+        """Start to notify the people of the environment, and `person`, whose access `actor` has changed."""
+        notification = self._notification(kind)
+        people = tuple(dict.fromkeys((*notification.people, person)))
+        moment = int(notification.at.timestamp() * 1000)
+        self._start(
+            notification.model_copy(
+                update={
+                    "id": f"{notification.life}-{kind}-{person}-{moment}",
+                    "people": people,
+                    "person": person,
+                    "actor": actor,
+                }
+            )
+        )
+
+    def _start(self, notification: Notification) -> None:
+        task = asyncio.create_task(self._send(notification))
         self._in_progress.add(task)
         task.add_done_callback(self._in_progress.discard)
 
@@ -107,7 +126,7 @@ class Notifier:
     def _retries(self) -> RetryPolicy:
         return RetryPolicy(initial_interval=self._timeouts.first_retry, maximum_interval=MAX_RETRY_INTERVAL)
 
-    def _notification(self, kind: NotificationKind, moved: timedelta) -> Notification:
+    def _notification(self, kind: NotificationKind, moved: timedelta = timedelta(0)) -> Notification:
         status = self._state.status
         environment, term = status.environment, status.term
         return Notification(
@@ -137,7 +156,7 @@ class Notifier:
             life=environment.mark.life,
             owner=environment.owner,
             team=environment.spec.team,
-            collaborators=environment.spec.collaborators,
+            collaborators=environment.collaborators,
             template=environment.template.name,
             host=environment.host,
             outcome=status.outcome or Outcome.DELETED,

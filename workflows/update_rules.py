@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts import expiry
     from contracts.environment import Phase
     from contracts.environment_workflow import (
+        CollaboratorAction,
+        CollaboratorInput,
         EnvironmentStart,
         ExtendInput,
         LifeInput,
@@ -21,7 +23,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, ExtensionRejected, Term
-    from contracts.size_limits import MAX_EXTENSIONS
+    from contracts.search_attributes import ensure_collaborators_fit
+    from contracts.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
 
 from workflows.environment_state import EnvironmentState
 
@@ -32,7 +35,7 @@ class UpdateRules:
     def __init__(
         self, start: EnvironmentStart, state: EnvironmentState, is_ending: Callable[[], bool]
     ) -> None:
-        self._environment = start.environment
+        self._life = start.environment.mark.life
         self._name = start.environment.name
         self._state = state
         self._is_ending = is_ending
@@ -42,7 +45,7 @@ class UpdateRules:
 
         A later life of the same name may belong to another person.
         """
-        if ask.life != self._environment.mark.life:
+        if ask.life != self._life:
             raise _refused(
                 RefusalReason.OTHER_LIFE,
                 f"This was meant for another life of {self._name} than the one that it has now: "
@@ -51,14 +54,15 @@ class UpdateRules:
 
     def check_join(self, ask: RequestInput) -> None:
         """Raise unless the owner requests the same spec and no teardown has started."""
-        if ask.owner != self._environment.owner:
+        environment = self._state.status.environment
+        if ask.owner != environment.owner:
             raise _error(Refusal.taken(self._name))
         if self._is_ending():
             raise _refused(
                 RefusalReason.BEING_TORN_DOWN,
                 f"{self._name} is being torn down: ask again when it is gone, or choose another name.",
             )
-        wanted, given = ask.spec.model_dump(), self._environment.spec.model_dump()
+        wanted, given = ask.spec.model_dump(), environment.spec.model_dump()
         if differing := tuple(field for field in given if wanted[field] != given[field]):
             raise _error(Refusal.other_spec(self._name, differing))
 
@@ -72,6 +76,44 @@ class UpdateRules:
             raise _refused(
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
             )
+
+    def check_collaborator(self, ask: CollaboratorInput) -> None:
+        """Raise unless the person can be added or removed now."""
+        self._require_ready("people are added and removed")
+        environment = self._state.status.environment
+        if ask.person == environment.owner:
+            raise _refused(
+                RefusalReason.NOT_NOW,
+                f"{ask.person} owns {self._name}: only its collaborators are added and removed.",
+            )
+        if ask.action is CollaboratorAction.REMOVE or ask.person in environment.collaborators:
+            return
+        people = sorted({*environment.collaborators, ask.person})
+        if len(people) > MAX_COLLABORATORS:
+            message = f"{self._name} has {MAX_COLLABORATORS} collaborators, which is the most: remove one."
+            raise _refused(RefusalReason.BEYOND_POLICY, message)
+        try:
+            ensure_collaborators_fit(people)
+        except ValueError as error:
+            message = f"{ask.person} cannot be added to {self._name}: {error}."
+            raise _refused(RefusalReason.BEYOND_POLICY, message) from None
+        self._require_few_pending()
+
+    def _require_ready(self, what: str) -> None:
+        if self._is_ending():
+            message = f"{self._name} is being torn down: no {what} any more."
+            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if self._state.phase is not Phase.READY:
+            message = f"{self._name} is {self._state.phase}: {what} once it is ready."
+            raise _refused(RefusalReason.NOT_NOW, message)
+
+    def _require_few_pending(self) -> None:
+        if len(self._state.status.access.people) >= MAX_PENDING_ACCESS:
+            message = (
+                f"{MAX_PENDING_ACCESS} changes of access to {self._name} wait for other systems: "
+                f"see why with `moorage show {self._name}`, and ask again."
+            )
+            raise _refused(RefusalReason.NOT_NOW, message)
 
     @property
     def is_teardown_waiting(self) -> bool:

@@ -118,14 +118,15 @@ class IdentityStep(StepActivities):
         for group in by_name:
             require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
         ours = sorted(
-            await self._ours(environment, by_name), key=lambda group: (group.display_name != name, group.id)
+            await self.own_groups(environment, by_name),
+            key=lambda group: (group.display_name != name, group.id),
         )
         if not ours:
             return None
         kept, *doubles = ours
         for double in doubles:
             await self._delete(double)
-        if doubles and kept.id not in {group.id for group in await self._ours(environment)}:
+        if doubles and kept.id not in {group.id for group in await self.own_groups(environment)}:
             # The deleted duplicate was this very group, or another actor has deleted it.
             raise NotYet(
                 System.IDENTITY_PROVIDER,
@@ -135,7 +136,9 @@ class IdentityStep(StepActivities):
             )
         return kept
 
-    async def _ours(self, environment: Environment, by_name: Sequence[Group] | None = None) -> list[Group]:
+    async def own_groups(
+        self, environment: Environment, by_name: Sequence[Group] | None = None
+    ) -> list[Group]:
         """Return all groups that carry our mark, each once.
 
         They are found by the mark, and by our name where the search by mark lags. `by_name` is the result of
@@ -152,7 +155,7 @@ class IdentityStep(StepActivities):
 
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete every group that carries our mark, however many there are."""
-        groups = await self._ours(input.environment)
+        groups = await self.own_groups(input.environment)
         for group in groups:
             await self._delete(group)
         if not groups:
@@ -177,7 +180,7 @@ class IdentityStep(StepActivities):
 
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return all groups that carry our mark."""
-        groups = await self._ours(input.environment)
+        groups = await self.own_groups(input.environment)
         return InspectResult(left=tuple(f"group {group.display_name}" for group in groups))
 
 

@@ -17,7 +17,7 @@ from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from starter.api import events, health
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
-from starter.api.routes import capacity, environments, expiry, kubeconfig, templates
+from starter.api.routes import capacity, environments, expiry, kubeconfig, membership, templates
 from starter.api.shutdown import AnswerOnShutdown
 from starter.api.sign_in import SignIn
 from starter.api.swagger import add_docs
@@ -35,6 +35,7 @@ from starter.environments.health import EnvironmentHealth
 from starter.environments.history import EnvironmentHistory
 from starter.environments.kubeconfig import KubeconfigReader
 from starter.environments.listing import EnvironmentList
+from starter.environments.membership import EnvironmentMembership
 from starter.environments.owner_marks import MarkSearch
 from starter.environments.people_check import PeopleDirectory, RememberedPeople
 from starter.environments.preview import RequestPreview
@@ -120,7 +121,7 @@ def create_app(
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    for module in (templates, environments, events, kubeconfig, expiry, capacity):
+    for module in (templates, environments, events, membership, kubeconfig, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))
@@ -144,10 +145,11 @@ def _add_services(
     health = EnvironmentHealth(hosts)
     access, records = EnvironmentAccess(reader), LifeRecords(client, settings.audit_log.file)
     placement = PlacementAdvisor(installation, chart_check, reservations)
+    directory = RememberedPeople(people)
     service = EnvironmentService(
         installation=installation,
         catalogue=catalogue,
-        people=RememberedPeople(people),
+        people=directory,
         placement=placement,
         starter=EnvironmentStarter(client, reader, reservations),
     )
@@ -164,6 +166,7 @@ def _add_services(
     state.installation = installation
     state.kubeconfigs = KubeconfigReader(access, hosts)
     state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
+    state.membership = EnvironmentMembership(access, reader, state.commands, directory)
     state.preview = RequestPreview(service, placement, chart_check, reader)
     state.reservations = reservations
     state.service = service

@@ -22,6 +22,7 @@ from starter.environments.health import EnvironmentHealth
 from starter.environments.history import EnvironmentHistory
 from starter.environments.kubeconfig import KubeconfigReader
 from starter.environments.listing import EnvironmentList
+from starter.environments.membership import EnvironmentMembership
 from starter.environments.preview import RequestPreview
 from starter.environments.service import EnvironmentService
 from starter.environments.watcher import EnvironmentWatcher
@@ -73,6 +74,7 @@ HistoryDep = Annotated[EnvironmentHistory, Depends(_from_state("history"))]
 InstallationDep = Annotated[InstallationConfig, Depends(_from_state("installation"))]
 KubeconfigDep = Annotated[KubeconfigReader, Depends(_from_state("kubeconfigs"))]
 ListDep = Annotated[EnvironmentList, Depends(_from_state("list"))]
+MembershipDep = Annotated[EnvironmentMembership, Depends(_from_state("membership"))]
 PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]

@@ -35,6 +35,7 @@ class Verb(StrEnum):
     FORCE_TEARDOWN = "force-teardown"
     EXTEND = "extend"
     EXTEND_BEYOND = "extend --override"
+    COLLABORATORS = "collaborators"
     HISTORY = "history"
 
 
@@ -76,6 +77,8 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.EXTEND: _DECIDE,
     # It exceeds what the template allows, and the platform team is responsible for the capacity of its hosts.
     Verb.EXTEND_BEYOND: frozenset({Relation.PLATFORM}),
+    # It lets people in, so only the person who answers for the environment decides, and the platform team.
+    Verb.COLLABORATORS: frozenset({Relation.OWNER, Relation.PLATFORM}),
     Verb.HISTORY: _DECIDE | _USE,
 }
 

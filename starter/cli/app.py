@@ -41,6 +41,11 @@ API_COMMANDS = (
     ),
     CommandEntry("kubeconfig", f"{_COMMANDS}.kubeconfig:kubeconfig", "Get the kubeconfig of an environment."),
     CommandEntry("extend", f"{_COMMANDS}.expiry:extend", "Move the end of an environment to a later time."),
+    CommandEntry(
+        "collaborators",
+        f"{_COMMANDS}.membership:collaborators",
+        "Show, add or remove the collaborators of an environment.",
+    ),
     CommandEntry("history", f"{_COMMANDS}.expiry:history", "Show the history of a name."),
     CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
     CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),

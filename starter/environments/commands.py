@@ -9,7 +9,7 @@ import structlog
 from temporalio.client import Client
 
 from contracts.environment import Phase
-from contracts.environment_workflow import ActorInput, Answer, ExtendInput
+from contracts.environment_workflow import ActorInput, Answer, CollaboratorInput, ExtendInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.naming import workflow_id
 from starter.auth.policy import Principal, Verb
@@ -25,7 +25,10 @@ _UPDATES: Mapping[Verb, Any] = {
     Verb.CANCEL: EnvironmentWorkflow.cancel,
     Verb.RESUME_TEARDOWN: EnvironmentWorkflow.resume_teardown,
     Verb.EXTEND: EnvironmentWorkflow.extend,
+    Verb.COLLABORATORS: EnvironmentWorkflow.change_collaborators,
 }
+#: The inputs of the updates that callers send.
+UpdateInput = ActorInput | ExtendInput | CollaboratorInput
 
 _log = structlog.get_logger(__name__)
 
@@ -112,9 +115,7 @@ class EnvironmentCommands:
             environment=now.view if now and now.life == answer.life else None,
         )
 
-    async def send(
-        self, verb: Verb, snapshot: EnvironmentSnapshot, input: ActorInput | ExtendInput, key: str
-    ) -> Answer:
+    async def send(self, verb: Verb, snapshot: EnvironmentSnapshot, input: UpdateInput, key: str) -> Answer:
         """Send the update of the verb to the life of the snapshot; raise WorkflowClosed if that has ended."""
         input = input.model_copy(update={"life": snapshot.life})
         try:
@@ -169,7 +170,7 @@ async def send_update(
         return answer
 
 
-def _repeat_key(input: ActorInput | ExtendInput, key: str) -> str:
+def _repeat_key(input: UpdateInput, key: str) -> str:
     """Return the hash that identifies a repeat: the same person, input and key."""
     content = f"{key} {input.model_dump_json()}"
     return hashlib.sha256(content.encode()).hexdigest()[:20]

@@ -198,6 +198,8 @@ def forced_start(
     )
     return before.model_copy(
         update={
+            # With its people and owner of then.
+            "environment": known.environment,
             "timeouts": timeouts,
             "carried": CarriedState(status=carried),
             "forced_by": actor,

@@ -10,7 +10,7 @@ from contracts.durations import format_duration, parse_duration
 from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
 from contracts.environment_workflow import EnvironmentStart
 from contracts.naming import OwnerMark, is_name
-from contracts.size_limits import ensure_fits
+from contracts.size_limits import MAX_COLLABORATORS, ensure_fits
 from contracts.template import Template
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import read_email
@@ -20,9 +20,6 @@ from starter.errors import FieldProblem, InvalidRequest
 from starter.installation import InstallationConfig
 from starter.placement.candidates import candidate_hosts, matching_hosts
 from workflows.steps import steps_of
-
-#: Members of one environment besides its owner. A whole team has access through the environment's team.
-MAX_COLLABORATORS = 20
 
 NAME_FORM = (
     "at most 30 lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen"
@@ -161,12 +158,9 @@ def _read_ttl(text: str | None, template: Template | None) -> timedelta | None:
 def _check_collaborators(collaborators: Sequence[str], owner: str) -> None:
     if len(collaborators) > MAX_COLLABORATORS:
         raise ValueError(f"too many people: at most {MAX_COLLABORATORS}")
-    size = search_attributes.value_size(sorted({address.lower() for address in collaborators} - {owner}))
-    if size > search_attributes.MAX_VALUE_BYTES:
-        raise ValueError(
-            f"their addresses are too long together: {size} bytes, at most "
-            f"{search_attributes.MAX_VALUE_BYTES}; name fewer people, or such with shorter addresses"
-        )
+    search_attributes.ensure_collaborators_fit(
+        sorted({address.lower() for address in collaborators} - {owner})
+    )
 
 
 def _check_host(host: str | None, template: Template | None, installation: InstallationConfig) -> None:

@@ -316,7 +316,7 @@ class EnvironmentReader:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
         request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         if status:
-            collaborators = status.environment.spec.collaborators
+            collaborators = status.environment.collaborators
             steps = {step: details for step, details in progress.items() if step}
             view = view_of_status(status, progress=steps, ended=ended, remark=remark)
         else:

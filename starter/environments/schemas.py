@@ -79,6 +79,14 @@ class Unwell(Frozen):
     since: datetime | None = None
 
 
+class AccessView(Frozen):
+    """The changes of access that are under way: other systems do not have them yet."""
+
+    granting: tuple[str, ...] = ()
+    revoking: tuple[str, ...] = ()
+    problem: Problem | None = Field(default=None, description="why the last attempt failed; it tries again")
+
+
 class LifeSummary(EnvironmentSummary):
     """The phase of a life, how it ended, and when."""
 
@@ -110,6 +118,7 @@ class EnvironmentView(LifeSummary):
     )
     kubernetes: str = ""
     collaborators: tuple[str, ...] = ()
+    access: AccessView | None = Field(default=None, description="null if no change of access is under way")
     ttl: Duration | None = None
     usable_at: datetime | None = None
     ready_at: datetime | None = None
@@ -241,7 +250,8 @@ def view_of_status(
         template_version=environment.template.version,
         kubernetes=environment.template.kubernetes,
         host=environment.host,
-        collaborators=environment.spec.collaborators,
+        collaborators=environment.collaborators,
+        access=_access_view(status),
         ttl=environment.ttl,
         phase=status.phase,
         outcome=status.outcome,
@@ -270,6 +280,13 @@ def view_of_status(
         audit_log=status.audit_log,
         remark=remark,
     )
+
+
+def _access_view(status: EnvironmentStatus) -> AccessView | None:
+    access = status.access
+    if not access.is_pending or status.outcome:
+        return None
+    return AccessView(granting=access.granting, revoking=access.revoking, problem=status.access_problem)
 
 
 _ACTIVE_STATES = frozenset({StepState.RUNNING, StepState.UNDOING})

@@ -238,6 +238,8 @@ class EnvironmentStarter:
         if snapshot is None:
             return None
         name, life, status = snapshot.name, start.environment.mark.life, snapshot.status
+        if snapshot.owner != start.environment.owner:
+            raise Refused(Refusal.taken(name))  # it was transferred since
         if status and snapshot.life == life and status.environment.spec != start.environment.spec:
             raise KeyReused
         if snapshot.ended:

@@ -58,7 +58,7 @@ def _search_attributes(start: EnvironmentStart) -> list[SearchAttributePair[Any]
     environment, carried = start.environment, start.carried
     attributes: list[SearchAttributePair[Any]] = [
         SearchAttributePair(search_attributes.OWNER, environment.owner),
-        SearchAttributePair(search_attributes.COLLABORATORS, environment.spec.collaborators),
+        SearchAttributePair(search_attributes.COLLABORATORS, environment.collaborators),
         SearchAttributePair(search_attributes.TEAM, environment.spec.team),
         SearchAttributePair(
             search_attributes.PHASE, (carried.status.phase if carried else Phase.PROVISIONING).value

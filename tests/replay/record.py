@@ -17,7 +17,15 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from contracts.capacity.models import CAPACITY_ID, CapacityStart
 from contracts.environment import Phase, StepName
-from contracts.environment_workflow import ActorInput, Answer, AnswerKind, EnvironmentStart, ExtendInput
+from contracts.environment_workflow import (
+    ActorInput,
+    Answer,
+    AnswerKind,
+    CollaboratorAction,
+    CollaboratorInput,
+    EnvironmentStart,
+    ExtendInput,
+)
 from contracts.errors import ErrorType
 from starter.environments.forced_teardown import forced_start
 from tests.support.seeding import ready_status, seed
@@ -146,6 +154,63 @@ async def _forced(bench: Bench, name: str) -> Life:
 
 async def _cancelled_while_incomplete(bench: Bench, name: str) -> Life:
     return await _resumed(bench, name, cancelled=True)
+
+
+async def _change(life: Life, action: CollaboratorAction) -> None:
+    ask = CollaboratorInput(actor=BY_ALICE.actor, life=LIFE, action=action, person="grace@example.com")
+    await life.handle.execute_update(EnvironmentWorkflow.change_collaborators, ask)
+
+
+async def _access_settled(life: Life) -> None:
+    async def settled() -> bool:
+        return not (await life.status()).access.is_pending
+
+    await until(settled, "all systems have the change")
+
+
+def _collaborators(cause: Outcome | None = None, *, ends: bool = False) -> LifePath:
+    """One person comes and goes, with calls as `cause`; or it ends while a call is under way."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        life = await bench.begin(a_start(name))
+        await _ready(life)
+        if cause:
+            bench.script.before["access.group"] = cause
+        await _change(life, CollaboratorAction.ADD)
+        if ends:
+            await bench.script.started["access.group"].wait()
+        else:
+            await _access_settled(life)
+            await _change(life, CollaboratorAction.REMOVE)
+            await _access_settled(life)
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
+async def _overtaken(bench: Bench, name: str) -> Life:
+    """A removal comes while the addition hangs, and is done again when no late response can come."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    bench.script.before["access.group"] = waits
+    await _change(life, CollaboratorAction.ADD)
+    await bench.script.started["access.group"].wait()
+    del bench.script.before["access.group"]
+    await _change(life, CollaboratorAction.REMOVE)
+    await _access_settled(life)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
+async def _access_fails(bench: Bench, name: str) -> Life:
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    bench.script.before["access.group"] = fails_first(bench.script, "access.group")
+    await _change(life, CollaboratorAction.ADD)
+    await _access_settled(life)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
 
 
 async def _extended(bench: Bench, name: str) -> Life:
@@ -353,6 +418,11 @@ def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
 PATHS: dict[str, LifePath] = {
     "deleted-with-capacity": _with_place,
     "extended": _extended,
+    "collaborators": _collaborators(),
+    "collaborators-in-doubt": _collaborators(fails(1, in_doubt=True)),
+    "collaborators-ends": _collaborators(deaf(0.5), ends=True),
+    "collaborators-overtaken": _overtaken,
+    "collaborators-fails": _access_fails,
     "warned-and-expired": _warned_and_expired,
     "unknown-person": _ends_without_steps(unknown=True),
     "cancelled-before-the-first-step": _ends_without_steps(unknown=False),

@@ -33,6 +33,8 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/environments/{name}/force-teardown"),
         ("POST", "/environments/{name}/extend"),
         ("GET", "/environments/{name}/history"),
+        ("PUT", "/environments/{name}/collaborators/{person}"),
+        ("DELETE", "/environments/{name}/collaborators/{person}"),
         ("GET", "/freeze"),
         ("PUT", "/freeze"),
         ("DELETE", "/freeze"),

@@ -15,6 +15,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from contracts.activities import (
+    AccessInput,
+    AccessResult,
     AuditLogResult,
     CheckPeopleInput,
     EnsureInput,
@@ -47,6 +49,10 @@ class Script:
     accounts: list[LifeRecord] = field(default_factory=list)
     ended_by_force: dict[str, tuple[str, ...]] = field(default_factory=dict)
     world: set[str] = field(default_factory=set)
+    #: Who has access in the two systems, as the calls to change it had their effects.
+    members: set[str] = field(default_factory=set)
+    inside: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
     #: What steps give back as names and notes, if anything; and what inspections give as kept.
     says: str = ""
     lines: tuple[str, ...] = ()
@@ -58,6 +64,8 @@ class Script:
             self._people(),
             self._notice(),
             self._trail(),
+            self._access("access.group", self.members),
+            self._access("access.virtual-cluster", self.inside),
             *(make(step) for step in StepName for make in (self._ensure, self._remove, self._inspect)),
         ]
 
@@ -98,6 +106,19 @@ class Script:
             return AuditLogResult()
 
         return keep
+
+    def _access(self, name: str, people: set[str]) -> Callable[..., Any]:
+        @activity.defn(name=name)
+        async def change(input: AccessInput) -> AccessResult:
+            def effect() -> None:
+                people.difference_update(input.revoking)
+                people.update(set(input.granting) - self.unknown)
+
+            await self._play(name, effect)
+            unknown = tuple(one for one in input.granting if one in self.unknown)
+            return AccessResult(unknown=unknown, in_doubt=activity.info().attempt > 1)
+
+        return change
 
     def _ensure(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.ensure")

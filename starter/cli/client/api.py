@@ -71,7 +71,7 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     ("GET", "environments", EnvironmentPage),
     ("GET", "environments/[^/]*", EnvironmentView),
     ("GET", "environments/[^/]*/history", HistoryView),
-    ("POST|DELETE", "environments(/.*)?", Done),
+    ("POST|PUT|DELETE", "environments(/.*)?", Done),
     (".*", "freeze", FreezeAnswer),
     (".*", "sweeps(/.*)?", SweepView),
     ("GET", "capacity", CapacityView),

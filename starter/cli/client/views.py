@@ -99,6 +99,14 @@ class Unwell(View, frozen=True, kw_only=True):
     since: datetime | None = None
 
 
+class AccessView(View, frozen=True, kw_only=True):
+    """The changes of access that are under way."""
+
+    granting: tuple[str, ...] = ()
+    revoking: tuple[str, ...] = ()
+    problem: ProblemView | None = None
+
+
 class LifeSummary(View, frozen=True, kw_only=True):
     """Which environment, in which life, and the phase of that life."""
 
@@ -123,6 +131,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     template_newer: int | None = None
     kubernetes: str = ""
     collaborators: tuple[str, ...] = ()
+    access: AccessView | None = None
     ttl: str | None = None
     usable_at: datetime | None = None
     ready_at: datetime | None = None

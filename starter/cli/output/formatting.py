@@ -9,6 +9,7 @@ from contracts.durations import format_duration, parse_duration
 from contracts.phases import StepState
 from contracts.printable_text import escape
 from starter.cli.client.views import (
+    AccessView,
     CertificateView,
     EnvironmentRow,
     EnvironmentView,
@@ -149,6 +150,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("but", _since(view.unwell)),
         ("owner", f"{view.owner} ({view.team})"),
         ("with", ", ".join(view.collaborators)),
+        ("changing", _access_changes(view.access)),
         ("template", view.template + version),
         ("host", view.host),
         ("requested", "" if planned else relative_time(view.requested_at)),
@@ -172,6 +174,18 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     if view.certificate:
         print_line()
         print_certificate(view.certificate)
+
+
+def _access_changes(access: AccessView | None) -> str:
+    """Format the changes of access that other systems do not have yet; "" if there are none."""
+    if access is None:
+        return ""
+    parts = [
+        f"{what} {', '.join(people)}"
+        for what, people in (("adding", access.granting), ("removing", access.revoking))
+        if people
+    ]
+    return "; ".join(parts) + (f": {access.problem.cause}" if access.problem else "")
 
 
 def _since(unwell: Unwell | None) -> str:

@@ -1,0 +1,91 @@
+"""Gives people access to an environment that is ready, and takes it away.
+
+Two systems let people in: the group in the identity provider (without one, that of the control plane), and
+the virtual cluster. Only groups with our owner mark are changed.
+"""
+
+from collections.abc import Sequence
+
+from temporalio import activity
+
+from activities.errors import NotYet
+from activities.parts.control_plane_resource import own_group
+from activities.people_check import require_directory
+from activities.steps.identity_group import IdentityStep
+from clients.errors import NotFound
+from clients.identity.protocol import Group, IdentityProvider
+from clients.rafay import Rafay
+from contracts.activities import AccessActivities, AccessInput, AccessResult
+from contracts.environment import Environment, System
+
+
+class AccessChange(AccessActivities):
+    """Changes the members of groups."""
+
+    def __init__(self, rafay: Rafay, directory: IdentityProvider | None) -> None:
+        self._rafay = rafay
+        self._directory = directory
+
+    @activity.defn(name="access.group")
+    async def change_group(self, input: AccessInput) -> AccessResult:
+        """Take out and put in; what takes access away comes first."""
+        if input.environment.has_identity_provider:
+            unknown = await self._change_directory(require_directory(self._directory), input)
+        else:
+            unknown = await self._change_local(input)
+        return AccessResult(unknown=tuple(unknown), in_doubt=activity.info().attempt > 1)
+
+    @activity.defn(name="access.virtual-cluster")
+    async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:  # noqa: ARG002
+        """Do nothing: people have no rights of their own in the virtual cluster."""
+        return AccessResult()
+
+    async def _change_directory(self, directory: IdentityProvider, input: AccessInput) -> list[str]:
+        environment = input.environment
+        groups = await IdentityStep(directory).own_groups(environment)
+        await _take_out(directory, groups, environment, input.revoking)
+        users = {person: await directory.find_user(person) for person in input.granting}
+        known = [user.id for user in users.values() if user is not None]
+        if known and not groups:
+            raise NotYet(
+                System.IDENTITY_PROVIDER,
+                f"Group {environment.derived_name} is not to be found in the {System.IDENTITY_PROVIDER}",
+                "See whether somebody has deleted it",
+            )
+        for group in groups:
+            if known:
+                await directory.add_members(group.id, known)
+        return [person for person, user in users.items() if user is None]
+
+    async def _change_local(self, input: AccessInput) -> list[str]:
+        if not input.granting and await self._rafay.find_group(input.environment.derived_name) is None:
+            return []
+        group = await own_group(self._rafay, input.environment)
+        revoking = {person.casefold() for person in input.revoking}
+        for member in await self._rafay.group_members(group.id) if revoking else ():
+            if member.email.casefold() in revoking:
+                await self._rafay.remove_member(group.id, member.id)
+        users = {person: await self._rafay.find_user(person) for person in input.granting}
+        for user in users.values():
+            if user is not None:
+                await self._rafay.add_member(group.id, user.id)
+        return [person for person, user in users.items() if user is None]
+
+
+async def _take_out(
+    directory: IdentityProvider, groups: Sequence[Group], environment: Environment, people: Sequence[str]
+) -> None:
+    """Take the people out of the groups, also those who are disabled in the directory.
+
+    An account of a person who keeps access stays, if it has a removed address as well.
+    """
+    leaving = {user.id for person in people for user in await directory.users_by_address(person)}
+    if not groups or not leaving:
+        return
+    staying = {user.id for person in environment.people for user in await directory.users_by_address(person)}
+    for group in groups:
+        for user_id in sorted(leaving - staying):
+            try:
+                await directory.remove_member(group.id, user_id)
+            except NotFound:
+                break  # the group is gone meanwhile, and nobody is in it

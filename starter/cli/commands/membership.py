@@ -1,0 +1,115 @@
+"""The commands for the people of an environment."""
+
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+
+from starter.cli.client.paths import environment_path
+from starter.cli.client.views import EnvironmentView, to_json
+from starter.cli.completion import complete_owner
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import follow
+from starter.cli.options import environment_argument, examples, no_wait_option, output_option
+from starter.cli.output.formatting import print_note, print_table
+from starter.cli.output.printing import print_json, print_line
+from starter.cli.session import api_session
+
+if TYPE_CHECKING:
+    from starter.cli.client.api import Api
+
+#: The actions, and the method of the API for each.
+_METHODS = {"add": "PUT", "remove": "DELETE"}
+
+
+@click.command(
+    epilog=examples(
+        "moorage collaborators demo",
+        "moorage collaborators demo add grace@example.com",
+        "moorage collaborators demo remove grace@example.com",
+    )
+)
+@environment_argument
+@click.argument("action", required=False, type=click.Choice(list(_METHODS)))
+@click.argument("person", required=False, metavar="[EMAIL]", shell_complete=complete_owner)
+@no_wait_option
+@output_option()
+@click.pass_context
+def collaborators(
+    ctx: click.Context, name: str, action: str | None, person: str | None, no_wait: bool, output: Output
+) -> None:
+    """Show the people of an environment, or add or remove a collaborator.
+
+    Its owner and the platform team change them. The command waits until the person has access in all systems,
+    or in none.
+    """
+    if (action is None) != (person is None):
+        raise click.UsageError("Write an action and a person: moorage collaborators NAME add EMAIL.")
+    with api_session(ctx, output) as api:
+        if action is None or person is None:
+            _print_people(api.environment(name), output)
+            return
+        path = f"{environment_path(name)}/collaborators/{quote(person, safe='')}"
+        # Use one key for all attempts, because a repeat of a lost call must not undo a later change.
+        done = api.call(_METHODS[action], path, key=secrets.token_hex(16))
+        report_change(api, done, [person], no_wait=no_wait, output=output)
+        if action == "add" and not no_wait:
+            print_note(f"They get its kubeconfig with:  moorage kubeconfig {name}")
+
+
+def report_change(
+    api: "Api", done: dict[str, Any], people: list[str], *, no_wait: bool, output: Output
+) -> None:
+    """Wait until all systems agree about the people, and report it; raise CliError if they refuse one."""
+    view = None if no_wait else _wait(api, done, {person.lower() for person in people})
+    if output is Output.JSON:
+        print_json(done if view is None else to_json(view))
+        return
+    if view and view.ended:
+        raise CliError(Code.FAILED, f"{view.name} has ended meanwhile")
+    print_line(done["message"])
+
+
+def _wait(api: "Api", done: dict[str, Any], people: set[str]) -> EnvironmentView:
+    told: set[str] = set()
+
+    def is_done(view: EnvironmentView) -> bool:
+        pending = {*view.access.granting, *view.access.revoking} if view.access else set()
+        return not pending & people
+
+    def tell(view: EnvironmentView) -> None:
+        if view.access and (problem := view.access.problem) and problem.cause not in told:
+            told.add(problem.cause)
+            print_note(f"Not in all systems yet: {problem.cause} {problem.remedy}".strip())
+
+    # As for a program: the table of steps says nothing about people.
+    view = follow(api, done["name"], done["life"], is_done, Output.JSON, on_view=tell)
+    return _require_known(done, view, people)
+
+
+def _require_known(done: dict[str, Any], view: EnvironmentView, people: set[str]) -> EnvironmentView:
+    """Return the view; raise CliError if a person was removed again, because no system knows them."""
+    before = done.get("environment") or {}
+    added = people & set(before.get("collaborators", ()))
+    if not view.ended and (missing := sorted(added - {*view.collaborators, view.owner})):
+        raise CliError(
+            Code.FAILED,
+            f"{', '.join(missing)} could not be added: the directory does not know this person",
+            next_steps=["correct the address, or ask the platform team for an account"],
+        )
+    return view
+
+
+def _print_people(view: EnvironmentView, output: Output) -> None:
+    document = to_json(view)
+    if output is Output.JSON:
+        print_json({key: document[key] for key in ("name", "life", "owner", "collaborators", "access")})
+        return
+    pending = dict.fromkeys(view.access.granting if view.access else (), "being added")
+    rows = [[view.owner, "owner", ""]]
+    rows += [[person, "collaborator", pending.get(person, "")] for person in view.collaborators]
+    rows += [[person, "", "being removed"] for person in (view.access.revoking if view.access else ())]
+    print_table(["person", "is", ""], rows, empty="")
+    if view.access and (problem := view.access.problem):
+        print_note(f"Not in all systems yet: {problem.cause} {problem.remedy}".strip())

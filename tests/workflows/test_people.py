@@ -1,0 +1,225 @@
+"""Ensures that a change of an environment's people reaches every system, whatever happens on the way."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from contracts import search_attributes, workflow_memo
+from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment_workflow import (
+    ActorInput,
+    Answer,
+    AnswerKind,
+    CollaboratorAction,
+    CollaboratorInput,
+)
+from contracts.errors import Refusal, RefusalReason
+from contracts.notifications import NotificationKind
+from contracts.size_limits import MAX_COLLABORATORS
+from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
+from tests.workflows.scripted import deaf, fails, fails_for_good, waits, waits_for
+from workflows.environment import EnvironmentWorkflow
+
+ALICE, GRACE, HEIDI = "alice@example.com", "grace@example.com", "heidi@example.com"
+SYSTEMS = ("access.group", "access.virtual-cluster")
+BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
+
+
+async def reach(life: Life, condition: Callable[[EnvironmentStatus], bool], what: str) -> EnvironmentStatus:
+    async def there() -> bool:
+        return condition(await life.status())
+
+    await until(there, what)
+    return await life.status()
+
+
+async def ready(bench: Bench, name: str, **changes: object) -> Life:
+    life = await bench.begin(a_start(name).model_copy(update=changes))
+    await reach(life, lambda status: status.phase is Phase.READY, "it is ready")
+    return life
+
+
+async def change(life: Life, action: str, person: str = GRACE, *, id: str | None = None) -> Answer:
+    ask = CollaboratorInput(life=LIFE, actor=ALICE, action=CollaboratorAction(action), person=person)
+    answer: Answer = await life.handle.execute_update(EnvironmentWorkflow.change_collaborators, ask, id=id)
+    return answer
+
+
+async def refused(life: Life, action: str, person: str = GRACE) -> Refusal:
+    with pytest.raises(WorkflowUpdateFailedError) as failure:
+        await change(life, action, person)
+    assert isinstance(failure.value.cause, ApplicationError)
+    return Refusal.model_validate(failure.value.cause.details[0])
+
+
+async def settled(life: Life) -> EnvironmentStatus:
+    return await reach(life, lambda status: not status.access.is_pending, "all systems have the change")
+
+
+async def test_a_person_is_added_everywhere_and_removed_everywhere(bench: Bench) -> None:
+    life = await ready(bench, "people")
+    answer = await change(life, "add")
+    assert answer.kind is AnswerKind.ACCEPTED
+    status = await settled(life)
+    assert status.environment.people == (ALICE, GRACE)
+    assert status.environment.spec.collaborators == (), "what was asked for has changed"
+    assert bench.script.members == bench.script.inside == {GRACE}
+    run = await life.handle.describe()
+    assert run.typed_search_attributes.get(search_attributes.COLLABORATORS) == [GRACE]
+    assert await run.memo_value(workflow_memo.COLLABORATORS) == [GRACE]
+
+    assert (await change(life, "remove")).kind is AnswerKind.ACCEPTED
+    status = await settled(life)
+    assert status.environment.people == (ALICE,)
+    assert bench.script.members == bench.script.inside == set()
+    run = await life.handle.describe()
+    assert not run.typed_search_attributes.get(search_attributes.COLLABORATORS)
+    told = [(entry.actor, entry.action) for entry in status.audit_log]
+    for line in ((ALICE, f"added {GRACE}"), (ALICE, f"removed {GRACE}")):
+        assert line in told
+    assert [entry.result for entry in status.audit_log if entry.action == "took access away"] == [GRACE]
+    kinds = [notice.kind for notice in bench.script.notices]
+    assert kinds == [NotificationKind.COLLABORATOR_ADDED, NotificationKind.COLLABORATOR_REMOVED]
+    assert bench.script.notices[1].people == (ALICE, GRACE), "the person is not told"
+
+
+async def test_the_same_again_is_answered_and_not_repeated(bench: Bench) -> None:
+    life = await ready(bench, "people-again")
+    first = await change(life, "add", id="a-1")
+    assert await change(life, "add", id="a-1") == first
+    assert (await change(life, "add")).kind is AnswerKind.NOTHING_TO_DO
+    assert (await change(life, "remove", HEIDI)).kind is AnswerKind.NOTHING_TO_DO
+    status = await settled(life)
+    assert len([entry for entry in status.audit_log if entry.action == f"added {GRACE}"]) == 1
+    assert len(bench.script.notices) == 1
+
+
+async def test_what_makes_no_sense_is_refused_with_one_sentence(bench: Bench) -> None:
+    bench.script.before["vcluster.ensure"] = waits_for(going_on := asyncio.Event())
+    life = await bench.begin(a_start("people-refused"))
+    refusal = await refused(life, "add")
+    assert (refusal.reason, refusal.message) == (
+        RefusalReason.NOT_NOW,
+        "people-refused is provisioning: people are added and removed once it is ready.",
+    )
+    going_on.set()
+    await reach(life, lambda status: status.phase is Phase.READY, "it is ready")
+    for action in ("add", "remove"):
+        assert "owns people-refused" in (await refused(life, action, ALICE)).message
+    bench.script.before["import.remove"] = waits
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    assert (await refused(life, "remove")).reason is RefusalReason.BEING_TORN_DOWN
+
+
+async def test_there_is_a_limit_of_people_as_at_the_request(bench: Bench) -> None:
+    life = await ready(bench, "people-many")
+    for number in range(MAX_COLLABORATORS):
+        await change(life, "add", f"p{number}@example.com")
+    refusal = await refused(life, "add")
+    assert refusal.reason is RefusalReason.BEYOND_POLICY
+    assert str(MAX_COLLABORATORS) in refusal.message
+    await change(life, "remove", "p0@example.com")
+    await change(life, "add")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+async def test_a_system_that_fails_gets_it_later_and_says_so_meanwhile(bench: Bench, system: str) -> None:
+    life = await ready(bench, f"fails-{system[7:]}")
+    bench.script.before[system] = fails_for_good()
+    await change(life, "add")
+    status = await reach(life, lambda status: status.access_problem is not None, "it says why")
+    assert status.access.granting == (GRACE,)
+    del bench.script.before[system]
+    status = await settled(life)
+    assert status.access_problem is None
+    assert bench.script.members == bench.script.inside == {GRACE}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+async def test_a_removal_overtakes_an_addition_that_hangs(bench: Bench, system: str) -> None:
+    life = await ready(bench, f"hangs-{system[7:]}")
+    bench.script.before[system] = waits
+    await change(life, "add")
+    await bench.script.started[system].wait()
+    bench.script.before[system] = deaf(0.1)
+    await change(life, "remove")
+    await settled(life)
+    assert bench.script.members == bench.script.inside == set()
+
+
+async def test_a_removal_after_a_lost_response_is_done_again(bench: Bench) -> None:
+    """Ensures that an addition that takes effect after its response was lost gives no access."""
+    bench.script.before["access.group"] = fails(1, in_doubt=True)
+    timeouts = HURRY.model_copy(update={"late_response_window": timedelta(seconds=2)})
+    life = await ready(bench, "people-late", timeouts=timeouts)
+    await change(life, "add")
+    await settled(life)
+    await change(life, "remove")
+    await reach(life, lambda _: bench.script.members == set(), "it is revoked")
+    bench.script.members.add(GRACE)  # the lost call takes effect
+    await settled(life)
+    assert bench.script.members == set(), "a late addition has given access"
+
+
+async def test_an_unknown_person_is_taken_off_the_record(bench: Bench) -> None:
+    bench.script.unknown.add(GRACE)
+    life = await ready(bench, "people-unknown")
+    await change(life, "add")
+    await change(life, "add", HEIDI)
+    status = await settled(life)
+    assert status.environment.collaborators == (HEIDI,)
+    assert any("does not know" in entry.result for entry in status.audit_log)
+    run = await life.handle.describe()
+    assert run.typed_search_attributes.get(search_attributes.COLLABORATORS) == [HEIDI]
+
+
+async def test_a_teardown_waits_for_a_change_in_progress_and_drops_the_rest(bench: Bench) -> None:
+    life = await ready(bench, "people-ends")
+    done = asyncio.Event()
+    bench.script.before["access.group"] = deaf(20, done)
+    await change(life, "add")
+    await bench.script.started["access.group"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    await reach(life, lambda status: status.outcome is None, "it is asked to end")
+    assert not any(call.endswith(".remove") for call in bench.script.calls), "the undo overtakes the change"
+    done.set()
+    status = await life.handle.result()
+    assert status.phase is Phase.GONE
+    [account] = bench.script.accounts
+    assert account.collaborators == (GRACE,)
+
+
+async def test_pending_changes_go_on_in_the_next_run(bench: Bench) -> None:
+    life = await ready(bench, "people-carried")
+    bench.script.before["access.virtual-cluster"] = fails_for_good()
+    await change(life, "add")
+    await reach(life, lambda status: status.access_problem is not None, "it fails")
+    first = (await life.handle.describe()).run_id
+    await life.handle.signal(EnvironmentWorkflow.renew)
+
+    async def another() -> bool:
+        return (await life.handle.describe()).run_id != first
+
+    await until(another, "it goes on in a new run")
+    del bench.script.before["access.virtual-cluster"]
+    status = await settled(life)
+    assert status.environment.people == (ALICE, GRACE)
+    assert bench.script.inside == {GRACE}
+    run = await life.handle.describe()
+    assert await run.memo_value(workflow_memo.COLLABORATORS) == [GRACE]
+
+
+async def test_changes_of_many_at_once_all_hold(bench: Bench) -> None:
+    life = await ready(bench, "people-crowd")
+    people = [f"p{number}@example.com" for number in range(10)]
+    await asyncio.gather(*(change(life, "add", person) for person in people))
+    await asyncio.gather(
+        *(change(life, "remove", person) for person in people[::2]), change(life, "add", HEIDI)
+    )
+    status = await settled(life)
+    assert set(status.environment.collaborators) == {*people[1::2], HEIDI}
+    assert bench.script.members == bench.script.inside == {*people[1::2], HEIDI}
