@@ -8,7 +8,6 @@ import email.utils
 import json
 import re
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,6 +48,8 @@ _DELAY_HEADERS = ("Retry-After", "X-Rate-Limit-Reset", "X-RateLimit-Reset")
 _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
 #: A larger number is not a number of seconds (31 years) but a Unix timestamp: September 2001.
 _EARLIEST_MOMENT = 1_000_000_000
+#: Timestamps and the date of an answer are whole seconds: the limit may end up to a second later.
+_ROUNDING = timedelta(seconds=1)
 #: Maximum size of an answer: the largest legitimate ones are pages of lists and bootstrap manifests.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: How much longer than its timeout a whole call may take, for the connection and for reading a large
@@ -315,27 +316,33 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     """Return the delay that an answer requests, at most `MAX_RETRY_AFTER`; None without one.
 
     `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). Some products put a Unix timestamp
-    there, in seconds or milliseconds, or use a header of their own next to their rate limit counters.
+    there, in seconds or milliseconds, or use a header of their own next to their rate limit counters. A
+    point in time counts from the answer's own `Date`, so that a wrong clock on either side does not matter.
     """
+    now = _date(headers.get("Date", "")) or datetime.now(UTC)
     for name in _DELAY_HEADERS:
-        if (delay := _delay(headers.get(name, "").strip())) is not None:
+        if (delay := _delay(headers.get(name, "").strip(), now)) is not None:
             return min(max(timedelta(0), delay), MAX_RETRY_AFTER)
     return None
 
 
-def _delay(value: str) -> timedelta | None:
+def _delay(value: str, now: datetime) -> timedelta | None:
     if _NUMBER.fullmatch(value):
         seconds = float(value)
         if seconds < _EARLIEST_MOMENT:
             return timedelta(seconds=seconds)
         if seconds >= _EARLIEST_MOMENT * 1000:
             seconds /= 1000
-        return timedelta(seconds=min(seconds - time.time(), MAX_RETRY_AFTER.total_seconds()))
+        wait = min(seconds - now.timestamp(), MAX_RETRY_AFTER.total_seconds())
+        return timedelta(seconds=wait) + _ROUNDING if wait > 0 else timedelta(0)
+    moment = _date(value)
+    return moment - now if moment else None
+
+
+def _date(value: str) -> datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
     # "-0000" means UTC, from a sender that does not give its time zone (RFC 5322, 3.3).
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment - datetime.now(UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -10,9 +10,11 @@ from activities.capacity_audit import CapacitySettings
 from activities.registry import Clients
 from clients.helm.chart_store import THREADS, ChartStore
 from clients.host.protocol import Host
-from clients.identity import keycloak
-from clients.identity.client_credentials import ClientCredentials
+from clients.identity import entra, keycloak, okta
+from clients.identity.client_credentials import ClientCredentials, ClientProof, secret_proof
+from clients.identity.entra import Entra
 from clients.identity.keycloak import Keycloak
+from clients.identity.okta import Okta
 from clients.identity.protocol import IdentityProvider
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
@@ -76,22 +78,57 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
 
 
 def _identity_provider(settings: IdentityProviderSettings) -> IdentityProvider:
-    timeout, verify = settings.timeout, _tls_context(settings.url, settings.ca_file)
-    credentials = None
-    if settings.client_id and settings.client_secret:
-        token_url = settings.token_url or keycloak.token_url(settings.url)
-        read_secret = reader_of(settings.client_secret) or settings.client_secret.get_secret_value
-        # The two may differ in their scheme, and a context for http trusts no authority.
-        trust = _tls_context(token_url, settings.ca_file)
-        credentials = ClientCredentials(
-            token_url, settings.client_id, read_secret, timeout=timeout, verify=trust
-        )
+    url, timeout, verify = settings.url, settings.timeout, _tls_context(settings.url, settings.ca_file)
+    credentials = _client_credentials(settings)
+    token = settings.token.get_secret_value() if settings.token else ""
+    reread = reader_of(settings.token) if settings.token else None
     if settings.kind is IdentityKind.KEYCLOAK and credentials:
-        return Keycloak(settings.url, credentials, timeout=timeout, verify=verify)
-    if settings.token is None:
-        return Scim(settings.url, credentials=credentials, timeout=timeout, verify=verify)
-    token, reread = settings.token.get_secret_value(), reader_of(settings.token)
-    return Scim(settings.url, token, timeout=timeout, verify=verify, reread=reread)
+        return Keycloak(url, credentials, timeout=timeout, verify=verify)
+    if settings.kind is IdentityKind.ENTRA and credentials:
+        return Entra(url, credentials, timeout=timeout, verify=verify)
+    if settings.kind is IdentityKind.OKTA:
+        return Okta(url, token, credentials=credentials, timeout=timeout, verify=verify, reread=reread)
+    return Scim(url, token, credentials=credentials, timeout=timeout, verify=verify, reread=reread)
+
+
+def _client_credentials(settings: IdentityProviderSettings) -> ClientCredentials | None:
+    if settings.client_id is None:
+        return None
+    token_url = settings.token_url or ""
+    scope = settings.scope or ""
+    if settings.kind is IdentityKind.KEYCLOAK:
+        token_url = token_url or keycloak.token_url(settings.url)
+    elif settings.kind is IdentityKind.OKTA:
+        token_url, scope = token_url or okta.token_url(settings.url), scope or okta.SCOPE
+    elif settings.kind is IdentityKind.ENTRA:
+        scope = scope or entra.scope(settings.url)
+    return ClientCredentials(
+        token_url,
+        settings.client_id,
+        _client_proof(settings, settings.client_id, token_url),
+        timeout=settings.timeout,
+        scope=scope,
+        # The two may differ in their scheme, and a context for http trusts no authority.
+        verify=_tls_context(token_url, settings.ca_file),
+    )
+
+
+def _client_proof(settings: IdentityProviderSettings, client_id: str, token_url: str) -> ClientProof:
+    if settings.client_secret is not None:
+        return secret_proof(reader_of(settings.client_secret) or settings.client_secret.get_secret_value)
+    if settings.private_key is None:
+        raise SettingsError([f"{variable(('identity', 'client_secret'))}: is missing"])
+    # Import here because the libraries of signatures take long to import, and most installations have none.
+    from clients.identity.client_assertion import ClientAssertion
+
+    read_key = reader_of(settings.private_key, is_one_line=False) or settings.private_key.get_secret_value
+    return ClientAssertion(
+        token_url,
+        client_id,
+        read_key,
+        key_id=settings.key_id,
+        needs_certificate=settings.kind is IdentityKind.ENTRA,
+    )
 
 
 def _host(

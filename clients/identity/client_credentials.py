@@ -1,4 +1,7 @@
-"""OAuth 2.0 client credentials (RFC 6749, 4.4): an access token that is renewed before it expires."""
+"""OAuth 2.0 client credentials (RFC 6749, 4.4): an access token that is renewed before it expires.
+
+A client proves who it is with a secret, or with an assertion that its private key signs: `client_assertion`.
+"""
 
 import asyncio
 import json
@@ -29,24 +32,33 @@ class _Token(BaseModel):
     expires_in: float = Field(default=DEFAULT_LIFE.total_seconds(), ge=0)
 
 
+#: Returns the fields of a token request that prove who the client is.
+ClientProof = Callable[[], Mapping[str, str]]
+
+
+def secret_proof(read_secret: Callable[[], str]) -> ClientProof:
+    """Return the proof by a secret; `read_secret` returns the current one, so that a rotated one is used."""
+    return lambda: {"client_secret": read_secret()}
+
+
 class ClientCredentials:
     """The access token of a confidential client, asked for when it is first needed and then cached.
 
-    `read_secret` returns the client's current secret, so that a rotated one is used without a restart.
+    `proof` is asked for each token, so that a rotated secret or key is used without a restart.
     """
 
     def __init__(
         self,
         token_url: str,
         client_id: str,
-        read_secret: Callable[[], str],
+        proof: ClientProof,
         *,
         timeout: timedelta,
         scope: str = "",
         verify: ssl.SSLContext | bool = True,
         system: str = "identity provider",
     ) -> None:
-        self._client_id, self._read_secret, self._scope = client_id, read_secret, scope
+        self._client_id, self._proof, self._scope = client_id, proof, scope
         self._system = system
         base_url, _, self._path = token_url.rpartition("/")
         self._http = HttpSystem(
@@ -88,7 +100,7 @@ class ClientCredentials:
         form = {
             "grant_type": "client_credentials",
             "client_id": self._client_id,
-            "client_secret": self._read_secret(),
+            **self._proof(),
             **({"scope": self._scope} if self._scope else {}),
         }
         asked_at = time.monotonic()
@@ -123,9 +135,7 @@ def explain_oauth_error(answer: Answer) -> str:
     return ": ".join(str(error[key]) for key in ("error", "error_description") if error.get(key))
 
 
-def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
-    # RFC 6749, 5.2: a wrong client or secret may be answered with 400 or 401.
-    is_about_client = any(
-        code in detail for code in ("invalid_client", "unauthorized_client", "invalid_grant")
-    )
-    return Denied if answer.status == 400 and is_about_client else None
+def _classify(answer: Answer, _detail: str) -> type[ClientError] | None:
+    # RFC 6749, 5.2: a wrong client, proof or scope is answered with 400 or 401. A person has to correct the
+    # settings, not the request.
+    return Denied if answer.status == 400 else None

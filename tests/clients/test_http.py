@@ -72,7 +72,18 @@ def test_moment_since_1970_is_counted_from_now(name: str, factor: int) -> None:
     value = int((time.time() + 90) * factor)
     delay = retry_after(httpx.Headers({name: str(value)}))
     assert delay is not None
-    assert timedelta(seconds=30) < delay <= timedelta(seconds=90)
+    assert timedelta(seconds=30) < delay <= timedelta(seconds=91)
+
+
+@pytest.mark.parametrize("skew", [timedelta(hours=-3), timedelta(hours=3)])
+def test_moment_is_counted_from_the_date_of_the_answer(skew: timedelta) -> None:
+    """Ensures that a wrong clock of the server, or of this machine, does not change the delay."""
+    there = (datetime.now(UTC) + skew).replace(microsecond=0)
+    date = {"Date": format_datetime(there, usegmt=True)}
+    reset = {"X-Rate-Limit-Reset": str(int(there.timestamp()) + 42)}
+    assert retry_after(httpx.Headers({**date, **reset})) == timedelta(seconds=43)
+    moment = {"Retry-After": format_datetime(there + timedelta(seconds=42), usegmt=True)}
+    assert retry_after(httpx.Headers({**date, **moment})) == timedelta(seconds=42)
 
 
 def test_moment_in_days_is_not_waited_for() -> None:

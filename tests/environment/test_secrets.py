@@ -137,8 +137,12 @@ async def _run(environment: Mapping[str, str], *arguments: str) -> str:
     return ended.out
 
 
-#: Of the identity provider's two credentials, the stack's has the token; tests/keycloak has the other one.
-INSTEAD_OF_TOKEN = {"MOORAGE_IDENTITY__CLIENT_SECRET", "MOORAGE_API__IDENTITY_CLIENT_SECRET"}
+#: Of the identity provider's credentials, the stack's has the token; tests of other kinds have the others.
+INSTEAD_OF_TOKEN = {
+    f"MOORAGE_{group}{name}"
+    for group in ("IDENTITY__", "API__IDENTITY_")
+    for name in ("CLIENT_SECRET", "PRIVATE_KEY")
+}
 
 
 async def test_no_history_holds_a_secret(lived: Lived) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from clients.identity.client_credentials import ClientCredentials
+from clients.identity.client_credentials import ClientCredentials, secret_proof
 from clients.identity.keycloak import Keycloak, token_url
 from tools.keycloak.server import Keycloak as Server
 from tools.keycloak.server import running_keycloak
@@ -89,7 +89,9 @@ async def keycloak(server: Server, directory_secret: str) -> AsyncIterator[Keycl
 
 def connect(server: Server, secret: str) -> Keycloak:
     url, timeout = server.realm_url(REALM), timedelta(seconds=60)
-    credentials = ClientCredentials(token_url(url), DIRECTORY_CLIENT, lambda: secret, timeout=timeout)
+    credentials = ClientCredentials(
+        token_url(url), DIRECTORY_CLIENT, secret_proof(lambda: secret), timeout=timeout
+    )
     return Keycloak(url, credentials, timeout=timeout)
 
 

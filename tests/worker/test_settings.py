@@ -348,7 +348,7 @@ def test_table_has_every_setting() -> None:
     assert described["MOORAGE_INSTALLATION"].default == "required"
     assert described["MOORAGE_CONTROL_PLANE__TIMEOUT"].default == "30s"
     assert described["MOORAGE_HOSTS__<name>__KIND"].form == "`simulated` or `kubernetes`"
-    assert described["MOORAGE_IDENTITY__KIND"].form == "`scim` or `keycloak`"
+    assert described["MOORAGE_IDENTITY__KIND"].form == "`scim` or `keycloak` or `okta` or `entra`"
     printed = run_module("worker.settings", [])
     assert printed.out.strip() == settings_table()
 

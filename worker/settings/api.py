@@ -10,6 +10,7 @@ from worker.settings.types import (
     Group,
     HeaderSecret,
     Networks,
+    NonEmptySecret,
     SingleLineSecret,
     SocketAddress,
 )
@@ -37,6 +38,10 @@ class Api(Group):
         description="client of the identity provider for the API, instead of identity_token",
     )
     identity_client_secret: SingleLineSecret | None = Field(default=None, description="secret of that client")
+    identity_private_key: NonEmptySecret | None = Field(
+        default=None, description="private key of that client instead of its secret, as for the worker"
+    )
+    identity_key_id: str | None = Field(default=None, description="id by which okta knows that key")
     identity_token: HeaderSecret | None = Field(
         default=None,
         description="bearer token of the identity provider for the API, which only looks people up there; "

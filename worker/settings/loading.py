@@ -9,7 +9,9 @@ from pydantic import (
     ValidationError,
 )
 
+from clients.identity.okta import READ_SCOPE
 from worker.settings.control_plane import NO_CREDENTIAL
+from worker.settings.identity import IdentityKind
 from worker.settings.models import CatalogueSettings, CodecServerSettings, Settings
 from worker.settings.sources import SettingsError, Values, explain, read_sources
 
@@ -63,11 +65,14 @@ def _with_credentials_of_the_api(values: Values) -> None:
             # The API looks people up in the identity provider, so it sends no requests to the control plane.
             control_plane["api_key"] = NO_CREDENTIAL
     if isinstance(api, dict) and isinstance(identity, dict):
-        names = ("token", "client_id", "client_secret")
+        names = ("token", "client_id", "client_secret", "private_key", "key_id")
         if own := {name: api[f"identity_{name}"] for name in names if f"identity_{name}" in api}:
             for name in names:
                 identity.pop(name, None)
             identity.update(own)
+            if identity.get("kind") == IdentityKind.OKTA and "client_id" in own:
+                # Okta refuses a scope that was not granted, and the API's client needs only to read.
+                identity.setdefault("scope", READ_SCOPE)
 
 
 def _load(

@@ -195,10 +195,10 @@ class SecretOfFile(SecretStr):
         super().__init__(_read_secret(path))
 
 
-def reader_of(secret: SecretStr) -> Callable[[], str] | None:
+def reader_of(secret: SecretStr, *, is_one_line: bool = True) -> Callable[[], str] | None:
     """Return a function that reads a secret again from its file; None if it has no file.
 
-    The function returns "" while the file cannot be used.
+    The function returns "" while the file cannot be used. Keys have several lines, all other secrets one.
     """
     if not isinstance(secret, SecretOfFile):
         return None
@@ -209,8 +209,8 @@ def reader_of(secret: SecretStr) -> Callable[[], str] | None:
             text = _read_secret(path)
         except (OSError, UnicodeDecodeError):
             return ""
-        # All secrets that are read again are sent in a header; the settings reject what a header cannot hold.
-        return text if text.isascii() and text.isprintable() else ""
+        # Secrets of one line are sent in a header; the settings reject what a header cannot hold.
+        return text if not is_one_line or (text.isascii() and text.isprintable()) else ""
 
     return read
 
