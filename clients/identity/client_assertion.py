@@ -9,7 +9,7 @@ import time
 import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import uuid4
 
@@ -41,6 +41,8 @@ class SigningKey:
 
     def __init__(self, text: str, *, key_id: str | None = None, needs_certificate: bool = False) -> None:
         key = _load(text)
+        #: When the certificate expires; None for a key that is known by its id.
+        self.expires_at: datetime | None = None
         if isinstance(key, RSAKey) and key.raw_value.key_size < MIN_RSA_BITS:
             raise ValueError(f"has fewer than {MIN_RSA_BITS} bits: make a longer RSA key")
         if not needs_certificate:
@@ -54,7 +56,9 @@ class SigningKey:
         else:
             if not isinstance(key, RSAKey):
                 raise ValueError("is no RSA key, and Entra ID takes no other")
-            self.header = {"alg": "PS256", "typ": "JWT", "x5t#S256": _thumbprint(text, key)}
+            certificate = _certificate_of(key, text)
+            self.header = {"alg": "PS256", "typ": "JWT", "x5t#S256": _thumbprint(certificate)}
+            self.expires_at = certificate.not_valid_after_utc
         self._key = key
 
     def sign(self, claims: Mapping[str, str | int]) -> str:
@@ -130,7 +134,11 @@ def _from_pem(pem: str) -> _Key:
         return ECKey.import_key(pem)
 
 
-def _thumbprint(text: str, key: RSAKey) -> str:
+def _thumbprint(certificate: x509.Certificate) -> str:
+    return urlsafe_b64encode(certificate.fingerprint(SHA256())).decode().rstrip("=")
+
+
+def _certificate_of(key: RSAKey, text: str) -> x509.Certificate:
     block = _block(text, "CERTIFICATE")
     if block is None:
         raise ValueError("has no certificate: put both into one PEM file, as Entra ID knows the certificate")
@@ -141,7 +149,7 @@ def _thumbprint(text: str, key: RSAKey) -> str:
         belongs = False
     if not belongs:
         raise ValueError("does not belong to the certificate beside it")
-    return urlsafe_b64encode(certificate.fingerprint(SHA256())).decode().rstrip("=")
+    return certificate
 
 
 def _block(text: str, kind: str) -> str | None:

@@ -16,11 +16,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from clients.errors import AlreadyExists, ClientError, Denied, MalformedAnswer, NotFound, NotYet, Rejected
+from clients.errors import AlreadyExists, ClientError, Denied, MalformedAnswer, NotFound, NotYet
 from clients.http import Answer, HttpSystem
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import pages
-from clients.identity.protocol import Group, User
+from clients.identity.protocol import Group, User, only_active
 
 #: The largest page of groups, users and members.
 PAGE_SIZE = 999
@@ -140,6 +140,10 @@ class Entra:
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
         """
+        return only_active(await self.users_by_address(email), self._system, email)
+
+    async def users_by_address(self, email: str) -> list[User]:
+        """Return the user with this name, or else all with this address; also disabled ones."""
         operation = f"find user {email}"
         condition = f"userPrincipalName eq {_quoted(email)} or mail eq {_quoted(email)}"
         query = {"$filter": condition, "$select": _USER_FIELDS}
@@ -150,12 +154,12 @@ class Entra:
             }
             if any(user.enabled is None for user in found.values()):
                 raise Denied(self._system, operation, "accountEnabled is hidden: grant User.Read.All")
-            enabled = [user for user in found.values() if user.enabled]
-            if len(enabled) > 1:
-                raise Rejected(self._system, operation, f"{len(enabled)} people have this address")
             if found:
-                return next((User(user.id, user.name, user.mail or user.name) for user in enabled), None)
-        return None
+                return [
+                    User(user.id, user.name, user.mail or user.name, is_active=bool(user.enabled))
+                    for user in found.values()
+                ]
+        return []
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:
         """Return the group with exactly this owner mark: none or one, since unique names are unique."""

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected
+from clients.errors import ClientError, MalformedAnswer, NotFound
 from clients.http import Answer, HttpSystem
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
-from clients.identity.protocol import Group, User
+from clients.identity.protocol import Group, User, only_active
 
 #: The attribute of a group that contains its owner mark.
 OWNER_ATTRIBUTE = "moorage.dev/owner"
@@ -101,10 +101,7 @@ class Keycloak:
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
         """
-        enabled = [user for user in await self.users_by_address(email) if user.is_active]
-        if len(enabled) > 1:
-            raise Rejected(self._system, f"find user {email}", f"{len(enabled)} people have this address")
-        return enabled[0] if enabled else None
+        return only_active(await self.users_by_address(email), self._system, email)
 
     async def users_by_address(self, email: str) -> list[User]:
         """Return all users with this user name, or else this address, ignoring case; also disabled ones."""

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound, Rejected
+from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound
 from clients.http import Answer, HttpSystem
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import next_link, pages
-from clients.identity.protocol import Group, User
+from clients.identity.protocol import Group, User, only_active
 
 #: What the worker needs, and what a process that only looks people and groups up needs.
 SCOPE = "okta.groups.manage okta.users.read"
@@ -40,6 +40,11 @@ class _User(BaseModel):
     id: str
     status: str
     profile: _UserProfile
+
+    @property
+    def result(self) -> User:
+        login = self.profile.login
+        return User(self.id, login, self.profile.email or login, is_active=self.status not in DISABLED)
 
 
 class _GroupProfile(BaseModel):
@@ -120,26 +125,27 @@ class Okta:
     async def find_user(self, email: str) -> User | None:
         """Return the enabled user with this login or address, ignoring case, or None.
 
-        The look-up by login is one call, and is up to date. Only an address that is nobody's login takes a
+        The look-up by login is one call, and is up to date. Only an address that is no login takes a
         second call, a search.
 
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
         """
+        return only_active(await self.users_by_address(email), self._system, email)
+
+    async def users_by_address(self, email: str) -> list[User]:
+        """Return the user with this login, or else all with this address; also disabled ones."""
         operation = f"find user {email}"
-        user = await self._user_by_login(email, operation)
-        if user is not None:
-            return _enabled(user)
-        search = f"profile.email eq {_quoted(email)}"
-        found = [
-            user
-            async for user in self._all("/users", operation, _User, {"search": search})
+        by_login = await self._user_by_login(email, operation)
+        if by_login is not None:
+            return [by_login.result]
+        query = {"search": f"profile.email eq {_quoted(email)}"}
+        found = {
+            user.id: user.result
+            async for user in self._all("/users", operation, _User, query)
             if (user.profile.email or "").casefold() == email.casefold()
-        ]
-        enabled = [each for user in found if (each := _enabled(user)) is not None]
-        if len(enabled) > 1:
-            raise Rejected(self._system, operation, f"{len(enabled)} people have this address")
-        return enabled[0] if enabled else None
+        }
+        return list(found.values())
 
     async def _user_by_login(self, login: str, operation: str) -> _User | None:
         try:
@@ -161,7 +167,7 @@ class Okta:
         return [group for group in groups if group.display_name == name]
 
     async def create_group(self, name: str, external_id: str) -> Group:
-        """Create the group; raise AlreadyExists if Okta has a group of its own with that name."""
+        """Create the group; raise AlreadyExists if the name of an Okta group is taken."""
         operation = f"create group {name}"
         body = {"profile": {"name": name, "description": external_id}}
         answer = await self._http.call("POST", "/groups", operation, body=body)
@@ -225,12 +231,6 @@ class Okta:
         raise MalformedAnswer(
             self._system, operation, "the answer does not have Okta's form", ambiguous=ambiguous
         )
-
-
-def _enabled(user: _User) -> User | None:
-    if user.status in DISABLED:
-        return None
-    return User(user.id, user.profile.login, user.profile.email or user.profile.login)
 
 
 def _quoted(value: str) -> str:

@@ -1,12 +1,15 @@
 """The one interface to an identity provider: what the steps and the look-up of people need from it.
 
-Adapters: `scim` for directories with SCIM 2.0, `keycloak` for Keycloak's Admin REST API. All of them read
-user accounts and never write them, create groups that carry an owner mark, and raise `clients.errors` only.
+Adapters: `scim` for directories with SCIM 2.0, `keycloak` for Keycloak's Admin REST API, `okta` for Okta's
+management API, `entra` for Microsoft Graph. All of them read user accounts and never write them, create
+groups that carry an owner mark, and raise `clients.errors` only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from clients.errors import Rejected
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,15 @@ class IdentityProvider(Protocol):
 
     async def remove_member(self, group_id: str, user_id: str) -> None:
         """Remove the user from the group; idempotent. Raise NotFound if there is no such group."""
+
+
+def only_active(users: Sequence[User], system: str, email: str) -> User | None:
+    """Return the active one of the users with this address; None without one.
+
+    Raises:
+        Rejected: several are active, and a person has to decide which one is meant.
+    """
+    active = [user for user in users if user.is_active]
+    if len(active) > 1:
+        raise Rejected(system, f"find user {email}", f"{len(active)} people have this address")
+    return active[0] if active else None

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.http import Answer, HttpSystem, bearer_headers
 from clients.identity.client_credentials import ClientCredentials
-from clients.identity.protocol import Group, User
+from clients.identity.protocol import Group, User, only_active
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
@@ -81,10 +81,7 @@ class Scim:
         Raises:
             Rejected: several users share the address, and a person has to decide which one is meant.
         """
-        active = [user for user in await self.users_by_address(email) if user.is_active]
-        if len(active) > 1:
-            raise Rejected(self._system, f"find user {email}", f"{len(active)} people have this address")
-        return active[0] if active else None
+        return only_active(await self.users_by_address(email), self._system, email)
 
     async def users_by_address(self, email: str) -> list[User]:
         """Return all users with this user name, or else this address, ignoring case; also disabled ones."""

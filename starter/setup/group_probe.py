@@ -17,7 +17,8 @@ from starter.setup.check import Found, Kind, well
 
 #: Timeout of the removal when the trial is interrupted: a few calls to systems that answer.
 REMOVE_TIMEOUT = timedelta(seconds=30)
-#: How long the trial searches for a group that it has just created: some directories show it seconds later.
+#: How long the trial searches for a group that it has just created, or until it does not find it any more:
+#: some directories show changes seconds later.
 FOUND_TIMEOUT = timedelta(seconds=20)
 _FOUND_PAUSE = timedelta(seconds=1)
 #: No user has this id: its removal from a group proves the right to change members, and changes nothing.
@@ -62,8 +63,12 @@ class GroupProbe:
             await self._make()
         finally:
             await _run_to_completion(self._remove())
-        if left := await self._left_over():
-            raise Rejected("setup", f"remove group {self.name}", f"still there: {', '.join(left)}")
+        until = asyncio.get_running_loop().time() + FOUND_TIMEOUT.total_seconds()
+        while left := await self._left_over():
+            if asyncio.get_running_loop().time() > until:
+                raise Rejected("setup", f"remove group {self.name}", f"still there: {', '.join(left)}")
+            # Some directories show a deleted group for seconds.
+            await asyncio.sleep(_FOUND_PAUSE.total_seconds())
         return f"a throw-away group was made in {self._both}, got a role, and is gone again"
 
     async def _make(self) -> None:

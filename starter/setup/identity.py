@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay, SignIn
@@ -9,6 +10,8 @@ from starter.environments.people_check import check_people
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.group_probe import GroupProbe
+from worker.settings.identity import IdentityKind
+from worker.settings.identity import IdentityProvider as IdentityProviderSettings
 from worker.settings.identity import SignIn as SignInSettings
 
 SYSTEM = "identity provider"
@@ -19,10 +22,21 @@ LOOKED_UP = 20
 #: No person has this address, because RFC 2606 reserves the domain: a look-up that finds it finds any
 #: address.
 UNKNOWN_USER = "moorage-setup-unknown@invalid.example"
-_LACKS_A_RIGHT = (
-    "its credentials lack a right",
-    "give them the rights to read users and to make, change and delete groups",
-)
+#: The rights that the credentials need, by kind; the pages under docs/how-to say how to grant them.
+_RIGHTS = {
+    IdentityKind.SCIM: "give them the rights to read users and to make, change and delete groups",
+    IdentityKind.KEYCLOAK: "give the client the rights that deploy/keycloak/realm.json gives it",
+    IdentityKind.OKTA: "grant okta.groups.manage and okta.users.read, and an admin role for groups and users",
+    IdentityKind.ENTRA: "grant the application permissions Group.ReadWrite.All and User.Read.All",
+}
+_NAMES = {
+    IdentityKind.SCIM: "SCIM directory",
+    IdentityKind.KEYCLOAK: "Keycloak",
+    IdentityKind.OKTA: "Okta",
+    IdentityKind.ENTRA: "Entra ID",
+}
+#: Report a certificate that expires within this time: a person needs some days to get another one accepted.
+CERTIFICATE_NOTICE = timedelta(days=14)
 _GROUPS_DENIED = (
     "a right is lacking",
     "groups must be made, read and deleted: by the token in the identity provider, by the API key's user in "
@@ -40,6 +54,7 @@ class Identity:
     sso: SignInSettings | None
     trial: GroupProbe
     people: Callable[[], Sequence[str]]
+    provider: IdentityProviderSettings | None = None
 
     def parts(
         self, key: SetupCheck, project: SetupCheck, roles: SetupCheck, tokens: SetupCheck | None
@@ -50,7 +65,10 @@ class Identity:
         system, where = "control plane", self.url
         if self.directory:
             system = SYSTEM
-            denied = ("refuses our credentials", "correct them in the settings: MOORAGE_IDENTITY__…")
+            denied = (
+                "refuses our credentials",
+                f"correct them in the settings (MOORAGE_IDENTITY__…), or {self._rights}",
+            )
             directory = SetupCheck(area, SYSTEM, "directory", self.url, self._directory, denied=denied)
             parts.append(directory)
             known_by = [directory]
@@ -78,16 +96,30 @@ class Identity:
             where,
             self._lookup,
             needs=(*known_by, *([tokens] if tokens else [])),
-            denied=_LACKS_A_RIGHT,
+            denied=("its credentials lack a right", self._rights),
         )
         return (*parts, groups, lookup)
+
+    @property
+    def _kind(self) -> IdentityKind:
+        return self.provider.kind if self.provider else IdentityKind.SCIM
+
+    @property
+    def _rights(self) -> str:
+        return _RIGHTS[self._kind]
 
     async def _directory(self) -> Found:
         if self.directory:
             await self.directory.check()
+        if (expires_at := _certificate_end(self.provider)) is not None:
+            left = expires_at - datetime.now(UTC)
+            if left < CERTIFICATE_NOTICE:
+                detail = f"the certificate of private_key expires on {expires_at:%Y-%m-%d}"
+                return Found(Kind.BY_HAND, detail, "upload another one there, and put its key into the file")
+        accepted = f"{_NAMES[self._kind]} is reachable, credentials accepted"
         if self.sso is None:
-            return well("reachable, token accepted; sign-in is not looked at without [sso]")
-        return well("reachable, token accepted")
+            return well(f"{accepted}; sign-in is not looked at without [sso]")
+        return well(accepted)
 
     # Sign-in. Rafay has no public call to integrate an identity provider, so people do it in its console.
 
@@ -150,6 +182,16 @@ class Identity:
             return well(f"{len(asked) - len(unknown)} of {len(asked)} with a token are known; {lacking}")
         everybody = "everybody" if len(asked) > 1 else "the one"
         return well(f"{everybody} who has a token is known to the {where}")
+
+
+def _certificate_end(provider: IdentityProviderSettings | None) -> datetime | None:
+    """Return when the certificate expires by which Entra ID knows the private key; None without one."""
+    if provider is None or provider.kind is not IdentityKind.ENTRA or provider.private_key is None:
+        return None
+    # Import here because the libraries of signatures take long to import.
+    from clients.identity.client_assertion import SigningKey
+
+    return SigningKey(provider.private_key.get_secret_value(), needs_certificate=True).expires_at
 
 
 def _at_the_control_plane(wanted: SignInSettings) -> tuple[str, ...]:

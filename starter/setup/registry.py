@@ -58,7 +58,7 @@ def all_checks(
         role=lambda: files.templates()[0].role,
     )
     where = settings.identity.url if settings.identity else settings.control_plane.url
-    identity = Identity(rafay, directory, where, settings.sso, trial, files.people)
+    identity = Identity(rafay, directory, where, settings.sso, trial, files.people, settings.identity)
     of_hosts = [
         part
         for name, host in hosts.items()

@@ -13,7 +13,7 @@ import threading
 import tracemalloc
 import typing
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,10 @@ from hypothesis import strategies as st
 
 from clients.errors import ClientError, MalformedAnswer
 from clients.http import MAX_ANSWER_BYTES
+from clients.identity.client_credentials import ClientCredentials
+from clients.identity.entra import Entra
+from clients.identity.keycloak import Keycloak
+from clients.identity.okta import Okta
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from contracts.naming import is_name
@@ -55,7 +59,8 @@ _JSON = st.recursive(
     | st.dictionaries(
         # Names that answers have, so that what is below them is looked at.
         st.sampled_from(("id", "name", "metadata", "results", "Resources", "totalResults", "count", "status",
-                         "items", "edge_id", "conditions", "externalId", "displayName", "members", "value"))
+                         "items", "edge_id", "conditions", "externalId", "displayName", "members", "value",
+                         "profile", "@odata.nextLink"))
         | st.text(max_size=8),
         inner,
         max_size=5,
@@ -119,9 +124,25 @@ def odd() -> Iterator[Odd]:
     thread.join()
 
 
+class HasToken(ClientCredentials):
+    """Has a token, so that the odd answers are those of the system that it is for."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1/token", "c", dict, timeout=TIMEOUT, verify=TLS)
+
+    async def headers(self) -> Mapping[str, str]:
+        return {"Authorization": "Bearer token"}
+
+    async def renew_after_refusal(self, refused: Mapping[str, str]) -> bool:
+        return False
+
+
 CLIENTS: dict[str, Callable[[str], Any]] = {
     "control plane": lambda url: Rafay(url, "ra2.key", timeout=TIMEOUT, verify=TLS),
-    "identity provider": lambda url: Scim(url, "token", timeout=TIMEOUT, verify=TLS),
+    "SCIM directory": lambda url: Scim(url, "token", timeout=TIMEOUT, verify=TLS),
+    "Keycloak": lambda url: Keycloak(f"{url}/realms/r", HasToken(), timeout=TIMEOUT, verify=TLS),
+    "Okta": lambda url: Okta(url, "token", timeout=TIMEOUT, verify=TLS),
+    "Entra ID": lambda url: Entra(url, HasToken(), timeout=TIMEOUT, verify=TLS),
 }
 
 

@@ -97,6 +97,8 @@ def test_entra_finds_the_key_by_its_certificate(text: str) -> None:
     thumbprint = urlsafe_b64encode(digest).decode().rstrip("=")
     assert token.header == {"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint}
     assert "nbf" in token.claims
+    expires_at = SigningKey(text, needs_certificate=True).expires_at
+    assert expires_at == CERTIFICATE.not_valid_after_utc
 
 
 OTHER_CERTIFICATE = certificate_of(rsa.generate_private_key(65537, 2048)).public_bytes(Encoding.PEM).decode()

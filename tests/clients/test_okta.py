@@ -98,6 +98,8 @@ async def test_disabled_account_is_not_found(status: str, is_found: bool) -> Non
     routes = {"GET /api/v1/users/a@example.com": user("00u1", "a@example.com", status=status)}
     with okta(routes) as (client, _):
         assert (await client.find_user("a@example.com") is not None) is is_found
+        [there] = await client.users_by_address("a@example.com")
+    assert (there.id, there.is_active) == ("00u1", is_found)
 
 
 @pytest.mark.parametrize("asked", ["me", "00u1", "alice"])

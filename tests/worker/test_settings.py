@@ -295,45 +295,6 @@ def test_the_api_holds_its_own_credentials(environ: dict[str, str], expected: tu
     assert (settings.control_plane.api_key.get_secret_value(), token) == expected
 
 
-KEYCLOAK = {
-    "MOORAGE_IDENTITY__KIND": "keycloak",
-    "MOORAGE_IDENTITY__URL": "https://sso.example/realms/acme",
-    "MOORAGE_IDENTITY__CLIENT_ID": "moorage-directory",
-    "MOORAGE_IDENTITY__CLIENT_SECRET": "planted-secret",
-}
-
-
-def test_api_uses_its_own_client_of_the_identity_provider() -> None:
-    own = {"MOORAGE_API__IDENTITY_CLIENT_ID": "reader", "MOORAGE_API__IDENTITY_CLIENT_SECRET": "reads"}
-    identity = load_api_settings(LEAST | KEYCLOAK | own).identity
-    assert identity is not None
-    assert identity.client_secret is not None
-    assert (identity.client_id, identity.client_secret.get_secret_value()) == ("reader", "reads")
-
-
-@pytest.mark.parametrize(
-    ("environ", "problem"),
-    [
-        (KEYCLOAK | {"MOORAGE_IDENTITY__URL": "https://sso.example"}, "does not end with /realms/"),
-        (KEYCLOAK | {"MOORAGE_IDENTITY__CLIENT_SECRET": None}, "client_id and client_secret together"),
-        (KEYCLOAK | {"MOORAGE_IDENTITY__TOKEN": "x"}, "token and client_id: give one of them"),
-        (
-            KEYCLOAK | {"MOORAGE_IDENTITY__CLIENT_ID": None, "MOORAGE_IDENTITY__CLIENT_SECRET": None},
-            "needs client_id and client_secret, because kind is keycloak",
-        ),
-        (KEYCLOAK | {"MOORAGE_IDENTITY__KIND": "scim"}, "needs token, or client_id"),
-        (DIRECTORY, "needs token, or client_id"),
-    ],
-)
-def test_credentials_of_the_identity_provider_must_be_complete(
-    environ: dict[str, str | None], problem: str
-) -> None:
-    given = {name: value for name, value in environ.items() if value is not None}
-    text = problems_of(LEAST | given)
-    assert problem in text
-    assert "planted-secret" not in text
-
-
 def test_the_worker_has_no_use_for_the_credentials_of_the_api() -> None:
     settings = load_settings(LEAST | {"MOORAGE_API__CONTROL_PLANE_API_KEY": "reads"})
     assert settings.control_plane.api_key.get_secret_value() == "planted-key"
