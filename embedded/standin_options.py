@@ -4,10 +4,11 @@ They reach the process in its environment, as JSON: they hold secrets, and every
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from embedded.directory_behaviour import OktaBehaviour
 from embedded.rafay_behaviour import Behaviour
 
 #: The variable that holds `StandInOptions`.
@@ -47,6 +48,32 @@ class DirectoryOptions(_Options):
     allow_duplicate_groups: bool = False
 
 
+class OktaClient(BaseModel):
+    """A service app: its public keys (as JSON Web Keys), and the scopes that are granted to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client_id: str = Field(min_length=1)
+    keys: tuple[dict[str, Any], ...] = ()
+    scopes: tuple[str, ...] = ("okta.groups.manage", "okta.users.read")
+
+
+class OktaOptions(_Options):
+    """Options of the stand-in for Okta.
+
+    `read_only_token` is of an administrator who may only read. `group_attributes` are those of a group's
+    profile that its schema has beside name and description.
+    """
+
+    database: Path
+    api_token: str = Field(min_length=1, repr=False)
+    read_only_token: str | None = Field(default=None, min_length=1, repr=False)
+    clients: tuple[OktaClient, ...] = ()
+    people: tuple[str, ...] = PEOPLE
+    group_attributes: tuple[str, ...] = ()
+    behaviour: OktaBehaviour = OktaBehaviour()
+
+
 class HostOptions(_Options):
     """Options of the simulated host cluster.
 
@@ -72,10 +99,11 @@ class StandInOptions(BaseModel):
 
     control_plane: RafayOptions | None = None
     directory: DirectoryOptions | None = None
+    okta: OktaOptions | None = None
     host: HostOptions | None = None
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
-        if not (self.control_plane or self.directory or self.host):
+        if not (self.control_plane or self.directory or self.okta or self.host):
             raise ValueError("name at least one stand-in")
         return self

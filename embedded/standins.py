@@ -1,4 +1,4 @@
-"""The stand-ins for Rafay, the directory and the host cluster, in one process.
+"""The stand-ins for Rafay, directories and the host cluster, in one process.
 
 `python -m embedded.standins`: serves those that the variable `STAND_INS` names, until it is stopped or its
 parent ends; see `embedded.standin_options`.
@@ -32,6 +32,10 @@ async def run(
             from embedded.directory.application import open_directory
 
             running.append(opened.enter_context(open_directory(options.directory)))
+        if options.okta:
+            from embedded.cloud_directories.okta.application import open_okta
+
+            running.append(opened.enter_context(open_okta(options.okta)))
         if options.host:
             from embedded.host.servers import open_host
 
