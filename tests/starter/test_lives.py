@@ -162,7 +162,7 @@ async def test_ended_from_outside(client: Client, bob: Caller, dave: Caller) -> 
     name = unique()
     await bob.ready(name)
     await client.get_workflow_handle(workflow_id(name)).terminate(reason="a try")
-    view = await bob.show(name)
+    view = await bob.until(name, lambda view: view.ended)
     assert (view.ended, view.phase, view.certificate) == (True, "orphaned", None)
     assert "closed from outside (terminated by " in view.remark
     assert ": a try), so nothing was taken down" in view.remark
