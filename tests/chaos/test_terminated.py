@@ -19,8 +19,7 @@ async def _forced(stack: Stack, asking: Asking, systems: Systems, name: str) -> 
     """Terminate its workflow, see that its name is not given away, and have what is left torn down."""
     client = await client_of(stack)
     await client.get_workflow_handle(workflow_id(name)).terminate()
-    shown = await asking.show(name)
-    assert shown["phase"] == "orphaned"
+    await asking.until_phase(name, "orphaned")
     refused = await asking.request(name)
     assert (refused.status_code, refused.json()["reason"]) == (409, "left_behind")
     forced = await asking.call("POST", f"/environments/{name}/force-teardown")

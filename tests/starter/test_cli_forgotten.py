@@ -41,7 +41,10 @@ async def test_what_temporal_has_forgotten(stack: Stack, tmp_path: Path) -> None
     await scim.delete_group(ours.id)
     strangers = await scim.create_group(f"{PREFIX}-{name}", "of somebody else")
 
-    assert (await bob("show", name)).code == 3
+    async def is_shown_no_more() -> bool:
+        return (await bob("show", name)).code == 3
+
+    await until(is_shown_no_more, "it is shown no more")
     assert (await bob("teardown", name, "--force", "--yes")).code == 3, "a developer learns of it"
     again = await bob("request", name, "small")
     assert (again.code, f"moorage teardown {name} --force" in again.err) == (1, True), again.err
