@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.admission import measure_admission
 from benchmarks.api import measure_api
 from benchmarks.burst import measure_burst, measure_throughput
+from benchmarks.credentials import measure_credentials
 from benchmarks.orchestration import measure
 from benchmarks.startup import measure_startup
 from benchmarks.sweep import measure_sweep
@@ -29,6 +30,7 @@ ALL: dict[str, Measure] = {
     "sweep": measure_sweep,
     "admission": measure_admission,
     "api": measure_api,
+    "credentials": measure_credentials,
     "startup": measure_startup,
 }
 

@@ -36,9 +36,9 @@ class Ground:
     bare: Client
     api: httpx.AsyncClient
 
-    async def request(self, name: str) -> None:
-        """Ask for an environment, as a developer's program would."""
-        await self._ask("POST", "/environments", json={"name": name, "template": "small"})
+    async def request(self, name: str, **more: Any) -> None:
+        """Ask for an environment, as a developer's program would; `more` are other fields of the request."""
+        await self._ask("POST", "/environments", json={"name": name, "template": "small", **more})
 
     async def delete(self, name: str) -> None:
         """Ask for its end."""

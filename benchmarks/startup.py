@@ -17,6 +17,8 @@ from typing import Any
 #: A command has to start faster than a user notices. The measured value is the least of `RUNS`, because
 #: other processes only add to it.
 TARGET_SECONDS = 0.25
+#: The target of `moorage credential`, which `kubectl` runs: it also makes a key.
+CREDENTIAL_TARGET_SECONDS = 0.3
 RUNS = 11
 SLOWEST = 10
 
@@ -27,6 +29,7 @@ _COMPLETION_OF_NAME = {
     "COMP_WORDS": "moorage show d",
     "COMP_CWORD": "2",
 }
+_CREDENTIAL = (*_MOORAGE, "credential", "demo", "--life", "l", "--person", "bob@example.com")
 #: The measured commands by name, with their environment variables.
 _COMMANDS: dict[str, tuple[Sequence[str], dict[str, str]]] = {
     "python -c pass": ((sys.executable, "-c", "pass"), {}),
@@ -35,6 +38,9 @@ _COMMANDS: dict[str, tuple[Sequence[str], dict[str, str]]] = {
     "list --help": ((*_MOORAGE, "list", "--help"), {}),
     "list": ((*_MOORAGE, "list"), {}),
     "templates": ((*_MOORAGE, "templates"), {}),
+    # Where no file can be kept, so that each run asks for a certificate.
+    "credential": (_CREDENTIAL, {"XDG_CACHE_HOME": "/dev/null"}),
+    "credential, cached": (_CREDENTIAL, {}),
     "completion of a command": (_MOORAGE, _COMPLETION),
     "completion of a name": (_MOORAGE, _COMPLETION_OF_NAME),
 }
@@ -51,7 +57,12 @@ _TEMPLATE = {
     "size": {"cpu": "1", "memory": "1Gi", "storage": "1Gi", "pods": 10},
     "ttl": {"default": "PT8H", "maximum": "P3D"},
 }  # fmt: skip
-_ANSWERS = {
+_CREDENTIAL_ANSWER = {
+    "certificate": "-----BEGIN CERTIFICATE-----", "person": "bob@example.com", "life": "l",
+    "expires_at": "2030-01-01T00:00:00Z", "valid_seconds": 3600,
+}  # fmt: skip
+_ANSWERS: dict[str, Any] = {
+    "environments/demo/credential": _CREDENTIAL_ANSWER,
     "environments": {"environments": [_ROW] * 20, "next": None, "frozen": None},
     "templates": {"templates": [_TEMPLATE] * 3},
 }
@@ -79,9 +90,13 @@ def _measure(folder: Path) -> dict[str, Any]:
         "what": "start of the command line, processor time",
         **{name: f"{value:.3f} s (median {median(seconds[name]):.3f})" for name, value in least.items()},
         "slowest imports of list": slowest,
-        "target": f"each moorage command < {TARGET_SECONDS} s",
-        "reached": all(least[name] < TARGET_SECONDS for name in _MEASURED),
+        "target": f"each moorage command < {TARGET_SECONDS} s, credential < {CREDENTIAL_TARGET_SECONDS} s",
+        "reached": all(least[name] < _target(name) for name in _MEASURED),
     }
+
+
+def _target(name: str) -> float:
+    return CREDENTIAL_TARGET_SECONDS if name.startswith("credential") else TARGET_SECONDS
 
 
 def _processor_seconds(command: Sequence[str], environment: dict[str, str]) -> float:
@@ -116,6 +131,10 @@ def _api() -> Iterator[str]:
     """Serve the answers of the API that the commands need."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def do_GET(self) -> None:
             name = self.path.removeprefix("/api/v1/").partition("?")[0]
             content = json.dumps(_ANSWERS[name]).encode()

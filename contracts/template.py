@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from contracts.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
 from contracts.models import Duration, Frozen
 from contracts.naming import NAME_PATTERN
 from contracts.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
@@ -132,6 +133,12 @@ class Network(Frozen):
     internet: bool = Field(default=True, description="port 443 of public addresses")
 
 
+class Credentials(Frozen):
+    """What people get to use an environment: certificates, each valid for `maximum` at most."""
+
+    maximum: Duration = Field(default=MAX_CREDENTIAL, ge=MIN_CREDENTIAL, le=MAX_CREDENTIAL)
+
+
 class TemplateQuota(Frozen):
     """How many environments of one template may be open at a time; None sets no limit."""
 
@@ -159,6 +166,9 @@ class Template(Frozen):
     network: Network = Field(default=Network(), description="where its pods may go")
     pod_security: PodSecurity = Field(
         default=PodSecurity.BASELINE, description="what pods are kept from: baseline or restricted"
+    )
+    credentials: Credentials = Field(
+        default=Credentials(), description="how long a credential of a person is valid, from 10m to 1h"
     )
     quota: TemplateQuota = Field(default=TemplateQuota(), description="how many of it may be open at a time")
     hosts: dict[Label, Label] = Field(

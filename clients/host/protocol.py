@@ -54,8 +54,8 @@ class VirtualCluster(Protocol):
         """Return which manifests exist, as `Kind name` or `Kind namespace/name`."""
         ...
 
-    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> None:
-        """Give the person all rights inside, by a binding with these labels; idempotent.
+    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> bool:
+        """Give the person all rights inside, by a binding with these labels; return whether it was missing.
 
         Raises:
             Rejected: a binding of the person's name is not ours.

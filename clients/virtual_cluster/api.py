@@ -156,13 +156,13 @@ class VirtualClusterApi:
             there.append(_name_of(each))
         return there
 
-    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> None:
-        """Give the person all rights inside, by a binding with these labels; idempotent.
+    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> bool:
+        """Give the person all rights inside, by a binding with these labels; return whether it was missing.
 
         Raises:
             Rejected: a binding of the person's name is not ours.
         """
-        await self._people.ensure(person, labels)
+        return await self._people.ensure(person, labels)
 
     async def remove_person(self, person: str) -> list[str]:
         """Take the person out of every binding; return these bindings as `Kind name`."""

@@ -15,8 +15,6 @@ from typing import Any
 from clients.errors import ClientError, MalformedAnswer, NotYet, Rejected
 from clients.http import HttpSystem
 
-#: The group in every certificate that Moorage has issued for a person. It has no rights.
-PEOPLE_GROUP = "moorage:people"
 #: The signer whose certificates the API server accepts from clients.
 SIGNER = "kubernetes.io/kube-apiserver-client"
 #: The shortest validity that the certificates API accepts.

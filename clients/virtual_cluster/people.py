@@ -1,6 +1,6 @@
 """The rights of people inside a vCluster: one ClusterRoleBinding per person, which bears our labels.
 
-Every certificate of a person has the person's address as its user name, and no rights of its own, so the
+Every certificate of a person has the person's address as its user name, but no rights itself, so the
 removal of the rights ends the use of all of them at once.
 """
 
@@ -36,8 +36,8 @@ class PeopleRights:
     def __init__(self, http: HttpSystem) -> None:
         self._http = http
 
-    async def ensure(self, person: str, labels: Mapping[str, str]) -> None:
-        """Give the person `PERSON_ROLE`, by a binding with these labels; idempotent, usually one read.
+    async def ensure(self, person: str, labels: Mapping[str, str]) -> bool:
+        """Give the person `PERSON_ROLE`, by a binding with these labels; return whether that was missing.
 
         Raises:
             Rejected: a binding of that name is not ours.
@@ -50,13 +50,13 @@ class PeopleRights:
             except NotFound:
                 with suppress(AlreadyExists):
                     await self._http.call("POST", _CLUSTER_BINDINGS, operation, body=wanted)
-                    return
+                    return True
                 continue
             if not _has_labels(found, labels):
                 detail = f"the ClusterRoleBinding {name} is not Moorage's: delete it inside the vCluster"
                 raise Rejected(self._http.system, operation, detail)
             if _gives_role(found, person):
-                return
+                return False
             # A tenant has changed it. The role of a binding is immutable, so make a new one.
             with suppress(AlreadyExists):
                 await self._delete(found, operation)

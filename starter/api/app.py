@@ -17,17 +17,27 @@ from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from starter.api import events, health
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
-from starter.api.routes import capacity, environments, expiry, kubeconfig, membership, templates
+from starter.api.routes import (
+    capacity,
+    credentials,
+    environments,
+    expiry,
+    kubeconfig,
+    membership,
+    templates,
+)
 from starter.api.shutdown import AnswerOnShutdown
 from starter.api.sign_in import SignIn
 from starter.api.swagger import add_docs
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import load_issuers
+from starter.auth.throttle import Throttle
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
+from starter.environments.credentials import CredentialIssuer
 from starter.environments.cursors import Cursors
 from starter.environments.details import EnvironmentDetails
 from starter.environments.forced_teardown import ForcedTeardown
@@ -42,6 +52,7 @@ from starter.environments.preview import RequestPreview
 from starter.environments.reader import EnvironmentReader
 from starter.environments.records import LifeRecords
 from starter.environments.service import EnvironmentService, EnvironmentStarter
+from starter.environments.virtual_clusters import VirtualClusters
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.sweeps import Sweeps
@@ -121,7 +132,7 @@ def create_app(
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    for module in (templates, environments, events, membership, kubeconfig, expiry, capacity):
+    for module in (templates, environments, events, membership, kubeconfig, credentials, expiry, capacity):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))
@@ -158,13 +169,17 @@ def _add_services(
     state.catalogue = catalogue
     state.client = client
     state.commands = EnvironmentCommands(client, access, reader)
+    clusters = VirtualClusters(hosts)
+    state.clusters = clusters
+    state.credentials = CredentialIssuer(access, clusters)
+    state.credential_throttle = Throttle(credentials.CREDENTIALS_BURST, credentials.CREDENTIALS_PER_SECOND)
     state.details = EnvironmentDetails(access, records, catalogue, health)
     state.forced_teardown = ForcedTeardown(client, access, reader, records, marks, installation)
     state.freeze = ExpiryFreeze(client, settings.sweep)
     state.health = health
     state.history = EnvironmentHistory(reader, records)
     state.installation = installation
-    state.kubeconfigs = KubeconfigReader(access, hosts)
+    state.kubeconfigs = KubeconfigReader(access, clusters)
     state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
     state.membership = EnvironmentMembership(access, reader, state.commands, directory)
     state.preview = RequestPreview(service, placement, chart_check, reader)
@@ -184,6 +199,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.watcher.stop()
     app.state.health.stop()
+    await app.state.clusters.close()
 
 
 class _Api(FastAPI):

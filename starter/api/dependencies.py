@@ -11,11 +11,13 @@ from temporalio.client import Client
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
+from starter.auth.throttle import Throttle
 from starter.auth.tokens import Tokens
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
+from starter.environments.credentials import CredentialIssuer
 from starter.environments.details import EnvironmentDetails
 from starter.environments.forced_teardown import ForcedTeardown
 from starter.environments.health import EnvironmentHealth
@@ -66,6 +68,8 @@ AttentionDep = Annotated[Attention, Depends(_from_state("attention"))]
 CatalogueDep = Annotated[Reloaded[Catalogue], Depends(_from_state("catalogue"))]
 ClientDep = Annotated[Client, Depends(_from_state("client"))]
 CommandsDep = Annotated[EnvironmentCommands, Depends(_from_state("commands"))]
+CredentialsDep = Annotated[CredentialIssuer, Depends(_from_state("credentials"))]
+CredentialThrottleDep = Annotated[Throttle, Depends(_from_state("credential_throttle"))]
 DetailsDep = Annotated[EnvironmentDetails, Depends(_from_state("details"))]
 ForcedTeardownDep = Annotated[ForcedTeardown, Depends(_from_state("forced_teardown"))]
 FreezeDep = Annotated[ExpiryFreeze, Depends(_from_state("freeze"))]

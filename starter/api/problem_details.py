@@ -18,11 +18,12 @@ from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import NotAllowed
+from starter.auth.throttle import Limited
 from starter.config_files.validation_messages import sentence
 from starter.environments.access import EnvironmentNotFound
 from starter.environments.cursors import BadCursor
-from starter.environments.kubeconfig import NotUsable
 from starter.environments.service import KeyReused
+from starter.environments.virtual_clusters import NotUsable
 from starter.errors import FieldProblem, InvalidRequest
 from starter.expiry.sweeps import UnknownSweep
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
@@ -145,6 +146,15 @@ class _ProblemResponse(JSONResponse):
 
 def _unavailable(detail: str, system: str) -> ApiProblem:
     return ApiProblem(ProblemType.UNAVAILABLE, detail, system=system, headers={"Retry-After": RETRY_AFTER})
+
+
+def too_many(what: str, limited: Limited) -> ApiProblem:
+    """Return the problem of a caller who is over a rate limit."""
+    return ApiProblem(
+        ProblemType.TOO_MANY_REQUESTS,
+        f"too many {what}: try again in {limited.retry_after} s",
+        headers={"Retry-After": str(limited.retry_after)},
+    )
 
 
 def to_problem(error: Exception) -> ApiProblem | None:

@@ -2,7 +2,9 @@
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from contracts.credentials import PEOPLE_GROUP
 from contracts.models import Printable
+from starter.environments.certificate_request import MAX_REQUEST
 from starter.environments.planning import RequestedEnvironment
 
 
@@ -50,6 +52,19 @@ class EnvironmentRequest(BaseModel):
             collaborators=tuple(self.collaborators),
             host=self.host,
         )
+
+
+class CredentialRequest(BaseModel):
+    """A request for a certificate, by the key that it is for. `life`: refuse another life of the name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: str = Field(
+        max_length=MAX_REQUEST,
+        description="PKCS#10 in PEM, with a key of the curve P-256 or P-384 and the subject "
+        f"CN=<your address>, O={PEOPLE_GROUP}",
+    )
+    life: Printable | None = Field(default=None, description="refuse it if the name has another life now")
 
 
 class ExtensionRequest(BaseModel):

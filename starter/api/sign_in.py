@@ -6,7 +6,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType
+from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType, too_many
 from starter.auth import security_log
 from starter.auth.authentication import Authentication, IssuerUnavailable, TokenRefused
 from starter.auth.policy import Principal
@@ -21,8 +21,6 @@ DENIALS_BURST, DENIALS_PER_SECOND = 60, 1.0
 _UNSIGNED = 'a token is needed, as the header "Authorization: Bearer …"'
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Reads that return a credential: they are logged like changes.
-_LOGGED_READS = frozenset({"read_kubeconfig"})
 
 
 class SignIn:
@@ -66,11 +64,11 @@ class SignIn:
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         peer = _peer(scope)
         verb = f"{scope['method']} {scope['path'][:200]}"
-        limited = self._wrong.record_failure(peer_of(peer))
+        limited = self._wrong.record(peer_of(peer))
         verdict = Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN
         if limited is None or limited.is_first:
             security_log.record(verdict, actor="", verb=verb, object="", peer=peer)
-        problem = _too_many("tokens that are not known", limited) if limited else _unauthenticated(reason)
+        problem = too_many("tokens that are not known", limited) if limited else _unauthenticated(reason)
         await problem.response()(scope, receive, send)
 
     async def _call(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,9 +79,9 @@ class SignIn:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 details.denied = details.denied or status == HTTPStatus.FORBIDDEN
-                limited = self._denied.record_failure(principal.email) if details.denied else None
+                limited = self._denied.record(principal.email) if details.denied else None
                 if limited:
-                    problem = _too_many("requests for what is not yours", limited)
+                    problem = too_many("requests for what is not yours", limited)
                     await problem.response()(scope, receive, send)
             if not limited:
                 await send(message)
@@ -102,7 +100,7 @@ class SignIn:
         limited: Limited | None,
     ) -> None:
         verb = str(getattr(scope.get("route"), "name", scope["method"]))
-        is_change = scope["method"] not in _READS or verb in _LOGGED_READS
+        is_change = scope["method"] not in _READS
         if (limited and not limited.is_first) or not (details.denied or is_change):
             return
         parameters = scope.get("path_params", {})
@@ -113,6 +111,7 @@ class SignIn:
             object=details.object or str(parameters.get("name") or parameters.get("run_id") or "")[:100],
             peer=_peer(scope),
             status=int(HTTPStatus.TOO_MANY_REQUESTS) if limited else status,
+            **({"until": details.until.isoformat()} if details.until else {}),
         )
 
 
@@ -140,12 +139,4 @@ def _issuer_unavailable() -> ApiProblem:
         "the token cannot be verified, because its issuer does not answer: try again in a minute",
         system="issuer",
         headers={"Retry-After": RETRY_AFTER},
-    )
-
-
-def _too_many(what: str, limited: Limited) -> ApiProblem:
-    return ApiProblem(
-        ProblemType.TOO_MANY_REQUESTS,
-        f"too many {what}: try again in {limited.retry_after} s",
-        headers={"Retry-After": str(limited.retry_after)},
     )

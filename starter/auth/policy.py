@@ -29,6 +29,7 @@ class Verb(StrEnum):
     SHOW = "show"
     WATCH = "watch"
     KUBECONFIG = "kubeconfig"
+    CREDENTIAL = "credential"
     DELETE = "delete"
     CANCEL = "cancel"
     RESUME_TEARDOWN = "resume-teardown"
@@ -66,7 +67,9 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.LIST: _DECIDE | _USE,
     Verb.SHOW: _DECIDE | _USE,
     Verb.WATCH: _DECIDE | _USE,
-    # A kubeconfig gives access to the environment, so only those get it who are in the environment's group.
+    # A credential gives access to the environment, so only those get it who are in the environment's group.
+    Verb.CREDENTIAL: _USE,
+    # Without a credential it leads nowhere.
     Verb.KUBECONFIG: _USE,
     Verb.DELETE: _DECIDE,
     Verb.CANCEL: _DECIDE,

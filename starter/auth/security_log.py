@@ -6,6 +6,7 @@ It is a separate stream, the logger `moorage.security`, and is written at any lo
 import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import structlog
@@ -32,6 +33,8 @@ class AccessDetails:
 
     object: str = ""
     denied: bool = False
+    #: When the credential that the response contains ends.
+    until: datetime | None = None
 
 
 _details: ContextVar[AccessDetails | None] = ContextVar("details", default=None)
@@ -57,6 +60,12 @@ def note_denied() -> None:
     """
     if details := _details.get():
         details.denied = True
+
+
+def note_until(end: datetime) -> None:
+    """Note when the credential ends that the response contains."""
+    if details := _details.get():
+        details.until = end
 
 
 def record(verdict: Verdict, *, actor: str, verb: str, object: str, peer: str, **more: object) -> None:

@@ -1,4 +1,4 @@
-"""Rate limit for failures per peer: a token bucket with a burst and a refill rate, and bounded memory."""
+"""Rate limit per caller: a token bucket with a burst and a refill rate, and bounded memory."""
 
 import math
 import time
@@ -20,16 +20,16 @@ class _Bucket:
 
 @dataclass(frozen=True)
 class Limited:
-    """Too many failures. `retry_after` is in seconds; `is_first`: no earlier refusal since a counted one."""
+    """Too many requests. `retry_after` is in seconds; `is_first`: no earlier refusal since a counted one."""
 
     retry_after: int
     is_first: bool
 
 
 class Throttle:
-    """Counts failures per caller.
+    """Counts requests per caller: those that fail, or those that cost much.
 
-    The caller with the oldest failure is removed first, so that an attacker with many addresses uses memory
+    The caller with the oldest one is removed first, so that an attacker with many addresses uses memory
     for at most `remembered` of them.
     """
 
@@ -47,8 +47,8 @@ class Throttle:
         """Return the number of callers in memory."""
         return len(self._buckets)
 
-    def record_failure(self, key: str) -> Limited | None:
-        """Count a failure; if there were too many, return Limited and do not count it."""
+    def record(self, key: str) -> Limited | None:
+        """Count a request; if there were too many, return Limited and do not count it."""
         now = self._clock()
         bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
         self._buckets.move_to_end(key)

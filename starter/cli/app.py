@@ -40,6 +40,9 @@ API_COMMANDS = (
         "watch", f"{_COMMANDS}.environments:watch", "Watch environments until they are ready or gone."
     ),
     CommandEntry("kubeconfig", f"{_COMMANDS}.kubeconfig:kubeconfig", "Get the kubeconfig of an environment."),
+    CommandEntry(
+        "credential", f"{_COMMANDS}.credential:credential", "Print a short-lived credential for kubectl."
+    ),
     CommandEntry("extend", f"{_COMMANDS}.expiry:extend", "Move the end of an environment to a later time."),
     CommandEntry(
         "collaborators",

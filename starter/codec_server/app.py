@@ -100,7 +100,7 @@ class _Guard:
 
     def refuse(self, request: Request) -> None:
         """Log an unknown caller; raise HTTPException after too many failures of its address."""
-        limited = self._wrong.record_failure(peer_of(_peer(request)))
+        limited = self._wrong.record(peer_of(_peer(request)))
         if limited is None or limited.is_first:
             _record(request, Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN)
         if limited:

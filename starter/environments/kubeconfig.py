@@ -1,79 +1,81 @@
-"""The kubeconfig of an environment, read from its host cluster; it never passes through Temporal."""
+"""The kubeconfig of an environment, without any secret: `kubectl` runs `moorage credential` for one."""
 
-from collections.abc import Mapping
+from typing import Any
 
-import structlog
+import yaml
 
 from clients.host.kubeconfig import Kubeconfig
-from clients.host.protocol import Host
-from contracts.environment import Environment, Phase, StepState
+from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
-from starter.environments.reader import EnvironmentSnapshot
-from starter.environments.schemas import USABLE_PHASES
+from starter.environments.virtual_clusters import VirtualClusters, usable_environment
 
-_log = structlog.get_logger(__name__)
+#: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
+NAME_PREFIX = "moorage-"
+#: Of the administrator's kubeconfig: where the API server is, and how a client knows it. All else stays here.
+_CLUSTER_FIELDS = (
+    "server",
+    "certificate-authority-data",
+    "tls-server-name",
+    "insecure-skip-tls-verify",
+)
+#: https://kubernetes.io/docs/reference/config-api/client-authentication.v1/
+_PLUGIN_VERSION = "client.authentication.k8s.io/v1"
+INSTALL_HINT = "This cluster needs the command moorage: install Moorage, or add it to your PATH."
 
 
-class NotUsable(Exception):
-    """The environment cannot be used now; the text says why."""
+class _Quoted(str):
+    """A text that is quoted in YAML: readers disagree whether a life such as 12e34 is a number."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(
+    _Quoted,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'),
+)
 
 
 class KubeconfigReader:
-    """Reads kubeconfigs for the people who may use an environment."""
+    """Builds kubeconfigs for the people who may use an environment."""
 
-    def __init__(self, access: EnvironmentAccess, hosts: Mapping[str, Host]) -> None:
+    def __init__(self, access: EnvironmentAccess, clusters: VirtualClusters) -> None:
         self._access = access
-        self._hosts = hosts
+        self._clusters = clusters
 
-    async def read(self, name: str, principal: Principal) -> Kubeconfig:
-        """Return the kubeconfig.
+    async def read(self, name: str, principal: Principal) -> str:
+        """Return the kubeconfig (YAML), which names the principal and holds no credential.
 
         Raises:
             EnvironmentNotFound, NotAllowed: The principal may not have it.
             NotUsable: The environment is not usable yet, or not any more.
         """
         snapshot = await self._access.find(name, principal, Verb.KUBECONFIG)
-        if snapshot.ended or snapshot.view.phase not in USABLE_PHASES:
-            raise NotUsable(_why_not(snapshot))
-        if snapshot.status is None:
-            raise NotUsable(snapshot.view.remark)
-        environment = snapshot.status.environment
-        host = self._hosts.get(environment.host)
-        if host is None:
-            raise NotUsable(f'it is on the host "{environment.host}", which this API does not have')
-        # Check the namespace first, because that name may now belong to another life or another owner.
-        namespace = await host.get_namespace(environment.derived_name)
-        if namespace is None or not environment.mark.matches_labels(namespace.labels):
-            raise NotUsable(_missing(environment))
-        kubeconfig = await host.kubeconfig(environment.derived_name, environment.derived_name)
-        if kubeconfig is None:
-            raise NotUsable(_missing(environment))
-        _log.info(
-            "kubeconfig handed out",
-            environment=name,
-            life=snapshot.life,
-            actor=principal.email,
-            fingerprint=kubeconfig.fingerprint,
-        )
-        return kubeconfig
+        environment = usable_environment(snapshot)
+        kubeconfig = await self._clusters.kubeconfig(environment)
+        return yaml.dump(_document(environment, kubeconfig, principal.email), Dumper=_Dumper, sort_keys=False)
 
 
-def _missing(environment: Environment) -> str:
-    return (
-        f"its kubeconfig is not on the host {environment.host} any more: "
-        f"delete {environment.name} and ask for it again, or tell the platform team"
-    )
-
-
-def _why_not(snapshot: EnvironmentSnapshot) -> str:
-    name, view = snapshot.name, snapshot.view
-    if view.phase is Phase.ORPHANED:
-        return view.remark
-    if snapshot.ended:
-        return f"{name} is gone: ask for a new one"
-    if view.phase is Phase.PROVISIONING and view.outcome is None:
-        running = next((step for step in view.steps if step.state is StepState.RUNNING), None)
-        at = f" It is at the step {running.step}." if running else ""
-        return f"{name} is still being made.{at} Follow it with: moorage watch {name}"
-    return f"{name} is being torn down"
+def _document(environment: Environment, kubeconfig: Kubeconfig, person: str) -> dict[str, Any]:
+    own, (cluster, _) = f"{NAME_PREFIX}{environment.name}", kubeconfig.current()
+    arguments = ["credential", environment.name, "--life", environment.mark.life, "--person", person]
+    plugin = {
+        "apiVersion": _PLUGIN_VERSION,
+        "command": "moorage",
+        "args": [_Quoted(argument) for argument in arguments],
+        "installHint": INSTALL_HINT,
+        "interactiveMode": "Never",
+        "provideClusterInfo": False,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": own, "cluster": {key: cluster[key] for key in _CLUSTER_FIELDS if cluster.get(key)}}
+        ],
+        "users": [{"name": own, "user": {"exec": plugin}}],
+        "contexts": [{"name": own, "context": {"cluster": own, "user": own}}],
+        "current-context": own,
+    }

@@ -175,6 +175,16 @@ class FreezeAnswer(Frozen):
 EnvironmentView.model_rebuild()
 
 
+class CredentialView(Frozen):
+    """A client certificate of the caller for one environment."""
+
+    certificate: str = Field(description="PEM; its key is the one that has signed the request")
+    person: str = Field(description="the user name by which the environment knows the caller")
+    life: str
+    expires_at: datetime
+    valid_seconds: int = Field(description="the time left, for a caller whose clock is wrong")
+
+
 class EnvironmentPage(Frozen):
     """One page of a list. `next` is the cursor of the following page, or None on the last one."""
 

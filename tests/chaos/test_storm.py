@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.host.kubeconfig import Kubeconfig
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.activities.receivers import mail_server, webhook_receiver
@@ -34,6 +33,7 @@ from tests.support.canaries import (
     open_files,
     temporal_files,
 )
+from tests.support.credentials import administrator_kubeconfig
 from tests.support.deeds import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.histories import everything_known
 from tests.support.stack import ALICE, HURRY, client_of, hurried
@@ -64,6 +64,7 @@ class Storm:
 
     def __init__(self, stack: Stack, asking: Asking) -> None:
         self._asking = asking
+        self._stack = stack
         self._systems = Systems(stack)
         self._random = random.Random(4711)
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -105,10 +106,10 @@ class Storm:
         if twice:
             self.wrong.append(f"{name} has twice: {twice}")
         self.canaries.learn_bootstrap_tokens()
-        answer = await self._until_answered("GET", f"/environments/{name}/kubeconfig", key=name)
-        if answer.status_code == 200:
-            token = Kubeconfig(answer.text, secret_name="k").current()[1]["token"]
-            self.canaries.secrets[f"the token of {name}'s kubeconfig"] = token
+        await self._until_answered("GET", f"/environments/{name}/kubeconfig", key=name)
+        if kubeconfig := await administrator_kubeconfig(self._stack, name):
+            token = kubeconfig.current()[1]["token"]
+            self.canaries.secrets[f"the token of {name}'s administrator"] = token
 
     def _end(self, name: str, gone: dict[str, object], wanted: tuple[str, ...]) -> None:
         self.outcomes[str(gone["outcome"])] += 1
@@ -126,7 +127,7 @@ class Storm:
                 answer = await self._asking.call(method, path, headers={"Idempotency-Key": key}, **more)
             except httpx.TransportError:
                 answer = None
-            if answer is not None and not path.endswith("kubeconfig"):
+            if answer is not None:
                 self.answers[f"{method} {path}: {answer.status_code}"] = answer.text
             if answer is not None and answer.status_code < 500:
                 # 409: it is being torn down already, or has just become ready.

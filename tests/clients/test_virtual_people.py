@@ -104,7 +104,7 @@ def rights(server: FakeServer) -> PeopleRights:
 
 class TestEnsure:
     async def test_binds_the_person_with_our_labels(self, server: FakeServer, rights: PeopleRights) -> None:
-        await rights.ensure(ADA, LABELS)
+        assert await rights.ensure(ADA, LABELS) is True
         binding = server.objects[f"{CLUSTER}/{binding_name(ADA)}"]
         assert binding["metadata"]["labels"] == LABELS
         assert binding["roleRef"] == {"apiGroup": GROUP, "kind": "ClusterRole", "name": PERSON_ROLE}
@@ -114,7 +114,7 @@ class TestEnsure:
     async def test_costs_one_read_when_it_is_there(self, server: FakeServer, rights: PeopleRights) -> None:
         await rights.ensure(ADA, LABELS)
         server.calls.clear()
-        await rights.ensure(ADA, LABELS)
+        assert await rights.ensure(ADA, LABELS) is False
         assert server.calls == ["GET"]
 
     @pytest.mark.parametrize(

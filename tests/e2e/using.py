@@ -10,6 +10,7 @@ from uuid import uuid4
 from tests.e2e.cluster import Cluster
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.credentials import usable_kubeconfig
 
 POD = """
 apiVersion: v1
@@ -24,11 +25,9 @@ spec:
 
 
 async def kubeconfig_of(asking: Asking, name: str, folder: Path) -> Path:
-    """The kubeconfig, as the API hands it out."""
-    answer = await asking.call("GET", f"/environments/{name}/kubeconfig")
-    assert answer.status_code == 200, answer.text
+    """The kubeconfig of the caller, with a certificate in it."""
     path = folder / f"{name}.kubeconfig"
-    path.write_text(answer.text)
+    path.write_text(await usable_kubeconfig(asking.call, name))
     return path
 
 

@@ -5,6 +5,7 @@ could never fail; the database is searched as it is.
 """
 
 import asyncio
+import base64
 import os
 import stat
 import sys
@@ -31,6 +32,7 @@ from tests.support.canaries import (
     settings_that_are_secret,
     temporal_files,
 )
+from tests.support.credentials import administrator_kubeconfig
 from tests.support.histories import everything_known
 from tests.support.processes import run_module
 from tests.support.stack import ALICE, client_of, hurried, unique
@@ -81,9 +83,9 @@ async def _live(lived: Lived, asking: Asking) -> None:
     await asking.request(brief)
     await asking.request(name, collaborators=[COLLABORATOR], ttl="1h")
     await asking.until_phase(name, "ready")
-    answer = await asking.call("GET", f"/environments/{name}/kubeconfig")
-    token = Kubeconfig(answer.text, secret_name="k").current()[1]["token"]
-    lived.canaries.secrets["the kubeconfig's token"] = token
+    administrator = await administrator_kubeconfig(stack, name)
+    assert administrator is not None
+    lived.canaries.secrets["the administrator's token"] = administrator.current()[1]["token"]
     lived.canaries.learn_bootstrap_tokens()
     for command in (
         ["show", name],
@@ -95,7 +97,12 @@ async def _live(lived: Lived, asking: Asking) -> None:
     ):
         lived.answers[f"moorage {' '.join(command)}"] = await moorage(stack, *command)
     kubeconfig = stack.folder / "a.kubeconfig"
-    await moorage(stack, "kubeconfig", name, "--file", str(kubeconfig))
+    await moorage(stack, "kubeconfig", name, "--embed", "--file", str(kubeconfig))
+    user = Kubeconfig(kubeconfig.read_text(), secret_name="k").current()[1]
+    for part in ("client-certificate-data", "client-key-data"):
+        pem = base64.b64decode(user[part]).decode()
+        lived.canaries.secrets[f"{part} of a person"] = pem.splitlines()[1]
+    lived.answers["moorage kubeconfig"] = await moorage(stack, "kubeconfig", name)
     lived.answers["moorage delete"] = await moorage(stack, "delete", name, "--yes")
     await asking.until_phase(name, "gone")
     assert (await asking.until_phase(brief, "gone"))["outcome"] == "expired"

@@ -7,6 +7,7 @@ from clients.virtual_cluster import VirtualClusterApi
 from embedded.stack.stack import Stack
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.credentials import usable_kubeconfig
 from tests.support.stack import unique
 
 TIMEOUT = timedelta(seconds=10)
@@ -30,9 +31,7 @@ async def test_it_is_made_whole_and_leaves_nothing(asking: Asking, systems: Syst
     assert "member" not in held, "with an identity provider nobody is a local member of the control plane"
     assert {step["state"] for step in shown["steps"]} == {"done"}
 
-    kubeconfig = Kubeconfig(
-        (await asking.call("GET", f"/environments/{name}/kubeconfig")).text, secret_name="k"
-    )
+    kubeconfig = Kubeconfig(await usable_kubeconfig(asking.call, name), secret_name="k")
     async with VirtualClusterApi(kubeconfig, timeout=TIMEOUT) as cluster:
         assert "simulated" in await cluster.version()
 

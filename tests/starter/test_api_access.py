@@ -18,6 +18,8 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.SHOW: ("GET", "", {200}),
     Verb.WATCH: ("GET", "/events", {200}),
     Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
+    # With a request that is none, which is refused to those who may.
+    Verb.CREDENTIAL: ("POST", "/credential", {422}),
     # In `ready` these two are refused to those who may, which leaves the environment for the next one.
     Verb.CANCEL: ("POST", "/cancel", {409}),
     Verb.RESUME_TEARDOWN: ("POST", "/resume-teardown", {409}),
@@ -27,7 +29,8 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
 }
 
 PAST = "2020-01-01T00:00:00Z"
-BODIES = {
+BODIES: dict[Verb, dict[str, object]] = {
+    Verb.CREDENTIAL: {"request": "none"},
     Verb.EXTEND: {"until": PAST},
     Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},
 }

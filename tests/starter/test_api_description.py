@@ -27,6 +27,7 @@ async def test_the_document(stack: Stack) -> None:
         ("GET", "/environments/{name}"),
         ("GET", "/environments/{name}/events"),
         ("GET", "/environments/{name}/kubeconfig"),
+        ("POST", "/environments/{name}/credential"),
         ("DELETE", "/environments/{name}"),
         ("POST", "/environments/{name}/cancel"),
         ("POST", "/environments/{name}/resume-teardown"),

@@ -16,12 +16,12 @@ from starter.cli.options import EnumChoice
 #: Options whose values only the user knows: numbers, files, free text, times and addresses.
 FREE = {
     "url", "token_file", "ca_file", "ttl", "by", "until", "reason", "file", "bind", "port", "limit", "state",
-    "api_port", "ui_port", "temporal_port", "collaborators", "folder", "life",
+    "api_port", "ui_port", "temporal_port", "collaborators", "folder", "life", "person",
 }  # fmt: skip
 #: The name of a new environment.
 NEW_NAMES = {("request", "name")}
-#: Commands whose output is a script for a shell.
-WITHOUT_OUTPUT = {"completion"}
+#: Commands whose output is for a program: a shell, and kubectl.
+WITHOUT_OUTPUT = {"completion", "credential"}
 
 ROOT = build(moorage.COMMANDS)
 
@@ -48,7 +48,8 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 def test_tree_has_every_command() -> None:
     """Ensures that the table of commands is complete, and each command can be imported."""
     assert {path[0] for path in PATHS} == {
-        "templates", "request", "list", "show", "watch", "kubeconfig", "extend", "history", "collaborators",
+        "templates", "request", "list", "show", "watch", "kubeconfig", "credential", "extend", "history",
+        "collaborators",
         "capacity", "delete", "cancel", "completion", "teardown", "freeze", "thaw", "sweep", "up", "worker",
         "api", "codec-server", "setup", "doctor",
     }  # fmt: skip
@@ -132,6 +133,7 @@ IMPORTS = (
         (["show", "demo"], ["httpx"]),
         (["request", "demo", "small"], ["httpx"]),
         (["kubeconfig", "demo"], ["httpx", "yaml"]),
+        (["credential", "demo", "--life", "l", "--person", "bob@example.com"], ["httpx"]),
     ],
     ids=lambda value: " ".join(value) or "nothing",
 )

@@ -13,25 +13,25 @@ class Clock:
 def test_a_burst_then_one_in_a_while() -> None:
     clock = Clock()
     throttle = Throttle(3, 0.5, clock=clock)
-    assert [throttle.record_failure("a") for _ in range(3)] == [None] * 3
-    first, second = throttle.record_failure("a"), throttle.record_failure("a")
+    assert [throttle.record("a") for _ in range(3)] == [None] * 3
+    first, second = throttle.record("a"), throttle.record("a")
     assert first
     assert second
     assert (first.retry_after, first.is_first, second.is_first) == (2, True, False)
-    assert throttle.record_failure("b") is None
+    assert throttle.record("b") is None
     clock.now = 2.0
-    assert throttle.record_failure("a") is None
-    again = throttle.record_failure("a")
+    assert throttle.record("a") is None
+    again = throttle.record("a")
     assert again
     assert again.is_first
     clock.now = 1000.0
-    assert [throttle.record_failure("a") for _ in range(4)].count(None) == 3
+    assert [throttle.record("a") for _ in range(4)].count(None) == 3
 
 
 def test_many_addresses_are_forgotten_the_oldest_first() -> None:
     throttle = Throttle(1, 0.001, remembered=100)
     for number in range(1000):
-        assert throttle.record_failure(str(number)) is None
+        assert throttle.record(str(number)) is None
     assert len(throttle) == 100
-    assert throttle.record_failure("999")
-    assert throttle.record_failure("0") is None
+    assert throttle.record("999")
+    assert throttle.record("0") is None

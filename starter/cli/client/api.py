@@ -24,6 +24,7 @@ from starter.cli.client.response_errors import (
 )
 from starter.cli.client.views import (
     CapacityView,
+    CredentialView,
     Done,
     EnvironmentPage,
     EnvironmentView,
@@ -71,6 +72,7 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     ("GET", "environments", EnvironmentPage),
     ("GET", "environments/[^/]*", EnvironmentView),
     ("GET", "environments/[^/]*/history", HistoryView),
+    ("POST", "environments/[^/]*/credential", CredentialView),
     ("POST|PUT|DELETE", "environments(/.*)?", Done),
     (".*", "freeze", FreezeAnswer),
     (".*", "sweeps(/.*)?", SweepView),
@@ -123,7 +125,7 @@ class Api:
         tries: int = TRIES,
         quiet: bool = False,
     ) -> None:
-        self.url = connection.url
+        self.connection, self.url = connection, connection.url
         self._quiet = quiet
         self._timeout = timeout
         self._tries = tries

@@ -207,6 +207,16 @@ class TemplateList(View, frozen=True, kw_only=True):
     remark: str = ""
 
 
+class CredentialView(View, frozen=True, kw_only=True):
+    """A client certificate for one environment."""
+
+    certificate: str
+    person: str
+    life: str
+    expires_at: datetime
+    valid_seconds: int
+
+
 class Done(View, frozen=True, kw_only=True):
     """The answer to a request. `kind` is a word of the API's `DoneKind`."""
 

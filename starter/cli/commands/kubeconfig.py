@@ -2,15 +2,20 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from starter.cli.client.paths import environment_path
+from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output
 from starter.cli.options import environment_argument, examples, output_option
 from starter.cli.output.formatting import print_note
-from starter.cli.output.printing import print_json
+from starter.cli.output.printing import print_json, print_line
 from starter.cli.session import api_session
+
+if TYPE_CHECKING:
+    from starter.cli.client.api import Api
 
 
 @click.command(
@@ -18,6 +23,7 @@ from starter.cli.session import api_session
         "moorage kubeconfig demo > demo.yaml",
         "moorage kubeconfig demo --file demo.yaml",
         "moorage kubeconfig demo --merge",
+        "moorage kubeconfig demo --embed --file demo.yaml",
     )
 )
 @environment_argument
@@ -32,23 +38,28 @@ from starter.cli.session import api_session
     default=True,
     help="With --merge: make it the current context, or do so only if there is none. Default: --switch.",
 )
+@click.option(
+    "--embed",
+    is_flag=True,
+    help="Put in a credential that is valid for at most an hour, for tools that run no plugins.",
+)
 @output_option()
 @click.pass_context
 def kubeconfig(
-    ctx: click.Context, name: str, file: Path | None, merge: bool, switch: bool, output: Output
+    ctx: click.Context, name: str, file: Path | None, merge: bool, switch: bool, embed: bool, output: Output
 ) -> None:
     """Get the kubeconfig of an environment.
 
-    It contains a credential: a file with it is readable only by you.
+    It contains no secret: kubectl runs "moorage credential" for a credential of yours, so both must be
+    installed where you use it. A file with it is readable only by you.
     """
     if merge and str(file) == "-":
         raise click.UsageError("--merge needs a file: omit --file -.")
     with api_session(ctx, output) as api:
-        from starter.cli.kubeconfig.files import kubeconfig_files, parse_kubeconfig, write_private
+        from starter.cli.kubeconfig.files import kubeconfig_files, write_private
 
         files = [file] if file else kubeconfig_files() if merge else []
-        text = api.text(f"{environment_path(name)}/kubeconfig")
-        parse_kubeconfig(text)
+        text = _text(ctx, api, name, embed=embed, output=output)
         if merge:
             _merge(files, text, name, switch=switch, url=api.url, output=output)
         elif file and str(file) != "-":
@@ -64,6 +75,27 @@ def kubeconfig(
             # Write the bytes unchanged, whatever the terminal's encoding is.
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode())
+
+
+def _text(ctx: click.Context, api: "Api", name: str, *, embed: bool, output: Output) -> str:
+    """Return the kubeconfig, with the plugin or with a certificate."""
+    from starter.cli.kubeconfig.user_entries import (
+        embedded_kubeconfig,
+        plugin_kubeconfig,
+        read_api_kubeconfig,
+    )
+
+    given = read_api_kubeconfig(api.text(f"{environment_path(name)}/kubeconfig"))
+    if not embed:
+        return plugin_kubeconfig(given, name, api.connection, connection_options_of(ctx))
+    from starter.cli.kubeconfig.certificates import request_certificate
+
+    certificate = request_certificate(api, name, person=given.person, life=given.life)
+    if output is Output.TABLE:
+        # On standard error, because the kubeconfig may be on standard output.
+        until = certificate.use_until.strftime("%Y-%m-%d %H:%M:%S UTC")
+        print_line(f"It contains a credential of {given.person} until {until}.", file=sys.stderr)
+    return embedded_kubeconfig(given, name, certificate)
 
 
 def _merge(files: list[Path], text: str, name: str, *, switch: bool, url: str, output: Output) -> None:

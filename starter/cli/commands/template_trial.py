@@ -159,12 +159,16 @@ class TemplateTrial:
 
         from clients.errors import ClientError
         from clients.virtual_cluster import kubernetes_version
+        from starter.cli.kubeconfig.certificates import request_certificate
+        from starter.cli.kubeconfig.user_entries import embedded_kubeconfig, read_api_kubeconfig
 
         started = time.monotonic()
-        text = self._api.text(f"{environment_path(self.name)}/kubeconfig")
+        given = read_api_kubeconfig(self._api.text(f"{environment_path(self.name)}/kubeconfig"))
         try:
+            certificate = request_certificate(self._api, self.name, person=given.person, life=given.life)
+            text = embedded_kubeconfig(given, self.name, certificate)
             version = asyncio.run(kubernetes_version(text))
-        except (ClientError, ValueError) as error:
+        except (ClientError, CliError, ValueError) as error:
             self._add_check("kubeconfig", started, f"{error}; --no-call leaves this out", well=False)
             return
         wanted = self._template.kubernetes.removeprefix("v")

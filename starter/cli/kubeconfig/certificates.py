@@ -1,0 +1,83 @@
+"""Client certificates of the person for an environment: requested from the API, for a key made here.
+
+The private key never leaves this machine.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from contracts.credentials import PEOPLE_GROUP
+from starter.cli.client.paths import environment_path
+from starter.cli.errors import CliError, Code
+
+if TYPE_CHECKING:
+    from starter.cli.client.api import Api
+
+#: A new certificate is requested this long before the end of the old one: a command may run for a while with
+#: the one that it has, and clocks differ.
+RENEWAL_MARGIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class ClientCertificate:
+    """A certificate and its private key (PEM). `use_until` is by the clock of this machine."""
+
+    certificate: str = field(repr=False)
+    key: str = field(repr=False)
+    use_until: datetime
+
+
+def request_certificate(api: "Api", name: str, *, person: str, life: str) -> ClientCertificate:
+    """Make a key and return the certificate that the API gives for it.
+
+    Raises:
+        CliError: The API refuses it; the next step is in the error.
+    """
+    # Import it here: a command that finds a certificate in the cache needs none of it.
+    from starter.cli.client.views import CredentialView, parse
+
+    key, request = _key_and_request(person)
+    step = [f"write its kubeconfig again: moorage kubeconfig {name} --merge"]
+    now = datetime.now(UTC)
+    try:
+        answer = api.call(
+            "POST", f"{environment_path(name)}/credential", body={"request": request, "life": life or None}
+        )
+    except CliError as error:
+        problem = error.problem or {}
+        if problem.get("status") == HTTPStatus.UNPROCESSABLE_ENTITY:
+            # The request itself is valid, so it names another person than the token.
+            message = f"the credential is for {person}, and your token is another person's"
+            raise CliError(Code.NOT_ALLOWED, message, next_steps=step) from None
+        if problem.get("reason") == "other_life":
+            message = f"{name} was deleted and created again, so this kubeconfig is out of date"
+            raise CliError(error.code, message, next_steps=step) from None
+        raise
+    credential = parse(answer, CredentialView)
+    use_until = now + timedelta(seconds=credential.valid_seconds) - RENEWAL_MARGIN
+    return ClientCertificate(credential.certificate, key, use_until.replace(microsecond=0))
+
+
+def _key_and_request(person: str) -> tuple[str, str]:
+    import warnings
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    with warnings.catch_warnings():
+        # Kubernetes allows user names of more than 64 characters, which X.509 discourages.
+        warnings.simplefilter("ignore")
+        names = [
+            x509.NameAttribute(NameOID.COMMON_NAME, person, _validate=False),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, PEOPLE_GROUP),
+        ]
+        request = x509.CertificateSigningRequestBuilder(x509.Name(names)).sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private.decode(), request.public_bytes(serialization.Encoding.PEM).decode()

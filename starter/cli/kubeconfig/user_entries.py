@@ -1,0 +1,101 @@
+"""The user in our kubeconfigs: the plugin `moorage credential`, or a short-lived certificate."""
+
+import base64
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starter.cli.client.connection import Connection
+from starter.cli.connection_options import ConnectionOptions
+from starter.cli.errors import CliError, Code
+from starter.cli.kubeconfig.certificates import ClientCertificate
+from starter.cli.kubeconfig.files import OURS, parse_kubeconfig
+from starter.cli.kubeconfig.text import with_entries
+
+_COMMAND = "moorage"
+
+
+@dataclass(frozen=True)
+class ApiKubeconfig:
+    """What the API's kubeconfig says: the cluster, the plugin's entry, and whose credential it is for."""
+
+    cluster: Mapping[str, Any]
+    plugin: Mapping[str, Any]
+    life: str
+    person: str
+
+
+def read_api_kubeconfig(text: str) -> ApiKubeconfig:
+    """Read the kubeconfig that the API has answered; raise CliError if it is none of Moorage's."""
+    given = parse_kubeconfig(text)
+    context = given.entry("contexts", given.current)
+    user = given.entry("users", str(context["user"]))
+    plugin = user.get("exec")
+    arguments = plugin.get("args") if isinstance(plugin, dict) else None
+    if not isinstance(plugin, dict) or not isinstance(arguments, list):
+        raise CliError(Code.UNREACHABLE, "the API has answered a kubeconfig without the plugin of Moorage")
+    life, person = (_after(arguments, option) for option in ("--life", "--person"))
+    return ApiKubeconfig(given.entry("clusters", str(context["cluster"])), plugin, life, person)
+
+
+def _after(arguments: list[Any], option: str) -> str:
+    return str(arguments[arguments.index(option) + 1]) if option in arguments[:-1] else ""
+
+
+def plugin_kubeconfig(
+    given: ApiKubeconfig, name: str, connection: Connection, options: ConnectionOptions
+) -> str:
+    """Return a kubeconfig that gets its credential from `moorage credential`, and has no secret.
+
+    The arguments say which installation it is for, so that it works whatever the current one is. A file with
+    a token is named by its path, if the command was given one.
+    """
+    command, *arguments = plugin_command()
+    arguments += [
+        "credential", name, "--life", given.life, "--person", given.person, "--url", connection.url,
+    ]  # fmt: skip
+    if connection.ca_file is not None:
+        arguments += ["--ca-file", str(connection.ca_file.absolute())]
+    if options.token_file is not None:
+        arguments += ["--token-file", str(options.token_file.absolute())]
+    return _kubeconfig(given, name, {"exec": {**given.plugin, "command": command, "args": arguments}})
+
+
+def embedded_kubeconfig(given: ApiKubeconfig, name: str, certificate: ClientCertificate) -> str:
+    """Return a kubeconfig that contains the certificate and its key, for tools that run no plugin."""
+    user = {
+        "client-certificate-data": _encoded(certificate.certificate),
+        "client-key-data": _encoded(certificate.key),
+    }
+    return _kubeconfig(given, name, user)
+
+
+def plugin_command(program: str | None = None, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the command that runs this program again: by its name if PATH has it, else by its path.
+
+    A name stays right when Moorage is installed again elsewhere. A path is right where PATH has no Moorage
+    or another one, such as in a virtual environment that is not active when `kubectl` runs.
+    """
+    program = sys.argv[0] if program is None else program
+    found = shutil.which(_COMMAND, path=environ.get("PATH"))
+    own = shutil.which(program, path=environ.get("PATH"))
+    if own is None or Path(own).suffix == ".py":
+        # Run as a module (`python -m moorage`), so its file is not a program.
+        return [sys.executable, os.path.abspath(program)] if os.path.isfile(program) else [_COMMAND]
+    if found is not None and os.path.samefile(found, own):
+        return [_COMMAND]
+    return [os.path.abspath(own)]
+
+
+def _kubeconfig(given: ApiKubeconfig, name: str, user: Mapping[str, Any]) -> str:
+    own = f"{OURS}{name}"
+    entries = {"clusters": given.cluster, "users": user, "contexts": {"cluster": own, "user": own}}
+    return with_entries("", own, entries, own)
+
+
+def _encoded(pem: str) -> str:
+    return base64.b64encode(pem.encode()).decode()
