@@ -35,3 +35,12 @@ class EntraBehaviour(DirectoryBehaviour):
     """The behaviour of the stand-in for Microsoft Entra ID."""
 
     retry_after: bool = Field(default=True, description="whether a 429 has Retry-After")
+    write_limit: int = Field(default=3000, ge=1, description="writes in a window")
+    write_window: float = Field(default=150.0, gt=0, le=3600, description="seconds of that window")
+    deletes_softly: bool = Field(
+        default=True, description="whether a deleted security group can be restored, and keeps its uniqueName"
+    )
+    filters_unique_name: bool = Field(
+        default=True,
+        description="whether uniqueName can be filtered by; the documentation only makes it an alternate key",
+    )

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from embedded.directory_behaviour import OktaBehaviour
+from embedded.directory_behaviour import EntraBehaviour, OktaBehaviour
 from embedded.rafay_behaviour import Behaviour
 
 #: The variable that holds `StandInOptions`.
@@ -74,6 +74,30 @@ class OktaOptions(_Options):
     behaviour: OktaBehaviour = OktaBehaviour()
 
 
+class EntraApp(BaseModel):
+    """An app registration: its credentials, and the application permissions that are granted to it.
+
+    `certificates` are public ones, in PEM.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client_id: str = Field(min_length=1)
+    client_secret: str | None = Field(default=None, min_length=1, repr=False)
+    certificates: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ("Group.ReadWrite.All", "User.Read.All")
+
+
+class EntraOptions(_Options):
+    """Options of the stand-in for Microsoft Entra ID: Microsoft Graph and the token endpoint at one URL."""
+
+    database: Path
+    tenant: str = Field(default="11111111-2222-3333-4444-555555555555", min_length=1)
+    apps: tuple[EntraApp, ...] = ()
+    people: tuple[str, ...] = PEOPLE
+    behaviour: EntraBehaviour = EntraBehaviour()
+
+
 class HostOptions(_Options):
     """Options of the simulated host cluster.
 
@@ -100,10 +124,11 @@ class StandInOptions(BaseModel):
     control_plane: RafayOptions | None = None
     directory: DirectoryOptions | None = None
     okta: OktaOptions | None = None
+    entra: EntraOptions | None = None
     host: HostOptions | None = None
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
-        if not (self.control_plane or self.directory or self.okta or self.host):
+        if not (self.control_plane or self.directory or self.okta or self.entra or self.host):
             raise ValueError("name at least one stand-in")
         return self

@@ -36,6 +36,10 @@ async def run(
             from embedded.cloud_directories.okta.application import open_okta
 
             running.append(opened.enter_context(open_okta(options.okta)))
+        if options.entra:
+            from embedded.cloud_directories.entra.application import open_entra
+
+            running.append(opened.enter_context(open_entra(options.entra)))
         if options.host:
             from embedded.host.servers import open_host
 

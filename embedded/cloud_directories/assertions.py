@@ -38,9 +38,10 @@ class RefusedAssertion(Exception):
 
 
 class Assertions:
-    """Checks assertions; a `jti` may be used once."""
+    """Checks assertions; with `use_once` each `jti` may be used once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, use_once: bool) -> None:
+        self._is_once = use_once
         self._used: dict[tuple[str, str], float] = {}
 
     def check(
@@ -71,7 +72,7 @@ class Assertions:
     def _use_once(self, client_id: str, token_id: Any, expiry: float) -> None:
         now = time.time() - CLOCK_SKEW_SECONDS
         self._used = {key: until for key, until in self._used.items() if until > now}
-        if token_id is None:
+        if token_id is None or not self._is_once:
             return
         if (client_id, str(token_id)) in self._used:
             raise RefusedAssertion(Fault.REPLAYED)

@@ -106,12 +106,22 @@ class _Parser:
             self._expect(")")
             return self._compare(field, function, value)
         operator = self._word().lower()
+        if operator == "in":
+            return self._compare(field, operator, self._values())
         return self._compare(field, operator, None if operator == "pr" else self._value())
 
     def _word(self) -> str:
         if not self._tokens or self._tokens[0].is_string or self._tokens[0] in ("(", ")", ","):
             raise FilterError("expected a field or an operator")
         return str(self._tokens.pop(0))
+
+    def _values(self) -> list[Any]:
+        self._expect("(")
+        values = [self._value()]
+        while self._accept(","):
+            values.append(self._value())
+        self._expect(")")
+        return values
 
     def _value(self) -> Any:
         if not self._tokens:

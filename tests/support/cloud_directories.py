@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from embedded.cloud_directories.assertions import ASSERTION_TYPE
+from embedded.cloud_directories.assertions import ALGORITHMS, ASSERTION_TYPE
 from embedded.directory_behaviour import BEHAVIOUR_PATH
 from tests.support.stand_ins import TLS, control
 from tests.support.within import HANG
@@ -47,13 +47,17 @@ class Signer:
         )
         self.private_pem = pem.decode()
         self._jwk = RSAKey.import_key(pem)
+        self.certificate = self._self_signed()
 
     @property
     def public_jwk(self) -> dict[str, Any]:
         return dict(self._jwk.as_dict(private=False))
 
-    def certificate(self) -> x509.Certificate:
-        """A self-signed certificate of the key."""
+    @property
+    def certificate_pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def _self_signed(self) -> x509.Certificate:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moorage")])
         now = datetime.now(UTC)
         return (
@@ -80,9 +84,8 @@ class Signer:
             "jti": str(uuid4()),
             **changes,
         }
-        return jwt.encode(
-            header, {key: value for key, value in claims.items() if value is not None}, self._jwk
-        )
+        given = {key: value for key, value in claims.items() if value is not None}
+        return jwt.encode(header, given, self._jwk, algorithms=ALGORITHMS)
 
 
 def thumbprint(certificate: x509.Certificate, algorithm: hashes.HashAlgorithm) -> str:

@@ -67,7 +67,7 @@ class Authorization:
         self._read_only = f"SSWS {options.read_only_token}".encode() if options.read_only_token else None
         self._clients = {client.client_id: _registered(client) for client in options.clients}
         self._token_seconds = token_seconds
-        self._assertions = Assertions()
+        self._assertions = Assertions(use_once=True)
         self._issued: dict[str, tuple[float, frozenset[str]]] = {}
 
     def require(self, request: Request, *scopes: str) -> None:

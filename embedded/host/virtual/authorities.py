@@ -117,7 +117,7 @@ class Authorities:
 
     def _create(self, volume: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = ec.generate_private_key(ec.SECP256R1())
-        # Each has a name of its own, so that a handshake finds the right one among many.
+        # Their names differ, so that a handshake finds the right one among many.
         name = common_name(f"simulated vcluster {x509.random_serial_number():x}")
         made = (
             certificate_builder(name, name, key.public_key(), key.public_key(), AUTHORITY_VALIDITY)
