@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
+.PHONY: help demo storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=p
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/environment $(ARGS)
+
+storm: $(VENV)/.dev  ## The part of chaos that runs before each landing: many lives at once, drawn sequences, terminated workflows
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
 	@$(PYTHON) tests/cluster up
