@@ -10,8 +10,10 @@ from temporalio import activity
 
 from activities.errors import NotYet
 from activities.parts.control_plane_resource import own_group
+from activities.parts.host_lookup import Hosts, host_of
 from activities.people_check import require_directory
 from activities.steps.identity_group import IdentityStep
+from activities.steps.kubeconfig import own_kubeconfig
 from clients.errors import NotFound
 from clients.identity.protocol import Group, IdentityProvider
 from clients.rafay import Rafay
@@ -20,11 +22,12 @@ from contracts.environment import Environment, System
 
 
 class AccessChange(AccessActivities):
-    """Changes the members of groups."""
+    """Changes the members of groups, and the rights in virtual clusters."""
 
-    def __init__(self, rafay: Rafay, directory: IdentityProvider | None) -> None:
+    def __init__(self, rafay: Rafay, directory: IdentityProvider | None, hosts: Hosts) -> None:
         self._rafay = rafay
         self._directory = directory
+        self._hosts = hosts
 
     @activity.defn(name="access.group")
     async def change_group(self, input: AccessInput) -> AccessResult:
@@ -36,9 +39,19 @@ class AccessChange(AccessActivities):
         return AccessResult(unknown=tuple(unknown), in_doubt=activity.info().attempt > 1)
 
     @activity.defn(name="access.virtual-cluster")
-    async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:  # noqa: ARG002
-        """Do nothing: people have no rights of their own in the virtual cluster."""
-        return AccessResult()
+    async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:
+        """End the rights of those who lose access, and with them every certificate that they hold.
+
+        The API gives people their rights when they ask for a credential. It checks their access again after
+        that, so it gives none back that this takes away.
+        """
+        if input.revoking:
+            host = host_of(self._hosts, input.environment)
+            kubeconfig = await own_kubeconfig(host, input.environment)
+            async with host.virtual_cluster(kubeconfig) as virtual:
+                for person in input.revoking:
+                    await virtual.remove_person(person)
+        return AccessResult(in_doubt=activity.info().attempt > 1)
 
     async def _change_directory(self, directory: IdentityProvider, input: AccessInput) -> list[str]:
         environment = input.environment

@@ -70,7 +70,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         StepName.KUBECONFIG: KubeconfigStep(hosts),
         StepName.IMPORT: ImportStep(rafay, hosts),
     }
-    access = AccessChange(rafay, directory)
+    access = AccessChange(rafay, directory, hosts)
     return [
         *(each for name, step in steps.items() for each in step_activities(name, step)),
         PeopleCheck(rafay, directory).check,

@@ -11,7 +11,7 @@ from contracts.activities import AccessInput, AccessResult
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
-from tests.activities.conftest import Bench, an_environment, fresh
+from tests.activities.conftest import HOST, Bench, an_environment, fresh
 from tests.activities.running import Running, details
 
 CAROL, BOB = "carol@example.com", "bob@example.com"
@@ -29,7 +29,7 @@ def changing(
         if one not in change.get("revoking", ())
     )
     now = environment.model_copy(update={"changed_collaborators": people})
-    access = AccessChange(bench.clients.rafay, bench.clients.directory)
+    access = AccessChange(bench.clients.rafay, bench.clients.directory, {})
     return Running(access.change_group, AccessInput(environment=now, **change), attempt=attempt)
 
 
@@ -135,7 +135,7 @@ def revoking_in(bench: Bench, directory: Any, environment: Environment, *people:
     now = environment.model_copy(
         update={"changed_collaborators": tuple(one for one in environment.collaborators if one not in people)}
     )
-    access = AccessChange(bench.clients.rafay, directory)
+    access = AccessChange(bench.clients.rafay, directory, {})
     return Running(access.change_group, AccessInput(environment=now, revoking=people))
 
 
@@ -170,3 +170,33 @@ async def test_all_doubles_of_our_group_are_changed(bench: Bench) -> None:
     assert bob
     for group in groups:
         assert bob.id not in await scim.members(group.id)
+
+
+async def test_who_is_removed_has_no_rights_in_the_virtual_cluster(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.IMPORT)
+    host, labels = bench.clients.hosts[HOST], environment.mark.labels
+    access = AccessChange(bench.clients.rafay, bench.clients.directory, bench.clients.hosts)
+    kubeconfig = await host.kubeconfig(environment.derived_name, environment.derived_name)
+    assert kubeconfig
+    async with host.virtual_cluster(kubeconfig) as virtual:
+        for person in (BOB, CAROL):
+            await virtual.ensure_person(person, labels)
+        for _ in range(2):
+            input = AccessInput(environment=environment, granting=(CAROL,), revoking=(BOB,))
+            assert await Running(access.change_virtual_cluster, input).result() == AccessResult()
+            assert await virtual.list_people(labels) == [CAROL]
+
+
+async def test_a_virtual_cluster_that_does_not_answer_is_asked_again(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.IMPORT)
+    access = AccessChange(bench.clients.rafay, bench.clients.directory, bench.clients.hosts)
+    bench.systems.faults(Fault(operation="virtual.read", kind=FaultKind.STATUS, status=503))
+    input = AccessInput(environment=environment, revoking=(BOB,))
+    failure = await Running(access.change_virtual_cluster, input).failure()
+    assert not failure.non_retryable
+    granting = AccessInput(environment=environment, granting=(CAROL,))
+    assert await Running(access.change_virtual_cluster, granting).result() == AccessResult()

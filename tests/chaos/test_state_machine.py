@@ -41,6 +41,7 @@ WEATHER = {
 NAMES = st.sampled_from(("left", "right"))
 #: Without one it is the template's: seconds.
 TTLS = st.sampled_from((None, "1h"))
+PEOPLE = st.sampled_from(("bob@example.com", "carol@example.com"))
 #: Longest way of an environment to its end once all faults are gone.
 PATIENCE = 120.0
 
@@ -119,6 +120,12 @@ class Machine(RuleBasedStateMachine):
     @rule(name=NAMES, by=st.sampled_from(("1m", "30m")))
     def extend(self, name: str, by: str) -> None:
         self.ask(name, "extended", "POST", "/extend", json={"by": by})
+
+    @rule(name=NAMES, method=st.sampled_from(("PUT", "DELETE")), person=PEOPLE)
+    def change_people(self, name: str, method: str, person: str) -> None:
+        path = f"/environments/{self.names[name]}/collaborators/{person}"
+        answer = self.call(method, path)
+        assert answer.status_code in (202, 404, 409, 503), answer.text
 
     @precondition(lambda self: self.busy)
     @rule()

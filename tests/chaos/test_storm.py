@@ -36,7 +36,7 @@ from tests.support.canaries import (
 from tests.support.credentials import administrator_kubeconfig
 from tests.support.deeds import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.histories import everything_known
-from tests.support.stack import ALICE, HURRY, client_of, hurried
+from tests.support.stack import ALICE, BOB, CAROL, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 
 COUNT = int(os.environ.get("MOORAGE_STORM", "300"))
@@ -82,6 +82,7 @@ class Storm:
             if how == "ready":
                 await self._until(name, lambda shown: shown["phase"] in ("ready", "gone"))
                 await self._look_closely(name)
+                await self._change_people(name)
             else:
                 await asyncio.sleep(pause)
             if how == "cancel":
@@ -99,6 +100,12 @@ class Storm:
     async def _request(self, name: str, **more: str) -> None:
         body = {"name": name, "template": "small", **more}
         await self._until_answered("POST", "/environments", json=body, key=name)
+
+    async def _change_people(self, name: str) -> None:
+        """Add one and remove another while the storm blows: the delete that follows may overtake both."""
+        path = f"/environments/{name}/collaborators"
+        for method, person in (("PUT", BOB), ("PUT", CAROL), ("DELETE", BOB)):
+            await self._until_answered(method, f"{path}/{person.email}", key=f"{method}-{name}")
 
     async def _look_closely(self, name: str) -> None:
         held = self._systems.holds(name)

@@ -37,6 +37,12 @@ UNMAKING: dict[str, Call] = {
     "vcluster": (Part.HOST, "release.uninstall"),
     "import": (Part.CONTROL_PLANE, "cluster.delete"),
 }
+#: The calls with which systems give a person access, or take it away.
+CHANGING: dict[str, Call] = {
+    "group": (Part.DIRECTORY, "group.patch"),
+    "account": (Part.DIRECTORY, "user.find"),
+    "virtual cluster": (Part.HOST, "virtual.read"),
+}
 #: The call with which a step asks whether what it waits for has come.
 WAITING: dict[str, Call] = {
     "vcluster": (Part.HOST, "startup.get"),
