@@ -113,7 +113,8 @@ class CapacityAudit(CapacityActivities):
                 unlisted.append(holding)
                 continue
             ended += ended_claims(holding, latest, input.now)
-            unaccounted += [holding.name] if latest.host != holding.host else []
+            if latest.host != holding.host or latest.owner not in ("", holding.owner):
+                unaccounted.append(holding.name)
             moved_ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
         await _call_each(self._renew, outdated[:MAX_RENEWED])
         activity_context.report_progress(f"asking for {len(unlisted)} that are held and not listed as open")
@@ -243,7 +244,8 @@ class CapacityAudit(CapacityActivities):
         )
         return Reservation(
             name=name,
-            owner=environment.owner,
+            # Not the owner of then: it may have been transferred.
+            owner=run.typed_search_attributes.get(search_attributes.OWNER) or environment.owner,
             team=environment.spec.team,
             template=environment.template.name,
             host=environment.host,
@@ -295,6 +297,7 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
         life=life_id(request_id) if request_id else "",
         open=is_open,
         host=run.typed_search_attributes.get(search_attributes.HOST) or "",
+        owner=run.typed_search_attributes.get(search_attributes.OWNER) or "",
         ends=to_epoch_seconds(ends) if ends else 0,
     )
 

@@ -127,6 +127,8 @@ def subject(notice: Notification) -> str:
         return f"{notice.name} has ended: its time was up"
     if notice.kind is NotificationKind.COLLABORATOR_ADDED:
         return f"{notice.person} may use {notice.name}"
+    if notice.kind is NotificationKind.TRANSFERRED:
+        return f"{notice.name} belongs to {notice.owner} now"
     if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
         return f"{notice.person} may not use {notice.name} any more"
     return f"{notice.name} ends in {format_duration(notice.ends_at - notice.at)}"
@@ -170,13 +172,26 @@ def text(
     return "\n".join(lines) + "\n"
 
 
-_OF_ACCESS = frozenset({NotificationKind.COLLABORATOR_ADDED, NotificationKind.COLLABORATOR_REMOVED})
+_OF_ACCESS = frozenset(
+    {
+        NotificationKind.COLLABORATOR_ADDED,
+        NotificationKind.COLLABORATOR_REMOVED,
+        NotificationKind.TRANSFERRED,
+    }
+)
 
 
 def _text_of_access(notice: Notification) -> str:
     which = f"the environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
     if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
         lines = [f"{notice.actor} has removed {notice.person} from {which}. Their access ends."]
+    elif notice.kind is NotificationKind.TRANSFERRED:
+        lines = [
+            f"{notice.actor} has given the environment {notice.name} ({notice.template}, {notice.team}) of "
+            f"{notice.person} to {notice.owner}. The access of {notice.person} ends.",
+            "",
+            f"To use it:  moorage kubeconfig {notice.name} --merge",
+        ]
     else:
         lines = [
             f"{notice.actor} has added {notice.person} to {which}.",

@@ -128,6 +128,13 @@ class CollaboratorInput(LifeInput):
     person: str
 
 
+class TransferInput(LifeInput):
+    """A user gives the environment to another person, whom the sender has checked as at a request."""
+
+    actor: str
+    person: str
+
+
 class DueInput(Frozen):
     """The expiry sweep asks what is due.
 

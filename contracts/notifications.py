@@ -13,6 +13,7 @@ class NotificationKind(StrEnum):
     ENDED = "ended"
     COLLABORATOR_ADDED = "collaborator_added"
     COLLABORATOR_REMOVED = "collaborator_removed"
+    TRANSFERRED = "transferred"
 
 
 class Notification(EnvironmentSummary):

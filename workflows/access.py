@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         CollaboratorAction,
         CollaboratorInput,
         LifecycleTimeouts,
+        TransferInput,
         undo_queue,
     )
     from contracts.notifications import NotificationKind
@@ -86,6 +87,17 @@ class AccessUpdater:
             message = f"{person} is no collaborator of {name} any more."
         self.start()
         return AnswerKind.ACCEPTED, message
+
+    def transfer(self, ask: TransferInput) -> tuple[AnswerKind, str]:
+        """Give the environment to the person; return the answer. The outside systems follow."""
+        environment = self._state.status.environment
+        name, person, before = environment.name, ask.person, environment.owner
+        if person == before:
+            return AnswerKind.NOTHING_TO_DO, f"{name} belongs to {person} already."
+        self._state.transfer(ask.actor, person)
+        self._notifier.notify_of_access(NotificationKind.TRANSFERRED, before, ask.actor)
+        self.start()
+        return AnswerKind.ACCEPTED, f"{name} belongs to {person} now."
 
     def start(self) -> None:
         """Apply what is pending; call this after each change."""

@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import CapacityActivities
-    from contracts.capacity.admission import admit, decide
+    from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
     from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
     from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         CarriedCapacity,
         HostState,
         PlacementDecision,
+        ReassignInput,
         ReleaseInput,
         ReservationList,
         ReserveInput,
@@ -181,6 +182,24 @@ class CapacityWorkflow:
                 return
             decisions.append(decision)
         raise _refused(tuple(decisions))
+
+    @described_update("Give the place of an open life to another owner")
+    async def reassign(self, input: ReassignInput) -> ReserveResult:
+        """Check the limits of the new owner, and record them as the owner of the place."""
+        if self._audited_at is None:
+            await workflow.wait_condition(lambda: self._audited_at is not None)
+        decision = reassign(self._ledger, input.request, workflow.now())
+        if decision.refusal:
+            raise _refused((decision,))
+        return ReserveResult(decisions=(decision,))
+
+    @reassign.validator
+    def _check_reassign(self, input: ReassignInput) -> None:
+        """Reject the update here when the limits do not allow it; this leaves nothing in the history."""
+        if self._audited_at is not None:
+            decision = decide_reassignment(self._ledger, input.request, workflow.now())
+            if decision.refusal:
+                raise _refused((decision,))
 
     @workflow.signal(description="A life needs its place no more")
     def release(self, input: ReleaseInput | None = None) -> None:

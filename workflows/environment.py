@@ -8,7 +8,6 @@ Its open run is the record of the environment.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -18,7 +17,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 with workflow.unsafe.imports_passed_through():
     from contracts.capacity.models import CAPACITY_ID, SIGNAL_RELEASE, ReleaseInput
     from contracts.durations import format_duration
-    from contracts.environment import EnvironmentStatus, Outcome, Phase, Problem
+    from contracts.environment import EnvironmentStatus, Outcome, Phase
     from contracts.environment_workflow import (
         ActorInput,
         Answer,
@@ -30,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         RequestInput,
         SweepUpdateAnswer,
         SweepUpdateInput,
+        TransferInput,
     )
     from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, format_utc
@@ -37,21 +37,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.workflow_memo import build_memo
 
 from workflows.access import AccessUpdater
-from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, EnvironmentState
+from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_handler import described_update
 from workflows.update_rules import UpdateRules
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Why a life ends. The first cause decides; later causes change nothing."""
-
-    outcome: Outcome
-    actor: str
-    problem: Problem | None = None
-    pause: timedelta = timedelta(0)
 
 
 @workflow.defn(name="EnvironmentWorkflow")
@@ -301,6 +291,19 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         if not self._state.stored_answer():
             self._rules.check_collaborator(ask)
+
+    @described_update("Give it to another person")
+    async def transfer(self, ask: TransferInput) -> Answer:
+        """Change its owner. The door knows it at once; the outside systems follow, see the status."""
+        if answer := self._state.stored_answer():
+            return answer
+        return self._answer(*self._access.transfer(ask))
+
+    @transfer.validator
+    def _check_transfer(self, ask: TransferInput) -> None:
+        self._rules.check_life(ask)
+        if not self._state.stored_answer():
+            self._rules.check_transfer()
 
     # --- queries and updates of the expiry sweep ------------------------------------------------------
 

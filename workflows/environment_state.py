@@ -1,5 +1,6 @@
 """The record of one environment: what its workflow knows, and how it is shown."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -42,6 +43,16 @@ MOORAGE_ACTOR = "moorage"
 #: The actor in the audit trail for a cancellation of the workflow. Temporal does not say which person
 #: cancelled it.
 TEMPORAL_ACTOR = "a cancellation in Temporal"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a life ends. The first cause decides; later causes change nothing."""
+
+    outcome: Outcome
+    actor: str
+    problem: Problem | None = None
+    pause: timedelta = timedelta(0)
 
 
 class EnvironmentState:
@@ -139,6 +150,16 @@ class EnvironmentState:
         people = tuple(one for one in self.status.environment.collaborators if one != person)
         self._change_collaborators(people, self.status.access.revoke(person))
         self.add_log_entry(actor, f"removed {person}", reason)
+
+    def transfer(self, actor: str, person: str) -> None:
+        """Record that the environment belongs to the person, and no more to its owner so far."""
+        before = self.status.environment
+        people = tuple(one for one in before.collaborators if one != person)
+        access = self.status.access.revoke(before.owner).grant(person)
+        self._change(environment=before.model_copy(update={"owner": person}))
+        self._change_collaborators(people, access)
+        workflow.upsert_search_attributes([search_attributes.OWNER.value_set(person)])
+        self.add_log_entry(actor, f"transferred it to {person}", f"it belonged to {before.owner}")
 
     def drop_unknown_collaborator(self, person: str) -> None:
         """Record that a person who was added is not known, so that no system could give them access."""

@@ -79,7 +79,7 @@ class UpdateRules:
 
     def check_collaborator(self, ask: CollaboratorInput) -> None:
         """Raise unless the person can be added or removed now."""
-        self._require_ready("people are added and removed")
+        self._require_ready()
         environment = self._state.status.environment
         if ask.person == environment.owner:
             raise _refused(
@@ -99,12 +99,17 @@ class UpdateRules:
             raise _refused(RefusalReason.BEYOND_POLICY, message) from None
         self._require_few_pending()
 
-    def _require_ready(self, what: str) -> None:
+    def check_transfer(self) -> None:
+        """Raise unless the environment can get another owner now."""
+        self._require_ready()
+        self._require_few_pending()
+
+    def _require_ready(self) -> None:
         if self._is_ending():
-            message = f"{self._name} is being torn down: no {what} any more."
+            message = f"{self._name} is being torn down: its people cannot change any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if self._state.phase is not Phase.READY:
-            message = f"{self._name} is {self._state.phase}: {what} once it is ready."
+            message = f"{self._name} is {self._state.phase}: its people can change once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
 
     def _require_few_pending(self) -> None:

@@ -5,6 +5,7 @@ decisions.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
@@ -68,6 +69,35 @@ def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -
     return PlacementDecision(host=most[2])
 
 
+def reassign(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+    """Give the place of an open life to the owner of the request, and record it, if their limits allow it."""
+    decision = decide_reassignment(ledger, request, now)
+    held = ledger.get(request.name)
+    if decision.refusal is None and held and request.life in held.lives:
+        # The claims of the former owner's other lives are not the new owner's.
+        claims = tuple(claim for claim in held.claims if claim[0] == request.life)
+        ledger.put(replace(held, owner=request.owner, claims=claims))
+    return decision
+
+
+def decide_reassignment(
+    ledger: CapacityLedger, request: ReservationRequest, now: datetime
+) -> PlacementDecision:
+    """Return whether the owner of the request may have the place of the open life. Changes nothing.
+
+    The team stays, so only the limits of the person count. A life that has no place yet, because the next
+    audit adopts it, is judged in the same way.
+    """
+    held = ledger.get(request.name)
+    current = held if held and request.life in held.lives else None
+    if current and current.owner == request.owner:
+        return PlacementDecision(host=current.host)
+    limits = request.quotas.model_copy(update={"team": Limits(), "template_team": Limits()})
+    asked = request.model_copy(update={"quotas": limits, "size": current.size if current else request.size})
+    refused = _quota_refusal(ledger, asked, current, now, person=f"{request.owner} has")
+    return refused or PlacementDecision(host=current.host if current else "")
+
+
 def lacking(capacity: Limits, size: Amount) -> list[str]:
     """Return the fields of which less is left than `size` needs."""
     wanted = size.model_dump()
@@ -100,18 +130,23 @@ def _sharing_refusal(current: Reservation, request: ReservationRequest) -> Refus
 
 
 def _quota_refusal(
-    ledger: CapacityLedger, request: ReservationRequest, replaced: Reservation | None, now: datetime
+    ledger: CapacityLedger,
+    request: ReservationRequest,
+    replaced: Reservation | None,
+    now: datetime,
+    *,
+    person: str = "you have",
 ) -> PlacementDecision | None:
     template = f" from {request.template}"
     quotas = (
-        (request.quotas.template_person, ("person", request.owner, request.template), "you have", template),
+        (request.quotas.template_person, ("person", request.owner, request.template), person, template),
         (
             request.quotas.template_team,
             ("team", request.team, request.template),
             f"team {request.team} has",
             template,
         ),
-        (request.quotas.person, ("person", request.owner), "you have", ""),
+        (request.quotas.person, ("person", request.owner), person, ""),
         (request.quotas.team, ("team", request.team), f"team {request.team} has", ""),
     )
     for limits, key, who, of_what in quotas:

@@ -114,6 +114,12 @@ class ReserveResult(Frozen):
     decisions: tuple[PlacementDecision, ...]
 
 
+class ReassignInput(Frozen):
+    """The place of an open life gets another owner, whose limits `request` contains."""
+
+    request: ReservationRequest
+
+
 class ReleaseInput(Frozen):
     """A life gives its place back.
 

@@ -10,11 +10,12 @@ from contracts.capacity.models import START_GRACE, AuditResult, HostCapacity, Re
 
 @dataclass(frozen=True)
 class LatestLife:
-    """The latest life of a name: whether it is open, its host, and its end in seconds."""
+    """The latest life of a name: whether it is open, its host, its owner, and its end in seconds."""
 
     life: str
     open: bool
     host: str = ""
+    owner: str = ""
     ends: int = 0
 
 

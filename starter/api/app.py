@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
@@ -181,7 +181,15 @@ def _add_services(
     state.installation = installation
     state.kubeconfigs = KubeconfigReader(access, clusters)
     state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
-    state.membership = EnvironmentMembership(access, reader, state.commands, directory)
+    state.membership = EnvironmentMembership(
+        access,
+        reader,
+        state.commands,
+        directory,
+        placement,
+        reservations,
+        lambda email: cast("frozenset[str] | None", state.authentication.teams_of(email)),
+    )
     state.preview = RequestPreview(service, placement, chart_check, reader)
     state.reservations = reservations
     state.service = service

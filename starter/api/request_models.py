@@ -83,6 +83,14 @@ class ExtensionRequest(BaseModel):
     )
 
 
+class TransferRequest(BaseModel):
+    """The person who gets an environment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Printable = Field(min_length=1, max_length=254, description="an e-mail address")
+
+
 class FreezeRequest(BaseModel):
     """The reason for a freeze of all ends."""
 

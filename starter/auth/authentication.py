@@ -1,5 +1,8 @@
 """Authentication of bearer tokens: tokens of the file, and signed tokens of OpenID Connect issuers."""
 
+import time
+from collections import OrderedDict
+
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.oidc.verifier import IssuerUnavailable, TokenRefused, TokenVerifier, looks_like_jwt
 from starter.auth.policy import Principal
@@ -12,6 +15,12 @@ UNKNOWN = "the token is not known: ask the platform team for one"
 UNKNOWN_OR_SIGN_IN = "the token is not known: sign in with moorage login, or ask the platform team for one"
 
 
+#: How long the teams of a token count after its person has used it: a working day.
+TEAMS_VALID_SECONDS = 12 * 3600.0
+#: People whose teams are remembered.
+MAX_SIGNED_IN = 10_000
+
+
 class Authentication:
     """Authenticates callers by the current files of tokens and issuers."""
 
@@ -20,6 +29,7 @@ class Authentication:
         self._issuers = issuers
         self._verifier: TokenVerifier | None = None
         self._verified_issuers: tuple[Issuer, ...] = ()
+        self._signed_in: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
 
     async def principal_of(self, token: str) -> Principal:
         """Return the principal of the token.
@@ -30,11 +40,29 @@ class Authentication:
         """
         verifier = self._current_verifier()
         if verifier is not None and looks_like_jwt(token):
-            return await verifier.principal_of(token)
-        principal = self._tokens.current().principal_of(token)
-        if principal is None:
+            principal = await verifier.principal_of(token)
+            self._remember_teams(principal)
+            return principal
+        known = self._tokens.current().principal_of(token)
+        if known is None:
             raise TokenRefused(UNKNOWN if verifier is None else UNKNOWN_OR_SIGN_IN)
-        return principal
+        return known
+
+    def teams_of(self, email: str) -> frozenset[str] | None:
+        """Return the teams of a person; None if they have no token and have not signed in here lately.
+
+        No directory can be asked: which teams a person is in is in their tokens only.
+        """
+        signed_in_at, teams = self._signed_in.get(email, (0.0, None))
+        if teams is None or time.monotonic() - signed_in_at > TEAMS_VALID_SECONDS:
+            return self._tokens.current().teams_of(email)
+        return teams | (self._tokens.current().teams_of(email) or frozenset())
+
+    def _remember_teams(self, principal: Principal) -> None:
+        self._signed_in[principal.email] = time.monotonic(), frozenset(principal.teams)
+        self._signed_in.move_to_end(principal.email)
+        if len(self._signed_in) > MAX_SIGNED_IN:
+            self._signed_in.popitem(last=False)
 
     def _current_verifier(self) -> TokenVerifier | None:
         """Return the verifier for the current file; a changed file forgets all verified tokens."""

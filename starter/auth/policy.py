@@ -37,6 +37,7 @@ class Verb(StrEnum):
     EXTEND = "extend"
     EXTEND_BEYOND = "extend --override"
     COLLABORATORS = "collaborators"
+    TRANSFER = "transfer"
     HISTORY = "history"
 
 
@@ -82,6 +83,7 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.EXTEND_BEYOND: frozenset({Relation.PLATFORM}),
     # It lets people in, so only the person who answers for the environment decides, and the platform team.
     Verb.COLLABORATORS: frozenset({Relation.OWNER, Relation.PLATFORM}),
+    Verb.TRANSFER: frozenset({Relation.OWNER, Relation.PLATFORM}),
     Verb.HISTORY: _DECIDE | _USE,
 }
 

@@ -80,6 +80,11 @@ class Tokens:
         """The e-mail addresses of all people with a token."""
         return tuple(principal.email for _, principal in self._entries)
 
+    def teams_of(self, email: str) -> frozenset[str] | None:
+        """Return the teams of the person in all their tokens; None if they have no token."""
+        found = [principal.teams for _, principal in self._entries if principal.email == email]
+        return frozenset(team for teams in found for team in teams) if found else None
+
     def principal_of(self, token: str) -> Principal | None:
         """Return the principal of the token, or None.
 

@@ -49,6 +49,7 @@ API_COMMANDS = (
         f"{_COMMANDS}.membership:collaborators",
         "Show, add or remove the collaborators of an environment.",
     ),
+    CommandEntry("transfer", f"{_COMMANDS}.membership:transfer", "Give an environment to a team mate."),
     CommandEntry("history", f"{_COMMANDS}.expiry:history", "Show the history of a name."),
     CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
     CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),

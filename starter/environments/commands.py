@@ -9,7 +9,7 @@ import structlog
 from temporalio.client import Client
 
 from contracts.environment import Phase
-from contracts.environment_workflow import ActorInput, Answer, CollaboratorInput, ExtendInput
+from contracts.environment_workflow import ActorInput, Answer, CollaboratorInput, ExtendInput, TransferInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.naming import workflow_id
 from starter.auth.policy import Principal, Verb
@@ -26,9 +26,10 @@ _UPDATES: Mapping[Verb, Any] = {
     Verb.RESUME_TEARDOWN: EnvironmentWorkflow.resume_teardown,
     Verb.EXTEND: EnvironmentWorkflow.extend,
     Verb.COLLABORATORS: EnvironmentWorkflow.change_collaborators,
+    Verb.TRANSFER: EnvironmentWorkflow.transfer,
 }
 #: The inputs of the updates that callers send.
-UpdateInput = ActorInput | ExtendInput | CollaboratorInput
+UpdateInput = ActorInput | ExtendInput | CollaboratorInput | TransferInput
 
 _log = structlog.get_logger(__name__)
 

@@ -1,12 +1,15 @@
-"""Changes of the people of an environment: its collaborators, each as an update to the workflow."""
+"""Changes of the people of an environment: its collaborators and its owner."""
 
 import secrets
+from collections.abc import Callable
 
 import structlog
 
-from contracts.environment_workflow import CollaboratorAction, CollaboratorInput
+from clients.errors import Unreachable
+from contracts.capacity.models import Quotas
+from contracts.environment_workflow import CollaboratorAction, CollaboratorInput, TransferInput
 from contracts.errors import Refusal, RefusalReason
-from starter.auth.policy import Principal, Verb
+from starter.auth.policy import Principal, Role, Verb
 from starter.auth.tokens import read_email
 from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
@@ -14,6 +17,9 @@ from starter.environments.people_check import PeopleDirectory, check_people
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
 from starter.errors import FieldProblem, InvalidRequest
+from starter.placement.advisor import PlacementAdvisor
+from starter.placement.reservations import Reservations
+from starter.temporal.errors import NoWorker
 from starter.temporal.updates import Refused, WorkflowClosed
 
 _log = structlog.get_logger(__name__)
@@ -28,11 +34,17 @@ class EnvironmentMembership:
         reader: EnvironmentReader,
         commands: EnvironmentCommands,
         people: PeopleDirectory,
+        placement: PlacementAdvisor,
+        reservations: Reservations,
+        teams_of: Callable[[str], frozenset[str] | None],
     ) -> None:
         self._access = access
         self._reader = reader
         self._commands = commands
         self._people = people
+        self._placement = placement
+        self._reservations = reservations
+        self._teams_of = teams_of
 
     async def change(
         self,
@@ -57,26 +69,82 @@ class EnvironmentMembership:
         update = CollaboratorInput(actor=principal.email, action=action, person=address)
         return await self._send(Verb.COLLABORATORS, snapshot, update, key)
 
-    async def _require_known(self, person: str) -> None:
-        """Raise InvalidRequest for an unknown person.
+    async def transfer(
+        self, name: str, person: str, principal: Principal, key: str | None, life: str | None
+    ) -> Done:
+        """Give the environment to a member of its team whose limits allow it.
 
-        If the directory cannot be reached, the workflow finds out, and removes the person again.
+        Raises:
+            EnvironmentNotFound, NotAllowed: The principal may not.
+            InvalidRequest: The address is not valid, or the person is unknown or in another team.
+            Refused: The environment does not accept it now, or the person's quota does not allow it.
+            Unreachable: The directory does not answer.
+        """
+        snapshot = await self._access.find(name, principal, Verb.TRANSFER, life)
+        address = _read_person(person)
+        _require_open(snapshot)
+        if address != snapshot.owner:
+            self._require_team_mate(address, snapshot, principal)
+            if not await self._require_known(address):
+                raise Unreachable("The directory", f"find {address}", "no answer in time")
+            await self._reassign(snapshot, address)
+        update = TransferInput(actor=principal.email, person=address)
+        try:
+            return await self._send(Verb.TRANSFER, snapshot, update, key)
+        except (Refused, WorkflowClosed):
+            await self._reassign(snapshot, snapshot.owner, unlimited=True)
+            raise
+
+    def _require_team_mate(self, person: str, snapshot: EnvironmentSnapshot, principal: Principal) -> None:
+        teams = self._teams_of(person)
+        if teams is None and principal.role is not Role.PLATFORM:
+            message = (
+                f"Moorage does not know the teams of {person} now: they sign in once, for example with "
+                "moorage list, or the platform team transfers it"
+            )
+            raise InvalidRequest([FieldProblem(field="person", message=message)])
+        if teams is not None and snapshot.team not in teams:
+            message = f"{person} is not in team {snapshot.team}, which {snapshot.name} belongs to"
+            raise InvalidRequest([FieldProblem(field="person", message=message)])
+
+    async def _reassign(self, snapshot: EnvironmentSnapshot, owner: str, *, unlimited: bool = False) -> None:
+        """Give the place on the host to the new owner; raise Refused if their quota does not allow it.
+
+        If the transfer is then refused, the place goes back. If that call is lost, the next audit finds it.
+        """
+        if snapshot.status is None:
+            raise NoWorker
+        environment = snapshot.status.environment.model_copy(update={"owner": owner})
+        request = self._placement.reservation_of(environment)
+        if unlimited:
+            request = request.model_copy(update={"quotas": Quotas()})
+        decision = await self._reservations.reassign(request)
+        if decision.refusal and not unlimited:
+            raise Refused(decision.refusal)
+
+    async def _require_known(self, person: str) -> bool:
+        """Raise InvalidRequest for an unknown person; return False if the directory cannot be reached.
+
+        In that case the workflow finds out about a collaborator, and removes them again.
         """
         check = await check_people(self._people, [person])
         if problem := check.problems.get(person):
             raise InvalidRequest([FieldProblem(field="person", message=problem)])
+        return check.complete
 
     async def _send(
-        self, verb: Verb, snapshot: EnvironmentSnapshot, update: CollaboratorInput, key: str | None
+        self,
+        verb: Verb,
+        snapshot: EnvironmentSnapshot,
+        update: CollaboratorInput | TransferInput,
+        key: str | None,
     ) -> Done:
         name = snapshot.name
-        if snapshot.ended:
-            message = f"{name} is gone: nobody uses it any more"
-            raise Refused(Refusal(reason=RefusalReason.NOT_NOW, message=message))
+        _require_open(snapshot)
         try:
             answer = await self._commands.send(verb, snapshot, update, key or secrets.token_hex(8))
         except WorkflowClosed:
-            message = f"{name} has just ended: nobody uses it any more"
+            message = f"{name} has just ended: it has no people any more"
             raise Refused(Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message)) from None
         _log.info(
             "changed people",
@@ -95,6 +163,12 @@ class EnvironmentMembership:
             life=answer.life,
             environment=now.view if now and now.life == answer.life else None,
         )
+
+
+def _require_open(snapshot: EnvironmentSnapshot) -> None:
+    if snapshot.ended:
+        message = f"{snapshot.name} is gone: it has no people any more"
+        raise Refused(Refusal(reason=RefusalReason.NOT_NOW, message=message))
 
 
 def _read_person(address: str) -> str:

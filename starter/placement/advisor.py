@@ -50,6 +50,10 @@ class PlacementAdvisor:
             raise first_error
         return self._reservation_request(environment, environment.template, tuple(hosts))
 
+    def reservation_of(self, environment: Environment) -> ReservationRequest:
+        """Return the capacity request of an environment that has its place, with the limits of its owner."""
+        return self._reservation_request(environment, environment.template, (environment.host,))
+
     async def preview(self, request: ReservationRequest) -> str | None:
         """Return the host that the request would get now; None before the first audit of reservations.
 

@@ -20,6 +20,7 @@ from contracts.capacity.models import (
     CapacityStart,
     CapacityState,
     PlacementDecision,
+    ReassignInput,
     ReleaseInput,
     Reservation,
     ReservationList,
@@ -60,6 +61,7 @@ _ATTEMPTS = 3
 PRIORITY = Priority(priority_key=1)
 #: Typed as Any because mypy rejects an `async def` update with a validator against the SDK's types.
 _RESERVE: Any = CapacityWorkflow.reserve
+_REASSIGN: Any = CapacityWorkflow.reassign
 
 
 class Reservations:
@@ -91,6 +93,16 @@ class Reservations:
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
         return await future
+
+    async def reassign(self, request: ReservationRequest) -> PlacementDecision:
+        """Give the place of an open life to the owner of the request, or return the refusal.
+
+        Raises:
+            NothingStarted: No worker answers.
+            TemporalUnavailable: Temporal does not answer, or refuses the call.
+        """
+        [decision] = await self._ask(_REASSIGN, ReassignInput(request=request))
+        return decision
 
     async def preview(self, requests: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
         """Return the decision that each request would get now, without a reservation.
@@ -168,7 +180,9 @@ class Reservations:
                 self._waiting[MAX_REQUESTS_PER_UPDATE:],
             )
             try:
-                decisions = await self._reserve_all(tuple(request for request, _ in batch))
+                decisions = await self._ask(
+                    _RESERVE, ReserveInput(requests=tuple(request for request, _ in batch))
+                )
                 self._states.invalidate()
             except Exception as error:
                 # Every waiting caller gets the error, and the loop serves the next batch.
@@ -180,11 +194,11 @@ class Reservations:
                 if not future.done():
                     future.set_result(decision)
 
-    async def _reserve_all(self, requests: tuple[ReservationRequest, ...]) -> Sequence[PlacementDecision]:
+    async def _ask(self, update: Any, input: ReserveInput | ReassignInput) -> Sequence[PlacementDecision]:
         for attempt in range(_ATTEMPTS):
             try:
                 async with map_update_errors(RESERVATION_TIMEOUT):
-                    return await self._update(ReserveInput(requests=requests))
+                    return await self._update(update, input)
             except NoWorker as error:
                 await self._ensure_key()
                 # A worker may still accept the update; a reservation whose life does not start expires after
@@ -198,10 +212,10 @@ class Reservations:
                     raise NothingStarted from None
         raise AssertionError("unreachable")
 
-    async def _update(self, input: ReserveInput) -> Sequence[PlacementDecision]:
-        operation = WithStartWorkflowOperation(CapacityWorkflow.run, self._start, **self._options)
+    async def _update(self, update: Any, input: ReserveInput | ReassignInput) -> Sequence[PlacementDecision]:
+        operation: Any = WithStartWorkflowOperation(CapacityWorkflow.run, self._start, **self._options)
         try:
-            result: ReserveResult = await update_with_start(self._client, _RESERVE, input, operation)
+            result: ReserveResult = await update_with_start(self._client, update, input, operation)
         except WorkflowUpdateFailedError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.capacity.admission import admit, decide
+from contracts.capacity.admission import admit, decide, reassign
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
     START_GRACE,
@@ -383,3 +383,45 @@ def test_what_an_environment_holds() -> None:
 def test_numbers_in_sentences(said: str, expected: str) -> None:
     """Ensures that numbers read well."""
     assert said == expected
+
+
+BOB = "bob@example.com"
+
+
+def test_a_place_gets_another_owner_whose_limits_allow_it() -> None:
+    book = a_book(an_ask("given"), an_ask("other"))
+    quotas = Quotas(person=Limits(environments=1))
+    asked = an_ask("given", owner=BOB, quotas=quotas)
+    assert reassign(book, asked, NOW).host == "one"
+    assert book.reserved("person", BOB).environments == 1
+    assert book.reserved("person", "alice@example.com").environments == 1
+    assert book.reserved("team", "blue").environments == 2
+    assert book.reserved("person", BOB, "small").environments == 1
+    assert reassign(book, asked, NOW).host == "one", "a repeat is refused because of itself"
+    second = reassign(book, an_ask("other", owner=BOB, quotas=quotas), NOW).refusal
+    assert second
+    assert second.reason is RefusalReason.OVER_QUOTA
+    assert second.message == ("other asks for 1 environment; bob@example.com has 0 of 1 environment left.")
+    assert book.reserved("person", BOB).environments == 1, "what was refused is recorded"
+
+
+def test_the_limits_of_the_team_and_the_host_do_not_stop_a_transfer() -> None:
+    """Ensures that an environment over a limit that was lowered since can change hands: nothing is added."""
+    book = a_book(an_ask("given"), one=Limits(environments=1))
+    quotas = Quotas(team=Limits(environments=0), template_team=Limits(environments=0))
+    assert reassign(book, an_ask("given", owner=BOB, quotas=quotas), NOW).host == "one"
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_the_place_of_another_life_is_not_given_away(held: bool) -> None:
+    book = a_book(*([an_ask("given")] if held else []))
+    assert reassign(book, an_ask("given", life="another", owner=BOB), NOW).refusal is None
+    assert book.reserved("person", BOB).environments == 0
+    assert book.reserved("person", "alice@example.com").environments == int(held)
+
+
+def test_claims_of_other_lives_do_not_go_to_the_new_owner() -> None:
+    book = a_book(an_ask("given"), an_ask("given", life="a-retry"))
+    reassign(book, an_ask("given", owner=BOB), NOW)
+    [held] = book
+    assert held.lives == {"life-of-given"}

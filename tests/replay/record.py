@@ -25,6 +25,7 @@ from contracts.environment_workflow import (
     CollaboratorInput,
     EnvironmentStart,
     ExtendInput,
+    TransferInput,
 )
 from contracts.errors import ErrorType
 from starter.environments.forced_teardown import forced_start
@@ -203,6 +204,16 @@ async def _overtaken(bench: Bench, name: str) -> Life:
     return life
 
 
+async def _transferred(bench: Bench, name: str) -> Life:
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    ask = TransferInput(actor=BY_ALICE.actor, life=LIFE, person="grace@example.com")
+    await life.handle.execute_update(EnvironmentWorkflow.transfer, ask)
+    await _access_settled(life)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
 async def _access_fails(bench: Bench, name: str) -> Life:
     life = await bench.begin(a_start(name))
     await _ready(life)
@@ -355,6 +366,7 @@ async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
     await lives[1].handle.terminate()
     await house.until_held("env-2")
     last = await _run_id(house, first)
+    assert (await house.reservations.reassign(house.ask("env-2", owner="bob@example.com"))).host
     refused = await house.reservations.reserve(house.ask("refused", quotas=team(most(1))))
     assert refused.refusal, "there is no refusal in it"
     await house.reservations.reserve(house.ask("last"))
@@ -423,6 +435,7 @@ PATHS: dict[str, LifePath] = {
     "collaborators-ends": _collaborators(deaf(0.5), ends=True),
     "collaborators-overtaken": _overtaken,
     "collaborators-fails": _access_fails,
+    "transferred": _transferred,
     "warned-and-expired": _warned_and_expired,
     "unknown-person": _ends_without_steps(unknown=True),
     "cancelled-before-the-first-step": _ends_without_steps(unknown=False),

@@ -35,6 +35,7 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/environments/{name}/extend"),
         ("GET", "/environments/{name}/history"),
         ("PUT", "/environments/{name}/collaborators/{person}"),
+        ("POST", "/environments/{name}/transfer"),
         ("DELETE", "/environments/{name}/collaborators/{person}"),
         ("GET", "/freeze"),
         ("PUT", "/freeze"),

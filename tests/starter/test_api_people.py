@@ -117,3 +117,50 @@ async def test_the_command(stack: Stack, tmp_path: Path, bob: Caller) -> None:
     assert removed.code == 0
     assert '"collaborators": []' in removed.out
     await bob.gone(view.name)
+
+
+async def test_a_transfer_to_a_team_mate(bob: Caller, carol: Caller) -> None:
+    view = await bob.ready(unique("given"))
+    path = f"/environments/{view.name}"
+    assert (await carol.http.get(f"{path}/kubeconfig")).status_code == 403
+    answer = await bob.http.post(f"{path}/transfer", json={"to": CAROL.email})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["environment"]["owner"] == CAROL.email
+    assert (await carol.http.get(f"{path}/kubeconfig")).status_code == 200
+    assert (await bob.http.get(f"{path}/kubeconfig")).status_code == 403
+    again = problem(await bob.http.post(f"{path}/transfer", json={"to": BOB.email}), 403)
+    assert "is for its owner and the platform team" in again["detail"]
+    held = (await carol.http.get("/capacity")).json()
+    assert held
+    await carol.until(view.name, lambda now: now.access is None)
+    repeat = problem(await bob.ask(view.name), 409)
+    assert "taken" in repeat["detail"]
+    await carol.gone(view.name)
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        (DAVE.email, "is not in team blue"),
+        ("erin@example.com", "does not know the teams of erin@example.com"),
+        ("nobody", "is not an e-mail address"),
+    ],
+)
+async def test_who_cannot_be_given_an_environment(bob: Caller, to: str, message: str) -> None:
+    view = await bob.ready(unique("given"))
+    answer = await bob.http.post(f"/environments/{view.name}/transfer", json={"to": to})
+    assert message in fields_of(problem(answer, 422))["person"]
+    assert (await bob.show(view.name)).owner == BOB.email
+    await bob.gone(view.name)
+
+
+async def test_the_command_to_transfer(stack: Stack, tmp_path: Path, bob: Caller) -> None:
+    view = await bob.ready(unique("given"))
+    cli = cli_of(stack, tmp_path, BOB.email)
+    unsure = await cli("transfer", view.name, "--to", CAROL.email)
+    assert (unsure.code, "confirm with --yes" in unsure.err) == (2, True), unsure.err
+    given = await cli("transfer", view.name, "--to", CAROL.email, "--yes")
+    assert given.code == 0, given.err
+    assert f"{view.name} belongs to {CAROL.email} now." in given.out
+    assert (await bob.show(view.name)).owner == CAROL.email
+    await bob.gone(view.name)

@@ -19,10 +19,11 @@ from contracts.capacity.models import (
     SIGNAL_RELEASE,
     Limits,
     PlacementDecision,
+    Quotas,
     ReleaseInput,
 )
 from contracts.environment import Phase
-from contracts.environment_workflow import TASK_QUEUE, ActorInput, ExtendInput
+from contracts.environment_workflow import TASK_QUEUE, ActorInput, ExtendInput, TransferInput
 from contracts.errors import RefusalReason
 from contracts.naming import workflow_id
 from starter.environments.schemas import DoneKind
@@ -30,7 +31,7 @@ from starter.environments.service import StartOutcome
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.within import HANG
-from tests.workflows.conftest import LIFE, a_start, until
+from tests.workflows.conftest import LIFE, Life, a_start, until
 from tests.workflows.house import (
     SHORT_RUNS,
     SIZE,
@@ -442,3 +443,36 @@ async def _is_listed_as_over(house: CapacityBench, name: str) -> bool:
 
 async def _described(house: CapacityBench) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
+
+
+async def test_a_transfer_moves_the_place_and_an_audit_finds_one_that_was_not_moved() -> None:
+    """Ensures that the quota of the new owner counts, also when the API dies between the two updates."""
+    async with a_house({"one": most(10)}, audit=SOON) as house, house.worker():
+        life = await house.begin("given")
+        await _ready(life)
+        refused = await house.reservations.reassign(
+            house.ask("given", owner="bob@example.com", quotas=Quotas(person=most(0)))
+        )
+        assert refused.refusal
+        assert refused.refusal.reason is RefusalReason.OVER_QUOTA
+        decision = await house.reservations.reassign(house.ask("given", owner="bob@example.com"))
+        assert decision.host == "one"
+
+        async def back() -> bool:
+            return (await house.held())["given"].owner == "alice@example.com"
+
+        await until(back, "the audit gives it back to the owner that the environment has")
+        ask = TransferInput(life=LIFE, actor="alice@example.com", person="bob@example.com")
+        await life.handle.execute_update(EnvironmentWorkflow.transfer, ask)
+
+        async def moved() -> bool:
+            return (await house.held())["given"].owner == "bob@example.com"
+
+        await until(moved, "the audit finds the new owner")
+
+
+async def _ready(life: Life) -> None:
+    async def there() -> bool:
+        return (await life.status()).phase is Phase.READY
+
+    await until(there, "it is ready")

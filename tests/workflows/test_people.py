@@ -16,6 +16,8 @@ from contracts.environment_workflow import (
     AnswerKind,
     CollaboratorAction,
     CollaboratorInput,
+    RequestInput,
+    TransferInput,
 )
 from contracts.errors import Refusal, RefusalReason
 from contracts.notifications import NotificationKind
@@ -104,7 +106,7 @@ async def test_what_makes_no_sense_is_refused_with_one_sentence(bench: Bench) ->
     refusal = await refused(life, "add")
     assert (refusal.reason, refusal.message) == (
         RefusalReason.NOT_NOW,
-        "people-refused is provisioning: people are added and removed once it is ready.",
+        "people-refused is provisioning: its people can change once it is ready.",
     )
     going_on.set()
     await reach(life, lambda status: status.phase is Phase.READY, "it is ready")
@@ -223,3 +225,85 @@ async def test_changes_of_many_at_once_all_hold(bench: Bench) -> None:
     status = await settled(life)
     assert set(status.environment.collaborators) == {*people[1::2], HEIDI}
     assert bench.script.members == bench.script.inside == {*people[1::2], HEIDI}
+
+
+async def transfer(life: Life, person: str = GRACE, *, id: str | None = None) -> Answer:
+    ask = TransferInput(life=LIFE, actor=ALICE, person=person)
+    answer: Answer = await life.handle.execute_update(EnvironmentWorkflow.transfer, ask, id=id)
+    return answer
+
+
+async def test_a_transfer_gives_it_to_the_new_owner_and_ends_the_access_of_the_old(bench: Bench) -> None:
+    life = await ready(bench, "given")
+    bench.script.members |= {ALICE}
+    bench.script.inside |= {ALICE}
+    await change(life, "add")
+    await change(life, "add", HEIDI)
+    first = await transfer(life, id="t-1")
+    assert await transfer(life, id="t-1") == first
+    status = await settled(life)
+    assert (status.environment.owner, status.environment.collaborators) == (GRACE, (HEIDI,))
+    assert bench.script.members == bench.script.inside == {GRACE, HEIDI}
+    run = await life.handle.describe()
+    assert run.typed_search_attributes.get(search_attributes.OWNER) == GRACE
+    assert run.typed_search_attributes.get(search_attributes.COLLABORATORS) == [HEIDI]
+    assert await run.memo_value(workflow_memo.COLLABORATORS) == [HEIDI]
+    notice = bench.script.notices[-1]
+    assert notice.kind is NotificationKind.TRANSFERRED
+    assert set(notice.people) == {ALICE, GRACE, HEIDI}
+    assert (await transfer(life)).kind is AnswerKind.NOTHING_TO_DO
+
+    with pytest.raises(WorkflowUpdateFailedError):  # the name is taken for its owner so far
+        await bench.ask(
+            a_start("given", request_id="r-2"),
+            RequestInput(owner=ALICE, spec=life.start.environment.spec, request_id="r-2"),
+        )
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    await life.handle.result()
+    [account] = bench.script.accounts
+    assert account.owner == GRACE
+
+
+async def test_an_old_owner_can_be_a_collaborator_again(bench: Bench) -> None:
+    life = await ready(bench, "given-back")
+    bench.script.before["access.group"] = fails(2, in_doubt=True)
+    await transfer(life)
+    await change(life, "add", ALICE)
+    status = await settled(life)
+    assert status.environment.people == (GRACE, ALICE)
+    assert bench.script.members == {GRACE, ALICE}
+    await transfer(life, ALICE)
+    status = await settled(life)
+    assert status.environment.people == (ALICE,)
+    assert bench.script.members == bench.script.inside == {ALICE}
+
+
+async def test_a_transfer_is_refused_before_it_is_ready_and_while_it_ends(bench: Bench) -> None:
+    bench.script.before["vcluster.ensure"] = waits_for(going_on := asyncio.Event())
+    life = await bench.begin(a_start("given-early"))
+    with pytest.raises(WorkflowUpdateFailedError) as failure:
+        await transfer(life)
+    assert "once it is ready" in str(failure.value.cause)
+    going_on.set()
+    await reach(life, lambda status: status.phase is Phase.READY, "it is ready")
+    bench.script.before["import.remove"] = waits
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    with pytest.raises(WorkflowUpdateFailedError) as failure:
+        await transfer(life)
+    assert "is being torn down" in str(failure.value.cause)
+
+
+async def test_the_owner_is_carried_to_the_next_run(bench: Bench) -> None:
+    life = await ready(bench, "given-carried")
+    await transfer(life)
+    await settled(life)
+    first = (await life.handle.describe()).run_id
+    await life.handle.signal(EnvironmentWorkflow.renew)
+
+    async def another() -> bool:
+        return (await life.handle.describe()).run_id != first
+
+    await until(another, "it goes on in a new run")
+    assert (await life.status()).environment.people == (GRACE,)
+    run = await life.handle.describe()
+    assert run.typed_search_attributes.get(search_attributes.OWNER) == GRACE

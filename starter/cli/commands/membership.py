@@ -11,9 +11,10 @@ from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.completion import complete_owner
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import follow
-from starter.cli.options import environment_argument, examples, no_wait_option, output_option
+from starter.cli.options import environment_argument, examples, no_wait_option, output_option, yes_option
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.output.printing import print_json, print_line
+from starter.cli.prompts import confirm
 from starter.cli.session import api_session
 
 if TYPE_CHECKING:
@@ -56,6 +57,45 @@ def collaborators(
         report_change(api, done, [person], no_wait=no_wait, output=output)
         if action == "add" and not no_wait:
             print_note(f"They get its kubeconfig with:  moorage kubeconfig {name}")
+
+
+@click.command(
+    epilog=examples(
+        "moorage transfer demo --to grace@example.com", "moorage transfer demo --to me@example.com --yes"
+    )
+)
+@environment_argument
+@click.option(
+    "--to", "person", required=True, metavar="EMAIL", shell_complete=complete_owner, help="The new owner."
+)
+@yes_option
+@no_wait_option
+@output_option()
+@click.pass_context
+def transfer(ctx: click.Context, name: str, person: str, yes: bool, no_wait: bool, output: Output) -> None:
+    """Give an environment to a team mate.
+
+    The quota of the new owner must allow it. The owner so far loses access; a new owner can add them as a
+    collaborator.
+    """
+    with api_session(ctx, output) as api:
+        view = api.environment(name)
+        confirm(
+            f"Give {name} of {view.owner} to {person}, and end the access of {view.owner}?",
+            yes=yes,
+            refused="nothing was transferred",
+        )
+        # Use one key for all attempts, because a repeat of a lost call must not undo a later change.
+        key, query = secrets.token_hex(16), {"life": view.life or None}
+        path = f"{environment_path(name)}/transfer"
+        done = api.call("POST", path, query=query, body={"to": person}, key=key)
+        try:
+            report_change(api, done, [person, view.owner], no_wait=no_wait, output=output)
+        except CliError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+            # The caller was its owner and is in none of its teams, so it is not theirs to see any more.
+            report_change(api, done, [], no_wait=True, output=output)
 
 
 def report_change(
