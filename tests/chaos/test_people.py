@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import httpx
 import pytest
@@ -35,6 +36,11 @@ def members(stack: Stack, name: str) -> set[str]:
     }
 
 
+def settled(shown: dict[str, Any]) -> bool:
+    """Whether all systems have the people; without a worker it is not known, and no step is shown."""
+    return bool(shown["steps"]) and shown["access"] is None
+
+
 async def with_bob(asking: Asking) -> str:
     name = unique("people")
     await asking.request(name, collaborators=[REMOVED])
@@ -52,7 +58,7 @@ async def change(asking: Asking, name: str) -> tuple[httpx.Response, httpx.Respo
 
 async def changed(asking: Asking, stack: Stack, name: str) -> None:
     """Wait until all systems have the change, and look at them."""
-    shown = await asking.until(name, lambda now: now["access"] is None, "the same people in all systems")
+    shown = await asking.until(name, settled, "the same people in all systems")
     assert shown["collaborators"] == [ADDED]
     people = members(stack, name)
     assert ADDED in people, "who was added has no access"
@@ -98,7 +104,7 @@ async def test_answers_lost_in_every_call_of_a_change(
     await asking.call("DELETE", path)
     await asking.call("PUT", path)
     await asking.call("DELETE", path)
-    await asking.until(name, lambda now: now["access"] is None, "the same people in all systems")
+    await asking.until(name, settled, "the same people in all systems")
     assert members(battered, name) == {"alice@example.com"}
     await asking.delete(name)
     await ended(asking, systems, name)
@@ -142,6 +148,43 @@ async def test_an_end_in_the_middle_of_a_change(
     assert systems.holds(name) == {}, "a late answer has made something"
 
 
+@pytest.mark.guarantee("1. Killed anywhere")
+@pytest.mark.parametrize("call", CHANGING)
+async def test_the_worker_is_killed_in_a_transfer(
+    battered: Stack, asking: Asking, systems: Systems, call: str
+) -> None:
+    name, (part, operation) = await with_bob(asking), CHANGING[call]
+    fault = Fault(operation=operation, kind=FaultKind.DELAY_AFTER, seconds=1.5, times=1)
+    before = calls(battered, part, operation)
+    answer = await asking.call("POST", f"/environments/{name}/transfer", json={"to": ADDED})
+    assert answer.status_code == 202, answer.text
+    set_faults(battered.url(part), fault)
+    await called(battered, part, operation, before)
+    await battered.kill(Part.WORKER)
+    no_faults(battered)
+    await battered.start(Part.WORKER)
+    shown = await asking.until(name, settled, "the same people in all systems")
+    assert shown["owner"] == ADDED
+    assert members(battered, name) == {ADDED, REMOVED}
+    await asking.delete(name)
+    await ended(asking, systems, name)
+
+
+@pytest.mark.guarantee("4. Ambiguous answers")
+@pytest.mark.parametrize("what", AMBIGUITIES)
+async def test_answers_lost_in_every_call_of_a_transfer(
+    battered: Stack, asking: Asking, systems: Systems, what: str
+) -> None:
+    name = await with_bob(asking)
+    strike(battered, AMBIGUITIES[what], CHANGING)
+    for person in (REMOVED, ADDED):
+        await asking.call("POST", f"/environments/{name}/transfer", json={"to": person})
+    shown = await asking.until(name, settled, "the same people in all systems")
+    assert members(battered, name) == {shown["owner"], *shown["collaborators"]}
+    await asking.delete(name)
+    await ended(asking, systems, name)
+
+
 @pytest.mark.guarantee("6. Any sequence")
 async def test_changes_race_with_an_extension_and_the_end(
     battered: Stack, asking: Asking, systems: Systems
@@ -151,9 +194,10 @@ async def test_changes_race_with_an_extension_and_the_end(
     answers = await asyncio.gather(
         change(asking, name),
         asking.call("POST", f"/environments/{name}/extend", json={"by": "10m"}),
+        asking.call("POST", f"/environments/{name}/transfer", json={"to": ADDED}),
         asking.delete(name),
         change(asking, name),
     )
-    for answer in (*answers[0], answers[1], answers[2], *answers[3]):
+    for answer in (*answers[0], answers[1], answers[2], answers[3], *answers[4]):
         assert answer.status_code in (200, 202, 409), answer.text
     await ended(asking, systems, name)

@@ -127,6 +127,11 @@ class Machine(RuleBasedStateMachine):
         answer = self.call(method, path)
         assert answer.status_code in (202, 404, 409, 503), answer.text
 
+    @rule(name=NAMES, person=PEOPLE)
+    def transfer(self, name: str, person: str) -> None:
+        answer = self.call("POST", f"/environments/{self.names[name]}/transfer", json={"to": person})
+        assert answer.status_code in (202, 404, 409, 503), answer.text
+
     @precondition(lambda self: self.busy)
     @rule()
     def sweep(self) -> None:

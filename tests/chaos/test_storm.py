@@ -106,6 +106,9 @@ class Storm:
         path = f"/environments/{name}/collaborators"
         for method, person in (("PUT", BOB), ("PUT", CAROL), ("DELETE", BOB)):
             await self._until_answered(method, f"{path}/{person.email}", key=f"{method}-{name}")
+        await self._until_answered(
+            "POST", f"/environments/{name}/transfer", key=f"t-{name}", json={"to": CAROL.email}
+        )
 
     async def _look_closely(self, name: str) -> None:
         held = self._systems.holds(name)

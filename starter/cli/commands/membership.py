@@ -116,7 +116,8 @@ def _wait(api: "Api", done: dict[str, Any], people: set[str]) -> EnvironmentView
 
     def is_done(view: EnvironmentView) -> bool:
         pending = {*view.access.granting, *view.access.revoking} if view.access else set()
-        return not pending & people
+        # Without a worker, no steps are shown, and what is pending is not known.
+        return view.ended or (bool(view.steps) and not pending & people)
 
     def tell(view: EnvironmentView) -> None:
         if view.access and (problem := view.access.problem) and problem.cause not in told:
