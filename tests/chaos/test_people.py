@@ -155,10 +155,10 @@ async def test_the_worker_is_killed_in_a_transfer(
 ) -> None:
     name, (part, operation) = await with_bob(asking), CHANGING[call]
     fault = Fault(operation=operation, kind=FaultKind.DELAY_AFTER, seconds=1.5, times=1)
+    set_faults(battered.url(part), fault)
     before = calls(battered, part, operation)
     answer = await asking.call("POST", f"/environments/{name}/transfer", json={"to": ADDED})
     assert answer.status_code == 202, answer.text
-    set_faults(battered.url(part), fault)
     await called(battered, part, operation, before)
     await battered.kill(Part.WORKER)
     no_faults(battered)

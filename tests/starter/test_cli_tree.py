@@ -48,16 +48,9 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 def test_tree_has_every_command() -> None:
     """Ensures that the table of commands is complete, and each command can be imported."""
     assert {path[0] for path in PATHS} == {
-<<<<<<< HEAD
         "templates", "request", "list", "show", "watch", "kubeconfig", "credential", "extend", "history",
-        "collaborators",
-        "capacity", "delete", "cancel", "completion", "teardown", "freeze", "thaw", "sweep", "up", "worker",
-        "api", "codec-server", "setup", "doctor",
-=======
-        "templates", "request", "list", "show", "watch", "kubeconfig", "extend", "history", "collaborators",
-        "transfer", "capacity", "delete", "cancel", "completion", "teardown", "freeze", "thaw", "sweep", "up",
-        "worker", "api", "codec-server", "setup", "doctor",
->>>>>>> 89596b7 (Transfer an environment to a team mate)
+        "collaborators", "transfer", "capacity", "delete", "cancel", "completion", "teardown", "freeze",
+        "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor",
     }  # fmt: skip
     assert {path[1] for path in PATHS if path[:1] == ("templates",) and path[1:]} == {"show", "check", "try"}
 
