@@ -129,7 +129,7 @@ class OktaStandIn:
         if "filter" in query:
             found = list(filter(GROUP_FILTER.matches(query["filter"]), found))
         limit = limit_of(request, _GROUPS_PAGE, min(_GROUPS_PAGE, self._behaviour.now.page_limit))
-        return page_of(request, [_shown_group(each, request) for each in found], limit)
+        return page_of(request, found, limit, _shown_group)
 
     def _named(self, name: str, request: Request) -> list[Document]:
         """Return groups whose name starts with `name`, exact ones first. A query has no pages."""
@@ -168,7 +168,7 @@ class OktaStandIn:
     async def _list_members(self, request: Request) -> Response:
         members = self._directory.members(request.path_params["group"])
         limit = limit_of(request, _MEMBERS_PAGE, min(_MEMBERS_PAGE, self._behaviour.now.page_limit))
-        return page_of(request, [_shown_user(each, request) for each in members], limit)
+        return page_of(request, members, limit, _shown_user)
 
     async def _add_member(self, request: Request) -> Response:
         self._directory.add_member(request.path_params["group"], request.path_params["user"])
@@ -188,8 +188,8 @@ class OktaStandIn:
         limit = limit_of(request, _USERS_PAGE, min(_USERS_PAGE, self._behaviour.now.page_limit))
         if start := query.get("q"):
             found = [each for each in self._directory.users() if _starts_with(each, start)]
-            shown = [_shown_user(each, request) for each in found if _is_current(each)]
-            return JSONResponse(shown[: limit_of(request, _USER_QUERY, _USERS_PAGE)])
+            first = list(filter(_is_current, found))[: limit_of(request, _USER_QUERY, _USERS_PAGE)]
+            return JSONResponse([_shown_user(each, request) for each in first])
         found = self._directory.users(lagging="search" in query)
         if "search" in query:
             found = list(filter(USER_SEARCH.matches(query["search"]), found))
@@ -197,7 +197,7 @@ class OktaStandIn:
             found = list(filter(USER_FILTER.matches(query["filter"]), found))
         else:
             found = list(filter(_is_current, found))
-        return page_of(request, [_shown_user(each, request) for each in found], limit)
+        return page_of(request, found, limit, _shown_user)
 
 
 async def _body(request: Request) -> dict[str, Any]:

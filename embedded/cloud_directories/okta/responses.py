@@ -5,7 +5,8 @@ Sources: "Okta error codes and descriptions", and "Pagination" and "Link header"
 
 import base64
 import secrets
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -76,15 +77,22 @@ def unsupported_operation() -> OktaError:
     return OktaError(501, "E0000060", "Unsupported operation.")
 
 
-def page_of(request: Request, documents: Sequence[dict[str, Any]], limit: int) -> Response:
+def page_of(
+    request: Request,
+    documents: Sequence[dict[str, Any]],
+    limit: int,
+    shown: Callable[[dict[str, Any], Request], dict[str, Any]],
+) -> Response:
     """Return the page at the cursor of the request, with links to itself and, if there is one, the next.
 
-    `documents` are in the order of their ids. A cursor is opaque; here it names the last document of the page
-    before, so pages neither skip nor repeat one when others come or go.
+    `documents` are in the order of their ids; `shown` makes of one what a response has. A cursor is opaque;
+    here it names the last document of the page before, so pages neither skip nor repeat one when others come
+    or go.
     """
     after = _decoded(request.query_params.get("after"))
-    left = [each for each in documents if after is None or each["id"] > after]
-    response = JSONResponse(left[:limit])
+    start = 0 if after is None else bisect_right(documents, after, key=lambda each: each["id"])
+    left = documents[start:]
+    response = JSONResponse([shown(each, request) for each in left[:limit]])
     response.headers.append("Link", f'<{request.url}>; rel="self"')
     if len(left) > limit:
         cursor = base64.urlsafe_b64encode(f"{_CURSOR}{left[limit - 1]['id']}".encode()).decode().rstrip("=")

@@ -33,14 +33,15 @@ class Dialect:
             allowed = self.operators.get("profile.*")
         if allowed is None or operator not in allowed:
             raise FilterError(f"{field} {operator} is not supported")
-        wanted = self._folded(value)
+        wanted, path = self._folded(value), field.split(".")
 
         def holds(document: Mapping[str, Any]) -> bool:
-            found = document
-            for part in field.split("."):
-                found = found.get(part) if isinstance(found, Mapping) else None  # type: ignore[assignment]
-            given = found if isinstance(found, list) else [found]
-            return any(_holds(self._folded(each), operator, wanted) for each in given if each is not None)
+            found: Any = document
+            for part in path:
+                found = found.get(part)
+            if isinstance(found, list):
+                return any(_holds(self._folded(each), operator, wanted) for each in found)
+            return found is not None and _holds(self._folded(found), operator, wanted)
 
         return holds
 
