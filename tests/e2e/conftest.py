@@ -26,6 +26,7 @@ ORDER = (
     "test_volumes",
     "test_tenant_policies",
     "test_stolen_account",
+    "test_credentials",
     "test_doctor",
     "test_worst_tenant",
     "test_etcd",

@@ -26,7 +26,7 @@ async def demo(folder: Path) -> None:
     async with harbour(cluster, folder) as stack:
         await _moorage(stack, "request", NAME, "small")
         kubeconfig = folder / f"{NAME}.kubeconfig"
-        await _moorage(stack, "kubeconfig", NAME, "--file", str(kubeconfig))
+        await _moorage(stack, "kubeconfig", NAME, "--embed", "--file", str(kubeconfig))
         await _pod(cluster, kubeconfig)
         _title("$ kubectl get pods -A    (inside the vCluster)")
         print(cluster.run("get", "pods", "-A", kubeconfig=kubeconfig))

@@ -36,6 +36,8 @@ SIZE = {"cpu": "1", "memory": "1Gi", "storage": "2Gi", "pods": 10}
 PROBES = {"startupProbe": {"periodSeconds": 1, "failureThreshold": 900}}
 #: A storage class that the test of it makes.
 RETAINING = "moorage-e2e-retaining"
+#: A ConfigMap that the test of it makes, for an API server that writes an audit log.
+AUDIT_POLICY = "moorage-e2e-audit"
 CONTROL_PLANE = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "1536Mi"}}
 
 
@@ -79,6 +81,24 @@ def write_templates(folder: Path, cluster: Cluster) -> None:
     for name, what in (("volumes-kept", "keep"), ("volumes-deleted", "delete")):
         claim = {"persistence": {"volumeClaim": {"enabled": True, "storageClass": RETAINING}}}
         write(name, stateful=claim, retained_volumes=what)
+    write(
+        "audited",
+        values={
+            "distro": {
+                "k8s": {
+                    "apiServer": {
+                        "extraArgs": ["--audit-policy-file=/etc/audit/policy.yaml", "--audit-log-path=-"]
+                    }
+                }
+            }
+        },
+        stateful={
+            "persistence": {
+                "addVolumes": [{"name": "audit", "configMap": {"name": AUDIT_POLICY}}],
+                "addVolumeMounts": [{"name": "audit", "mountPath": "/etc/audit"}],
+            }
+        },
+    )
     write("no-right", sync={"toHost": {"podDisruptionBudgets": {"enabled": True}}})
     write("no-class-of-its-own", sync={"toHost": {"priorityClasses": {"enabled": True}}})
     write("no-chart", version="9.9.9")
