@@ -116,6 +116,37 @@ class HostOptions(_Options):
     memory: str = "400Ti"
 
 
+class Account(BaseModel):
+    """A person who can sign in at the OpenID provider, by address or by what is before its @."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    email: str
+    name: str
+    password: str = Field(min_length=1, repr=False)
+    groups: tuple[str, ...] = ()
+    is_email_verified: bool = True
+
+
+class OpenIdOptions(_Options):
+    """Options of the OpenID provider.
+
+    It has one public client, which must use PKCE; its redirects go to `/callback` of any port on loopback,
+    or to one of `redirect_uris`. `where` tells on its pages where the passwords are. Polls of a device are
+    at least `device_interval_seconds` apart.
+    """
+
+    database: Path
+    accounts: tuple[Account, ...] = ()
+    client_id: str = "moorage"
+    audience: str = "moorage-api"
+    redirect_uris: tuple[str, ...] = ()
+    where: str = ""
+    access_token_seconds: int = Field(default=300, ge=1)
+    device_interval_seconds: int = Field(default=5, ge=1)
+    device_code_seconds: int = Field(default=600, ge=1)
+
+
 class StandInOptions(BaseModel):
     """Options of the stand-ins that one process serves: at least one of them."""
 
@@ -126,9 +157,10 @@ class StandInOptions(BaseModel):
     okta: OktaOptions | None = None
     entra: EntraOptions | None = None
     host: HostOptions | None = None
+    openid_provider: OpenIdOptions | None = None
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
-        if not (self.control_plane or self.directory or self.okta or self.entra or self.host):
+        if not any(getattr(self, name) for name in type(self).model_fields):
             raise ValueError("name at least one stand-in")
         return self

@@ -1,4 +1,4 @@
-"""The stand-ins for Rafay, directories and the host cluster, in one process.
+"""The stand-ins for Rafay, directories, the host cluster and the OpenID provider, in one process.
 
 `python -m embedded.standins`: serves those that the variable `STAND_INS` names, until it is stopped or its
 parent ends; see `embedded.standin_options`.
@@ -44,6 +44,10 @@ async def run(
             from embedded.host.servers import open_host
 
             running.append(await opened.enter_async_context(open_host(options.host)))
+        if options.openid_provider:
+            from embedded.openid.app import open_openid
+
+            running.append(opened.enter_context(open_openid(options.openid_provider)))
         when_ready()
         await serve(running, stop_with_parent=stop_with_parent)
 

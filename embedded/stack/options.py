@@ -15,6 +15,8 @@ TIMEOUT = timedelta(seconds=10)
 class Part(StrEnum):
     """The parts of a stack. Without the directory there is no identity provider.
 
+    Without the OpenID provider people have tokens and no sign-in.
+
     Without the codec server the Web UI shows encrypted payloads as they are.
     """
 
@@ -22,13 +24,14 @@ class Part(StrEnum):
     CONTROL_PLANE = "control plane"
     DIRECTORY = "directory"
     HOST = "host"
+    OPENID_PROVIDER = "OpenID provider"
     WORKER = "worker"
     API = "API"
     CODEC_SERVER = "codec server"
 
 
 #: The parts that share a process, in which `embedded.standins` serves them.
-STAND_INS = frozenset({Part.CONTROL_PLANE, Part.DIRECTORY, Part.HOST})
+STAND_INS = frozenset({Part.CONTROL_PLANE, Part.DIRECTORY, Part.HOST, Part.OPENID_PROVIDER})
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Person:
 
 #: The user at the machine.
 LOCAL_PERSON = Person("alice@example.com", role="platform")
+#: Those who can sign in at the OpenID provider beside the people with a token: a developer and a team mate.
+SIGN_IN_PEOPLE = (Person("bob@example.com"), Person("carol@example.com"))
 #: Known to the directory and to the control plane, so that they can be named as collaborators.
 KNOWN_PEOPLE = tuple(f"{name}@example.com" for name in ("bob", "carol", "dave", "erin", "frank"))
 

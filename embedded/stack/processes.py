@@ -1,5 +1,6 @@
 """The processes of a stack: ports, commands, environments and readiness probes."""
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,10 +10,18 @@ from typing import Any
 
 from embedded.stack import temporal_server
 from embedded.stack.launcher import PYTHON
-from embedded.stack.options import KNOWN_PEOPLE, STAND_INS, Options, Part
+from embedded.stack.options import KNOWN_PEOPLE, SIGN_IN_PEOPLE, STAND_INS, Options, Part, Person
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import ProcessSpec, Ready, get
-from embedded.standin_options import VARIABLE, DirectoryOptions, HostOptions, RafayOptions, StandInOptions
+from embedded.standin_options import (
+    VARIABLE,
+    Account,
+    DirectoryOptions,
+    HostOptions,
+    OpenIdOptions,
+    RafayOptions,
+    StandInOptions,
+)
 
 #: Name of the host cluster in the settings.
 HOST = "local"
@@ -20,6 +29,9 @@ UI = "Web UI"
 _TEMPORAL_HTTP = "Temporal HTTP API"
 _TEMPORAL_METRICS = "Temporal metrics"
 _ENCRYPTION_KEY = "encryption key"
+#: What the API trusts the OpenID provider by, and who can sign in there; JSON is YAML too.
+ISSUERS_FILE, ACCOUNTS_FILE = "issuers.yaml", "accounts.json"
+TEAM_PREFIX, PLATFORM_GROUP = "team-", "platform"
 
 #: Readiness probe of the API.
 _API_READY_PATH = "/readyz"
@@ -37,6 +49,7 @@ MODULES = {
     Part.CONTROL_PLANE: ("embedded.rafay.app", *_SERVER),
     Part.DIRECTORY: ("embedded.directory.application", *_SERVER),
     Part.HOST: ("embedded.host.servers", *_CLIENT, *_SERVER),
+    Part.OPENID_PROVIDER: ("embedded.openid.app", *_SERVER),
     Part.WORKER: (*_OURS, "worker.runner", "starter.expiry.schedules", "starter.placement.reservations"),
     Part.API: (*_OURS, "worker.client_factory", "starter.api.app", "starter.api.server", "fastapi_offline"),
     Part.CODEC_SERVER: (*_OURS, "starter.codec_server.app", *_SERVER),
@@ -80,6 +93,7 @@ class ProcessSpecs:
             Part.CONTROL_PLANE: self._folder.path / "control-plane.sqlite",
             Part.DIRECTORY: self._folder.path / "directory.sqlite",
             Part.HOST: self._folder.path / "host" / "host.sqlite",
+            Part.OPENID_PROVIDER: self._folder.path / "openid-provider.sqlite",
         }
 
     def settings(self) -> dict[str, str]:
@@ -118,6 +132,8 @@ class ProcessSpecs:
                 "MOORAGE_IDENTITY__TIMEOUT": timeout,
                 "MOORAGE_API__IDENTITY_TOKEN": secret(Part.DIRECTORY),
             }
+        if Part.OPENID_PROVIDER in self._options.parts:
+            values["MOORAGE_API__ISSUERS_FILE"] = str(self._folder.path / ISSUERS_FILE)
         if self._options.timeouts is not None:
             for name, length in self._options.timeouts.model_dump(mode="json", exclude_none=True).items():
                 values[f"MOORAGE_TIMEOUTS__{name.upper()}"] = length
@@ -158,6 +174,7 @@ class ProcessSpecs:
             Part.CONTROL_PLANE: self._control_plane,
             Part.DIRECTORY: self._directory,
             Part.HOST: self._host,
+            Part.OPENID_PROVIDER: self._openid_provider,
         }
         chosen = {part.name.lower(): options[part](**self._options.stand_ins.get(part, {})) for part in parts}
         environment = base_environment() | {VARIABLE: StandInOptions(**chosen).model_dump_json()}
@@ -196,6 +213,45 @@ class ProcessSpecs:
             folder=self.databases[part].parent,
             **options,
         )
+
+    def _openid_provider(self, **options: Any) -> OpenIdOptions:
+        part = Part.OPENID_PROVIDER
+        return OpenIdOptions(
+            port=self.ports[part],
+            database=self.databases[part],
+            accounts=self.accounts,
+            where=f"The passwords are in {self._folder.path / ACCOUNTS_FILE}.",
+            **options,
+        )
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Those who can sign in: all people with a token, and others so that there are three of a team."""
+        people = {person.email: person for person in (*SIGN_IN_PEOPLE, *self._options.people)}
+        return tuple(self._account(person) for person in people.values())
+
+    def _account(self, person: Person) -> Account:
+        platform = (PLATFORM_GROUP,) if person.role == "platform" else ()
+        return Account(
+            email=person.email,
+            name=f"{person.email.partition('@')[0].capitalize()} Example",
+            password=self._folder.secret(f"password of {person.email}"),
+            groups=(*(f"{TEAM_PREFIX}{team}" for team in person.teams), *platform),
+        )
+
+    def write_sign_in(self) -> None:
+        """Write the API's file of issuers, and the file of accounts with their passwords."""
+        provider = OpenIdOptions(port=self.ports[Part.OPENID_PROVIDER], database=Path())
+        issuer = {
+            "url": self.url(Part.OPENID_PROVIDER),
+            "audience": provider.audience,
+            "client_id": provider.client_id,
+            "team_prefix": TEAM_PREFIX,
+            "platform_groups": [PLATFORM_GROUP],
+        }
+        self._folder.write(ISSUERS_FILE, json.dumps({"issuers": [issuer]}, indent=2))
+        accounts = [account.model_dump(mode="json") for account in self.accounts]
+        self._folder.write(ACCOUNTS_FILE, json.dumps({"accounts": accounts}, indent=2))
 
     def _people(self) -> tuple[str, ...]:
         return tuple(sorted({*(person.email for person in self._options.people), *KNOWN_PEOPLE}))

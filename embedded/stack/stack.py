@@ -113,6 +113,14 @@ class Stack:
             raise KeyError(email)
         return self._folder.secret(f"token of {email}")
 
+    def password_of(self, email: str) -> str:
+        """Return the password of one of those who can sign in at the OpenID provider.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        return {account.email: account.password for account in self._specs.accounts}[email]
+
     def url(self, part: Part) -> str:
         """Return the base URL of a part that serves HTTP; for faults of a stand-in see `embedded.faults`."""
         return self._specs.url(part)
@@ -207,6 +215,8 @@ class Stack:
         )
         children = Children(self.folder / "logs", held=[self._folder.lock_descriptor])
         specs = ProcessSpecs(self._folder, self.options)
+        if Part.OPENID_PROVIDER in self.options.parts:
+            specs.write_sign_in()
         self._open = specs, children
         children.open(base_environment(), specs.modules)
         async with asyncio.TaskGroup() as starting:
@@ -300,11 +310,13 @@ def addresses(stack: Stack) -> dict[str, str]:
         "control_plane": (Part.CONTROL_PLANE, stack.url(Part.CONTROL_PLANE)),
         "directory": (Part.DIRECTORY, stack.url(Part.DIRECTORY)),
         "host": (Part.HOST, stack.url(Part.HOST)),
+        "openid_provider": (Part.OPENID_PROVIDER, stack.url(Part.OPENID_PROVIDER)),
         "codec_server": (Part.CODEC_SERVER, stack.url(Part.CODEC_SERVER)),
         "person": (Part.API, stack.options.people[0].email),
     }
     folder = stack.folder.resolve()
     return {name: text for name, (part, text) in found.items() if part in stack.options.parts} | {
+        "accounts": str(folder / "accounts.json"),
         "connection": str(folder / "connection.json"),
         "environment": str(folder / "environment"),
         "logs": str(folder / "logs"),
@@ -322,6 +334,10 @@ def describe(stack: Stack) -> str:
         "control plane": (Part.CONTROL_PLANE, f"{stack.url(Part.CONTROL_PLANE)} (a stand-in)"),
         "directory": (Part.DIRECTORY, f"{stack.url(Part.DIRECTORY)} (a stand-in)"),
         "host cluster": (Part.HOST, f"{stack.url(Part.HOST)} (simulated)"),
+        "OpenID provider": (
+            Part.OPENID_PROVIDER,
+            f"{stack.url(Part.OPENID_PROVIDER)} (a stand-in; accounts: {stack.folder / 'accounts.json'})",
+        ),
         "you are": (Part.API, stack.options.people[0].email),
     }
     lines = [f"{name:<16} {text}" for name, (part, text) in rows.items() if part in stack.options.parts]

@@ -21,8 +21,9 @@ from embedded.asgi_server import listening_socket
 
 #: What a stack creates in its folder: `--fresh` removes these and nothing else.
 _STACK_FILES = (
-    "connection.json", "control-plane.sqlite", "directory.sqlite", "environment", "host", "logs", "people",
-    "state.json", "temporal.sqlite", "tokens.yaml", "audit-log.jsonl", "worker.ready",
+    "accounts.json", "audit-log.jsonl", "connection.json", "control-plane.sqlite", "directory.sqlite",
+    "environment", "host", "issuers.yaml", "logs", "openid-provider.sqlite", "people", "state.json",
+    "temporal.sqlite", "tokens.yaml", "worker.ready",
 )  # fmt: skip
 _LOCK = "lock"
 _SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
