@@ -91,7 +91,7 @@ class Database:
     def remove_expired(self, now: float) -> None:
         """Remove what has expired; a used refresh token stays until then, so that its reuse is noticed."""
         self.run("DELETE FROM grants WHERE expires_at < ?", now)
-        # Devices that still ask are told for a while that their code has expired.
+        # Keep expired codes for a while, so that a device that still polls gets the right error.
         self.run("DELETE FROM devices WHERE expires_at < ?", now - KEPT_SECONDS)
 
 

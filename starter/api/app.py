@@ -24,6 +24,7 @@ from starter.api.routes import (
     expiry,
     kubeconfig,
     membership,
+    sign_in,
     templates,
 )
 from starter.api.shutdown import AnswerOnShutdown
@@ -126,13 +127,14 @@ def create_app(
         SignIn,
         authentication=state.authentication,
         root=API_ROOT,
-        open_paths=frozenset({f"{API_ROOT}/openapi.json"}),
+        open_paths=frozenset({f"{API_ROOT}/openapi.json", f"{API_ROOT}{sign_in.SIGN_IN_PATH}"}),
     )
     app.add_middleware(RequestTimes, metrics=state.metrics)
     handle_problems(app)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    for module in (templates, environments, events, membership, kubeconfig, credentials, expiry, capacity):
+    routes = (templates, environments, events, membership, kubeconfig, credentials, expiry, capacity, sign_in)
+    for module in routes:
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))

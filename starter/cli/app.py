@@ -54,6 +54,15 @@ API_COMMANDS = (
     CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
     CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),
     CommandEntry("cancel", f"{_COMMANDS}.environments:cancel", "Cancel the creation of an environment."),
+    CommandEntry("login", f"{_COMMANDS}.sign_in:login", "Sign in to an installation."),
+    CommandEntry("logout", f"{_COMMANDS}.sign_in:logout", "Sign out of an installation."),
+    CommandEntry("whoami", f"{_COMMANDS}.sign_in:whoami", "Show who you are, and until when."),
+    CommandEntry(
+        "context",
+        f"{_COMMANDS}.contexts:context",
+        "List and choose the installations that you use.",
+        calls_api=False,
+    ),
     CommandEntry(
         "completion",
         f"{_COMMANDS}.completion:completion",

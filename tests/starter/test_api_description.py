@@ -43,12 +43,14 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/sweeps"),
         ("GET", "/sweeps/{run_id}"),
         ("GET", "/capacity"),
+        ("GET", "/sign-in"),
+        ("GET", "/whoami"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }
     for (_, path), operation in operations.items():
         assert operation["description"]
-        assert bool(operation.get("security")) == (path not in ("/healthz", "/readyz"))
+        assert bool(operation.get("security")) == (path not in ("/healthz", "/readyz", "/sign-in"))
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"]

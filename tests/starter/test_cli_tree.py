@@ -16,10 +16,10 @@ from starter.cli.options import EnumChoice
 #: Options whose values only the user knows: numbers, files, free text, times and addresses.
 FREE = {
     "url", "token_file", "ca_file", "ttl", "by", "until", "reason", "file", "bind", "port", "limit", "state",
-    "api_port", "ui_port", "temporal_port", "collaborators", "folder", "life", "person",
+    "api_port", "ui_port", "issuer", "address", "temporal_port", "collaborators", "folder", "life", "person",
 }  # fmt: skip
-#: The name of a new environment.
-NEW_NAMES = {("request", "name")}
+#: The name of a new environment, or of a new context.
+NEW_NAMES = {("request", "name"), ("login", "name")}
 #: Commands whose output is for a program: a shell, and kubectl.
 WITHOUT_OUTPUT = {"completion", "credential"}
 
@@ -50,8 +50,10 @@ def test_tree_has_every_command() -> None:
     assert {path[0] for path in PATHS} == {
         "templates", "request", "list", "show", "watch", "kubeconfig", "credential", "extend", "history",
         "collaborators", "transfer", "capacity", "delete", "cancel", "completion", "teardown", "freeze",
-        "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor",
+        "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor", "login", "logout",
+        "whoami", "context",
     }  # fmt: skip
+    assert {path[1] for path in PATHS if path[:1] == ("context",) and path[1:]} == {"list", "use", "remove"}
     assert {path[1] for path in PATHS if path[:1] == ("templates",) and path[1:]} == {"show", "check", "try"}
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.template import Extension, Size, TimeToLive
+from starter.api.routes import sign_in
 from starter.cli.client import views
 from starter.environments import schemas
 from starter.expiry.sweeps import SweepView
@@ -26,7 +27,7 @@ RENAMED = {"ProblemView": Problem}
 MODELS: dict[str, Any] = {
     model.__name__: model
     for model in (
-        *(each for module in (schemas, capacity) for each in vars(module).values()),
+        *(each for module in (schemas, capacity, sign_in) for each in vars(module).values()),
         OutcomeCount, SweepResult, SweepLine, SweepView, Extension, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
@@ -37,6 +38,7 @@ READ_AS: dict[Any, Any] = {
     ("EnvironmentView", "ttl"): str | None,
     # An older command line reads an answer of a new kind.
     ("Done", "kind"): str,
+    ("CallerView", "role"): str,
 }
 VIEWS = [
     each

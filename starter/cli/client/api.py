@@ -23,6 +23,7 @@ from starter.cli.client.response_errors import (
     redirect_failure,
 )
 from starter.cli.client.views import (
+    CallerView,
     CapacityView,
     CredentialView,
     Done,
@@ -30,6 +31,7 @@ from starter.cli.client.views import (
     EnvironmentView,
     FreezeAnswer,
     HistoryView,
+    SignInOptions,
     SweepView,
     TemplateList,
     TemplateView,
@@ -77,6 +79,8 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     (".*", "freeze", FreezeAnswer),
     (".*", "sweeps(/.*)?", SweepView),
     ("GET", "capacity", CapacityView),
+    ("GET", "sign-in", SignInOptions),
+    ("GET", "whoami", CallerView),
 )
 
 #: Errors of a connection. They include OSError, because httpx does not convert some of the system's errors.

@@ -316,6 +316,29 @@ class QuotaView(View, frozen=True, kw_only=True):
     shares: SharesView
 
 
+class IssuerView(View, frozen=True, kw_only=True):
+    """An issuer at which people sign in."""
+
+    url: str
+    client_id: str
+    scopes: str
+
+
+class SignInOptions(View, frozen=True, kw_only=True):
+    """The issuers at which people sign in; the first one is the default."""
+
+    issuers: tuple[IssuerView, ...]
+
+
+class CallerView(View, frozen=True, kw_only=True):
+    """The person of the token."""
+
+    person: str
+    email: str
+    teams: tuple[str, ...]
+    role: str
+
+
 class HoldingView(View, frozen=True, kw_only=True):
     """One reservation and its owner."""
 
