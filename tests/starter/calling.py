@@ -73,9 +73,10 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(stack: Stack, email: str | None) -> AsyncIterator[Caller]:
-    """A caller who is one of the stack's people, or without a token."""
-    caller = Caller(stack.url(Part.API), stack.token_of(email) if email else None)
+async def calling(stack: Stack, email: str | None, token: str | None = None) -> AsyncIterator[Caller]:
+    """A caller who is one of the stack's people, with this token or their own, or one without a token."""
+    token = token or (stack.token_of(email) if email else None)
+    caller = Caller(stack.url(Part.API), token)
     async with caller.http:
         yield caller
 

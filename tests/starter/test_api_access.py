@@ -1,13 +1,18 @@
 """The table of who may do what, walked through the real API: each verb, by each kind of person."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
+import pytest
 
+from embedded.stack.stack import Part, Person, Stack
 from starter.auth.policy import TABLE, Relation, Verb
 from starter.environments.schemas import EnvironmentView
-from tests.starter.calling import Caller, problem
-from tests.support.stack import BOB, DAVE, unique
+from tests.starter.calling import Caller, calling, problem
+from tests.support.sign_in import Provider, decide_device
+from tests.support.stack import ALICE, BOB, CAROL, DAVE, unique
 
 #: What is called for each verb, and the statuses with which it is answered to those who may.
 CALLS: dict[Verb, tuple[str, str, set[int]]] = {
@@ -34,6 +39,45 @@ BODIES: dict[Verb, dict[str, object]] = {
     Verb.EXTEND: {"until": PAST},
     Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},
 }
+
+
+#: How people show who they are: by a line in the file of tokens, or signed in at the OpenID provider.
+@pytest.fixture(params=["token", "sign-in"])
+async def people(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[dict[str, Caller]]:
+    provider = Provider(stack.url(Part.OPENID_PROVIDER), stack.password_of, _no_rotation, decide_device)
+    async with AsyncExitStack() as opened:
+
+        async def caller_of(person: Person) -> Caller:
+            token = None
+            if request.param == "sign-in":
+                token = (await provider.sign_in(person.email))["access_token"]
+            return await opened.enter_async_context(calling(stack, person.email, token))
+
+        yield {person.email: await caller_of(person) for person in (ALICE, BOB, CAROL, DAVE)}
+
+
+async def _no_rotation() -> None:
+    raise NotImplementedError
+
+
+@pytest.fixture
+def alice(people: dict[str, Caller]) -> Caller:
+    return people[ALICE.email]
+
+
+@pytest.fixture
+def bob(people: dict[str, Caller]) -> Caller:
+    return people[BOB.email]
+
+
+@pytest.fixture
+def carol(people: dict[str, Caller]) -> Caller:
+    return people[CAROL.email]
+
+
+@pytest.fixture
+def dave(people: dict[str, Caller]) -> Caller:
+    return people[DAVE.email]
 
 
 async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:

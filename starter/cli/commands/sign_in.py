@@ -204,12 +204,15 @@ def logout(ctx: click.Context, output: Output) -> None:
     with report_errors(output):
         from starter.cli.client.connection import find_url
         from starter.cli.client.credentials.sign_out import sign_out
+        from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 
         url, context = find_url(connection_options_of(ctx))
         if context is None or context.stack is not None:
             message = f"there is no sign-in for {url}"
             raise CliError(Code.NOT_FOUND, message, next_steps=["moorage context list"])
         done = sign_out(context)
+        # Also the certificates for kubectl, which the sign-in has given: a later command gets new ones.
+        CertificateCache(cache_folder()).clear()
         if output is Output.JSON:
             print_json(
                 {"context": context.name, "was_signed_in": done.was_signed_in, "revoked": done.revoked}

@@ -67,6 +67,12 @@ class CertificateCache:
                 if time.time() - file.stat().st_mtime > LONGEST_SECONDS:
                     file.unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Delete all certificates."""
+        with suppress(OSError):
+            for file in self._folder.glob(f"*{_SUFFIX}") if self._folder else ():
+                file.unlink(missing_ok=True)
+
     def _path(self, key: tuple[str, ...]) -> Path:
         if self._folder is None:
             raise OSError("there is no home folder")
