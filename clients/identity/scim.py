@@ -48,6 +48,9 @@ class Scim:
     ) -> None:
         self._system = system
         self._credentials = credentials
+        #: Attributes whose filter ignores case, and those for which that was tried.
+        self._ignoring_case: set[str] = set()
+        self._tried_case: set[str] = set()
         self._http = HttpSystem(
             system,
             base_url,
@@ -98,34 +101,57 @@ class Scim:
     async def _users(self, operation: str, email: str) -> list[WireUser]:
         """Return users with this user name, or else this address, ignoring case; also inactive ones."""
         refusals: list[Rejected] = []
-        has_looked = False
+        searched: list[str] = []
         for attributes, fits in _USER_FILTERS:
             is_meant = partial(fits, email)
             for attribute in attributes:
                 try:
-                    for spelling in _case_variants(email):
-                        condition = f"{attribute} eq {_quoted(spelling)}"
-                        users = await self._find("/Users", operation, WireUser, condition, is_meant)
-                        if found := list(filter(is_meant, users)):
-                            return found
+                    if found := await self._users_by(attribute, email, is_meant, operation):
+                        return found
                 except Rejected as error:
                     refusals.append(error)  # the directory cannot filter by this attribute
                     continue
-                has_looked = True
+                searched.append(attribute)
                 break
+        if len(searched) == len(_USER_FILTERS) and self._ignoring_case.issuperset(searched):
+            return []
         try:
             users = await self._users_if_few(operation)
         except (Rejected, NotFound, ServerFailed):
-            if not has_looked:
+            if not searched:
                 raise
             # The directory does not list all users, and has just answered that it does not have this address.
             return []
         for _, fits in _USER_FILTERS:
             if found := [user for user in users if fits(email, user)]:
                 return found
-        if refusals and not users and not has_looked:
+        if refusals and not users and not searched:
             raise refusals[-1]
         return []
+
+    async def _users_by(
+        self, attribute: str, email: str, is_meant: Callable[[WireUser], bool], operation: str
+    ) -> list[WireUser]:
+        """Return the users with this address in the attribute; raise Rejected if it has no such filter."""
+        spellings = (email,) if attribute in self._ignoring_case else _case_variants(email)
+        for spelling in spellings:
+            found = await self._users_spelled(attribute, spelling, is_meant, operation)
+            if found and attribute not in self._tried_case and spelling != spelling.swapcase():
+                # Once: where the filter ignores case, each later look-up saves the other spellings.
+                self._tried_case.add(attribute)
+                swapped = await self._users_spelled(attribute, spelling.swapcase(), is_meant, operation)
+                if {user.id for user in swapped} == {user.id for user in found}:
+                    self._ignoring_case.add(attribute)
+            if found:
+                return found
+        return []
+
+    async def _users_spelled(
+        self, attribute: str, spelling: str, is_meant: Callable[[WireUser], bool], operation: str
+    ) -> list[WireUser]:
+        condition = f"{attribute} eq {_quoted(spelling)}"
+        users = await self._find("/Users", operation, WireUser, condition, is_meant)
+        return list(filter(is_meant, users))
 
     async def _users_if_few(self, operation: str) -> list[WireUser]:
         """Return all users of a small directory; none if it has more than `SMALL_DIRECTORY`.

@@ -1,0 +1,143 @@
+"""The port and the step of the group on each kind of directory; tests/keycloak has Keycloak."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clients.identity.client_assertion import ClientAssertion
+from clients.identity.client_credentials import ClientCredentials
+from clients.identity.okta import SCOPE, Okta, token_url
+from clients.identity.scim import Scim
+from embedded.cloud_directories.controls import PEOPLE_PATH, SETTLE_PATH
+from tests.support.cloud_directories import OKTA_TOKEN, Signer, okta_client
+from tests.support.identity_contract import IdentityContract
+from tests.support.identity_directories import TIMEOUT, Directory
+from tests.support.identity_faults import IdentityFaultMatrix
+from tests.support.stand_ins import TLS, control, running_stand_ins
+
+TOKEN = "a-token-of-the-directory"
+APP, KEY_ID = "0oa-moorage", "key-1"
+_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+
+
+class ScimDirectory(Directory):
+    """A SCIM directory with unique names."""
+
+    kind = "scim"
+    add = remove = "group.patch"
+    renews_credential = False
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def connect(self, timeout: timedelta = TIMEOUT, *, credential: str | None = None) -> Scim:
+        return Scim(f"{self.url}/v2", credential or TOKEN, timeout=timeout, verify=TLS)
+
+    async def add_person(self, user_name: str, email: str, *, active: bool = True) -> str:
+        person = {
+            "schemas": [_USER], "userName": user_name, "active": active, "emails": [{"value": email}]
+        }  # fmt: skip
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(headers=headers, trust_env=False, verify=TLS, timeout=60) as http:
+            answer = await http.post(f"{self.url}/v2/Users", json=person)
+        assert answer.is_success, answer.text
+        return str(answer.json()["id"])
+
+
+class ScimWithDoubles(ScimDirectory):
+    """A SCIM directory that allows several groups of one name."""
+
+    has_unique_names = False
+
+
+class OktaStandIn(Directory):
+    """The stand-in for Okta, whose searches lag; the client is a service app with a private key."""
+
+    kind = "okta"
+    find_user = "user.*"
+
+    def __init__(self, url: str, signer: Signer) -> None:
+        self.url, self._signer = url, signer
+
+    def connect(self, timeout: timedelta = TIMEOUT, *, credential: str | None = None) -> Okta:
+        endpoint, key = token_url(self.url), self._signer.private_pem
+        assertion = ClientAssertion(endpoint, credential or APP, lambda: key, key_id=KEY_ID)
+        credentials = ClientCredentials(endpoint, APP, assertion, timeout=timeout, scope=SCOPE, verify=TLS)
+        return Okta(self.url, credentials=credentials, timeout=timeout, verify=TLS)
+
+    async def add_person(self, user_name: str, email: str, *, active: bool = True) -> str:
+        status = "ACTIVE" if active else "SUSPENDED"
+        people = [{"email": user_name, "status": status, "profile": {"email": email}}]
+        await asyncio.to_thread(control, self.url, "PUT", PEOPLE_PATH, people)
+        with okta_client(self.url) as http:
+            user = await asyncio.to_thread(http.get, f"/api/v1/users/{user_name}")
+        return str(user.json()["id"])
+
+
+@contextmanager
+def running_scim(folder: Path, kind: type[ScimDirectory]) -> Iterator[Directory]:
+    options = {
+        "database": folder / "directory.sqlite",
+        "token": TOKEN,
+        "allow_duplicate_groups": not kind.has_unique_names,
+    }
+    with running_stand_ins(directory=options) as [url]:
+        yield kind(url)
+
+
+@contextmanager
+def running_okta(folder: Path) -> Iterator[Directory]:
+    signer = Signer()
+    options = {
+        "database": folder / "okta.sqlite",
+        "api_token": OKTA_TOKEN,
+        "clients": [{"client_id": APP, "keys": [{**signer.public_jwk, "kid": KEY_ID}]}],
+        "behaviour": {"lag": 0.3, "page_limit": 2, "rate_limit": 10**6},
+    }
+    with running_stand_ins(okta=options) as [url]:
+        yield OktaStandIn(url, signer)
+
+
+KINDS: dict[str, Callable[[Path], AbstractContextManager[Directory]]] = {
+    "scim": partial(running_scim, kind=ScimDirectory),
+    "scim with doubles": partial(running_scim, kind=ScimWithDoubles),
+    "okta": running_okta,
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def directory(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Directory]:
+    with KINDS[request.param](tmp_path_factory.mktemp("directory")) as directory:
+        yield directory
+
+
+class TestContract(IdentityContract):
+    pass
+
+
+class TestFaults(IdentityFaultMatrix):
+    pass
+
+
+async def test_person_among_ten_thousand_is_found_by_two_calls(tmp_path: Path) -> None:
+    with running_okta(tmp_path) as okta:
+        people = [
+            {"email": f"p{number}@login.example.com", "profile": {"email": f"p{number}@example.com"}}
+            for number in range(10_000)
+        ]
+        control(okta.url, "PUT", PEOPLE_PATH, people)
+        control(okta.url, "POST", SETTLE_PATH)
+        client = okta.connect()
+        by_login = await client.find_user("p9999@login.example.com")
+        assert okta.calls() == {"user.get": 1}
+        assert await client.find_user("p9999@example.com") == by_login
+        assert okta.calls() == {"user.get": 2, "user.find": 1}
+        await client.close()

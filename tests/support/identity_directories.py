@@ -1,0 +1,96 @@
+"""A directory of any kind under test: how to reach it, and how to wait for what it shows later."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import ClassVar, TypeVar
+from uuid import uuid4
+
+from clients.errors import ClientError, NotFound
+from clients.identity.protocol import IdentityProvider
+from embedded.faults import CALLS_PATH, Fault
+from tests.support.stand_ins import control, set_faults
+from tests.support.within import HANG
+
+TIMEOUT = timedelta(seconds=HANG)
+#: Longer than a call takes on a machine that is not overloaded. A call that takes longer is one more fault.
+SHORT_TIMEOUT = timedelta(seconds=3)
+#: Between two looks.
+PAUSE = 0.05
+
+_T = TypeVar("_T")
+
+
+class Directory(ABC):
+    """A running directory of one kind, and a way past our client."""
+
+    kind: ClassVar[str]
+    #: Whether a second group of a name is refused.
+    has_unique_names: ClassVar[bool] = True
+    #: Whether a second group of an owner mark is impossible.
+    has_unique_marks: ClassVar[bool] = False
+    #: The operations of the calls by which a group is created, people are added and removed, and it is
+    #: deleted, as faults name them.
+    create, add, remove, delete = "group.create", "member.add", "member.remove", "group.delete"
+    find_group, find_user, token = "group.find", "user.find", "token"
+    #: Whether a credential that is refused is renewed; a token in the settings is not.
+    renews_credential: ClassVar[bool] = True
+    url: str
+
+    @abstractmethod
+    def connect(self, timeout: timedelta = TIMEOUT, *, credential: str | None = None) -> IdentityProvider:
+        """A client of it, to be closed by the caller; with another credential if one is given."""
+
+    @abstractmethod
+    async def add_person(self, user_name: str, email: str, *, active: bool = True) -> str:
+        """Make an account; returns its id."""
+
+    def faults(self, *faults: Fault) -> None:
+        """Replace all faults by these; none clears them."""
+        set_faults(self.url, *faults)
+
+    def calls(self) -> dict[str, int]:
+        """How often each operation was called."""
+        counts: dict[str, int] = control(self.url, "GET", CALLS_PATH)
+        return {name: count for name, count in counts.items() if name != self.token}
+
+
+def fresh(prefix: str = "moor") -> str:
+    """A name that no other test has."""
+    return f"{prefix}-{uuid4().hex[:10]}"
+
+
+def fresh_mark() -> str:
+    """An owner mark that no other test has."""
+    return f"k3x9q0vb/demo/{uuid4().hex[:20]}"
+
+
+async def becomes(read: Callable[[], Awaitable[object]], expected: object) -> None:
+    """Wait until the directory shows what was written: some show it later."""
+    ends = time.monotonic() + HANG
+    while (found := await read()) != expected:
+        assert time.monotonic() < ends, f"it is {found!r}, and not {expected!r}"
+        await asyncio.sleep(PAUSE)
+
+
+async def replicated(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Repeat the call while the directory does not know yet what it was just told."""
+    ends = time.monotonic() + HANG
+    while True:
+        try:
+            return await call()
+        except ClientError as error:
+            if time.monotonic() > ends or not (error.retryable or isinstance(error, NotFound)):
+                raise
+            await asyncio.sleep(PAUSE)
+
+
+async def is_known(client: IdentityProvider, address: str) -> bool:
+    return await client.find_user(address) is not None
+
+
+async def id_of(client: IdentityProvider, address: str) -> str | None:
+    user = await client.find_user(address)
+    return user.id if user else None
