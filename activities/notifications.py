@@ -34,6 +34,8 @@ class NotificationChannels:
     webhook: Webhook | None = None
     slack: Webhook | None = None
     mail: Smtp | None = None
+    #: Get by e-mail what has no owner who could decide.
+    platform_team: tuple[str, ...] = ()
 
 
 class Notifications(NotificationActivities):
@@ -75,7 +77,10 @@ class Notifications(NotificationActivities):
         if slack := channels.slack:
             senders["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), "send a notice")
         if mail := channels.mail:
-            senders["e-mail"] = lambda notice: _send_mail(mail, notice, delivered)
+            platform_team = channels.platform_team
+            senders["e-mail"] = lambda notice: _send_mail(
+                mail, _with_platform_team(notice, platform_team), delivered
+            )
         return senders
 
 
@@ -121,12 +126,21 @@ async def _send_mail(mail: Smtp, notice: Notification, delivered: _Delivered) ->
         raise refused_error(delivered.refused)
 
 
+def _with_platform_team(notice: Notification, platform_team: tuple[str, ...]) -> Notification:
+    """Return the notice for the platform team as well, if the environment has no owner."""
+    if not notice.owner_left:
+        return notice
+    return notice.model_copy(update={"people": tuple(dict.fromkeys((*notice.people, *platform_team)))})
+
+
 def subject(notice: Notification) -> str:
     """Return the notice in one line."""
     if notice.kind is NotificationKind.ENDED:
         return f"{notice.name} has ended: its time was up"
     if notice.kind is NotificationKind.COLLABORATOR_ADDED:
         return f"{notice.person} may use {notice.name}"
+    if notice.kind is NotificationKind.OWNER_LEFT:
+        return f"The owner of {notice.name} has left: team {notice.team} can take it"
     if notice.kind is NotificationKind.TRANSFERRED:
         return f"{notice.name} belongs to {notice.owner} now"
     if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
@@ -177,6 +191,7 @@ _OF_ACCESS = frozenset(
         NotificationKind.COLLABORATOR_ADDED,
         NotificationKind.COLLABORATOR_REMOVED,
         NotificationKind.TRANSFERRED,
+        NotificationKind.OWNER_LEFT,
     }
 )
 
@@ -185,6 +200,14 @@ def _text_of_access(notice: Notification) -> str:
     which = f"the environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
     if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
         lines = [f"{notice.actor} has removed {notice.person} from {which}. Their access ends."]
+    elif notice.kind is NotificationKind.OWNER_LEFT:
+        lines = [
+            f"The directory does not know {notice.owner} any more, who owns the environment {notice.name} "
+            f"({notice.template}, {notice.team}). It ends {format_utc(notice.ends_at)}, unless a member of "
+            f"team {notice.team} takes it.",
+            "",
+            f"To take it:  moorage transfer {notice.name} --to EMAIL",
+        ]
     elif notice.kind is NotificationKind.TRANSFERRED:
         lines = [
             f"{notice.actor} has given the environment {notice.name} ({notice.template}, {notice.team}) of "

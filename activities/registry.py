@@ -11,6 +11,7 @@ from activities.access import AccessChange
 from activities.audit_log import AuditLog, AuditLogSinks
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.expiry_sweep import ExpirySweep
+from activities.leaver_sweep import LeaverSweep
 from activities.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
 from activities.steps.cluster_import import ImportStep
@@ -71,6 +72,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         StepName.IMPORT: ImportStep(rafay, hosts),
     }
     access = AccessChange(rafay, directory, hosts)
+    leavers = LeaverSweep(temporal, rafay if directory is None else directory)
     return [
         *(each for name, step in steps.items() for each in step_activities(name, step)),
         PeopleCheck(rafay, directory).check,
@@ -79,6 +81,8 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         Notifications(clients.channels).send,
         AuditLog(clients.sinks).write,
         ExpirySweep(temporal).run,
+        leavers.look,
+        leavers.apply,
         CapacityAudit(temporal, hosts, clients.admission).audit,
     ]
 

@@ -17,6 +17,7 @@ from temporalio import activity
 from contracts.capacity.models import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt, StepName
 from contracts.expiry_sweep import SweepPassInput, SweepResult
+from contracts.leavers import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.models import Frozen
 from contracts.notifications import LifeRecord, Notification
 
@@ -163,6 +164,20 @@ class ExpirySweepActivities(ABC):
     @abstractmethod
     async def run(self, input: SweepPassInput) -> SweepResult:
         """Go through all pages of the list; a retry continues with the page of the last attempt."""
+
+
+class LeaverActivities(ABC):
+    """The work of the leaver sweep."""
+
+    @activity.defn(name="leavers.look")
+    @abstractmethod
+    async def look(self, input: LookInput) -> LookResult:
+        """Look people up in the directory; a retry continues with the person of the last attempt."""
+
+    @activity.defn(name="leavers.apply")
+    @abstractmethod
+    async def apply(self, input: ApplyInput) -> ApplyResult:
+        """Tell the environments of these people that they have left, or are back."""
 
 
 class CapacityActivities(ABC):

@@ -158,6 +158,13 @@ class StepStatus(Frozen):
     note: str = ""
 
 
+class OwnerLeft(Frozen):
+    """Since when the directory does not know the owner any more, and the environment's end before that."""
+
+    at: datetime
+    ends_at: datetime
+
+
 class EnvironmentStatus(Frozen):
     """The status of an environment, as every user who may see the environment sees it."""
 
@@ -176,6 +183,7 @@ class EnvironmentStatus(Frozen):
     problem: Problem | None = None
     access: AccessChanges = AccessChanges()
     access_problem: Problem | None = None
+    owner_left: OwnerLeft | None = None
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None

@@ -14,13 +14,15 @@ class NotificationKind(StrEnum):
     COLLABORATOR_ADDED = "collaborator_added"
     COLLABORATOR_REMOVED = "collaborator_removed"
     TRANSFERRED = "transferred"
+    OWNER_LEFT = "owner_left"
 
 
 class Notification(EnvironmentSummary):
     """A message to the people of an environment.
 
     `id` is the same for every attempt to send it. `moved` is how far the end was moved, because the last
-    warning came late. `person` is the person whose access has changed, and `actor` who changed it.
+    warning came late. `person` is the person whose access has changed, and `actor` who changed it. With
+    `owner_left` the environment has no owner who could decide, so the platform team gets it as well.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Notification(EnvironmentSummary):
     moved: timedelta = timedelta(0)
     person: str = ""
     actor: str = ""
+    owner_left: bool = False
 
 
 class LifeRecord(EnvironmentSummary):

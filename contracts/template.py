@@ -94,6 +94,11 @@ class TimeToLive(Frozen):
     maximum: Duration
     extension: Extension = Extension()
     warnings: tuple[Duration, ...] = Field(default=DEFAULT_WARNINGS, max_length=10)
+    without_owner: Duration = Field(
+        default=timedelta(days=3),
+        ge=timedelta(0),
+        description="how long its team can take it after its owner has left",
+    )
     grace: Duration = timedelta(0)
 
     @model_validator(mode="after")

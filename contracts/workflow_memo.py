@@ -10,6 +10,8 @@ from contracts.environment_workflow import EnvironmentStart
 REQUEST_ID = "request_id"
 #: The people who may use it besides its owner and team.
 COLLABORATORS = "collaborators"
+#: Since when its owner has left, as ISO 8601; missing while it has an owner.
+OWNER_LEFT = "owner_left"
 #: What it reserves on its host, in thousandths of a CPU and bytes, so that an audit need not read its
 #: history.
 SIZE = "size"
@@ -23,7 +25,9 @@ def build_memo(start: EnvironmentStart) -> dict[str, Any]:
     """
     environment = start.environment
     size = size_of(environment.template.size, compose_values(environment))
+    left = start.carried.status.owner_left if start.carried else None
     return {
+        **({OWNER_LEFT: left.at.isoformat()} if left else {}),
         REQUEST_ID: start.request_id,
         COLLABORATORS: list(environment.collaborators),
         SIZE: [size.cpu, size.memory],

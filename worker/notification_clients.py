@@ -33,7 +33,7 @@ def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> No
             login=login,
             timeout=timeout,
         )
-    return NotificationChannels(webhook, slack, mail)
+    return NotificationChannels(webhook, slack, mail, settings.platform_team)
 
 
 def open_audit_log_sinks(settings: AuditLogSettings, closing: AsyncExitStack) -> AuditLogSinks:

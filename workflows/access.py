@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         TransferInput,
         undo_queue,
     )
+    from contracts.leavers import LeaverAction, LeaverInput
     from contracts.notifications import NotificationKind
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
@@ -98,6 +99,30 @@ class AccessUpdater:
         self._notifier.notify_of_access(NotificationKind.TRANSFERRED, before, ask.actor)
         self.start()
         return AnswerKind.ACCEPTED, f"{name} belongs to {person} now."
+
+    def leave(self, ask: LeaverInput) -> str:
+        """End the access of a person who has left, or give it back to an owner; return what was done."""
+        status = self._state.status
+        environment, person = status.environment, ask.person
+        if ask.action is LeaverAction.RETURNED:
+            if person != environment.owner or not status.owner_left:
+                return "it knows nothing of that"
+            self._state.owner_returns(ask.actor)
+            result = f"{person} is its owner again"
+        elif person == environment.owner:
+            if status.owner_left:
+                return "its owner has left before"
+            self._state.owner_leaves(ask.actor)
+            self._notifier.notify_of_access(NotificationKind.OWNER_LEFT, "", ask.actor)
+            result = f"offered to team {environment.spec.team}"
+        elif person in environment.collaborators:
+            self._state.remove_collaborator(ask.actor, person, "the directory does not know them any more")
+            self._notifier.notify_of_access(NotificationKind.COLLABORATOR_REMOVED, person, ask.actor)
+            result = f"{person} is no collaborator any more"
+        else:
+            return f"{person} is not one of its people"
+        self.start()
+        return result
 
     def start(self) -> None:
         """Apply what is pending; call this after each change."""

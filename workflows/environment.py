@@ -7,15 +7,13 @@ Its open run is the record of the environment.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.capacity.models import CAPACITY_ID, SIGNAL_RELEASE, ReleaseInput
     from contracts.durations import format_duration
     from contracts.environment import EnvironmentStatus, Outcome, Phase
     from contracts.environment_workflow import (
@@ -33,10 +31,12 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, format_utc
+    from contracts.leavers import LeaverInput
     from contracts.notifications import NotificationKind
     from contracts.workflow_memo import build_memo
 
 from workflows.access import AccessUpdater
+from workflows.capacity_release import release_capacity
 from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
@@ -148,7 +148,7 @@ class EnvironmentWorkflow:
     async def _close(self) -> EnvironmentStatus:
         await self._wait_shielded(workflow.all_handlers_finished)
         self._state.add_log_entry(MOORAGE_ACTOR, "gone", "nothing left")
-        releasing = asyncio.create_task(self._release_capacity())
+        releasing = asyncio.create_task(release_capacity(self._start.environment.mark))
         await self._run_shielded(self._notifier.archive_record())
         await self._run_shielded(self._notifier.drain())
         await self._wait_shielded(releasing.done)
@@ -164,12 +164,6 @@ class EnvironmentWorkflow:
                 non_retryable=True,
             )
         return status
-
-    async def _release_capacity(self) -> None:
-        """Give the place on the host back; if the signal fails, the capacity audit finds it."""
-        gone = ReleaseInput(name=self._name, life=self._start.environment.mark.life)
-        with suppress(FailureError):
-            await workflow.get_external_workflow_handle(CAPACITY_ID).signal(SIGNAL_RELEASE, gone)
 
     # --- cancellation ---------------------------------------------------------------------------------
 
@@ -214,7 +208,7 @@ class EnvironmentWorkflow:
 
     @described_update("Ask for this environment: created or joined")
     async def request(self, ask: RequestInput) -> Answer:
-        """Answer the request that started this life, or a request for the same environment."""
+        """Answer the request that started this life, or one for the same environment."""
         if answer := self._state.stored_answer():
             return answer
         if ask.request_id == self._start.request_id:
@@ -328,6 +322,16 @@ class EnvironmentWorkflow:
     def _check_warn(self, ask: SweepUpdateInput) -> None:
         self._rules.check_life(ask)
         self._rules.require_due(ask, DueKind.WARN)
+
+    @described_update("Take note that one of its people has left")
+    async def person_left(self, ask: LeaverInput) -> str:
+        """End the access of a person whom the directory does not know; return what was done."""
+        return self._access.leave(ask)
+
+    @person_left.validator
+    def _check_person_left(self, ask: LeaverInput) -> None:
+        self._rules.check_life(ask)
+        self._rules.check_leaver()
 
     @described_update("End it because its time is up")
     async def expire(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:

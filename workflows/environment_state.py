@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
         Certificate,
         EnvironmentStatus,
         Outcome,
+        OwnerLeft,
         Phase,
         Problem,
         Receipt,
@@ -157,9 +158,42 @@ class EnvironmentState:
         people = tuple(one for one in before.collaborators if one != person)
         access = self.status.access.revoke(before.owner).grant(person)
         self._change(environment=before.model_copy(update={"owner": person}))
+        self._end_offer(actor, "has an owner again")
         self._change_collaborators(people, access)
         workflow.upsert_search_attributes([search_attributes.OWNER.value_set(person)])
         self.add_log_entry(actor, f"transferred it to {person}", f"it belonged to {before.owner}")
+
+    def owner_leaves(self, actor: str) -> None:
+        """Record that the directory does not know the owner any more: the team may take the environment.
+
+        Its end comes nearer, and it is warned again before that.
+        """
+        status, now = self.status, workflow.now()
+        environment = status.environment
+        ends_at = min(status.expires_at, now + environment.template.ttl.without_owner)
+        self._change(
+            owner_left=OwnerLeft(at=now, ends_at=status.expires_at),
+            access=status.access.revoke(environment.owner),
+            warnings=(),
+        )
+        workflow.upsert_memo({workflow_memo.OWNER_LEFT: now.isoformat()})
+        result = f"offered to team {environment.spec.team}; ends {format_utc(ends_at)}"
+        self._move_end(ends_at, actor, f"found that {environment.owner} has left", result)
+
+    def owner_returns(self, actor: str) -> None:
+        """Record that the directory knows the owner again."""
+        owner = self.status.environment.owner
+        self.set_access(self.status.access.grant(owner), self.status.access_problem)
+        self._end_offer(actor, f"found that {owner} is back")
+
+    def _end_offer(self, actor: str, action: str) -> None:
+        left = self.status.owner_left
+        if left is None:
+            return
+        self._change(owner_left=None, warnings=())
+        workflow.upsert_memo({workflow_memo.OWNER_LEFT: None})
+        ends_at = max(self.status.expires_at, left.ends_at)
+        self._move_end(ends_at, actor, action, f"ends {format_utc(ends_at)}")
 
     def drop_unknown_collaborator(self, person: str) -> None:
         """Record that a person who was added is not known, so that no system could give them access."""

@@ -51,7 +51,7 @@ class Notifier:
     def notify_of_access(self, kind: NotificationKind, person: str, actor: str) -> None:
         """Start to notify the people of the environment, and `person`, whose access `actor` has changed."""
         notification = self._notification(kind)
-        people = tuple(dict.fromkeys((*notification.people, person)))
+        people = tuple(dict.fromkeys(filter(None, (*notification.people, person))))
         moment = int(notification.at.timestamp() * 1000)
         self._start(
             notification.model_copy(
@@ -139,7 +139,8 @@ class Notifier:
             life=environment.mark.life,
             owner=environment.owner,
             team=environment.spec.team,
-            people=environment.people,
+            people=environment.collaborators if status.owner_left else environment.people,
+            owner_left=status.owner_left is not None,
             template=environment.template.name,
             host=environment.host,
             ends_at=term.ends_at,

@@ -3,5 +3,6 @@
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.leaver_sweep import LeaverSweepWorkflow
 
-WORKFLOWS = [CapacityWorkflow, EnvironmentWorkflow, ExpirySweepWorkflow]
+WORKFLOWS = [CapacityWorkflow, EnvironmentWorkflow, ExpirySweepWorkflow, LeaverSweepWorkflow]

@@ -104,6 +104,10 @@ class UpdateRules:
         self._require_ready()
         self._require_few_pending()
 
+    def check_leaver(self) -> None:
+        """Raise unless the access of people can end now: before and after that, the next sweep asks again."""
+        self._require_ready()
+
     def _require_ready(self) -> None:
         if self._is_ending():
             message = f"{self._name} is being torn down: its people cannot change any more."
@@ -138,6 +142,12 @@ class UpdateRules:
         if self._is_ending():
             message = f"{self._name} is being torn down: it cannot be extended any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if self._state.status.owner_left and not ask.override:
+            message = (
+                f"The owner of {self._name} has left: a member of its team must take it first "
+                f"(moorage transfer {self._name} --to EMAIL)."
+            )
+            raise _refused(RefusalReason.BEYOND_POLICY, message)
         if ask.override and not ask.reason.strip():
             raise _refused(RefusalReason.BEYOND_POLICY, "An extension beyond the policy needs a reason.")
         if len(self._state.status.extensions) >= MAX_EXTENSIONS:

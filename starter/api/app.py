@@ -56,6 +56,7 @@ from starter.environments.service import EnvironmentService, EnvironmentStarter
 from starter.environments.virtual_clusters import VirtualClusters
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
+from starter.expiry.leavers import Leavers
 from starter.expiry.sweeps import Sweeps
 from starter.http_server.body_limit import BodyLimit
 from starter.installation import InstallationConfig
@@ -182,6 +183,7 @@ def _add_services(
     state.history = EnvironmentHistory(reader, records)
     state.installation = installation
     state.kubeconfigs = KubeconfigReader(access, clusters)
+    state.leavers = Leavers(client, settings.sweep)
     state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
     state.membership = EnvironmentMembership(
         access,

@@ -29,6 +29,7 @@ from starter.environments.preview import RequestPreview
 from starter.environments.service import EnvironmentService
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
+from starter.expiry.leavers import Leavers
 from starter.expiry.sweeps import Sweeps
 from starter.installation import InstallationConfig
 from starter.monitoring.attention import Attention
@@ -77,6 +78,7 @@ HealthDep = Annotated[EnvironmentHealth, Depends(_from_state("health"))]
 HistoryDep = Annotated[EnvironmentHistory, Depends(_from_state("history"))]
 InstallationDep = Annotated[InstallationConfig, Depends(_from_state("installation"))]
 KubeconfigDep = Annotated[KubeconfigReader, Depends(_from_state("kubeconfigs"))]
+LeaversDep = Annotated[Leavers, Depends(_from_state("leavers"))]
 ListDep = Annotated[EnvironmentList, Depends(_from_state("list"))]
 MembershipDep = Annotated[EnvironmentMembership, Depends(_from_state("membership"))]
 PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]

@@ -91,6 +91,14 @@ class TransferRequest(BaseModel):
     to: Printable = Field(min_length=1, max_length=254, description="an e-mail address")
 
 
+class LeaversRequest(BaseModel):
+    """A leaver sweep. `confirmed` are people of whom the platform team says that they have left."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confirmed: list[Printable] = Field(default=[], max_length=2000, description="their e-mail addresses")
+
+
 class FreezeRequest(BaseModel):
     """The reason for a freeze of all ends."""
 

@@ -38,12 +38,14 @@ class Verb(StrEnum):
     EXTEND_BEYOND = "extend --override"
     COLLABORATORS = "collaborators"
     TRANSFER = "transfer"
+    TAKE = "take"
     HISTORY = "history"
 
 
 class GlobalVerb(StrEnum):
     """An action on the whole installation through the API."""
 
+    LEAVERS = "leavers"
     FREEZE = "freeze"
     THAW = "thaw"
     SWEEP = "sweep"
@@ -84,6 +86,8 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     # It lets people in, so only the person who answers for the environment decides, and the platform team.
     Verb.COLLABORATORS: frozenset({Relation.OWNER, Relation.PLATFORM}),
     Verb.TRANSFER: frozenset({Relation.OWNER, Relation.PLATFORM}),
+    # Only while its owner has left; `starter.environments.membership` checks that.
+    Verb.TAKE: frozenset({Relation.OWNER, Relation.TEAM_MATE, Relation.PLATFORM}),
     Verb.HISTORY: _DECIDE | _USE,
 }
 

@@ -77,6 +77,9 @@ API_COMMANDS = (
     ),
     CommandEntry("freeze", f"{_COMMANDS}.expiry:freeze", "Freeze all ends.", _PLATFORM_SECTION),
     CommandEntry("thaw", f"{_COMMANDS}.expiry:thaw", "End the freeze.", _PLATFORM_SECTION),
+    CommandEntry(
+        "leavers", f"{_COMMANDS}.expiry:leavers", "Show and confirm who has left.", _PLATFORM_SECTION
+    ),
     CommandEntry("sweep", f"{_COMMANDS}.expiry:sweep", "Run the expiry sweep now.", _PLATFORM_SECTION),
 )
 #: The operator's commands that need neither the worker nor the embedded stack, which the entry module adds.

@@ -52,6 +52,6 @@ class EnvironmentAccess:
 
 def relations_to(snapshot: EnvironmentSnapshot, principal: Principal) -> frozenset[Relation]:
     """Return all relations of the principal to the environment."""
-    return relations(
-        principal, owner=snapshot.owner, team=snapshot.team, collaborators=snapshot.collaborators
-    )
+    # An owner who has left has no access, and who takes their address has none either.
+    owner = "" if snapshot.view.owner_left_at and not snapshot.ended else snapshot.owner
+    return relations(principal, owner=owner, team=snapshot.team, collaborators=snapshot.collaborators)

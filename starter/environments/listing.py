@@ -16,7 +16,7 @@ from starter.auth.policy import Principal, Role
 from starter.environments.cursors import Cursors
 from starter.environments.reader import EnvironmentReader
 from starter.environments.records import LifeRecords
-from starter.environments.run_description import attribute, memo_value, phase_of
+from starter.environments.run_description import attribute, memo_value, owner_left_at, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.environments.stuck import WORKING_PHASES, trouble_of
 from starter.shared_reads import CachedReads
@@ -203,7 +203,9 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
     request_id = ""
     # If the encryption key of a run is missing, list the run with its unencrypted fields: one run must not
     # make the whole list fail.
+    left = None
     with suppress(DecodeError):
+        left = None if ended else await owner_left_at(run)
         request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         if run.status is WorkflowExecutionStatus.COMPLETED:
             status = await reader.end_of(run)
@@ -221,4 +223,5 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
         requested_at=run.start_time,
         expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
         ended_at=run.close_time,
+        owner_left_at=left,
     )

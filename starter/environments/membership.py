@@ -9,9 +9,9 @@ from clients.errors import Unreachable
 from contracts.capacity.models import Quotas
 from contracts.environment_workflow import CollaboratorAction, CollaboratorInput, TransferInput
 from contracts.errors import Refusal, RefusalReason
-from starter.auth.policy import Principal, Role, Verb
+from starter.auth.policy import NotAllowed, Principal, Role, Verb, describe_allowed, is_allowed
 from starter.auth.tokens import read_email
-from starter.environments.access import EnvironmentAccess
+from starter.environments.access import EnvironmentAccess, relations_to
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.people_check import PeopleDirectory, check_people
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
@@ -80,7 +80,15 @@ class EnvironmentMembership:
             Refused: The environment does not accept it now, or the person's quota does not allow it.
             Unreachable: The directory does not answer.
         """
-        snapshot = await self._access.find(name, principal, Verb.TRANSFER, life)
+        takes = person.lower() == principal.email
+        verb = Verb.TAKE if takes else Verb.TRANSFER
+        snapshot = await self._access.find(name, principal, verb, life)
+        held = relations_to(snapshot, principal)
+        if takes and not snapshot.view.owner_left_at and not is_allowed(Verb.TRANSFER, held):
+            raise NotAllowed(
+                f"{name} has an owner, so its transfer is for {describe_allowed(Verb.TRANSFER)}, "
+                f"and you are its {' and '.join(sorted(held))}"
+            )
         address = _read_person(person)
         _require_open(snapshot)
         if address != snapshot.owner:
@@ -96,7 +104,7 @@ class EnvironmentMembership:
             raise
 
     def _require_team_mate(self, person: str, snapshot: EnvironmentSnapshot, principal: Principal) -> None:
-        teams = self._teams_of(person)
+        teams = frozenset(principal.teams) if person == principal.email else self._teams_of(person)
         if teams is None and principal.role is not Role.PLATFORM:
             message = (
                 f"Moorage does not know the teams of {person} now: they sign in once, for example with "

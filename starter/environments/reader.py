@@ -24,7 +24,7 @@ from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.errors import ErrorType
 from contracts.naming import name_from_workflow_id, workflow_id
 from starter.environments.orphans import CLOSED_FROM_OUTSIDE, orphan_remark, read_closing, with_closing
-from starter.environments.run_description import memo_value, progress_of, view_of_run
+from starter.environments.run_description import memo_value, owner_left_at, progress_of, view_of_run
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
 from starter.shared_reads import SharedReads
 from starter.temporal.errors import CALL_TIMEOUT, NO_WORKER, QUERY_TIMEOUT, map_rpc_errors
@@ -321,7 +321,7 @@ class EnvironmentReader:
             view = view_of_status(status, progress=steps, ended=ended, remark=remark)
         else:
             collaborators = tuple(await memo_value(run, workflow_memo.COLLABORATORS, list[str]()))
-            view = view_of_run(run, request_id, collaborators, remark)
+            view = view_of_run(run, request_id, collaborators, remark, await owner_left_at(run))
         return EnvironmentSnapshot(
             name=name_from_workflow_id(run.id),
             run_id=run.run_id,

@@ -13,7 +13,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, FailureError
 
-from contracts import search_attributes
+from contracts import search_attributes, workflow_memo
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Outcome, Phase
 from contracts.errors import ErrorType, StepErrorDetails
@@ -60,8 +60,18 @@ def phase_of(run: WorkflowExecution) -> Phase:
     return Phase(known) if known in set(Phase) else Phase.PROVISIONING
 
 
+async def owner_left_at(run: WorkflowExecution) -> datetime | None:
+    """Return since when the owner has left, from the memo of the run; None while it has an owner."""
+    left = await memo_value(run, workflow_memo.OWNER_LEFT, "")
+    return datetime.fromisoformat(left) if left else None
+
+
 def view_of_run(
-    run: WorkflowExecution, request_id: str, collaborators: tuple[str, ...], remark: str
+    run: WorkflowExecution,
+    request_id: str,
+    collaborators: tuple[str, ...],
+    remark: str,
+    owner_left: datetime | None = None,
 ) -> EnvironmentView:
     """Build the view of an environment from Temporal's description alone, without a worker."""
     return EnvironmentView(
@@ -79,6 +89,7 @@ def view_of_run(
         ended_at=run.close_time,
         expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
         remark=remark,
+        owner_left_at=owner_left,
     )
 
 

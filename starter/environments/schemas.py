@@ -96,6 +96,9 @@ class LifeSummary(EnvironmentSummary):
     requested_at: datetime
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    owner_left_at: datetime | None = Field(
+        default=None, description="since when its owner has left, so that a member of its team can take it"
+    )
 
 
 class EnvironmentRow(LifeSummary):
@@ -262,6 +265,7 @@ def view_of_status(
         host=environment.host,
         collaborators=environment.collaborators,
         access=_access_view(status),
+        owner_left_at=status.owner_left.at if status.owner_left else None,
         ttl=environment.ttl,
         phase=status.phase,
         outcome=status.outcome,

@@ -26,9 +26,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
+from contracts.leavers import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
 from worker.data_converter import converter_at
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.leaver_sweep import LeaverSweepWorkflow
 
 #: Timeout of one call to Temporal about a schedule.
 CALL_TIMEOUT = timedelta(seconds=10)
@@ -42,6 +44,17 @@ def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> Swee
         lookahead=settings.lookahead,
         concurrency=settings.concurrency,
         ends_per_second=settings.ends_per_second,
+    )
+
+
+def leaver_input(settings: Sweep, *, confirmed: tuple[str, ...] = (), by: str = "") -> LeaverSweepInput:
+    """Build the input of a leaver sweep, for the schedule and for sweeps on request."""
+    return LeaverSweepInput(
+        confirmed=confirmed,
+        requested_by=by,
+        lookups_per_minute=settings.leavers_per_minute,
+        limit_percent=settings.leavers_limit_percent,
+        second_look_after=settings.leavers_second_look,
     )
 
 
@@ -68,7 +81,22 @@ def schedules(settings: Sweep) -> Mapping[str, Schedule]:
                 catchup_window=settings.catch_up,
                 pause_on_failure=False,
             ),
-        )
+        ),
+        LEAVER_SCHEDULE: Schedule(
+            action=ScheduleActionStartWorkflow(
+                LeaverSweepWorkflow.run,
+                leaver_input(settings),
+                id=LEAVER_SCHEDULED,
+                task_queue=TASK_QUEUE,
+                static_summary="ends the access of people who have left",
+            ),
+            spec=ScheduleSpec(
+                intervals=[ScheduleIntervalSpec(every=settings.leavers_interval)], jitter=settings.jitter
+            ),
+            policy=SchedulePolicy(
+                overlap=ScheduleOverlapPolicy.SKIP, catchup_window=settings.catch_up, pause_on_failure=False
+            ),
+        ),
     }
 
 
@@ -108,11 +136,14 @@ async def _defined_parts(client: Client, schedule: Schedule) -> tuple[object, ..
     how = (policy.overlap, policy.catchup_window, policy.pause_on_failure)
     if not isinstance(action, ScheduleActionStartWorkflow):
         return (when, how, "starts no workflow")
-    given = [await _decode(client, action.id, one) for one in action.args]
+    kind = LeaverSweepInput if action.workflow == LEAVER_WORKFLOW else SweepInput
+    given = [await _decode(client, action.id, one, kind) for one in action.args]
     return (when, how, action.workflow, action.id, action.task_queue, given)
 
 
-async def _decode(client: Client, id: str, argument: object) -> object:
+async def _decode(
+    client: Client, id: str, argument: object, kind: type[SweepInput] | type[LeaverSweepInput]
+) -> object:
     """Return the decoded value of an argument of a schedule's action.
 
     Temporal returns an argument as a payload, which may be encrypted with a former key.
@@ -120,7 +151,7 @@ async def _decode(client: Client, id: str, argument: object) -> object:
     if not isinstance(argument, Payload):
         return argument
     try:
-        [value] = await converter_at(client, id).decode([argument], [SweepInput])
+        [value] = await converter_at(client, id).decode([argument], [kind])
     except Exception:  # For any error, the argument differs from the required one.
         return "not to be read"
     return value

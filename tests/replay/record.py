@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from temporalio import activity
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -28,6 +29,15 @@ from contracts.environment_workflow import (
     TransferInput,
 )
 from contracts.errors import ErrorType
+from contracts.leavers import (
+    ApplyInput,
+    ApplyResult,
+    LeaverAction,
+    LeaverInput,
+    LeaverSweepInput,
+    LookInput,
+    LookResult,
+)
 from starter.environments.forced_teardown import forced_start
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
@@ -38,6 +48,7 @@ from tests.workflows.scripted import Outcome, Script, deaf, fails, fails_first, 
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
+from workflows.leaver_sweep import LeaverSweepWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -212,6 +223,51 @@ async def _transferred(bench: Bench, name: str) -> Life:
     await _access_settled(life)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     return life
+
+
+async def _left(bench: Bench, name: str) -> Life:
+    """Its owner leaves, comes back and leaves again; then a team mate takes it."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    for action in (LeaverAction.LEFT, LeaverAction.RETURNED, LeaverAction.LEFT):
+        told = LeaverInput(life=LIFE, actor="the leaver sweep", person=BY_ALICE.actor, action=action)
+        await life.handle.execute_update(EnvironmentWorkflow.person_left, told)
+        await _access_settled(life)
+    ask = TransferInput(actor=BY_ALICE.actor, life=LIFE, person="grace@example.com")
+    await life.handle.execute_update(EnvironmentWorkflow.transfer, ask)
+    await _access_settled(life)
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
+def _leavers(*, missing: int, back: bool = False) -> LifePath:
+    """A sweep of leavers, whose directory misses so many of ten people, at the second look too or not."""
+
+    async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+        people = tuple(f"p{number}@example.com" for number in range(10))
+        looks = [LookResult(asked=10, missing=people[:missing])]
+        looks.append(LookResult() if back else looks[0])
+
+        @activity.defn(name="leavers.look")
+        async def look(input: LookInput) -> LookResult:
+            return looks.pop(0)
+
+        @activity.defn(name="leavers.apply")
+        async def apply(input: ApplyInput) -> ApplyResult:
+            return ApplyResult()
+
+        queue = f"{bench.task_queue}-leavers"
+        async with working(bench.client, queue, [look, apply]):
+            handle = await bench.client.start_workflow(
+                LeaverSweepWorkflow.run,
+                LeaverSweepInput(second_look_after=timedelta(milliseconds=10)),
+                id=name,
+                task_queue=queue,
+            )
+            await handle.result()
+        return handle
+
+    return path
 
 
 async def _access_fails(bench: Bench, name: str) -> Life:
@@ -436,6 +492,11 @@ PATHS: dict[str, LifePath] = {
     "collaborators-overtaken": _overtaken,
     "collaborators-fails": _access_fails,
     "transferred": _transferred,
+    "owner-left": _left,
+    "leavers-none": _leavers(missing=0),
+    "leavers-one": _leavers(missing=1),
+    "leavers-back": _leavers(missing=1, back=True),
+    "leavers-braked": _leavers(missing=9),
     "warned-and-expired": _warned_and_expired,
     "unknown-person": _ends_without_steps(unknown=True),
     "cancelled-before-the-first-step": _ends_without_steps(unknown=False),

@@ -13,10 +13,12 @@ from pydantic import BaseModel
 
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
+from contracts.leavers import LeaverLine, LeaverSweepResult
 from contracts.template import Extension, Size, TimeToLive
 from starter.api.routes import sign_in
 from starter.cli.client import views
 from starter.environments import schemas
+from starter.expiry.leavers import LeaversView
 from starter.expiry.sweeps import SweepView
 from starter.placement import schemas as capacity
 from tests.support.client_views import client_view
@@ -28,7 +30,9 @@ MODELS: dict[str, Any] = {
     model.__name__: model
     for model in (
         *(each for module in (schemas, capacity, sign_in) for each in vars(module).values()),
-        OutcomeCount, SweepResult, SweepLine, SweepView, Extension, Size, TimeToLive, AuditLogEntry,
+        OutcomeCount, SweepResult, SweepLine, SweepView,
+        LeaversView, LeaverSweepResult, LeaverLine,
+        Extension, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
 }  # fmt: skip

@@ -45,6 +45,25 @@ class Sweep(Group):
         "thousands end together",
     )
 
+    leavers_interval: PositiveDuration = Field(
+        default=timedelta(minutes=30), description="how often the directory is asked who has left"
+    )
+    leavers_per_minute: int = Field(
+        default=300,
+        ge=1,
+        le=60_000,
+        description="people that are looked up in a minute, to keep under the directory's limit",
+    )
+    leavers_limit_percent: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="if more people than that share have left at once, the platform team must confirm it",
+    )
+    leavers_second_look: PositiveDuration = Field(
+        default=timedelta(minutes=1), description="time until a missing person is looked up again"
+    )
+
     @property
     def lookahead(self) -> timedelta:
         """How long before its time a warning is sent, so that no warning waits for the next sweep."""
@@ -76,6 +95,10 @@ class Notices(Group):
     )
     sender: str | None = Field(
         default=None, validate_default=True, description="address that the mails are from"
+    )
+    platform_team: tuple[str, ...] = Field(
+        default=(),
+        description="addresses that get an e-mail, as a JSON list, when the owner of an environment has left",
     )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=15), description="longest wait for one answer of any of them"

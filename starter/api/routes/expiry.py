@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query, Response
 from contracts.durations import parse_duration
 from contracts.environment_workflow import ExtendInput
 from contracts.errors import Refusal, RefusalReason
-from starter.api.dependencies import CallerDep, CommandsDep, FreezeDep, SweepsDep
-from starter.api.request_models import ExtensionRequest, FreezeRequest
+from starter.api.dependencies import CallerDep, CommandsDep, FreezeDep, LeaversDep, SweepsDep
+from starter.api.request_models import ExtensionRequest, FreezeRequest, LeaversRequest
 from starter.api.routes.environments import IdempotencyKey, OnlyLife
 from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
 from starter.environments.schemas import Done, FreezeAnswer, FreezeView
 from starter.errors import FieldProblem, InvalidRequest
+from starter.expiry.leavers import LeaversView
 from starter.expiry.sweeps import Sweeps, SweepView
 from starter.temporal.updates import Refused
 
@@ -95,6 +96,37 @@ async def sweep_result(
     """Show the result of a sweep that was requested. 202: it is still running."""
     ensure_allowed_globally(caller, GlobalVerb.SWEEP)
     return await _wait(sweeps, response, run_id, dry_run)
+
+
+@router.get("/leavers")
+async def last_leavers(leavers: LeaversDep, caller: CallerDep) -> LeaversView:
+    """Show what the last leaver sweep found and did. For the platform team."""
+    ensure_allowed_globally(caller, GlobalVerb.LEAVERS)
+    return await leavers.last()
+
+
+@router.post("/leavers", responses={202: {"model": LeaversView}})
+async def sweep_leavers(
+    body: LeaversRequest, leavers: LeaversDep, caller: CallerDep, response: Response
+) -> LeaversView:
+    """Ask the directory now who has left. For the platform team. 202: it is running; get it by its id."""
+    ensure_allowed_globally(caller, GlobalVerb.LEAVERS)
+    confirmed = tuple(sorted({person.lower() for person in body.confirmed}))
+    view = await leavers.start(confirmed=confirmed, by=caller.email)
+    _log.info("leaver sweep", actor=caller.email, confirmed=confirmed, run_id=view.id)
+    response.status_code = HTTPStatus.OK if view.over else HTTPStatus.ACCEPTED
+    return view
+
+
+@router.get("/leavers/{run_id}", responses={202: {"model": LeaversView}})
+async def leavers_result(
+    run_id: str, leavers: LeaversDep, caller: CallerDep, response: Response
+) -> LeaversView:
+    """Show the result of a leaver sweep that was requested. 202: it is still running."""
+    ensure_allowed_globally(caller, GlobalVerb.LEAVERS)
+    view = await leavers.wait(run_id)
+    response.status_code = HTTPStatus.OK if view.over else HTTPStatus.ACCEPTED
+    return view
 
 
 async def _wait(sweeps: Sweeps, response: Response, run_id: str, dry_run: bool) -> SweepView:

@@ -122,6 +122,7 @@ class LifeSummary(View, frozen=True, kw_only=True):
     requested_at: datetime
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    owner_left_at: datetime | None = None
 
 
 class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
@@ -185,6 +186,7 @@ class TimeToLive(View, frozen=True, kw_only=True):
     maximum: timedelta
     extension: Extension = Extension()
     warnings: tuple[timedelta, ...] = ()
+    without_owner: timedelta = timedelta(days=3)
     grace: timedelta = timedelta(0)
 
 
@@ -271,6 +273,37 @@ class SweepResult(View, frozen=True, kw_only=True):
     frozen: str = ""
     pages: int = 0
     seconds: float = 0
+
+
+class LeaverLine(View, frozen=True, kw_only=True):
+    """One environment with a person who has left, and its answer."""
+
+    name: str
+    person: str
+    result: str
+    failed: bool = False
+
+
+class LeaverSweepResult(View, frozen=True, kw_only=True):
+    """What a leaver sweep found and did."""
+
+    now: datetime
+    asked: int = 0
+    unclear: int = 0
+    left: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    brake: str = ""
+    problem: str = ""
+    lines: tuple[LeaverLine, ...] = ()
+
+
+class LeaversView(View, frozen=True, kw_only=True):
+    """A leaver sweep."""
+
+    id: str = ""
+    over: bool
+    result: LeaverSweepResult | None = None
+    message: str
 
 
 class SweepView(View, frozen=True, kw_only=True):

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import HistoryView, SweepView, parse
+from starter.cli.client.views import HistoryView, LeaversView, SweepView, parse
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.options import dry_run_option, environment_argument, examples, output_option
-from starter.cli.output.formatting import print_history, print_note, print_sweep, relative_time
+from starter.cli.options import dry_run_option, environment_argument, examples, output_option, yes_option
+from starter.cli.output.formatting import print_history, print_leavers, print_note, print_sweep, relative_time
 from starter.cli.output.printing import local_time, print_json, print_line
-from starter.cli.prompts import ask
+from starter.cli.prompts import ask, confirm
 from starter.cli.session import api_session
 from starter.cli.time_arguments import parse_local_time
 
@@ -115,6 +115,48 @@ def sweep(ctx: click.Context, dry_run: bool, output: Output) -> None:
             print_sweep(view)
         if failed := view.result.failed.count:
             raise CliError(Code.FAILED, f"{failed} environments failed; the next sweep tries again")
+
+
+@click.command(epilog=examples("moorage leavers", "moorage leavers --now", "moorage leavers --confirm"))
+@click.option("--now", is_flag=True, help="Ask the directory now, and wait for the result.")
+@click.option("--confirm", "confirms", is_flag=True, help="End the access of those who wait for a person.")
+@yes_option
+@output_option()
+@click.pass_context
+def leavers(ctx: click.Context, now: bool, confirms: bool, yes: bool, output: Output) -> None:
+    """Show who has left, by the last sweep, and what became of their environments (platform team).
+
+    Moorage asks the directory on a schedule. If it says that many people have left at once, their access ends
+    only after --confirm, and only if the directory still says so.
+    """
+    if now and confirms:
+        raise click.UsageError("--now and --confirm exclude each other: --confirm asks the directory too.")
+    with api_session(ctx, output) as api:
+        answer = api.call("GET", "leavers")
+        last = parse(answer, LeaversView).result
+        waiting = list(last.waiting) if last else []
+        if confirms:
+            if not waiting:
+                raise CliError(
+                    Code.FAILED, "no person waits for a confirmation", next_steps=["moorage leavers"]
+                )
+            if output is Output.TABLE and not yes:
+                for person in waiting:
+                    print_note(f"  {person}")
+            whose = "this person" if len(waiting) == 1 else f"these {len(waiting)} people"
+            confirm(f"End the access of {whose}?", yes=yes, refused="no access was ended")
+        if now or confirms:
+            answer = api.call("POST", "leavers", body={"confirmed": waiting if confirms else []})
+            while not answer["over"]:
+                print_note(answer["message"])
+                answer = api.call("GET", f"leavers/{answer['id']}")
+        view = parse(answer, LeaversView)
+        if output is Output.JSON:
+            print_json(answer)
+        else:
+            print_leavers(view)
+        if view.result and (view.result.problem or any(line.failed for line in view.result.lines)):
+            raise CliError(Code.FAILED, "not everything was done; the next sweep tries again")
 
 
 def _print_message(answer: dict[str, Any], output: Output) -> None:

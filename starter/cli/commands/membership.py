@@ -112,7 +112,7 @@ def report_change(
 
 
 def _wait(api: "Api", done: dict[str, Any], people: set[str]) -> EnvironmentView:
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def is_done(view: EnvironmentView) -> bool:
         pending = {*view.access.granting, *view.access.revoking} if view.access else set()
@@ -120,8 +120,8 @@ def _wait(api: "Api", done: dict[str, Any], people: set[str]) -> EnvironmentView
         return view.ended or (bool(view.steps) and not pending & people)
 
     def tell(view: EnvironmentView) -> None:
-        if view.access and (problem := view.access.problem) and problem.cause not in told:
-            told.add(problem.cause)
+        if view.access and (problem := view.access.problem) and problem.cause not in shown:
+            shown.add(problem.cause)
             print_note(f"Not in all systems yet: {problem.cause} {problem.remedy}".strip())
 
     # As for a program: the table of steps says nothing about people.

@@ -14,6 +14,7 @@ from starter.cli.client.views import (
     EnvironmentRow,
     EnvironmentView,
     HistoryView,
+    LeaversView,
     OutcomeCount,
     StepView,
     SweepView,
@@ -63,7 +64,8 @@ def environment_row(row: EnvironmentRow) -> list[str]:
     """Format an environment as a row of a list."""
     state = row.outcome or row.phase if row.ended else row.phase
     when = row.ended_at if row.ended else row.expires_at
-    return [row.name, state, row.template, row.owner, row.team, row.host, relative_time(when)]
+    owner = row.owner + (", who has left" if row.owner_left_at else "")
+    return [row.name, state, row.template, owner, row.team, row.host, relative_time(when)]
 
 
 def problem_line(row: EnvironmentRow) -> str:
@@ -148,7 +150,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("name", view.name),
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
         ("but", _since(view.unwell)),
-        ("owner", f"{view.owner} ({view.team})"),
+        ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
         ("changing", _access_changes(view.access)),
         ("template", view.template + version),
@@ -174,6 +176,13 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     if view.certificate:
         print_line()
         print_certificate(view.certificate)
+
+
+def _offer(view: EnvironmentView) -> str:
+    """Format what the team can do once the owner has left."""
+    if view.owner_left_at is None or view.ended:
+        return ""
+    return f", who has left; a member of the team can take it: moorage transfer {view.name} --to EMAIL"
 
 
 def _access_changes(access: AccessView | None) -> str:
@@ -227,6 +236,20 @@ def print_sweep(view: SweepView) -> None:
             print_line(f"  {name:<7} {line.name:<30}  {line.reason}")
         if tally.count > len(tally.lines):
             print_line(f"  {name:<7} … and {tally.count - len(tally.lines)} more")
+
+
+def print_leavers(view: LeaversView) -> None:
+    """Print what a leaver sweep found and did."""
+    result = view.result
+    print_line(view.message + (f" ({local_time(result.now)})" if result else ""))
+    if result is None:
+        return
+    for line in result.lines:
+        print_line(f"  {line.name:<30}  {line.person}: {line.result}")
+    for person in result.waiting:
+        print_line(f"  waits: {person}")
+    if result.waiting:
+        print_note("If they have left:  moorage leavers --confirm")
 
 
 def _end(view: EnvironmentView) -> str:

@@ -1,0 +1,227 @@
+"""The work of the leaver sweep: it asks the directory about people, and tells environments who has left.
+
+It decides nothing: the workflow does, and each environment checks again what it is told.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.client import Client, WorkflowExecution, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import activity_context
+from clients.errors import ClientError, Denied, Rejected, Throttled
+from contracts import search_attributes, workflow_memo
+from contracts.activities import LeaverActivities
+from contracts.environment import Phase
+from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
+from contracts.errors import ErrorType, Refusal
+from contracts.leavers import (
+    UPDATE_PERSON_LEFT,
+    ApplyInput,
+    ApplyResult,
+    LeaverAction,
+    LeaverInput,
+    LeaverLine,
+    LookInput,
+    LookResult,
+)
+from contracts.models import Frozen
+from contracts.naming import life_id, name_from_workflow_id
+
+#: Timeout of one page of the list.
+CALL_TIMEOUT = timedelta(seconds=10)
+#: Timeout of the update of one environment.
+UPDATE_TIMEOUT = timedelta(seconds=15)
+PAGE_SIZE = 200
+#: People between two checkpoints, from which the next attempt continues.
+PEOPLE_PER_CHECKPOINT = 20
+#: After so many people in a row without an answer, the directory is out of order, and this attempt ends.
+MAX_UNANSWERED = 10
+#: Phases in which an environment has people whose access could end. The others are asked by a later sweep.
+_PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.READY)
+_OPEN = (
+    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "
+    f"AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
+)
+
+
+class Directory(Protocol):
+    """Where people are looked up."""
+
+    async def find_user(self, email: str, /) -> object | None:
+        """Return the active user with this address, or None."""
+
+
+class _Progress(Frozen):
+    """What the next attempt starts with: the last person asked for, and what was said of all until then."""
+
+    last: str = ""
+    missing: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where people have access: `new` if their access has not ended there, `handled` if it has."""
+
+    new: frozenset[str]
+    handled: frozenset[str]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        return tuple(sorted(self.new | self.handled))
+
+
+class LeaverSweep(LeaverActivities):
+    """Asks a directory, and environments through a Temporal client."""
+
+    def __init__(self, temporal: Client, directory: Directory) -> None:
+        self._temporal = temporal
+        self._directory = directory
+
+    @activity.defn(name="leavers.look")
+    async def look(self, input: LookInput) -> LookResult:
+        """Look up the people in order, paced; a retry continues where the last attempt stopped."""
+        places = (
+            await self._places() if input.people is None else _Places(frozenset(input.people), frozenset())
+        )
+        people = places.people
+        progress = _read_progress(activity_context.last_checkpoint())
+        pause = 60 / input.lookups_per_minute
+        unanswered = 0
+        for number, person in enumerate(people, 1):
+            if person <= progress.last:
+                continue
+            activity_context.raise_if_stopping()
+            started = time.monotonic()
+            missing, unclear = progress.missing, progress.unclear
+            try:
+                if await self._find(person) is None:
+                    missing = (*missing, person)
+                unanswered = 0
+            except Denied:
+                raise
+            except Rejected:
+                unclear = (*unclear, person)  # several people share the address
+            except ClientError:
+                unanswered += 1
+                if unanswered >= MAX_UNANSWERED:
+                    raise
+                unclear = (*unclear, person)
+            progress = _Progress(last=person, missing=missing, unclear=unclear)
+            if number % PEOPLE_PER_CHECKPOINT == 0:
+                activity_context.report_progress(f"{number} of {len(people)} people")
+                activity_context.save_checkpoint(progress.model_dump_json())
+            await activity_context.sleep(max(0.0, pause - (time.monotonic() - started)))
+        gone = set(progress.missing)
+        back = places.handled - gone - set(progress.unclear)
+        return LookResult(
+            asked=len(people),
+            missing=tuple(person for person in progress.missing if person in places.new),
+            unclear=progress.unclear,
+            back=tuple(sorted(back)),
+            handled=len(gone - places.new),
+        )
+
+    async def _find(self, person: str) -> object | None:
+        """Look the person up; wait once if the directory asks for that."""
+        try:
+            return await self._directory.find_user(person)
+        except Throttled as error:
+            await activity_context.sleep(error.retry_after.total_seconds() if error.retry_after else 1.0)
+            return await self._directory.find_user(person)
+
+    async def _places(self) -> _Places:
+        new: set[str] = set()
+        handled: set[str] = set()
+        async for run in self._open(""):
+            owner = run.typed_search_attributes.get(search_attributes.OWNER)
+            new.update(run.typed_search_attributes.get(search_attributes.COLLABORATORS) or ())
+            if owner:
+                (handled if await _has_no_owner(run) else new).add(owner)
+        return _Places(frozenset(new), frozenset(handled))
+
+    async def _open(self, condition: str) -> AsyncIterator[WorkflowExecution]:
+        runs = self._temporal.list_workflows(_OPEN + condition, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        async for run in runs:
+            activity_context.raise_if_stopping()
+            yield run
+
+    @activity.defn(name="leavers.apply")
+    async def apply(self, input: ApplyInput) -> ApplyResult:
+        """Tell every environment of these people; an environment that was told before does nothing."""
+        lines: list[LeaverLine] = []
+        for people, action in ((input.left, LeaverAction.LEFT), (input.returned, LeaverAction.RETURNED)):
+            for person in people:
+                lines += await self._tell_all(person, action, input.actor)
+                activity_context.report_progress(f"{len(lines)} environments told")
+        return ApplyResult(lines=tuple(lines))
+
+    async def _tell_all(self, person: str, action: LeaverAction, actor: str) -> Sequence[LeaverLine]:
+        quoted = "'" + person.replace("\\", "\\\\").replace("'", "''") + "'"
+        condition = (
+            f" AND ({search_attributes.OWNER.name} = {quoted} "
+            f"OR {search_attributes.COLLABORATORS.name} = {quoted})"
+        )
+        return [await self._tell(run, person, action, actor) async for run in self._open(condition)]
+
+    async def _tell(
+        self, run: WorkflowExecution, person: str, action: LeaverAction, actor: str
+    ) -> LeaverLine:
+        name = name_from_workflow_id(run.id)
+
+        def line(result: str, *, failed: bool = False) -> LeaverLine:
+            return LeaverLine(name=name, person=person, result=result, failed=failed)
+
+        try:
+            request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
+            update = LeaverInput(life=life_id(request_id), actor=actor, person=person, action=action)
+            async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
+                return line(
+                    await self._temporal.get_workflow_handle(run.id).execute_update(
+                        UPDATE_PERSON_LEFT, update, result_type=str
+                    )
+                )
+        except WorkflowUpdateFailedError as error:
+            return line(_refusal(error), failed=True)
+        except TimeoutError:
+            return line("it gave no answer in time", failed=True)
+        except RPCError as error:
+            ended = error.status is RPCStatusCode.NOT_FOUND
+            return line(
+                "it has ended meanwhile" if ended else f"Temporal: {error.status.name}", failed=not ended
+            )
+        except (RuntimeError, ValueError, LookupError) as error:
+            # Of another version, or encrypted with a key that is gone: the sweep continues with the others.
+            return line(f"its answer cannot be read ({type(error).__name__})", failed=True)
+
+
+async def _has_no_owner(run: WorkflowExecution) -> bool:
+    """Return whether the access of the owner has ended before."""
+    with suppress(RuntimeError, ValueError, LookupError):
+        return bool(await run.memo_value(workflow_memo.OWNER_LEFT, "", type_hint=str))
+    return False
+
+
+def _refusal(error: WorkflowUpdateFailedError) -> str:
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED and cause.details:
+        with suppress(ValidationError):
+            return Refusal.model_validate(cause.details[0]).message
+    return f"it could not do it: {cause}"
+
+
+def _read_progress(kept: str) -> _Progress:
+    try:
+        return _Progress.model_validate_json(kept) if kept else _Progress()
+    except ValidationError:
+        return _Progress()

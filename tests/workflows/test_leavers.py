@@ -1,0 +1,306 @@
+"""Ensures that people who have left lose their access, and that a broken directory takes nobody's."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from activities.interceptor import ActivityInterceptor
+from activities.leaver_sweep import LeaverSweep
+from clients.errors import Denied, Rejected, ServerFailed
+from contracts import workflow_memo
+from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment_workflow import ExtendInput, TransferInput
+from contracts.leavers import (
+    LEAVER_WORKFLOW,
+    UPDATE_PERSON_LEFT,
+    LeaverAction,
+    LeaverInput,
+    LeaverSweepInput,
+    LeaverSweepResult,
+)
+from contracts.notifications import NotificationKind
+from tests.support.seeding import ready_status, seed
+from tests.support.temporal_server import running_temporal_server
+from tests.support.workers import working
+from tests.workflows.conftest import LIFE, until
+from tests.workflows.scripted import Script
+from tests.workflows.sweeping import is_listed, lives_by
+from workflows.environment import EnvironmentWorkflow
+from workflows.leaver_sweep import LeaverSweepWorkflow
+
+Handle = WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]
+PLENTY = tuple(f"p{number}@example.com" for number in range(20))
+ADA, BOB = "ada@example.com", "bob@example.com"
+TEAM_END = timedelta(days=3)
+
+
+@dataclass
+class Directory:
+    """People who are there, and what it says instead."""
+
+    gone: set[str] = field(default_factory=set)
+    #: Who is missing at the first look only.
+    flickers: set[str] = field(default_factory=set)
+    errors: dict[str, Exception] = field(default_factory=dict)
+    broken: Exception | None = None
+    calls: list[str] = field(default_factory=list)
+
+    async def find_user(self, email: str) -> object | None:
+        self.calls.append(email)
+        if self.broken:
+            raise self.broken
+        if email in self.errors:
+            raise self.errors[email]
+        if email in self.flickers:
+            self.flickers.discard(email)
+            return None
+        return None if email in self.gone else email
+
+
+class _EdgeOfSweeps(Interceptor):
+    """The product's edge for what is real; scripted steps do without."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Chosen(next)
+
+
+class _Chosen(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor) -> None:
+        super().__init__(next)
+        self._edge = ActivityInterceptor().intercept_activity(next)
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        is_real = activity.info().activity_type.startswith("leavers.")
+        return await (self._edge if is_real else self.next).execute_activity(input)
+
+
+@dataclass
+class Office:
+    """Environments, a directory, and the sweep."""
+
+    client: Client
+    queue: str
+    directory: Directory
+    script: Script
+    number: int = 0
+
+    async def environment(self, owner: str, *people: str, ends_in: float = 7 * 86400) -> Handle:
+        self.number += 1
+        start = lives_by(
+            f"lv-{os.getpid()}-{self.number}", ttl=timedelta(days=7), extension={"times": 9, "total": "9d"}
+        )
+        spec = start.environment.spec.model_copy(update={"collaborators": people})
+        start = start.model_copy(
+            update={"environment": start.environment.model_copy(update={"owner": owner, "spec": spec})}
+        )
+        status = ready_status(start, datetime.now(UTC) + timedelta(seconds=ends_in))
+        handle = await seed(self.client, start, status, task_queue=self.queue)
+        await is_listed(self.client, handle)
+        return handle
+
+    async def sweep(self, **options: Any) -> LeaverSweepResult:
+        self.number += 1
+        defaults = {"lookups_per_minute": 60_000, "second_look_after": timedelta(milliseconds=10)}
+        return await self.client.execute_workflow(
+            LeaverSweepWorkflow.run,
+            LeaverSweepInput(**{**defaults, **options}),
+            id=f"{self.queue}-sweep-{self.number}",
+            task_queue=self.queue,
+        )
+
+
+@pytest.fixture(scope="module")
+async def temporal() -> AsyncIterator[Client]:
+    """A server of its own: a sweep looks at all open environments."""
+    async with running_temporal_server(pydantic_data_converter) as server:
+        yield server.client
+
+
+@pytest.fixture
+async def office(temporal: Client) -> AsyncIterator[Office]:
+    directory, script = Directory(), Script()
+    office = Office(temporal, f"leavers-{id(directory)}", directory, script)
+    sweep = LeaverSweep(temporal, directory)
+    activities: list[Callable[..., Any]] = [*script.activities(), sweep.look, sweep.apply]
+    async with working(temporal, office.queue, activities, interceptors=[_EdgeOfSweeps()]):
+        yield office
+    query = "WorkflowType = 'EnvironmentWorkflow' AND ExecutionStatus = 'Running'"
+    while (await temporal.count_workflows(query)).count:
+        async for run in temporal.list_workflows(query):
+            try:
+                await temporal.get_workflow_handle(run.id).terminate()
+            except RPCError:
+                continue
+        await asyncio.sleep(0.05)
+
+
+async def status(handle: Handle) -> EnvironmentStatus:
+    return await handle.query(EnvironmentWorkflow.status)
+
+
+async def settled(handle: Handle) -> EnvironmentStatus:
+    async def there() -> bool:
+        return not (await status(handle)).access.is_pending
+
+    await until(there, "all systems have the change")
+    return await status(handle)
+
+
+def test_the_names_are_those_of_the_workflows() -> None:
+    assert workflow._Definition.must_from_class(LeaverSweepWorkflow).name == LEAVER_WORKFLOW
+    assert EnvironmentWorkflow.person_left._defn.name == UPDATE_PERSON_LEFT
+
+
+async def test_a_collaborator_who_has_left_is_removed_everywhere(office: Office) -> None:
+    one, two = await office.environment(ADA, BOB, *PLENTY), await office.environment(BOB + "x", BOB)
+    office.script.members |= {BOB}
+    office.script.inside |= {BOB}
+    office.directory.gone = {BOB}
+    result = await office.sweep()
+    assert (result.left, result.brake, result.waiting) == ((BOB,), "", ())
+    assert {line.result for line in result.lines} == {f"{BOB} is no collaborator any more"}
+    for handle in (one, two):
+        assert BOB not in (await settled(handle)).environment.people
+    assert BOB not in office.script.members | office.script.inside
+    assert office.directory.calls.count(BOB) == 2, "nobody looked a second time"
+    assert len(office.directory.calls) == len(set(office.directory.calls)) + 1, "a person was asked for twice"
+    assert (await office.sweep()).lines == ()
+
+
+async def test_an_owner_who_has_left_loses_access_and_the_team_gets_an_offer(office: Office) -> None:
+    handle = await office.environment(ADA, *PLENTY[:3])
+    await office.environment(BOB, *PLENTY)
+    office.script.members |= {ADA}
+    office.script.inside |= {ADA}
+    office.directory.gone = {ADA}
+    before = await status(handle)
+    result = await office.sweep()
+    assert [line.result for line in result.lines] == ["offered to team blue"]
+    now = await settled(handle)
+    assert now.owner_left
+    assert ADA not in office.script.members | office.script.inside
+    assert abs(now.expires_at - (now.owner_left.at + TEAM_END)) < timedelta(seconds=1)
+    assert now.phase is Phase.READY
+    [notice] = office.script.notices
+    assert (notice.kind, notice.people, notice.owner_left) == (NotificationKind.OWNER_LEFT, PLENTY[:3], True)
+    run = await handle.describe()
+    assert await run.memo_value(workflow_memo.OWNER_LEFT) == now.owner_left.at.isoformat()
+
+    extension = ExtendInput(life=LIFE, actor=BOB, by=timedelta(hours=1))
+    with pytest.raises(WorkflowUpdateFailedError) as failure:
+        await handle.execute_update(EnvironmentWorkflow.extend, extension)
+    assert "must take it first" in str(failure.value.cause)
+    again = await office.sweep()
+    assert again.lines == (), "an owner leaves once"
+    await handle.execute_update(EnvironmentWorkflow.transfer, TransferInput(life=LIFE, actor=BOB, person=BOB))
+    now = await settled(handle)
+    assert now.owner_left is None
+    assert now.expires_at == before.expires_at, "the end that it had is not given back"
+    run = await handle.describe()
+    assert not await run.memo_value(workflow_memo.OWNER_LEFT, "")
+
+
+async def test_an_end_that_is_nearer_stays(office: Office) -> None:
+    handle = await office.environment(ADA, *PLENTY[:3], ends_in=3600)
+    await office.environment(BOB, *PLENTY)
+    before = await status(handle)
+    office.directory.gone = {ADA}
+    await office.sweep()
+    assert (await status(handle)).expires_at == before.expires_at
+
+
+async def test_an_owner_who_is_back_gets_access_again(office: Office) -> None:
+    handle = await office.environment(ADA, *PLENTY[:3])
+    await office.environment(BOB, *PLENTY)
+    before = await status(handle)
+    office.directory.gone = {ADA}
+    await office.sweep()
+    await settled(handle)
+    office.directory.gone = set()
+
+    async def given_back() -> bool:
+        await office.sweep()
+        return (await status(handle)).owner_left is None
+
+    await until(given_back, "the owner is back")
+    now = await settled(handle)
+    assert now.expires_at == before.expires_at
+    assert ADA in office.script.members
+
+
+async def test_who_is_missing_once_keeps_access(office: Office) -> None:
+    handle = await office.environment(ADA, *PLENTY)
+    office.directory.flickers = {ADA, PLENTY[0]}
+    result = await office.sweep()
+    assert (result.left, result.lines) == ((), ())
+    assert (await status(handle)).owner_left is None
+
+
+async def test_a_directory_that_lost_its_people_ends_nobodys_access(office: Office) -> None:
+    """Ensures that an empty or half an answer waits for a person, and acts for those that were confirmed."""
+    handle = await office.environment(ADA, *PLENTY)
+    await office.environment(BOB, *PLENTY)
+    for gone in ({ADA, BOB, *PLENTY}, {ADA, *PLENTY[:10]}):
+        office.directory.gone = gone
+        result = await office.sweep()
+        assert result.brake
+        assert set(result.waiting) == gone
+        assert result.lines == ()
+        assert (await status(handle)).environment.people == (ADA, *PLENTY)
+    office.directory.gone = {ADA, PLENTY[1], PLENTY[5]}
+    result = await office.sweep(confirmed=(ADA, PLENTY[0], PLENTY[1]), requested_by="ops@example.com")
+    assert result.brake == "", "those who were not confirmed are few enough"
+    now = await settled(handle)
+    assert now.owner_left
+    assert {PLENTY[1], PLENTY[5]}.isdisjoint(now.environment.collaborators)
+    assert PLENTY[0] in now.environment.collaborators, "who is there lost access because of the confirmation"
+    assert any("confirmed by ops@example.com" in entry.actor for entry in now.audit_log)
+
+
+async def test_a_directory_that_does_not_answer_ends_nobodys_access(office: Office) -> None:
+    handle = await office.environment(ADA, *PLENTY)
+    office.directory.broken = Denied("SCIM directory", "find user", "401")
+    result = await office.sweep()
+    assert "401" in result.problem
+    assert result.lines == ()
+    office.directory.broken = None
+    office.directory.gone = {ADA}
+    office.directory.errors = {
+        PLENTY[0]: Rejected("SCIM directory", "find user", "2 people have this address"),
+        PLENTY[1]: ServerFailed("SCIM directory", "find user", "500", status=500),
+    }
+    result = await office.sweep()
+    assert "did not answer about 2 of 21 people" in result.brake
+    assert (await status(handle)).environment.people == (ADA, *PLENTY)
+    del office.directory.errors[PLENTY[1]]
+    assert (await office.sweep()).unclear == 1
+    assert (await status(handle)).owner_left
+
+
+async def test_the_lookups_are_paced(office: Office) -> None:
+    await office.environment(ADA, *PLENTY)
+    started = asyncio.get_running_loop().time()
+    await office.sweep(lookups_per_minute=1200)
+    took = asyncio.get_running_loop().time() - started
+    assert took >= 21 * 60 / 1200, f"21 people in {took:.1f} s are more than 1200 in a minute"
+
+
+async def test_an_environment_that_is_being_torn_down_is_left_alone(office: Office) -> None:
+    handle = await office.environment(ADA, *PLENTY)
+    ask = LeaverInput(life="another", actor="the leaver sweep", person=ADA, action=LeaverAction.LEFT)
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update(EnvironmentWorkflow.person_left, ask)
+    assert (await status(handle)).owner_left is None
+    stranger = ask.model_copy(update={"life": LIFE, "person": "x@example.com"})
+    told = await handle.execute_update(EnvironmentWorkflow.person_left, stranger)
+    assert told == "x@example.com is not one of its people"

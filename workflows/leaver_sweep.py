@@ -1,0 +1,112 @@
+"""The leaver sweep: it ends the access of people whom the directory does not know any more.
+
+It looks twice before it acts, and acts on few people at a time: what a broken directory says ends nobody's
+access. A schedule or a person starts it.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.activities import LeaverActivities
+    from contracts.environment_workflow import undo_queue
+    from contracts.leavers import (
+        LEAVER_ACTOR,
+        LEAVER_WORKFLOW,
+        MAX_PEOPLE,
+        ApplyInput,
+        LeaverSweepInput,
+        LeaverSweepResult,
+        LookInput,
+        LookResult,
+        brake_reason,
+    )
+
+from workflows.activity_failures import problem_of, require_genuine
+
+#: One attempt of a look at all people: thousands, at some hundred a minute.
+LOOK_ATTEMPT_TIMEOUT = timedelta(minutes=45)
+#: All attempts. After a longer outage of the directory the next sweep starts from the first person.
+LOOK_TIMEOUT = timedelta(minutes=60)
+#: Telling the environments of those who have left: few, because of the brake.
+APPLY_TIMEOUT = timedelta(minutes=5)
+#: A worker that sends no heartbeat for this long counts as lost, and another worker continues.
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
+FIRST_RETRY_INTERVAL = timedelta(seconds=1)
+MAX_RETRY_INTERVAL = timedelta(seconds=30)
+
+_Result = TypeVar("_Result")
+
+
+@workflow.defn(name=LEAVER_WORKFLOW)
+class LeaverSweepWorkflow:
+    """One sweep over the people of all open environments."""
+
+    @workflow.run
+    async def run(self, sweep: LeaverSweepInput) -> LeaverSweepResult:
+        """Look, look again, and act; return what was found and done."""
+        result = await self._sweep(sweep)
+        workflow.set_current_details(result.sentence)
+        return result
+
+    async def _sweep(self, sweep: LeaverSweepInput) -> LeaverSweepResult:
+        started_at, pace = workflow.now(), sweep.lookups_per_minute
+        try:
+            first = await self._look(LookInput(lookups_per_minute=pace), "look up all people")
+            result = LeaverSweepResult(now=started_at, asked=first.asked, unclear=len(first.unclear))
+            left: tuple[str, ...] = ()
+            if first.missing:
+                # A directory that is being restarted or synchronized is complete again after a while.
+                await workflow.sleep(sweep.second_look_after, summary="before the second look")
+                again = LookInput(people=first.missing[:MAX_PEOPLE], lookups_per_minute=pace)
+                left = (await self._look(again, "look up again who was missing")).missing
+            brake = brake_reason(first, left, sweep.confirmed, sweep.limit_percent)
+            waiting = tuple(person for person in left if brake and person not in sweep.confirmed)
+            result = result.model_copy(update={"left": left, "waiting": waiting, "brake": brake})
+            leaving = tuple(person for person in left if person not in waiting)
+            if not (leaving or first.back):
+                return result
+            by = f", confirmed by {sweep.requested_by}" if sweep.confirmed else ""
+            told = await self._execute(
+                LeaverActivities.apply,
+                ApplyInput(left=leaving, returned=first.back, actor=LEAVER_ACTOR + by),
+                APPLY_TIMEOUT,
+                APPLY_TIMEOUT,
+                "tell their environments",
+            )
+        except ActivityError as error:
+            problem = problem_of(error, "people", "directory")
+            return LeaverSweepResult(now=started_at, problem=f"{problem.cause} {problem.remedy}".strip())
+        return result.model_copy(update={"lines": told.lines})
+
+    async def _look(self, input: LookInput, summary: str) -> LookResult:
+        return await self._execute(LeaverActivities.look, input, LOOK_ATTEMPT_TIMEOUT, LOOK_TIMEOUT, summary)
+
+    async def _execute(
+        self,
+        method: Callable[[LeaverActivities, Any], Awaitable[_Result]],
+        input: LookInput | ApplyInput,
+        attempt: timedelta,
+        limit: timedelta,
+        summary: str,
+    ) -> _Result:
+        return require_genuine(
+            await workflow.execute_activity_method(
+                method,
+                input,
+                task_queue=undo_queue(workflow.info().task_queue),
+                start_to_close_timeout=attempt,
+                schedule_to_close_timeout=limit,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=RetryPolicy(
+                    initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
+                ),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=summary,
+            )
+        )
