@@ -63,7 +63,7 @@ class AccessChange(AccessActivities):
             raise NotYet(
                 System.IDENTITY_PROVIDER,
                 f"Group {environment.derived_name} is not to be found in the {System.IDENTITY_PROVIDER}",
-                "See whether somebody has deleted it",
+                "See whether another program has deleted it",
             )
         for group in groups:
             if known:
@@ -101,4 +101,4 @@ async def _take_out(
             try:
                 await directory.remove_member(group.id, user_id)
             except NotFound:
-                break  # the group is gone meanwhile, and nobody is in it
+                break  # the group is gone meanwhile, with all its members

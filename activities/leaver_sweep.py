@@ -1,6 +1,6 @@
-"""The work of the leaver sweep: it asks the directory about people, and tells environments who has left.
+"""The work of the leaver sweep: it asks the directory about people, and updates their environments.
 
-It decides nothing: the workflow does, and each environment checks again what it is told.
+It decides nothing: the workflow does, and each environment checks again what it gets.
 """
 
 import asyncio
@@ -158,23 +158,23 @@ class LeaverSweep(LeaverActivities):
 
     @activity.defn(name="leavers.apply")
     async def apply(self, input: ApplyInput) -> ApplyResult:
-        """Tell every environment of these people; an environment that was told before does nothing."""
+        """Update every environment of these people; a repeated update changes nothing."""
         lines: list[LeaverLine] = []
         for people, action in ((input.left, LeaverAction.LEFT), (input.returned, LeaverAction.RETURNED)):
             for person in people:
-                lines += await self._tell_all(person, action, input.actor)
-                activity_context.report_progress(f"{len(lines)} environments told")
+                lines += await self._update_all(person, action, input.actor)
+                activity_context.report_progress(f"{len(lines)} environments updated")
         return ApplyResult(lines=tuple(lines))
 
-    async def _tell_all(self, person: str, action: LeaverAction, actor: str) -> Sequence[LeaverLine]:
+    async def _update_all(self, person: str, action: LeaverAction, actor: str) -> Sequence[LeaverLine]:
         quoted = "'" + person.replace("\\", "\\\\").replace("'", "''") + "'"
         condition = (
             f" AND ({search_attributes.OWNER.name} = {quoted} "
             f"OR {search_attributes.COLLABORATORS.name} = {quoted})"
         )
-        return [await self._tell(run, person, action, actor) async for run in self._open(condition)]
+        return [await self._update_one(run, person, action, actor) async for run in self._open(condition)]
 
-    async def _tell(
+    async def _update_one(
         self, run: WorkflowExecution, person: str, action: LeaverAction, actor: str
     ) -> LeaverLine:
         name = name_from_workflow_id(run.id)

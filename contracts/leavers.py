@@ -59,7 +59,7 @@ class LookResult(Frozen):
 
 
 class LeaverAction(StrEnum):
-    """What an environment is told about a person."""
+    """What has become of a person."""
 
     LEFT = "left"
     RETURNED = "returned"
@@ -132,7 +132,7 @@ def brake_reason(
     """Return why the sweep must not act on its own, or "".
 
     `missing` are the people who are still missing at the second look. One person may always leave, unless
-    that is everybody: a directory that lost its data, or answers only a part of the calls, ends nobody's
+    all have: a directory that lost its data, or answers only a part of the calls, ends no
     access.
     """
     new = [person for person in missing if person not in confirmed]

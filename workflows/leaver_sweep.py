@@ -1,6 +1,6 @@
 """The leaver sweep: it ends the access of people whom the directory does not know any more.
 
-It looks twice before it acts, and acts on few people at a time: what a broken directory says ends nobody's
+It looks twice before it acts, and acts on few people at a time: what a broken directory says ends no
 access. A schedule or a person starts it.
 """
 
@@ -72,17 +72,17 @@ class LeaverSweepWorkflow:
             if not (leaving or first.back):
                 return result
             by = f", confirmed by {sweep.requested_by}" if sweep.confirmed else ""
-            told = await self._execute(
+            answers = await self._execute(
                 LeaverActivities.apply,
                 ApplyInput(left=leaving, returned=first.back, actor=LEAVER_ACTOR + by),
                 APPLY_TIMEOUT,
                 APPLY_TIMEOUT,
-                "tell their environments",
+                "update their environments",
             )
         except ActivityError as error:
             problem = problem_of(error, "people", "directory")
             return LeaverSweepResult(now=started_at, problem=f"{problem.cause} {problem.remedy}".strip())
-        return result.model_copy(update={"lines": told.lines})
+        return result.model_copy(update={"lines": answers.lines})
 
     async def _look(self, input: LookInput, summary: str) -> LookResult:
         return await self._execute(LeaverActivities.look, input, LOOK_ATTEMPT_TIMEOUT, LOOK_TIMEOUT, summary)
