@@ -34,6 +34,12 @@ class OktaBehaviour(DirectoryBehaviour):
 class EntraBehaviour(DirectoryBehaviour):
     """The behaviour of the stand-in for Microsoft Entra ID."""
 
+    stale_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the calls that a replica answers which lags behind; others see every change",
+    )
     retry_after: bool = Field(default=True, description="whether a 429 has Retry-After")
     write_limit: int = Field(default=3000, ge=1, description="writes in a window")
     write_window: float = Field(default=150.0, gt=0, le=3600, description="seconds of that window")

@@ -565,6 +565,15 @@ class TestLag:
         control(url, "POST", SETTLE_PATH)
         assert http.get(path).json()["displayName"] == "moor-b"
 
+    def test_of_one_replica_is_not_that_of_all(self, url: str, http: httpx.Client) -> None:
+        behave(url, lag=FOREVER, stale_share=0.5)
+        path = f"/v1.0/groups/{create(http, 'moor-a')['id']}"
+        wanted_statuses = {200, 404}
+        while wanted_statuses:
+            wanted_statuses.discard(http.get(path).status_code)
+        behave(url, stale_share=0)
+        assert http.get(path).status_code == 200
+
     def test_shows_members_and_groups_after_their_end(self, url: str, http: httpx.Client) -> None:
         alice, group = user_id(http), create(http, "moor-a")["id"]
         behave(url, lag=FOREVER)

@@ -5,7 +5,7 @@ The stand-ins were written from the vendors' documentation, without a look at th
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,10 @@ class Directories:
         return self.okta if kind.startswith("okta") else self.entra
 
 
-@pytest.fixture(scope="module")
-def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Directories]:
-    folder, signer = tmp_path_factory.mktemp("directories"), Signer()
+@contextmanager
+def running_directories(folder: Path) -> Iterator[Directories]:
+    """Both stand-ins, with an app for each kind of credential."""
+    signer = Signer()
     key = folder / "key.pem"
     key.write_text(signer.private_pem)
     pair = folder / "pair.pem"
@@ -81,8 +82,15 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Directorie
         )
 
 
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Directories]:
+    with running_directories(tmp_path_factory.mktemp("directories")) as directories:
+        yield directories
+
+
 @asynccontextmanager
 async def opened(directories: Directories, kind: str) -> AsyncIterator[IdentityProvider]:
+    """The adapter that the settings choose, of this kind of credential."""
     given = {f"MOORAGE_IDENTITY__{name}": value for name, value in directories.settings[kind].items()}
     async with open_clients(load_settings(LEAST | given)) as clients:
         assert clients.directory is not None

@@ -5,6 +5,7 @@ the tenant. Source: the API reference of Microsoft Graph v1.0 (group, user, dire
 """
 
 import math
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -132,6 +133,8 @@ class EntraStandIn:
             try:
                 self._authorization.require(request, *permissions)
                 self._throttle(is_write=method != "GET")
+                await request.body()  # so that no other call changes the replica before the handler has ended
+                self._directory.is_stale = random.random() < self._behaviour.now.stale_share  # noqa: S311
                 return await handler(request)
             except GraphError as error:
                 return error.response(request)

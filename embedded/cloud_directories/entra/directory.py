@@ -36,6 +36,8 @@ class EntraDirectory:
     def __init__(self, store: LaggingStore, deletes_softly: Callable[[], bool]) -> None:
         self._store = store
         self._deletes_softly = deletes_softly
+        #: Whether the replica that answers lags behind. Two calls may reach two replicas.
+        self.is_stale = True
 
     # Users
 
@@ -59,11 +61,11 @@ class EntraDirectory:
 
     def users(self) -> list[Document]:
         """Return all users."""
-        return list(self._store.all_lagging(USERS).values())
+        return list(self._seen(USERS).values())
 
     def user(self, key: str) -> Document:
         """Return the user by id or principal name, or raise GraphError."""
-        users = self._store.all_lagging(USERS)
+        users = self._seen(USERS)
         if key in users:
             return users[key]
         wanted = key.casefold()
@@ -76,11 +78,11 @@ class EntraDirectory:
 
     def groups(self) -> list[Document]:
         """Return all groups."""
-        return list(self._store.all_lagging(GROUPS).values())
+        return list(self._seen(GROUPS).values())
 
     def group(self, key: str) -> Document:
         """Return the group by id or, as `uniqueName=…`, by its alternate key; raise GraphError without."""
-        groups = self._store.all_lagging(GROUPS)
+        groups = self._seen(GROUPS)
         if key in groups:
             return groups[key]
         for group in groups.values():
@@ -174,8 +176,8 @@ class EntraDirectory:
     def members(self, key: str) -> list[Document]:
         """Return the members of the group, or raise GraphError."""
         group_id = self.group(key)["id"]
-        users = self._store.all_lagging(USERS)
-        parts = (each.split("/") for each in self._store.all_lagging(MEMBERS))
+        users = self._seen(USERS)
+        parts = (each.split("/") for each in self._seen(MEMBERS))
         return [users[user] for group, user in parts if group == group_id and user in users]
 
     def add_members(self, key: str, references: Sequence[str]) -> None:
@@ -194,6 +196,9 @@ class EntraDirectory:
         if member not in self._store.all(MEMBERS):
             raise not_found(user_id)
         self._store.delete(MEMBERS, member)
+
+    def _seen(self, kind: str) -> Mapping[str, Document]:
+        return self._store.all_lagging(kind) if self.is_stale else self._store.all(kind)
 
     def _present(self, key: str) -> Document:
         """Return the group for a write: it must be on the replica, and not be deleted since."""
@@ -238,7 +243,7 @@ class EntraDirectory:
         match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
         if match is None:
             raise bad_request("Invalid object identifier in '@odata.id'.")
-        if match["id"] not in self._store.all_lagging(USERS):
+        if match["id"] not in self._seen(USERS):
             raise not_found(match["id"])
         return match["id"]
 
