@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import keyring
-import keyring.backend
+import keyring.backends.fail
 import msgspec
 import pytest
 
@@ -42,6 +42,12 @@ from starter.cli.errors import CliError, Code
 PROD = Context("prod", "https://moorage.example")
 TEST = Context("test", "https://test.example")
 NONE = ConnectionOptions()
+
+
+@pytest.fixture(autouse=True)
+def no_desktop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that no test touches the keyring of the person who runs it."""
+    monkeypatch.setattr(keyring, "get_keyring", keyring.backends.fail.Keyring)
 
 
 @pytest.fixture
@@ -383,7 +389,9 @@ def test_a_client_without_a_credential_sends_none(issuer: _Issuer, monkeypatch: 
     assert seen == [None]
 
 
-class _Keyring(keyring.backend.KeyringBackend):
+class _Keyring:
+    """A keyring of a desktop. No subclass of the library's, which would use it in all later tests."""
+
     priority = 5
     is_locked = False
 
@@ -405,7 +413,7 @@ class _Keyring(keyring.backend.KeyringBackend):
 
 
 @pytest.fixture
-def desktop(monkeypatch: pytest.MonkeyPatch) -> _Keyring:
+def desktop(monkeypatch: pytest.MonkeyPatch, no_desktop: None) -> _Keyring:
     backend = _Keyring()
     monkeypatch.setattr(keyring, "get_keyring", lambda: backend)
     for name in ("get_password", "set_password", "delete_password"):

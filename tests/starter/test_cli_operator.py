@@ -28,11 +28,16 @@ async def test_up_tells_programs_where_everything_is(tmp_path: Path) -> None:
         answer.close()
         assert answer.status == 200
         assert found["connection"] == str(tmp_path / "state" / "connection.json")
+        [context] = (await Cli(tmp_path)("context", "list", "-o", "json")).json
+        assert (context["name"], context["url"], context["current"]) == ("local", found["api"], True)
+        who = (await Cli(tmp_path)("whoami", "-o", "json")).json
+        assert (who["email"], who["credential"]["source"]) == (found["person"], "the local stack")
     finally:
         process.send_signal(signal.SIGTERM)
         result = await ended(process)
     assert (result.code, result.out) == (0, ""), "more than the one line, or no good end"
     assert "Stopping." in result.err
+    assert (await Cli(tmp_path)("context", "list", "-o", "json")).json == []
 
 
 @pytest.mark.parametrize("command", ["worker", "api", "codec-server"])

@@ -3,7 +3,10 @@
 import asyncio
 import html
 import json
+import os
 import re
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -13,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import httpx
+import keyring.backends.fail
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
@@ -28,9 +32,15 @@ from starter.cli.client.credentials.store import load_tokens, save_tokens
 from starter.cli.errors import CliError, Code
 from tests.starter.doors import DEVELOPER, an_app
 from tests.support.sign_in import Clock, Provider, refused, running_provider, serving
-from tests.support.stand_ins import TLS
+from tests.support.stand_ins import CHECKOUT, TLS
 
 SCOPES = "openid email profile"
+
+
+@pytest.fixture(autouse=True)
+def no_desktop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that no test touches the keyring of the person who runs it."""
+    monkeypatch.setattr(keyring, "get_keyring", keyring.backends.fail.Keyring)
 
 
 @dataclass
@@ -238,6 +248,29 @@ async def test_login_on_another_device(place: Place, monkeypatch: pytest.MonkeyP
     signed_in = await place.moorage("login", place.url, SSH_CONNECTION="192.0.2.1 1 192.0.2.2 22")
     assert signed_in.exit_code == 0, signed_in.output
     assert "as bob@example.com (platform; payments)" in signed_in.stderr
+
+
+@pytest.mark.parametrize("way", ["--browser", "--device"])
+async def test_ctrl_c_ends_a_sign_in_quietly(place: Place, way: str) -> None:
+    """Ensures that a user who gives up gets no traceback, and that nothing is kept."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(place.home),
+        "PYTHONPATH": str(CHECKOUT),
+        "BROWSER": "true",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "moorage", "login", place.url, way, env=env, cwd=place.home,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr
+    shown = b""
+    while place.provider.url.encode() not in shown:
+        shown += await process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, out, b"Traceback" in err) == (130, b"", False), err
+    assert place.tokens() is None
 
 
 async def poll(place: Place, act: Callable[[int, str], object]) -> tuple[dict[str, Any], list[float]]:

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -10,6 +12,8 @@ from click.testing import CliRunner
 
 import moorage
 from starter.cli.app import build
+from starter.cli.client.contexts import Context, change_contexts, with_context
+from starter.cli.client.credentials.store import Tokens, save_tokens
 from starter.cli.lazy_group import LazyGroup
 from starter.cli.options import EnumChoice
 
@@ -111,7 +115,7 @@ def test_commands_take_output(path: tuple[str, ...]) -> None:
 #: Packages of the server, the worker and the tables of a terminal, which no such command needs.
 HEAVY = (
     "temporalio", "kubernetes", "fastapi", "starlette", "uvicorn", "pydantic", "pydantic_core", "rich",
-    "yaml", "typer", "prometheus_client", "structlog", "asyncio", "truststore",
+    "yaml", "typer", "prometheus_client", "structlog", "asyncio", "truststore", "keyring", "filelock",
 )  # fmt: skip
 IMPORTS = (
     "import sys, moorage\n"
@@ -149,3 +153,24 @@ def test_developer_commands_import_no_server(arguments: list[str], allowed: list
         check=True,
     )
     assert done.stdout.splitlines()[-1].split()[1:] == allowed, done.stderr
+
+
+def test_command_with_a_valid_sign_in_imports_neither_keyring_nor_lock(tmp_path: Path) -> None:
+    """Ensures that a person who has signed in pays for the keyring only when the token is renewed."""
+    environ = {"HOME": str(tmp_path)}
+    context = Context("prod", "http://127.0.0.1:1")
+    change_contexts(lambda contexts: with_context(contexts, context), environ)
+    tokens = Tokens(
+        url=context.url, issuer=context.url, client_id="m", token_endpoint=context.url, access_token="t",
+        expires_at=time.time() + 3600, is_in_keyring=True,
+    )  # fmt: skip
+    save_tokens(context, tokens, environ)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, "list"],
+        env={**environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1].split()[1:] == ["httpx"], done.stderr
+    assert "cannot reach the API at http://127.0.0.1:1" in done.stderr
