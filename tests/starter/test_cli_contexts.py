@@ -229,6 +229,7 @@ class _Issuer(ThreadingHTTPServer):
         self.asked: list[dict[str, list[str]]] = []
         self.status = 200
         self.answer: dict[str, Any] = {}
+        self.location = ""
         self.may_answer = threading.Event()
         self.may_answer.set()
 
@@ -260,6 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
+        if location := getattr(self.server, "location", ""):
+            self.send_header("Location", location)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -343,6 +346,14 @@ def test_an_issuer_that_does_not_answer_keeps_the_sign_in(home: dict[str, str], 
     assert load_tokens(PROD, home) is not None
     sign_in(home, PROD, expires_in=20, **issuer.tokens())
     assert connect(home)[1] == "token-of-prod", "its last seconds are still good"
+
+
+def test_a_refresh_token_does_not_follow_a_redirect(home: dict[str, str], issuer: _Issuer) -> None:
+    issuer.status, issuer.location = 307, f"{issuer.url}/elsewhere"
+    sign_in(home, PROD, expires_in=0, **issuer.tokens())
+    with pytest.raises(CliError, match="it answers 307 without a bearer token"):
+        connect(home)
+    assert len(issuer.asked) == 1
 
 
 @pytest.mark.parametrize(

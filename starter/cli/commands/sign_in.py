@@ -91,6 +91,9 @@ def login(
         teams = ", ".join(person.teams)
         print_note(f"Signed in to {context.url} as {person.email} ({person.role}; {teams}).")
         print_note(f"The context {context.name} is the current one.")
+        if not tokens.refresh_token:
+            until = local_time(datetime.fromtimestamp(tokens.expires_at, UTC))
+            print_note(f"It ends {until}: the issuer gave no refresh token (add the scope offline_access).")
         for variable in ("MOORAGE_URL", "MOORAGE_TOKEN", "MOORAGE_TOKEN_FILE", "MOORAGE_STATE"):
             if os.environ.get(variable):
                 print_note(f"{variable} is set, and wins over contexts: unset it to use the sign-in.")
