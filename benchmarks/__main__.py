@@ -19,6 +19,7 @@ from benchmarks.api import measure_api
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.credentials import measure_credentials
 from benchmarks.orchestration import measure
+from benchmarks.sign_in import measure_sign_in
 from benchmarks.startup import measure_startup
 from benchmarks.sweep import measure_sweep
 
@@ -31,6 +32,7 @@ ALL: dict[str, Measure] = {
     "admission": measure_admission,
     "api": measure_api,
     "credentials": measure_credentials,
+    "sign-in": measure_sign_in,
     "startup": measure_startup,
 }
 
