@@ -6,6 +6,7 @@ behind writes by seconds, because any replica may answer; advanced queries (`Con
 an index that lags more, so none is used here.
 """
 
+import contextlib
 import json
 import re
 import ssl
@@ -29,6 +30,7 @@ UNIQUE_NAME_START = "moorage."
 #: The longest `mailNickname`, which every group needs, also one without mail.
 MAX_NICKNAME = 64
 
+_DELETED = "/directory/deletedItems"
 _GROUP_FIELDS = "id,displayName,uniqueName"
 _USER_FIELDS = "id,userPrincipalName,mail,accountEnabled"
 _SAFE = re.compile(r"[A-Za-z0-9-]")
@@ -195,9 +197,15 @@ class Entra:
             "securityEnabled": True,
             "groupTypes": [],
         }
-        answer = await self._http.call(
-            "PATCH", _key_path(external_id), operation, body=body, headers={"Prefer": "create-if-missing"}
-        )
+        try:
+            answer = await self._http.call(
+                "PATCH", _key_path(external_id), operation, body=body, headers={"Prefer": "create-if-missing"}
+            )
+        except AlreadyExists:
+            if not await self._purge_deleted(external_id):
+                raise
+            detail = "a deleted group of this owner still had its unique name, and is purged now"
+            raise NotYet(self._system, operation, detail) from None
         if answer.body.strip():
             return self._parse(TypeAdapter(_Group), answer, operation, ambiguous=True).result
         # 204: it was there, and the look had not seen it yet.
@@ -206,11 +214,12 @@ class Entra:
         raise NotYet(self._system, operation, "it exists, and is not found yet", ambiguous=True)
 
     async def delete_group(self, group_id: str) -> None:
-        """Delete the group; raise NotFound if it does not exist.
+        """Delete the group, for good; raise NotFound if it does not exist.
 
-        Entra ID keeps deleted groups for 30 days, for an administrator to restore.
+        Entra ID keeps a deleted group for 30 days, and with it its unique name.
         """
         await self._http.call("DELETE", _group_path(group_id), f"delete group {group_id}")
+        await self._purge(group_id)
 
     async def group(self, group_id: str) -> Group:
         """Return the group with this id; raise NotFound if there is none."""
@@ -247,6 +256,24 @@ class Entra:
         except NotFound:
             # The user is no member, or the group does not exist.
             await self.group(group_id)
+
+    async def _purge_deleted(self, external_id: str) -> bool:
+        """Purge the deleted groups with this owner mark; return whether there were any."""
+        operation = f"find deleted group by owner {external_id}"
+        deleted = self._all(
+            f"{_DELETED}/microsoft.graph.group", operation, _Group, {"$select": _GROUP_FIELDS}
+        )
+        ours = [group.id async for group in deleted if group.result.external_id == external_id]
+        for group_id in ours:
+            await self._purge(group_id)
+        return bool(ours)
+
+    async def _purge(self, group_id: str) -> None:
+        # NotFound: the tenant does not keep deleted groups, or the replica does not know of it yet. A client
+        # that may delete groups and not purge them leaves them to the 30 days.
+        with contextlib.suppress(NotFound, Denied):
+            path = f"{_DELETED}/{quote(group_id, safe='')}"
+            await self._http.call("DELETE", path, f"purge deleted group {group_id}")
 
     async def _read_group(self, path: str, operation: str) -> Group:
         answer = await self._http.call("GET", path, operation, query={"$select": _GROUP_FIELDS})

@@ -12,17 +12,18 @@ import pytest
 
 from clients.identity.client_assertion import ClientAssertion
 from clients.identity.client_credentials import ClientCredentials
+from clients.identity.entra import Entra, scope
 from clients.identity.okta import SCOPE, Okta, token_url
 from clients.identity.scim import Scim
 from embedded.cloud_directories.controls import PEOPLE_PATH, SETTLE_PATH
 from tests.support.cloud_directories import OKTA_TOKEN, Signer, okta_client
 from tests.support.identity_contract import IdentityContract
-from tests.support.identity_directories import TIMEOUT, Directory
+from tests.support.identity_directories import TIMEOUT, Directory, becomes
 from tests.support.identity_faults import IdentityFaultMatrix
 from tests.support.stand_ins import TLS, control, running_stand_ins
 
 TOKEN = "a-token-of-the-directory"
-APP, KEY_ID = "0oa-moorage", "key-1"
+APP, KEY_ID, TENANT = "app-of-moorage", "key-1", "a-tenant"
 _USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 
@@ -32,6 +33,7 @@ class ScimDirectory(Directory):
     kind = "scim"
     add = remove = "group.patch"
     renews_credential = False
+    secrets = (TOKEN,)
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -64,6 +66,7 @@ class OktaStandIn(Directory):
 
     def __init__(self, url: str, signer: Signer) -> None:
         self.url, self._signer = url, signer
+        self.secrets = tuple(signer.private_pem.splitlines()[1:-1])
 
     def connect(self, timeout: timedelta = TIMEOUT, *, credential: str | None = None) -> Okta:
         endpoint, key = token_url(self.url), self._signer.private_pem
@@ -78,6 +81,39 @@ class OktaStandIn(Directory):
         with okta_client(self.url) as http:
             user = await asyncio.to_thread(http.get, f"/api/v1/users/{user_name}")
         return str(user.json()["id"])
+
+
+class EntraStandIn(Directory):
+    """The stand-in for Entra ID, all reads of which lag; the client is an app with a certificate."""
+
+    kind = "entra"
+    has_unique_names, has_unique_marks = False, True
+    create, find_group = "group.upsert", "group.[fg]*"
+
+    def __init__(self, url: str, signer: Signer) -> None:
+        self.url, self._pem = url, signer.private_pem + signer.certificate_pem
+        self.secrets = tuple(signer.private_pem.splitlines()[1:-1])
+
+    def connect(self, timeout: timedelta = TIMEOUT, *, credential: str | None = None) -> Entra:
+        endpoint = f"{self.url}/{TENANT}/oauth2/v2.0/token"
+        assertion = ClientAssertion(endpoint, credential or APP, lambda: self._pem, needs_certificate=True)
+        credentials = ClientCredentials(
+            endpoint, APP, assertion, timeout=timeout, scope=scope("https://graph.microsoft.com"), verify=TLS
+        )
+        return Entra(f"{self.url}/v1.0", credentials, timeout=timeout, verify=TLS)
+
+    async def add_person(self, user_name: str, email: str, *, active: bool = True) -> str:
+        people = [{"email": user_name, "mail": email, "accountEnabled": active}]
+        await asyncio.to_thread(control, self.url, "PUT", PEOPLE_PATH, people)
+        client = self.connect()
+
+        async def is_there() -> bool:
+            return bool(await client.users_by_address(user_name))
+
+        await becomes(is_there, True)
+        [user] = await client.users_by_address(user_name)
+        await client.close()
+        return user.id
 
 
 @contextmanager
@@ -104,10 +140,24 @@ def running_okta(folder: Path) -> Iterator[Directory]:
         yield OktaStandIn(url, signer)
 
 
+@contextmanager
+def running_entra(folder: Path) -> Iterator[Directory]:
+    signer = Signer()
+    options = {
+        "database": folder / "entra.sqlite",
+        "tenant": TENANT,
+        "apps": [{"client_id": APP, "certificates": [signer.certificate_pem]}],
+        "behaviour": {"lag": 0.3, "page_limit": 2, "write_limit": 10**6},
+    }
+    with running_stand_ins(entra=options) as [url]:
+        yield EntraStandIn(url, signer)
+
+
 KINDS: dict[str, Callable[[Path], AbstractContextManager[Directory]]] = {
     "scim": partial(running_scim, kind=ScimDirectory),
     "scim with doubles": partial(running_scim, kind=ScimWithDoubles),
     "okta": running_okta,
+    "entra": running_entra,
 }
 
 

@@ -246,3 +246,34 @@ async def test_throttled_call_is_repeated_after_the_delay_asked_for() -> None:
     with entra(routes) as (client, _), pytest.raises(Throttled, match="throttled") as throttled:
         await client.delete_group(ID)
     assert throttled.value.retry_after == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("purged", [answer(204), GONE, error(403, "Authorization_RequestDenied", "No.")])
+async def test_deleted_group_is_purged_because_it_keeps_its_unique_name(purged: Any) -> None:
+    deleted = f"/v1.0/directory/deletedItems/{ID}"
+    routes = {f"DELETE /v1.0/groups/{ID}": answer(204), f"DELETE {deleted}": purged}
+    with entra(routes) as (client, mock):
+        await client.delete_group(ID)
+    assert mock.calls() == [f"DELETE /v1.0/groups/{ID}", f"DELETE {deleted}"]
+
+
+async def test_deleted_group_with_the_unique_name_is_purged_before_the_next_attempt() -> None:
+    taken = error(
+        400, "Request_BadRequest", "Another object with the same value for uniqueName already exists."
+    )
+    deleted = "/v1.0/directory/deletedItems"
+    stranger = {"id": "g2", "displayName": "golf", "uniqueName": "golf"}
+    routes = {
+        f"GET {KEY}": GONE,
+        f"PATCH {KEY}": taken,
+        f"GET {deleted}/microsoft.graph.group": [
+            answer(200, {"value": [stranger, GROUP]}),
+            answer(200, {"value": []}),
+        ],
+        f"DELETE {deleted}/{ID}": answer(204),
+    }
+    with entra(routes) as (client, _):
+        with pytest.raises(NotYet, match="is purged now"):
+            await client.create_group("moor-demo", MARK)
+        with pytest.raises(AlreadyExists):
+            await client.create_group("moor-demo", MARK)

@@ -1,5 +1,7 @@
 """What every adapter of an identity provider promises; a test class per kind gives it a `directory`."""
 
+import logging
+import traceback
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -7,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from clients.errors import AlreadyExists, Denied, NotFound, Rejected, Throttled
+from clients.errors import AlreadyExists, ClientError, Denied, NotFound, Rejected, Throttled
 from clients.identity.protocol import IdentityProvider
 from embedded.faults import Fault, FaultKind
 from tests.support.identity_directories import Directory, becomes, fresh, fresh_mark, id_of, replicated
@@ -175,6 +177,31 @@ class IdentityContract:
             ):
                 with pytest.raises(NotFound):
                     await call(unknown)
+
+    async def test_no_secret_is_logged_or_told(
+        self, directory: Directory, client: IdentityProvider, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Ensures it for every line, down to those of libraries that nobody reads, and for errors."""
+        caplog.set_level(logging.DEBUG)
+        told = []
+        for kind in (FaultKind.STATUS, FaultKind.HTML, FaultKind.TRUNCATE, FaultKind.CUT_AFTER):
+            for operation in (directory.create, directory.find_group, directory.token):
+                directory.faults(Fault(operation=operation, kind=kind, status=403))
+                one = directory.connect()
+                for call in (one.create_group(fresh(), fresh_mark()), one.groups_by_name("moor")):
+                    try:
+                        await call
+                    except ClientError as error:
+                        told.append("".join(traceback.format_exception(error)))
+                await one.close()
+        directory.faults()
+        await client.check()
+        tokens = [*getattr(client._credentials, "_headers", {}).values()]  # type: ignore[attr-defined]
+        secrets = [*directory.secrets, *(token.removeprefix("Bearer ") for token in tokens)]
+        assert secrets
+        assert told
+        for text in (caplog.text, *told):
+            assert not [secret for secret in secrets if secret in text]
 
     async def test_refusal_for_now_carries_the_delay(
         self, directory: Directory, client: IdentityProvider
