@@ -47,6 +47,6 @@ class EntraBehaviour(DirectoryBehaviour):
         default=True, description="whether a deleted security group can be restored, and keeps its uniqueName"
     )
     filters_unique_name: bool = Field(
-        default=True,
+        default=False,
         description="whether uniqueName can be filtered by; the documentation only makes it an alternate key",
     )

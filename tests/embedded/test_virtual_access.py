@@ -409,7 +409,8 @@ class TestBinding:
         given = binding("alice", "alice", **{"moorage.dev/name": "demo"})
         created = admin.post(BINDINGS, given)
         assert created.status_code == 201
-        assert status_of(admin.post(BINDINGS, given)) == (409, "AlreadyExists")
+        for again in (given, binding("alice", "alice", role="view")):
+            assert status_of(admin.post(BINDINGS, again)) == (409, "AlreadyExists")
         admin.post(BINDINGS, binding("other", "bob")).raise_for_status()
         for selector in ("moorage.dev/name=demo", "moorage.dev/name in (demo, x)", "moorage.dev/name"):
             found = admin.call("GET", f"{BINDINGS}?{httpx.QueryParams(labelSelector=selector)}").json()
@@ -518,6 +519,53 @@ class TestFaults:
         assert admin.get(f"{BINDINGS}/alice").status_code == 200
         calls = control(running.url, "GET", CALLS_PATH)
         assert calls["virtual.csr.approve"] >= 1
+
+
+class TestPythonClient:
+    """The official client for Python, which knows nothing of a simulation."""
+
+    def test_gets_a_certificate_and_its_rights(self, admin: VirtualCaller, tmp_path: Path) -> None:
+        client, config = kubernetes_library()
+        key = new_key()
+        with config.new_client_from_config_dict(yaml.safe_load(admin.kubeconfig.text())) as api:
+            requests, bindings = client.CertificatesV1Api(api), client.RbacAuthorizationV1Api(api)
+            requests.create_certificate_signing_request(signing_request(key, "alice@example.com", ["team-a"]))
+            request = requests.read_certificate_signing_request("request")
+            condition = client.V1CertificateSigningRequestCondition(
+                type="Approved", status="True", reason="Test", message="as a test wants it"
+            )
+            request.status.conditions = [condition]
+            requests.replace_certificate_signing_request_approval("request", request)
+            certificate = admin.signed(f"{CSR}/request")
+            bindings.create_cluster_role_binding(binding("alice", "alice@example.com", role="view"))
+            with pytest.raises(client.ApiException) as taken:
+                bindings.create_cluster_role_binding(binding("alice", "alice@example.com"))
+            assert taken.value.status == 409
+
+            document = yaml.safe_load(admin.kubeconfig.text())
+            document["users"][0]["user"] = {
+                "client-certificate-data": base64.b64encode(certificate).decode(),
+                "client-key-data": base64.b64encode(pem_of(key)).decode(),
+            }
+            with config.new_client_from_config_dict(document) as as_alice:
+                review = client.AuthenticationV1Api(as_alice).create_self_subject_review({})
+                assert review.status.user_info.username == "alice@example.com"
+                assert review.status.user_info.groups == ["team-a", "system:authenticated"]
+                core = client.CoreV1Api(as_alice)
+                assert [each.metadata.name for each in core.list_config_map_for_all_namespaces().items] == []
+                bindings.delete_cluster_role_binding("alice")
+                with pytest.raises(client.ApiException) as refused:
+                    core.list_config_map_for_all_namespaces()
+            assert (refused.value.status, refused.value.reason) == (403, "Forbidden")
+            requests.delete_certificate_signing_request("request")
+            assert requests.list_certificate_signing_request().items == []
+
+
+def kubernetes_library() -> tuple[Any, Any]:
+    """The library and its configuration, imported where they are used: it takes long."""
+    from kubernetes import client, config
+
+    return client, config
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not on the PATH")

@@ -122,8 +122,8 @@ class EntraDirectory:
     def upsert_group(self, key: str, given: Mapping[str, Any], *, create: bool) -> Document | None:
         """Change the group, and return None; if there is none and it has an alternate key, create it.
 
-        An existing group is adopted as it is, whoever created it. That a deleted one keeps its uniqueName is
-        told in "Troubleshoot Bicep files for Microsoft Graph resources".
+        An existing group is adopted as it is, also one of another app. A deleted group keeps its uniqueName:
+        see "Troubleshoot Bicep files for Microsoft Graph resources".
         """
         is_alternate = key.startswith("uniqueName=")
         if is_alternate and create:

@@ -1,4 +1,4 @@
-"""The rate limits of an Okta org: calls of a kind in a window, told in the headers of every response.
+"""The rate limits of an Okta org: calls of a kind in a window, stated in the headers of every response.
 
 Source: "Rate limit best practices" and "Rate limits" of Okta. `X-Rate-Limit-Reset` is a time, in seconds of
 the UTC epoch, not a duration.

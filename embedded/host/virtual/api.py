@@ -218,7 +218,7 @@ class VirtualServers:
         given = await _object(call, "")
         if call.resource == CERTIFICATE_REQUESTS:
             given = self._requests.prepare(call.user, given)
-        given = self._checked(call, given)
+        given = self._checked(call, given, before=None)
         created = self._objects.create(*self._place(call), given)
         self._refresh(call)
         return JSONResponse(created, status_code=201)
@@ -230,8 +230,8 @@ class VirtualServers:
         if call.resource == CERTIFICATE_REQUESTS:
             given = self._requests.update(call.where, given)
         # A missing object is not found, whatever else is wrong with the request.
-        self._objects.require(*self._place(call), call.name)
-        replaced = self._objects.replace(*self._place(call), self._checked(call, given))
+        before = self._objects.require(*self._place(call), call.name)
+        replaced = self._objects.replace(*self._place(call), self._checked(call, given, before))
         self._refresh(call)
         return JSONResponse(replaced)
 
@@ -242,11 +242,12 @@ class VirtualServers:
             raise ApiError(415, "UnsupportedMediaType", f"{why} for certificates")
         if content_type == _MERGE:
             found = self._objects.require(*self._place(call), call.name)
-            given = self._checked(call, _merged(found, _parsed(await call.request.body(), call)))
+            given = self._checked(call, _merged(found, _parsed(await call.request.body(), call)), found)
             return JSONResponse(self._objects.replace(*self._place(call), given))
         if not call.request.query_params.get("fieldManager"):
             raise bad_request("fieldManager is required for apply patch")
-        given = self._checked(call, await _object(call, call.name))
+        before = self._objects.get(*self._place(call), call.name)
+        given = self._checked(call, await _object(call, call.name), before)
         document = self._objects.apply(*self._place(call), call.name, given)
         self._refresh(call)
         return JSONResponse(document)
@@ -264,8 +265,8 @@ class VirtualServers:
             details |= {"name": call.name, "uid": deleted["metadata"]["uid"]}
         return success(details)
 
-    def _checked(self, call: Call, given: dict[str, Any]) -> dict[str, Any]:
-        self._rights.check_write(call.where, call.user, call.resource, call.namespace or "", given)
+    def _checked(self, call: Call, given: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+        self._rights.check_write(call.where, call.user, call.resource, call.namespace or "", given, before)
         return with_defaults(call.resource, given)
 
     def _refresh(self, call: Call) -> None:

@@ -73,9 +73,17 @@ class Rights:
         )
 
     def check_write(
-        self, where: Where, user: User, resource: Resource, namespace: str, given: Mapping[str, Any]
+        self,
+        where: Where,
+        user: User,
+        resource: Resource,
+        namespace: str,
+        given: Mapping[str, Any],
+        before: Mapping[str, Any] | None,
     ) -> None:
         """Refuse roles and bindings that break a rule or give more than the user has.
+
+        `before` is the object that is changed; None for a new one.
 
         Raises:
             ApiError: as an API server refuses them.
@@ -84,7 +92,7 @@ class Rights:
         if resource in (ROLES, CLUSTER_ROLES):
             rules, verb, owner = given.get("rules") or [], "escalate", resource
         elif resource in _BINDINGS:
-            self._check_binding(where, resource, namespace, given)
+            self._check_binding(resource, given, before)
             if MASTERS in user.groups:
                 return
             reference = given["roleRef"]
@@ -101,8 +109,9 @@ class Rights:
             why = f'user "{user.name}" is attempting to grant RBAC permissions not currently held'
             raise forbidden(resource.qualified, str(given["metadata"].get("name", "")), why)
 
+    @staticmethod
     def _check_binding(
-        self, where: Where, resource: Resource, namespace: str, given: Mapping[str, Any]
+        resource: Resource, given: Mapping[str, Any], before: Mapping[str, Any] | None
     ) -> None:
         name = given["metadata"].get("name", "")
         reference = given.get("roleRef") or {}
@@ -124,7 +133,6 @@ class Rights:
                 raise invalid(resource.qualified_kind, name, f"{at}.namespace: Required value")
             if subject.get("apiGroup", "") not in ("", "" if is_account else RBAC_GROUP):
                 raise invalid(resource.qualified_kind, name, f"{at}.apiGroup: Unsupported value")
-        before = self._objects.get(where, resource, namespace, name) if name else None
         if before and _reference(before["roleRef"]) != _reference(reference):
             why = f"roleRef: Invalid value: {_reference(reference)}: cannot change roleRef"
             raise invalid(resource.qualified_kind, name, why)
