@@ -20,9 +20,9 @@ SIGNER = "kubernetes.io/kube-apiserver-client"
 #: The shortest validity that the certificates API accepts.
 MIN_VALIDITY = timedelta(minutes=10)
 _REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-#: The signer is a controller that watches the requests: usually it signs within some milliseconds. The
-#: pauses grow to the last one, which repeats.
-_PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2)
+#: The signer is a controller that watches the requests, and usually signs within the first pause. The pauses
+#: grow to the last one, which repeats.
+_PAUSES_SECONDS = (0.03, 0.05, 0.1, 0.2)
 #: A signer that needs longer does not run, or has more requests than it can sign.
 SIGNER_TIMEOUT_SECONDS = 8.0
 

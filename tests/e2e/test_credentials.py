@@ -1,7 +1,6 @@
 """Ensures that a person is known by name inside an environment, and refused there soon after a removal."""
 
 import asyncio
-import base64
 import json
 import os
 import re
@@ -14,17 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clients.host.kubeconfig import Kubeconfig
-from clients.virtual_cluster import VirtualClusterApi
-from clients.virtual_cluster.people import binding_name
 from contracts.credentials import PEOPLE_GROUP
 from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LOOK_EVERY, PATIENCE
-from tests.e2e.harbour import AUDIT_POLICY, TIMEOUT
+from tests.e2e.harbour import AUDIT_POLICY
 from tests.e2e.using import gone, kubeconfig_of, retried
 from tests.environment.asking import Asking
 from tests.environment.systems import Systems
+from tests.support.credentials import request_of
 from tests.support.stack import ALICE, BOB, unique
 
 #: Within this time a person is refused everywhere after the removal.
@@ -42,12 +39,6 @@ async def bob(real: Stack) -> AsyncIterator[Asking]:
     """A collaborator."""
     async with Asking(real, BOB, patience=PATIENCE, look_every=LOOK_EVERY) as asking:
         yield asking
-
-
-def administrator(cluster: Cluster, name: str) -> Kubeconfig:
-    """The chart's own kubeconfig, from the host."""
-    secret = json.loads(cluster.run("get", "secret", f"vc-mrg-{name}", "-n", f"mrg-{name}", "-o", "json"))
-    return Kubeconfig(base64.b64decode(secret["data"]["config"]).decode(), secret_name="administrator")
 
 
 def kubectl(cluster: Cluster, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -92,13 +83,15 @@ async def test_people_have_their_names_and_lose_access_at_once(
     cluster.run(*own, kubeconfig=configs[BOB.email])
     finalizer = '{"metadata": {"finalizers": ["example.com/never"]}}'
     cluster.run("patch", "clusterrolebinding", "bobs", "-p", finalizer, kubeconfig=configs[BOB.email])
-    async with VirtualClusterApi(administrator(cluster, name), timeout=TIMEOUT) as virtual:
-        started = time.monotonic()
-        removed = await virtual.remove_person(BOB.email)
-    assert removed == ["ClusterRoleBinding bobs", f"ClusterRoleBinding {binding_name(BOB.email)}"]
+    started = time.monotonic()
+    removed = await alice.call("DELETE", f"/environments/{name}/collaborators/{BOB.email}")
+    assert removed.status_code == 202, removed.text
     for config in (configs[BOB.email], plugin):
         await _until_refused(cluster, config, started + REFUSED_SECONDS, HOME=str(tmp_path))
     print(f"refused {time.monotonic() - started:.1f} s after the removal")
+    body = {"request": request_of(BOB.email)}
+    # He sees it as a team mate, and may not use it.
+    assert (await bob.call("POST", f"/environments/{name}/credential", json=body)).status_code == 403
     assert cluster.run("get", "namespaces", "-o", "name", kubeconfig=configs[ALICE.email])
     await gone(alice, name, cluster, stand_ins)
 

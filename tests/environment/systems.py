@@ -33,7 +33,10 @@ class Systems:
 
     def __init__(self, stack: Stack) -> None:
         self._databases = {
-            part: path for part, path in stack.databases.items() if part in stack.options.parts
+            part: path
+            for part, path in stack.databases.items()
+            # The OpenID provider holds nothing of environments.
+            if part in stack.options.parts and part in _QUERIES
         }
 
     def holds(self, name: str) -> dict[str, int]:
