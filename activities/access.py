@@ -90,12 +90,14 @@ async def _take_out(
 ) -> None:
     """Take the people out of the groups, also those who are disabled in the directory.
 
-    An account of a person who keeps access stays, if it has a removed address as well.
+    An account of a person who keeps access stays, if it has a removed address as well. An owner who has left
+    is still the owner, and keeps none.
     """
     leaving = {user.id for person in people for user in await directory.users_by_address(person)}
     if not groups or not leaving:
         return
-    staying = {user.id for person in environment.people for user in await directory.users_by_address(person)}
+    keepers = [person for person in environment.people if person not in people]
+    staying = {user.id for person in keepers for user in await directory.users_by_address(person)}
     for group in groups:
         for user_id in sorted(leaving - staying):
             try:

@@ -20,9 +20,11 @@ from contracts.durations import format_duration
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
+from contracts.leavers import LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.models import Frozen
 from contracts.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
+from worker.codec import DecodeError
 from worker.settings.expiry import Sweep
 
 #: A worker polls at least once a minute, because the server lets a poll wait for so long. (Measured: at most
@@ -54,12 +56,13 @@ class InstallationWarnings(Frozen):
     workers: tuple[str, ...] = ()
     sweep: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
+    leavers: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All warnings, without names of environments."""
-        return (*self.workers, *self.sweep, *self.environments)
+        return (*self.workers, *self.sweep, *self.environments, *self.leavers)
 
 
 async def find_unpolled_queues(client: Client) -> tuple[str, ...]:
@@ -142,6 +145,26 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
     return tuple(sentences), tuple(names)
 
 
+async def waiting_leavers(client: Client) -> tuple[str, ...]:
+    """Return a warning if the last leaver sweep has stopped itself, or could not ask the directory.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the call.
+    """
+    query = f"WorkflowType = '{LEAVER_WORKFLOW}' AND ExecutionStatus = 'Completed'"
+    async for run in client.list_workflows(query, limit=1, page_size=1, rpc_timeout=CALL_TIMEOUT):
+        handle = client.get_workflow_handle(run.id, run_id=run.run_id, result_type=LeaverSweepResult)
+        try:
+            last = await handle.result(rpc_timeout=CALL_TIMEOUT)
+        except DecodeError:
+            return ()  # `moorage leavers` reports that the key is missing
+        if last.problem:
+            return ("The directory could not be asked who has left: moorage leavers shows why.",)
+        if last.brake:
+            return (f"No access was ended, because {last.brake}: see moorage leavers.",)
+    return ()
+
+
 async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings:
     """Return all warnings; raise RPCError if Temporal does not answer."""
     environments, named = await stuck_environments(client)
@@ -149,6 +172,7 @@ async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings
         workers=await find_unpolled_queues(client),
         sweep=await overdue_sweep(client, settings),
         environments=environments,
+        leavers=await waiting_leavers(client),
         named=named,
     )
 

@@ -146,6 +146,13 @@ async def test_a_disabled_person_is_taken_out_too(bench: Bench) -> None:
     assert await members(bench, environment) == {"alice"}
 
 
+@WAYS
+async def test_an_owner_who_has_left_is_taken_out(bench: Bench, identity: bool) -> None:
+    environment = await made(bench, identity)
+    assert await changing(bench, environment, revoking=("alice@example.com",)).result() == AccessResult()
+    assert await members(bench, environment) == {"bob"}
+
+
 async def test_an_account_that_keeps_access_by_another_address_stays(bench: Bench) -> None:
     """Ensures that the removal of an alias of the owner does not lock the owner out."""
     environment = await made(bench, True)

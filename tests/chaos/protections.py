@@ -47,7 +47,30 @@ FAILING = "tests/environment/test_failing.py"
 OUTCOMES = "tests/workflows/test_outcomes.py"
 INSPECTION = "        left, unknown = await self._inspect()\n"
 NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{INSPECTION}"
+PEOPLE = "tests/workflows/test_people.py"
+LEAVERS = "tests/workflows/test_leavers.py"
 PROTECTIONS = (
+    Protection(
+        "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
+        "        await self._run_shielded(self._access.stop())\n", "",
+        PEOPLE, "teardown_waits",
+    ),
+    Protection(
+        "4", "access that is taken away is taken away again after a late response", "contracts/access.py",
+        "set(done.people) - (set() if settled else set(done.doubtful))", "set(done.people)",
+        PEOPLE, "lost_response",
+    ),
+    Protection(
+        "leavers", "a sweep stops itself when many have left at once", "workflows/leaver_sweep.py",
+        "brake_reason(first, left, sweep.confirmed, sweep.limit_percent)", '""',
+        LEAVERS, "lost_its_people",
+    ),
+    Protection(
+        "leavers", "a missing person is looked up a second time", "workflows/leaver_sweep.py",
+        "left = (await self._look(again, \"look up again who was missing\")).missing",
+        "left = (await self._look(again, \"look up again who was missing\")).missing or first.missing",
+        LEAVERS, "missing_once",
+    ),
     Protection(
         "1", "a lost worker is noticed by its heartbeat", "workflows/step_executor.py",
         "                heartbeat_timeout=self._timeouts.heartbeat_timeout,\n"

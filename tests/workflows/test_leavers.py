@@ -29,6 +29,7 @@ from contracts.leavers import (
     LeaverSweepResult,
 )
 from contracts.notifications import NotificationKind
+from starter.monitoring.attention import waiting_leavers
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
@@ -255,6 +256,8 @@ async def test_a_directory_that_lost_its_people_ends_nobodys_access(office: Offi
         result = await office.sweep()
         assert result.brake
         assert set(result.waiting) == gone
+        [warning] = await waiting_leavers(office.client)
+        assert result.brake in warning
         assert result.lines == ()
         assert (await status(handle)).environment.people == (ADA, *PLENTY)
     office.directory.gone = {ADA, PLENTY[1], PLENTY[5]}
@@ -272,6 +275,8 @@ async def test_a_directory_that_does_not_answer_ends_nobodys_access(office: Offi
     office.directory.broken = Denied("SCIM directory", "find user", "401")
     result = await office.sweep()
     assert "401" in result.problem
+    [warning] = await waiting_leavers(office.client)
+    assert "could not be asked" in warning
     assert result.lines == ()
     office.directory.broken = None
     office.directory.gone = {ADA}
