@@ -128,6 +128,31 @@ def test_a_url_that_is_spelled_differently_is_the_same_installation(home: dict[s
         assert connect(home, url=url)[1] == "token-of-test"
 
 
+def test_of_several_sign_ins_at_one_installation_the_one_of_the_person_is_used(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    """Ensures that a kubeconfig of one person works while another sign-in, or a stack, is current."""
+    state = a_stack(tmp_path / "state", "http://127.0.0.1:7", "of-the-stack")
+    ada = Context("ada", "http://127.0.0.1:7", person="ada@example.com")
+    bob = Context("bob", "http://127.0.0.1:7", person="bob@example.com")
+    elsewhere = Context("elsewhere", PROD.url, person="ada@example.com")
+    sign_in(home, elsewhere, bob, ada, bob)
+    options = ConnectionOptions(url="http://127.0.0.1:7")
+
+    def used(person: str, **variables: str) -> str:
+        return find_connection(options, home | variables, person=person).access_token()
+
+    assert used("ada@example.com") == "token-of-ada"
+    assert used("") == used("eve@example.com") == "token-of-bob", "the current one"
+    assert used("ada@example.com", MOORAGE_TOKEN="given") == "given"
+    add_stack(state, "http://127.0.0.1:7", home)
+    assert used("ada@example.com") == "token-of-ada"
+    assert used("") == used("eve@example.com") == "of-the-stack"
+    forget_tokens(ada, home)
+    with pytest.raises(CliError, match="not signed in"):
+        used("ada@example.com")
+
+
 def test_a_file_of_contexts_that_names_another_url_leads_no_token_there(home: dict[str, str]) -> None:
     sign_in(home, PROD)
     change_contexts(lambda _: with_context(Contexts({}), Context("prod", "https://evil.test")), home)

@@ -255,17 +255,25 @@ class TestRequest:
         assert "key" not in repr(found).replace("use_until", "")
 
     @pytest.mark.parametrize(
-        ("problem", "message"),
+        ("problem", "message", "step"),
         [
-            ({"status": 422, "detail": "request: has another subject"}, "your token is another person's"),
-            ({"status": 409, "reason": "other_life"}, "was deleted and created again"),
+            (
+                {"status": 422, "detail": "request: has another subject"},
+                "your token is another person's",
+                f"sign in as {ADA}, or write your own kubeconfig: ",
+            ),
+            (
+                {"status": 409, "reason": "other_life"},
+                "was deleted and created again",
+                "write the kubeconfig again: ",
+            ),
         ],
     )
-    def test_that_is_refused_says_what_to_do(self, problem: dict[str, Any], message: str) -> None:
+    def test_that_is_refused_says_what_to_do(self, problem: dict[str, Any], message: str, step: str) -> None:
         api = FakeApi(CliError(Code.FAILED, "refused", problem=problem))
         with pytest.raises(CliError, match=message) as refusal:
             request_certificate(cast(Api, api), "demo", person=ADA, life="l")
-        assert "moorage kubeconfig demo --merge" in refusal.value.next_steps[0]
+        assert refusal.value.next_steps == (f"{step}moorage kubeconfig demo --merge",)
 
     def test_that_fails_otherwise_is_not_changed(self) -> None:
         failure = CliError(Code.NOT_ALLOWED, "no", problem={"status": 403})

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from clients.safe_yaml import write_yaml
 from embedded.asgi_server import listening_socket
 from starter.cli.app import build
-from starter.cli.client.contexts import Context
+from starter.cli.client.contexts import Context, add_stack
 from starter.cli.client.credentials.browser import has_browser, sign_in_with_browser
 from starter.cli.client.credentials.device import sign_in_with_device
 from starter.cli.client.credentials.issuer import DeviceCode, Endpoints, GrantRefused, IssuerClient
@@ -381,6 +381,22 @@ def test_what_is_wrong_is_one_sentence(
     assert "secret@" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["login", "http://127.0.0.1:7", "--name", "local"], 2),
+        (["logout"], 3),
+        (["--context", "local", "logout"], 3),
+    ],
+)
+def test_the_context_of_a_stack_needs_no_sign_in(tmp_path: Path, arguments: list[str], code: int) -> None:
+    add_stack(tmp_path / "state", "http://127.0.0.1:7", {"HOME": str(tmp_path)})
+    env = {"HOME": str(tmp_path), "XDG_STATE_HOME": None, "MOORAGE_URL": None, "MOORAGE_STATE": None}
+    done = CliRunner(env=env).invoke(build(), arguments)
+    said = "the context local is the stack of moorage up, which needs no sign-in" in done.stderr
+    assert (done.exit_code, said) == (code, True), done.output
+
+
 async def test_contexts_are_listed_chosen_and_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     browser(monkeypatch, "alice")
     await place.moorage("login", place.url, "--name", "first")
@@ -401,7 +417,13 @@ async def test_contexts_are_listed_chosen_and_removed(place: Place, monkeypatch:
     chosen = await place.moorage("context", "use", "first")
     assert (chosen.exit_code, await email()) == (0, "alice@example.com")
     listed = (await place.moorage("context")).stdout
-    assert re.search(rf"^\*\s+first\s+{place.url}\s+sign-in at {place.provider.url}$", listed, re.MULTILINE)
+    row = rf"^\*\s+first\s+{place.url}\s+alice@example.com\s+sign-in at {place.provider.url}$"
+    assert re.search(row, listed, re.MULTILINE)
+    browser(monkeypatch, "bob")
+    await place.moorage("context", "use", "second")
+    renewed = await place.moorage("login", place.url, "-o", "json")
+    assert json.loads(renewed.stdout)["context"] == "second", "the current one, and not the first of the URL"
+    await place.moorage("context", "use", "first")
     kept = load_tokens(Context("first", place.url), {"HOME": str(place.home)})
     removed = await place.moorage("context", "remove", "first")
     assert (removed.exit_code, "No context is the current one" in removed.stderr) == (0, True)

@@ -46,10 +46,15 @@ class Connection:
         return self.session.access_token(rejected=rejected, timeout=timeout)
 
 
-def find_connection(options: ConnectionOptions, environ: Mapping[str, str] = os.environ) -> Connection:
-    """Return the connection from options, variables or a context, in this order."""
+def find_connection(
+    options: ConnectionOptions, environ: Mapping[str, str] = os.environ, *, person: str = ""
+) -> Connection:
+    """Return the connection from options, variables or a context, in this order.
+
+    Of several contexts of one URL, `person` is preferred, then the current one.
+    """
     contexts = read_contexts(environ)
-    context, url = _choose(options, contexts, environ)
+    context, url = _choose(options, contexts, environ, person)
     token, source = _given_token(options, environ)
     ca_file, setting = options.ca_file, "--ca-file"
     if ca_file is None and (named := environ.get("MOORAGE_CA_FILE")):
@@ -89,7 +94,7 @@ def find_url(
 
 
 def _choose(
-    options: ConnectionOptions, contexts: Contexts, environ: Mapping[str, str]
+    options: ConnectionOptions, contexts: Contexts, environ: Mapping[str, str], person: str = ""
 ) -> tuple[Context | None, str]:
     """Return the context, if there is one for the URL, and the URL."""
     if options.context is not None:
@@ -105,7 +110,8 @@ def _choose(
         return current, current.url
     ensure_url(url)
     matching = [each for each in (current, *contexts.by_name.values()) if each and each.matches(url)]
-    return (matching[0] if matching else None), url
+    of_person = [each for each in matching if person and each.person == person]
+    return next(iter(of_person or matching), None), url
 
 
 def _given_token(options: ConnectionOptions, environ: Mapping[str, str]) -> tuple[str, str]:

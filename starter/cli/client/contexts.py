@@ -40,12 +40,14 @@ class Context:
     """An installation. `stack` is the folder of a stack of `moorage up`; None for all others.
 
     `ca_file` has the authorities that must have signed the certificate of its API; None: the system's.
+    `person` is the address of the person who signed in last; "" for a stack.
     """
 
     name: str
     url: str
     ca_file: Path | None = None
     stack: Path | None = None
+    person: str = ""
 
     def matches(self, url: str) -> bool:
         """Return whether this is the URL of the installation, also if it is written differently."""
@@ -120,6 +122,7 @@ def change_contexts(
                 "url": context.url,
                 **({"ca_file": str(context.ca_file)} if context.ca_file else {}),
                 **({"stack": str(context.stack)} if context.stack else {}),
+                **({"person": context.person} if context.person else {}),
             }
             for name, context in contexts.by_name.items()
         }
@@ -253,6 +256,7 @@ def _read(environ: Mapping[str, str]) -> Contexts:
                 str(entry["url"]),
                 Path(entry["ca_file"]) if "ca_file" in entry else None,
                 Path(entry["stack"]) if "stack" in entry else None,
+                str(entry.get("person", "")),
             )
             for name, entry in content["contexts"].items()
         }

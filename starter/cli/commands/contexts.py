@@ -98,11 +98,17 @@ def _show(output: Output) -> None:
             print_json(entries)
             return
         rows = [
-            ["*" if each["current"] else "", each["name"], each["url"], each["credential"]]
+            [
+                "*" if each["current"] else "",
+                each["name"],
+                each["url"],
+                each["person"] or "",
+                each["credential"],
+            ]
             for each in entries
         ]
         none = "There is no context. Sign in with:  moorage login URL"
-        print_table(["", "name", "url", "credential"], rows, empty=none)
+        print_table(["", "name", "url", "person", "credential"], rows, empty=none)
 
 
 def _entry(each: "Context", *, is_current: bool) -> dict[str, Any]:
@@ -114,4 +120,10 @@ def _entry(each: "Context", *, is_current: bool) -> dict[str, Any]:
     else:
         tokens = load_tokens(each)
         credential = f"sign-in at {tokens.issuer}" if tokens else "signed out"
-    return {"name": each.name, "url": each.url, "current": is_current, "credential": credential}
+    return {
+        "name": each.name,
+        "url": each.url,
+        "person": each.person or None,
+        "current": is_current,
+        "credential": credential,
+    }

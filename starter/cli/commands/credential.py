@@ -55,7 +55,7 @@ def _certificate(ctx: click.Context, name: str, life: str, person: str) -> Clien
     from starter.cli.client.connection import find_connection
     from starter.cli.client.paths import environment_path
 
-    with Api(find_connection(options), quiet=True) as api:
+    with Api(find_connection(options, person=person), quiet=True) as api:
         if not (life and person):
             from starter.cli.kubeconfig.user_entries import read_api_kubeconfig
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,8 @@ def login(
             tokens = tokens_of(answer, endpoints, url=context.url, client_id=offered.client_id)
             person = _check(context, tokens, client, quiet=quiet)
         save_tokens(context, tokens)
-        change_contexts(lambda contexts: with_context(contexts, context))
+        signed_in = replace(context, person=person.email)
+        change_contexts(lambda contexts: with_context(contexts, signed_in))
         if quiet:
             print_json(
                 {"context": context.name, "url": context.url, "issuer": offered.url, **to_json(person)}
@@ -118,13 +120,16 @@ def _context_for(options: ConnectionOptions, url: str | None, name: str | None) 
     except ValueError as error:
         raise CliError(Code.BAD_INPUT, f"{url} {error}") from None
     contexts = read_contexts()
-    signed_in = [each for each in contexts.by_name.values() if each.stack is None]
     if found is None or found.stack is not None:
-        found = next((each for each in signed_in if each.matches(url)), None)
+        # Of several sign-ins at one installation, the current one is renewed.
+        candidates = (contexts.by_name.get(contexts.current), *contexts.by_name.values())
+        found = next((one for one in candidates if one and one.stack is None and one.matches(url)), None)
     if name is not None:
         found = contexts.by_name.get(ensure_name(name))
         if found is not None and (found.stack is not None or not found.matches(url)):
             message = f"the context {name} is another installation: {found.url}"
+            if found.stack is not None:
+                message = f"the context {name} is the stack of moorage up, which needs no sign-in"
             raise CliError(Code.BAD_INPUT, message, next_steps=["choose another name: --name"])
     ca_file = options.ca_file or (Path(text) if (text := os.environ.get("MOORAGE_CA_FILE")) else None)
     if ca_file is None and found is not None:
@@ -212,6 +217,8 @@ def logout(ctx: click.Context, output: Output) -> None:
         url, context = find_url(connection_options_of(ctx))
         if context is None or context.stack is not None:
             message = f"there is no sign-in for {url}"
+            if context is not None:
+                message = f"the context {context.name} is the stack of moorage up, which needs no sign-in"
             raise CliError(Code.NOT_FOUND, message, next_steps=["moorage context list"])
         done = sign_out(context)
         # Also the certificates for kubectl, which the sign-in has given: a later command gets new ones.

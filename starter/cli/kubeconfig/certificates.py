@@ -39,7 +39,7 @@ def request_certificate(api: "Api", name: str, *, person: str, life: str) -> Cli
     from starter.cli.client.views import CredentialView, parse
 
     key, request = _key_and_request(person)
-    step = [f"write its kubeconfig again: moorage kubeconfig {name} --merge"]
+    command = f"moorage kubeconfig {name} --merge"
     now = datetime.now(UTC)
     try:
         answer = api.call(
@@ -50,10 +50,12 @@ def request_certificate(api: "Api", name: str, *, person: str, life: str) -> Cli
         if problem.get("status") == HTTPStatus.UNPROCESSABLE_ENTITY:
             # The request itself is valid, so it names another person than the token.
             message = f"the credential is for {person}, and your token is another person's"
-            raise CliError(Code.NOT_ALLOWED, message, next_steps=step) from None
+            step = f"sign in as {person}, or write your own kubeconfig: {command}"
+            raise CliError(Code.NOT_ALLOWED, message, next_steps=[step]) from None
         if problem.get("reason") == "other_life":
             message = f"{name} was deleted and created again, so this kubeconfig is out of date"
-            raise CliError(error.code, message, next_steps=step) from None
+            step = f"write the kubeconfig again: {command}"
+            raise CliError(error.code, message, next_steps=[step]) from None
         raise
     credential = parse(answer, CredentialView)
     use_until = now + timedelta(seconds=credential.valid_seconds) - RENEWAL_MARGIN
