@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS volumes (
 ) STRICT;
 -- The authorities for client certificates; `volume` is the token of the volume whose vCluster it signs for.
 CREATE TABLE IF NOT EXISTS authorities (
+    namespace TEXT NOT NULL, release TEXT NOT NULL,
     volume TEXT PRIMARY KEY, certificate TEXT NOT NULL, key TEXT NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS virtual_objects (

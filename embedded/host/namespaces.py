@@ -16,7 +16,7 @@ _SHOWN_CONTENT = {
     "volumes": "volumes",
     "stubborn": "stubborn pods",
 }
-_CONTENT = (*_SHOWN_CONTENT, "virtual_objects")
+_CONTENT = (*_SHOWN_CONTENT, "virtual_objects", "authorities")
 
 
 class Namespaces:

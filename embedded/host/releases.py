@@ -132,9 +132,9 @@ class Releases:
             ).fetchone()
             if row is None:
                 raise Refused(404, f'persistentvolumeclaims "{name}" not found')
-            self._rows.execute(
-                "DELETE FROM virtual_objects WHERE namespace = ? AND release = ?", (namespace, row["release"])
-            )
+            for table in ("virtual_objects", "authorities"):
+                statement = f"DELETE FROM {table} WHERE namespace = ? AND release = ?"  # noqa: S608 - our names
+                self._rows.execute(statement, (namespace, row["release"]))
 
     def leftovers(self, namespace: str, release: str) -> list[str]:
         """Return everything of the release that exists."""

@@ -34,10 +34,10 @@ _PARSED = 256
 class Authorities:
     """The authorities, each created when it first signs.
 
-    An authority belongs to the volume of a vCluster, which `volume` names: after the volume's end its
-    certificates are refused. All of them are trusted in the handshake, where it is not known yet which
-    vCluster a client calls. A client certificate of another authority breaks the handshake; a real API server
-    answers 401.
+    An authority belongs to the volume of a vCluster, which `volume` names, and ends with it: its certificates
+    are refused from then on. All of them are trusted in the handshake, where it is not known yet which
+    vCluster a client calls. A client certificate of another authority, or after a restart of one that has
+    ended, breaks the handshake; a real API server answers 401.
     """
 
     def __init__(self, rows: Connection) -> None:
@@ -54,9 +54,15 @@ class Authorities:
             context.load_verify_locations(cadata=row["certificate"])
         self._context = context
 
-    def sign(self, volume: str, request: x509.CertificateSigningRequest, validity: timedelta) -> str:
+    def sign(
+        self,
+        where: tuple[str, str],
+        volume: str,
+        request: x509.CertificateSigningRequest,
+        validity: timedelta,
+    ) -> str:
         """Return a client certificate, in PEM, with the subject and the key of the request."""
-        issuer, key = self._authority(volume)
+        issuer, key = self._authority(where, volume)
         now = datetime.now(UTC)
         validity = min(validity, self.longest)
         signed = (
@@ -100,10 +106,12 @@ class Authorities:
         extra = {CREDENTIAL_ID: [f"X509SHA256={digest}"]}
         return User(names[0], (*groups, "system:authenticated"), extra)
 
-    def _authority(self, volume: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    def _authority(
+        self, where: tuple[str, str], volume: str
+    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         row = self._find(volume)
         if row is None:
-            return self._create(volume)
+            return self._create(where, volume)
         key = serialization.load_pem_private_key(row["key"].encode(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError("the key of this authority is none of the simulated host")
@@ -115,7 +123,9 @@ class Authorities:
         ).fetchone()
         return row
 
-    def _create(self, volume: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    def _create(
+        self, where: tuple[str, str], volume: str
+    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = ec.generate_private_key(ec.SECP256R1())
         # Their names differ, so that a handshake finds the right one among many.
         name = common_name(f"simulated vcluster {x509.random_serial_number():x}")
@@ -130,7 +140,9 @@ class Authorities:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
         with self._rows:
-            self._rows.execute("INSERT INTO authorities VALUES (?, ?, ?)", (volume, certificate, key_text))
+            self._rows.execute(
+                "INSERT INTO authorities VALUES (?, ?, ?, ?, ?)", (*where, volume, certificate, key_text)
+            )
         if self._context:
             self._context.load_verify_locations(cadata=certificate)
         return made, key

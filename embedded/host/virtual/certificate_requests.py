@@ -161,7 +161,7 @@ class CertificateRequests:
         else:
             seconds = spec.get("expirationSeconds")
             validity = timedelta(seconds=seconds) if seconds else LONGEST_VALIDITY
-            certificate = self._authorities.sign(volume, request, validity)
+            certificate = self._authorities.sign(where, volume, request, validity)
             status = {**status, "certificate": base64.b64encode(certificate.encode()).decode()}
         return self._objects.replace(where, REQUESTS, "", {**document, "status": status})
 
