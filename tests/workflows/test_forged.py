@@ -84,6 +84,7 @@ from workflows.registry import WORKFLOWS
 KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) for number in (3, 4))
 BY = {"actor": "mallory@example.com"}
 EXTEND = {"actor": "mallory@example.com", "by": "PT8H"}
+PERSON = BY | {"person": "mallory@example.com"}
 SWEEP = BY | {"valid_until": "2100-01-01T00:00:00Z"}
 #: All updates that change an environment that is there, each as it could be accepted.
 CHANGES = {
@@ -94,6 +95,9 @@ CHANGES = {
     "reindex": BY,
     "warn": SWEEP,
     "expire": SWEEP,
+    "change_collaborators": PERSON | {"action": "add"},
+    "transfer": PERSON,
+    "person_left": PERSON,
 }
 
 
