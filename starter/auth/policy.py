@@ -1,6 +1,6 @@
 """The authorization policy, as one table of verbs and relations. docs/reference/access.md documents it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
 from contracts.models import Frozen
@@ -144,5 +144,20 @@ def describe_allowed(verb: Verb) -> str:
         Relation.TEAM_MATE: "its team",
         Relation.PLATFORM: "the platform team",
     }
-    allowed = [text for relation, text in words.items() if relation in TABLE[verb]]
-    return " and ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
+    return _join([text for relation, text in words.items() if relation in TABLE[verb]])
+
+
+def describe_held(held: Collection[Relation]) -> str:
+    """Return what the caller is to the environment, as text for the refusal message."""
+    words = {
+        Relation.OWNER: "its owner",
+        Relation.COLLABORATOR: "one of its collaborators",
+        Relation.TEAM_MATE: "in its team",
+        Relation.PLATFORM: "in the platform team",
+        Relation.STRANGER: "not one of its people",
+    }
+    return _join([text for relation, text in words.items() if relation in held])
+
+
+def _join(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

@@ -2,7 +2,17 @@
 
 from contracts.errors import Refusal, RefusalReason
 from contracts.naming import is_name
-from starter.auth.policy import NotAllowed, Principal, Relation, Verb, describe_allowed, is_allowed, relations
+from starter.auth.policy import (
+    TABLE,
+    NotAllowed,
+    Principal,
+    Relation,
+    Verb,
+    describe_allowed,
+    describe_held,
+    is_allowed,
+    relations,
+)
 from starter.auth.security_log import note_denied
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.temporal.updates import Refused
@@ -43,10 +53,12 @@ class EnvironmentAccess:
             message = f"{name} has another life now, and that is not the one that is meant: look at it"
             raise Refused(Refusal(reason=RefusalReason.OTHER_LIFE, message=message))
         if not is_allowed(verb, relations):
-            raise NotAllowed(
-                f"{verb} of {name} is for {describe_allowed(verb)}, "
-                f"and you are its {' and '.join(sorted(relations))}"
+            message = (
+                f'"{verb}" of {name} is for {describe_allowed(verb)}, and you are {describe_held(relations)}'
             )
+            if Relation.OWNER in TABLE[verb] and not snapshot.view.owner_left_at:
+                message += f": ask {snapshot.owner}"
+            raise NotAllowed(message)
         return snapshot
 
 

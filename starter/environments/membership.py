@@ -9,7 +9,7 @@ from clients.errors import Unreachable
 from contracts.capacity.models import Quotas
 from contracts.environment_workflow import CollaboratorAction, CollaboratorInput, TransferInput
 from contracts.errors import Refusal, RefusalReason
-from starter.auth.policy import NotAllowed, Principal, Role, Verb, describe_allowed, is_allowed
+from starter.auth.policy import NotAllowed, Principal, Role, Verb, describe_allowed, describe_held, is_allowed
 from starter.auth.tokens import read_email
 from starter.environments.access import EnvironmentAccess, relations_to
 from starter.environments.commands import EnvironmentCommands
@@ -87,7 +87,7 @@ class EnvironmentMembership:
         if takes and not snapshot.view.owner_left_at and not is_allowed(Verb.TRANSFER, held):
             raise NotAllowed(
                 f"{name} has an owner, so its transfer is for {describe_allowed(Verb.TRANSFER)}, "
-                f"and you are its {' and '.join(sorted(held))}"
+                f"and you are {describe_held(held)}"
             )
         address = _read_person(person)
         _require_open(snapshot)

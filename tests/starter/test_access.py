@@ -14,6 +14,7 @@ from starter.auth.policy import (
     Role,
     Verb,
     describe_allowed,
+    describe_held,
     is_allowed,
     relations,
 )
@@ -87,3 +88,9 @@ def test_who_may_in_words() -> None:
     assert describe_allowed(Verb.DELETE) == "its owner, its team and the platform team"
     assert describe_allowed(Verb.RESUME_TEARDOWN) == "the platform team"
     assert not re.search(r"None", "".join(map(describe_allowed, Verb)))
+
+
+def test_what_one_is_in_words() -> None:
+    """Ensures that a refusal can say what the caller is."""
+    assert describe_held({Relation.PLATFORM, Relation.TEAM_MATE}) == "in its team and in the platform team"
+    assert all(describe_held({relation}) for relation in Relation)

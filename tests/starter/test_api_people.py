@@ -58,7 +58,11 @@ async def test_only_the_owner_and_the_platform_team_change_people(
     for caller in (carol, dave):
         for method in ("PUT", "DELETE"):
             refused = problem(await caller.http.request(method, path), 403)
-            assert "is for its owner and the platform team" in refused["detail"]
+            you = "in its team" if caller is carol else "one of its collaborators"
+            assert refused["detail"] == (
+                f'"collaborators" of {view.name} is for its owner and the platform team, and you are {you}: '
+                f"ask {BOB.email}"
+            )
     assert (await alice.http.put(path)).status_code == 202
     assert (await bob.show(view.name)).collaborators == (CAROL.email, DAVE.email)
     await bob.gone(view.name)
