@@ -83,7 +83,8 @@ async def check_people(directory: PeopleDirectory, emails: Iterable[str]) -> Peo
         else:
             if found is None:
                 problems[email] = (
-                    f"{email} is not known there: correct it, or ask the platform team for an account"
+                    f"the directory does not know {email}: correct the address, or ask the platform team "
+                    "for an account"
                 )
 
     await asyncio.gather(*(check(email) for email in emails))

@@ -71,7 +71,7 @@ async def test_only_the_owner_and_the_platform_team_change_people(
 @pytest.mark.parametrize(
     ("person", "message"),
     [
-        ("nobody@example.com", "is not known there"),
+        ("nobody@example.com", "the directory does not know nobody@example.com"),
         ("grace", "is not an e-mail address"),
         ("%20", "is not an e-mail address"),
     ],
@@ -112,7 +112,7 @@ async def test_the_command(stack: Stack, tmp_path: Path, bob: Caller) -> None:
     for arguments, code, said in (
         (("add",), 2, "an action and a person"),
         (("promote", DAVE.email), 2, "is not one of"),
-        (("add", "nobody@example.com"), 2, "is not known there"),
+        (("add", "nobody@example.com"), 2, "the directory does not know nobody@example.com"),
         (("remove", BOB.email), 1, "owns"),
     ):
         told = await cli("collaborators", view.name, *arguments)

@@ -154,7 +154,7 @@ async def test_asked_for_while_it_is_torn_down(stack: Stack, bob: Caller) -> Non
         (
             {"collaborators": ["carol@example.com", "x@example.com"]},
             "collaborators.1",
-            "is not known there",
+            "the directory does not know x@example.com",
         ),
         ({"host": "mars"}, "host", 'there is no host "mars": there is local'),
         ({"tll": "8h"}, "tll", 'there is no such field: did you mean "ttl"?'),
