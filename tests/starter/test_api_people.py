@@ -110,8 +110,9 @@ async def test_the_command(stack: Stack, tmp_path: Path, bob: Caller) -> None:
         [DAVE.email, "collaborator"],
     ]
     for arguments, code, said in (
-        (("add",), 2, "an action and a person"),
+        (("add",), 2, "first the environment, then the action and the person"),
         (("promote", DAVE.email), 2, "is not one of"),
+        (("list",), 2, "first the environment"),
         (("add", "nobody@example.com"), 2, "the directory does not know nobody@example.com"),
         (("remove", BOB.email), 1, "owns"),
     ):

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 #: The actions, and the method of the API for each.
 _METHODS = {"add": "PUT", "remove": "DELETE"}
+_ORDER = (
+    "Write first the environment, then the action and the person: moorage collaborators NAME add EMAIL. "
+    "With NAME alone, it shows the people."
+)
+
+
+class _Action(click.Choice[str]):
+    """An action. The error says the order, because the name of the environment comes before it."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(f"'{value}' is not one of {' and '.join(self.choices)}. {_ORDER}", param, ctx)
+        return value
 
 
 @click.command(
@@ -32,7 +45,7 @@ _METHODS = {"add": "PUT", "remove": "DELETE"}
     )
 )
 @environment_argument
-@click.argument("action", required=False, type=click.Choice(list(_METHODS)))
+@click.argument("action", required=False, type=_Action(list(_METHODS)))
 @click.argument("person", required=False, metavar="[EMAIL]", shell_complete=complete_owner)
 @no_wait_option
 @output_option()
@@ -46,7 +59,7 @@ def collaborators(
     or in none.
     """
     if (action is None) != (person is None):
-        raise click.UsageError("Write an action and a person: moorage collaborators NAME add EMAIL.")
+        raise click.UsageError(_ORDER)
     with api_session(ctx, output) as api:
         if action is None or person is None:
             _print_people(api.environment(name), output)
