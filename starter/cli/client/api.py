@@ -305,7 +305,7 @@ class Api:
     def _unreachable(self, error: Exception) -> CliError:
         why = describe_cause(error)
         proxy = "" if self._is_local else proxy_of(self.url)
-        step = "check that it runs and that MOORAGE_URL is right"
+        step = "check that it runs and that the URL is right"
         if "certificate is not trusted" in why:
             step = "set the file with its authority: --ca-file FILE, MOORAGE_CA_FILE or SSL_CERT_FILE"
         elif proxy:
