@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from clients.host.kubeconfig import Kubeconfig
+from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
@@ -12,15 +13,6 @@ from starter.environments.virtual_clusters import VirtualClusters, usable_enviro
 
 #: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
 NAME_PREFIX = "moorage-"
-#: Of the administrator's kubeconfig: where the API server is, and how a client knows it. All else stays here.
-_CLUSTER_FIELDS = (
-    "server",
-    "certificate-authority-data",
-    "tls-server-name",
-    "insecure-skip-tls-verify",
-)
-#: https://kubernetes.io/docs/reference/config-api/client-authentication.v1/
-_PLUGIN_VERSION = "client.authentication.k8s.io/v1"
 INSTALL_HINT = "This cluster needs the command moorage: install Moorage, or add it to your PATH."
 
 
@@ -62,7 +54,7 @@ def _document(environment: Environment, kubeconfig: Kubeconfig, person: str) -> 
     own, (cluster, _) = f"{NAME_PREFIX}{environment.name}", kubeconfig.current()
     arguments = ["credential", environment.name, "--life", environment.mark.life, "--person", person]
     plugin = {
-        "apiVersion": _PLUGIN_VERSION,
+        "apiVersion": PLUGIN_VERSION,
         "command": "moorage",
         "args": [_Quoted(argument) for argument in arguments],
         "installHint": INSTALL_HINT,
@@ -73,7 +65,7 @@ def _document(environment: Environment, kubeconfig: Kubeconfig, person: str) -> 
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
-            {"name": own, "cluster": {key: cluster[key] for key in _CLUSTER_FIELDS if cluster.get(key)}}
+            {"name": own, "cluster": {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}}
         ],
         "users": [{"name": own, "user": {"exec": plugin}}],
         "contexts": [{"name": own, "context": {"cluster": own, "user": own}}],

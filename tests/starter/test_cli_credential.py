@@ -75,6 +75,35 @@ class TestKubeconfig:
         assert document["clusters"][0]["cluster"]["certificate-authority-data"] == "Y2E="
         assert "secret" not in text
 
+    def test_lets_the_api_decide_nothing_about_what_runs_here(self) -> None:
+        """Ensures that no variable, file or proxy that the API names gets into the user's kubeconfig."""
+        evil = """
+      command: /bin/sh
+      apiVersion: client.authentication.k8s.io/v1alpha1
+      env: [{name: LD_PRELOAD, value: /tmp/evil.so}, {name: HTTPS_PROXY, value: "http://evil.test"}]
+      interactiveMode: Always
+      provideClusterInfo: true
+      installHint: "\\e[2JInstall."
+"""
+        head, _, rest = ANSWER.partition("      apiVersion: client.authentication")
+        args = next(line for line in rest.splitlines() if "args:" in line)
+        answer = f"{head}{evil.lstrip(chr(10))}{args}\ncontexts{rest.partition('contexts')[2]}".replace(
+            "certificate-authority-data",
+            "proxy-url: socks5://evil.test, certificate-authority: /etc/passwd, x",
+        )
+        text = plugin_kubeconfig(
+            read_api_kubeconfig(answer), "demo", Connection("https://m.example", "t"), ConnectionOptions()
+        )
+        [cluster], [user] = (yaml.safe_load(text)[part] for part in ("clusters", "users"))
+        assert cluster["cluster"] == {"server": "https://v.example"}
+        plugin = user["user"]["exec"]
+        command, *arguments = plugin_command()
+        assert plugin.pop("args")[: len(arguments) + 2] == [*arguments, "credential", "demo"]
+        assert plugin == {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": command,
+            "installHint": "\\x1b[2JInstall.", "interactiveMode": "Never", "provideClusterInfo": False,
+        }  # fmt: skip
+
     def test_is_merged_like_any_other(self, tmp_path: Path) -> None:
         text = plugin_kubeconfig(
             read_api_kubeconfig(ANSWER), "demo", Connection("https://m.example", "t"), ConnectionOptions()

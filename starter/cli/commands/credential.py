@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from contracts.credentials import PLUGIN_VERSION
 from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
@@ -18,9 +19,8 @@ from starter.cli.kubeconfig.certificates import ClientCertificate, request_certi
 from starter.cli.options import environment_argument, examples
 from starter.cli.session import report_errors
 
-_VERSION = "client.authentication.k8s.io/v1"
 #: The version before it has the same fields in its answer; the client needs its own version back.
-_VERSIONS = (_VERSION, "client.authentication.k8s.io/v1beta1")
+_VERSIONS = (PLUGIN_VERSION, "client.authentication.k8s.io/v1beta1")
 
 
 @click.command(epilog=examples("moorage credential demo"))
@@ -85,5 +85,5 @@ def _asked_version(info: str) -> str:
     try:
         version = json.loads(info)["apiVersion"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return _VERSION
-    return version if version in _VERSIONS else _VERSION
+        return PLUGIN_VERSION
+    return version if version in _VERSIONS else PLUGIN_VERSION

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
+from contracts.printable_text import escape
 from starter.cli.client.connection import Connection
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code
@@ -21,10 +23,13 @@ _COMMAND = "moorage"
 
 @dataclass(frozen=True)
 class ApiKubeconfig:
-    """What the API's kubeconfig says: the cluster, the plugin's entry, and whose credential it is for."""
+    """What the API's kubeconfig says: the cluster, a text of kubectl's, and whose credential it is for.
+
+    It says nothing about the program that kubectl runs: neither the command nor its variables.
+    """
 
     cluster: Mapping[str, Any]
-    plugin: Mapping[str, Any]
+    install_hint: str
     life: str
     person: str
 
@@ -39,7 +44,14 @@ def read_api_kubeconfig(text: str) -> ApiKubeconfig:
     if not isinstance(plugin, dict) or not isinstance(arguments, list):
         raise CliError(Code.UNREACHABLE, "the API has answered a kubeconfig without the plugin of Moorage")
     life, person = (_after(arguments, option) for option in ("--life", "--person"))
-    return ApiKubeconfig(given.entry("clusters", str(context["cluster"])), plugin, life, person)
+    cluster = given.entry("clusters", str(context["cluster"]))
+    return ApiKubeconfig(
+        {field: cluster[field] for field in CLUSTER_FIELDS if field in cluster},
+        # kubectl prints it unchanged.
+        escape(str(plugin.get("installHint") or "")),
+        life,
+        person,
+    )
 
 
 def _after(arguments: list[Any], option: str) -> str:
@@ -62,7 +74,15 @@ def plugin_kubeconfig(
         arguments += ["--ca-file", str(connection.ca_file.absolute())]
     if options.token_file is not None:
         arguments += ["--token-file", str(options.token_file.absolute())]
-    return _kubeconfig(given, name, {"exec": {**given.plugin, "command": command, "args": arguments}})
+    plugin = {
+        "apiVersion": PLUGIN_VERSION,
+        "command": command,
+        "args": arguments,
+        "installHint": given.install_hint,
+        "interactiveMode": "Never",
+        "provideClusterInfo": False,
+    }
+    return _kubeconfig(given, name, {"exec": plugin})
 
 
 def embedded_kubeconfig(given: ApiKubeconfig, name: str, certificate: ClientCertificate) -> str:
