@@ -5,7 +5,7 @@ The API holds no private key: the person's machine makes it and sends a request 
 
 from datetime import UTC, datetime
 
-from clients.errors import Denied, Unreachable
+from clients.errors import ClientError, Denied, Unreachable
 from clients.host.protocol import VirtualCluster
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
@@ -42,16 +42,28 @@ class CredentialIssuer:
             if not was_open:
                 raise
         # The connection was of an earlier call: since then, the vCluster may have moved.
-        return await self._issue(environment, principal, checked)
+        return await self._issue(environment, principal, checked, is_repeat=True)
 
     async def _issue(
-        self, environment: Environment, principal: Principal, request: CertificateRequest
+        self,
+        environment: Environment,
+        principal: Principal,
+        request: CertificateRequest,
+        *,
+        is_repeat: bool = False,
     ) -> CredentialView:
+        """Issue the certificate; a repeat finds the rights that a failed attempt has given unchecked."""
         validity = environment.template.credentials.maximum
         latest_end = datetime.now(UTC) + validity
         labels = environment.mark.labels
         async with self._clusters.connect(environment) as virtual:
-            if await virtual.ensure_person(principal.email, labels):
+            try:
+                is_new = await virtual.ensure_person(principal.email, labels)
+            except ClientError as error:
+                if error.ambiguous:
+                    await self._ensure_still_allowed(environment, principal, virtual)
+                raise
+            if is_new or is_repeat:
                 await self._ensure_still_allowed(environment, principal, virtual)
             certificate = await virtual.issue_certificate(request.pem, principal.email, validity, labels)
         end = check_certificate(certificate, request, latest_end)
@@ -67,7 +79,7 @@ class CredentialIssuer:
     async def _ensure_still_allowed(
         self, environment: Environment, principal: Principal, virtual: VirtualCluster
     ) -> None:
-        """Check the access again after new rights were given, and take them back if it has ended.
+        """Check the access again after rights were or may have been given; take them back if it has ended.
 
         A person can be removed between the first check and the new rights. A removal changes the environment
         first and the rights last, so either this check sees it, or it finds the new rights.

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from clients.errors import ClientError, Denied, MalformedAnswer, NotFound, Unreachable
+from clients.errors import ClientError, Denied, MalformedAnswer, NotFound, ServerFailed, Unreachable
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Namespace
 from clients.host.protocol import Host
@@ -44,6 +44,7 @@ class FakeVirtualCluster:
         self.done: list[str] = []
         self.has_rights = True
         self.failures: list[ClientError] = []
+        self.removal_failures: list[ClientError] = []
         self.extra = timedelta(0)
         self.validity: timedelta | None = None
 
@@ -56,6 +57,8 @@ class FakeVirtualCluster:
 
     async def remove_person(self, person: str) -> list[str]:
         self.done.append(f"remove {person}")
+        if self.removal_failures:
+            raise self.removal_failures.pop()
         return []
 
     async def issue_certificate(self, request: bytes, _person: str, validity: timedelta, _labels: Any) -> str:
@@ -213,6 +216,31 @@ class TestIssuer:
         with pytest.raises(NotAllowed):
             await issuer_of(access, clusters).issue("demo", ADA, REQUEST, None)
         assert host.virtual.done == [f"ensure {ADA.email}", f"remove {ADA.email}"]
+
+    async def test_gives_no_certificate_after_a_removal_of_rights_that_failed(
+        self, host: FakeHost, clusters: VirtualClusters
+    ) -> None:
+        """Ensures that the repeat on a new connection does not take rights for checked that were not."""
+        async with clusters.connect(one()):
+            host.virtual.has_rights = False
+        host.virtual.removal_failures = [Unreachable("v", "o", "d")]
+        access = FakeAccess(one(), NotAllowed("no longer"))
+        with pytest.raises(NotAllowed):
+            await issuer_of(access, clusters).issue("demo", ADA, REQUEST, None)
+        assert host.virtual.done == ["ensure ada@example.com", "remove ada@example.com"] * 2
+
+    @pytest.mark.parametrize(
+        "failure",
+        [Unreachable("v", "o", "d", ambiguous=True), ServerFailed("v", "o", "d", status=504, ambiguous=True)],
+    )
+    async def test_leaves_no_rights_when_the_answer_to_new_rights_is_lost(
+        self, host: FakeHost, clusters: VirtualClusters, failure: ClientError
+    ) -> None:
+        host.virtual.failures = [failure]
+        access = FakeAccess(one(), NotAllowed("no longer"))
+        with pytest.raises(NotAllowed):
+            await issuer_of(access, clusters).issue("demo", ADA, REQUEST, None)
+        assert host.virtual.done == ["remove ada@example.com"]
 
     async def test_uses_the_maximum_of_the_template(self, host: FakeHost, clusters: VirtualClusters) -> None:
         short = Credentials(maximum=timedelta(minutes=15))
