@@ -206,6 +206,37 @@ class TestRemove:
         await rights.remove(ADA)
         assert not server.objects
 
+    async def test_ends_a_binding_that_the_person_makes_meanwhile(
+        self, server: FakeServer, rights: PeopleRights
+    ) -> None:
+        """Ensures that a person who makes bindings while theirs are removed keeps none."""
+        await rights.ensure(ADA, LABELS)
+
+        server.before = _once(lambda: server.add("again", ("User", ADA)), method="DELETE")
+        assert await rights.remove(ADA) == [
+            f"ClusterRoleBinding {binding_name(ADA)}", "ClusterRoleBinding again",
+        ]  # fmt: skip
+        assert not server.objects
+
+    async def test_says_so_when_there_are_always_new_ones(
+        self, server: FakeServer, rights: PeopleRights
+    ) -> None:
+        await rights.ensure(ADA, LABELS)
+
+        def make(_method: str, path: str) -> None:
+            if path == NAMESPACED:
+                server.add("again", ("User", ADA))
+
+        server.before = make
+        with pytest.raises(NotYet):
+            await rights.remove(ADA)
+
+    async def test_reads_no_list_without_an_end(self, server: FakeServer, rights: PeopleRights) -> None:
+        answer = {"metadata": {"continue": "more"}, "items": []}
+        server._page = lambda *_: answer  # type: ignore[method-assign]
+        with pytest.raises(MalformedAnswer, match="pages"):
+            await rights.remove(ADA)
+
     async def test_finds_the_person_on_every_page(
         self, server: FakeServer, rights: PeopleRights, monkeypatch: pytest.MonkeyPatch
     ) -> None:
