@@ -381,6 +381,19 @@ def test_a_refresh_token_does_not_follow_a_redirect(home: dict[str, str], issuer
     assert len(issuer.asked) == 1
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_page_of_a_proxy_does_not_end_the_sign_in(
+    home: dict[str, str], issuer: _Issuer, status: int
+) -> None:
+    """Ensures that only the issuer's own refusal loses the refresh token."""
+    issuer.status, issuer.answer = status, {"message": "blocked by a firewall"}
+    sign_in(home, PROD, expires_in=0, **issuer.tokens())
+    with pytest.raises(CliError, match=f"it answers {status}") as failed:
+        connect(home)
+    assert failed.value.code is Code.UNREACHABLE
+    assert load_tokens(PROD, home) is not None
+
+
 @pytest.mark.parametrize(
     "answer",
     [{"access_token": "a\r\nX: y"}, {"access_token": ""}, {"access_token": 5}, {"token_type": "mac"},

@@ -257,6 +257,7 @@ class FakeApi:
     def __init__(self, failure: CliError | None = None) -> None:
         self.failure = failure
         self.body: dict[str, Any] = {}
+        self.valid_seconds = 600
 
     def call(self, method: str, path: str, *, body: Any = None) -> Any:
         assert (method, path) == ("POST", "environments/demo/credential")
@@ -264,7 +265,7 @@ class FakeApi:
         if self.failure:
             raise self.failure
         return {
-            "certificate": "a certificate", "person": ADA, "life": "l", "valid_seconds": 600,
+            "certificate": "a certificate", "person": ADA, "life": "l", "valid_seconds": self.valid_seconds,
             "expires_at": "2000-01-01T00:00:00Z",
         }  # fmt: skip
 
@@ -282,6 +283,14 @@ class TestRequest:
         left = found.use_until - datetime.now(UTC)
         assert timedelta(seconds=595) < left + RENEWAL_MARGIN <= timedelta(seconds=600)
         assert "key" not in repr(found).replace("use_until", "")
+
+    @pytest.mark.parametrize(("said", "believed"), [(10**15, 3600), (3660, 3600), (-(10**15), 0)])
+    def test_believes_no_impossible_end(self, said: int, believed: int) -> None:
+        api = FakeApi()
+        api.valid_seconds = said
+        found = request_certificate(cast(Api, api), "demo", person=ADA, life="l")
+        left = found.use_until - datetime.now(UTC) + RENEWAL_MARGIN
+        assert believed - 5 < left.total_seconds() <= believed
 
     @pytest.mark.parametrize(
         ("problem", "message", "step"),

@@ -27,7 +27,14 @@ from starter.cli.app import build
 from starter.cli.client.contexts import Context, add_stack
 from starter.cli.client.credentials.browser import has_browser, sign_in_with_browser
 from starter.cli.client.credentials.device import sign_in_with_device
-from starter.cli.client.credentials.issuer import DeviceCode, Endpoints, GrantRefused, IssuerClient
+from starter.cli.client.credentials.issuer import (
+    DEFAULT_LIFETIME_SECONDS,
+    DeviceCode,
+    Endpoints,
+    GrantRefused,
+    IssuerClient,
+    lifetime_of,
+)
 from starter.cli.client.credentials.store import load_tokens, save_tokens
 from starter.cli.errors import CliError, Code
 from tests.starter.doors import DEVELOPER, an_app
@@ -498,6 +505,36 @@ def test_an_error_of_an_issuer_is_repeated_only_if_it_is_one(monkeypatch: pytest
     answers: list[dict[str, Any]] = [{"error": "invalid_scope"}, {"error": "\x1b[2J" * 9}, {"error": 5}, {}]
     monkeypatch.setattr(IssuerClient, "_call", lambda *_: (400, answers.pop(0)))
     with IssuerClient("https://sso.example") as issuer:
-        for expected in ("invalid_scope", "unknown", "unknown", "unknown"):
+        for expected in ("invalid_scope", "unknown"):
             with pytest.raises(GrantRefused, match=f"^{expected}$"):
                 issuer.grant("https://sso.example/t", {})
+        for _ in range(2):
+            with pytest.raises(CliError, match="it answers 400 without a bearer token"):
+                issuer.grant("https://sso.example/t", {})
+
+
+@pytest.mark.parametrize(
+    ("change", "interval", "expires_in"),
+    [
+        ({}, 5, 600),
+        ({"interval": 1e300, "expires_in": float("inf")}, 60, 3600),
+        ({"interval": float("nan"), "expires_in": -1}, 1, -1),
+        ({"interval": "9" * 400}, 60, 600),
+    ],
+)
+def test_a_device_code_of_odd_times_makes_no_one_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], interval: float, expires_in: float
+) -> None:
+    code = {"device_code": "d", "user_code": "u", "verification_uri": "https://sso.example/device", **change}
+    monkeypatch.setattr(IssuerClient, "_call", lambda *_: (200, code))
+    with IssuerClient("https://sso.example") as issuer:
+        started = issuer.start_device_flow("https://sso.example/d", {})
+        assert (started.interval, started.expires_in) == (interval, expires_in)
+        code["interval"] = 10**400
+        with pytest.raises(CliError, match="without a device code"):
+            issuer.start_device_flow("https://sso.example/d", {})
+
+
+@pytest.mark.parametrize("seconds", [10**400, float("nan"), float("inf"), -1, 0, True, "60", None])
+def test_an_odd_lifetime_is_not_believed(seconds: Any) -> None:
+    assert lifetime_of({"expires_in": seconds}) == DEFAULT_LIFETIME_SECONDS

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from contracts.credentials import PEOPLE_GROUP
+from contracts.credentials import MAX_CREDENTIAL, PEOPLE_GROUP
 from starter.cli.client.paths import environment_path
 from starter.cli.errors import CliError, Code
 
@@ -58,7 +58,8 @@ def request_certificate(api: "Api", name: str, *, person: str, life: str) -> Cli
             raise CliError(error.code, message, next_steps=[step]) from None
         raise
     credential = parse(answer, CredentialView)
-    use_until = now + timedelta(seconds=credential.valid_seconds) - RENEWAL_MARGIN
+    valid_seconds = min(max(0, credential.valid_seconds), MAX_CREDENTIAL.total_seconds())
+    use_until = now + timedelta(seconds=valid_seconds) - RENEWAL_MARGIN
     return ClientCertificate(credential.certificate, key, use_until.replace(microsecond=0))
 
 

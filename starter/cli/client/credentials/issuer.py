@@ -30,6 +30,8 @@ TIMEOUT_SECONDS = 15.0
 MAX_ANSWER_BYTES = 256 * 1024
 #: Assumed if the issuer does not say how long a token is valid; issuers give five minutes at least.
 DEFAULT_LIFETIME_SECONDS = 300.0
+#: No issuer asks for a longer pause, and no code is valid for longer: 5 seconds and 15 minutes are usual.
+MAX_INTERVAL_SECONDS, MAX_CODE_SECONDS = 60.0, 3600.0
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 _ERROR_CODE = re.compile(r"[a-z_]{1,50}")
@@ -135,9 +137,9 @@ class IssuerClient:
             CliError: it does not answer, or not as an issuer does.
         """
         status, answer = self._call("POST", endpoint, form)
-        if status in (400, 401, 403):
-            code = answer.get("error")
-            raise GrantRefused(code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else "unknown")
+        code = answer.get("error")
+        if status in (400, 401, 403) and isinstance(code, str) and code:
+            raise GrantRefused(code if _ERROR_CODE.fullmatch(code) else "unknown")
         token = answer.get("access_token")
         is_bearer = str(answer.get("token_type", "")).lower() == "bearer"
         if status != 200 or not isinstance(token, str) or not is_bearer or not _is_header_text(token):
@@ -159,10 +161,10 @@ class IssuerClient:
                 user_code=str(answer["user_code"]),
                 uri=uri,
                 complete_uri=complete,
-                interval=max(1.0, float(answer.get("interval", 5))),
-                expires_in=float(answer.get("expires_in", 600)),
+                interval=min(max(1.0, float(answer.get("interval", 5))), MAX_INTERVAL_SECONDS),
+                expires_in=min(float(answer.get("expires_in", 600)), MAX_CODE_SECONDS),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise self._unexpected(f"it answers {status} without a device code") from None
 
     def revoke(self, endpoint: str, client_id: str, token: str) -> None:
@@ -218,7 +220,8 @@ def lifetime_of(answer: Mapping[str, Any]) -> float:
     """Return how long the access token of the answer is valid, in seconds."""
     seconds = answer.get("expires_in")
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    return float(seconds) if is_number and 0 < float(seconds) < 1e9 else DEFAULT_LIFETIME_SECONDS  # type: ignore[arg-type]
+    # Compare before the conversion: JSON has numbers that no float can hold.
+    return float(seconds) if is_number and 0 < seconds < 1e9 else DEFAULT_LIFETIME_SECONDS  # type: ignore[arg-type,operator]
 
 
 def _ensure_protected(url: str, issuer: str) -> str:
