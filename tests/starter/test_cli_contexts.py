@@ -100,6 +100,16 @@ def test_variables_win_over_the_current_context(home: dict[str, str]) -> None:
     assert connect(home | other) == ("https://other.example", "mine")
 
 
+def test_a_token_for_the_current_context_is_sent_to_no_other_url(home: dict[str, str]) -> None:
+    """Ensures that the plugin of a kubeconfig, which names its URL, takes no token of another one."""
+    sign_in(home, TEST, PROD)
+    variables = {"MOORAGE_TOKEN": "of prod"}
+    assert connect(home | variables, url=TEST.url) == (TEST.url, "token-of-test")
+    assert connect(home | variables, url=PROD.url) == (PROD.url, "of prod")
+    with pytest.raises(CliError, match="no token for"):
+        connect(home | variables, url="https://other.example")
+
+
 def test_a_context_that_is_named_wins_over_variables_and_gets_no_token_of_theirs(
     home: dict[str, str],
 ) -> None:

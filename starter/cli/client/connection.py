@@ -55,7 +55,7 @@ def find_connection(
     """
     contexts = read_contexts(environ)
     context, url = _choose(options, contexts, environ, person)
-    token, source = _given_token(options, environ)
+    token, source = _given_token(options, environ, contexts.by_name.get(contexts.current))
     ca_file, setting = options.ca_file, "--ca-file"
     if ca_file is None and (named := environ.get("MOORAGE_CA_FILE")):
         ca_file, setting = Path(named), "MOORAGE_CA_FILE"
@@ -114,7 +114,9 @@ def _choose(
     return next(iter(of_person or matching), None), url
 
 
-def _given_token(options: ConnectionOptions, environ: Mapping[str, str]) -> tuple[str, str]:
+def _given_token(
+    options: ConnectionOptions, environ: Mapping[str, str], current: Context | None
+) -> tuple[str, str]:
     """Return the token of the options or variables and where it is from; "" if there is none.
 
     The variables are for MOORAGE_URL, or for the current context if that is not set. They are not used for an
@@ -122,7 +124,7 @@ def _given_token(options: ConnectionOptions, environ: Mapping[str, str]) -> tupl
     """
     if options.token_file:
         return _read(options.token_file), "--token-file"
-    named = environ.get("MOORAGE_URL", "")
+    named = environ.get("MOORAGE_URL") or (current.url if current else "")
     if options.context or (options.url and named and canonical(options.url) != canonical(named)):
         return "", ""
     if token := environ.get("MOORAGE_TOKEN", "").strip():
