@@ -411,6 +411,7 @@ async def test_contexts_are_listed_chosen_and_removed(place: Place, monkeypatch:
     await place.moorage("login", place.url, "--name", "second")
     wrong = await place.moorage("login", "http://127.0.0.1:9", "--name", "first")
     assert (wrong.exit_code, "is another installation" in wrong.stderr) == (2, True)
+    assert "or remove it: moorage context remove first" in wrong.stderr
 
     async def email(*options: str, **variables: str) -> str:
         shown = await place.moorage(*options, "whoami", "-o", "json", **variables)

@@ -128,9 +128,11 @@ def _context_for(options: ConnectionOptions, url: str | None, name: str | None) 
         found = contexts.by_name.get(ensure_name(name))
         if found is not None and (found.stack is not None or not found.matches(url)):
             message = f"the context {name} is another installation: {found.url}"
+            step = f"choose another name with --name, or remove it: moorage context remove {name}"
             if found.stack is not None:
                 message = f"the context {name} is the stack of moorage up, which needs no sign-in"
-            raise CliError(Code.BAD_INPUT, message, next_steps=["choose another name: --name"])
+                step = "choose another name with --name"
+            raise CliError(Code.BAD_INPUT, message, next_steps=[step])
     ca_file = options.ca_file or (Path(text) if (text := os.environ.get("MOORAGE_CA_FILE")) else None)
     if ca_file is None and found is not None:
         ca_file = found.ca_file
