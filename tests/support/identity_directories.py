@@ -37,6 +37,8 @@ class Directory(ABC):
     find_group, find_user, token = "group.find", "user.find", "token"
     #: Whether a credential that is refused is renewed; a token in the settings is not.
     renews_credential: ClassVar[bool] = True
+    #: Faults that are not tried, where each test takes seconds.
+    faults_left_out: ClassVar[tuple[str, ...]] = ()
     #: What no log and no error may hold, beside the access tokens.
     secrets: tuple[str, ...] = ()
     url: str

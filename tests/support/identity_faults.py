@@ -59,15 +59,30 @@ def calls_and_faults(*, writes: Iterable[str], reads: Iterable[str]) -> list[tup
 
 def strike(directory: Directory, fault: str, call: str) -> None:
     """Let the fault strike the next such call."""
-    if not directory.renews_credential and (fault == EXPIRED or call == "token"):
-        pytest.skip("a token in the settings does not expire by itself")
-    if fault == EXPIRED and call == "token":
-        pytest.skip("a refusal of the client itself is final")
     directory.faults(FAULTS[fault].model_copy(update={"operation": getattr(directory, call)}))
+
+
+def reason_to_skip(directory: Directory, fault: str | None, call: str | None) -> str | None:
+    """Why the fault cannot befall the call, or is not tried on this kind."""
+    if not directory.renews_credential and (fault == EXPIRED or call == "token"):
+        return "a token in the settings does not expire by itself"
+    if fault == EXPIRED and call == "token":
+        return "a refusal of the client itself is final"
+    if fault in directory.faults_left_out:
+        return "a server of this kind takes long; the other kinds have this fault"
+    return None
 
 
 class IdentityFaultMatrix:
     """The step of the group: one group with its people, and then none, whatever befalls one of its calls."""
+
+    @pytest.fixture(autouse=True)
+    def _applies(self, directory: Directory, request: pytest.FixtureRequest) -> None:
+        """Skip before anything is made."""
+        callspec = getattr(request.node, "callspec", None)
+        given = callspec.params if callspec else {}
+        if why := reason_to_skip(directory, given.get("fault"), given.get("call")):
+            pytest.skip(why)
 
     @pytest.fixture
     async def client(self, directory: Directory) -> Any:

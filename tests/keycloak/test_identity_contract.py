@@ -1,0 +1,120 @@
+"""The port and the step of the group on a real Keycloak, through a proxy that injects faults."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clients.identity.client_credentials import ClientCredentials, secret_proof
+from clients.identity.keycloak import Keycloak, token_url
+from embedded.asgi_server import listening_socket
+from embedded.faults import Fault, FaultInjector, Receive, Scope
+from tests.keycloak.conftest import DIRECTORY_CLIENT, REALM, person
+from tests.support.identity_contract import IdentityContract
+from tests.support.identity_directories import TIMEOUT, Directory
+from tests.support.identity_faults import IdentityFaultMatrix
+from tests.support.stand_ins import TLS
+from tools.keycloak.server import Keycloak as Server
+
+_OPERATIONS = {
+    ("POST", "/groups"): "group.create",
+    ("GET", "/groups"): "group.find",
+    ("DELETE", "/groups/*"): "group.delete",
+    ("PUT", "/users/*/groups/*"): "member.add",
+    ("DELETE", "/users/*/groups/*"): "member.remove",
+    ("GET", "/users"): "user.find",
+}
+_ID = re.compile(r"[0-9a-f-]{36}")
+#: What a proxy passes on.
+_HEADERS = ("authorization", "content-type", "location")
+
+
+def operation_of(method: str, path: str) -> str | None:
+    if path == f"/realms/{REALM}/protocol/openid-connect/token":
+        return "token"
+    _, found, resource = path.partition(f"/admin/realms/{REALM}")
+    return _OPERATIONS.get((method, _ID.sub("*", resource))) if found else None
+
+
+class Proxy:
+    """Passes calls to a server."""
+
+    def __init__(self, server: httpx.AsyncClient) -> None:
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Any) -> None:
+        request = Request(scope, receive)
+        answer = await self._server.request(
+            request.method,
+            request.url.path,
+            params=request.url.query,
+            content=await request.body(),
+            headers={name: request.headers[name] for name in _HEADERS if name in request.headers},
+        )
+        kept = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
+        await Response(answer.content, answer.status_code, kept)(scope, receive, send)
+
+
+class KeycloakDirectory(Directory):
+    """The realm of the tests, behind the proxy."""
+
+    kind = "keycloak"
+    #: What happens before the server gets the call is the same for all kinds.
+    faults_left_out = ("refused before it was done", "503", "page of a proxy", "too many requests")
+
+    def __init__(self, url: str, secret: str, admin: httpx.AsyncClient, injector: FaultInjector) -> None:
+        self.url, self._secret, self._admin, self._injector = url, secret, admin, injector
+        self.secrets = (secret,)
+
+    def connect(self, timeout: timedelta = TIMEOUT, *, credential: str | None = None) -> Keycloak:
+        realm = f"{self.url}/realms/{REALM}"
+        proof = secret_proof(lambda: credential or self._secret)
+        credentials = ClientCredentials(
+            token_url(realm), DIRECTORY_CLIENT, proof, timeout=timeout, verify=TLS
+        )
+        return Keycloak(realm, credentials, timeout=timeout, verify=TLS)
+
+    async def add_person(self, user_name: str, email: str, *, active: bool = True) -> str:
+        account = {**person("ann", enabled=active), "username": user_name, "email": email}
+        del account["credentials"]
+        answer = await self._admin.post("/users", json=account)
+        assert answer.is_success, answer.text
+        return str(answer.headers["Location"].rpartition("/")[2])
+
+    def faults(self, *faults: Fault) -> None:
+        self._injector.faults = list(faults)
+
+    def calls(self) -> dict[str, int]:
+        return {name: count for name, count in self._injector._calls.items() if name != self.token}
+
+
+@pytest.fixture(scope="module")
+async def directory(
+    server: Server, directory_secret: str, admin: httpx.AsyncClient
+) -> AsyncIterator[KeycloakDirectory]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
+        injector = FaultInjector(Proxy(http), operation_of)
+        with listening_socket() as sock:
+            config = uvicorn.Config(injector, log_level=logging.CRITICAL, lifespan="off")
+            proxy = uvicorn.Server(config)
+            task = asyncio.create_task(proxy.serve(sockets=[sock]))
+            url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+            yield KeycloakDirectory(url, directory_secret, admin, injector)
+            proxy.should_exit = True
+            await task
+
+
+class TestContract(IdentityContract):
+    """The contract, on Keycloak."""
+
+
+class TestFaults(IdentityFaultMatrix):
+    """The matrix of faults, on Keycloak."""
