@@ -104,13 +104,15 @@ def up(
             print(text, file=sys.stdout if is_table else sys.stderr, flush=True)
 
         def print_addresses(stack: "Stack") -> None:
-            print(describe(stack) if is_table else json.dumps(addresses(stack)), flush=True)
             try:
-                print_progress(f"{'context':<16} {add_stack(stack.folder, stack.api_url).name}")
+                name = add_stack(stack.folder, stack.api_url).name
                 added.append(stack.folder)
             except CliError as error:
                 # The stack runs nevertheless: commands find it by MOORAGE_STATE.
-                print_progress(f"{'context':<16} NONE: {error}")
+                name = f"NONE: {error}"
+            # Last, because programs take the addresses for the sign that commands find the stack.
+            print_progress(f"{'context':<16} {name}")
+            print(describe(stack) if is_table else json.dumps(addresses(stack)), flush=True)
 
         ignored = [
             name

@@ -22,6 +22,8 @@ from starter.cli.client.contexts import (
     Contexts,
     add_stack,
     change_contexts,
+    ensure_name,
+    name_of,
     read_contexts,
     remove_stack,
     stack_settings,
@@ -243,6 +245,20 @@ def test_a_stack_whose_file_others_may_read_gives_no_token(home: dict[str, str],
     (state / "connection.json").chmod(0o644)
     with pytest.raises(CliError, match=r"no token for http://127\.0\.0\.1:7"):
         connect(home)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://moorage.example", "moorage.example"),
+        ("https://Moorage.example:8443/", "moorage.example:8443"),
+        ("https://moorage.example/team/a", "moorage.example-team-a"),
+        ("http://[::1]:7400", "1:7400"),
+        (f"https://moorage.example/{'x' * 300}", "moorage.example-" + "x" * 84),
+    ],
+)
+def test_a_context_is_named_after_its_url(url: str, name: str) -> None:
+    assert ensure_name(name_of(url)) == name
 
 
 def test_removing_a_context_leaves_the_others(home: dict[str, str]) -> None:

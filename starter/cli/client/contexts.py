@@ -32,6 +32,7 @@ LOCK_SECONDS = 20.0
 _FILE = "contexts.json"
 #: A name is a part of a file name, and an argument that needs no quotes in a shell.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}")
+_LONGEST_NAME = 100
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -87,6 +88,13 @@ def ensure_name(name: str) -> str:
         message = f'"{name[:100]}" cannot be the name of a context: use letters, digits and . _ : @ -'
         raise CliError(Code.BAD_INPUT, message)
     return name
+
+
+def name_of(url: str) -> str:
+    """Return the default name of the context for the URL: its host, its port and its path."""
+    parts = urlsplit(url)
+    words = re.findall(r"[a-z0-9.:-]+", f"{re.sub('[][]', '', parts.netloc)}{parts.path}".lower())
+    return "-".join(words).lstrip(".:-")[:_LONGEST_NAME]
 
 
 def read_contexts(environ: Mapping[str, str] = os.environ) -> Contexts:

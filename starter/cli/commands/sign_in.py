@@ -105,7 +105,7 @@ def _context_for(options: ConnectionOptions, url: str | None, name: str | None) 
     """Return the context that the sign-in is for: a new one, or the one that has this URL or name."""
     from clients.secure_urls import require_https
     from starter.cli.client.connection import ensure_url, find_url
-    from starter.cli.client.contexts import Context, ensure_name, read_contexts
+    from starter.cli.client.contexts import Context, ensure_name, name_of, read_contexts
 
     if url is None:
         url, found = find_url(options)
@@ -124,20 +124,19 @@ def _context_for(options: ConnectionOptions, url: str | None, name: str | None) 
         # Of several sign-ins at one installation, the current one is renewed.
         candidates = (contexts.by_name.get(contexts.current), *contexts.by_name.values())
         found = next((one for one in candidates if one and one.stack is None and one.matches(url)), None)
-    if name is not None:
-        found = contexts.by_name.get(ensure_name(name))
-        if found is not None and (found.stack is not None or not found.matches(url)):
-            message = f"the context {name} is another installation: {found.url}"
-            step = f"choose another name with --name, or remove it: moorage context remove {name}"
-            if found.stack is not None:
-                message = f"the context {name} is the stack of moorage up, which needs no sign-in"
-                step = "choose another name with --name"
-            raise CliError(Code.BAD_INPUT, message, next_steps=[step])
+    own = ensure_name(name or (found.name if found else name_of(url)))
+    found = contexts.by_name.get(own)
+    if found is not None and (found.stack is not None or not found.matches(url)):
+        message = f"the context {own} is another installation: {found.url}"
+        step = f"choose another name with --name, or remove it: moorage context remove {own}"
+        if found.stack is not None:
+            message = f"the context {own} is the stack of moorage up, which needs no sign-in"
+            step = "choose another name with --name"
+        raise CliError(Code.BAD_INPUT, message, next_steps=[step])
     ca_file = options.ca_file or (Path(text) if (text := os.environ.get("MOORAGE_CA_FILE")) else None)
     if ca_file is None and found is not None:
         ca_file = found.ca_file
-    own = name or (found.name if found else parts.netloc.lower().strip("[]").replace("]", ""))
-    return Context(ensure_name(own), url.rstrip("/"), ca_file.absolute() if ca_file else None)
+    return Context(own, url.rstrip("/"), ca_file.absolute() if ca_file else None)
 
 
 def _choose(options: SignInOptions, issuer: str | None, url: str) -> IssuerView:
