@@ -164,7 +164,7 @@ def text(
         ]
         return "\n".join(lines) + "\n"
     if notice.kind in _OF_ACCESS:
-        return _text_of_access(notice)
+        return _text_of_access(notice, moment(notice))
     lines = [
         f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} ends "
         f"{moment(notice)}, in {format_duration(notice.ends_at - notice.at)}, with all that runs in it.",
@@ -196,14 +196,14 @@ _OF_ACCESS = frozenset(
 )
 
 
-def _text_of_access(notice: Notification) -> str:
+def _text_of_access(notice: Notification, ends_at: str) -> str:
     which = f"the environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
     if notice.kind is NotificationKind.COLLABORATOR_REMOVED:
         lines = [f"{notice.actor} has removed {notice.person} from {which}. Their access ends."]
     elif notice.kind is NotificationKind.OWNER_LEFT:
         lines = [
             f"The directory does not know {notice.owner} any more, who owns the environment {notice.name} "
-            f"({notice.template}, {notice.team}). It ends {format_utc(notice.ends_at)}, unless a member of "
+            f"({notice.template}, {notice.team}). It ends {ends_at}, unless a member of "
             f"team {notice.team} takes it.",
             "",
             f"To take it:  moorage transfer {notice.name} --to EMAIL",
