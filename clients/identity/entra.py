@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from clients.errors import AlreadyExists, ClientError, Denied, MalformedAnswer, NotFound, NotYet
 from clients.http import Answer, HttpSystem
+from clients.identity.addresses import is_same_address
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import pages
 from clients.identity.protocol import Group, User, only_active
@@ -151,9 +152,7 @@ class Entra:
         query = {"$filter": condition, "$select": _USER_FIELDS}
         users = [user async for user in self._all("/users", operation, _User, query)]
         for field in ("name", "mail"):
-            found = {
-                user.id: user for user in users if (getattr(user, field) or "").casefold() == email.casefold()
-            }
+            found = {user.id: user for user in users if is_same_address(email, getattr(user, field))}
             if any(user.enabled is None for user in found.values()):
                 raise Denied(self._system, operation, "accountEnabled is hidden: grant User.Read.All")
             if found:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound
 from clients.http import Answer, HttpSystem
+from clients.identity.addresses import is_same_address
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.protocol import Group, User, only_active
 
@@ -109,7 +110,7 @@ class Keycloak:
             query = {attribute: email, "exact": "true"}
             users = await self._page("/users", f"find user {email}", _User, query, first=0, size=PAGE_SIZE)
             # The realm compares as its database collates; other letters than A to Z may differ for people.
-            found = [user for user in users if getattr(user, attribute).casefold() == email.casefold()]
+            found = [user for user in users if is_same_address(email, getattr(user, attribute))]
             if found:
                 return [
                     User(user.id, user.username, user.email or user.username, is_active=user.enabled)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound
 from clients.http import Answer, HttpSystem
+from clients.identity.addresses import is_same_address
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import next_link, pages
 from clients.identity.protocol import Group, User, only_active
@@ -143,7 +144,7 @@ class Okta:
         found = {
             user.id: user.result
             async for user in self._all("/users", operation, _User, query)
-            if (user.profile.email or "").casefold() == email.casefold()
+            if is_same_address(email, user.profile.email)
         }
         return list(found.values())
 
@@ -154,7 +155,7 @@ class Okta:
             return None
         user = self._parse(TypeAdapter(_User), answer, operation)
         # The path takes ids, "me" and the part of a login before the "@" as well.
-        return user if user.profile.login.casefold() == login.casefold() else None
+        return user if is_same_address(login, user.profile.login) else None
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:
         """Return all groups with exactly this owner mark."""

@@ -7,7 +7,6 @@ or refuse to remove a user who is not a member. This client handles all of these
 import json
 import re
 import ssl
-import string
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
 from clients.http import Answer, HttpSystem, bearer_headers
+from clients.identity.addresses import LOWER_CASE, is_same_address
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.protocol import Group, User, only_active
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
@@ -306,23 +306,14 @@ class Scim:
         raise MalformedAnswer(self._system, operation, "the answer is no SCIM group", ambiguous=ambiguous)
 
 
-def _same_address(one: str, other: str | None) -> bool:
-    """Return whether two addresses are equal, ignoring the case of A to Z only.
-
-    Addresses that differ in the case of other letters may belong to different users.
-    """
-    return other is not None and one.translate(_LOWER) == other.translate(_LOWER)
-
-
 def _has_name(email: str, user: WireUser) -> bool:
-    return _same_address(email, user.username)
+    return is_same_address(email, user.username)
 
 
 def _has_address(email: str, user: WireUser) -> bool:
-    return any(_same_address(email, address) for address in user.addresses())
+    return any(is_same_address(email, address) for address in user.addresses())
 
 
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 #: The attributes to search for users, and the check that an entry matches. Of several attributes, the first
 #: one that the directory can filter by is used.
 _USER_FILTERS: tuple[tuple[tuple[str, ...], Callable[[str, WireUser], bool]], ...] = (
@@ -335,7 +326,9 @@ def _case_variants(email: str) -> Sequence[str]:
     """Return the address in its usual cases, for directories that compare case-sensitively."""
     local, at, domain = email.partition("@")
     capitals = re.sub("[A-Za-z]+", lambda word: word[0].capitalize(), local)
-    return tuple(dict.fromkeys((email, email.translate(_LOWER), f"{capitals}{at}{domain.translate(_LOWER)}")))
+    return tuple(
+        dict.fromkeys((email, email.translate(LOWER_CASE), f"{capitals}{at}{domain.translate(LOWER_CASE)}"))
+    )
 
 
 def _group_path(group_id: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import AlreadyExists, MalformedAnswer, NotFound, NotYet, Rejected
+from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound, NotYet, Rejected
 from clients.http import HttpSystem
 
 #: What a person may do inside: everything, because the vCluster is theirs. Charts that they install there
@@ -73,23 +73,31 @@ class PeopleRights:
 
         Raises:
             NotYet: there are always new ones.
+            ClientError: a binding cannot be changed, as a webhook in the vCluster can arrange it; all others
+                were changed before.
         """
         operation, changed = f"take access from {person}", list[str]()
         for _ in range(ATTEMPTS):
-            found = await self._remove_once(person, operation)
+            found, refused = await self._remove_once(person, operation)
             changed += [binding for binding in found if binding not in changed]
+            if refused:
+                raise refused
             if not found:
                 return changed
         raise self._contended(operation)
 
-    async def _remove_once(self, person: str, operation: str) -> list[str]:
-        changed = []
+    async def _remove_once(self, person: str, operation: str) -> tuple[list[str], ClientError | None]:
+        changed, refused = list[str](), None
         for plural, kind in (("clusterrolebindings", "ClusterRoleBinding"), ("rolebindings", "RoleBinding")):
             async for each in self._list(f"{_RBAC}/{plural}", operation):
                 if _names(each, person):
-                    changed.append(f"{kind} {_full_name(each)}")
-                    await self._take_out(each, person, operation)
-        return changed
+                    try:
+                        await self._take_out(each, person, operation)
+                    except ClientError as error:
+                        refused = refused or error
+                    else:
+                        changed.append(f"{kind} {_full_name(each)}")
+        return changed, refused
 
     async def list_people(self, labels: Mapping[str, str]) -> list[str]:
         """Return the people who have a binding with these labels, sorted."""

@@ -170,6 +170,23 @@ class TestEnsure:
 
 
 class TestRemove:
+    async def test_one_that_cannot_be_changed_keeps_no_other(
+        self, server: FakeServer, rights: PeopleRights
+    ) -> None:
+        """Ensures that a webhook of a tenant protects one binding at most, and that it is reported."""
+        guarded = server.add("a-first", ("User", ADA))
+        server.add("b-second", ("User", ADA))
+        server.add("c-third", ("User", ADA), namespace="default")
+
+        def refuse(method: str, path: str) -> None:
+            if method in ("PUT", "DELETE") and path == guarded:
+                raise Rejected(server.system, "delete", "denied by a webhook")
+
+        server.before = refuse
+        with pytest.raises(Rejected, match="denied by a webhook"):
+            await rights.remove(ADA)
+        assert list(server.objects) == [guarded]
+
     async def test_ends_the_rights_and_is_idempotent(self, server: FakeServer, rights: PeopleRights) -> None:
         for person in (ADA, BOB):
             await rights.ensure(person, LABELS)
