@@ -97,7 +97,7 @@ outdated: $(VENV)/.dev  ## List what of all pins has a newer release (ARGS=--jso
 	@$(BIN)/python -m tools.outdated $(ARGS)
 
 wheels: $(VENV)/.dev  ## Download the wheels of every locked package for every Python and system
-	@$(BIN)/python -m tools.wheels $(ARGS)
+	@$(BIN)/python -m tools.wheel_check $(ARGS)
 
 clean:  ## Remove what make has made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

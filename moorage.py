@@ -19,10 +19,10 @@ if os.getpid() == 1:
 import click
 
 from starter.cli.app import OPERATOR_SECTION, run
+from starter.cli.command_context import report_errors
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.lazy_group import CommandEntry
 from starter.cli.options import examples, output_option
-from starter.cli.session import report_errors
 
 if TYPE_CHECKING:
     from embedded.stack.stack import Stack

@@ -17,11 +17,11 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities import activity_context
 from activities.activity_context import ActivityContext
 from activities.errors import translate
-from clients.deadline import set_deadline_check
+from clients.write_deadline import set_deadline_check
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
 from contracts.errors import ErrorType
-from contracts.tampering import RejectedPayload
+from contracts.foreign_payload import RejectedPayload
 
 #: Heartbeats sent within one heartbeat timeout, so that two may be lost or late.
 HEARTBEATS_PER_TIMEOUT = 3

@@ -24,7 +24,7 @@ from contracts.activities import LeaverActivities
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.errors import ErrorType, Refusal
-from contracts.leavers import (
+from contracts.leaver_rules import (
     UPDATE_PERSON_LEFT,
     ApplyInput,
     ApplyResult,

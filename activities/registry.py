@@ -8,10 +8,10 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.access import AccessChange
-from activities.audit_log import AuditLog, AuditLogSinks
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.expiry_sweep import ExpirySweep
 from activities.leaver_sweep import LeaverSweep
+from activities.life_record import AuditLog, AuditLogSinks
 from activities.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
 from activities.steps.cluster_import import ImportStep

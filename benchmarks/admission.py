@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.floor import TASK_QUEUE as FLOOR
 from benchmarks.floor import BareUpdates
-from benchmarks.ground import Ground, floor_worker, ground, memory_mb
+from benchmarks.harness import Ground, floor_worker, ground, memory_mb
 from contracts.capacity.admission import admit
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (

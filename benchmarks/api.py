@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.ground import Ground, cpu_seconds, ground
+from benchmarks.harness import Ground, cpu_seconds, ground
 from benchmarks.http_driver import Timed, closed_loop, open_loop
 from embedded.stack.stack import Part
 

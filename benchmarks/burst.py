@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
-from benchmarks.ground import TRIES, Ground, cpu_seconds, floor_worker, ground, memory_mb
+from benchmarks.harness import TRIES, Ground, cpu_seconds, floor_worker, ground, memory_mb
 from benchmarks.http_driver import Connection, Timed
 from contracts.environment import StepName
 from embedded.faults import CALLS_PATH

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.ground import cpu_seconds, ground
+from benchmarks.harness import cpu_seconds, ground
 from benchmarks.http_driver import Connection, Timed
 from embedded.stack.stack import Part, Person
 from tests.support.credentials import request_of

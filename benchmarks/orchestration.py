@@ -8,7 +8,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
 from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
-from benchmarks.ground import floor_worker, ground
+from benchmarks.harness import floor_worker, ground
 from contracts.naming import workflow_id
 
 #: Steps of an environment with an identity provider.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.ground import cpu_seconds, ground
+from benchmarks.harness import cpu_seconds, ground
 from benchmarks.http_driver import Connection, Timed
 from embedded.stack.stack import Part
 from tests.support.sign_in import Provider, decide_device

@@ -17,7 +17,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
-from benchmarks.ground import Ground, cpu_seconds, ground, memory_mb
+from benchmarks.harness import Ground, cpu_seconds, ground, memory_mb
 from contracts.capacity.models import CAPACITY_ID, CapacityStart, StateInput
 from contracts.environment import Environment, Spec
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart

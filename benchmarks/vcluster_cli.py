@@ -15,8 +15,8 @@ import yaml
 from clients.host.kubeconfig import Kubeconfig
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.vcluster_options import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
 

@@ -17,7 +17,6 @@ from typing import Any, Protocol, Self
 import httpx
 
 from clients.connection_errors import describe_cause
-from clients.deadline import ensure_before_deadline
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -30,6 +29,7 @@ from clients.errors import (
     Unreachable,
 )
 from clients.tls_trust import context_for
+from clients.write_deadline import ensure_before_deadline
 
 #: Connect timeout: a system that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)

@@ -17,7 +17,7 @@ from temporalio import activity
 from contracts.capacity.models import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt, StepName
 from contracts.expiry_sweep import SweepPassInput, SweepResult
-from contracts.leavers import ApplyInput, ApplyResult, LookInput, LookResult
+from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.models import Frozen
 from contracts.notifications import LifeRecord, Notification
 

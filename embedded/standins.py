@@ -41,7 +41,7 @@ async def run(
 
             running.append(opened.enter_context(open_entra(options.entra)))
         if options.host:
-            from embedded.host.servers import open_host
+            from embedded.host.application import open_host
 
             running.append(await opened.enter_async_context(open_host(options.host)))
         if options.openid_provider:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import tools.lock
+import tools.lock_files
 from tests.support.package_index import EmptyWheel, PackageIndex, environment_of, lock_of
 from tests.support.stand_ins import CHECKOUT
 
@@ -34,7 +34,7 @@ LONGEST = 240.0
 
 def locked(lock: str) -> dict[str, str]:
     """Return the packages of one of our lock files that are for this machine, with their versions."""
-    return {pin.name: pin.version for pin in tools.lock.locked(path=CHECKOUT / lock).values()}
+    return {pin.name: pin.version for pin in tools.lock_files.locked(path=CHECKOUT / lock).values()}
 
 
 def newer(version: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools import outdated, sources, wheels
-from tools.lock import ROOT, Pin, locked, read_lock
+from tools import outdated, wheel_check
+from tools import pins as pins_module
+from tools.lock_files import ROOT, Pin, locked, read_lock
 from tools.outdated import Row, gather
-from tools.sources import Pinned, SourceError, newest_of, pinned_images
-from tools.wheels import Result, sentence
+from tools.pins import Pinned, SourceError, newest_of, pinned_images
+from tools.wheel_check import Result, sentence
 
 INTEL_MAC = {"sys_platform": "darwin", "platform_machine": "x86_64"}
 
@@ -78,7 +79,7 @@ def test_every_image_of_compose_is_found() -> None:
     others = {one["image"] for one in services if "moorage:" not in one["image"]}
     defaults = {image.partition(":-")[2].removesuffix("}") for image in others}
     assert "" not in defaults
-    assert defaults <= set(sources.without_digest())
+    assert defaults <= set(pins_module.without_digest())
 
 
 @pytest.mark.parametrize(
@@ -92,19 +93,19 @@ def test_every_image_of_compose_is_found() -> None:
     ],
 )
 def test_image_reference(line: str, found: list[str]) -> None:
-    assert sources._REFERENCE.findall(line) == found
+    assert pins_module._REFERENCE.findall(line) == found
 
 
 def test_images_are_told_as_not_told_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    told = list(sources.images())
+    told = list(pins_module.images())
     assert told
     assert {one.problem for one in told} == {"neither skopeo nor crane is on the path"}
 
 
 def test_go_documents_are_read_one_after_the_other() -> None:
-    assert list(sources.documents('{"a": 1}\n{"b": {}}\n')) == [{"a": 1}, {"b": {}}]
-    assert list(sources.documents("")) == []
+    assert list(pins_module.documents('{"a": 1}\n{"b": {}}\n')) == [{"a": 1}, {"b": {}}]
+    assert list(pins_module.documents("")) == []
 
 
 def broken() -> Iterator[Pinned]:
@@ -126,7 +127,7 @@ def test_source_that_fails_does_not_keep_the_others_from_being_told() -> None:
 
 def test_client_that_is_not_there_is_told() -> None:
     with pytest.raises(SourceError, match="no-such-client is not on the path"):
-        sources.run(["no-such-client"])
+        pins_module.run(["no-such-client"])
 
 
 def test_outdated_prints_a_document_for_programs(
@@ -141,7 +142,7 @@ def test_outdated_prints_a_document_for_programs(
 
 
 def test_wheels_are_looked_for_on_every_system_that_the_readme_names() -> None:
-    machines = {(one.markers["sys_platform"], one.markers["platform_machine"]) for one in wheels.SYSTEMS}
+    machines = {(one.markers["sys_platform"], one.markers["platform_machine"]) for one in wheel_check.SYSTEMS}
     assert machines == {
         (s, m)
         for s, ms in {"linux": ("x86_64", "aarch64"), "darwin": ("arm64", "x86_64")}.items()
@@ -171,12 +172,12 @@ def test_wheels_that_are_there_are_taken_only_where_pip_would(
     with zipfile.ZipFile(tmp_path / name, "w") as wheel:
         metadata = f"Metadata-Version: 2.1\nName: a-b\nRequires-Python: {needs}\n"
         wheel.writestr("a_b-1.0.dist-info/METADATA", metadata if needs else "Name: a-b\n")
-    systems = {system.name: system for system in wheels.SYSTEMS}
+    systems = {system.name: system for system in wheel_check.SYSTEMS}
     found = set()
     for place in ("3.11 Linux x86_64", "3.14 Linux x86_64", "3.14 macOS 14 arm64"):
         python, _, system = place.partition(" ")
-        tags = wheels.tags_of(python, systems[system])
-        if wheels.fits(tmp_path / name, Pin("a-b", "1.0", "", ()), python, tags):
+        tags = wheel_check.tags_of(python, systems[system])
+        if wheel_check.fits(tmp_path / name, Pin("a-b", "1.0", "", ()), python, tags):
             found.add(place)
     assert found == fitting
 

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-from tools import sources
-from tools.sources import Pinned, SourceError
+from tools import pins
+from tools.pins import Pinned, SourceError
 
 Source = Callable[[], Iterable[Pinned]]
 SOURCES: dict[str, Source] = {
-    "python": sources.python_packages,
-    "go": sources.go_modules,
-    "go toolchain": sources.go_toolchain,
-    "chart": sources.charts,
-    "images": sources.images,
+    "python": pins.python_packages,
+    "go": pins.go_modules,
+    "go toolchain": pins.go_toolchain,
+    "chart": pins.charts,
+    "images": pins.images,
 }
 
 
@@ -77,7 +77,7 @@ def main() -> int:
     console.print(
         f"{len(rows)} pins, {table.row_count} outdated, {sum(bool(row.problem) for row in rows)} unknown"
     )
-    if "images" in (chosen.what or SOURCES) and (tagged := sources.without_digest()):
+    if "images" in (chosen.what or SOURCES) and (tagged := pins.without_digest()):
         console.print(f"by tag, without a digest: {', '.join(tagged)}", soft_wrap=True)
     return 0
 

@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 
-from activities.audit_log import AuditLogSinks
+from activities.life_record import AuditLogSinks
 from activities.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Smtp

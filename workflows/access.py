@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
         TransferInput,
         undo_queue,
     )
-    from contracts.leavers import LeaverAction, LeaverInput
+    from contracts.leaver_rules import LeaverAction, LeaverInput
     from contracts.notifications import NotificationKind
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine

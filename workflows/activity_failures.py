@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import HeartbeatDetails
     from contracts.environment import Problem
     from contracts.errors import ErrorType, StepErrorDetails
-    from contracts.tampering import RejectedPayload
+    from contracts.foreign_payload import RejectedPayload
 
 _Result = TypeVar("_Result")
 

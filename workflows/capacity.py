@@ -39,7 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import require_genuine
-from workflows.update_handler import described_update
+from workflows.update_decorator import described_update
 
 #: One attempt of an audit: pages of a list, and a check of each environment that differs.
 ATTEMPT_TIMEOUT = timedelta(minutes=5)

@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, format_utc
-    from contracts.leavers import LeaverInput
+    from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
     from contracts.workflow_memo import build_memo
 
@@ -40,7 +40,7 @@ from workflows.capacity_release import release_capacity
 from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
-from workflows.update_handler import described_update
+from workflows.update_decorator import described_update
 from workflows.update_rules import UpdateRules
 
 

@@ -15,7 +15,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import LeaverActivities
     from contracts.environment_workflow import undo_queue
-    from contracts.leavers import (
+    from contracts.leaver_rules import (
         LEAVER_ACTOR,
         LEAVER_WORKFLOW,
         MAX_PEOPLE,

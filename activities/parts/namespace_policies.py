@@ -7,8 +7,8 @@ Network policies are in `activities.parts.network_policies`. Every object has th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from activities.parts.guard_object import Manifest, policy_object
 from activities.parts.network_policies import network_policies
+from activities.parts.policy_object import Manifest, policy_object
 from activities.parts.quantities import largest, multiply, smallest, sum_bytes, sum_cpus
 from clients.host.models import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity.models import parts_of_size

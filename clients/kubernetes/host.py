@@ -32,13 +32,13 @@ from clients.kubernetes.namespace.apply import ObjectApplier
 from clients.kubernetes.namespace.forced_deletion import ForcedDeleter
 from clients.kubernetes.namespace.namespaces import Namespaces
 from clients.kubernetes.namespace.persistent_volumes import PersistentVolumes
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.access import VirtualClusterAccess
 from clients.kubernetes.release.chart_check import ChartCheck
 from clients.kubernetes.release.health import HealthCheck
 from clients.kubernetes.release.helm import Helm
 from clients.kubernetes.release.leftovers import Leftovers
 from clients.kubernetes.release.releases import Releases
+from clients.kubernetes.vcluster_options import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 
 

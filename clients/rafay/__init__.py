@@ -1,6 +1,5 @@
 """A client for a Rafay controller over its REST API: `Rafay` and its return values."""
 
-from clients.rafay.catalog import BlueprintPaths, RepositoryPaths, SignInPaths, same_repository
 from clients.rafay.client import Rafay
 from clients.rafay.iam import AssociationPaths, UserPaths
 from clients.rafay.models import (
@@ -17,6 +16,7 @@ from clients.rafay.models import (
     SignIn,
     User,
 )
+from clients.rafay.organization_resources import BlueprintPaths, RepositoryPaths, SignInPaths, same_repository
 
 __all__ = [
     "READY", "Account", "AssociationPaths", "Binding", "Blueprint", "BlueprintPaths", "Cluster", "Condition",

@@ -13,14 +13,6 @@ from typing import Any, Self
 from pydantic import AliasPath, Field, model_validator
 
 from clients.errors import MalformedAnswer
-from clients.rafay.catalog import (
-    BlueprintPaths,
-    Blueprints,
-    Repositories,
-    RepositoryPaths,
-    SignInPaths,
-    SignIns,
-)
 from clients.rafay.clusters import Clusters
 from clients.rafay.iam import AssociationPaths, Associations, LocalUsers, UserPaths
 from clients.rafay.models import (
@@ -34,6 +26,14 @@ from clients.rafay.models import (
     Role,
     SignIn,
     User,
+)
+from clients.rafay.organization_resources import (
+    BlueprintPaths,
+    Blueprints,
+    Repositories,
+    RepositoryPaths,
+    SignInPaths,
+    SignIns,
 )
 from clients.rafay.transport import RafayTransport, WireModel, fill_path
 

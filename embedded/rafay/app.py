@@ -15,11 +15,11 @@ from starlette.routing import Match, Route
 
 from embedded.asgi_server import Endpoint, StandIn, listening_socket
 from embedded.faults import App, FaultInjector
-from embedded.rafay.catalog import Catalog
 from embedded.rafay.clusters import Clusters
 from embedded.rafay.database import Database
 from embedded.rafay.error_responses import Family, Reason, Refusal, error_response
 from embedded.rafay.iam import Iam
+from embedded.rafay.organization_resources import Catalog
 from embedded.rafay.projects import Projects
 from embedded.rafay.requests import Call
 from embedded.rafay_behaviour import BEHAVIOUR_PATH, Behaviour

@@ -20,9 +20,9 @@ from starlette.responses import JSONResponse, Response
 
 from embedded.rafay.agent_connections import AgentConnections
 from embedded.rafay.bootstrap_manifest import AgentIdentity, bootstrap_manifest
+from embedded.rafay.collections import check_name, existing, page
 from embedded.rafay.database import Database, new_id, now
 from embedded.rafay.error_responses import Family, Reason, Refusal
-from embedded.rafay.pagination import check_name, existing, page
 from embedded.rafay.requests import Call, disconnected, query, read
 from embedded.rafay_behaviour import Behaviour
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from embedded.rafay.collections import existing, page
 from embedded.rafay.database import Database
 from embedded.rafay.error_responses import Family, Reason, Refusal
-from embedded.rafay.pagination import existing, page
 from embedded.rafay.requests import Call, query, read
 from embedded.rafay_behaviour import Behaviour
 

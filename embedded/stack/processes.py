@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedded.stack import temporal_server
-from embedded.stack.launcher import PYTHON
+from embedded.stack.fork_server import PYTHON
 from embedded.stack.options import KNOWN_PEOPLE, SIGN_IN_PEOPLE, STAND_INS, Options, Part, Person
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import ProcessSpec, Ready, get
@@ -48,7 +48,7 @@ _OURS = ("moorage", *_CLIENT)
 MODULES = {
     Part.CONTROL_PLANE: ("embedded.rafay.app", *_SERVER),
     Part.DIRECTORY: ("embedded.directory.application", *_SERVER),
-    Part.HOST: ("embedded.host.servers", *_CLIENT, *_SERVER),
+    Part.HOST: ("embedded.host.application", *_CLIENT, *_SERVER),
     Part.OPENID_PROVIDER: ("embedded.openid.app", *_SERVER),
     Part.WORKER: (*_OURS, "worker.runner", "starter.expiry.schedules", "starter.placement.reservations"),
     Part.API: (*_OURS, "worker.client_factory", "starter.api.app", "starter.api.server", "fastapi_offline"),

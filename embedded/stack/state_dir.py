@@ -27,7 +27,7 @@ _STACK_FILES = (
 )  # fmt: skip
 _LOCK = "lock"
 _SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
-#: How long a new stack waits for the processes of one that was killed; see `embedded.stack.launcher`.
+#: How long a new stack waits for the processes of one that was killed; see `embedded.stack.fork_server`.
 TAKEOVER_SECONDS = 8.0
 
 #: Where free ports are looked for: below those that systems give to outgoing connections, so that nothing

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients.private_files import open_private
-from embedded.stack.launcher import PYTHON, send_request
+from embedded.stack.fork_server import PYTHON, send_request
 from embedded.stack.state_dir import StackError
 
 #: Longest start of a process: seconds on an idle machine, more when all cores are busy.
@@ -114,7 +114,7 @@ class Child:
 
 
 class Launcher:
-    """The one process that starts those of all stacks of this process; see `embedded.stack.launcher`."""
+    """The one process that starts those of all stacks of this process; see `embedded.stack.fork_server`."""
 
     def __init__(self) -> None:
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
@@ -146,7 +146,7 @@ def _start_launcher(environment: Mapping[str, str]) -> tuple[subprocess.Popen[by
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [*PYTHON, "embedded.stack.launcher"],
+            [*PYTHON, "embedded.stack.fork_server"],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=dict(environment),

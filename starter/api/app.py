@@ -16,6 +16,7 @@ from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from starter.api import events, health
+from starter.api.authentication_middleware import SignIn
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.api.routes import (
     capacity,
@@ -27,12 +28,11 @@ from starter.api.routes import (
     sign_in,
     templates,
 )
-from starter.api.shutdown import AnswerOnShutdown
-from starter.api.sign_in import SignIn
+from starter.api.shutdown_response import AnswerOnShutdown
 from starter.api.swagger import add_docs
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import load_issuers
-from starter.auth.throttle import Throttle
+from starter.auth.rate_limit import Throttle
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
@@ -45,13 +45,13 @@ from starter.environments.forced_teardown import ForcedTeardown
 from starter.environments.health import EnvironmentHealth
 from starter.environments.history import EnvironmentHistory
 from starter.environments.kubeconfig import KubeconfigReader
+from starter.environments.leftover_search import MarkSearch
+from starter.environments.life_archive import LifeRecords
 from starter.environments.listing import EnvironmentList
 from starter.environments.membership import EnvironmentMembership
-from starter.environments.owner_marks import MarkSearch
 from starter.environments.people_check import PeopleDirectory, RememberedPeople
 from starter.environments.preview import RequestPreview
 from starter.environments.reader import EnvironmentReader
-from starter.environments.records import LifeRecords
 from starter.environments.service import EnvironmentService, EnvironmentStarter
 from starter.environments.virtual_clusters import VirtualClusters
 from starter.environments.watcher import EnvironmentWatcher
@@ -59,9 +59,9 @@ from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
 from starter.expiry.sweeps import Sweeps
 from starter.http_server.body_limit import BodyLimit
-from starter.installation import InstallationConfig
-from starter.monitoring.attention import Attention
+from starter.installation_settings import InstallationConfig
 from starter.monitoring.metrics import ApiMetrics, RequestTimes
+from starter.monitoring.warnings import Attention
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
-from starter.auth.throttle import Throttle
+from starter.auth.rate_limit import Throttle
 from starter.auth.tokens import Tokens
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
@@ -31,8 +31,8 @@ from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
 from starter.expiry.sweeps import Sweeps
-from starter.installation import InstallationConfig
-from starter.monitoring.attention import Attention
+from starter.installation_settings import InstallationConfig
+from starter.monitoring.warnings import Attention
 from starter.placement.reservations import Reservations
 
 CATALOGUE_IS_BROKEN = "The catalogue has changed and cannot be read; the last good one is in force."
@@ -54,7 +54,7 @@ def _from_state(name: str) -> Callable[[Request], Awaitable[Any]]:
 async def _get_principal(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Return the caller, whom `starter.api.sign_in` has authenticated.
+    """Return the caller, whom `starter.api.authentication_middleware` has authenticated.
 
     The security scheme is only for the OpenAPI document.
     """

@@ -18,14 +18,14 @@ from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import NotAllowed
-from starter.auth.throttle import Limited
+from starter.auth.rate_limit import Limited
 from starter.config_files.validation_messages import sentence
 from starter.environments.access import EnvironmentNotFound
 from starter.environments.cursors import BadCursor
 from starter.environments.service import KeyReused
 from starter.environments.virtual_clusters import NotUsable
-from starter.errors import FieldProblem, InvalidRequest
 from starter.expiry.sweeps import UnknownSweep
+from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 from worker.codec import DecodeError

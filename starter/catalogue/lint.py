@@ -6,10 +6,10 @@ from pathlib import Path
 
 from clients.errors import ClientError
 from clients.host.protocol import Host
-from contracts.charts import chart_warning
 from contracts.durations import format_duration
 from contracts.models import Frozen
 from contracts.naming import Prefix
+from contracts.supported_charts import chart_warning
 from contracts.template import Chart
 from starter.catalogue.loader import SHORTEST_TTL, Entry, read_catalogue
 from starter.config_files.yaml_source import FileProblem

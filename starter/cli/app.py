@@ -15,8 +15,8 @@ from starter.cli.completion import complete_context, one_of
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.lazy_group import CommandEntry, LazyGroup, group_class
-from starter.cli.output.printing import print_line
 from starter.cli.output.streams import prepare_streams
+from starter.cli.output.terminal_text import print_line
 
 _EPILOG = (
     "Exit codes of all commands: 0 done, 1 failed or refused, 2 bad input or a question without an answer, "

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from starter.cli.output.printing import print_json, print_line
+from starter.cli.output.terminal_text import print_json, print_line
 
 
 class Code(IntEnum):

@@ -17,7 +17,7 @@ from starter.cli.output.formatting import (
     relative_time,
 )
 from starter.cli.output.live_progress import open_progress
-from starter.cli.output.printing import print_line
+from starter.cli.output.terminal_text import print_line
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

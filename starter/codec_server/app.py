@@ -30,8 +30,8 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from starter.auth import security_log
 from starter.auth.policy import Role
+from starter.auth.rate_limit import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Throttle
 from starter.auth.security_log import Verdict
-from starter.auth.throttle import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Throttle
 from starter.auth.tokens import Tokens, load_tokens
 from starter.codec_server.local_peer import is_same_user
 from starter.config_files.reloading import Reloaded

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from clients.errors import MalformedAnswer
 from contracts.credentials import PEOPLE_GROUP
-from starter.errors import FieldProblem, InvalidRequest
+from starter.request_errors import FieldProblem, InvalidRequest
 
 FIELD = "request"
 #: A request for an elliptic curve has some 500 bytes.

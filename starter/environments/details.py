@@ -5,8 +5,8 @@ from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import EnvironmentAccess, EnvironmentNotFound
 from starter.environments.health import EnvironmentHealth
+from starter.environments.life_archive import LifeRecords, view_of_record
 from starter.environments.reader import EnvironmentSnapshot
-from starter.environments.records import LifeRecords, view_of_record
 from starter.environments.schemas import EnvironmentView
 
 

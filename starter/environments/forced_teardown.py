@@ -19,12 +19,12 @@ from contracts.naming import is_name, workflow_id
 from starter.auth.policy import Principal, Role, Verb
 from starter.environments.access import EnvironmentAccess, EnvironmentNotFound
 from starter.environments.forgotten_life import CannotPlan, plan_without_run
-from starter.environments.owner_marks import MarkSearch
+from starter.environments.leftover_search import MarkSearch
+from starter.environments.life_archive import LifeRecords
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
-from starter.environments.records import LifeRecords
 from starter.environments.schemas import Done, DoneKind
 from starter.environments.workflow_start import start_environment
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from starter.temporal.updates import Refused
 from worker.codec import DecodeError

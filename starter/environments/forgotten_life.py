@@ -14,9 +14,9 @@ from contracts.environment_workflow import EnvironmentStart
 from contracts.naming import LIFE_PATTERN, OwnerMark
 from contracts.notifications import LifeRecord
 from contracts.template import MIN_SIZE, Chart, Template, TimeToLive
-from starter.environments.owner_marks import FoundMarks, Marked
-from starter.errors import FieldProblem, InvalidRequest
-from starter.installation import InstallationConfig
+from starter.environments.leftover_search import FoundMarks, Marked
+from starter.installation_settings import InstallationConfig
+from starter.request_errors import FieldProblem, InvalidRequest
 
 #: The owner, team and template of a life that has no record.
 UNKNOWN = "unknown"

@@ -4,8 +4,8 @@ from contracts.naming import is_name
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.auth.security_log import note_denied
 from starter.environments.access import EnvironmentNotFound, relations_to
+from starter.environments.life_archive import LifeRecords, life_of_record
 from starter.environments.reader import EnvironmentReader
-from starter.environments.records import LifeRecords, life_of_record
 from starter.environments.schemas import HistoryView, LifeView
 
 

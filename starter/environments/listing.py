@@ -14,11 +14,11 @@ from contracts.naming import life_id, name_from_workflow_id
 from contracts.notifications import LifeRecord
 from starter.auth.policy import Principal, Role
 from starter.environments.cursors import Cursors
+from starter.environments.life_archive import LifeRecords
 from starter.environments.reader import EnvironmentReader
-from starter.environments.records import LifeRecords
+from starter.environments.retry_status import WORKING_PHASES, trouble_of
 from starter.environments.run_description import attribute, memo_value, owner_left_at, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
-from starter.environments.stuck import WORKING_PHASES, trouble_of
 from starter.shared_reads import CachedReads
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError

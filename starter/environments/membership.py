@@ -16,9 +16,9 @@ from starter.environments.commands import EnvironmentCommands
 from starter.environments.people_check import PeopleDirectory, check_people
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
-from starter.errors import FieldProblem, InvalidRequest
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.reservations import Reservations
+from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.errors import NoWorker
 from starter.temporal.updates import Refused, WorkflowClosed
 

@@ -16,9 +16,9 @@ from starter.auth.policy import Principal, Role
 from starter.auth.tokens import read_email
 from starter.catalogue.loader import SHORTEST_TTL, Catalogue, unknown_template
 from starter.config_files.validation_messages import did_you_mean
-from starter.errors import FieldProblem, InvalidRequest
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts, matching_hosts
+from starter.request_errors import FieldProblem, InvalidRequest
 from workflows.steps import steps_of
 
 NAME_FORM = (

@@ -23,7 +23,12 @@ from contracts import workflow_memo
 from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.errors import ErrorType
 from contracts.naming import name_from_workflow_id, workflow_id
-from starter.environments.orphans import CLOSED_FROM_OUTSIDE, orphan_remark, read_closing, with_closing
+from starter.environments.closed_workflows import (
+    CLOSED_FROM_OUTSIDE,
+    orphan_remark,
+    read_closing,
+    with_closing,
+)
 from starter.environments.run_description import memo_value, owner_left_at, progress_of, view_of_run
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
 from starter.shared_reads import SharedReads

@@ -18,7 +18,7 @@ from contracts.activities import HeartbeatDetails
 from contracts.environment import Outcome, Phase
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.naming import life_id, name_from_workflow_id
-from starter.environments.orphans import CLOSED_FROM_OUTSIDE
+from starter.environments.closed_workflows import CLOSED_FROM_OUTSIDE
 from starter.environments.schemas import EnvironmentView, Progress
 from worker.codec import DecodeError, ForeignPayload
 

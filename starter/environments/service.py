@@ -30,10 +30,10 @@ from starter.environments.planning import RequestedEnvironment, people_problems,
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot, Latest
 from starter.environments.schemas import Done, DoneKind, view_of_status
 from starter.environments.workflow_start import start_environment
-from starter.errors import InvalidRequest
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.reservations import Reservations
+from starter.request_errors import InvalidRequest
 from starter.temporal.errors import NO_WORKER, TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 from workflows.environment import EnvironmentWorkflow

@@ -9,7 +9,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from contracts.environment_workflow import TASK_QUEUE
-from contracts.leavers import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
+from contracts.leaver_rules import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.models import Frozen
 from starter.expiry.schedules import leaver_input
 from starter.expiry.sweeps import UnknownSweep

@@ -26,7 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
-from contracts.leavers import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
+from contracts.leaver_rules import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
 from worker.data_converter import converter_at
 from worker.settings.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SWEEP_DRY_RUN, SWEEP_MANUAL, SweepResult
 from contracts.models import Frozen
-from starter.environments.orphans import CLOSED_FROM_OUTSIDE
+from starter.environments.closed_workflows import CLOSED_FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError

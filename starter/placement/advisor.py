@@ -9,11 +9,11 @@ from contracts.environment import Environment
 from contracts.errors import RefusalReason
 from contracts.expiry import format_utc
 from contracts.template import Template
-from starter.errors import FieldProblem, InvalidRequest
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
+from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.errors import NoWorker
 from starter.temporal.updates import NoCapacity
 

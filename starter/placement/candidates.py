@@ -1,7 +1,7 @@
 """The hosts that can take an environment, by the labels that its template requires."""
 
 from contracts.template import Template
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
 
 
 def candidate_hosts(

@@ -10,7 +10,7 @@ from clients.host.protocol import Host
 from contracts.chart_values import compose_values
 from contracts.environment import Environment
 from contracts.template import Template
-from starter.errors import FieldProblem, InvalidRequest
+from starter.request_errors import FieldProblem, InvalidRequest
 
 #: Pairs of host and template in the cache of passed checks; a catalogue has a handful of versions in use.
 MAX_CACHED = 64

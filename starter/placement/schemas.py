@@ -8,7 +8,7 @@ from pydantic import Field
 from contracts.capacity.models import Amount, CapacityState, Limits, Reservation
 from contracts.models import Frozen
 from starter.auth.policy import Principal
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
 
 
 class ShareView(Frozen):

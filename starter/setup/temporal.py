@@ -17,8 +17,8 @@ from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from starter.expiry.freeze import ExpiryFreeze, describe_sweep
 from starter.expiry.schedules import CALL_TIMEOUT, Difference, differences, reconcile
-from starter.monitoring.attention import find_unpolled_queues, overdue_sweep, stuck_environments
 from starter.monitoring.encryption_keys import Use, keys_in_use
+from starter.monitoring.warnings import find_unpolled_queues, overdue_sweep, stuck_environments
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.search_attributes import find_unindexed, has_worker, index_again

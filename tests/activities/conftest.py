@@ -26,9 +26,9 @@ from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
-from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, Receipt, Spec, StepName
 from contracts.naming import OwnerMark
+from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH

@@ -15,10 +15,10 @@ from clients.errors import NotYet
 from clients.host.models import Chart
 from clients.host.protocol import Host
 from contracts.activities import InspectInput
-from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.naming import ANNOTATION_OWNER
+from contracts.supported_charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import HOST, Bench, an_environment, fresh
 from tests.activities.running import LIFE_START, Running, details

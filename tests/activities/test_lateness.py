@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from temporalio.activity import ActivityCancellationDetails
 
-from clients.deadline import ensure_before_deadline
 from clients.identity.scim import Scim
+from clients.write_deadline import ensure_before_deadline
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.conftest import TIMEOUT, TOKEN, fresh

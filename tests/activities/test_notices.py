@@ -9,7 +9,7 @@ import pytest
 import standardwebhooks
 from temporalio.exceptions import ApplicationError
 
-from activities.audit_log import AuditLog, AuditLogSinks
+from activities.life_record import AuditLog, AuditLogSinks
 from activities.notifications import NotificationChannels, Notifications, text
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Security, Smtp
@@ -18,7 +18,7 @@ from contracts.activities import NotificationResult
 from contracts.environment import AuditLogEntry, Outcome
 from contracts.errors import ErrorType
 from contracts.notifications import LifeRecord, Notification, NotificationKind
-from starter.environments.records import read_records
+from starter.environments.life_archive import read_records
 from tests.activities.receivers import Mailbox, mail_server, webhook_receiver
 from tests.activities.running import Running, fail, succeed
 

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from contracts import charts
-from contracts.charts import NEWEST_TESTED, OLDEST_TESTED, chart_warning
+from contracts import supported_charts
+from contracts.supported_charts import NEWEST_TESTED, OLDEST_TESTED, chart_warning
 
 #: The range as it is, before the fixture below changes it.
 SHIPPED_RANGE = f"{OLDEST_TESTED} to {NEWEST_TESTED}"
-SHIPPED_SUPPORT = dict(charts.SUPPORTED_UNTIL)
+SHIPPED_SUPPORT = dict(supported_charts.SUPPORTED_UNTIL)
 IN_TIME = date(2026, 10, 22)
 
 
 @pytest.fixture(autouse=True)
 def shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge by a range that no later release of Moorage changes."""
-    monkeypatch.setattr(charts, "OLDEST_TESTED", "0.36.0")
-    monkeypatch.setattr(charts, "NEWEST_TESTED", "0.37.1")
-    monkeypatch.setattr(charts, "SUPPORTED_UNTIL", {"0.36": IN_TIME, "0.35": IN_TIME})
+    monkeypatch.setattr(supported_charts, "OLDEST_TESTED", "0.36.0")
+    monkeypatch.setattr(supported_charts, "NEWEST_TESTED", "0.37.1")
+    monkeypatch.setattr(supported_charts, "SUPPORTED_UNTIL", {"0.36": IN_TIME, "0.35": IN_TIME})
 
 
 @pytest.mark.parametrize("version", ["0.36.0", "0.36.1", "0.36.99", "0.37.0", "0.37.1", "v0.37.1"])

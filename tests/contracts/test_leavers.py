@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.leavers import LookResult, brake_reason
+from contracts.leaver_rules import LookResult, brake_reason
 
 
 def people(count: int) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from clients.helm.chart_store import ChartStore
 from clients.host.models import Chart
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.vcluster_options import HostOptions
 from embedded.stack.stack import Stack
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster

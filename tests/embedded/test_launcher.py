@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack.launcher import PYTHON
+from embedded.stack.fork_server import PYTHON
 from embedded.stack.options import Options
 from embedded.stack.processes import MODULES, ProcessSpecs, base_environment
 from embedded.stack.state_dir import StackFolder

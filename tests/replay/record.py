@@ -29,7 +29,7 @@ from contracts.environment_workflow import (
     TransferInput,
 )
 from contracts.errors import ErrorType
-from contracts.leavers import (
+from contracts.leaver_rules import (
     ApplyInput,
     ApplyResult,
     LeaverAction,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.leavers import LeaverInput
+from contracts.leaver_rules import LeaverInput
 from contracts.naming import workflow_id
 from embedded.stack.stack import Stack
 from starter.auth.policy import Principal

@@ -9,8 +9,8 @@ from contracts.template import Template
 from starter.auth.policy import Principal
 from starter.catalogue.loader import Catalogue
 from starter.environments.planning import RequestedEnvironment, plan
-from starter.errors import InvalidRequest
-from starter.installation import InstallationConfig
+from starter.installation_settings import InstallationConfig
+from starter.request_errors import InvalidRequest
 from tests.starter.test_fitting import environment
 
 OWNER = "ada@example.com"

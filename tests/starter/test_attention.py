@@ -11,8 +11,8 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.service import RPCError, RPCStatusCode
 
-from starter.monitoring import attention
-from starter.monitoring.attention import Attention, find_unpolled_queues, overdue_sweep, stuck_environments
+from starter.monitoring import warnings
+from starter.monitoring.warnings import Attention, find_unpolled_queues, overdue_sweep, stuck_environments
 from worker.settings.expiry import Sweep
 
 WORKFLOWS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
@@ -139,7 +139,7 @@ async def test_probes_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.asked == 3
     assert len(first) == 4
     assert "env-0" not in " ".join(first), "anybody may read these"
-    monkeypatch.setattr(attention, "READ_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(warnings, "READ_INTERVAL_SECONDS", 0.0)
     client.error = RPCError("not for you", RPCStatusCode.PERMISSION_DENIED, b"")
     assert await ours.warnings() == ()
     client.error = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.charts import NEWEST_TESTED
+from contracts.supported_charts import NEWEST_TESTED
 from embedded.stack.stack import Part, Stack
 from tests.starter.calling import Caller, problem
 from tests.starter.test_cli import Cli

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from clients.errors import MalformedAnswer
 from contracts.credentials import PEOPLE_GROUP
 from starter.environments.certificate_request import CertificateRequest, check_certificate, read_request
-from starter.errors import InvalidRequest
+from starter.request_errors import InvalidRequest
 from tests.support.credentials import request_of
 from tests.support.virtual_access import new_key
 

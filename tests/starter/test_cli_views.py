@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
-from contracts.leavers import LeaverLine, LeaverSweepResult
+from contracts.leaver_rules import LeaverLine, LeaverSweepResult
 from contracts.template import Extension, Size, TimeToLive
 from starter.api.routes import sign_in
 from starter.cli.client import views

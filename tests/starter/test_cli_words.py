@@ -22,12 +22,12 @@ from starter.cli.client.views import StepView as ClientStepView
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import pass_ended_since
-from starter.cli.output import printing
+from starter.cli.output import terminal_text
 from starter.cli.output.formatting import elapsed, print_environment, problem_line, unwell_line
 from starter.cli.output.live_progress import ProgressLines
 from starter.cli.prompts import ask, confirm
+from starter.environments.retry_status import trouble_of
 from starter.environments.schemas import EnvironmentView, FreezeView, Progress, StepView, Unwell
-from starter.environments.stuck import trouble_of
 from tests.support.client_views import client_view
 
 NOW = datetime.now(UTC)
@@ -192,7 +192,7 @@ def test_one_zone_in_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert "UTC" not in shown
         error.show(Output.JSON)
         assert "18:00:00 UTC" in capsys.readouterr().err
-        printing.print_line("2030-13-31 18:00:00 UTC")
+        terminal_text.print_line("2030-13-31 18:00:00 UTC")
         assert capsys.readouterr().out == "2030-13-31 18:00:00 UTC\n"
     finally:
         monkeypatch.undo()

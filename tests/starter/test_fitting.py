@@ -9,13 +9,13 @@ import pytest
 
 from clients.errors import Rejected, Unreachable
 from clients.host.models import Chart
-from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, Spec
 from contracts.naming import OwnerMark
+from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Size, Template, fields_below_minimum
-from starter.errors import InvalidRequest
 from starter.placement import chart_check
 from starter.placement.chart_check import ChartCheck
+from starter.request_errors import InvalidRequest
 from tests.support.within import HANG
 
 

@@ -16,9 +16,9 @@ from contracts.naming import OwnerMark
 from contracts.notifications import LifeRecord
 from contracts.template import RetainedVolumes
 from starter.environments.forgotten_life import CannotPlan, ForgottenLife, plan_without_run
-from starter.environments.owner_marks import FoundMarks, Marked, MarkSearch
-from starter.errors import InvalidRequest
-from starter.installation import InstallationConfig
+from starter.environments.leftover_search import FoundMarks, Marked, MarkSearch
+from starter.installation_settings import InstallationConfig
+from starter.request_errors import InvalidRequest
 
 INSTALLATION, NAME = "k3x9q0vb", "demo"
 ONE, TWO = "1" * 20, "2" * 20

@@ -1,6 +1,6 @@
 """Ensures that who fails too often is slowed down, that others are not, and that it costs little memory."""
 
-from starter.auth.throttle import Throttle
+from starter.auth.rate_limit import Throttle
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 
 from clients.host.models import Peer
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import Exposure
+from clients.kubernetes.vcluster_options import Exposure
 from tests.worker.test_settings import LEAST
 from worker.client_factory import open_clients
 from worker.settings.hosts import KubernetesHostCluster

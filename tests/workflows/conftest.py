@@ -13,10 +13,10 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.charts import NEWEST_TESTED
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
 from contracts.naming import OwnerMark, life_id, workflow_id
+from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Size, Template, TimeToLive
 from contracts.workflow_memo import build_memo
 from tests.support.temporal_server import running_temporal_server

@@ -20,7 +20,7 @@ from clients.errors import Denied, Rejected, ServerFailed
 from contracts import workflow_memo
 from contracts.environment import EnvironmentStatus, Phase
 from contracts.environment_workflow import ExtendInput, TransferInput
-from contracts.leavers import (
+from contracts.leaver_rules import (
     LEAVER_WORKFLOW,
     UPDATE_PERSON_LEFT,
     LeaverAction,
@@ -29,7 +29,7 @@ from contracts.leavers import (
     LeaverSweepResult,
 )
 from contracts.notifications import NotificationKind
-from starter.monitoring.attention import waiting_leavers
+from starter.monitoring.warnings import waiting_leavers
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

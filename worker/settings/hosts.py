@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from clients.kubernetes.options import Exposure, HostOptions
+from clients.kubernetes.vcluster_options import Exposure, HostOptions
 from contracts.template import ChartRepository
 from worker.settings.capacity import Labels, Share
 from worker.settings.types import (

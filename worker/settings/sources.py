@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from clients.private_files import read_trusted
-from worker.service_links import service_links
+from worker.service_variables import service_links
 
 PREFIX = "MOORAGE_"
 #: Variables with this prefix that are not settings, and their meaning.

@@ -19,7 +19,6 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 from multidict import CIMultiDict
 
-from clients.deadline import ensure_before_deadline
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -41,6 +40,7 @@ from clients.kubernetes.api.refusals import (
 )
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
+from clients.write_deadline import ensure_before_deadline
 
 #: Connect timeout: an API server that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)

@@ -9,7 +9,7 @@ from clients.kubernetes.api.client import KubernetesApi
 from clients.kubernetes.cluster import nodes
 from clients.kubernetes.cluster.account import Account
 from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing_permissions
-from clients.kubernetes.options import HostOptions
+from clients.kubernetes.vcluster_options import HostOptions
 
 #: The oldest supported minor version of Kubernetes 1: the first in which ValidatingAdmissionPolicy, which
 #: restricts Moorage to its own objects, is stable.

@@ -12,7 +12,7 @@ from clients.errors import Rejected
 from clients.host.models import HostNetworks, Peer, PeerPods
 from clients.kubernetes.api.client import KubernetesApi, Object
 from clients.kubernetes.cluster import nodes
-from clients.kubernetes.options import HostOptions
+from clients.kubernetes.vcluster_options import HostOptions
 
 #: The Service of the DNS in nearly every cluster, for any DNS server.
 _DNS_NAMESPACE, _DNS_SERVICE = "kube-system", "kube-dns"

@@ -12,8 +12,8 @@ from clients.host.models import Manifest
 from clients.kubernetes.api.client import KubernetesApi
 from clients.kubernetes.api.kinds import SECRET, SERVICE
 from clients.kubernetes.cluster.account import Account
-from clients.kubernetes.options import Exposure, HostOptions
 from clients.kubernetes.release import exposure
+from clients.kubernetes.vcluster_options import Exposure, HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clients.kubernetes.cluster.account import RBAC_VERSION, environment_role_binding, role_binding
-from clients.kubernetes.options import Exposure, HostOptions
+from clients.kubernetes.vcluster_options import Exposure, HostOptions
 
 #: The Service that gives access to a vCluster from outside. Moorage creates it, so that Kubernetes assigns
 #: a free port before the vCluster exists and its kubeconfig can name that port. A port that we choose might

@@ -16,8 +16,8 @@ from clients.kubernetes.api.client import KubernetesApi
 from clients.kubernetes.api.kinds import CLAIM, DEPLOYMENT, RESOURCE_QUOTA, STATEFUL_SET, Kind
 from clients.kubernetes.api.timestamps import parse_timestamp
 from clients.kubernetes.cluster import nodes
-from clients.kubernetes.options import Exposure, HostOptions
 from clients.kubernetes.release.access import VirtualClusterAccess
+from clients.kubernetes.vcluster_options import Exposure, HostOptions
 from clients.virtual_cluster import FIELD_MANAGER
 
 #: Timeout for `/readyz` of a virtual API server, which normally answers in milliseconds.

@@ -14,9 +14,9 @@ from starter.api.request_models import ExtensionRequest, FreezeRequest, LeaversR
 from starter.api.routes.environments import IdempotencyKey, OnlyLife
 from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
 from starter.environments.schemas import Done, FreezeAnswer, FreezeView
-from starter.errors import FieldProblem, InvalidRequest
 from starter.expiry.leavers import LeaversView
 from starter.expiry.sweeps import Sweeps, SweepView
+from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.updates import Refused
 
 router = APIRouter(tags=["ends"])

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 import httpx
 
 from starter.cli.errors import CliError, Code
-from starter.cli.output.printing import print_line
+from starter.cli.output.terminal_text import print_line
 
 #: Longer than a usual response of the API takes, so that a user learns that the terminal does not hang.
 NOTICE_AFTER_SECONDS = 2.0

@@ -6,11 +6,11 @@ import click
 
 from contracts.quantities import format_cpu, format_memory
 from starter.cli.client.views import CapacityView, HoldingView, SharesView, ShareView, parse
+from starter.cli.command_context import api_session
 from starter.cli.errors import Output
 from starter.cli.options import examples, output_option
 from starter.cli.output.formatting import print_table, relative_time
-from starter.cli.output.printing import print_json, print_line
-from starter.cli.session import api_session
+from starter.cli.output.terminal_text import print_json, print_line
 
 
 @click.command(epilog=examples("moorage capacity", "moorage capacity --holdings"))

@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from contracts.credentials import PLUGIN_VERSION
+from starter.cli.command_context import report_errors
 from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.kubeconfig.certificates import ClientCertificate, request_certificate
 from starter.cli.options import environment_argument, examples
-from starter.cli.session import report_errors
 
 #: The version before it has the same fields in its answer; the client needs its own version back.
 _VERSIONS = (PLUGIN_VERSION, "client.authentication.k8s.io/v1beta1")

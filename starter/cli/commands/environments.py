@@ -11,6 +11,7 @@ from contracts.phases import Outcome, Phase
 from starter.cli.batch import run_concurrently, run_in_turn
 from starter.cli.client.paths import environment_path
 from starter.cli.client.views import EnvironmentView, to_json
+from starter.cli.command_context import api_session
 from starter.cli.commands.kubeconfig import remove_context_of
 from starter.cli.completion import complete_host
 from starter.cli.errors import Output
@@ -37,9 +38,8 @@ from starter.cli.options import (
     yes_option,
 )
 from starter.cli.output.formatting import print_certificate, print_environment, print_note
-from starter.cli.output.printing import print_json, print_json_line, print_line
+from starter.cli.output.terminal_text import print_json, print_json_line, print_line
 from starter.cli.prompts import confirm
-from starter.cli.session import api_session
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

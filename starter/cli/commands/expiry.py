@@ -8,12 +8,12 @@ import click
 
 from starter.cli.client.paths import environment_path
 from starter.cli.client.views import HistoryView, LeaversView, SweepView, parse
+from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import dry_run_option, environment_argument, examples, output_option, yes_option
 from starter.cli.output.formatting import print_history, print_leavers, print_note, print_sweep, relative_time
-from starter.cli.output.printing import local_time, print_json, print_line
+from starter.cli.output.terminal_text import local_time, print_json, print_line
 from starter.cli.prompts import ask, confirm
-from starter.cli.session import api_session
 from starter.cli.time_arguments import parse_local_time
 
 

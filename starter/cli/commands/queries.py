@@ -10,6 +10,7 @@ import click
 
 from contracts.phases import Phase
 from starter.cli.client.views import EnvironmentRow, parse, to_json
+from starter.cli.command_context import api_session
 from starter.cli.completion import complete_owner, complete_team, complete_template, one_of
 from starter.cli.errors import Output
 from starter.cli.options import environment_argument, examples, output_option
@@ -22,8 +23,7 @@ from starter.cli.output.formatting import (
     relative_time,
     unwell_line,
 )
-from starter.cli.output.printing import print_json, print_line, print_yaml
-from starter.cli.session import api_session
+from starter.cli.output.terminal_text import print_json, print_line, print_yaml
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from starter.cli.command_context import report_errors
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import examples, output_option
-from starter.cli.session import report_errors
 
 if TYPE_CHECKING:
     from worker.settings.models import Settings

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from starter.cli.command_context import report_errors
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import EnumChoice, dry_run_option, examples, output_option
-from starter.cli.session import report_errors
 from starter.setup.areas import Area
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def _run_checks(
     import signal
 
     from starter.setup.check import chosen
-    from starter.setup.registry import all_checks
     from starter.setup.runner import run_checks
+    from starter.setup.setup_parts import all_checks
     from worker.client_factory import open_clients
     from worker.settings.sources import SettingsError
 

@@ -16,12 +16,12 @@ from contracts.durations import format_duration
 from contracts.phases import Phase
 from starter.cli.client.paths import environment_path, template_path
 from starter.cli.client.views import EnvironmentView, TemplateView, parse
+from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow, is_over, is_ready
 from starter.cli.options import examples, host_option, output_option, team_option, template_argument
 from starter.cli.output.formatting import print_note, print_table
-from starter.cli.output.printing import print_json, print_line
-from starter.cli.session import api_session
+from starter.cli.output.terminal_text import print_json, print_line
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

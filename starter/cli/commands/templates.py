@@ -4,12 +4,12 @@ import click
 
 from starter.cli.client.paths import template_path
 from starter.cli.client.views import TemplateList, TemplateView, parse
+from starter.cli.command_context import api_session
 from starter.cli.errors import Output
 from starter.cli.lazy_group import CommandEntry, group_class
 from starter.cli.options import examples, output_option, template_argument
 from starter.cli.output.formatting import print_note, print_table, template_lines, template_row
-from starter.cli.output.printing import print_json, print_line
-from starter.cli.session import api_session
+from starter.cli.output.terminal_text import print_json, print_line
 
 _SUBCOMMANDS = (
     CommandEntry("show", "starter.cli.commands.templates:show", "Show the details of a template."),

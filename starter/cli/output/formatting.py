@@ -21,9 +21,9 @@ from starter.cli.client.views import (
     TemplateView,
     Unwell,
 )
-from starter.cli.output.printing import local_time as local_time
-from starter.cli.output.printing import print_json as print_json
-from starter.cli.output.printing import print_line
+from starter.cli.output.terminal_text import local_time as local_time
+from starter.cli.output.terminal_text import print_json as print_json
+from starter.cli.output.terminal_text import print_line
 
 MARKS = {
     StepState.WAITING: "·",

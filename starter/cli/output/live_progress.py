@@ -12,7 +12,7 @@ from contracts.printable_text import escape
 from starter.cli.client.views import EnvironmentView, StepView, to_json
 from starter.cli.errors import Output
 from starter.cli.output.formatting import MARKS, elapsed, local_time, relative_time, step_details
-from starter.cli.output.printing import in_local_time, print_json_line, print_line
+from starter.cli.output.terminal_text import in_local_time, print_json_line, print_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

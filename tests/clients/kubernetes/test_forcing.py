@@ -16,7 +16,7 @@ from clients.kubernetes.namespace.forced_deletion import (
     is_host_finalizer,
     next_step,
 )
-from clients.kubernetes.options import HostOptions
+from clients.kubernetes.vcluster_options import HostOptions
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host

@@ -10,8 +10,8 @@ import yaml
 from aiohttp import web
 
 from clients.host.models import Health
-from clients.kubernetes.options import Exposure, HostOptions
 from clients.kubernetes.release import health as health_checks
+from clients.kubernetes.vcluster_options import Exposure, HostOptions
 from clients.virtual_cluster import FIELD_MANAGER
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status

@@ -10,9 +10,9 @@ from aiohttp import web
 from clients.errors import Rejected
 from clients.host.models import Chart
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.chart_permissions import missing_chart_permissions
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.vcluster_options import HostOptions
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host

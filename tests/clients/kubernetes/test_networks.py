@@ -15,8 +15,8 @@ from clients.host.models import HostNetworks, Peer, PeerPods
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster.dry_run import FORBIDDEN
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.vcluster_options import HostOptions
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT

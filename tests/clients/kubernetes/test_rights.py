@@ -15,8 +15,8 @@ from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster.host_check import OLDEST_MINOR
 from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, VOLUMES, Permission
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.vcluster_options import HostOptions
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_api import status
 from tests.support.stand_ins import CHECKOUT

@@ -14,8 +14,8 @@ from clients.errors import Denied
 from clients.host.models import PersistentVolume
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
-from clients.kubernetes.options import HostOptions
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.vcluster_options import HostOptions
 from tests.clients.kubernetes.conftest import Server
 
 VOLUME = PersistentVolume("pv", "u", True, True, datetime(2026, 1, 2, tzinfo=UTC))

@@ -1,8 +1,8 @@
 """What differs from host to host: objects of the namespace, and values."""
 
 from clients.host.models import Peer
-from clients.kubernetes.options import Exposure, HostOptions
 from clients.kubernetes.release import exposure
+from clients.kubernetes.vcluster_options import Exposure, HostOptions
 
 ACCOUNT = {"kind": "ServiceAccount", "namespace": "moorage", "name": "moorage-worker"}
 NODE_PORT = HostOptions(exposure=Exposure.NODE_PORT, address="192.0.2.7")

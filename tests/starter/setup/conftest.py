@@ -16,8 +16,8 @@ from contracts.expiry_sweep import SCHEDULE_PREFIX
 from embedded.stack.stack import Part, Stack
 from starter.setup.areas import Area
 from starter.setup.check import Result, State, chosen
-from starter.setup.registry import all_checks
 from starter.setup.runner import run_checks
+from starter.setup.setup_parts import all_checks
 from tests.support.stack import TIMEOUT, client_of, hurried
 from tests.support.stand_ins import RafayStandIn, set_faults
 from worker.client_factory import open_clients

@@ -20,7 +20,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tools.lock import Pin, locked
+from tools.lock_files import Pin, locked
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 

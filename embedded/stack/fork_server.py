@@ -1,8 +1,8 @@
 """Starts the processes of stacks, and ends them when the process that runs the stack is gone, for any reason.
 
-`python -m embedded.stack.launcher`, with a socket as standard input: each request on it is for one stack. It
-imports the modules that the stack needs and forks a copy of itself, which serves that stack alone. A Python
-process of the stack is a fork of that copy: the seconds of processor for its imports are spent once. It sees
+`python -m embedded.stack.fork_server`, with a socket as standard input: each request on it is for one stack.
+It imports the modules that the stack needs and forks a copy of itself, which serves that stack alone. A
+Python process of the stack is a fork of that copy: the processor time for its imports is spent once. It sees
 the same command line and environment as if it were started by itself.
 
 Works where the system has no signal for the death of a parent, and for programs that know nothing of it.

@@ -13,9 +13,9 @@ from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from embedded.rafay.collections import check_name, existing, page
 from embedded.rafay.database import Database, new_id, now
 from embedded.rafay.error_responses import Family, Reason, Refusal
-from embedded.rafay.pagination import check_name, existing, page
 from embedded.rafay.requests import Call, number, query, read
 from embedded.rafay_behaviour import Behaviour
 

@@ -15,7 +15,7 @@ import yaml
 from packaging.version import InvalidVersion, Version
 
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
-from tools.lock import ROOT, locked
+from tools.lock_files import ROOT, locked
 
 GO_FOLDER = ROOT / "tests" / "cluster" / "go"
 GO_TOOLCHAIN = ROOT / "tests" / "cluster" / "go-toolchain.txt"

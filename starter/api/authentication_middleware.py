@@ -10,8 +10,8 @@ from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType, to
 from starter.auth import security_log
 from starter.auth.authentication import Authentication, IssuerUnavailable, TokenRefused
 from starter.auth.policy import Principal
+from starter.auth.rate_limit import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
 from starter.auth.security_log import Verdict
-from starter.auth.throttle import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
 from starter.http_server.connections import peer_of
 
 #: Burst and rate of denied requests of one person: enough for a person who mistypes, and not for a program

@@ -20,7 +20,7 @@ from contracts.durations import format_duration
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
-from contracts.leavers import LEAVER_WORKFLOW, LeaverSweepResult
+from contracts.leaver_rules import LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.models import Frozen
 from contracts.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
