@@ -15,7 +15,7 @@ from benchmarks.http_driver import Connection, Timed
 from contracts.environment import StepName
 from embedded.faults import CALLS_PATH
 from embedded.stack.options import STAND_INS, Part
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
 from tests.support.stand_ins import control
 
 THROUGHPUT_TARGET = 0.7

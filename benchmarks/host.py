@@ -22,7 +22,7 @@ from benchmarks.vcluster_cli import create, values_of
 from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import find_cluster
 from tests.e2e.harbour import harbour
-from tests.environment.asking import Asking
+from tests.lifecycle.environment_client import Asking
 
 #: Usable takes at most so many times what the official CLI takes.
 TARGET = 1.1

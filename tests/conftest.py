@@ -7,8 +7,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.stack.stack import Stack
+from tests.api.caller import Caller, calling
 from tests.support.processes import disown_fork_server, own_fork_server
-from tests.support.stack import hurried
+from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried
 from tests.support.temporal_server import running_temporal_server
 from worker.data_converter import PLAIN
 
@@ -27,6 +28,41 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         yield stack
 
 
+@pytest.fixture
+async def alice(stack: Stack) -> AsyncIterator[Caller]:
+    """Of the platform team; team blue."""
+    async with calling(stack, ALICE.email) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def bob(stack: Stack) -> AsyncIterator[Caller]:
+    """A developer of team blue."""
+    async with calling(stack, BOB.email) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def carol(stack: Stack) -> AsyncIterator[Caller]:
+    """A developer of team blue."""
+    async with calling(stack, CAROL.email) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def dave(stack: Stack) -> AsyncIterator[Caller]:
+    """A developer of team green."""
+    async with calling(stack, DAVE.email) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def stranger(stack: Stack) -> AsyncIterator[Caller]:
+    """A caller without a token."""
+    async with calling(stack, None) as caller:
+        yield caller
+
+
 def pytest_configure() -> None:
     """Let all processes of the run share what `tests.support.processes` starts."""
     own_fork_server()
@@ -38,7 +74,7 @@ def pytest_unconfigure() -> None:
 
 
 #: Where tests take long: begun last, one of them would keep one process busy when the others are done.
-LONGEST = ("environment", "workflows", "starter", "worker", "embedded", "chaos", "replay")
+LONGEST = ("lifecycle", "workflows", "api", "cli", "starter", "worker", "embedded", "chaos", "replay")
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.
 RUNNING = {"temporal_server", "stack", "plain_stack", "house", "ground"}

@@ -33,9 +33,9 @@ from contracts.template import Chart, Size, Template, TimeToLive
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
 from embedded.rafay_behaviour import BEHAVIOUR_PATH
-from tests.activities.running import LIFE_START, Running
+from tests.activities.activity_runs import LIFE_START, Running
+from tests.support.deadline import HANG
 from tests.support.stand_ins import control, running_stand_ins, set_faults
-from tests.support.within import HANG
 
 HOST = "one"
 KEY, TOKEN = "a-key-of-the-control-plane", "a-token-of-the-others"

@@ -11,8 +11,8 @@ from contracts.activities import AccessInput, AccessResult
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import Running, details
 from tests.activities.conftest import HOST, Bench, an_environment, fresh
-from tests.activities.running import Running, details
 
 CAROL, BOB = "carol@example.com", "bob@example.com"
 WAYS = pytest.mark.parametrize("identity", [True, False], ids=["identity provider", "local users"])

@@ -5,8 +5,8 @@ import pytest
 from clients.host.models import Chart
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
+from tests.activities.activity_runs import details
 from tests.activities.conftest import INSTALLATION, OTHER_INSTALLATION, Bench, an_environment, fresh
-from tests.activities.running import details
 
 STEPS = tuple(StepName)
 UNDONE = tuple(step for step in StepName if step is not StepName.KUBECONFIG)

@@ -20,9 +20,9 @@ from contracts.errors import ErrorType
 from contracts.naming import ANNOTATION_OWNER
 from contracts.supported_charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import LIFE_START, Running, details
 from tests.activities.conftest import HOST, Bench, an_environment, fresh
-from tests.activities.running import LIFE_START, Running, details
-from tests.support.within import soon
+from tests.support.deadline import soon
 
 
 async def test_a_cancelled_start_ends_within_seconds_and_can_be_undone(

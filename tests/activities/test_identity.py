@@ -15,8 +15,8 @@ from contracts.activities import EnsureInput, InspectInput, InspectResult, Remov
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import LIFE_START, Running, details, fail, succeed
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment, fresh
-from tests.activities.running import LIFE_START, Running, details, fail, succeed
 from tests.support.stand_ins import running_stand_ins, set_faults
 
 #: Longer than any call takes on a busy machine, and short enough to be waited for twice.

@@ -20,11 +20,11 @@ from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.cloud_directories.controls import EXPIRE_PATH, SETTLE_PATH
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import LIFE_START, Running, fail, succeed
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment, fresh
-from tests.activities.running import LIFE_START, Running, fail, succeed
 from tests.support.cloud_directories import behave
+from tests.support.deadline import soon
 from tests.support.stand_ins import control, set_faults
-from tests.support.within import soon
 from tests.worker.test_identity_stand_ins import Directories, opened, running_directories
 
 VENDORS = ["okta-key", "entra-secret"]

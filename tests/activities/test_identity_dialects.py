@@ -14,8 +14,8 @@ from clients.identity.scim import Scim
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
+from tests.activities.activity_runs import LIFE_START, fail, succeed
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment
-from tests.activities.running import LIFE_START, fail, succeed
 from tests.support.scim_dialects import USABLE, Dialect, Document, OwnOffset, Snowflake, serving
 from tests.support.stand_ins import TLS
 

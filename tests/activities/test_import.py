@@ -25,10 +25,10 @@ from contracts.activities import EnsureInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import Running
 from tests.activities.conftest import HOST, TIMEOUT, TOKEN, Bench, an_environment, fresh
-from tests.activities.running import Running
-from tests.clients.test_documents import bomb
-from tests.support.within import HANG, soon
+from tests.clients.test_safe_yaml import bomb
+from tests.support.deadline import HANG, soon
 
 SECRET = "agent-token-0123456789abcdef"
 

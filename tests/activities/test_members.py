@@ -8,8 +8,8 @@ from clients.rafay import Binding
 from contracts.activities import CheckPeopleInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
+from tests.activities.activity_runs import Running
 from tests.activities.conftest import Bench, an_environment, fresh
-from tests.activities.running import Running
 
 WAYS = pytest.mark.parametrize(
     ("identity", "system"),

@@ -6,8 +6,8 @@ import pytest
 
 from contracts.environment import Environment, StepName
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import Running, details
 from tests.activities.conftest import HOST, KEY, TOKEN, Bench
-from tests.activities.running import Running, details
 
 
 async def secrets_of(bench: Bench, environment: Environment) -> set[str]:

@@ -15,8 +15,8 @@ from contracts.activities import InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.template import RetainedVolumes
+from tests.activities.activity_runs import LIFE_START, Running
 from tests.activities.conftest import HOST, Bench, Systems
-from tests.activities.running import LIFE_START, Running
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

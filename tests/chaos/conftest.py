@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from embedded.stack.stack import Stack
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.deeds import no_faults
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import no_faults
 from tests.support.stack import hurried
 
 #: Those that take longest, the longest first.

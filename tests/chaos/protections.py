@@ -43,7 +43,7 @@ class Protection:
     only: str = ""
 
 
-FAILING = "tests/environment/test_failing.py"
+FAILING = "tests/lifecycle/test_failing.py"
 OUTCOMES = "tests/workflows/test_outcomes.py"
 INSPECTION = "        left, unknown = await self._inspect()\n"
 NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{INSPECTION}"
@@ -157,7 +157,7 @@ PROTECTIONS = (
     Protection(
         "4", "what Temporal has given up begins nothing more", "clients/http.py",
         "                ensure_before_deadline(self.system, operation)\n", "                pass\n",
-        "tests/activities/test_lateness.py", "slow",
+        "tests/activities/test_deadline.py", "slow",
     ),
     Protection(
         "4", "nobody is let in by a group that the undo would not find", "activities/steps/identity_group.py",
@@ -172,7 +172,7 @@ PROTECTIONS = (
     Protection(
         "4", "the pause that is asked for is obeyed", "activities/errors.py",
         "next_retry_delay=retry_after,", "next_retry_delay=None,",
-        "tests/environment/test_throttled.py", "asked_for_is_obeyed",
+        "tests/lifecycle/test_throttled.py", "asked_for_is_obeyed",
     ),
     Protection(
         "4", "a group is looked for before it is made again", "activities/steps/identity_group.py",
@@ -184,12 +184,12 @@ PROTECTIONS = (
     Protection(
         "6", "what is said of one life is not said of the next", "starter/environments/access.py",
         "        if life and life != snapshot.life:\n", "        if False:\n",
-        "tests/starter/test_lives.py", "another_life",
+        "tests/api/test_lives.py", "another_life",
     ),
     Protection(
         "6", "the same request twice is one", "starter/environments/service.py",
         "                if latest.request_id == start.request_id:\n", "                if False:\n",
-        "tests/environment/test_one_name.py", "same_key",
+        "tests/lifecycle/test_one_name.py", "same_key",
     ),
     Protection(
         "7", "an answer has a limit", "clients/http.py",
@@ -211,7 +211,7 @@ PROTECTIONS = (
         "secrets", "failures say nothing in clear", "worker/data_converter.py",
         "    DefaultFailureConverterWithEncodedAttributes,\n",
         "    DefaultFailureConverter as DefaultFailureConverterWithEncodedAttributes,\n",
-        "tests/environment/test_secrets.py", "database",
+        "tests/lifecycle/test_secrets.py", "database",
     ),
     Protection(
         "change", "the replays see a command that was left out", "workflows/saga.py",

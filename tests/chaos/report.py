@@ -27,7 +27,7 @@ Every cell is an environment that was made or unmade on the embedded stack while
 and then looked for in the databases of the outside systems themselves. *held* means: it ended as asked,
 there was one of everything or nothing, and nothing was left.
 [What is guaranteed](../explanation/guarantees.md) lists the promises; how each attack is made
-is in `tests/chaos` and `tests/environment`.
+is in `tests/chaos` and `tests/lifecycle`.
 """
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Stack
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.deeds import AMBIGUITIES, MAKING, UNMAKING, assert_one_of_each, strike
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import AMBIGUITIES, MAKING, UNMAKING, assert_one_of_each, strike
 from tests.support.stack import HURRY, TIMEOUT, hurried, unique
 from tests.support.stand_ins import set_faults
 

@@ -6,9 +6,9 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.deeds import MAKING, UNMAKING, WAITING, assert_one_of_each, called, calls
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import MAKING, UNMAKING, WAITING, assert_one_of_each, called, calls
 from tests.support.stack import unique
 from tests.support.stand_ins import set_faults
 

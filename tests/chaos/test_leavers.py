@@ -10,9 +10,9 @@ import pytest
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.chaos.test_people import members
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.deeds import called, calls, no_faults
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import called, calls, no_faults
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried, unique
 from tests.support.stand_ins import set_faults
 

@@ -38,9 +38,9 @@ from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.yaml_source import FilesUnusable
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.deeds import no_faults
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import no_faults
 from tests.support.stack import HURRY, hurried, unique
 from tests.support.stand_ins import TLS, set_faults
 from worker.settings.loading import load_settings

@@ -12,9 +12,9 @@ import pytest
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.chaos.test_cancelled import press_cancel
-from tests.environment.asking import Asking
-from tests.environment.systems import PREFIX, Systems
-from tests.support.deeds import AMBIGUITIES, CHANGING, called, calls, no_faults, strike
+from tests.lifecycle.databases import PREFIX, Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import AMBIGUITIES, CHANGING, called, calls, no_faults, strike
 from tests.support.stack import BOB, CAROL, unique
 from tests.support.stand_ins import set_faults
 

@@ -24,10 +24,10 @@ from hypothesis.stateful import (
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.canaries import BRIEF
-from tests.support.deeds import ONE_OF_EACH, STAND_INS, no_faults
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
+from tests.support.secret_scan import BRIEF
 from tests.support.stack import TIMEOUT, hurried, unique
 from tests.support.stand_ins import set_faults
 

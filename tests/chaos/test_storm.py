@@ -18,11 +18,14 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
-from tests.activities.receivers import mail_server, webhook_receiver
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.starter.test_cli import cli_of
-from tests.support.canaries import (
+from tests.activities.notification_receivers import mail_server, webhook_receiver
+from tests.cli.test_commands import cli_of
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.credentials import administrator_kubeconfig
+from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
+from tests.support.histories import everything_known
+from tests.support.secret_scan import (
     BRIEF,
     MAIL_PASSWORD,
     PLANTED,
@@ -33,9 +36,6 @@ from tests.support.canaries import (
     open_files,
     temporal_files,
 )
-from tests.support.credentials import administrator_kubeconfig
-from tests.support.deeds import ONE_OF_EACH, STAND_INS, no_faults
-from tests.support.histories import everything_known
 from tests.support.stack import ALICE, BOB, CAROL, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 

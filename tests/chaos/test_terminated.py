@@ -6,9 +6,9 @@ from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Stack
 from tests.chaos.test_killed import MOMENTS
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.support.deeds import MAKING, UNMAKING, called, calls
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.fault_points import MAKING, UNMAKING, called, calls
 from tests.support.stack import client_of, unique
 from tests.support.stand_ins import set_faults
 

@@ -13,13 +13,13 @@ from temporalio.client import Client
 from contracts.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Stack
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
-from tests.starter.test_cli import cli_of
-from tests.support.deeds import UNMAKING, no_faults
+from tests.cli.test_commands import cli_of
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.deadline import HANG
+from tests.support.fault_points import UNMAKING, no_faults
 from tests.support.stack import ALICE, HURRY, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
-from tests.support.within import HANG
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("2. Fails anywhere")]
 

@@ -14,7 +14,7 @@ from clients.helm import chart_pull
 from clients.helm import chart_store as module
 from clients.helm.chart_store import ChartStore
 from clients.host.models import Chart
-from tests.support.within import HANG, NEVER, soon
+from tests.support.deadline import HANG, NEVER, soon
 
 #: In place of the real one, and long enough for a pull's process to have asked.
 PATIENCE = timedelta(seconds=2)

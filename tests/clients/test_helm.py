@@ -25,7 +25,7 @@ from clients.host.models import Chart
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.write_deadline import set_deadline_check
 from tests.clients.kubernetes.test_access import kubeconfig
-from tests.support.within import HANG, soon
+from tests.support.deadline import HANG, soon
 
 
 class Gate:

@@ -9,7 +9,7 @@ import pytest
 from clients import http as module
 from clients.errors import Unreachable
 from clients.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
-from tests.support.within import soon
+from tests.support.deadline import soon
 from worker.settings.timeouts import LATE_RESPONSE_MARGIN
 
 TIMEOUT = timedelta(seconds=4)

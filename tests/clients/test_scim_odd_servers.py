@@ -22,7 +22,7 @@ from clients.identity import scim_lists
 from clients.identity.protocol import Group, User
 from clients.identity.scim import Scim
 from embedded.asgi_server import listening_socket
-from tests.support.within import HANG
+from tests.support.deadline import HANG
 
 Answer = Callable[[Request], Response]
 

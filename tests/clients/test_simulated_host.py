@@ -15,9 +15,9 @@ from clients.host.models import LABEL_POD_SECURITY, Chart, Namespace, ReleaseSta
 from clients.host.protocol import Host
 from contracts.supported_charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
+from tests.support.deadline import HANG
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import control, set_faults
-from tests.support.within import HANG
 
 T = TypeVar("T")
 

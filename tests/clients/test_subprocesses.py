@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from clients import subprocesses
-from tests.support.within import soon
+from tests.support.deadline import soon
 
 #: Starts a child of its own, which only a signal to the whole process group reaches.
 SCRIPT = 'sleep 900 &\necho "$$ $!" > "$1.new" && mv "$1.new" "$1"\nwait'

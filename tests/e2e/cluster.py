@@ -29,7 +29,7 @@ from clients.host.models import LABEL_POD_SECURITY
 from contracts.naming import LABEL_INSTALLATION
 from contracts.template import PodSecurity
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
-from tests.environment.systems import PREFIX
+from tests.lifecycle.databases import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "deploy" / "rbac.yaml"

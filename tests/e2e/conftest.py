@@ -9,8 +9,8 @@ from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster, find_cluster
 from tests.e2e.environments import Environments, shared_environments
 from tests.e2e.harbour import harbour
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 
 #: A vCluster is up within half a minute on an idle machine; five at once on two busy cores took six minutes.
 #: Longer than the longest step of the suite, which says what it waits for.

@@ -9,8 +9,8 @@ from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.harbour import RETAINING
 from tests.e2e.using import gone, has_gone, unclaimed_volume
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 from tests.support.stack import unique
 
 #: The environments that are requested first, and their templates: five that start at once, on two hosts.

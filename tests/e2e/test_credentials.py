@@ -19,8 +19,8 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LOOK_EVERY, PATIENCE
 from tests.e2e.harbour import AUDIT_POLICY
 from tests.e2e.using import gone, kubeconfig_of, retried
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 from tests.support.credentials import request_of
 from tests.support.stack import ALICE, BOB, unique
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
-from tests.environment.asking import Asking
+from tests.lifecycle.environment_client import Asking
 
 #: What a kubelet says of a node whose disk is full.
 FULL = {

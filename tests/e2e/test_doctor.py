@@ -19,8 +19,8 @@ from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments, without_volumes
 from tests.e2e.harbour import TIMEOUT
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 from tests.support.stack import unique
 
 

@@ -6,8 +6,8 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.test_volumes import volumes_of
 from tests.e2e.using import gone, kubeconfig_of, retried
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 
 
 async def test_deployed_etcd(

@@ -9,8 +9,8 @@ import yaml
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.using import retried
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 from tests.support.stack import unique
 
 

@@ -12,8 +12,8 @@ from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.using import has_gone, until_no_namespace
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 from tests.support.stack import unique
 from tests.support.stand_ins import control, set_faults
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.using import kubeconfig_of, retried
-from tests.environment.asking import Asking
+from tests.lifecycle.environment_client import Asking
 
 
 async def test_five_at_once_on_two_hosts(environments: Environments, alice: Asking, cluster: Cluster) -> None:

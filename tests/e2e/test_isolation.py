@@ -11,7 +11,7 @@ from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.using import kubeconfig_of, retried, running_pod
-from tests.environment.asking import Asking
+from tests.lifecycle.environment_client import Asking
 
 #: Seconds until what cannot be made on the host is told inside, and what uses too much is ended.
 TOLD, EVICTED = 60, 240

@@ -8,8 +8,8 @@ from activities.parts.retained_volumes import MAX_CLOCK_SKEW
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.using import has_gone
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 
 
 def volumes_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:

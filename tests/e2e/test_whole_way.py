@@ -12,8 +12,8 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.harbour import TIMEOUT
 from tests.e2e.using import gone, kubeconfig_of, retried, running_pod
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 
 
 async def test_the_whole_way_and_the_same_name_again_at_once(

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.e2e.cluster import Cluster
 from tests.e2e.environments import Environments
 from tests.e2e.using import has_gone, kubeconfig_of, retried
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 
 #: The most that a pod may ask for.
 LONG = 600

@@ -8,8 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.e2e.cluster import Cluster
-from tests.environment.asking import Asking
-from tests.environment.systems import Systems
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
 from tests.support.credentials import usable_kubeconfig
 
 POD = """

@@ -17,9 +17,9 @@ from clients.host.models import Chart
 from clients.host.protocol import Host
 from clients.rafay import Cluster, Rafay
 from contracts.supported_charts import NEWEST_TESTED
+from tests.support.deadline import HANG
 from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host
 from tests.support.stand_ins import RafayStandIn
-from tests.support.within import HANG
 
 CHART = Chart(None, "vcluster", NEWEST_TESTED)
 

@@ -16,7 +16,7 @@ from embedded.stack.options import Options
 from embedded.stack.processes import MODULES, ProcessSpecs, base_environment
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import ChildFailed, Children, ProcessSpec
-from tests.support.within import HANG
+from tests.support.deadline import HANG
 
 
 @pytest.fixture

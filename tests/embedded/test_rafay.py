@@ -12,8 +12,8 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.database import SEED_USERS
+from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS, RafayStandIn, control
-from tests.support.within import HANG
 
 BOTH = {"X-RAFAY-API-KEYID": RafayStandIn.KEY, "X-API-KEY": RafayStandIn.KEY}
 

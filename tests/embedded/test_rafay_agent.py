@@ -10,8 +10,8 @@ import pytest
 
 from embedded.rafay import agent as agent_module
 from embedded.rafay.agent import AgentEnd, agent_client, run_agent
+from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS
-from tests.support.within import HANG
 
 URL = "http://control-plane.test"
 

@@ -19,9 +19,9 @@ from embedded.stack.options import STAND_INS
 from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import get
+from tests.support.deadline import HANG
 from tests.support.stack import hurried
 from tests.support.stand_ins import CHECKOUT
-from tests.support.within import HANG
 
 #: Longest wait for what should take a second or two.
 PATIENCE = HANG

@@ -11,8 +11,8 @@ import pytest
 
 from embedded.compose import options_of
 from embedded.standin_options import VARIABLE
+from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT, start_stand_ins
-from tests.support.within import HANG
 
 #: The options of each that have no default, except its secret.
 NEEDED = {

@@ -11,8 +11,8 @@ from clients.identity.keycloak import OWNER_ATTRIBUTE, Keycloak
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from contracts.errors import ErrorType
+from tests.activities.activity_runs import fail, succeed
 from tests.activities.conftest import an_environment
-from tests.activities.running import fail, succeed
 
 
 @pytest.fixture

@@ -44,7 +44,15 @@ from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, CapacityBench, a_house, most, team
-from tests.workflows.scripted import Outcome, Script, deaf, fails, fails_first, fails_for_good, waits
+from tests.workflows.scripted_activities import (
+    Outcome,
+    Script,
+    deaf,
+    fails,
+    fails_first,
+    fails_for_good,
+    waits,
+)
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow

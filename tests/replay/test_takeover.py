@@ -24,7 +24,7 @@ from embedded.stack.temporal_server import extra_arguments, find_server
 from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
-from tests.workflows.scripted import Script, waits
+from tests.workflows.scripted_activities import Script, waits
 from tests.workflows.sweeping import lives_by
 from workflows import step_executor, steps
 from workflows.environment import EnvironmentWorkflow

@@ -24,9 +24,9 @@ from starter.auth.policy import Principal, Role
 from starter.auth.tokens import write_tokens
 from starter.codec_server import local_peer
 from starter.codec_server.app import MAX_BODY_BYTES, create_codec_server
+from tests.support.deadline import soon
 from tests.support.stack import converter_of, hurried
 from tests.support.stand_ins import TLS
-from tests.support.within import soon
 from worker.codec import Keyring, PayloadContext
 
 UI = "http://127.0.0.1:8233"

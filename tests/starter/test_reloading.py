@@ -10,7 +10,7 @@ from starter.catalogue.loader import load_catalogue
 from starter.config_files import reloading
 from starter.config_files.reloading import Reloaded
 from starter.config_files.yaml_source import FilesUnusable
-from tests.clients.test_documents import bomb
+from tests.clients.test_safe_yaml import bomb
 from tests.starter.test_catalogue import GOOD
 
 ADA = Principal(person="Ada", email="ada@example.com", teams=("payments",))

@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 from contracts import search_attributes
 from starter.temporal.errors import TemporalUnavailable, map_rpc_errors
 from starter.temporal.updates import map_update_errors
-from tests.support.within import HANG
+from tests.support.deadline import HANG
 from worker.codec import KeyMissing
 
 

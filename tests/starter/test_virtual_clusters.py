@@ -23,8 +23,8 @@ from starter.environments import virtual_clusters
 from starter.environments.access import EnvironmentAccess
 from starter.environments.credentials import CredentialIssuer
 from starter.environments.virtual_clusters import NotUsable, VirtualClusters
-from tests.starter.test_fitting import environment
-from tests.starter.test_health import snapshot
+from tests.api.test_environment_health import snapshot
+from tests.starter.test_chart_check import environment
 from tests.support.credentials import request_of
 from tests.support.virtual_access import new_key
 

@@ -16,8 +16,8 @@ from joserfc.jwk import RSAKey
 
 from embedded.cloud_directories.assertions import ALGORITHMS, ASSERTION_TYPE
 from embedded.cloud_directories.behaviour import BEHAVIOUR_PATH
+from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS, control
-from tests.support.within import HANG
 
 OKTA_TOKEN = "00-token-of-an-okta-administrator"
 

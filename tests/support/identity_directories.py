@@ -11,8 +11,8 @@ from uuid import uuid4
 from clients.errors import ClientError, NotFound
 from clients.identity.protocol import IdentityProvider
 from embedded.faults import CALLS_PATH, Fault
+from tests.support.deadline import HANG
 from tests.support.stand_ins import control, set_faults
-from tests.support.within import HANG
 
 TIMEOUT = timedelta(seconds=HANG)
 #: Longer than a call takes on a machine that is not overloaded. A call that takes longer is one more fault.

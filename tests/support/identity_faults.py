@@ -15,8 +15,8 @@ from clients.identity.protocol import Group, IdentityProvider
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment import Environment, Receipt
 from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import LIFE_START, Running
 from tests.activities.conftest import an_environment
-from tests.activities.running import LIFE_START, Running
 from tests.support.identity_directories import (
     PAUSE,
     SHORT_TIMEOUT,

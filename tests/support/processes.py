@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from tests.support.deadline import HANG
 from tests.support.fork_server import LARGEST_REQUEST, READ_AT_START
-from tests.support.within import HANG
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: The folder of the server's socket, which all processes of a test run share, and the process that owns it.

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from clients.simulated_host import SimulatedHost
+from tests.support.deadline import HANG
 from tests.support.stand_ins import running_stand_ins
-from tests.support.within import HANG
 
 HOST_TOKEN = "a-token-of-the-host"
 

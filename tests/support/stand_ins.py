@@ -22,9 +22,9 @@ from embedded.rafay.app import CLUSTERS_PATH, USERS_PATH
 from embedded.rafay_behaviour import BEHAVIOUR_PATH
 from embedded.stack.state_dir import free_port
 from embedded.standin_options import VARIABLE, StandInOptions
+from tests.support.deadline import HANG
 from tests.support.processes import CHECKOUT as CHECKOUT
 from tests.support.processes import Process, spawn_module
-from tests.support.within import HANG
 
 #: Longest wait for the first answer.
 START_SECONDS = HANG

@@ -15,8 +15,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from embedded.asgi_server import listening_socket
 from embedded.stack.temporal_server import READY_PATH, is_ready, server_command
+from tests.support.deadline import HANG, soon
 from tests.support.stand_ins import TLS, stop_process
-from tests.support.within import HANG, soon
 
 
 @asynccontextmanager

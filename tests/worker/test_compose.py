@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from embedded.stack.stack import Options, Part, Stack
+from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT
-from tests.support.within import HANG
-from tests.worker.composing import COMPOSE, DOCKERFILE, Image, Service
+from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service
 from tests.worker.test_deploy import prepared
 
 #: Longest wait for a process to become healthy, on a busy machine.

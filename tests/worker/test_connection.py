@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from embedded.asgi_server import listening_socket
 from embedded.host.tls import authority, server_certificate
-from tests.support.within import HANG
+from tests.support.deadline import HANG
 from worker.connection import NotConnected, check_namespace, connect
 from worker.data_converter import PLAIN
 

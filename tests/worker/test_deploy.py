@@ -13,7 +13,7 @@ import yaml
 from embedded.stack.temporal_server import QUEUE_TASKS_PER_SECOND, TIMER_SHIFT
 from starter.auth.tokens import load_tokens
 from tests.support.stand_ins import CHECKOUT
-from tests.worker.composing import COMPOSE, filled
+from tests.worker.compose_stack import COMPOSE, filled
 from worker.settings.loading import load_api_settings, load_codec_server_settings, load_settings
 from worker.settings.models import Settings
 

@@ -18,8 +18,8 @@ from clients.identity.protocol import IdentityProvider
 from embedded.cloud_directories.controls import EXPIRE_PATH, PEOPLE_PATH, SETTLE_PATH
 from embedded.faults import Fault, FaultKind
 from tests.support.cloud_directories import OKTA_TOKEN, Signer, behave
+from tests.support.deadline import soon
 from tests.support.stand_ins import control, running_stand_ins, set_faults
-from tests.support.within import soon
 from tests.worker.test_settings import LEAST
 from worker.client_factory import open_clients
 from worker.settings.loading import load_settings

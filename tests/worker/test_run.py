@@ -14,8 +14,8 @@ import httpx
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.asgi_server import listening_socket
+from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT
-from tests.support.within import HANG
 from tests.worker.test_settings import LEAST
 
 #: Longest wait for what takes seconds when the cores are busy.

@@ -19,10 +19,10 @@ from contracts.naming import OwnerMark, life_id, workflow_id
 from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Size, Template, TimeToLive
 from contracts.workflow_memo import build_memo
+from tests.support.deadline import HANG
 from tests.support.temporal_server import running_temporal_server
-from tests.support.within import HANG
 from tests.support.workers import working
-from tests.workflows.scripted import Script
+from tests.workflows.scripted_activities import Script
 from workflows.environment import EnvironmentWorkflow
 
 #: Everything that takes minutes in earnest takes fractions of a second here.

@@ -40,7 +40,7 @@ from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import Life, a_start, until
-from tests.workflows.scripted import Script
+from tests.workflows.scripted_activities import Script
 from workflows.environment import EnvironmentWorkflow
 
 #: A run goes on in a new one after so many events, instead of four thousand.

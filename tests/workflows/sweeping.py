@@ -20,8 +20,8 @@ from contracts.environment_workflow import EnvironmentStart, SweepUpdateInput, u
 from contracts.errors import Refusal
 from contracts.expiry_sweep import OutcomeCount, SweepInput, SweepLine, SweepResult
 from contracts.template import TimeToLive
+from tests.support.deadline import HANG
 from tests.support.seeding import ready_status, seed
-from tests.support.within import HANG
 from tests.workflows.conftest import LIFE, a_start
 from worker.runner import workflow_runner
 from workflows.environment import EnvironmentWorkflow

@@ -30,7 +30,7 @@ from starter.environments.schemas import DoneKind
 from starter.environments.service import StartOutcome
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
-from tests.support.within import HANG
+from tests.support.deadline import HANG
 from tests.workflows.conftest import LIFE, Life, a_start, until
 from tests.workflows.house import (
     SHORT_RUNS,
@@ -43,7 +43,7 @@ from tests.workflows.house import (
     team,
     times,
 )
-from tests.workflows.scripted import fails_for_good, waits
+from tests.workflows.scripted_activities import fails_for_good, waits
 from tests.workflows.sweeping import lives_by
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow

@@ -13,7 +13,7 @@ from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
-from tests.workflows.scripted import Script, fails_for_good
+from tests.workflows.scripted_activities import Script, fails_for_good
 from workflows.environment import EnvironmentWorkflow
 
 #: Temporal lets a run have ten updates under way.

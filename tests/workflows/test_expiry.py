@@ -24,7 +24,7 @@ from contracts.errors import RefusalReason
 from contracts.expiry import DueKind
 from contracts.notifications import NotificationKind
 from tests.workflows.conftest import LIFE, Bench, until
-from tests.workflows.scripted import fails, fails_for_good, waits
+from tests.workflows.scripted_activities import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded
 from workflows.environment import EnvironmentWorkflow
 

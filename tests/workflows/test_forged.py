@@ -75,7 +75,7 @@ from contracts.naming import life_id, workflow_id
 from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, Life, a_start, until
-from tests.workflows.scripted import Script
+from tests.workflows.scripted_activities import Script
 from worker.codec import Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter
 from workflows.environment import EnvironmentWorkflow

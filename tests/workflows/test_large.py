@@ -19,7 +19,7 @@ from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
-from tests.workflows.scripted import Script
+from tests.workflows.scripted_activities import Script
 from worker.codec import Keyring
 from worker.data_converter import converter_at, data_converter
 from workflows.environment import EnvironmentWorkflow

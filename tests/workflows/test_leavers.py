@@ -34,7 +34,7 @@ from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, until
-from tests.workflows.scripted import Script
+from tests.workflows.scripted_activities import Script
 from tests.workflows.sweeping import is_listed, lives_by
 from workflows.environment import EnvironmentWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow

@@ -15,10 +15,10 @@ from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, S
 from contracts.environment_workflow import ActorInput, AnswerKind
 from contracts.errors import ErrorType, Refusal
 from starter.environments.forced_teardown import forced_start
-from tests.support.within import HANG
+from tests.support.deadline import HANG
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
-from tests.workflows.scripted import Script, deaf, fails, fails_first, fails_for_good, waits
+from tests.workflows.scripted_activities import Script, deaf, fails, fails_first, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
 STEPS = list(StepName)

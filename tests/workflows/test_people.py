@@ -23,7 +23,7 @@ from contracts.errors import Refusal, RefusalReason
 from contracts.notifications import NotificationKind
 from contracts.size_limits import MAX_COLLABORATORS
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
-from tests.workflows.scripted import deaf, fails, fails_for_good, waits, waits_for
+from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for
 from workflows.environment import EnvironmentWorkflow
 
 ALICE, GRACE, HEIDI = "alice@example.com", "grace@example.com", "heidi@example.com"

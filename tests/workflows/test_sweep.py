@@ -26,10 +26,10 @@ from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount
 from contracts.workflow_memo import build_memo
+from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT
-from tests.support.within import HANG
 from tests.workflows.conftest import LIFE, Bench, until
-from tests.workflows.scripted import fails_for_good, waits
+from tests.workflows.scripted_activities import fails_for_good, waits
 from tests.workflows.sweeping import (
     Handle,
     Sweeper,

@@ -14,7 +14,7 @@ import yaml
 from clients.kubernetes.auth import credentials as module
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
-from tests.support.within import HANG, soon
+from tests.support.deadline import HANG, soon
 
 SECRET = "planted-token"
 VERSION = "client.authentication.k8s.io/v1"

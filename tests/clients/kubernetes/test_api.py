@@ -29,7 +29,7 @@ from clients.kubernetes.auth.credentials import CredentialSource
 from clients.write_deadline import set_deadline_check
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
-from tests.support.within import HANG, soon
+from tests.support.deadline import HANG, soon
 
 FORBIDDEN = (
     'namespaces "x" is forbidden: User "system:serviceaccount:moorage:moorage-worker" cannot delete resource '

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from clients.rafay import Rafay
+from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS
-from tests.support.within import HANG
 
 KEY = "ra2.0a1b2c.the-secret-part"
 

@@ -13,8 +13,8 @@ from clients.errors import AlreadyExists, NotFound, NotYet, Rejected
 from clients.rafay import READY, Cluster, Project, Rafay
 from embedded.rafay.agent import AgentEnd, agent_client, run_agent
 from embedded.rafay.bootstrap_manifest import AgentIdentity, agent_identity
+from tests.support.deadline import HANG, soon
 from tests.support.stand_ins import TLS, RafayStandIn
-from tests.support.within import HANG, soon
 
 MARK = {"moorage.dev/installation": "abcdefgh12", "moorage.dev/name": "demo", "moorage.dev/life": "0123"}
 #: Far more than the stand-in needs, so that only what never happens fails.

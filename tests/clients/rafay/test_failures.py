@@ -20,8 +20,8 @@ from clients.errors import (
 from clients.rafay import Rafay
 from embedded.asgi_server import listening_socket
 from embedded.faults import Fault, FaultKind
+from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS, RafayStandIn
-from tests.support.within import HANG
 
 #: Shorter than the delays of these tests, longer than any answer on a busy machine.
 SHORT = timedelta(seconds=5)

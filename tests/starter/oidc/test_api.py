@@ -12,8 +12,8 @@ from clients.safe_yaml import write_yaml
 from starter.auth.oidc.issuers import load_issuers
 from starter.config_files import reloading
 from starter.config_files.yaml_source import FilesUnusable
-from tests.starter.calling import problem
-from tests.starter.doors import DEVELOPER, an_app, bearer
+from tests.api.application import DEVELOPER, an_app, bearer
+from tests.api.caller import problem
 from tests.starter.oidc.issuer import FakeIssuer, running_issuer
 
 

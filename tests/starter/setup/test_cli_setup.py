@@ -10,8 +10,8 @@ import pytest
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part
+from tests.cli.test_commands import Cli, ended
 from tests.starter.setup.conftest import Ground
-from tests.starter.test_cli import Cli, ended
 from tests.support.stand_ins import RafayStandIn, set_faults
 
 #: Each runs the command several times, which takes seconds on a busy machine.

@@ -13,7 +13,7 @@ from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.environments import MAX_NAMED, Environments
 from starter.setup.temporal import Temporal
-from tests.starter.test_fitting import environment
+from tests.starter.test_chart_check import environment
 
 
 class Showing:

@@ -18,9 +18,9 @@ from starter.setup.areas import Area
 from starter.setup.check import Result, State
 from starter.setup.control_plane import repository_name
 from tests.starter.setup.conftest import Ground, states
+from tests.support.deadline import soon
 from tests.support.stack import client_of, unique
 from tests.support.stand_ins import control, set_faults
-from tests.support.within import soon
 from worker.settings.expiry import Sweep
 
 SSO: dict[str, Any] = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}

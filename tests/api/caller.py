@@ -1,0 +1,98 @@
+"""Calls the API of a running stack as one of its people, and waits for what comes about there."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from embedded.stack.stack import Part, Stack
+from starter.environments.schemas import EnvironmentView
+from tests.support.deadline import HANG
+
+#: Longest wait for what takes a second or two on an idle machine.
+PATIENCE = HANG
+
+
+class Caller:
+    """One person's way to the API."""
+
+    def __init__(self, base_url: str, token: str | None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.AsyncClient(
+            base_url=f"{base_url}/api/v1", headers=headers, timeout=HANG, trust_env=False
+        )
+
+    async def ask(self, name: str, *, key: str | None = None, **fields: Any) -> httpx.Response:
+        """Ask for an environment, of `small` unless said otherwise."""
+        headers = {"Idempotency-Key": key} if key else {}
+        body = {"name": name, "template": "small", **fields}
+        return await self.http.post("/environments", json=body, headers=headers)
+
+    async def show(self, name: str) -> EnvironmentView:
+        """How it stands."""
+        answer = await self.http.get(f"/environments/{name}")
+        assert answer.status_code == 200, answer.text
+        return EnvironmentView.model_validate(answer.json())
+
+    async def until(self, name: str, condition: Callable[[EnvironmentView], bool]) -> EnvironmentView:
+        """How it stands once the condition holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition(view := await self.show(name)):
+            assert time.monotonic() < deadline, view.model_dump_json(indent=2)
+            await asyncio.sleep(0.1)
+        return view
+
+    async def ready(self, name: str, **fields: Any) -> EnvironmentView:
+        """A new environment that is ready."""
+        answer = await self.ask(name, **fields)
+        assert answer.status_code == 202, answer.text
+        return await self.until(name, lambda view: view.phase == "ready")
+
+    async def gone(self, name: str) -> EnvironmentView:
+        """Delete it and wait until nothing is left."""
+        answer = await self.http.delete(f"/environments/{name}")
+        assert answer.status_code == 202, answer.text
+        return await self.until(name, lambda view: view.ended)
+
+    async def events(self, name: str) -> AsyncIterator[tuple[str, EnvironmentView]]:
+        """The events of its stream, until the API ends it."""
+        async with self.http.stream("GET", f"/environments/{name}/events", timeout=PATIENCE) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            event = ""
+            async for line in answer.aiter_lines():
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    event = value
+                elif field == "data":
+                    yield event, EnvironmentView.model_validate(json.loads(value))
+
+
+@asynccontextmanager
+async def calling(stack: Stack, email: str | None, token: str | None = None) -> AsyncIterator[Caller]:
+    """A caller who is one of the stack's people, with this token or their own, or one without a token."""
+    token = token or (stack.token_of(email) if email else None)
+    caller = Caller(stack.url(Part.API), token)
+    async with caller.http:
+        yield caller
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """The problem details of an answer, which must be well-formed."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    content: dict[str, Any] = answer.json()
+    assert content["status"] == status
+    assert content["type"].startswith("urn:moorage:problem:")
+    assert content["title"]
+    assert content["detail"]
+    return content
+
+
+def fields_of(content: dict[str, Any]) -> dict[str, str]:
+    """The fields of a problem, and what is wrong with each."""
+    return {error["field"]: error["message"] for error in content["errors"]}

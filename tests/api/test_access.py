@@ -1,0 +1,170 @@
+"""The table of who may do what, walked through the real API: each verb, by each kind of person."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+
+from embedded.stack.stack import Part, Person, Stack
+from starter.auth.policy import TABLE, Relation, Verb
+from starter.environments.schemas import EnvironmentView
+from tests.api.caller import Caller, calling, problem
+from tests.support.sign_in import Provider, decide_device
+from tests.support.stack import ALICE, BOB, CAROL, DAVE, unique
+
+#: What is called for each verb, and the statuses with which it is answered to those who may.
+CALLS: dict[Verb, tuple[str, str, set[int]]] = {
+    Verb.HISTORY: ("GET", "/history", {200}),
+    # Both with an end that is too early, which is refused to those who may.
+    Verb.EXTEND: ("POST", "/extend", {409}),
+    Verb.EXTEND_BEYOND: ("POST", "/extend", {409}),
+    Verb.SHOW: ("GET", "", {200}),
+    Verb.WATCH: ("GET", "/events", {200}),
+    Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
+    # With a request that is none, which is refused to those who may.
+    Verb.CREDENTIAL: ("POST", "/credential", {422}),
+    # In `ready` these two are refused to those who may, which leaves the environment for the next one.
+    Verb.CANCEL: ("POST", "/cancel", {409}),
+    Verb.RESUME_TEARDOWN: ("POST", "/resume-teardown", {409}),
+    Verb.FORCE_TEARDOWN: ("POST", "/force-teardown", {409}),
+    # Last, because it ends the environment. A repeat is answered.
+    Verb.DELETE: ("DELETE", "", {202}),
+}
+
+PAST = "2020-01-01T00:00:00Z"
+BODIES: dict[Verb, dict[str, object]] = {
+    Verb.CREDENTIAL: {"request": "none"},
+    Verb.EXTEND: {"until": PAST},
+    Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},
+}
+
+
+#: How people show who they are: by a line in the file of tokens, or signed in at the OpenID provider.
+@pytest.fixture(params=["token", "sign-in"])
+async def people(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[dict[str, Caller]]:
+    provider = Provider(stack.url(Part.OPENID_PROVIDER), stack.password_of, _no_rotation, decide_device)
+    async with AsyncExitStack() as opened:
+
+        async def caller_of(person: Person) -> Caller:
+            token = None
+            if request.param == "sign-in":
+                token = (await provider.sign_in(person.email))["access_token"]
+            return await opened.enter_async_context(calling(stack, person.email, token))
+
+        yield {person.email: await caller_of(person) for person in (ALICE, BOB, CAROL, DAVE)}
+
+
+async def _no_rotation() -> None:
+    raise NotImplementedError
+
+
+@pytest.fixture
+def alice(people: dict[str, Caller]) -> Caller:
+    return people[ALICE.email]
+
+
+@pytest.fixture
+def bob(people: dict[str, Caller]) -> Caller:
+    return people[BOB.email]
+
+
+@pytest.fixture
+def carol(people: dict[str, Caller]) -> Caller:
+    return people[CAROL.email]
+
+
+@pytest.fixture
+def dave(people: dict[str, Caller]) -> Caller:
+    return people[DAVE.email]
+
+
+async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:
+    """Make the verb's call; of a stream, only its beginning."""
+    method, path, _ = CALLS[verb]
+    if verb is not Verb.WATCH:
+        return await caller.http.request(method, f"/environments/{name}{path}", json=BODIES.get(verb))
+    async with caller.http.stream(method, f"/environments/{name}{path}") as answer:
+        if answer.status_code != 200:
+            await answer.aread()
+        return answer
+
+
+async def is_listed(caller: Caller, view: EnvironmentView) -> bool:
+    answer = await caller.http.get("/environments", params={"limit": 200})
+    assert answer.status_code == 200
+    return view.name in {row["name"] for row in answer.json()["environments"]}
+
+
+async def test_every_verb_for_everybody(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
+    """Ensures that each verb is answered, hidden (404) or refused (403) for each relation, as documented."""
+    blue, green, alone = await asyncio.gather(
+        bob.ready(unique("blue"), collaborators=[DAVE.email]),
+        dave.ready(unique("green")),
+        bob.ready(unique("alone")),
+    )
+    # (who, whose, what they are to it); Alice is in team blue, so her role alone shows with green.
+    people = [
+        (bob, blue, Relation.OWNER),
+        (dave, blue, Relation.COLLABORATOR),
+        (carol, blue, Relation.TEAM_MATE),
+        (alice, green, Relation.PLATFORM),
+        (bob, green, Relation.STRANGER),
+        (dave, alone, Relation.STRANGER),
+    ]
+    for caller, view, relation in people:
+        assert await is_listed(caller, view) == (relation in TABLE[Verb.LIST]), relation
+    for verb, (_, _, allowed) in CALLS.items():
+        # Strangers first: what they ask for must not have happened when the others come.
+        for caller, view, relation in reversed(people):
+            answer = await call(caller, verb, view.name)
+            expected = allowed
+            if relation not in TABLE[verb]:
+                expected = {403} if relation in TABLE[Verb.SHOW] else {404}
+            assert answer.status_code in expected, (verb, relation, answer.text)
+    assert (await bob.show(alone.name)).phase == "ready"
+    await bob.gone(alone.name)
+
+
+async def test_hidden_is_as_if_it_were_not(bob: Caller, dave: Caller) -> None:
+    """Ensures that what is hidden is answered in the very words of what is not there."""
+    hidden = unique("hidden")
+    await bob.ask(hidden)
+    nothing = unique("hidden")
+    for verb in CALLS:
+        there = problem(await call(dave, verb, hidden), 404)
+        absent = problem(await call(dave, verb, nothing), 404)
+        assert there["detail"].replace(hidden, "") == absent["detail"].replace(nothing, "")
+    await bob.gone(hidden)
+
+
+async def test_without_a_token(stranger: Caller) -> None:
+    """Ensures that whoever shows no token, or one that is not known, is told no more than that."""
+    for path in ("/environments", "/environments/x", "/environments/x/events", "/templates"):
+        content = problem(await stranger.http.get(path), 401)
+        assert content["type"].endswith(":unauthenticated")
+        for header in ("Bearer nonsense", "Bearer", "Basic YTpi", "Bearer x y", "nonsense", "Bearer é"):
+            answer = await stranger.http.get(path, headers=[(b"Authorization", header.encode())])
+            problem(answer, 401)
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_health_needs_no_token(stranger: Caller) -> None:
+    """Ensures that those who run the API can ask after it without being people."""
+    base = str(stranger.http.base_url).removesuffix("/api/v1/")
+    for path in ("/healthz", "/readyz"):
+        answer = await stranger.http.get(f"{base}{path}")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == ("degraded" if answer.json().get("remark") else "ok")
+
+
+async def test_lists_hold_what_one_may_see(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
+    """Ensures that a filter never shows more than the whole list would."""
+    mine = await bob.ready(unique("mine"))
+    for query in ({"owner": BOB.email}, {"team": "blue"}, {}):
+        answer = await dave.http.get("/environments", params=query)
+        assert mine.name not in answer.text
+        for caller in (alice, bob, carol):
+            assert mine.name in (await caller.http.get("/environments", params=query)).text
+    await bob.gone(mine.name)

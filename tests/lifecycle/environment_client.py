@@ -1,0 +1,98 @@
+"""Asks the API of a stack for environments, as a developer's program would."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
+
+import httpx
+import pytest
+
+from embedded.stack.stack import Person, Stack
+from tests.support.deadline import HANG
+from tests.support.stack import ALICE
+from tests.support.stand_ins import TLS
+
+#: No environment of a stack in a hurry takes a third of it for anything; busy machines take longer.
+PATIENCE = HANG
+
+
+class Asking:
+    """One person's way to the API of a stack."""
+
+    def __init__(
+        self, stack: Stack, person: Person = ALICE, *, patience: float = PATIENCE, look_every: float = 0.1
+    ) -> None:
+        self._patience = patience
+        self._look_every = look_every
+        self._http = httpx.AsyncClient(
+            base_url=f"{stack.api_url}/api/v1",
+            headers={"Authorization": f"Bearer {stack.token_of(person.email)}"},
+            timeout=HANG,
+            trust_env=False,
+            verify=TLS,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Any call."""
+        return await self._http.request(method, path, **more)
+
+    async def request(self, name: str, *, key: str | None = None, **body: Any) -> httpx.Response:
+        """Ask for an environment from the template small, or as `body` says."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return await self.call(
+            "POST", "/environments", json={"name": name, "template": "small"} | body, headers=headers
+        )
+
+    async def delete(self, name: str) -> httpx.Response:
+        """Ask for its end."""
+        return await self.call("DELETE", f"/environments/{name}")
+
+    async def cancel(self, name: str) -> httpx.Response:
+        """Cancel its making."""
+        return await self.call("POST", f"/environments/{name}/cancel")
+
+    async def show(self, name: str) -> dict[str, Any]:
+        """How it stands. A busy machine may answer that it is to be asked again, as a developer then does."""
+        ends = asyncio.get_running_loop().time() + self._patience
+        answer = await self.call("GET", f"/environments/{name}")
+        while answer.status_code == 503 and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
+            answer = await self.call("GET", f"/environments/{name}")
+        assert answer.status_code == 200, f"showing {name}: {answer.status_code} {answer.text}"
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def until(
+        self, name: str, condition: Callable[[dict[str, Any]], bool], what: str
+    ) -> dict[str, Any]:
+        """Wait until what is shown of it is as `condition` says; fail if `what` does not happen."""
+        ends = asyncio.get_running_loop().time() + self._patience
+        while True:
+            shown = await self.show(name)
+            if condition(shown):
+                return shown
+            if asyncio.get_running_loop().time() > ends:
+                steps = [f"{row['step']}: {row['state']} {row.get('note')}" for row in shown["steps"]]
+                stands = f"{shown['phase']}: {steps}, {shown['unfinished']}"
+                pytest.fail(f"{name}: not {what} in {self._patience} s but {stands}")
+            await asyncio.sleep(self._look_every)
+
+    async def until_phase(self, name: str, phase: str) -> dict[str, Any]:
+        """Wait until it is in `phase`; fail when it is gone instead."""
+        shown = await self.until(name, lambda now: now["phase"] in (phase, "gone"), phase)
+        assert shown["phase"] == phase, f"{name} is {shown['phase']} and not {phase}: {shown.get('problem')}"
+        return shown
+
+    async def until_step(self, name: str, step: str, state: str) -> None:
+        """Wait until one of its steps is in `state`."""
+
+        def reached(shown: dict[str, Any]) -> bool:
+            return any(row["step"] == step and row["state"] == state for row in shown["steps"])
+
+        await self.until(name, reached, f"{state} in step {step}")

@@ -1,0 +1,168 @@
+"""Ensures that a worker is asked only for what can have changed, and missed within seconds."""
+
+import asyncio
+import dataclasses
+import time
+from typing import Any, cast
+
+import pytest
+
+from contracts.environment import Phase
+from starter.environments import reader as reader_module
+from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from tests.api.test_sign_in import STANDING
+
+
+class Scripted(EnvironmentReader):
+    """A reader whose run has the given length of history, and whose worker counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Any, None))
+        self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
+        self.described = 0
+        self.pending: list[str] = []
+
+    async def _describe(self, name: str) -> Any:
+        from temporalio.client import WorkflowExecutionStatus
+
+        self.described += 1
+        fields = {"run_id": self.run_id, "history_length": self.length, "id": f"environment/{name}"}
+        fields["raw_description"] = type("Raw", (), {"pending_activities": self.pending})
+        return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
+
+    async def _query_status(self, id: str, run_id: str) -> tuple[Any, str]:
+        self.asked += 1
+        return ("status", "") if self.worker else (None, "No worker is answering.")
+
+    async def _progress(self, run: Any) -> Any:
+        return {}
+
+    async def _snapshot(
+        self, run: Any, status: Any, progress: Any, remark: str, known_at: int = 0
+    ) -> EnvironmentSnapshot:
+        view = STANDING.view.model_copy(update={"remark": remark, "steps": ()})
+        return EnvironmentSnapshot(**{**vars(STANDING), "run_id": run.run_id, "history_length": known_at,
+                           "status": status, "view": view})  # fmt: skip
+
+
+async def test_an_unchanged_history_is_not_asked_about() -> None:
+    reader = Scripted()
+    for _ in range(20):
+        assert await reader.read("demo")
+    assert reader.asked == 1
+    reader.length += 1
+    await reader.read("demo")
+    await reader.read("demo")
+    assert reader.asked == 2
+    reader.run_id = "continued as new"
+    await reader.read("demo")
+    assert reader.asked == 3
+    await reader.read("other")
+    assert reader.asked == 4
+
+
+async def test_what_is_at_rest_is_not_put_together_again() -> None:
+    """Ensures that it is while a step is under way: what that waits for changes without the history."""
+    reader = Scripted()
+    first = await reader.read("demo")
+    assert await reader.read("demo") is first
+    reader.pending = ["vcluster"]
+    assert await reader.read("demo") is not first
+    assert reader.asked == 1
+
+
+async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that what has not changed is still shown, with a remark, and that no reader waits."""
+    reader = Scripted()
+    await reader.read("demo")
+    reader.worker = False
+    monkeypatch.setattr(reader_module, "STATUS_VALID_SECONDS", 0.0)
+    first = await reader.read("demo")
+    assert first
+    assert (first.status, first.view.remark) == ("status", "")
+    await checked(reader)
+    monkeypatch.setattr(reader_module, "STATUS_VALID_SECONDS", 3600.0)
+    for _ in range(3):
+        snapshot = await reader.read("demo")
+        assert snapshot
+        assert (snapshot.status, snapshot.view.remark) == ("status", "No worker is answering.")
+    monkeypatch.setattr(reader_module, "STATUS_VALID_SECONDS", 0.0)
+    reader.worker = True
+    await reader.read("demo")
+    await checked(reader)
+    snapshot = await reader.read("demo")
+    assert snapshot
+    assert snapshot.view.remark == ""
+    await checked(reader)
+    reader.worker = False
+    reader.length += 1
+    snapshot = await reader.read("demo")
+    assert snapshot
+    assert (snapshot.status, snapshot.view.remark) == (None, "No worker is answering."), "it may have changed"
+
+
+async def checked(reader: EnvironmentReader) -> None:
+    """Wait until the reader has asked for its worker."""
+    await asyncio.gather(*(known.check for known in reader._known.values() if known.check))
+
+
+async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that it is its age since a worker told it that counts."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    for _ in range(30):
+        await reader.read("demo")
+        await checked(reader)
+        now[0] += 1.0
+    assert reader.asked == 6
+    assert len(reader._known) == 1
+    for number in range(reader_module.MAX_STATUSES + 20):
+        await reader.read(f"other-{number}")
+    assert len(reader._known) == reader_module.MAX_STATUSES
+
+
+async def test_a_ready_environment_is_shown_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that views share a call to Temporal, and that a change is never based on such a view."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    shown = [await reader.read_recent("demo") for _ in range(5)]
+    assert reader.described == 1
+    assert all(one is shown[0] for one in shown)
+    await reader.read("demo")
+    assert reader.described == 2, "a change is based on what Temporal says now"
+    now[0] += reader_module.REST_VALID_SECONDS
+    await reader.read_recent("demo")
+    assert reader.described == 3, "it was shown for longer than it is valid"
+
+
+async def test_a_view_is_not_older_than_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a caller sees what it has just changed, also if a read was under way meanwhile."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    reading = asyncio.ensure_future(reader.read_recent("demo"))
+    await asyncio.sleep(0)
+    now[0] += 0.01
+    reader.note_change()
+    await reading
+    await reader.read_recent("demo")
+    assert reader.described == 2
+
+
+@pytest.mark.parametrize("change", ["working", "no worker"])
+async def test_only_a_ready_environment_at_rest_is_shown_again(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that progress, and a worker that is gone, are seen at once."""
+    reader = Scripted()
+    await reader.read_recent("demo")
+    known = reader._known["demo"]
+    if change == "working":
+        view = known.snapshot.view.model_copy(update={"phase": Phase.PROVISIONING})
+        known.snapshot = dataclasses.replace(known.snapshot, view=view)
+    else:
+        known.remark = "No worker is answering."
+    await reader.read_recent("demo")
+    assert reader.described == 2
