@@ -37,6 +37,7 @@ from tests.support.secret_scan import (
 )
 from tests.support.stack import ALICE, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
+from tests.workflows.conftest import until
 
 COLLABORATOR = "erin@example.com"
 #: What an argument says and nothing in clear does: of the template.
@@ -163,9 +164,14 @@ async def test_no_history_holds_a_secret(lived: Lived) -> None:
     assert lived.canaries.found({"a history": text}) == []
 
     await lived.client.start_workflow("Nobody", {"a": f'"{PLANTED}"'}, id="planted", task_queue="nobody")
-    found = lived.canaries.found({"a history": await everything_known(lived.client)})
+
+    async def is_found() -> bool:
+        found = lived.canaries.found({"a history": await everything_known(lived.client)})
+        return found == ["what was planted in a history"]
+
+    # Visibility lists it moments later.
+    await until(is_found, "what was planted is found")
     await lived.client.get_workflow_handle("planted").terminate()
-    assert found == ["what was planted in a history"]
 
 
 async def test_temporal_s_database_holds_no_secret_and_all_else_encrypted(lived: Lived) -> None:
