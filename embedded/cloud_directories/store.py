@@ -1,27 +1,28 @@
 """Documents of a directory in SQLite, with a second view on them that lags behind."""
 
 import json
-import sqlite3
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from embedded.sqlite_file import open_sqlite
+
 Document = dict[str, Any]
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS documents (
+CREATE TABLE documents (
     kind TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL,
     PRIMARY KEY (kind, key)
 ) STRICT;
 -- What the lagging view shows.
-CREATE TABLE IF NOT EXISTS lagging (
+CREATE TABLE lagging (
     kind TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL,
     PRIMARY KEY (kind, key)
 ) STRICT;
 -- Changes that the lagging view does not show yet, in their order; NULL is a delete.
-CREATE TABLE IF NOT EXISTS changes (
+CREATE TABLE changes (
     number INTEGER PRIMARY KEY, due REAL NOT NULL,
     kind TEXT NOT NULL, key TEXT NOT NULL, document TEXT
 ) STRICT;
@@ -44,9 +45,7 @@ class LaggingStore:
 
     def __init__(self, path: Path, lag: Callable[[], float]) -> None:
         self._lag = lag
-        self._rows = sqlite3.connect(path)
-        # With WAL, NORMAL may lose the last writes with the machine's power, but not with the process.
-        self._rows.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES}")
+        self._rows = open_sqlite(path, _TABLES)
         self._current = self._load("documents")
         self._lagging = self._load("lagging")
         self._changes = deque(

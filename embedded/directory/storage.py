@@ -11,8 +11,10 @@ from uuid import uuid4
 from scim2_models import Resource, ResourceType, ScimProvider
 from scim2_server.memory import InMemoryStorage
 
+from embedded.sqlite_file import open_sqlite
+
 _TABLES = """
-CREATE TABLE IF NOT EXISTS resources (
+CREATE TABLE resources (
     id          TEXT PRIMARY KEY,
     type        TEXT NOT NULL,  -- User or Group
     name        TEXT,           -- userName or displayName, for people who read this table
@@ -38,10 +40,7 @@ class SqliteStorage(InMemoryStorage):
         super().__init__()
         self._provider = provider
         # Autocommit: each statement is a transaction. The library's lock already lets in one at a time.
-        self._rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # With WAL, NORMAL survives a crash of the process at any point; a loss of power may lose the last
-        # writes, which does not matter for a stand-in. It saves a wait for the disk on every change.
-        self._rows.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES};")
+        self._rows = open_sqlite(path, _TABLES, isolation_level=None, check_same_thread=False)
         self._load()
 
     def close(self) -> None:

@@ -3,8 +3,10 @@
 import sqlite3
 from pathlib import Path
 
+from embedded.sqlite_file import open_sqlite
+
 _TABLES = """
-CREATE TABLE IF NOT EXISTS namespaces (
+CREATE TABLE namespaces (
     name        TEXT PRIMARY KEY,
     uid         TEXT NOT NULL,
     labels      TEXT NOT NULL,
@@ -12,37 +14,37 @@ CREATE TABLE IF NOT EXISTS namespaces (
     finalizers  TEXT NOT NULL DEFAULT '[]',
     gone_at     REAL             -- set while it terminates
 ) STRICT;
-CREATE TABLE IF NOT EXISTS objects (
+CREATE TABLE objects (
     namespace TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
     PRIMARY KEY (namespace, kind, name)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS releases (
+CREATE TABLE releases (
     namespace TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, chart_version TEXT NOT NULL,
     labels TEXT NOT NULL, chart TEXT NOT NULL, "values" TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
 -- The pod of a release: it starts after the install and ends after the uninstall.
-CREATE TABLE IF NOT EXISTS pods (
+CREATE TABLE pods (
     namespace TEXT NOT NULL, release TEXT NOT NULL,
     started_at REAL NOT NULL, ready_at REAL NOT NULL, exported_at REAL NOT NULL, gone_at REAL,
     PRIMARY KEY (namespace, release)
 ) STRICT;
 -- Tenants' pods that end only by force: `asked` is how often they were asked to end.
-CREATE TABLE IF NOT EXISTS stubborn (
+CREATE TABLE stubborn (
     namespace TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
 -- They stay after an uninstall: the state of the vCluster, and its token.
-CREATE TABLE IF NOT EXISTS volumes (
+CREATE TABLE volumes (
     namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
 -- The authorities for client certificates; `volume` is the token of the volume whose vCluster it signs for.
-CREATE TABLE IF NOT EXISTS authorities (
+CREATE TABLE authorities (
     namespace TEXT NOT NULL, release TEXT NOT NULL,
     volume TEXT PRIMARY KEY, certificate TEXT NOT NULL, key TEXT NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS virtual_objects (
+CREATE TABLE virtual_objects (
     namespace TEXT NOT NULL, release TEXT NOT NULL, resource TEXT NOT NULL, inner_namespace TEXT NOT NULL,
     name TEXT NOT NULL, document TEXT NOT NULL,
     PRIMARY KEY (namespace, release, resource, inner_namespace, name)
@@ -52,8 +54,4 @@ CREATE TABLE IF NOT EXISTS virtual_objects (
 
 def open_database(path: Path) -> sqlite3.Connection:
     """Open the database at `path`, or create it. A change is committed when its `with` block ends."""
-    rows = sqlite3.connect(path)
-    rows.row_factory = sqlite3.Row
-    # With WAL, NORMAL may lose the last writes with the machine's power, but not with the process.
-    rows.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES}")
-    return rows
+    return open_sqlite(path, _TABLES)

@@ -11,15 +11,17 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from embedded.sqlite_file import open_sqlite
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, jwk TEXT NOT NULL, created_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS sessions (
+CREATE TABLE keys (id TEXT PRIMARY KEY, jwk TEXT NOT NULL, created_at REAL NOT NULL);
+CREATE TABLE sessions (
     id TEXT PRIMARY KEY, email TEXT NOT NULL, scope TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
 -- What is good for one use: sign-in pages, authorization codes and refresh tokens.
-CREATE TABLE IF NOT EXISTS grants (
+CREATE TABLE grants (
     hash TEXT PRIMARY KEY, kind TEXT NOT NULL, session_id TEXT, data TEXT NOT NULL,
     expires_at REAL NOT NULL, used INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS devices (
+CREATE TABLE devices (
     hash TEXT PRIMARY KEY, user_code TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, challenge TEXT NOT NULL,
     state TEXT NOT NULL, session_id TEXT, interval REAL NOT NULL, asked_at REAL NOT NULL,
     expires_at REAL NOT NULL);
@@ -33,12 +35,7 @@ class Database:
     """The database at `path`, created if it is new."""
 
     def __init__(self, path: Path | str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # Survives the end of the process, which is what a stand-in is for; not that of the machine.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = open_sqlite(path, _SCHEMA, isolation_level=None)
 
     def close(self) -> None:
         """Close the database."""

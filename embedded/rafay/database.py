@@ -10,27 +10,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from embedded.sqlite_file import open_sqlite
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS organization (id TEXT PRIMARY KEY, partner_id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS projects (
+CREATE TABLE organization (id TEXT PRIMARY KEY, partner_id TEXT NOT NULL);
+CREATE TABLE projects (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL,
     builtin INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS groups (
+CREATE TABLE groups (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS roles (
+CREATE TABLE roles (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, is_global INTEGER NOT NULL, scope TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS bindings (
+CREATE TABLE bindings (
     group_id TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
     project_id TEXT NOT NULL REFERENCES projects ON DELETE CASCADE,
     role_id TEXT NOT NULL REFERENCES roles,
     PRIMARY KEY (group_id, project_id, role_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS users (
+CREATE TABLE users (
     id TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE COLLATE NOCASE, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS members (
+CREATE TABLE members (
     group_id TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
     user_id TEXT NOT NULL REFERENCES users,
     PRIMARY KEY (group_id, user_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS clusters (
+CREATE TABLE clusters (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, project_id TEXT NOT NULL REFERENCES projects,
     labels TEXT NOT NULL, blueprint TEXT NOT NULL, blueprint_version TEXT NOT NULL,
     token TEXT NOT NULL,
@@ -39,15 +41,15 @@ CREATE TABLE IF NOT EXISTS clusters (
     deleting TEXT,                      -- 'asked' or 'forced'; NULL while it is not being deleted
     failed_stage TEXT, failed_reason TEXT,
     created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS blueprints (name TEXT NOT NULL, project_id TEXT, published INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS repositories (
+CREATE TABLE blueprints (name TEXT NOT NULL, project_id TEXT, published INTEGER NOT NULL);
+CREATE TABLE repositories (
     project_id TEXT NOT NULL REFERENCES projects, name TEXT NOT NULL, description TEXT NOT NULL,
     type TEXT NOT NULL, endpoint TEXT NOT NULL, created_at TEXT NOT NULL,
     PRIMARY KEY (project_id, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sign_ins (
+CREATE TABLE sign_ins (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, domain TEXT NOT NULL, group_attribute TEXT NOT NULL,
     metadata_url TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS clusters_of_project ON clusters (project_id);
+CREATE INDEX clusters_of_project ON clusters (project_id);
 """
 
 #: Role names as the API spells them, with their scope.
@@ -85,19 +87,10 @@ class Database:
     """The database at `path`, created and seeded if it is new."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # Survives the end of the process, which is what a stand-in is for; not that of the machine.
-        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db = open_sqlite(path, _SCHEMA, isolation_level=None)
         self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.executescript(_SCHEMA)
         if not self.one("SELECT id FROM organization"):
             self._seed()
-        if not self.one("SELECT 1 FROM blueprints"):
-            # Apart from the rest: a state of an earlier version has the rest already.
-            added = "INSERT INTO blueprints VALUES (?, NULL, 1)"
-            self.run_all([(added, (name,)) for name in _BLUEPRINTS])
         self.organization_id: str = self.one("SELECT id FROM organization")["id"]
 
     def close(self) -> None:
@@ -146,6 +139,7 @@ class Database:
                     for name, scope in _ROLES.items()
                 ),
                 *(("INSERT INTO users VALUES (?, ?, ?)", (new_id(), user, now())) for user in SEED_USERS),
+                *(("INSERT INTO blueprints VALUES (?, NULL, 1)", (name,)) for name in _BLUEPRINTS),
             ]
         )
 
