@@ -52,7 +52,7 @@ async def test_an_owner_who_has_left_is_out_and_a_team_mate_takes_it(
     assert f"{BOB.email}, who has left" in listed.out
     assert (await dave.http.post(f"{path}/transfer", json={"to": DAVE.email})).status_code == 403
     other = problem(await carol.http.post(f"{path}/transfer", json={"to": ALICE.email}), 403)
-    assert "transfer of" in other["detail"], "a team mate gives it away"
+    assert '"transfer" of' in other["detail"], "a team mate gives it away"
     answer = await carol.http.post(f"{path}/transfer", json={"to": CAROL.email})
     assert answer.status_code == 202, answer.text
     now = await carol.until(name, lambda now: now.access is None)

@@ -16,6 +16,7 @@ from starter.temporal.errors import NO_WORKER
 from tests.api.caller import Caller, problem
 from tests.support.deadline import HANG, soon
 from tests.support.stack import BOB, DAVE, client_of, hurried, unique
+from tests.workflows.conftest import until
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,13 @@ async def test_without_temporal(stack: Stack, bob: Caller) -> None:
     name = unique()
     await bob.ready(name)
     await stack.kill(Part.TEMPORAL)
+
+    async def is_missed() -> bool:
+        return (await bob.http.get(f"/environments/{name}")).status_code == 503
+
     try:
+        # For a moment, what was just read is shown again.
+        await until(is_missed, "Temporal is missed")
         calls = [
             bob.http.get("/environments"),
             bob.http.get(f"/environments/{name}"),

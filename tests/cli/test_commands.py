@@ -146,17 +146,18 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
         (moorage, ("request", name, "medium"), 1, "template: differs"),
         (moorage, ("show", "nothing-there"), 3, "there is no environment"),
         (moorage, ("show", "../../x"), 3, "no environment"),
-        (dave, ("delete", name, "--yes"), 4, "delete of"),
+        (dave, ("delete", name, "--yes"), 4, '"delete" of'),
         # Nothing is deleted without a word: there is no terminal to ask at.
         (moorage, ("delete", name), 2, "next: confirm with --yes"),
-        (moorage, ("list", "--url", "http://127.0.0.1:1"), 5, "connection refused"),
+        # The token of one installation is not for another.
+        (moorage, ("list", "--url", "http://127.0.0.1:1"), 2, "no token for http://127.0.0.1:1 is set"),
         (moorage, ("templates", "show", "smal"), 3, 'did you mean "small"'),
         (unknown, ("list",), 4, "token is not known"),
         (
             unreachable,
             ("list",),
             5,
-            "cannot reach the API",
+            "connection refused",
         ),
         (another, ("list",), 5, "not Moorage's API"),
         (Cli(tmp_path), ("list",), 2, "no URL of the API is set"),
