@@ -124,7 +124,8 @@ def up(
         try:
             asyncio.run(run_stack(state, options, print_progress, _set_up_stack, print_addresses))
         except StackError as error:
-            raise CliError(Code.FAILED, str(error)) from None
+            sentence, *log = str(error).splitlines()
+            raise CliError(Code.FAILED, sentence, lines=log) from None
         finally:
             for folder in added:
                 with suppress(CliError):

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from pydantic import ValidationError
 
 from embedded.asgi_server import serve
+from embedded.sqlite_file import OtherSchema
 from embedded.standin_options import VARIABLE, StandInOptions
 
 
@@ -64,8 +65,13 @@ def main() -> None:
         sys.exit(f"{VARIABLE} cannot be used: {'; '.join(problems)}")
     try:
         asyncio.run(run(options))
-    except OSError as error:
-        sys.exit(f"the stand-ins cannot start: {error}")
+    except (OSError, OtherSchema, ExceptionGroup) as error:
+        first: BaseException = error
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if not isinstance(first, OSError | OtherSchema):
+            raise
+        sys.exit(f"the stand-ins cannot start: {first}")
 
 
 if __name__ == "__main__":
