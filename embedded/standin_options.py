@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from embedded.cloud_directories.behaviour import EntraBehaviour, OktaBehaviour
+from embedded.cloud_directory_behaviour import EntraBehaviour, OktaBehaviour
 from embedded.rafay_behaviour import Behaviour
 
 #: The variable that holds `StandInOptions`.

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from embedded.cloud_directories.behaviour import BEHAVIOUR_PATH, DirectoryBehaviour
+from embedded.cloud_directory_behaviour import BEHAVIOUR_PATH, DirectoryBehaviour
 
 #: Lets what is eventually consistent show every change now.
 SETTLE_PATH = "/-/settle"

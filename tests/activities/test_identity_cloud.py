@@ -27,6 +27,8 @@ from tests.support.deadline import soon
 from tests.support.stand_ins import control, set_faults
 from tests.worker.test_identity_stand_ins import Directories, opened, running_directories
 
+pytestmark = pytest.mark.slow
+
 VENDORS = ["okta-key", "entra-secret"]
 #: What an activity is tried again after; all else ends its step.
 RETRIED = (ErrorType.NOT_YET, ErrorType.THROTTLED, ErrorType.UNAVAILABLE)

@@ -173,6 +173,7 @@ class TestContract(IdentityContract):
     pass
 
 
+@pytest.mark.slow
 class TestFaults(IdentityFaultMatrix):
     pass
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from embedded.cloud_directories.behaviour import EntraBehaviour
 from embedded.cloud_directories.controls import EXPIRE_PATH, PEOPLE_PATH, SETTLE_PATH
+from embedded.cloud_directory_behaviour import EntraBehaviour
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.standin_options import PEOPLE
 from tests.support.cloud_directories import Signer, assertion_form, behave, client, thumbprint

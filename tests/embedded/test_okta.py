@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from embedded.cloud_directories.behaviour import OktaBehaviour
 from embedded.cloud_directories.controls import EXPIRE_PATH, GROUPS_PATH, PEOPLE_PATH, SETTLE_PATH
+from embedded.cloud_directory_behaviour import OktaBehaviour
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.standin_options import PEOPLE
 from tests.support.cloud_directories import (

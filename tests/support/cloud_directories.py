@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from embedded.cloud_directories.assertions import ALGORITHMS, ASSERTION_TYPE
-from embedded.cloud_directories.behaviour import BEHAVIOUR_PATH
+from embedded.cloud_directory_behaviour import BEHAVIOUR_PATH
 from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS, control
 

@@ -19,7 +19,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
 from embedded.asgi_server import Endpoint, StandIn, listening_socket
-from embedded.cloud_directories.behaviour import EntraBehaviour
 from embedded.cloud_directories.controls import CurrentBehaviour, control_routes
 from embedded.cloud_directories.entra.authorization import TOKEN_PATH, Authorization
 from embedded.cloud_directories.entra.directory import EntraDirectory
@@ -31,6 +30,7 @@ from embedded.cloud_directories.entra.responses import (
     too_many_requests,
 )
 from embedded.cloud_directories.store import Document, LaggingStore
+from embedded.cloud_directory_behaviour import EntraBehaviour
 from embedded.faults import App, FaultInjector, Receive, Scope, Send
 from embedded.standin_options import EntraOptions
 

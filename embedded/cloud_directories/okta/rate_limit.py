@@ -8,8 +8,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from embedded.cloud_directories.behaviour import OktaBehaviour
 from embedded.cloud_directories.controls import CurrentBehaviour
+from embedded.cloud_directory_behaviour import OktaBehaviour
 
 
 @dataclass(frozen=True)
