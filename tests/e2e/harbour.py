@@ -196,6 +196,9 @@ async def harbour(cluster: Cluster, folder: Path) -> AsyncIterator[Stack]:
                 **host_settings(cluster, port),
                 **kubeconfigs(cluster, "moorage-worker", folder),
                 "MOORAGE_DEFAULT_HOST": HOSTS[0],
+                # Only a test looks for people who have left.
+                "MOORAGE_SWEEP__LEAVERS_INTERVAL": "30d",
+                "MOORAGE_SWEEP__LEAVERS_SECOND_LOOK": "1s",
                 "MOORAGE_TEMPLATES": str(templates),
             },
             environment_of={Part.API: kubeconfigs(cluster, "moorage-api", folder)},

@@ -15,6 +15,7 @@ import yaml
 
 from contracts.credentials import PEOPLE_GROUP
 from embedded.stack.stack import Stack
+from tests.chaos.test_leavers import set_active, sweep
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LOOK_EVERY, PATIENCE
 from tests.e2e.harbour import AUDIT_POLICY
@@ -93,6 +94,28 @@ async def test_people_have_their_names_and_lose_access_at_once(
     # He sees it as a team mate, and may not use it.
     assert (await bob.call("POST", f"/environments/{name}/credential", json=body)).status_code == 403
     assert cluster.run("get", "namespaces", "-o", "name", kubeconfig=configs[ALICE.email])
+
+    started = time.monotonic()
+    given = await alice.call("POST", f"/environments/{name}/transfer", json={"to": BOB.email})
+    assert given.status_code == 202, given.text
+    await _until_refused(cluster, configs[ALICE.email], started + REFUSED_SECONDS)
+    print(f"refused {time.monotonic() - started:.1f} s after the transfer")
+    own_config = await kubeconfig_of(bob, name, _folder(tmp_path, "owner"))
+    assert cluster.run("get", "namespaces", "-o", "name", kubeconfig=own_config)
+
+    # Of one person alone, it would be the directory that is doubted.
+    added = await bob.call("PUT", f"/environments/{name}/collaborators/{ALICE.email}")
+    assert added.status_code == 202, added.text
+    await alice.until(name, lambda now: now["access"] is None, "Alice has access again")
+    set_active(real, BOB.email, False)
+    try:
+        result = await sweep(alice)
+        started = time.monotonic()
+        assert (result["left"], result["brake"]) == ([BOB.email], "")
+        await _until_refused(cluster, own_config, started + REFUSED_SECONDS)
+        print(f"refused {time.monotonic() - started:.1f} s after the sweep that saw who has left")
+    finally:
+        set_active(real, BOB.email, True)
     await gone(alice, name, cluster, stand_ins)
 
 
