@@ -1,10 +1,13 @@
 """The kubeconfig of an environment, without any secret: `kubectl` runs `moorage credential` for one."""
 
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from clients.host.kubeconfig import Kubeconfig
 from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
@@ -13,6 +16,10 @@ from starter.environments.virtual_clusters import VirtualClusters, usable_enviro
 
 #: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
 NAME_PREFIX = "moorage-"
+#: How long the address and authority of a vCluster are used again: to read them takes two calls to its host.
+KEPT_SECONDS = 1.0
+#: Lives whose address and authority are kept: a kilobyte or two each.
+MAX_KEPT = 500
 INSTALL_HINT = "This cluster needs the command moorage: install Moorage, or add it to your PATH."
 
 
@@ -30,12 +37,21 @@ _Dumper.add_representer(
 )
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The public part of a vCluster's kubeconfig, and when it was read from the host."""
+
+    cluster: Mapping[str, Any]
+    read_at: float
+
+
 class KubeconfigReader:
     """Builds kubeconfigs for the people who may use an environment."""
 
     def __init__(self, access: EnvironmentAccess, clusters: VirtualClusters) -> None:
         self._access = access
         self._clusters = clusters
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def read(self, name: str, principal: Principal) -> str:
         """Return the kubeconfig (YAML), which names the principal and holds no credential.
@@ -46,12 +62,25 @@ class KubeconfigReader:
         """
         snapshot = await self._access.find(name, principal, Verb.KUBECONFIG)
         environment = usable_environment(snapshot)
-        kubeconfig = await self._clusters.kubeconfig(environment)
-        return yaml.dump(_document(environment, kubeconfig, principal.email), Dumper=_Dumper, sort_keys=False)
+        cluster = await self._cluster_of(environment)
+        return yaml.dump(_document(environment, cluster, principal.email), Dumper=_Dumper, sort_keys=False)
+
+    async def _cluster_of(self, environment: Environment) -> Mapping[str, Any]:
+        """Return what is public of the vCluster's kubeconfig: its address and authority."""
+        life, now = environment.mark.life, time.monotonic()
+        if (kept := self._kept.get(life)) and now - kept.read_at < KEPT_SECONDS:
+            return kept.cluster
+        cluster, _ = (await self._clusters.kubeconfig(environment)).current()
+        public = {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}
+        self._kept[life] = _Kept(public, now)
+        self._kept.move_to_end(life)
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+        return public
 
 
-def _document(environment: Environment, kubeconfig: Kubeconfig, person: str) -> dict[str, Any]:
-    own, (cluster, _) = f"{NAME_PREFIX}{environment.name}", kubeconfig.current()
+def _document(environment: Environment, cluster: Mapping[str, Any], person: str) -> dict[str, Any]:
+    own = f"{NAME_PREFIX}{environment.name}"
     arguments = ["credential", environment.name, "--life", environment.mark.life, "--person", person]
     plugin = {
         "apiVersion": PLUGIN_VERSION,
@@ -64,9 +93,7 @@ def _document(environment: Environment, kubeconfig: Kubeconfig, person: str) -> 
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": own, "cluster": {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}}
-        ],
+        "clusters": [{"name": own, "cluster": dict(cluster)}],
         "users": [{"name": own, "user": {"exec": plugin}}],
         "contexts": [{"name": own, "context": {"cluster": own, "user": own}}],
         "current-context": own,
