@@ -38,8 +38,8 @@ from workflows.environment import EnvironmentWorkflow
 
 #: Results of closed runs in the cache: they never change, and lists of ended environments read pages of them.
 MAX_ENDS = 1000
-#: While its run's history does not grow, a status stays valid. After this time a read checks in the
-#: background that a worker still answers; later reads say so if none does.
+#: While its run's history does not grow, a status stays valid. When no worker has answered for this time, a
+#: read checks in the background that one does; later reads say so if none does.
 STATUS_VALID_SECONDS = 5.0
 #: A ready environment at rest is shown again for this long without a call to Temporal, and never as it was
 #: before the last change that this process has made.
@@ -95,14 +95,13 @@ class Latest:
 
 @dataclass
 class _Known:
-    """A snapshot with a status from a worker, and when a worker has last answered for it.
+    """A snapshot with a status from a worker.
 
     `described_at` is when the last call to Temporal that confirmed the snapshot started.
     `remark` is set while no worker answers: the status is still valid, as the history has not grown.
     """
 
     snapshot: EnvironmentSnapshot
-    answered_at: float
     described_at: float
     remark: str = ""
     check: asyncio.Task[None] | None = None
@@ -118,6 +117,7 @@ class EnvironmentReader:
         self._reads = SharedReads(self._read_latest)
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
         self._changed_at = 0.0
+        self._worker_answered_at = 0.0
 
     async def latest(self, name: str) -> Latest | None:
         """Return the latest run of the name without a query to a worker; None if Temporal has none."""
@@ -169,26 +169,28 @@ class EnvironmentReader:
             self._keep(name, snapshot, started)
             return snapshot
         known.described_at = started
-        if time.monotonic() - known.answered_at >= STATUS_VALID_SECONDS and known.check is None:
+        # All workers serve all environments, so the answer for one tells of the others.
+        unsure = known.remark or time.monotonic() - self._worker_answered_at >= STATUS_VALID_SECONDS
+        if unsure and known.check is None:
             known.check = asyncio.create_task(self._check_worker(known))
         if not known.remark:
             return snapshot
         return replace(snapshot, view=snapshot.view.model_copy(update={"remark": known.remark}))
 
     def _keep(self, name: str, snapshot: EnvironmentSnapshot, described_at: float) -> None:
-        self._known[name] = _Known(snapshot, time.monotonic(), described_at)
+        self._known[name] = _Known(snapshot, described_at)
         self._known.move_to_end(name)
         if len(self._known) > MAX_STATUSES:
             self._known.popitem(last=False)
 
-    async def _check_worker(self, known: "_Known") -> None:
+    async def _check_worker(self, known: _Known) -> None:
         """Query the status again, although it is still valid, to notice when no worker answers any more."""
         try:
             status, known.remark = await self._query_status(
                 workflow_id(known.snapshot.name), known.snapshot.run_id
             )
             if status:
-                known.answered_at = time.monotonic()
+                self._worker_answered_at = time.monotonic()
         finally:
             known.check = None
 
@@ -211,6 +213,8 @@ class EnvironmentReader:
             status = known.status
         else:
             status, remark = await self._query_status(run.id, run.run_id)
+            if status:
+                self._worker_answered_at = time.monotonic()
         if status is None and last and last.run_id == run.run_id:
             status, known_at = last.status, last.history_length
         progress = await self._progress(run)

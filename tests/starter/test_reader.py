@@ -166,3 +166,34 @@ async def test_only_a_ready_environment_at_rest_is_shown_again(
         known.remark = "No worker is answering."
     await reader.read_recent("demo")
     assert reader.described == 2
+
+
+async def test_one_query_tells_of_the_worker_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that readers of many environments ask as seldom as those of one."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    for number in range(20):
+        await reader.read(f"demo-{number}")
+    assert reader.asked == 20
+    now[0] += reader_module.STATUS_VALID_SECONDS
+    for number in range(20):
+        await reader.read(f"demo-{number}")
+        await checked(reader)
+    assert reader.asked == 21
+    reader.worker = False
+    now[0] += reader_module.STATUS_VALID_SECONDS
+    for number in range(20):
+        await reader.read(f"demo-{number}")
+    await checked(reader)
+    for number in range(20):
+        snapshot = await reader.read(f"demo-{number}")
+        assert snapshot
+        assert snapshot.view.remark == "No worker is answering."
+    reader.worker = True
+    await checked(reader)
+    await reader.read("demo-1")
+    await checked(reader)
+    snapshot = await reader.read("demo-1")
+    assert snapshot
+    assert snapshot.view.remark == ""
