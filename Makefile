@@ -45,7 +45,7 @@ quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=p
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)
 
-storm: $(VENV)/.dev  ## The part of chaos that runs before each landing: many lives at once, drawn sequences, terminated workflows
+storm: $(VENV)/.dev  ## The quick part of chaos: many lives at once, drawn sequences, terminated workflows
 	MOORAGE_STORM=$${MOORAGE_STORM:-100} $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from clients.errors import ClientError
+from clients.host.kubeconfig import Kubeconfig
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.activities.notification_receivers import mail_server, webhook_receiver
@@ -23,6 +25,7 @@ from tests.cli.test_commands import cli_of
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.credentials import administrator_kubeconfig
+from tests.support.deadline import HANG
 from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.histories import everything_known
 from tests.support.secret_scan import (
@@ -117,9 +120,20 @@ class Storm:
             self.wrong.append(f"{name} has twice: {twice}")
         self.canaries.learn_bootstrap_tokens()
         await self._until_answered("GET", f"/environments/{name}/kubeconfig", key=name)
-        if kubeconfig := await administrator_kubeconfig(self._stack, name):
+        if kubeconfig := await self._administrator_kubeconfig(name):
             token = kubeconfig.current()[1]["token"]
             self.canaries.secrets[f"the token of {name}'s administrator"] = token
+
+    async def _administrator_kubeconfig(self, name: str) -> Kubeconfig | None:
+        """Read it from the host, whose answers the weather spoils as well."""
+        ends = time.monotonic() + HANG
+        while True:
+            try:
+                return await administrator_kubeconfig(self._stack, name)
+            except ClientError:
+                if time.monotonic() > ends:
+                    raise
+            await asyncio.sleep(0.2)
 
     def _end(self, name: str, gone: dict[str, object], wanted: tuple[str, ...]) -> None:
         self.outcomes[str(gone["outcome"])] += 1
