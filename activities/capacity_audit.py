@@ -22,6 +22,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
+from activities.environment_updates import UNREADABLE_ERRORS
 from activities.parts.quantities import capacity_of
 from clients.errors import ClientError
 from clients.host.models import NodeCapacity
@@ -68,10 +69,6 @@ MAX_RENEWED = 200
 _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-#: Errors of reading what is of another version, was started by hand, or is encrypted with a key that is gone.
-#: The audit continues with the others.
-UNREADABLE_ERRORS = (RuntimeError, ValueError, LookupError)
 
 
 @dataclass(frozen=True)

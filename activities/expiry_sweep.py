@@ -10,28 +10,27 @@ import base64
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 from temporalio import activity
-from temporalio.client import (
-    Client,
-    WorkflowExecution,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client, WorkflowExecution, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
+from activities.environment_updates import (
+    CALL_TIMEOUT,
+    FAILURES,
+    OPEN,
+    UPDATE_TIMEOUT,
+    FailureKind,
+    describe_failure,
+)
 from contracts import search_attributes, workflow_memo
 from contracts.activities import ExpirySweepActivities
-from contracts.environment import Phase
 from contracts.environment_workflow import (
-    ENVIRONMENT_WORKFLOW,
     QUERY_DUE,
     UPDATE_EXPIRE,
     UPDATE_WARN,
@@ -39,7 +38,7 @@ from contracts.environment_workflow import (
     SweepUpdateAnswer,
     SweepUpdateInput,
 )
-from contracts.errors import ErrorType, Refusal
+from contracts.errors import ErrorType
 from contracts.expiry import Due, DueKind
 from contracts.expiry_sweep import (
     SWEEP_ACTOR,
@@ -51,23 +50,6 @@ from contracts.expiry_sweep import (
 )
 from contracts.models import Frozen
 from contracts.naming import life_id, name_from_workflow_id
-
-#: Timeout of one page of the list, one count, or one query to an environment: milliseconds, unless there is a
-#: fault.
-CALL_TIMEOUT = timedelta(seconds=10)
-#: Timeout of the update that warns or ends one environment. The update is valid for no longer than this, so
-#: that an update from before a freeze has no effect after it.
-UPDATE_TIMEOUT = timedelta(seconds=15)
-
-#: Error type of an update whose run closed before it was answered.
-_RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
-
-#: Phases in which an environment can be due. One in teardown is ending already, and a failed one, too.
-_PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.READY)
-_OPEN = (
-    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "
-    f"AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
-)
 
 
 class _Checkpoint(Frozen):
@@ -103,7 +85,7 @@ class ExpirySweep(ExpirySweepActivities):
         clock = _Clock(activity.info().started_time, time.monotonic())
         kept = _read_checkpoint(activity_context.last_checkpoint())
         if kept is None:
-            count = await self._temporal.count_workflows(_OPEN, rpc_timeout=CALL_TIMEOUT)
+            count = await self._temporal.count_workflows(OPEN, rpc_timeout=CALL_TIMEOUT)
             kept = _Checkpoint(
                 token="", result=SweepResult(now=input.now, dry_run=input.sweep.dry_run, open=count.count)
             )
@@ -111,7 +93,7 @@ class ExpirySweep(ExpirySweepActivities):
         # Use the start time of the sweep on every page, because a page token is valid for its own query only.
         due_by = (input.now + input.sweep.lookahead).isoformat()
         due_at = search_attributes.DUE_AT.name
-        query = f"{_OPEN} AND ({due_at} <= '{due_by}' OR {due_at} IS NULL)"
+        query = f"{OPEN} AND ({due_at} <= '{due_by}' OR {due_at} IS NULL)"
         turns = itertools.count(result.ended.count)
         while True:
             activity_context.raise_if_stopping()
@@ -189,20 +171,11 @@ class _Page:
                 return None
             try:
                 return (name, *await self._ask(run))
-            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                return name, SweepOutcome.FAILED, "it gave no answer in time"
-            except WorkflowQueryFailedError as error:
-                return name, SweepOutcome.FAILED, f"it cannot say what is due: {error.message}"
-            except WorkflowUpdateFailedError as error:
-                return name, *_refusal(error)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return name, SweepOutcome.KEPT, "it has ended meanwhile"
-                return name, SweepOutcome.FAILED, f"Temporal: {error.status.name}"
-            except (RuntimeError, ValueError, LookupError) as error:
-                # The environment is of another version, or encrypted with a key that is gone: the sweep
-                # continues with the others.
-                return name, SweepOutcome.FAILED, f"its answer cannot be read ({type(error).__name__})"
+            except FAILURES as error:
+                failure = describe_failure(error)
+                has_failed = failure.kind is FailureKind.FAILED
+                # The environment may refuse because it has changed since the query.
+                return name, SweepOutcome.FAILED if has_failed else SweepOutcome.KEPT, failure.reason
 
     async def _ask(self, run: WorkflowExecution) -> tuple[SweepOutcome, str]:
         # Address the workflow by its id alone: a life may be in a later run now. Another life refuses.
@@ -241,6 +214,7 @@ class _Page:
             actor=SWEEP_ACTOR
             if not self._sweep.requested_by
             else f"{SWEEP_ACTOR}, asked for by {self._sweep.requested_by}",
+            # No longer than the update's timeout: an update from before a freeze has no effect after it.
             valid_until=self._clock.now() + UPDATE_TIMEOUT,
             lookahead=self._sweep.lookahead,
             teardown_delay=self._pause() if kind is DueKind.END else timedelta(0),
@@ -261,21 +235,6 @@ _OUTCOMES = {DueKind.WARN: SweepOutcome.WARNED, DueKind.END: SweepOutcome.ENDED}
 def _is_not_due(error: WorkflowUpdateFailedError) -> bool:
     cause = error.cause
     return isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED
-
-
-def _refusal(error: WorkflowUpdateFailedError) -> tuple[SweepOutcome, str]:
-    """Return the outcome of a failed update.
-
-    The environment may refuse because it has changed since the query; anything else is a failure.
-    """
-    cause = error.cause
-    if isinstance(cause, ApplicationError):
-        if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
-            with suppress(ValidationError):  # The details may be of another version.
-                return SweepOutcome.KEPT, Refusal.model_validate(cause.details[0]).message
-        if cause.type == _RUN_CLOSED:
-            return SweepOutcome.KEPT, "it has ended meanwhile"
-    return SweepOutcome.FAILED, f"it could not do it: {cause}"
 
 
 def _read_checkpoint(kept: str) -> _Checkpoint | None:

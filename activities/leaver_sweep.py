@@ -8,22 +8,25 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Protocol
 
 from pydantic import ValidationError
 from temporalio import activity
-from temporalio.client import Client, WorkflowExecution, WorkflowUpdateFailedError
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowExecution
 
 from activities import activity_context
+from activities.environment_updates import (
+    CALL_TIMEOUT,
+    FAILURES,
+    OPEN,
+    UNREADABLE_ERRORS,
+    UPDATE_TIMEOUT,
+    FailureKind,
+    describe_failure,
+)
 from clients.errors import ClientError, Denied, Rejected, Throttled
 from contracts import search_attributes, workflow_memo
 from contracts.activities import LeaverActivities
-from contracts.environment import Phase
-from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
-from contracts.errors import ErrorType, Refusal
 from contracts.leaver_rules import (
     UPDATE_PERSON_LEFT,
     ApplyInput,
@@ -37,21 +40,11 @@ from contracts.leaver_rules import (
 from contracts.models import Frozen
 from contracts.naming import life_id, name_from_workflow_id
 
-#: Timeout of one page of the list.
-CALL_TIMEOUT = timedelta(seconds=10)
-#: Timeout of the update of one environment.
-UPDATE_TIMEOUT = timedelta(seconds=15)
 PAGE_SIZE = 200
 #: People between two checkpoints, from which the next attempt continues.
 PEOPLE_PER_CHECKPOINT = 20
 #: After so many people in a row without an answer, the directory is out of order, and this attempt ends.
 MAX_UNANSWERED = 10
-#: Phases in which an environment has people whose access could end. The others are asked by a later sweep.
-_PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.READY)
-_OPEN = (
-    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "
-    f"AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
-)
 
 
 class Directory(Protocol):
@@ -151,7 +144,7 @@ class LeaverSweep(LeaverActivities):
         return _Places(frozenset(new), frozenset(handled))
 
     async def _open(self, condition: str) -> AsyncIterator[WorkflowExecution]:
-        runs = self._temporal.list_workflows(_OPEN + condition, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        runs = self._temporal.list_workflows(OPEN + condition, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             activity_context.raise_if_stopping()
             yield run
@@ -167,10 +160,10 @@ class LeaverSweep(LeaverActivities):
         return ApplyResult(lines=tuple(lines))
 
     async def _update_all(self, person: str, action: LeaverAction, actor: str) -> Sequence[LeaverLine]:
-        quoted = "'" + person.replace("\\", "\\\\").replace("'", "''") + "'"
+        value = search_attributes.quoted(person)
         condition = (
-            f" AND ({search_attributes.OWNER.name} = {quoted} "
-            f"OR {search_attributes.COLLABORATORS.name} = {quoted})"
+            f" AND ({search_attributes.OWNER.name} = {value} "
+            f"OR {search_attributes.COLLABORATORS.name} = {value})"
         )
         return [await self._update_one(run, person, action, actor) async for run in self._open(condition)]
 
@@ -178,46 +171,25 @@ class LeaverSweep(LeaverActivities):
         self, run: WorkflowExecution, person: str, action: LeaverAction, actor: str
     ) -> LeaverLine:
         name = name_from_workflow_id(run.id)
-
-        def line(result: str, *, failed: bool = False) -> LeaverLine:
-            return LeaverLine(name=name, person=person, result=result, failed=failed)
-
         try:
             request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
             update = LeaverInput(life=life_id(request_id), actor=actor, person=person, action=action)
             async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
-                return line(
-                    await self._temporal.get_workflow_handle(run.id).execute_update(
-                        UPDATE_PERSON_LEFT, update, result_type=str
-                    )
+                result = await self._temporal.get_workflow_handle(run.id).execute_update(
+                    UPDATE_PERSON_LEFT, update, result_type=str
                 )
-        except WorkflowUpdateFailedError as error:
-            return line(_refusal(error), failed=True)
-        except TimeoutError:
-            return line("it gave no answer in time", failed=True)
-        except RPCError as error:
-            ended = error.status is RPCStatusCode.NOT_FOUND
-            return line(
-                "it has ended meanwhile" if ended else f"Temporal: {error.status.name}", failed=not ended
-            )
-        except (RuntimeError, ValueError, LookupError) as error:
-            # Of another version, or encrypted with a key that is gone: the sweep continues with the others.
-            return line(f"its answer cannot be read ({type(error).__name__})", failed=True)
+        except FAILURES as error:
+            failure = describe_failure(error)
+            has_failed = failure.kind is not FailureKind.ENDED
+            return LeaverLine(name=name, person=person, result=failure.reason, failed=has_failed)
+        return LeaverLine(name=name, person=person, result=result)
 
 
 async def _has_no_owner(run: WorkflowExecution) -> bool:
     """Return whether the access of the owner has ended before."""
-    with suppress(RuntimeError, ValueError, LookupError):
+    with suppress(*UNREADABLE_ERRORS):
         return bool(await run.memo_value(workflow_memo.OWNER_LEFT, "", type_hint=str))
     return False
-
-
-def _refusal(error: WorkflowUpdateFailedError) -> str:
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED and cause.details:
-        with suppress(ValidationError):
-            return Refusal.model_validate(cause.details[0]).message
-    return f"it could not do it: {cause}"
 
 
 def _read_progress(kept: str) -> _Progress:

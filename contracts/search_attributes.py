@@ -41,3 +41,9 @@ def ensure_collaborators_fit(collaborators: Sequence[str]) -> None:
 def value_size(values: Sequence[str]) -> int:
     """Return the size of a list of keywords in bytes, as Temporal's converter encodes it."""
     return len(json.dumps(list(values), separators=(",", ":")).encode())
+
+
+def quoted(value: str) -> str:
+    """Quote `value` as a string of a visibility query, so that it cannot change the query."""
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"

@@ -12,6 +12,7 @@ from contracts import search_attributes, workflow_memo
 from contracts.environment import Outcome, Phase
 from contracts.naming import life_id, name_from_workflow_id
 from contracts.notifications import LifeRecord
+from contracts.search_attributes import quoted
 from starter.auth.policy import Principal, Role
 from starter.environments.cursors import Cursors
 from starter.environments.life_archive import LifeRecords
@@ -189,12 +190,6 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
     if filters.stuck:
         terms.append(f"{search_attributes.PHASE.name} IN ({', '.join(map(quoted, WORKING_PHASES))})")
     return " AND ".join(terms)
-
-
-def quoted(value: str) -> str:
-    """Quote `value` as a string of a visibility query, so that it cannot change the query."""
-    escaped = value.replace("\\", "\\\\").replace("'", "''")
-    return f"'{escaped}'"
 
 
 async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> EnvironmentRow:

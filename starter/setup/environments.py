@@ -15,7 +15,7 @@ from contracts import search_attributes
 from contracts.environment import Phase
 from contracts.naming import name_from_workflow_id
 from starter.environments.health import read_health
-from starter.environments.listing import WORKFLOW_TYPE, quoted
+from starter.environments.listing import WORKFLOW_TYPE
 from starter.environments.reader import EnvironmentReader
 from starter.setup.areas import Area
 from starter.setup.check import Found, SetupCheck, well
@@ -78,8 +78,8 @@ class Environments:
 async def _ready(client: Client) -> tuple[list[str], bool]:
     """Return the names of ready environments, and whether there are more."""
     query = (
-        f"WorkflowType = {quoted(WORKFLOW_TYPE)} AND ExecutionStatus = 'Running' "
-        f"AND {search_attributes.PHASE.name} = {quoted(Phase.READY)}"
+        f"WorkflowType = {search_attributes.quoted(WORKFLOW_TYPE)} AND ExecutionStatus = 'Running' "
+        f"AND {search_attributes.PHASE.name} = {search_attributes.quoted(Phase.READY)}"
     )
     names: list[str] = []
     async for run in client.list_workflows(query, page_size=MAX_LOOKED_AT, rpc_timeout=CALL_TIMEOUT):

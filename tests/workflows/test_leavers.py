@@ -14,6 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from activities import leaver_sweep
 from activities.interceptor import ActivityInterceptor
 from activities.leaver_sweep import LeaverSweep
 from clients.errors import Denied, Rejected, ServerFailed
@@ -95,7 +96,9 @@ class Office:
     script: Script
     number: int = 0
 
-    async def environment(self, owner: str, *people: str, ends_in: float = 7 * 86400) -> Handle:
+    async def environment(
+        self, owner: str, *people: str, ends_in: float = 7 * 86400, queue: str = ""
+    ) -> Handle:
         self.number += 1
         start = lives_by(
             f"lv-{os.getpid()}-{self.number}", ttl=timedelta(days=7), extension={"times": 9, "total": "9d"}
@@ -105,7 +108,7 @@ class Office:
             update={"environment": start.environment.model_copy(update={"owner": owner, "spec": spec})}
         )
         status = ready_status(start, datetime.now(UTC) + timedelta(seconds=ends_in))
-        handle = await seed(self.client, start, status, task_queue=self.queue)
+        handle = await seed(self.client, start, status, task_queue=queue or self.queue)
         await is_listed(self.client, handle)
         return handle
 
@@ -290,6 +293,22 @@ async def test_a_directory_that_does_not_answer_ends_nobodys_access(office: Offi
     del office.directory.errors[PLENTY[1]]
     assert (await office.sweep()).unclear == 1
     assert (await status(handle)).owner_left
+
+
+async def test_an_environment_that_does_not_answer_keeps_no_other_from_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that the sweep reports it, and reaches the environments after it."""
+    monkeypatch.setattr(leaver_sweep, "UPDATE_TIMEOUT", timedelta(seconds=1))
+    answering = [await office.environment(ADA, BOB, *PLENTY)]
+    await office.environment(ADA, BOB, queue="no-worker")
+    answering.append(await office.environment(ADA, BOB))
+    office.directory.gone = {BOB}
+    result = await office.sweep()
+    assert [line.result for line in result.lines if line.failed] == ["it gave no answer in time"]
+    assert len(result.lines) == 3
+    for handle in answering:
+        assert BOB not in (await status(handle)).environment.people
 
 
 async def test_the_lookups_are_paced(office: Office) -> None:
