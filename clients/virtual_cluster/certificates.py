@@ -5,7 +5,6 @@ https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requ
 
 import asyncio
 import base64
-import binascii
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -95,5 +94,5 @@ class Certificates:
                 raise Rejected(self._http.system, operation, f"the request is {failed[0].lower()}")
             encoded = status.get("certificate")
             return base64.b64decode(encoded, validate=True).decode("ascii") if encoded else None
-        except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise MalformedAnswer(self._http.system, operation, "the answer is no request") from None

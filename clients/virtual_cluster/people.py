@@ -130,19 +130,19 @@ class PeopleRights:
     async def _delete(self, binding: Mapping[str, Any], operation: str) -> None:
         """Delete exactly this binding, without waiting for its finalizers: until then it is in force."""
         metadata = binding["metadata"]
-        if metadata.get("finalizers"):
-            bare = {
-                **binding,
-                "subjects": [],
-                "metadata": {key: value for key, value in metadata.items() if key != "finalizers"},
-            }
-            await self._http.call("PUT", _path(binding), operation, body=bare)
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": {"uid": metadata.get("uid")},
         }
         with suppress(NotFound):
+            if metadata.get("finalizers"):
+                bare = {
+                    **binding,
+                    "subjects": [],
+                    "metadata": {key: value for key, value in metadata.items() if key != "finalizers"},
+                }
+                await self._http.call("PUT", _path(binding), operation, body=bare)
             await self._http.call("DELETE", _path(binding), operation, body=body)
 
     async def _read(self, path: str, operation: str) -> dict[str, Any]:
@@ -152,8 +152,9 @@ class PeopleRights:
         """Return the binding; raise MalformedAnswer for other answers: tenants administer the server."""
         try:
             well_formed = isinstance(binding["metadata"]["name"], str) and isinstance(binding["kind"], str)
-            well_formed &= all(isinstance(each, Mapping) for each in _subjects(binding))
-            well_formed &= isinstance(binding["metadata"].get("labels") or {}, Mapping)
+            well_formed &= all(isinstance(each["name"], str) for each in _subjects(binding))
+            for part in (binding["metadata"].get("labels"), binding.get("roleRef")):
+                well_formed &= isinstance(part or {}, Mapping)
         except (KeyError, TypeError, AttributeError):
             well_formed = False
         if not well_formed:
@@ -169,11 +170,13 @@ class PeopleRights:
             query: dict[str, str | int] = {"limit": PAGE_SIZE} | ({"continue": more} if more else {})
             page = await self._http.call_json("GET", path, operation, query=query)
             try:
-                items, more = page["items"], str(page["metadata"].get("continue") or "")
+                # A Go server writes an empty list as null.
+                items = [{**each, "apiVersion": f"{_GROUP}/v1", "kind": kind} for each in page["items"] or ()]
+                more = str(page["metadata"].get("continue") or "")
             except (KeyError, TypeError, AttributeError):
                 raise MalformedAnswer(self._http.system, operation, "the answer is no list") from None
-            for each in items if isinstance(items, list) else ():
-                yield self._checked({**each, "apiVersion": f"{_GROUP}/v1", "kind": kind}, operation)
+            for each in items:
+                yield self._checked(each, operation)
             if not more:
                 return
         raise MalformedAnswer(self._http.system, operation, f"the list has more than {MAX_PAGES} pages")

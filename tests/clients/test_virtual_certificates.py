@@ -85,6 +85,7 @@ async def test_has_another_name_each_time() -> None:
         ({"GET": [{"status": {"conditions": [{"type": "Failed"}]}}]}, Rejected),
         ({"GET": [{"status": {"certificate": "no base64!"}}]}, MalformedAnswer),
         ({"GET": [{"status": {"certificate": base64.b64encode(b"\xff").decode()}}]}, MalformedAnswer),
+        ({"GET": [{"status": {"certificate": "é"}}]}, MalformedAnswer),
         ({"GET": [[]]}, MalformedAnswer),
         ({"GET": [{"status": {"conditions": [1]}}]}, MalformedAnswer),
         ({"POST": [None]}, MalformedAnswer),

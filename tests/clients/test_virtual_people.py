@@ -148,6 +148,16 @@ class TestEnsure:
         await rights.ensure(ADA, LABELS)
         assert "deletionTimestamp" not in server.objects[path]["metadata"]
 
+    async def test_makes_a_binding_that_another_has_just_released_and_deleted(
+        self, server: FakeServer, rights: PeopleRights
+    ) -> None:
+        path = server.add(
+            binding_name(ADA), ("User", ADA), labels=LABELS, finalizers=["a/b"], deletionTimestamp="2030"
+        )
+        server.before = _once(lambda: server.objects.pop(path), method="PUT")
+        assert await rights.ensure(ADA, LABELS) is True
+        assert path in server.objects
+
     async def test_does_not_adopt_a_binding_that_is_not_ours(
         self, server: FakeServer, rights: PeopleRights
     ) -> None:
@@ -294,8 +304,22 @@ class TestRemove:
         assert await rights.remove(ADA) == ["ClusterRoleBinding shared"]
 
 
+BINDING = {"kind": "ClusterRoleBinding", "metadata": {"name": binding_name(ADA), "labels": LABELS}}
+
+
 @pytest.mark.parametrize(
-    "answer", [None, [], {}, {"metadata": {}}, {"kind": "x", "metadata": {"name": 1}}, "text"]
+    "answer",
+    [
+        None,
+        [],
+        {},
+        {"metadata": {}},
+        {"kind": "x", "metadata": {"name": 1}},
+        "text",
+        {**BINDING, "subjects": ["text"]},
+        {**BINDING, "subjects": [{"kind": "User"}]},
+        {**BINDING, "roleRef": "text"},
+    ],
 )
 async def test_an_answer_of_another_form_is_refused(answer: Any) -> None:
     class Odd:
@@ -309,6 +333,22 @@ async def test_an_answer_of_another_form_is_refused(answer: Any) -> None:
         await rights.ensure(ADA, LABELS)
     with pytest.raises(MalformedAnswer):
         await rights.remove(ADA)
+
+
+@pytest.mark.parametrize("items", ["text", 1, {"a": 1}, [1], [{**BINDING, "subjects": [{"kind": "User"}]}]])
+async def test_a_list_of_another_form_is_refused(
+    server: FakeServer, rights: PeopleRights, items: object
+) -> None:
+    server._page = lambda *_: {"metadata": {}, "items": items}  # type: ignore[method-assign]
+    with pytest.raises(MalformedAnswer):
+        await rights.remove(ADA)
+    with pytest.raises(MalformedAnswer):
+        await rights.list_people(LABELS)
+
+
+async def test_an_empty_list_may_be_null(server: FakeServer, rights: PeopleRights) -> None:
+    server._page = lambda *_: {"metadata": {}, "items": None}  # type: ignore[method-assign]
+    assert await rights.remove(ADA) == []
 
 
 def _once(act: Callable[[], object], *, method: str) -> Callable[[str, str], None]:
