@@ -11,7 +11,7 @@ from benchmarks.http_driver import Connection, Timed
 from embedded.stack.stack import Part
 from tests.support.sign_in import Provider, decide_device
 
-#: What is read: it is answered from the API's memory, so that the check of the token weighs most.
+#: The path that is read: it is answered from the API's memory, so that the check of the token weighs most.
 PATH = "/api/v1/templates"
 REQUESTS = 2000
 #: Requests with one kind of token before it is the other's turn.
