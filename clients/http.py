@@ -71,6 +71,20 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Return the fields of a JSON object; none for other content, such as a proxy's page."""
+        try:
+            document: Any = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    @property
+    def is_html(self) -> bool:
+        """Return whether the body is a page, as from a proxy, which knows nothing of the resource."""
+        return self.body.lstrip()[:1] == b"<"
+
 
 Explain = Callable[[Answer], str]
 Classify = Callable[[Answer, str], type[ClientError] | None]

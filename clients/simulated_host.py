@@ -3,7 +3,6 @@
 Its virtual API servers implement the Kubernetes API, so the client of real ones calls them too.
 """
 
-import json
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -284,8 +283,4 @@ def _path(namespace: str, *more: str) -> str:
 
 
 def _explain(answer: Answer) -> str:
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return ""
-    return str(document.get("message", "")) if isinstance(document, dict) else ""
+    return str(answer.fields.get("message", ""))

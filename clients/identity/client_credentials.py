@@ -4,12 +4,10 @@ A client proves who it is with a secret, or with an assertion that its private k
 """
 
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -126,12 +124,7 @@ def _parse(system: str, operation: str, answer: Answer) -> _Token:
 
 def explain_oauth_error(answer: Answer) -> str:
     """Return the message of an OAuth 2.0 error (RFC 6749, 5.2); "" for other content."""
-    try:
-        error: Any = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return ""
-    if not isinstance(error, dict):
-        return ""
+    error = answer.fields
     return ": ".join(str(error[key]) for key in ("error", "error_description") if error.get(key))
 
 

@@ -7,12 +7,11 @@ an index that lags more, so none is used here.
 """
 
 import contextlib
-import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -323,19 +322,14 @@ def _group_path(group_id: str) -> str:
 
 def _explain(answer: Answer) -> str:
     """Return the message of one of Graph's errors; "" for other content, such as a proxy's page."""
-    try:
-        document: Any = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return ""
-    error = document.get("error") if isinstance(document, dict) else None
+    error = answer.fields.get("error")
     if not isinstance(error, dict):
         return explain_oauth_error(answer)
     return ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
 
 
 def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
-    if answer.status == 404 and answer.body.lstrip()[:1] == b"<":
-        # A page from a proxy, which knows nothing of the resource.
+    if answer.status == 404 and answer.is_html:
         return MalformedAnswer
     if answer.status != 400:
         return None

@@ -4,7 +4,6 @@ The owner mark is an attribute of the group. Sources: Keycloak's Admin REST API,
 26.7, which the tests of this client run. Group names are unique per level and case-sensitive there.
 """
 
-import json
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
@@ -250,17 +249,8 @@ def _membership_path(user_id: str, group_id: str) -> str:
 
 def _explain(answer: Answer) -> str:
     """Return the message of one of Keycloak's errors; "" for other content, such as a proxy's page."""
-    try:
-        error = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return ""
-    if isinstance(error, dict) and error.get("errorMessage"):
-        return str(error["errorMessage"])
-    return explain_oauth_error(answer)
+    return str(answer.fields.get("errorMessage") or "") or explain_oauth_error(answer)
 
 
 def _classify(answer: Answer, _detail: str) -> type[ClientError] | None:
-    if answer.status == 404 and answer.body.lstrip()[:1] == b"<":
-        # A page from a proxy, which knows nothing of the resource.
-        return MalformedAnswer
-    return None
+    return MalformedAnswer if answer.status == 404 and answer.is_html else None

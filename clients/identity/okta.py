@@ -9,7 +9,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -250,12 +250,7 @@ def _membership_path(group_id: str, user_id: str) -> str:
 
 def _explain(answer: Answer) -> str:
     """Return the message of one of Okta's errors; "" for other content, such as a proxy's page."""
-    try:
-        error: Any = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        error = None
-    if not isinstance(error, dict):
-        return ""
+    error = answer.fields
     if not error.get("errorCode"):
         return explain_oauth_error(answer)
     causes = error.get("errorCauses")
@@ -265,8 +260,7 @@ def _explain(answer: Answer) -> str:
 
 
 def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
-    if answer.status == 404 and answer.body.lstrip()[:1] == b"<":
-        # A page from a proxy, which knows nothing of the resource.
+    if answer.status == 404 and answer.is_html:
         return MalformedAnswer
     if answer.status == 400 and _DUPLICATE in detail and "already exists" in detail:
         # Every invalid value has this code; only the cause tells a name that is taken.

@@ -185,11 +185,7 @@ class Scim:
         )
         if not answer.body.strip() and (location := answer.headers.get("Location", "")):
             return Group(id_from_url(location), name, external_id)
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            document = None
-        created = self._parse_group(document, operation, ambiguous=True)
+        created = self._parse_group(answer.fields, operation, ambiguous=True)
         return Group(created.id, created.displayname, created.externalid)
 
     async def delete_group(self, group_id: str) -> None:
@@ -343,18 +339,12 @@ def _quoted(value: str) -> str:
 
 def _explain(answer: Answer) -> str:
     """Return the message of a SCIM error; "" for other content, such as a proxy's page."""
-    try:
-        error = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return ""
-    if not isinstance(error, dict):
-        return ""
+    error = answer.fields
     return " ".join(str(error[key]) for key in ("scimType", "detail") if error.get(key))
 
 
 def _classify(answer: Answer, _detail: str) -> type[ClientError] | None:
-    if answer.status in (404, 410) and answer.body.lstrip()[:1] == b"<":
-        # A page from a proxy, which knows nothing of the resource.
+    if answer.status in (404, 410) and answer.is_html:
         return MalformedAnswer
     if answer.status == 410:
         return NotFound

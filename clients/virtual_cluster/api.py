@@ -7,7 +7,6 @@ a Kubernetes library.
 
 import base64
 import binascii
-import json
 import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -243,11 +242,7 @@ def _name_of(manifest: Manifest) -> str:
 
 def _explain(answer: Answer) -> str:
     """Return the message of a Kubernetes `Status`, or ""."""
-    try:
-        status = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return ""
-    return str(status.get("message", "")) if isinstance(status, dict) else ""
+    return str(answer.fields.get("message", ""))
 
 
 def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
