@@ -21,7 +21,7 @@ from starter.environments import schemas
 from starter.expiry.leavers import LeaversView
 from starter.expiry.sweeps import SweepView
 from starter.placement import schemas as capacity
-from tests.support.client_views import client_view
+from tests.support.client_views import VIEWS, client_view
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 #: The model of each view, where it has another name.
@@ -44,14 +44,9 @@ READ_AS: dict[Any, Any] = {
     ("Done", "kind"): str,
     ("CallerView", "role"): str,
 }
-VIEWS = [
-    each
-    for each in vars(views).values()
-    if inspect.isclass(each) and issubclass(each, views.View) and each is not views.View
-]
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.__name__)
 def test_view_has_the_fields_of_the_model(view: Any) -> None:
     """Ensures that a view has every field of the API's model, and requires the same ones."""
     model = RENAMED.get(view.__name__) or MODELS[view.__name__]
@@ -60,7 +55,7 @@ def test_view_has_the_fields_of_the_model(view: Any) -> None:
     assert required == {name for name, field in model.model_fields.items() if field.is_required()}
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.__name__)
 def test_fields_of_a_view_have_the_types_of_the_model(view: Any) -> None:
     """Ensures that every value that the API's model allows can be read."""
     model = RENAMED.get(view.__name__) or MODELS[view.__name__]
@@ -82,8 +77,8 @@ def shape(annotation: Any) -> Any:
             return frozenset(map(shape, arguments))
         return origin, *map(shape, arguments)
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        [name] = [n for n, model in (MODELS | RENAMED).items() if model is annotation and hasattr(views, n)]
-        return getattr(views, name)
+        [name] = [n for n, model in (MODELS | RENAMED).items() if model is annotation and n in VIEWS]
+        return VIEWS[name]
     return annotation
 
 

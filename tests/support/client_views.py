@@ -1,12 +1,21 @@
 """The API's answers as the command line reads them, from the server's models."""
 
+import inspect
 from typing import Any
 
 from pydantic import BaseModel
 
-from starter.cli.client import views
+from starter.cli.client import sweep_views, views
+
+#: All views of the command line, by name.
+VIEWS: dict[str, Any] = {
+    each.__name__: each
+    for module in (views, sweep_views)
+    for each in vars(module).values()
+    if inspect.isclass(each) and issubclass(each, views.View) and each is not views.View
+}
 
 
 def client_view(model: BaseModel) -> Any:
     """Return the client's view of a response model: the class with the same name."""
-    return views.parse(model.model_dump(mode="json"), getattr(views, type(model).__name__))
+    return views.parse(model.model_dump(mode="json"), VIEWS[type(model).__name__])

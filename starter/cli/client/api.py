@@ -22,6 +22,7 @@ from starter.cli.client.response_errors import (
     proxy_failure,
     redirect_failure,
 )
+from starter.cli.client.sweep_views import LeaversView, SweepView
 from starter.cli.client.views import (
     CallerView,
     CapacityView,
@@ -31,9 +32,7 @@ from starter.cli.client.views import (
     EnvironmentView,
     FreezeAnswer,
     HistoryView,
-    LeaversView,
     SignInOptions,
-    SweepView,
     TemplateList,
     TemplateView,
     View,

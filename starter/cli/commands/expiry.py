@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import HistoryView, LeaversView, SweepView, parse
+from starter.cli.client.sweep_views import LeaversView, SweepView
+from starter.cli.client.views import HistoryView, parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import dry_run_option, environment_argument, examples, output_option, yes_option

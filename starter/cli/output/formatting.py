@@ -8,16 +8,14 @@ from datetime import UTC, datetime
 from contracts.durations import format_duration, parse_duration
 from contracts.phases import StepState
 from contracts.printable_text import escape
+from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
 from starter.cli.client.views import (
     AccessView,
     CertificateView,
     EnvironmentRow,
     EnvironmentView,
     HistoryView,
-    LeaversView,
-    OutcomeCount,
     StepView,
-    SweepView,
     TemplateView,
     Unwell,
 )

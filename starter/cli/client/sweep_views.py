@@ -1,0 +1,76 @@
+"""The API's answers about sweeps, as the command line reads them; see `starter.cli.client.views`."""
+
+from datetime import datetime
+
+from starter.cli.client.views import View
+
+
+class SweepLine(View, frozen=True, kw_only=True):
+    """One environment in the result of a sweep, and why it is there."""
+
+    name: str
+    reason: str
+
+
+class OutcomeCount(View, frozen=True, kw_only=True):
+    """The environments with one outcome of a sweep. `lines` has only the first."""
+
+    count: int = 0
+    lines: tuple[SweepLine, ...] = ()
+
+
+class SweepResult(View, frozen=True, kw_only=True):
+    """The result of a sweep."""
+
+    now: datetime
+    dry_run: bool = False
+    open: int = 0
+    checked: int = 0
+    warned: OutcomeCount = OutcomeCount()
+    ended: OutcomeCount = OutcomeCount()
+    kept: OutcomeCount = OutcomeCount()
+    failed: OutcomeCount = OutcomeCount()
+    frozen: str = ""
+    pages: int = 0
+    seconds: float = 0
+
+
+class LeaverLine(View, frozen=True, kw_only=True):
+    """One environment with a person who has left, and its answer."""
+
+    name: str
+    person: str
+    result: str
+    failed: bool = False
+
+
+class LeaverSweepResult(View, frozen=True, kw_only=True):
+    """What a leaver sweep found and did."""
+
+    now: datetime
+    asked: int = 0
+    unclear: int = 0
+    left: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    brake: str = ""
+    problem: str = ""
+    lines: tuple[LeaverLine, ...] = ()
+
+
+class LeaversView(View, frozen=True, kw_only=True):
+    """A leaver sweep."""
+
+    id: str = ""
+    over: bool
+    result: LeaverSweepResult | None = None
+    message: str
+
+
+class SweepView(View, frozen=True, kw_only=True):
+    """A sweep on request."""
+
+    id: str
+    dry_run: bool
+    over: bool
+    result: SweepResult | None = None
+    message: str
