@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from embedded.stack.stack import Stack
+from starter.cli.app import build
+from starter.cli.client.api import Api
 from tests.cli.test_commands import Cli
 from tests.support.stack import BOB, unique
 
@@ -40,3 +43,22 @@ async def test_an_end_is_moved_and_told_in_the_readers_zone(in_tokyo: Cli) -> No
     after = await in_tokyo("history", name)
     assert "certificate: nothing left" in after.out
     assert (await in_tokyo("history", unique())).code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["leavers"], 0), (["leavers", "--now"], 1), (["leavers", "--now", "-o", "json"], 1), (["sweep"], 1)],
+)
+def test_a_sweep_that_was_stopped_is_a_failure_of_the_command_that_started_it(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    """Ensures that a program does not take a sweep without a result for one that was done."""
+    sentence = "The sweep was stopped before its end."
+    answers = {
+        "POST": {"id": "x", "dry_run": False, "over": True, "message": sentence},
+        "GET": {"over": True, "message": "No leaver sweep was completed yet."},
+    }
+    monkeypatch.setattr(Api, "call", lambda _, method, *__, **___: answers[method])
+    env = {"MOORAGE_URL": "http://127.0.0.1:9", "MOORAGE_TOKEN": "t", "MOORAGE_STATE": None}
+    done = CliRunner(env=env).invoke(build(), arguments)
+    assert (done.exit_code, "the sweep was stopped" in done.stderr) == (code, code == 1), done.output

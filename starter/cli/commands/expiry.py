@@ -1,8 +1,9 @@
-"""The commands for expiry: extend and history, and freeze, thaw and sweep for the platform team."""
+"""The commands for expiry: extend and history, and freeze, thaw, sweep and leavers for the platform team."""
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,9 @@ from starter.cli.output.formatting import print_history, print_leavers, print_no
 from starter.cli.output.terminal_text import local_time, print_json, print_line
 from starter.cli.prompts import ask, confirm
 from starter.cli.time_arguments import parse_local_time
+
+if TYPE_CHECKING:
+    from starter.cli.client.api import Api
 
 
 @click.command(
@@ -103,15 +107,13 @@ def sweep(ctx: click.Context, dry_run: bool, output: Output) -> None:
     Moorage does this on a schedule as well.
     """
     with api_session(ctx, output) as api:
-        answer = api.call("POST", "sweeps", query={"dry_run": dry_run})
-        while not answer["over"]:
-            print_note(answer["message"])
-            answer = api.call("GET", f"sweeps/{answer['id']}", query={"dry_run": dry_run})
+        query = {"dry_run": dry_run}
+        answer = _wait_until_over(api, "sweeps", api.call("POST", "sweeps", query=query), query=query)
         if output is Output.JSON:
             print_json(answer)
         view = parse(answer, SweepView)
         if view.result is None:
-            raise CliError(Code.FAILED, view.message[:1].lower() + view.message[1:])
+            raise _stopped(view)
         if output is Output.TABLE:
             print_sweep(view)
         if failed := view.result.failed.count:
@@ -147,17 +149,32 @@ def leavers(ctx: click.Context, now: bool, confirms: bool, yes: bool, output: Ou
             whose = "this person" if len(waiting) == 1 else f"these {len(waiting)} people"
             confirm(f"End the access of {whose}?", yes=yes, refused="no access was ended")
         if now or confirms:
-            answer = api.call("POST", "leavers", body={"confirmed": waiting if confirms else []})
-            while not answer["over"]:
-                print_note(answer["message"])
-                answer = api.call("GET", f"leavers/{answer['id']}")
+            started = api.call("POST", "leavers", body={"confirmed": waiting if confirms else []})
+            answer = _wait_until_over(api, "leavers", started)
         view = parse(answer, LeaversView)
         if output is Output.JSON:
             print_json(answer)
-        else:
+        if view.result is None and (now or confirms):
+            raise _stopped(view)
+        if output is Output.TABLE:
             print_leavers(view)
         if view.result and (view.result.problem or any(line.failed for line in view.result.lines)):
             raise CliError(Code.FAILED, "not everything was done; the next sweep tries again")
+
+
+def _wait_until_over(
+    api: "Api", path: str, answer: dict[str, Any], *, query: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the answer about the started sweep once it is over; the API waits with each answer."""
+    while not answer["over"]:
+        print_note(answer["message"])
+        answer = api.call("GET", f"{path}/{answer['id']}", query=query)
+    return answer
+
+
+def _stopped(view: SweepView | LeaversView) -> CliError:
+    """Return the error of a sweep that has no result."""
+    return CliError(Code.FAILED, view.message[:1].lower() + view.message[1:])
 
 
 def _print_message(answer: dict[str, Any], output: Output) -> None:
