@@ -24,6 +24,7 @@ from click.testing import CliRunner, Result
 from clients.safe_yaml import write_yaml
 from embedded.asgi_server import listening_socket
 from starter.cli.app import build
+from starter.cli.client import contexts as context_files
 from starter.cli.client.contexts import Context, add_stack
 from starter.cli.client.credentials.browser import has_browser, sign_in_with_browser
 from starter.cli.client.credentials.device import sign_in_with_device
@@ -35,7 +36,7 @@ from starter.cli.client.credentials.issuer import (
     IssuerClient,
     lifetime_of,
 )
-from starter.cli.client.credentials.store import load_tokens, save_tokens
+from starter.cli.client.credentials.store import load_tokens, locked_tokens, save_tokens
 from starter.cli.errors import CliError, Code
 from tests.api.application import DEVELOPER, an_app
 from tests.support.sign_in import Clock, Provider, refused, running_provider, serving
@@ -164,6 +165,21 @@ async def test_login_again_needs_no_url_and_changes_the_person(
         place.context.name,
     )
     assert len(json.loads((await place.moorage("context", "list", "-o", "json")).stdout)) == 1
+
+
+async def test_a_sign_in_waits_for_a_renewal_of_the_one_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that a command of the person before does not put its tokens in the place of the new ones."""
+    browser(monkeypatch, "alice")
+    await place.moorage("login", place.url)
+    first = place.tokens()
+    monkeypatch.setattr(context_files, "LOCK_SECONDS", 0.1)
+    browser(monkeypatch, "bob")
+    with locked_tokens(place.context, {"HOME": str(place.home)}):
+        kept_out = await place.moorage("login")
+    assert (kept_out.exit_code, "another command keeps" in kept_out.stderr) == (1, True), kept_out.output
+    assert place.tokens() == first
 
 
 async def test_an_expired_token_is_renewed_unseen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

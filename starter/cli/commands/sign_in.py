@@ -68,7 +68,7 @@ def login(
         from starter.cli.client.contexts import change_contexts, with_context
         from starter.cli.client.credentials.browser import has_browser
         from starter.cli.client.credentials.issuer import IssuerClient, tokens_of
-        from starter.cli.client.credentials.store import save_tokens
+        from starter.cli.client.credentials.store import locked_tokens, save_tokens
 
         context = _context_for(connection_options_of(ctx), address, name)
         quiet = output is Output.JSON
@@ -82,7 +82,9 @@ def login(
             answer = _sign_in(client, endpoints, offered, is_device=is_device, port=port)
             tokens = tokens_of(answer, endpoints, url=context.url, client_id=offered.client_id)
             person = _check(context, tokens, client, quiet=quiet)
-        save_tokens(context, tokens)
+        # A renewal at the same time would replace them by tokens of the sign-in before.
+        with locked_tokens(context):
+            save_tokens(context, tokens)
         signed_in = replace(context, person=person.email)
         change_contexts(lambda contexts: with_context(contexts, signed_in))
         if quiet:

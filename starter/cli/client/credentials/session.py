@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from starter.cli.client.contexts import Context, locked_state
+from starter.cli.client.contexts import Context
 from starter.cli.client.credentials.store import (
     Tokens,
     forget_tokens,
     load_tokens,
+    locked_tokens,
     refresh_token_of,
     save_tokens,
 )
@@ -52,7 +53,7 @@ class Session:
         """
         if self._is_usable(self._tokens, rejected):
             return self._tokens.access_token
-        with locked_state(f"sign-in-{self._context.name}", self._environ):
+        with locked_tokens(self._context, self._environ):
             current = load_tokens(self._context, self._environ)
             if current is None:
                 raise signed_out(self._context)

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starter.cli.client.contexts import Context, locked_state
-from starter.cli.client.credentials.store import forget_tokens, load_tokens, refresh_token_of
+from starter.cli.client.contexts import Context
+from starter.cli.client.credentials.store import forget_tokens, load_tokens, locked_tokens, refresh_token_of
 from starter.cli.errors import CliError
 
 
@@ -23,7 +23,7 @@ def sign_out(context: Context, environ: Mapping[str, str] = os.environ) -> Signe
     from starter.cli.client.credentials.issuer import IssuerClient
 
     # A renewal at the same time would keep new tokens of a session that ends here.
-    with locked_state(f"sign-in-{context.name}", environ):
+    with locked_tokens(context, environ):
         tokens = load_tokens(context, environ)
         if tokens is None:
             return SignedOut(was_signed_in=False)

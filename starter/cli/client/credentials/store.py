@@ -6,14 +6,14 @@ valid for minutes, is in the file in any case: a keyring takes half as long to i
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from clients.private_files import ensure_private_folder, read_private, write_private
-from starter.cli.client.contexts import Context, canonical
+from starter.cli.client.contexts import Context, canonical, locked_state
 from starter.cli.errors import CliError, Code
 from starter.cli.state_folder import state_folder
 
@@ -43,6 +43,15 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Tokens(url={self.url!r}, issuer={self.issuer!r}, tokens hidden)"
+
+
+def locked_tokens(context: Context, environ: Mapping[str, str] = os.environ) -> AbstractContextManager[Path]:
+    """Hold the lock of the context's tokens: sign-in, renewal and sign-out change them in turn.
+
+    Raises:
+        CliError: another command keeps the lock.
+    """
+    return locked_state(f"sign-in-{context.name}", environ)
 
 
 def load_tokens(context: Context, environ: Mapping[str, str] = os.environ) -> Tokens | None:
