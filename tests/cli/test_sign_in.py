@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -38,6 +39,8 @@ from starter.cli.client.credentials.issuer import (
 )
 from starter.cli.client.credentials.store import load_tokens, locked_tokens, save_tokens
 from starter.cli.errors import CliError, Code
+from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
+from starter.cli.kubeconfig.certificates import ClientCertificate
 from tests.api.application import DEVELOPER, an_app
 from tests.support.sign_in import Clock, Provider, refused, running_provider, serving
 from tests.support.stand_ins import CHECKOUT, TLS
@@ -63,9 +66,10 @@ class Place:
     async def moorage(self, *arguments: str, **variables: str | None) -> Result:
         """Run the command as on a desktop, with nothing set but what a test sets."""
         env = {
-            "HOME": str(self.home), "XDG_STATE_HOME": None, "DISPLAY": ":0", "SSH_CONNECTION": None,
-            "SSH_CLIENT": None, "SSH_TTY": None, "BROWSER": None, "MOORAGE_URL": None, "MOORAGE_TOKEN": None,
-            "MOORAGE_TOKEN_FILE": None, "MOORAGE_STATE": None, "MOORAGE_CA_FILE": None, **variables,
+            "HOME": str(self.home), "XDG_STATE_HOME": None, "XDG_CACHE_HOME": None, "DISPLAY": ":0",
+            "SSH_CONNECTION": None, "SSH_CLIENT": None, "SSH_TTY": None, "BROWSER": None, "MOORAGE_URL": None,
+            "MOORAGE_TOKEN": None, "MOORAGE_TOKEN_FILE": None, "MOORAGE_STATE": None, "MOORAGE_CA_FILE": None,
+            **variables,
         }  # fmt: skip
         return await asyncio.to_thread(CliRunner(env=env).invoke, build(), arguments)
 
@@ -455,6 +459,20 @@ async def test_contexts_are_listed_chosen_and_removed(place: Place, monkeypatch:
     assert refused(await place.provider.refresh(kept.refresh_token)) == "invalid_grant"
     assert (await place.moorage("whoami")).exit_code == 2
     assert await email("--context", "second") == "bob@example.com"
+
+
+@pytest.mark.parametrize("arguments", [["logout"], ["context", "remove", "it"]])
+async def test_the_end_of_a_sign_in_deletes_the_certificates_for_kubectl(
+    place: Place, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    browser(monkeypatch, "alice")
+    await place.moorage("login", place.url, "--name", "it")
+    cache = CertificateCache(cache_folder({"HOME": str(place.home)}))
+    until = datetime.now(UTC) + timedelta(minutes=30)
+    cache.keep(ClientCertificate("a certificate", "a key", until), "demo")
+    assert cache.find("demo")
+    done = await place.moorage(*arguments)
+    assert (done.exit_code, cache.find("demo")) == (0, None), done.output
 
 
 async def test_the_api_says_how_to_sign_in_without_a_token(place: Place) -> None:

@@ -72,11 +72,11 @@ def remove(name: str, output: Output) -> None:
     """Sign out of the context and forget it."""
     with report_errors(output):
         from starter.cli.client.contexts import change_contexts, read_contexts, without_context
-        from starter.cli.client.credentials.sign_out import sign_out
+        from starter.cli.commands.sign_in import end_sign_in
 
         removed = read_contexts().find(name)
         if removed.stack is None:
-            sign_out(removed)
+            end_sign_in(removed)
         left = change_contexts(lambda found: without_context(found, name))
         if output is Output.JSON:
             print_json({"name": name, "current": left.current or None})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starter.cli.client.connection import Connection
     from starter.cli.client.contexts import Context
     from starter.cli.client.credentials.issuer import DeviceCode, Endpoints, IssuerClient
+    from starter.cli.client.credentials.sign_out import SignedOut
     from starter.cli.client.credentials.store import Tokens
 
 
@@ -214,8 +215,6 @@ def logout(ctx: click.Context, output: Output) -> None:
     """Sign out of the current context: end the sign-in at the issuer, and forget it here."""
     with report_errors(output):
         from starter.cli.client.connection import find_url
-        from starter.cli.client.credentials.sign_out import sign_out
-        from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 
         url, context = find_url(connection_options_of(ctx))
         if context is None or context.stack is not None:
@@ -223,9 +222,7 @@ def logout(ctx: click.Context, output: Output) -> None:
             if context is not None:
                 message = f"the context {context.name} is the stack of moorage up, which needs no sign-in"
             raise CliError(Code.NOT_FOUND, message, next_steps=["moorage context list"])
-        done = sign_out(context)
-        # Also the certificates for kubectl, which the sign-in has given: a later command gets new ones.
-        CertificateCache(cache_folder()).clear()
+        done = end_sign_in(context)
         if output is Output.JSON:
             print_json(
                 {"context": context.name, "was_signed_in": done.was_signed_in, "revoked": done.revoked}
@@ -236,6 +233,17 @@ def logout(ctx: click.Context, output: Output) -> None:
             print_note(f"Signed out of {context.url}.")
             if not done.revoked:
                 print_note(f"The issuer did not end the sign-in ({done.problem}); it ends by itself.")
+
+
+def end_sign_in(context: "Context") -> "SignedOut":
+    """Sign out of the context, and delete the certificates for kubectl that sign-ins have given."""
+    from starter.cli.client.credentials.sign_out import sign_out
+    from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
+
+    done = sign_out(context)
+    # All of them, because a later command gets a new one.
+    CertificateCache(cache_folder()).clear()
+    return done
 
 
 @click.command(epilog=examples("moorage whoami", "moorage whoami --output json"))
