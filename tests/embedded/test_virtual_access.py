@@ -474,6 +474,24 @@ class TestBinding:
         patched = admin.call("PATCH", f"{BINDINGS}/alice", patch, **headers).json()
         assert (patched["metadata"]["labels"], patched["subjects"]) == ({"a": "b"}, [])
 
+    @pytest.mark.parametrize(
+        ("patch", "status"),
+        [
+            ({"metadata": {"name": "bob"}}, (400, "BadRequest")),
+            ({"kind": "ClusterRole"}, (400, "BadRequest")),
+            ({"metadata": None}, (422, "Invalid")),
+        ],
+    )
+    def test_cannot_become_another_object_by_a_merge_patch(
+        self, admin: VirtualCaller, patch: dict[str, Any], status: tuple[int, str]
+    ) -> None:
+        """Ensures that the right to patch one object changes no other."""
+        for name in ("alice", "bob"):
+            admin.post(BINDINGS, binding(name, name)).raise_for_status()
+        headers = {"Content-Type": "application/merge-patch+json"}
+        assert status_of(admin.call("PATCH", f"{BINDINGS}/alice", patch, **headers)) == status
+        assert [each["name"] for each in admin.get(f"{BINDINGS}/bob").json()["subjects"]] == ["bob"]
+
     def test_collection_is_deleted_by_label(self, admin: VirtualCaller) -> None:
         for name in ("alice", "bob"):
             admin.post(BINDINGS, binding(name, name, of="demo")).raise_for_status()

@@ -241,9 +241,12 @@ class VirtualServers:
             why = "a simulated API server knows server-side apply and JSON merge patch, not for requests"
             raise ApiError(415, "UnsupportedMediaType", f"{why} for certificates")
         if content_type == _MERGE:
+            patch = _parsed(await call.request.body(), call)
             found = self._objects.require(*self._place(call), call.name)
-            given = self._checked(call, _merged(found, _parsed(await call.request.body(), call)), found)
-            return JSONResponse(self._objects.replace(*self._place(call), given))
+            given = self._checked(call, _valid(call, _merged(found, patch), call.name), found)
+            replaced = self._objects.replace(*self._place(call), given)
+            self._refresh(call)
+            return JSONResponse(replaced)
         if not call.request.query_params.get("fieldManager"):
             raise bad_request("fieldManager is required for apply patch")
         before = self._objects.get(*self._place(call), call.name)
@@ -305,12 +308,16 @@ class VirtualServers:
 
 
 async def _object(call: Call, name: str) -> dict[str, Any]:
-    """Return the object in the body; with `name` it must have this one.
+    """Return the object in the body; see `_valid`."""
+    return _valid(call, _parsed(await call.request.body(), call), name)
+
+
+def _valid(call: Call, given: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the object; with `name` it must have this one.
 
     Raises:
         ApiError: it is no object, or does not match the path.
     """
-    given = _parsed(await call.request.body(), call)
     resource = call.resource
     metadata = given.get("metadata")
     if not isinstance(metadata, dict):
