@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clients.private_files import ensure_private_folder, read_private, write_private
 from starter.cli.kubeconfig.certificates import ClientCertificate
+from starter.cli.state_folder import xdg_folder
 
 #: No certificate is valid for longer, so an older file is of no use.
 LONGEST_SECONDS = 3600
@@ -24,13 +25,10 @@ _SUFFIX = ".json"
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the folder by the XDG conventions; None without a home folder."""
-    named = environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(named):
-        home = environ.get("HOME") or (os.path.expanduser("~") if environ is os.environ else "")
-        if not os.path.isabs(home):
-            return None
-        named = os.path.join(home, ".cache")
-    return Path(named) / "moorage" / "credentials"
+    try:
+        return xdg_folder("XDG_CACHE_HOME", ".cache", environ) / "credentials"
+    except RuntimeError:
+        return None
 
 
 class CertificateCache:
