@@ -158,8 +158,7 @@ class OpenIdProvider:
         page = request.query_params.get("request", "")
         grant = self._database.grant("page", page)
         if grant is None or grant["used"] or self._clock() >= grant["expires_at"]:
-            text = "This page has expired. Start the sign-in again."
-            return message_page("Not signed in", text, status=400)
+            return _expired_page()
         form = await read_form(request)
         account, problem = self._accounts.check(form)
         if account is None:
@@ -167,7 +166,9 @@ class OpenIdProvider:
             return sign_in_page(
                 f"sign-in?request={page}", hint=hint, where=where, problem=problem, status=401
             )
-        self._database.use_grant(page)
+        if not self._database.use_grant(page):
+            # The form of the same page came twice at once, and the other one was first.
+            return _expired_page()
         data = grant["data"]
         session_id = self._database.new_session(account.email.lower(), data["scope"])
         code = self._database.new_grant(CODE, session_id, data, self._clock() + CODE_SECONDS)
@@ -220,3 +221,7 @@ class OpenIdProvider:
         location = f"{uri}?{urlencode({**given, 'iss': self.issuer})}"
         headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         return RedirectResponse(location, 302, headers=headers)
+
+
+def _expired_page() -> Response:
+    return message_page("Not signed in", "This page has expired. Start the sign-in again.", status=400)
