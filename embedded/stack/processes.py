@@ -241,9 +241,10 @@ class ProcessSpecs:
 
     def write_sign_in(self) -> None:
         """Write the API's file of issuers, and the file of accounts with their passwords."""
-        provider = OpenIdOptions(port=self.ports[Part.OPENID_PROVIDER], database=Path())
+        part = Part.OPENID_PROVIDER
+        provider = self._openid_provider(**self._options.stand_ins.get(part, {}))
         issuer = {
-            "url": self.url(Part.OPENID_PROVIDER),
+            "url": self.url(part),
             "audience": provider.audience,
             "client_id": provider.client_id,
             "team_prefix": TEAM_PREFIX,

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from embedded.stack.options import LOCAL_PERSON, Options, Part, Person
-from embedded.stack.processes import HOST, UI, ProcessSpecs, base_environment
+from embedded.stack.processes import ACCOUNTS_FILE, HOST, UI, ProcessSpecs, base_environment
 from embedded.stack.state_dir import AlreadyRunning, StackError, StackFolder
 from embedded.stack.supervisor import Child, ChildFailed, Children
 
@@ -303,6 +303,7 @@ async def _prepare(stack: Stack, show: Callable[[str], None], prepare: Prepare |
 
 def addresses(stack: Stack) -> dict[str, str]:
     """Return all addresses, for programs; the files that it names hold what must not be printed."""
+    folder = stack.folder.resolve()
     found = {
         "api": (Part.API, stack.api_url),
         "temporal_ui": (Part.TEMPORAL, stack.ui_url),
@@ -311,12 +312,11 @@ def addresses(stack: Stack) -> dict[str, str]:
         "directory": (Part.DIRECTORY, stack.url(Part.DIRECTORY)),
         "host": (Part.HOST, stack.url(Part.HOST)),
         "openid_provider": (Part.OPENID_PROVIDER, stack.url(Part.OPENID_PROVIDER)),
+        "accounts": (Part.OPENID_PROVIDER, str(folder / ACCOUNTS_FILE)),
         "codec_server": (Part.CODEC_SERVER, stack.url(Part.CODEC_SERVER)),
         "person": (Part.API, stack.options.people[0].email),
     }
-    folder = stack.folder.resolve()
     return {name: text for name, (part, text) in found.items() if part in stack.options.parts} | {
-        "accounts": str(folder / "accounts.json"),
         "connection": str(folder / "connection.json"),
         "environment": str(folder / "environment"),
         "logs": str(folder / "logs"),
@@ -336,7 +336,7 @@ def describe(stack: Stack) -> str:
         "host cluster": (Part.HOST, f"{stack.url(Part.HOST)} (simulated)"),
         "OpenID provider": (
             Part.OPENID_PROVIDER,
-            f"{stack.url(Part.OPENID_PROVIDER)} (a stand-in; accounts: {stack.folder / 'accounts.json'})",
+            f"{stack.url(Part.OPENID_PROVIDER)} (a stand-in; accounts: {stack.folder / ACCOUNTS_FILE})",
         ),
         "you are": (Part.API, stack.options.people[0].email),
     }

@@ -16,6 +16,7 @@ import pytest
 
 from embedded.asgi_server import listening_socket
 from embedded.stack.options import STAND_INS
+from embedded.stack.processes import ISSUERS_FILE, ProcessSpecs
 from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
 from embedded.stack.state_dir import StackFolder
 from embedded.stack.supervisor import get
@@ -238,6 +239,18 @@ async def test_settings_of_others_do_not_leak(tmp_path: Path, monkeypatch: pytes
     async with Stack(tmp_path, small()) as stack:
         assert "MOORAGE_IDENTITY__URL" not in stack.env
         assert "TEMPORAL_API_KEY" not in stack.env
+
+
+def test_the_api_trusts_the_provider_by_the_options_that_it_has(tmp_path: Path) -> None:
+    given = {"audience": "another-api", "client_id": "another"}
+    folder = StackFolder(tmp_path)
+    folder.open(fresh=False)
+    try:
+        ProcessSpecs(folder, Options(stand_ins={Part.OPENID_PROVIDER: given})).write_sign_in()
+    finally:
+        folder.close()
+    [issuer] = json.loads((tmp_path / ISSUERS_FILE).read_text())["issuers"]
+    assert {name: issuer[name] for name in given} == given
 
 
 async def test_a_part_does_not_start(tmp_path: Path) -> None:
