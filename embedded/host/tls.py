@@ -23,18 +23,23 @@ def authority(folder: Path) -> Path:
     """Return the path of the authority's certificate in `folder`; create it and its key if missing."""
     certificate, key_file = folder / "ca.pem", folder / "ca.key"
     if not certificate.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = common_name("moorage simulated host")
-        made = (
-            certificate_builder(name, name, key.public_key(), key.public_key(), AUTHORITY_VALIDITY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(key_usage(signs_certificates=True), critical=True)
-            .sign(key, hashes.SHA256())
-        )
+        made, key = new_authority("moorage simulated host")
         # The certificate last: if it exists, its key does too.
         _write_key(key_file, key)
         certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return certificate
+
+
+def new_authority(name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Return the certificate of a new authority, which signs no other authorities, and its key."""
+    key, subject = ec.generate_private_key(ec.SECP256R1()), _name(name)
+    made = (
+        _builder(subject, subject, key.public_key(), key.public_key(), AUTHORITY_VALIDITY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return made, key
 
 
 def server_certificate(folder: Path) -> tuple[str, str]:
@@ -48,11 +53,9 @@ def server_certificate(folder: Path) -> tuple[str, str]:
         raise ValueError(f"{folder / 'ca.key'} is not a key of the simulated host")
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    subject = common_name("simulated vclusters")
+    subject = _name("simulated vclusters")
     made = (
-        certificate_builder(
-            subject, issuer.subject, key.public_key(), issuer_key.public_key(), SERVER_VALIDITY
-        )
+        _builder(subject, issuer.subject, key.public_key(), issuer_key.public_key(), SERVER_VALIDITY)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -65,7 +68,7 @@ def server_certificate(folder: Path) -> tuple[str, str]:
     return str(certificate), str(key_file)
 
 
-def certificate_builder(
+def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
@@ -103,13 +106,17 @@ def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def common_name(common_name: str) -> x509.Name:
+def _name(name: str) -> x509.Name:
     """Return a subject or issuer of this name."""
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the key as it is kept: in PEM, not encrypted."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    write_private(path, pem)
+    write_private(path, key_pem(key))

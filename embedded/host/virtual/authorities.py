@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from embedded.host.tls import AUTHORITY_VALIDITY, certificate_builder, common_name, key_usage
+from embedded.host.tls import key_pem, key_usage, new_authority
 from embedded.host.virtual.rbac import User
 
 #: Certificates are valid from this long before they are signed, as those of kube-controller-manager.
@@ -126,23 +126,12 @@ class Authorities:
     def _create(
         self, where: tuple[str, str], volume: str
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        key = ec.generate_private_key(ec.SECP256R1())
         # Their names differ, so that a handshake finds the right one among many.
-        name = common_name(f"simulated vcluster {x509.random_serial_number():x}")
-        made = (
-            certificate_builder(name, name, key.public_key(), key.public_key(), AUTHORITY_VALIDITY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(key_usage(signs_certificates=True), critical=True)
-            .sign(key, hashes.SHA256())
-        )
+        made, key = new_authority(f"simulated vcluster {x509.random_serial_number():x}")
         certificate = made.public_bytes(serialization.Encoding.PEM).decode()
-        key_text = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
+        values = (*where, volume, certificate, key_pem(key).decode())
         with self._rows:
-            self._rows.execute(
-                "INSERT INTO authorities VALUES (?, ?, ?, ?, ?)", (*where, volume, certificate, key_text)
-            )
+            self._rows.execute("INSERT INTO authorities VALUES (?, ?, ?, ?, ?)", values)
         if self._context:
             self._context.load_verify_locations(cadata=certificate)
         return made, key
