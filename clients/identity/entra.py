@@ -14,11 +14,12 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 
 from clients.errors import AlreadyExists, ClientError, Denied, MalformedAnswer, NotFound, NotYet
 from clients.http import Answer, HttpSystem
 from clients.identity.addresses import is_same_address
+from clients.identity.answers import parse_answer
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import pages
 from clients.identity.protocol import Group, User, only_active
@@ -60,7 +61,6 @@ class _Group(BaseModel):
 
 Query = Mapping[str, str | int]
 
-_T = TypeVar("_T")
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -134,7 +134,7 @@ class Entra:
         for path, fields in (("/groups", _GROUP_FIELDS), ("/users", _USER_FIELDS)):
             operation = f"read {path.strip('/')}"
             answer = await self._http.call("GET", path, operation, query={"$select": fields, "$top": 1})
-            self._parse(TypeAdapter(_Page[_Member]), answer, operation)
+            parse_answer(TypeAdapter(_Page[_Member]), answer, self._system, operation)
 
     async def find_user(self, email: str) -> User | None:
         """Return the enabled user with this user principal name or address, ignoring case, or None.
@@ -205,7 +205,7 @@ class Entra:
             detail = "a deleted group of this owner still had its unique name, and is purged now"
             raise NotYet(self._system, operation, detail) from None
         if answer.body.strip():
-            return self._parse(TypeAdapter(_Group), answer, operation, ambiguous=True).result
+            return parse_answer(TypeAdapter(_Group), answer, self._system, operation, ambiguous=True).result
         # 204: it was there, and the look had not seen it yet.
         for found in await self.groups_by_external_id(external_id):
             return found
@@ -275,7 +275,7 @@ class Entra:
 
     async def _read_group(self, path: str, operation: str) -> Group:
         answer = await self._http.call("GET", path, operation, query={"$select": _GROUP_FIELDS})
-        return self._parse(TypeAdapter(_Group), answer, operation).result
+        return parse_answer(TypeAdapter(_Group), answer, self._system, operation).result
 
     async def _all(
         self, path: str, operation: str, shape: type[_Shape], query: Query
@@ -283,24 +283,12 @@ class Entra:
         async def read(next_path: str | None) -> tuple[_Page[_Shape], str | None]:
             first: Query | None = {**query, "$top": PAGE_SIZE} if next_path is None else None
             answer = await self._http.call("GET", next_path or path, operation, query=first)
-            page = self._parse(TypeAdapter(_Page[shape]), answer, operation)  # type: ignore[valid-type]
+            page = parse_answer(TypeAdapter(_Page[shape]), answer, self._system, operation)  # type: ignore[valid-type]
             return page, page.next_link
 
         async for page in pages(read, base_url=self._base_url, system=self._system, operation=operation):
             for entry in page.value:
                 yield entry
-
-    def _parse(
-        self, adapter: TypeAdapter[_T], answer: Answer, operation: str, *, ambiguous: bool = False
-    ) -> _T:
-        try:
-            return adapter.validate_json(answer.body)
-        except (ValidationError, RecursionError):
-            # Raise outside of the handler, because the validation error would carry the answer along.
-            pass
-        raise MalformedAnswer(
-            self._system, operation, "the answer does not have Graph's form", ambiguous=ambiguous
-        )
 
 
 def _quoted(value: str) -> str:

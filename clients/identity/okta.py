@@ -12,11 +12,12 @@ from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound
 from clients.http import Answer, HttpSystem
 from clients.identity.addresses import is_same_address
+from clients.identity.answers import parse_answer
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import next_link, pages
 from clients.identity.protocol import Group, User, only_active
@@ -64,7 +65,6 @@ class _Group(BaseModel):
 
 Query = Mapping[str, str | int]
 
-_T = TypeVar("_T")
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -121,7 +121,7 @@ class Okta:
         for path, shape in (("/groups", _Group), ("/users", _User)):
             operation = f"read {path.strip('/')}"
             answer = await self._http.call("GET", path, operation, query={"limit": 1})
-            self._parse(TypeAdapter(list[shape]), answer, operation)  # type: ignore[valid-type]
+            parse_answer(TypeAdapter(list[shape]), answer, self._system, operation)  # type: ignore[valid-type]
 
     async def find_user(self, email: str) -> User | None:
         """Return the enabled user with this login or address, ignoring case, or None.
@@ -153,7 +153,7 @@ class Okta:
             answer = await self._http.call("GET", f"/users/{quote(login, safe='')}", operation)
         except NotFound:
             return None
-        user = self._parse(TypeAdapter(_User), answer, operation)
+        user = parse_answer(TypeAdapter(_User), answer, self._system, operation)
         # The path takes ids, "me" and the part of a login before the "@" as well.
         return user if is_same_address(login, user.profile.login) else None
 
@@ -172,7 +172,7 @@ class Okta:
         operation = f"create group {name}"
         body = {"profile": {"name": name, "description": external_id}}
         answer = await self._http.call("POST", "/groups", operation, body=body)
-        return self._parse(TypeAdapter(_Group), answer, operation, ambiguous=True).result
+        return parse_answer(TypeAdapter(_Group), answer, self._system, operation, ambiguous=True).result
 
     async def delete_group(self, group_id: str) -> None:
         """Delete the group; raise NotFound if it does not exist."""
@@ -182,7 +182,7 @@ class Okta:
         """Return the group with this id; raise NotFound if there is none."""
         operation = f"read group {group_id}"
         answer = await self._http.call("GET", _group_path(group_id), operation)
-        return self._parse(TypeAdapter(_Group), answer, operation).result
+        return parse_answer(TypeAdapter(_Group), answer, self._system, operation).result
 
     async def members(self, group_id: str) -> list[str]:
         """Return the ids of all members of the group; raise NotFound if there is no such group."""
@@ -218,20 +218,8 @@ class Okta:
             return answer, next_link(answer.headers)
 
         async for answer in pages(read, base_url=self._base_url, system=self._system, operation=operation):
-            for entry in self._parse(TypeAdapter(list[shape]), answer, operation):  # type: ignore[valid-type]
+            for entry in parse_answer(TypeAdapter(list[shape]), answer, self._system, operation):  # type: ignore[valid-type]
                 yield entry
-
-    def _parse(
-        self, adapter: TypeAdapter[_T], answer: Answer, operation: str, *, ambiguous: bool = False
-    ) -> _T:
-        try:
-            return adapter.validate_json(answer.body)
-        except (ValidationError, RecursionError):
-            # Raise outside of the handler, because the validation error would carry the answer along.
-            pass
-        raise MalformedAnswer(
-            self._system, operation, "the answer does not have Okta's form", ambiguous=ambiguous
-        )
 
 
 def _quoted(value: str) -> str:
