@@ -5,12 +5,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
 from clients.errors import ClientError, NotFound
 from clients.identity.protocol import IdentityProvider
-from embedded.faults import CALLS_PATH, Fault
+from embedded.faults import CALLS_PATH, CONTROL_PATH, Fault
 from tests.support.deadline import HANG
 from tests.support.stand_ins import control, set_faults
 
@@ -54,6 +54,11 @@ class Directory(ABC):
     def faults(self, *faults: Fault) -> None:
         """Replace all faults by these; none clears them."""
         set_faults(self.url, *faults)
+
+    def remaining_faults(self) -> list[Any]:
+        """The faults that are yet to strike."""
+        faults: list[Any] = control(self.url, "GET", CONTROL_PATH)
+        return faults
 
     def calls(self) -> dict[str, int]:
         """How often each operation was called."""

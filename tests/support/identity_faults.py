@@ -111,6 +111,7 @@ class IdentityFaultMatrix:
     ) -> None:
         strike(directory, fault, call)
         await self._ensure(client, environment)
+        assert directory.remaining_faults() == [], "the fault has struck no call"
         await self._one_with_its_people(directory, environment)
 
     @pytest.mark.parametrize("fault", SLOW)
@@ -135,7 +136,7 @@ class IdentityFaultMatrix:
         receipt = await self._ensure(client, environment)
         strike(directory, fault, call)
         await self._remove(client, environment)
-        directory.faults()
+        assert directory.remaining_faults() == [], "the fault has struck no call"
         await self._nothing_left(directory, environment, receipt)
 
     async def test_group_of_another_owner_is_a_conflict_and_stays(
