@@ -233,6 +233,20 @@ class TestRemove:
         await rights.remove(ADA)
         assert not server.objects
 
+    async def test_leaves_no_rights_in_a_binding_whose_deletion_fails(
+        self, server: FakeServer, rights: PeopleRights
+    ) -> None:
+        path = server.add("mine", ("User", ADA), finalizers=["example.com/never"])
+
+        def refuse(method: str, _path: str) -> None:
+            if method == "DELETE":
+                raise Rejected(server.system, "delete", "denied by a webhook")
+
+        server.before = refuse
+        with pytest.raises(Rejected, match="denied by a webhook"):
+            await rights.remove(ADA)
+        assert server.objects[path]["subjects"] == []
+
     async def test_ends_a_binding_that_the_person_makes_meanwhile(
         self, server: FakeServer, rights: PeopleRights
     ) -> None:

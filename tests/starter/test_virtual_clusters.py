@@ -176,7 +176,7 @@ class TestConnections:
 class FakeAccess:
     """Finds the environment; from the second call on, with the failure."""
 
-    def __init__(self, found: Environment, failure: Exception | None = None) -> None:
+    def __init__(self, found: Environment, failure: BaseException | None = None) -> None:
         self._found, self._failure = found, failure
         self.calls = 0
 
@@ -207,13 +207,14 @@ class TestIssuer:
         assert host.virtual.done == [f"ensure {ADA.email}", "issue"]
         assert access.calls == 1
 
+    @pytest.mark.parametrize("failure", [NotAllowed("no longer"), asyncio.CancelledError()])
     async def test_gives_no_rights_to_a_person_who_is_removed_meanwhile(
-        self, host: FakeHost, clusters: VirtualClusters
+        self, host: FakeHost, clusters: VirtualClusters, failure: BaseException
     ) -> None:
-        """Ensures that a removal between the check and the new rights leaves no rights."""
+        """Ensures that a removal between the check and the new rights, or a caller who leaves, ends them."""
         host.virtual.has_rights = False
-        access = FakeAccess(one(), NotAllowed("no longer"))
-        with pytest.raises(NotAllowed):
+        access = FakeAccess(one(), failure)
+        with pytest.raises(type(failure)):
             await issuer_of(access, clusters).issue("demo", ADA, REQUEST, None)
         assert host.virtual.done == [f"ensure {ADA.email}", f"remove {ADA.email}"]
 
