@@ -11,7 +11,7 @@ from embedded.stack.stack import Part, Person, Stack
 from starter.auth.policy import TABLE, Relation, Verb
 from starter.environments.schemas import EnvironmentView
 from tests.api.caller import Caller, calling, problem
-from tests.support.sign_in import Provider, decide_device
+from tests.support.sign_in import embedded_provider
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, unique
 
 #: What is called for each verb, and the statuses with which it is answered to those who may.
@@ -44,7 +44,7 @@ BODIES: dict[Verb, dict[str, object]] = {
 #: How people show who they are: by a line in the file of tokens, or signed in at the OpenID provider.
 @pytest.fixture(params=["token", "sign-in"])
 async def people(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[dict[str, Caller]]:
-    provider = Provider(stack.url(Part.OPENID_PROVIDER), stack.password_of, _no_rotation, decide_device)
+    provider = embedded_provider(stack.url(Part.OPENID_PROVIDER), stack.password_of)
     async with AsyncExitStack() as opened:
 
         async def caller_of(person: Person) -> Caller:
@@ -54,10 +54,6 @@ async def people(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[
             return await opened.enter_async_context(calling(stack, person.email, token))
 
         yield {person.email: await caller_of(person) for person in (ALICE, BOB, CAROL, DAVE)}
-
-
-async def _no_rotation() -> None:
-    raise NotImplementedError
 
 
 @pytest.fixture

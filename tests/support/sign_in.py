@@ -330,7 +330,7 @@ class Clock:
         return time.time() + self.ahead
 
 
-async def decide_device(
+async def _decide_device(
     provider: Provider, http: httpx.AsyncClient, address: str, person: str, approve: bool
 ) -> None:
     """Approve or deny at our own provider, whose page asks for all at once."""
@@ -339,6 +339,16 @@ async def decide_device(
     decision = "approve" if approve else "deny"
     answer = await provider.submit(http, page, person, user_code=code, decision=decision)
     assert answer.status_code == 200, answer.text
+
+
+def embedded_provider(url: str, password_of: Callable[[str], str]) -> Provider:
+    """The provider of the embedded stack at this address."""
+
+    async def rotate() -> None:
+        async with httpx.AsyncClient(trust_env=False, verify=TLS) as http:
+            (await http.post(f"{url}{ROTATE_PATH}")).raise_for_status()
+
+    return Provider(url, password_of, rotate, _decide_device)
 
 
 @asynccontextmanager
@@ -354,13 +364,8 @@ async def running_provider(folder: Path, clock: Clock, **options: Any) -> AsyncI
     with open_openid(OpenIdOptions(**values), clock) as stand_in:
         [endpoint] = stand_in.endpoints
         url = f"http://127.0.0.1:{values['port']}"
-
-        async def rotate() -> None:
-            async with httpx.AsyncClient(trust_env=False, verify=TLS) as http:
-                (await http.post(f"{url}{ROTATE_PATH}")).raise_for_status()
-
         async with serving(endpoint.app, endpoint.socket):
-            yield Provider(url, lambda person: f"{person}-password", rotate, decide_device)
+            yield embedded_provider(url, lambda person: f"{person}-password")
 
 
 @asynccontextmanager
