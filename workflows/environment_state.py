@@ -197,8 +197,11 @@ class EnvironmentState:
 
     def drop_unknown_collaborator(self, person: str) -> None:
         """Record that a person who was added is not known, so that no system could give them access."""
-        people = tuple(one for one in self.status.environment.collaborators if one != person)
-        self._change_collaborators(people, self.status.access.without(person))
+        environment, access = self.status.environment, self.status.access
+        people = tuple(one for one in environment.collaborators if one != person)
+        # The API may have given them rights in the virtual cluster since. An owner stays the owner.
+        is_owner = person == environment.owner
+        self._change_collaborators(people, access.without(person) if is_owner else access.revoke(person))
         self.add_log_entry(MOORAGE_ACTOR, f"removed {person}", "the directory does not know this person")
 
     def _change_collaborators(self, people: tuple[str, ...], access: AccessChanges) -> None:

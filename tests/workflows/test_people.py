@@ -169,11 +169,13 @@ async def test_a_removal_after_a_lost_response_is_done_again(bench: Bench) -> No
 
 async def test_an_unknown_person_is_taken_off_the_record(bench: Bench) -> None:
     bench.script.unknown.add(GRACE)
+    bench.script.inside.add(GRACE)  # by a credential, before the directory has answered
     life = await ready(bench, "people-unknown")
     await change(life, "add")
     await change(life, "add", HEIDI)
     status = await settled(life)
     assert status.environment.collaborators == (HEIDI,)
+    assert GRACE not in bench.script.inside, "who is off the record keeps rights"
     assert any("does not know" in entry.result for entry in status.audit_log)
     run = await life.handle.describe()
     assert run.typed_search_attributes.get(search_attributes.COLLABORATORS) == [HEIDI]
