@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from datetime import timedelta
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
@@ -12,14 +11,12 @@ from contracts.environment_workflow import TASK_QUEUE
 from contracts.leaver_rules import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.models import Frozen
 from starter.expiry.schedules import leaver_input
-from starter.expiry.sweeps import UnknownSweep
+from starter.expiry.sweeps import RESULT_TIMEOUT, UnknownSweep, describe_stop
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError
 from worker.settings.expiry import Sweep
 from workflows.leaver_sweep import LeaverSweepWorkflow
 
-#: How long one call waits for the result: shorter than the timeouts of clients and proxies.
-RESULT_TIMEOUT = timedelta(seconds=10)
 _COMPLETED = f"WorkflowType = '{LEAVER_WORKFLOW}' AND ExecutionStatus = 'Completed'"
 
 
@@ -81,8 +78,8 @@ class Leavers:
                     result = await handle.result()
         except TimeoutError:
             return LeaversView(id=run_id, over=False, message="The leaver sweep is under way.")
-        except (WorkflowFailureError, DecodeError):
-            message = "The leaver sweep was stopped before its end: Temporal's Web UI says why."
+        except (WorkflowFailureError, DecodeError) as error:
+            message = f"The leaver sweep {await describe_stop(handle, error)}"
             return LeaversView(id=run_id, over=True, message=message)
         except RPCError:
             raise UnknownSweep from None

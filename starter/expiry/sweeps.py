@@ -6,6 +6,7 @@ One sweep of each kind, real or dry run, runs at a time; later callers join it.
 import asyncio
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
@@ -81,27 +82,30 @@ class Sweeps:
         except TimeoutError:
             return view("The sweep is under way.", over=False)
         except (WorkflowFailureError, DecodeError) as error:
-            # DecodeError: another client of Temporal has closed the run, with details that it has not
-            # encrypted.
-            status = await _close_status(handle)
-            if status is WorkflowExecutionStatus.COMPLETED:
-                raise error
-            how = "was stopped" if status in CLOSED_FROM_OUTSIDE else "has failed"
-            return view(f"The sweep {how} before it was through: Temporal's Web UI tells why.")
+            return view(f"The sweep {await describe_stop(handle, error)}")
         except RPCError:
             raise UnknownSweep from None
         return view(f"{result.sentence[:1].upper()}{result.sentence[1:]}.", result=result)
 
 
-async def _close_status(
-    handle: WorkflowHandle[ExpirySweepWorkflow, SweepResult],
-) -> WorkflowExecutionStatus | None:
-    """Return how the run was closed; raise UnknownSweep if its retention has just ended."""
+async def describe_stop(handle: WorkflowHandle[Any, Any], error: Exception) -> str:
+    """Return how a sweep was closed whose result cannot be read because of `error`.
+
+    Another client of Temporal may have closed the run, with details that it has not encrypted.
+
+    Raises:
+        Exception: `error`, if the sweep was completed: the key of its result is missing.
+        UnknownSweep: The retention of the run has just ended.
+    """
     try:
         with map_rpc_errors():
-            return (await handle.describe(rpc_timeout=CALL_TIMEOUT)).status
+            status = (await handle.describe(rpc_timeout=CALL_TIMEOUT)).status
     except RPCError:
         raise UnknownSweep from None
+    if status is WorkflowExecutionStatus.COMPLETED:
+        raise error
+    how = "was stopped" if status in CLOSED_FROM_OUTSIDE else "has failed"
+    return f"{how} before it was through: Temporal's Web UI tells why."
 
 
 def _workflow_id(dry_run: bool) -> str:
