@@ -61,7 +61,7 @@ class AccessChanges(Frozen):
         return self.model_copy(update={"doubtful": doubtful, "settles_at": until})
 
     def after(self, done: "AccessChanges", started_at: datetime) -> "AccessChanges":
-        """Return what is left when all systems have `done`, in an attempt that started at `started_at`.
+        """Return the changes that remain when all systems have `done`, which was attempted at `started_at`.
 
         A change that came during the attempt stays, and so does one of a person in doubt.
         """

@@ -1,4 +1,4 @@
-"""What a failed activity means, in words, and whether a part of its work may still appear."""
+"""What a failed activity means, in words and for the workflow, and whether a part of it may still appear."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
     from contracts.activities import HeartbeatDetails
-    from contracts.environment import Problem
+    from contracts.environment import EnvironmentStatus, Problem
     from contracts.errors import ErrorType, StepErrorDetails
     from contracts.foreign_payload import RejectedPayload
 
@@ -76,6 +76,16 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
     if isinstance(cause, CancelledError):
         return Problem(step=step, system=system, cause="it was cancelled.", remedy="", type="Cancelled")
     return Problem(step=step, system=system, cause=str(cause or error), remedy=_SEE_THE_LOG, type="")
+
+
+def provisioning_error(status: EnvironmentStatus, problem: Problem) -> ApplicationError:
+    """Return the error with which the workflow fails after an environment could not be provisioned."""
+    return ApplicationError(
+        f"{status.environment.name} could not be made and was undone. {problem.step}: {problem.cause}",
+        status,
+        type=ErrorType.PROVISIONING_FAILED,
+        non_retryable=True,
+    )
 
 
 def is_in_doubt(error: ActivityError) -> bool:

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.durations import format_duration
@@ -29,13 +28,13 @@ with workflow.unsafe.imports_passed_through():
         SweepUpdateInput,
         TransferInput,
     )
-    from contracts.errors import ErrorType
     from contracts.expiry import Due, DueKind, format_utc
     from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
     from contracts.workflow_memo import build_memo
 
 from workflows.access import AccessUpdater
+from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
 from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.notifications import Notifier
@@ -101,7 +100,7 @@ class EnvironmentWorkflow:
         if not self._ending:
             await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
             self._record_cancellation()
-        # What is left of its changes goes on in the next run. A teardown must not overtake one.
+        # Pending changes go on in the next run. A teardown must not overtake one.
         await self._run_shielded(self._access.stop())
         self._record_cancellation()
         if not self._ending:
@@ -156,13 +155,7 @@ class EnvironmentWorkflow:
         self._state.enter_phase(Phase.GONE)
         status = self._state.status
         if status.outcome is Outcome.FAILED and status.problem:
-            raise ApplicationError(
-                f"{status.environment.name} could not be made and was undone. "
-                f"{status.problem.step}: {status.problem.cause}",
-                status,
-                type=ErrorType.PROVISIONING_FAILED,
-                non_retryable=True,
-            )
+            raise provisioning_error(status, status.problem)
         return status
 
     # --- cancellation ---------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class KubeconfigReader:
         return yaml.dump(_document(environment, cluster, principal.email), Dumper=_Dumper, sort_keys=False)
 
     async def _cluster_of(self, environment: Environment) -> Mapping[str, Any]:
-        """Return what is public of the vCluster's kubeconfig: its address and authority."""
+        """Return the public part of the vCluster's kubeconfig: its address and authority."""
         life, now = environment.mark.life, time.monotonic()
         if (kept := self._kept.get(life)) and now - kept.read_at < KEPT_SECONDS:
             return kept.cluster
