@@ -15,6 +15,9 @@ from contracts.phases import StepState as StepState
 from contracts.phases import System as System
 from contracts.template import Template
 
+#: The actor in the audit trail for what the environment did without a request.
+MOORAGE_ACTOR = "moorage"
+
 
 class Spec(Frozen):
     """What a developer asked for, unchanged.

@@ -129,10 +129,14 @@ class CollaboratorInput(LifeInput):
 
 
 class TransferInput(LifeInput):
-    """A user gives the environment to another person, whom the sender has checked as at a request."""
+    """A user gives the environment to another person, whom the sender has checked as at a request.
+
+    `owner` is the owner by whom the sender has decided that the user may; "" from a sender that does not say.
+    """
 
     actor: str
     person: str
+    owner: str = ""
 
 
 class DueInput(Frozen):

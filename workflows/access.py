@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, CancelledError
 with workflow.unsafe.imports_passed_through():
     from contracts.access import AccessChanges
     from contracts.activities import AccessActivities, AccessInput, AccessResult
-    from contracts.environment import Problem, System
+    from contracts.environment import MOORAGE_ACTOR, Problem, System
     from contracts.environment_workflow import (
         AnswerKind,
         CollaboratorAction,
@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.notifications import NotificationKind
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
-from workflows.environment_state import MOORAGE_ACTOR, EnvironmentState
+from workflows.environment_state import EnvironmentState
 from workflows.notifications import Notifier
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, FEW_CALLS_TIMEOUT
 

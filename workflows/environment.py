@@ -14,7 +14,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from contracts.durations import format_duration
-    from contracts.environment import EnvironmentStatus, Outcome, Phase
+    from contracts.environment import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
     from contracts.environment_workflow import (
         ActorInput,
         Answer,
@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
 from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
-from workflows.environment_state import MOORAGE_ACTOR, TEMPORAL_ACTOR, Ending, EnvironmentState
+from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_decorator import described_update
@@ -290,7 +290,7 @@ class EnvironmentWorkflow:
     def _check_transfer(self, ask: TransferInput) -> None:
         self._rules.check_life(ask)
         if not self._state.stored_answer():
-            self._rules.check_transfer()
+            self._rules.check_transfer(ask)
 
     # --- queries and updates of the expiry sweep ------------------------------------------------------
 

@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.access import AccessChanges
     from contracts.durations import format_duration
     from contracts.environment import (
+        MOORAGE_ACTOR,
         AuditLogEntry,
         Certificate,
         EnvironmentStatus,
@@ -39,8 +40,6 @@ MAX_STORED_ANSWERS = 100
 #: Between two columns of the page: two no-break spaces.
 _GAP = "\u00a0\u00a0"
 
-#: The actor in the audit trail for what the environment did without a request.
-MOORAGE_ACTOR = "moorage"
 #: The actor in the audit trail for a cancellation of the workflow. Temporal does not say which person
 #: cancelled it.
 TEMPORAL_ACTOR = "a cancellation in Temporal"

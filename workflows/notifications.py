@@ -12,12 +12,12 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import AuditLogActivities, NotificationActivities
-    from contracts.environment import Outcome
+    from contracts.environment import MOORAGE_ACTOR, Outcome
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
     from contracts.notifications import LifeRecord, Notification, NotificationKind
 
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.environment_state import MOORAGE_ACTOR, EnvironmentState
+from workflows.environment_state import EnvironmentState
 
 #: One attempt of all channels, or of all sinks. Each call has its own timeout, which is well below this
 #: limit.

@@ -12,11 +12,20 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import Certificate, Finding, Phase, Problem, StepName, StepState, System
+    from contracts.environment import (
+        MOORAGE_ACTOR,
+        Certificate,
+        Finding,
+        Phase,
+        Problem,
+        StepName,
+        StepState,
+        System,
+    )
     from contracts.environment_workflow import EnvironmentStart
 
 from workflows.activity_failures import is_in_doubt, problem_of
-from workflows.environment_state import MOORAGE_ACTOR, EnvironmentState
+from workflows.environment_state import EnvironmentState
 from workflows.step_executor import StepExecutor
 from workflows.steps import Step, steps_of
 

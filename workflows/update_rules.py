@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         LifeInput,
         RequestInput,
         SweepUpdateInput,
+        TransferInput,
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, ExtensionRejected, Term
@@ -99,9 +100,13 @@ class UpdateRules:
             raise _refused(RefusalReason.BEYOND_POLICY, message) from None
         self._require_few_pending()
 
-    def check_transfer(self) -> None:
-        """Raise unless the environment can get another owner now."""
+    def check_transfer(self, ask: TransferInput) -> None:
+        """Raise unless the environment can get another owner now, and from the owner that the sender saw."""
         self._require_ready()
+        owner = self._state.status.environment.owner
+        if ask.owner and owner not in (ask.owner, ask.person):
+            message = f"{self._name} was transferred at the same time, and has another owner now."
+            raise _refused(RefusalReason.NOT_NOW, message)
         self._require_few_pending()
 
     def check_leaver(self) -> None:

@@ -96,11 +96,14 @@ class EnvironmentMembership:
             if not await self._require_known(address):
                 raise Unreachable("The directory", f"find {address}", "no answer in time")
             await self._reassign(snapshot, address)
-        update = TransferInput(actor=principal.email, person=address)
+        update = TransferInput(actor=principal.email, person=address, owner=snapshot.owner)
         try:
             return await self._send(Verb.TRANSFER, snapshot, update, key)
         except (Refused, WorkflowClosed):
-            await self._reassign(snapshot, snapshot.owner, unlimited=True)
+            # It may have another owner than before: a transfer at the same time.
+            now = await self._reader.read(name)
+            is_same = now is not None and now.life == snapshot.life
+            await self._reassign(snapshot, now.owner if now and is_same else snapshot.owner, unlimited=True)
             raise
 
     def _require_team_mate(self, person: str, snapshot: EnvironmentSnapshot, principal: Principal) -> None:

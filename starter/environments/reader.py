@@ -41,8 +41,8 @@ MAX_ENDS = 1000
 #: While its run's history does not grow, a status stays valid. When no worker has answered for this time, a
 #: read checks in the background that one does; later reads say so if none does.
 STATUS_VALID_SECONDS = 5.0
-#: A ready environment at rest is shown again for this long without a call to Temporal, and never as it was
-#: before the last change that this process has made.
+#: A ready environment with nothing pending is shown again for this long without a call to Temporal, and never
+#: as it was before the last change that this process has made.
 REST_VALID_SECONDS = 0.5
 #: Statuses in this cache: some kilobytes each, for the environments that callers read now.
 MAX_STATUSES = 500
@@ -140,12 +140,14 @@ class EnvironmentReader:
     async def read_recent(self, name: str) -> EnvironmentSnapshot | None:
         """Return a snapshot as `read` does, or one of the last moment if the environment was ready then.
 
+        While changes of people are pending it is read anew, because their callers wait for the end of them.
         For views that are shown. A change must be based on `read`.
         """
         known = self._known.get(name)
         if (
             known
             and known.snapshot.view.phase is Phase.READY
+            and known.snapshot.view.access is None
             and known.snapshot.is_at_rest
             and not known.remark
             and known.described_at > max(self._changed_at, time.monotonic() - REST_VALID_SECONDS)

@@ -1,5 +1,6 @@
 """The people of an environment through the API: added, removed, refused, and what each of them may do."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from embedded.stack.stack import Stack
 from tests.api.caller import Caller, fields_of, problem
 from tests.cli.test_commands import cli_of
 from tests.lifecycle.databases import Systems
-from tests.support.stack import BOB, CAROL, DAVE, client_of, unique
+from tests.support.stack import ALICE, BOB, CAROL, DAVE, client_of, unique
 
 
 async def test_a_collaborator_comes_and_goes(stack: Stack, bob: Caller, dave: Caller) -> None:
@@ -157,6 +158,18 @@ async def test_who_cannot_be_given_an_environment(bob: Caller, to: str, message:
     assert message in fields_of(problem(answer, 422))["person"]
     assert (await bob.show(view.name)).owner == BOB.email
     await bob.gone(view.name)
+
+
+async def test_of_two_transfers_at_once_one_counts_and_has_the_place(bob: Caller, carol: Caller) -> None:
+    view = await bob.ready(unique("given"))
+    path = f"/environments/{view.name}/transfer"
+    answers = await asyncio.gather(
+        *(bob.http.post(path, json={"to": person}) for person in (CAROL.email, ALICE.email))
+    )
+    owner = (await carol.show(view.name)).owner
+    for answer, person in zip(answers, (CAROL.email, ALICE.email), strict=True):
+        assert (answer.status_code == 202) is (person == owner), answer.text
+    await (carol if owner == CAROL.email else bob).until(view.name, lambda now: now.access is None)
 
 
 async def test_the_command_to_transfer(stack: Stack, tmp_path: Path, bob: Caller) -> None:

@@ -186,6 +186,15 @@ async def test_a_sign_in_waits_for_a_renewal_of_the_one_before(
     assert place.tokens() == first
 
 
+async def test_another_server_is_not_taken_for_moorage(place: Place) -> None:
+    done = await place.moorage("login", f"{place.url}/typo")
+    assert (done.exit_code, f"the server at {place.url}/typo is not Moorage's API" in done.stderr) == (
+        5,
+        True,
+    )
+    assert "next: check the URL" in done.stderr
+
+
 async def test_an_expired_token_is_renewed_unseen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     browser(monkeypatch, "alice")
     await place.moorage("login", place.url)

@@ -295,6 +295,21 @@ async def test_a_transfer_is_refused_before_it_is_ready_and_while_it_ends(bench:
     assert "is being torn down" in str(failure.value.cause)
 
 
+async def test_of_two_transfers_at_once_the_second_is_refused(bench: Bench) -> None:
+    """Ensures that who was the owner when the sender looked, and is not any more, gives nothing away."""
+    life = await ready(bench, "given-twice")
+    to_grace, to_heidi = (
+        TransferInput(life=LIFE, actor=ALICE, person=person, owner=ALICE) for person in (GRACE, HEIDI)
+    )
+    await life.handle.execute_update(EnvironmentWorkflow.transfer, to_grace)
+    again: Answer = await life.handle.execute_update(EnvironmentWorkflow.transfer, to_grace)
+    assert again.kind is AnswerKind.NOTHING_TO_DO
+    with pytest.raises(WorkflowUpdateFailedError) as failure:
+        await life.handle.execute_update(EnvironmentWorkflow.transfer, to_heidi)
+    assert "has another owner now" in str(failure.value.cause)
+    assert (await settled(life)).environment.owner == GRACE
+
+
 async def test_the_owner_is_carried_to_the_next_run(bench: Bench) -> None:
     life = await ready(bench, "given-carried")
     await transfer(life)

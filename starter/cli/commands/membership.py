@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import click
 
+from contracts.environment import MOORAGE_ACTOR
 from starter.cli.client.paths import environment_path
 from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
@@ -143,10 +144,14 @@ def _wait(api: "Api", done: dict[str, Any], people: set[str]) -> EnvironmentView
 
 
 def _require_known(done: dict[str, Any], view: EnvironmentView, people: set[str]) -> EnvironmentView:
-    """Return the view; raise CliError if a person was removed again, because no system knows them."""
+    """Return the view; raise CliError if a person was removed again, for whatever reason."""
     before = done.get("environment") or {}
     added = people & set(before.get("collaborators", ()))
     if not view.ended and (missing := sorted(added - {*view.collaborators, view.owner})):
+        unknown = {f"removed {person}" for person in missing}
+        if not any(entry.actor == MOORAGE_ACTOR and entry.action in unknown for entry in view.audit_log):
+            message = f"{', '.join(missing)} was added, and removed again at the same time"
+            raise CliError(Code.FAILED, message, next_steps=[f"see by whom: moorage history {view.name}"])
         raise CliError(
             Code.FAILED,
             f"{', '.join(missing)} could not be added: the directory does not know this person",

@@ -20,6 +20,7 @@ from starter.cli.output.formatting import print_note
 from starter.cli.output.terminal_text import local_time, print_json, print_line
 
 if TYPE_CHECKING:
+    from starter.cli.client.api import Api
     from starter.cli.client.connection import Connection
     from starter.cli.client.contexts import Context
     from starter.cli.client.credentials.issuer import DeviceCode, Endpoints, IssuerClient
@@ -76,18 +77,18 @@ def login(
         with Api(
             Connection(context.url, ca_file=context.ca_file, ca_setting="--ca-file"), quiet=quiet
         ) as api:
-            offered = _choose(parse(api.call("GET", "sign-in"), SignInOptions), issuer, context.url)
+            offered = _choose(_sign_in_options(api, context.url), issuer, context.url)
         with IssuerClient(offered.url, ca_file=context.ca_file) as client:
             endpoints = client.discover()
             is_device = not has_browser() if device is None else device
             answer = _sign_in(client, endpoints, offered, is_device=is_device, port=port)
             tokens = tokens_of(answer, endpoints, url=context.url, client_id=offered.client_id)
             person = _check(context, tokens, client, quiet=quiet)
-        # A renewal at the same time would replace them by tokens of the sign-in before.
+        signed_in = replace(context, person=person.email)
+        # Of two sign-ins, or a renewal, at the same time, the tokens and the person are of the same one.
         with locked_tokens(context):
             save_tokens(context, tokens)
-        signed_in = replace(context, person=person.email)
-        change_contexts(lambda contexts: with_context(contexts, signed_in))
+            change_contexts(lambda contexts: with_context(contexts, signed_in))
         if quiet:
             print_json(
                 {"context": context.name, "url": context.url, "issuer": offered.url, **to_json(person)}
@@ -140,6 +141,16 @@ def _context_for(options: ConnectionOptions, url: str | None, name: str | None) 
     if ca_file is None and found is not None:
         ca_file = found.ca_file
     return Context(own, url.rstrip("/"), ca_file.absolute() if ca_file else None)
+
+
+def _sign_in_options(api: "Api", url: str) -> SignInOptions:
+    try:
+        return parse(api.call("GET", "sign-in"), SignInOptions)
+    except CliError as error:
+        if error.code is not Code.NOT_FOUND:
+            raise
+        message = f"the server at {url} is not Moorage's API: it has no /api/v1/sign-in"
+        raise CliError(Code.UNREACHABLE, message, next_steps=["check the URL"]) from None
 
 
 def _choose(options: SignInOptions, issuer: str | None, url: str) -> IssuerView:

@@ -73,7 +73,7 @@ def sign_in_with_device(
             kind, message = _ENDS.get(
                 code, (Code.NOT_ALLOWED, f"the issuer {endpoints.issuer} refuses the sign-in ({code})")
             )
-            raise CliError(kind, message, next_steps=["try again: moorage login --device"])
+            raise CliError(kind, message, next_steps=["try again with the same command"])
         if clock() >= ends:
             kind, message = _ENDS["expired_token"]
-            raise CliError(kind, message, next_steps=["try again: moorage login --device"])
+            raise CliError(kind, message, next_steps=["try again with the same command"])
