@@ -27,7 +27,6 @@ from activities.parts.quantities import capacity_of
 from clients.errors import ClientError
 from clients.host.models import NodeCapacity
 from clients.host.protocol import Host
-from contracts import search_attributes, workflow_memo
 from contracts.activities import CapacityActivities
 from contracts.capacity.ledger import to_epoch_seconds
 from contracts.capacity.models import (
@@ -44,9 +43,10 @@ from contracts.capacity.models import (
 )
 from contracts.capacity.reconciliation import LatestLife, ended_claims
 from contracts.chart_values import compose_values
-from contracts.encryption_metadata import is_outdated
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
-from contracts.naming import life_id, name_from_workflow_id, workflow_id
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.temporal.encryption_metadata import is_outdated
+from contracts.types.naming import life_id, name_from_workflow_id, workflow_id
 
 #: Timeout of one page of the list, or of one run: milliseconds, unless there is a fault.
 CALL_TIMEOUT = timedelta(seconds=10)

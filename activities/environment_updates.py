@@ -14,10 +14,10 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import search_attributes
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.errors import ErrorType, Refusal
+from contracts.temporal import search_attributes
 
 #: Timeout of one page of the list, one count, or one query to an environment: milliseconds, unless there is a
 #: fault.

@@ -28,7 +28,6 @@ from activities.environment_updates import (
     FailureKind,
     describe_failure,
 )
-from contracts import search_attributes, workflow_memo
 from contracts.activities import ExpirySweepActivities
 from contracts.environment_workflow import (
     QUERY_DUE,
@@ -48,8 +47,9 @@ from contracts.expiry_sweep import (
     SweepPassInput,
     SweepResult,
 )
-from contracts.models import Frozen
-from contracts.naming import life_id, name_from_workflow_id
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.types.models import Frozen
+from contracts.types.naming import life_id, name_from_workflow_id
 
 
 class _Checkpoint(Frozen):

@@ -21,7 +21,7 @@ from clients.write_deadline import set_deadline_check
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
 from contracts.errors import ErrorType
-from contracts.foreign_payload import RejectedPayload
+from contracts.temporal.foreign_payload import RejectedPayload
 
 #: Heartbeats sent within one heartbeat timeout, so that two may be lost or late.
 HEARTBEATS_PER_TIMEOUT = 3

@@ -25,7 +25,6 @@ from activities.environment_updates import (
     describe_failure,
 )
 from clients.errors import ClientError, Denied, Rejected, Throttled
-from contracts import search_attributes, workflow_memo
 from contracts.activities import LeaverActivities
 from contracts.leaver_rules import (
     UPDATE_PERSON_LEFT,
@@ -37,8 +36,9 @@ from contracts.leaver_rules import (
     LookInput,
     LookResult,
 )
-from contracts.models import Frozen
-from contracts.naming import life_id, name_from_workflow_id
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.types.models import Frozen
+from contracts.types.naming import life_id, name_from_workflow_id
 
 PAGE_SIZE = 200
 #: People between two checkpoints, from which the next attempt continues.

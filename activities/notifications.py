@@ -14,9 +14,9 @@ from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
 from contracts.activities import NotificationActivities, NotificationResult
-from contracts.durations import format_duration
 from contracts.expiry import format_utc
 from contracts.notifications import Notification, NotificationKind
+from contracts.types.durations import format_duration
 
 #: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the
 #: 4,000 characters from which Slack splits a message in two.

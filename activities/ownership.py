@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from activities.errors import Conflict
-from contracts.naming import LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
+from contracts.types.naming import LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
 
 #: Note of a remove step that found nothing to remove.
 NOTHING_THERE = "nothing was there"

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.floor import TASK_QUEUE as FLOOR
-from benchmarks.floor import BareUpdates
-from benchmarks.harness import Ground, floor_worker, ground, memory_mb
+from benchmarks.support.floor import TASK_QUEUE as FLOOR
+from benchmarks.support.floor import BareUpdates
+from benchmarks.support.harness import Ground, floor_worker, ground, memory_mb
 from contracts.capacity.admission import admit
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.harness import Ground, cpu_seconds, ground
-from benchmarks.http_driver import Timed, closed_loop, open_loop
+from benchmarks.support.harness import Ground, cpu_seconds, ground
+from benchmarks.support.http_driver import Timed, closed_loop, open_loop
 from embedded.stack.stack import Part
 
 #: What is asked for, by route, of an environment called `one` that is ready.
@@ -95,7 +95,7 @@ def _spent(here: Ground) -> float:
 
 @asynccontextmanager
 async def _floor() -> AsyncIterator[int]:
-    command = [sys.executable, "-m", "benchmarks.api_floor"]
+    command = [sys.executable, "-m", "benchmarks.support.api_floor"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
     try:

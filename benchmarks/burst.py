@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
-from benchmarks.harness import TRIES, Ground, cpu_seconds, floor_worker, ground, memory_mb
-from benchmarks.http_driver import Connection, Timed
+from benchmarks.support.floor import TASK_QUEUE, BareWorkflow, Calls
+from benchmarks.support.harness import TRIES, Ground, cpu_seconds, floor_worker, ground, memory_mb
+from benchmarks.support.http_driver import Connection, Timed
 from contracts.environment import StepName
 from embedded.faults import CALLS_PATH
 from embedded.stack.options import STAND_INS, Part

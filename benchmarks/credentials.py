@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.harness import cpu_seconds, ground
-from benchmarks.http_driver import Connection, Timed
+from benchmarks.support.harness import cpu_seconds, ground
+from benchmarks.support.http_driver import Connection, Timed
 from embedded.stack.stack import Part, Person
 from tests.support.credentials import request_of
 

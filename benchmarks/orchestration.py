@@ -7,9 +7,9 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
-from benchmarks.floor import TASK_QUEUE, BareWorkflow, Calls
-from benchmarks.harness import floor_worker, ground
-from contracts.naming import workflow_id
+from benchmarks.support.floor import TASK_QUEUE, BareWorkflow, Calls
+from benchmarks.support.harness import floor_worker, ground
+from contracts.types.naming import workflow_id
 
 #: Steps of an environment with an identity provider.
 STEPS = 8

@@ -17,13 +17,13 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
-from benchmarks.harness import Ground, cpu_seconds, ground, memory_mb
+from benchmarks.support.harness import Ground, cpu_seconds, ground, memory_mb
 from contracts.capacity.models import CAPACITY_ID, CapacityStart, StateInput
 from contracts.environment import Environment, Spec
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.expiry_sweep import SWEEP_MANUAL, SweepInput
-from contracts.naming import OwnerMark, request_id
 from contracts.template import Chart, Size, Template, TimeToLive
+from contracts.types.naming import OwnerMark, request_id
 from embedded.stack.stack import Part
 from starter.placement.reservations import Reservations
 from starter.temporal.errors import NoWorker, TemporalUnavailable

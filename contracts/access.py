@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 
 class AccessChanges(Frozen):

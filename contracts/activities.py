@@ -18,8 +18,8 @@ from contracts.capacity.models import AuditInput, AuditResult
 from contracts.environment import Environment, Receipt, StepName
 from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
-from contracts.models import Frozen
 from contracts.notifications import LifeRecord, Notification
+from contracts.types.models import Frozen
 
 
 class EnsureInput(Frozen):

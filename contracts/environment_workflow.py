@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.environment import Environment, EnvironmentStatus, Spec
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 TASK_QUEUE = "moorage"
 

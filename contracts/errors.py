@@ -22,7 +22,7 @@ Types stay in clear text in a history even under an encrypting codec, so they ne
 from datetime import datetime
 from enum import StrEnum
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 
 class ErrorType(StrEnum):

@@ -7,9 +7,9 @@ here.
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from contracts.durations import format_duration
-from contracts.models import Frozen
 from contracts.template import TimeToLive
+from contracts.types.durations import format_duration
+from contracts.types.models import Frozen
 
 #: A life that is shorter than every warning of its template gets one warning, when this fraction (1/4) of its
 #: time is left.

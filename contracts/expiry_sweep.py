@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 SWEEP_WORKFLOW = "ExpirySweepWorkflow"
 #: Every schedule of Moorage has this prefix. Moorage changes or removes no schedule without it.

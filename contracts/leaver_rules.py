@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from contracts.environment_workflow import LifeInput
 from contracts.expiry_sweep import SCHEDULE_PREFIX
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 LEAVER_WORKFLOW = "LeaverSweepWorkflow"
 LEAVER_SCHEDULE = SCHEDULE_PREFIX + "leaver-sweep"

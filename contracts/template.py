@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contracts.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
-from contracts.models import Duration, Frozen
-from contracts.naming import NAME_PATTERN
-from contracts.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
+from contracts.types.models import Duration, Frozen
+from contracts.types.naming import NAME_PATTERN
+from contracts.types.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
 
 Quantity = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length=MAX_LENGTH)]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from contracts.capacity.models import Limits
 from contracts.environment_workflow import LifecycleTimeouts
-from contracts.naming import Prefix
+from contracts.types.naming import Prefix
 from worker.settings.models import Settings
 
 

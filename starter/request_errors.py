@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 
 class FieldProblem(Frozen):

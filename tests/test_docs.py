@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from contracts.environment import Phase
-from contracts.search_attributes import ALL as SEARCH_ATTRIBUTES
 from contracts.template import Template
+from contracts.temporal.search_attributes import ALL as SEARCH_ATTRIBUTES
 from starter.cli.errors import Code
 from tools.reference import updated_pages
 from worker.settings.loading import load_settings

@@ -21,9 +21,9 @@ from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from clients.tls_trust import TrustError, context_for
 from worker.notification_clients import open_audit_log_sinks, open_notification_channels
-from worker.settings.hosts import KubernetesHostCluster, SimulatedHostCluster
-from worker.settings.identity import IdentityKind
-from worker.settings.identity import IdentityProvider as IdentityProviderSettings
+from worker.settings.groups.hosts import KubernetesHostCluster, SimulatedHostCluster
+from worker.settings.groups.identity import IdentityKind
+from worker.settings.groups.identity import IdentityProvider as IdentityProviderSettings
 from worker.settings.models import Settings
 from worker.settings.sources import SettingsError, reader_of, variable
 

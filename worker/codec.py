@@ -31,11 +31,11 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from contracts.encryption_metadata import ENCODING as ENCODING
-from contracts.encryption_metadata import ENCRYPTED as ENCRYPTED
-from contracts.encryption_metadata import KEY_ID, KEY_ID_LENGTH
 from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED
+from contracts.temporal.encryption_metadata import ENCODING as ENCODING
+from contracts.temporal.encryption_metadata import ENCRYPTED as ENCRYPTED
+from contracts.temporal.encryption_metadata import KEY_ID, KEY_ID_LENGTH
 
 KEY_BYTES = 32
 #: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3). A life has about two
@@ -209,7 +209,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     @property
     def current_key(self) -> str:
-        """The id of the key that encrypts; see `contracts.encryption_metadata.Seals`."""
+        """The id of the key that encrypts; see `contracts.temporal.encryption_metadata.Seals`."""
         return self.keys.first
 
     def with_context(self, context: SerializationContext) -> Self:

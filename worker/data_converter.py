@@ -18,7 +18,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from contracts.foreign_payload import RejectedPayload
+from contracts.temporal.foreign_payload import RejectedPayload
 from worker.codec import ENCODING, KEY_MISSING, REFUSED, EncryptionCodec, ForeignPayload, KeyMissing, Keyring
 
 #: The converter without encryption: for tests that have their own server, and for histories kept for replays.

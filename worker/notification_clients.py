@@ -7,7 +7,7 @@ from activities.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Smtp
 from clients.webhook import Webhook
-from worker.settings.expiry import AuditLogSettings, Notices
+from worker.settings.groups.expiry import AuditLogSettings, Notices
 
 
 def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> NotificationChannels:

@@ -17,7 +17,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from worker.settings.process import Log, LogFormat
+from worker.settings.groups.process import Log, LogFormat
 
 HIDDEN = "(hidden)"
 #: Words in a key whose value is never written, whatever it is.

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import HeartbeatDetails
     from contracts.environment import EnvironmentStatus, Problem
     from contracts.errors import ErrorType, StepErrorDetails
-    from contracts.foreign_payload import RejectedPayload
+    from contracts.temporal.foreign_payload import RejectedPayload
 
 _Result = TypeVar("_Result")
 

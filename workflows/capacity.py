@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.capacity.reconciliation import apply_audit
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType
-    from contracts.quantities import format_cpu, format_memory
+    from contracts.types.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import require_genuine
 from workflows.update_decorator import described_update

@@ -7,7 +7,7 @@ from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.capacity.models import CAPACITY_ID, SIGNAL_RELEASE, ReleaseInput
-    from contracts.naming import OwnerMark
+    from contracts.types.naming import OwnerMark
 
 
 async def release_capacity(mark: OwnerMark) -> None:

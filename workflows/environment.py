@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.durations import format_duration
     from contracts.environment import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
     from contracts.environment_workflow import (
         ActorInput,
@@ -31,7 +30,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Due, DueKind, format_utc
     from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
-    from contracts.workflow_memo import build_memo
+    from contracts.temporal.workflow_memo import build_memo
+    from contracts.types.durations import format_duration
 
 from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error

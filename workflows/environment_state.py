@@ -7,9 +7,8 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
-    from contracts import expiry, search_attributes, workflow_memo
+    from contracts import expiry
     from contracts.access import AccessChanges
-    from contracts.durations import format_duration
     from contracts.environment import (
         MOORAGE_ACTOR,
         AuditLogEntry,
@@ -27,6 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
+    from contracts.temporal import search_attributes, workflow_memo
+    from contracts.types.durations import format_duration
 
 from workflows.steps import steps_of
 

@@ -24,8 +24,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, ExtensionRejected, Term
-    from contracts.search_attributes import ensure_collaborators_fit
     from contracts.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
+    from contracts.temporal.search_attributes import ensure_collaborators_fit
 
 from workflows.environment_state import EnvironmentState
 

@@ -7,7 +7,7 @@ from activities.ownership import mark_text, require_ours
 from clients.host.models import Chart, Namespace, Release
 from clients.host.protocol import Host
 from contracts.environment import Environment, System
-from contracts.naming import ANNOTATION_OWNER, OwnerMark
+from contracts.types.naming import ANNOTATION_OWNER, OwnerMark
 
 Hosts = Mapping[str, Host]
 

@@ -14,8 +14,8 @@ from clients.host.models import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity.models import parts_of_size
 from contracts.chart_values import ETCD, control_plane_replicas, etcd_replicas, value_at
 from contracts.environment import Environment
-from contracts.naming import OwnerMark
 from contracts.template import PodSecurity
+from contracts.types.naming import OwnerMark
 
 #: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.
 OWN_PODS = 4

@@ -7,7 +7,7 @@ from math import ceil
 from activities.errors import NotAccepted
 from clients.host.models import NodeCapacity
 from contracts.capacity.models import Limits
-from contracts.quantities import parse_quantity
+from contracts.types.quantities import parse_quantity
 
 
 def parse(quantity: str) -> Decimal:

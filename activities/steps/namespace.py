@@ -34,8 +34,8 @@ from contracts.activities import (
 )
 from contracts.chart_values import compose_values
 from contracts.environment import Receipt, System
-from contracts.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_OWNER
 from contracts.template import RetainedVolumes
+from contracts.types.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_OWNER
 
 #: How long objects may take to terminate before their namespace is deleted anyway: longer than the time after
 #: which they are deleted by force.

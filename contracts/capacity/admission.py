@@ -19,7 +19,7 @@ from contracts.capacity.models import (
     ReservationRequest,
 )
 from contracts.errors import Refusal, RefusalReason
-from contracts.quantities import format_cpu, format_memory
+from contracts.types.quantities import format_cpu, format_memory
 
 
 def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from contracts.chart_values import DNS_LIMITS, ETCD, control_plane_replicas, etcd_replicas, value_at
 from contracts.errors import Refusal
-from contracts.models import Frozen
-from contracts.quantities import parse_quantity
 from contracts.template import Size
+from contracts.types.models import Frozen
+from contracts.types.quantities import parse_quantity
 
 CAPACITY_WORKFLOW = "CapacityWorkflow"
 #: There is one workflow in each Temporal namespace, because there is one installation in it.

@@ -13,7 +13,7 @@ from embedded.stack.state_dir import StackError
 NAMESPACE = "default"
 
 #: Our search attributes and their types, as the `temporal` program spells them: those of
-#: `contracts.search_attributes`, whose import takes the whole SDK, half of the start of `moorage up`.
+#: `contracts.temporal.search_attributes`, whose import takes the SDK, half of the start of `moorage up`.
 SEARCH_ATTRIBUTES = {
     "EnvOwner": "Keyword",
     "EnvCollaborators": "KeywordList",

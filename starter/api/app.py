@@ -38,22 +38,22 @@ from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
-from starter.environments.credentials import CredentialIssuer
-from starter.environments.cursors import Cursors
+from starter.environments.credentials.issuer import CredentialIssuer
+from starter.environments.credentials.kubeconfig import KubeconfigReader
+from starter.environments.credentials.virtual_clusters import VirtualClusters
 from starter.environments.details import EnvironmentDetails
-from starter.environments.forced_teardown import ForcedTeardown
 from starter.environments.health import EnvironmentHealth
 from starter.environments.history import EnvironmentHistory
-from starter.environments.kubeconfig import KubeconfigReader
-from starter.environments.leftover_search import MarkSearch
 from starter.environments.life_archive import LifeRecords
-from starter.environments.listing import EnvironmentList
+from starter.environments.lists.cursors import Cursors
+from starter.environments.lists.listing import EnvironmentList
 from starter.environments.membership import EnvironmentMembership
 from starter.environments.people_check import PeopleDirectory, RememberedPeople
-from starter.environments.preview import RequestPreview
 from starter.environments.reader import EnvironmentReader
-from starter.environments.service import EnvironmentService, EnvironmentStarter
-from starter.environments.virtual_clusters import VirtualClusters
+from starter.environments.requests.preview import RequestPreview
+from starter.environments.requests.service import EnvironmentService, EnvironmentStarter
+from starter.environments.teardown.forced_teardown import ForcedTeardown
+from starter.environments.teardown.leftover_search import MarkSearch
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.service import RPCError
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from starter.api.dependencies import (
     CATALOGUE_IS_BROKEN,
     AttentionDep,

@@ -21,9 +21,9 @@ from starter.auth.policy import NotAllowed
 from starter.auth.rate_limit import Limited
 from starter.config_files.validation_messages import sentence
 from starter.environments.access import EnvironmentNotFound
-from starter.environments.cursors import BadCursor
-from starter.environments.service import KeyReused
-from starter.environments.virtual_clusters import NotUsable
+from starter.environments.credentials.virtual_clusters import NotUsable
+from starter.environments.lists.cursors import BadCursor
+from starter.environments.requests.service import KeyReused
 from starter.expiry.sweeps import UnknownSweep
 from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable

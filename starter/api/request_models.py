@@ -3,9 +3,9 @@
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from contracts.credentials import PEOPLE_GROUP
-from contracts.models import Printable
-from starter.environments.certificate_request import MAX_REQUEST
-from starter.environments.planning import RequestedEnvironment
+from contracts.types.models import Printable
+from starter.environments.credentials.certificate_request import MAX_REQUEST
+from starter.environments.requests.planning import RequestedEnvironment
 
 
 class EnvironmentRequest(BaseModel):

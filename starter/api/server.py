@@ -11,7 +11,7 @@ from starter.environments.watcher import EnvironmentWatcher
 from starter.http_server.server import Server
 from starter.http_server.sockets import FEWEST_CONNECTIONS, open_listening_socket
 from starter.monitoring.metrics import ApiMetrics
-from worker.settings.api import Api
+from worker.settings.groups.api import Api
 
 
 async def serve(app: FastAPI, settings: Api, host: str, port: int) -> None:

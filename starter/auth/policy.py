@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 
 
 class Role(StrEnum):

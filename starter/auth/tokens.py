@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from clients.private_files import read_trusted_with_status, write_private
 from clients.safe_yaml import write_yaml
-from contracts.models import Frozen, Printable
+from contracts.types.models import Frozen, Printable
 from starter.auth.policy import Principal, Role
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from clients.errors import ClientError
 from clients.host.protocol import Host
-from contracts.durations import format_duration
-from contracts.models import Frozen
-from contracts.naming import Prefix
 from contracts.supported_charts import chart_warning
 from contracts.template import Chart
+from contracts.types.durations import format_duration
+from contracts.types.models import Frozen
+from contracts.types.naming import Prefix
 from starter.catalogue.loader import SHORTEST_TTL, Entry, read_catalogue
 from starter.config_files.yaml_source import FileProblem
 from starter.placement.host_check import check_templates

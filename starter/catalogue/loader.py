@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from clients.secure_urls import is_internal_host
 from contracts.chart_values import exported_account_problem
-from contracts.naming import is_name
-from contracts.printable_text import ensure_printable
 from contracts.size_limits import ensure_fits
 from contracts.template import Chart, Extension, Size, Template, TemplateQuota, fields_below_minimum
+from contracts.types.naming import is_name
+from contracts.types.printable_text import ensure_printable
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
 

@@ -7,8 +7,8 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from contracts.quantities import POSITIVE_PATTERN
 from contracts.template import DIGEST_PATTERN
+from contracts.types.quantities import POSITIVE_PATTERN
 
 
 def sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:

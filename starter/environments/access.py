@@ -1,7 +1,7 @@
 """Access to one environment: find it for a caller who may use a verb on it."""
 
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import is_name
+from contracts.types.naming import is_name
 from starter.auth.policy import (
     TABLE,
     NotAllowed,

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from contracts.environment import Phase
 from contracts.environment_workflow import ActorInput, Answer, CollaboratorInput, ExtendInput, TransferInput
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot

@@ -10,7 +10,7 @@ from typing import Protocol
 from clients.errors import ClientError, Denied
 from clients.host.models import Health
 from clients.host.protocol import Host
-from contracts.naming import OwnerMark
+from contracts.types.naming import OwnerMark
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES, EnvironmentRow, Unwell
 

@@ -1,6 +1,6 @@
 """The history of a name, life by life: from the run in Temporal, and from the records of earlier lives."""
 
-from contracts.naming import is_name
+from contracts.types.naming import is_name
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.auth.security_log import note_denied
 from starter.environments.access import EnvironmentNotFound, relations_to

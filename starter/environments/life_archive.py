@@ -12,10 +12,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from clients.jsonl_file import JsonLinesFile
-from contracts import workflow_memo
 from contracts.environment import Phase
-from contracts.naming import is_name, life_id, workflow_id
 from contracts.notifications import LifeRecord
+from contracts.temporal import workflow_memo
+from contracts.types.naming import is_name, life_id, workflow_id
 from starter.auth.policy import Principal, Verb, is_allowed, relations
 from starter.environments.run_description import memo_value
 from starter.environments.schemas import (

@@ -19,10 +19,10 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import workflow_memo
 from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.errors import ErrorType
-from contracts.naming import name_from_workflow_id, workflow_id
+from contracts.temporal import workflow_memo
+from contracts.types.naming import name_from_workflow_id, workflow_id
 from starter.environments.closed_workflows import (
     CLOSED_FROM_OUTSIDE,
     orphan_remark,

@@ -13,11 +13,11 @@ from temporalio.common import SearchAttributeKey
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, FailureError
 
-from contracts import search_attributes, workflow_memo
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Outcome, Phase
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.naming import life_id, name_from_workflow_id
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.types.naming import life_id, name_from_workflow_id
 from starter.environments.closed_workflows import CLOSED_FROM_OUTSIDE
 from starter.environments.schemas import EnvironmentView, Progress
 from worker.codec import DecodeError, ForeignPayload

@@ -22,8 +22,8 @@ from contracts.environment import (
     StepName,
     StepState,
 )
-from contracts.models import Duration, Frozen
 from contracts.template import Size, Template, TimeToLive
+from contracts.types.models import Duration, Frozen
 
 #: Phases in which a user can work with the environment.
 USABLE_PHASES = frozenset({Phase.USABLE, Phase.READY})

@@ -11,12 +11,12 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from contracts import search_attributes
-from contracts.durations import format_duration
 from contracts.environment import Phase
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
-from contracts.naming import workflow_id
-from contracts.workflow_memo import build_memo
+from contracts.temporal import search_attributes
+from contracts.temporal.workflow_memo import build_memo
+from contracts.types.durations import format_duration
+from contracts.types.naming import workflow_id
 from starter.temporal.errors import map_rpc_errors
 from workflows.environment import EnvironmentWorkflow
 

@@ -18,14 +18,14 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_MANUAL, SWEEP_SCHEDULE
+from contracts.types.durations import format_duration
 from starter.environments.schemas import FreezeView
 from starter.expiry.schedules import create_or_update, schedules
 from starter.shared_reads import CachedReads
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.connection import NotConnected
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 #: How long the freeze call waits for a running sweep to stop: the sweep receives the cancellation with its
 #: next heartbeat, and then waits for the responses to the calls that it has made.

@@ -9,12 +9,12 @@ from temporalio.service import RPCError
 
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.leaver_rules import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from starter.expiry.schedules import leaver_input
 from starter.expiry.sweeps import RESULT_TIMEOUT, UnknownSweep, describe_stop
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 from workflows.leaver_sweep import LeaverSweepWorkflow
 
 _COMPLETED = f"WorkflowType = '{LEAVER_WORKFLOW}' AND ExecutionStatus = 'Completed'"

@@ -28,7 +28,7 @@ from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
 from contracts.leaver_rules import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
 from worker.data_converter import converter_at
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 

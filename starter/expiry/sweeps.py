@@ -14,12 +14,12 @@ from temporalio.service import RPCError
 
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SWEEP_DRY_RUN, SWEEP_MANUAL, SweepResult
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from starter.environments.closed_workflows import CLOSED_FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
 #: How long one call waits for the result: shorter than the timeouts of clients and proxies.

@@ -14,10 +14,10 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import CAPACITY_ID
-from contracts.encryption_metadata import key_id_of
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULE
-from contracts.naming import name_from_workflow_id
+from contracts.temporal.encryption_metadata import key_id_of
+from contracts.types.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
 from worker.codec import EncryptionCodec, KeyMissing
 

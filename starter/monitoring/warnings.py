@@ -15,17 +15,17 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import search_attributes
-from contracts.durations import format_duration
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.leaver_rules import LEAVER_WORKFLOW, LeaverSweepResult
-from contracts.models import Frozen
-from contracts.naming import name_from_workflow_id
+from contracts.temporal import search_attributes
+from contracts.types.durations import format_duration
+from contracts.types.models import Frozen
+from contracts.types.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
 from worker.codec import DecodeError
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 #: A worker polls at least once a minute, because the server lets a poll wait for so long. (Measured: at most
 #: 55 s since the last poll of an idle worker.)

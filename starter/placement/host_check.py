@@ -7,8 +7,8 @@ from clients.host.models import Chart
 from clients.host.protocol import Host
 from contracts.chart_values import compose_values
 from contracts.environment import Environment, Spec
-from contracts.naming import OwnerMark, Prefix, life_id
 from contracts.template import Template
+from contracts.types.naming import OwnerMark, Prefix, life_id
 
 #: The environment name for the dry run; nothing is ever created under it.
 DRY_RUN_SUFFIX = "setup-dry-run"

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pydantic import computed_field
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from starter.setup.areas import Area
 
 #: Timeout of one check: after the timeouts of the systems no answer arrives any more, and a user waits.

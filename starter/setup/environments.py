@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from clients.host.protocol import Host
-from contracts import search_attributes
 from contracts.environment import Phase
-from contracts.naming import name_from_workflow_id
+from contracts.temporal import search_attributes
+from contracts.types.naming import name_from_workflow_id
 from starter.environments.health import read_health
-from starter.environments.listing import WORKFLOW_TYPE
+from starter.environments.lists.listing import WORKFLOW_TYPE
 from starter.environments.reader import EnvironmentReader
 from starter.setup.areas import Area
 from starter.setup.check import Found, SetupCheck, well

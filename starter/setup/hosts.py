@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from clients.errors import Denied, Rejected
 from clients.host.models import LABEL_POD_SECURITY
 from clients.host.protocol import Host
-from contracts.naming import LABEL_INSTALLATION, Prefix
 from contracts.supported_charts import chart_warning
 from contracts.template import PodSecurity, RetainedVolumes, Template
+from contracts.types.naming import LABEL_INSTALLATION, Prefix
 from starter.placement.host_check import DRY_RUN_SUFFIX, check_templates
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well

@@ -10,9 +10,9 @@ from starter.environments.people_check import check_people
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.group_probe import GroupProbe
-from worker.settings.identity import IdentityKind
-from worker.settings.identity import IdentityProvider as IdentityProviderSettings
-from worker.settings.identity import SignIn as SignInSettings
+from worker.settings.groups.identity import IdentityKind
+from worker.settings.groups.identity import IdentityProvider as IdentityProviderSettings
+from worker.settings.groups.identity import SignIn as SignInSettings
 
 SYSTEM = "identity provider"
 #: Suggested name of the integration, for the person who creates it.

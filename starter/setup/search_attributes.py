@@ -19,10 +19,10 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from contracts import search_attributes, workflow_memo
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
-from contracts.naming import life_id
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.types.naming import life_id
 from starter.environments.run_description import attribute
 from starter.expiry.schedules import CALL_TIMEOUT
 from starter.temporal.errors import UPDATE_TIMEOUT

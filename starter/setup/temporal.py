@@ -12,9 +12,9 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import search_attributes
-from contracts.durations import format_duration
 from contracts.expiry_sweep import SWEEP_SCHEDULE
+from contracts.temporal import search_attributes
+from contracts.types.durations import format_duration
 from starter.expiry.freeze import ExpiryFreeze, describe_sweep
 from starter.expiry.schedules import CALL_TIMEOUT, Difference, differences, reconcile
 from starter.monitoring.encryption_keys import Use, keys_in_use
@@ -24,7 +24,7 @@ from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.search_attributes import find_unindexed, has_worker, index_again
 from worker.codec import EncryptionCodec
 from worker.connection import address, connect, namespace_name, search_attributes_of
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 SYSTEM = "Temporal"
 #: Retention of closed runs in a namespace that setup creates: a month, so that a failure can still be

@@ -27,9 +27,9 @@ from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
 from contracts.environment import Environment, Receipt, Spec, StepName
-from contracts.naming import OwnerMark
 from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Size, Template, TimeToLive
+from contracts.types.naming import OwnerMark
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH
 from embedded.rafay_behaviour import BEHAVIOUR_PATH

@@ -17,8 +17,8 @@ from clients.host.protocol import Host
 from contracts.activities import InspectInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
-from contracts.naming import ANNOTATION_OWNER
 from contracts.supported_charts import NEWEST_TESTED
+from contracts.types.naming import ANNOTATION_OWNER
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running, details
 from tests.activities.conftest import HOST, Bench, an_environment, fresh

@@ -19,7 +19,7 @@ from activities import activity_context, interceptor
 from activities.interceptor import ActivityInterceptor
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from tests.support.deadline import HANG, NEVER, soon
 from tests.support.temporal_server import running_temporal_server
 

@@ -14,8 +14,8 @@ from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from contracts.capacity.models import Limits, size_of
 from contracts.chart_values import ETCD, compose_values, merge_values, value_at
 from contracts.environment import Environment
-from contracts.quantities import parse_quantity
 from contracts.template import Network, PodSecurity, Template
+from contracts.types.quantities import parse_quantity
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 
 ENVIRONMENT = an_environment("demo")

@@ -11,7 +11,7 @@ from clients.errors import Denied, Unreachable
 from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
 from contracts.environment import Environment, EnvironmentStatus, Phase
-from contracts.naming import OwnerMark
+from contracts.types.naming import OwnerMark
 from starter.environments import health as environment_health
 from starter.environments import watcher
 from starter.environments.health import EnvironmentHealth

@@ -5,7 +5,7 @@ import asyncio
 import yaml
 
 from clients.simulated_host import SimulatedHost
-from contracts.naming import OwnerMark
+from contracts.types.naming import OwnerMark
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import HOST, Part, Stack
 from tests.api.caller import Caller, problem

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contracts.leaver_rules import LeaverInput
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Stack
 from starter.auth.policy import Principal
 from starter.environments.access import relations_to

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from contracts.search_attributes import quoted
+from contracts.temporal.search_attributes import quoted
 from starter.auth.policy import Principal
-from starter.environments.listing import Filters, visibility_query
+from starter.environments.lists.listing import Filters, visibility_query
 from tests.api.caller import PATIENCE, Caller, fields_of, problem
 from tests.support.stack import CAROL, unique
 

@@ -12,8 +12,8 @@ from contracts.capacity.models import ReservationRequest, size_of
 from contracts.chart_values import compose_values
 from contracts.environment import AuditLogEntry, Outcome
 from contracts.environment_workflow import ActorInput, EnvironmentStart
-from contracts.naming import workflow_id
 from contracts.notifications import LifeRecord
+from contracts.types.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.auth.policy import Verb
@@ -22,7 +22,7 @@ from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, Latest
-from starter.environments.service import EnvironmentStarter
+from starter.environments.requests.service import EnvironmentStarter
 from starter.placement.reservations import Reservations
 from starter.temporal.updates import WorkflowClosed
 from tests.api.caller import PATIENCE, Caller, problem

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Part, Stack
 from starter.temporal.errors import NO_WORKER
 from tests.api.caller import Caller, problem

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Stack
 from tests.api.caller import Caller, fields_of, problem
 from tests.cli.test_commands import cli_of

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.naming import life_id, request_id
+from contracts.types.naming import life_id, request_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.api.caller import Caller, fields_of, problem

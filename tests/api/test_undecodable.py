@@ -10,10 +10,10 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from activities.capacity_audit import CapacityAudit, CapacitySettings
-from contracts import search_attributes
 from contracts.capacity.models import AuditInput, AuditResult
-from contracts.naming import workflow_id
-from contracts.workflow_memo import REQUEST_ID
+from contracts.temporal import search_attributes
+from contracts.temporal.workflow_memo import REQUEST_ID
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Stack
 from tests.activities.activity_runs import Running
 from tests.api.caller import PATIENCE, Caller, problem

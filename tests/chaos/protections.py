@@ -187,7 +187,7 @@ PROTECTIONS = (
         "tests/api/test_lives.py", "another_life",
     ),
     Protection(
-        "6", "the same request twice is one", "starter/environments/service.py",
+        "6", "the same request twice is one", "starter/environments/requests/service.py",
         "                if latest.request_id == start.request_id:\n", "                if False:\n",
         "tests/lifecycle/test_one_name.py", "same_key",
     ),
@@ -197,7 +197,7 @@ PROTECTIONS = (
         "tests/chaos/test_odd_answers.py", "without_end and identity",
     ),
     Protection(
-        "7", "a cursor is checked before Temporal sees it", "starter/environments/listing.py",
+        "7", "a cursor is checked before Temporal sees it", "starter/environments/lists/listing.py",
         "token = self._cursors.read(cursor, query)",
         "token = cursor.encode() if cursor else None",
         "tests/chaos/test_fuzz.py", "hundred",

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import Systems

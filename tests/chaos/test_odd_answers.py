@@ -33,7 +33,7 @@ from clients.identity.keycloak import Keycloak
 from clients.identity.okta import Okta
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from contracts.naming import is_name
+from contracts.types.naming import is_name
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.catalogue.loader import load_catalogue

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Stack
 from tests.chaos.test_killed import MOMENTS

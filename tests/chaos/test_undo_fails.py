@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Stack
 from tests.cli.test_commands import cli_of

@@ -29,7 +29,7 @@ from starter.cli.kubeconfig.user_entries import (
     plugin_kubeconfig,
     read_api_kubeconfig,
 )
-from starter.environments.certificate_request import read_request
+from starter.environments.credentials.certificate_request import read_request
 from tests.api.caller import Caller
 from tests.cli.test_commands import Cli, cli_of
 from tests.support.stack import BOB, DAVE, unique

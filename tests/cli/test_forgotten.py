@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from clients.identity.scim import Scim
-from contracts.naming import workflow_id
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Stack
 from tests.cli.test_commands import cli_of
 from tests.lifecycle.databases import PREFIX, Systems

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 import moorage
-from contracts.durations import parse_duration
 from contracts.environment import Outcome, Phase, Problem, StepName, StepState
+from contracts.types.durations import parse_duration
 from starter.cli.app import build
 from starter.cli.batch import run_in_turn
 from starter.cli.client import views
@@ -26,7 +26,7 @@ from starter.cli.output import terminal_text
 from starter.cli.output.formatting import elapsed, print_environment, problem_line, unwell_line
 from starter.cli.output.live_progress import ProgressLines
 from starter.cli.prompts import ask, confirm
-from starter.environments.retry_status import trouble_of
+from starter.environments.lists.retry_status import trouble_of
 from starter.environments.schemas import EnvironmentView, FreezeView, Progress, StepView, Unwell
 from tests.support.client_views import client_view
 

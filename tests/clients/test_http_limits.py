@@ -10,7 +10,7 @@ from clients import http as module
 from clients.errors import Unreachable
 from clients.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
 from tests.support.deadline import soon
-from worker.settings.timeouts import LATE_RESPONSE_MARGIN
+from worker.settings.groups.timeouts import LATE_RESPONSE_MARGIN
 
 TIMEOUT = timedelta(seconds=4)
 #: In place of the real one, so that a whole call has six seconds.

@@ -21,8 +21,8 @@ from contracts.capacity.models import (
     size_of,
 )
 from contracts.errors import Refusal, RefusalReason
-from contracts.quantities import format_cpu, format_memory
 from contracts.template import Size
+from contracts.types.quantities import format_cpu, format_memory
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SOON = NOW + timedelta(hours=1)

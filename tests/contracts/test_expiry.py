@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from contracts import expiry
-from contracts.durations import parse_duration
 from contracts.expiry import DueKind, ExtensionRejected, GrantedExtension, Term
 from contracts.template import Extension, TimeToLive
+from contracts.types.durations import parse_duration
 
 BEGAN = datetime(2030, 1, 1, 8, tzinfo=UTC)
 POLICY = TimeToLive(

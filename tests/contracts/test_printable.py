@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from contracts.printable_text import ensure_printable, escape, escape_json
+from contracts.types.printable_text import ensure_printable, escape, escape_json
 
 FORGED = [
     ("\x1b[2K\rall is well", r"\x1b[2K\rall is well", "U+001B"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
+from contracts.types.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
 
 #: What `resource.ParseQuantity` of apimachinery 0.36.0 makes of each; run, not read.
 TABLE = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients.host.models import LABEL_POD_SECURITY
-from contracts.naming import LABEL_INSTALLATION
+from contracts.types.naming import LABEL_INSTALLATION
 from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.using import unclaimed_volume

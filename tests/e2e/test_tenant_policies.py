@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from clients.host.models import LABEL_POD_SECURITY
-from contracts.naming import ANNOTATION_HOST_NETWORKS, LABEL_INSTALLATION
+from contracts.types.naming import ANNOTATION_HOST_NETWORKS, LABEL_INSTALLATION
 from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.e2e.tenants import CASES, HOST_NETWORKS, pod, service

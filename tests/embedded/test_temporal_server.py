@@ -1,6 +1,6 @@
 """The command of the Temporal dev server."""
 
-from contracts import search_attributes
+from contracts.temporal import search_attributes
 from embedded.stack.temporal_server import SEARCH_ATTRIBUTES
 
 

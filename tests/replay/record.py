@@ -38,7 +38,7 @@ from contracts.leaver_rules import (
     LookInput,
     LookResult,
 )
-from starter.environments.forced_teardown import forced_start
+from starter.environments.teardown.forced_teardown import forced_start
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

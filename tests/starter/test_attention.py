@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from starter.monitoring import warnings
 from starter.monitoring.warnings import Attention, find_unpolled_queues, overdue_sweep, stuck_environments
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 WORKFLOWS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
 STEPS = ("moorage", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)

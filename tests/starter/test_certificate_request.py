@@ -12,7 +12,11 @@ from cryptography.x509.oid import NameOID
 
 from clients.errors import MalformedAnswer
 from contracts.credentials import PEOPLE_GROUP
-from starter.environments.certificate_request import CertificateRequest, check_certificate, read_request
+from starter.environments.credentials.certificate_request import (
+    CertificateRequest,
+    check_certificate,
+    read_request,
+)
 from starter.request_errors import InvalidRequest
 from tests.support.credentials import request_of
 from tests.support.virtual_access import new_key

@@ -12,11 +12,11 @@ from clients.host.models import Namespace
 from clients.host.protocol import Host
 from contracts.environment import Outcome
 from contracts.environment_workflow import LifecycleTimeouts
-from contracts.naming import OwnerMark
 from contracts.notifications import LifeRecord
 from contracts.template import RetainedVolumes
-from starter.environments.forgotten_life import CannotPlan, ForgottenLife, plan_without_run
-from starter.environments.leftover_search import FoundMarks, Marked, MarkSearch
+from contracts.types.naming import OwnerMark
+from starter.environments.teardown.forgotten_life import CannotPlan, ForgottenLife, plan_without_run
+from starter.environments.teardown.leftover_search import FoundMarks, Marked, MarkSearch
 from starter.installation_settings import InstallationConfig
 from starter.request_errors import InvalidRequest
 

@@ -9,7 +9,7 @@ import pytest
 from starter.environments.schemas import FreezeView
 from starter.expiry import freeze
 from starter.expiry.freeze import ExpiryFreeze
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 
 class Temporal:

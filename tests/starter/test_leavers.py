@@ -8,7 +8,7 @@ from temporalio.client import WorkflowExecutionStatus as Status
 
 from starter.expiry.leavers import Leavers
 from worker.codec import DecodeError
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 RUN = "7d5f2b9e-0000-4000-8000-000000000000"
 

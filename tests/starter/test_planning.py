@@ -8,7 +8,7 @@ from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.template import Template
 from starter.auth.policy import Principal
 from starter.catalogue.loader import Catalogue
-from starter.environments.planning import RequestedEnvironment, plan
+from starter.environments.requests.planning import RequestedEnvironment, plan
 from starter.installation_settings import InstallationConfig
 from starter.request_errors import InvalidRequest
 from tests.starter.test_chart_check import environment

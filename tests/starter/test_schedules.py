@@ -14,7 +14,7 @@ from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE
 from starter.expiry.freeze import ExpiryFreeze, describe_sweep
 from starter.expiry.schedules import reconcile, schedules
 from worker.connection import NotConnected
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 #: Not within the length of a test: what begins here are schedules only.
 SETTINGS = Sweep(interval=timedelta(days=30))

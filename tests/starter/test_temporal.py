@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from contracts import search_attributes
+from contracts.temporal import search_attributes
 from starter.temporal.errors import TemporalUnavailable, map_rpc_errors
 from starter.temporal.updates import map_update_errors
 from tests.support.deadline import HANG

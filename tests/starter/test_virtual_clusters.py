@@ -16,13 +16,13 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Namespace
 from clients.host.protocol import Host
 from contracts.environment import Environment
-from contracts.naming import OwnerMark
 from contracts.template import Credentials
+from contracts.types.naming import OwnerMark
 from starter.auth.policy import NotAllowed, Principal
-from starter.environments import virtual_clusters
 from starter.environments.access import EnvironmentAccess
-from starter.environments.credentials import CredentialIssuer
-from starter.environments.virtual_clusters import NotUsable, VirtualClusters
+from starter.environments.credentials import virtual_clusters
+from starter.environments.credentials.issuer import CredentialIssuer
+from starter.environments.credentials.virtual_clusters import NotUsable, VirtualClusters
 from tests.api.test_environment_health import snapshot
 from tests.starter.test_chart_check import environment
 from tests.support.credentials import request_of

@@ -7,11 +7,11 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from contracts import search_attributes
 from contracts.environment import EnvironmentStatus, Phase, StepStatus
 from contracts.environment_workflow import CarriedState, EnvironmentStart
-from contracts.naming import workflow_id
-from contracts.workflow_memo import build_memo
+from contracts.temporal import search_attributes
+from contracts.temporal.workflow_memo import build_memo
+from contracts.types.naming import workflow_id
 from workflows.environment import EnvironmentWorkflow
 from workflows.steps import steps_of
 

@@ -16,7 +16,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from contracts.activities import HeartbeatDetails
-from contracts.foreign_payload import RejectedPayload
+from contracts.temporal.foreign_payload import RejectedPayload
 from worker import codec as codec_module
 from worker.codec import MAX_CLEAR_BYTES, EncryptionCodec, ForeignPayload, KeyMissing, Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter

@@ -9,7 +9,7 @@ from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.vcluster_options import Exposure
 from tests.worker.test_settings import LEAST
 from worker.client_factory import open_clients
-from worker.settings.hosts import KubernetesHostCluster
+from worker.settings.groups.hosts import KubernetesHostCluster
 from worker.settings.loading import load_settings
 from worker.settings.sources import SettingsError
 

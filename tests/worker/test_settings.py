@@ -9,12 +9,12 @@ import pytest
 from contracts.capacity.models import Limits
 from contracts.environment_workflow import LifecycleTimeouts
 from tests.support.processes import run_module
-from worker.settings.control_plane import NO_CREDENTIAL
-from worker.settings.hosts import SimulatedHostCluster
+from worker.settings.groups.control_plane import NO_CREDENTIAL
+from worker.settings.groups.hosts import SimulatedHostCluster
+from worker.settings.groups.timeouts import LifecycleTimeoutSettings
 from worker.settings.loading import load_api_settings, load_settings
 from worker.settings.reference import describe_settings, settings_table
 from worker.settings.sources import SettingsError
-from worker.settings.timeouts import LifecycleTimeoutSettings
 
 #: The least that must be set.
 LEAST = {

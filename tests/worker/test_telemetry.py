@@ -9,7 +9,7 @@ import pytest
 import structlog
 from temporalio.testing import ActivityEnvironment
 
-from worker.settings.process import Log, LogFormat, LogLevel
+from worker.settings.groups.process import Log, LogFormat, LogLevel
 from worker.telemetry import HIDDEN, configure_logging
 
 

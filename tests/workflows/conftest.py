@@ -15,10 +15,10 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
-from contracts.naming import OwnerMark, life_id, workflow_id
 from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Size, Template, TimeToLive
-from contracts.workflow_memo import build_memo
+from contracts.temporal.workflow_memo import build_memo
+from contracts.types.naming import OwnerMark, life_id, workflow_id
 from tests.support.deadline import HANG
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

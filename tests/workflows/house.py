@@ -33,9 +33,9 @@ from contracts.capacity.models import (
 )
 from contracts.chart_values import compose_values
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
-from contracts.naming import OwnerMark, workflow_id
+from contracts.types.naming import OwnerMark, workflow_id
 from starter.environments.reader import EnvironmentReader
-from starter.environments.service import EnvironmentStarter, StartOutcome
+from starter.environments.requests.service import EnvironmentStarter, StartOutcome
 from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

@@ -11,7 +11,6 @@ from temporalio.client import WorkflowFailureError
 
 from activities.capacity_audit import CapacityAudit
 from clients.host.models import NodeCapacity
-from contracts import workflow_memo
 from contracts.capacity.models import (
     CAPACITY_ID,
     CAPACITY_WORKFLOW,
@@ -25,9 +24,10 @@ from contracts.capacity.models import (
 from contracts.environment import Phase
 from contracts.environment_workflow import TASK_QUEUE, ActorInput, ExtendInput, TransferInput
 from contracts.errors import RefusalReason
-from contracts.naming import workflow_id
+from contracts.temporal import workflow_memo
+from contracts.types.naming import workflow_id
+from starter.environments.requests.service import StartOutcome
 from starter.environments.schemas import DoneKind
-from starter.environments.service import StartOutcome
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.deadline import HANG

@@ -10,7 +10,6 @@ from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from contracts import search_attributes
 from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
@@ -23,6 +22,7 @@ from contracts.environment_workflow import (
 from contracts.errors import RefusalReason
 from contracts.expiry import DueKind
 from contracts.notifications import NotificationKind
+from contracts.temporal import search_attributes
 from tests.workflows.conftest import LIFE, Bench, until
 from tests.workflows.scripted_activities import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded

@@ -71,7 +71,7 @@ from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput
 from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
-from contracts.naming import life_id, workflow_id
+from contracts.types.naming import life_id, workflow_id
 from tests.support.stack import unique
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, Life, a_start, until

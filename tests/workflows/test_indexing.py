@@ -3,14 +3,14 @@
 import pytest
 from temporalio.client import Client, WorkflowExecution
 
-from contracts import search_attributes
 from contracts.environment import Phase
+from contracts.temporal import search_attributes
 from starter.setup import temporal
 from starter.setup.check import Kind
 from starter.setup.search_attributes import find_unindexed, has_worker, index_again
 from starter.setup.temporal import Temporal
 from tests.workflows.conftest import Bench, until
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 
 async def lacking(client: Client, id: str) -> list[WorkflowExecution]:

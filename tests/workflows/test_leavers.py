@@ -18,7 +18,6 @@ from activities import leaver_sweep
 from activities.interceptor import ActivityInterceptor
 from activities.leaver_sweep import LeaverSweep
 from clients.errors import Denied, Rejected, ServerFailed
-from contracts import workflow_memo
 from contracts.environment import EnvironmentStatus, Phase
 from contracts.environment_workflow import ExtendInput, TransferInput
 from contracts.leaver_rules import (
@@ -30,6 +29,7 @@ from contracts.leaver_rules import (
     LeaverSweepResult,
 )
 from contracts.notifications import NotificationKind
+from contracts.temporal import workflow_memo
 from starter.monitoring.warnings import waiting_leavers
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server

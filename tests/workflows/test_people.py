@@ -8,7 +8,6 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from contracts import search_attributes, workflow_memo
 from contracts.environment import EnvironmentStatus, Phase
 from contracts.environment_workflow import (
     ActorInput,
@@ -22,6 +21,7 @@ from contracts.environment_workflow import (
 from contracts.errors import Refusal, RefusalReason
 from contracts.notifications import NotificationKind
 from contracts.size_limits import MAX_COLLABORATORS
+from contracts.temporal import search_attributes, workflow_memo
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for
 from workflows.environment import EnvironmentWorkflow

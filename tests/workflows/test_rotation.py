@@ -21,7 +21,7 @@ from tests.workflows.conftest import LIFE, Life, until
 from tests.workflows.house import BLUE, CapacityBench, a_house, most
 from worker.codec import KeyMissing, Keyring
 from worker.data_converter import data_converter
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 from workflows.environment import EnvironmentWorkflow
 
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (5, 6))

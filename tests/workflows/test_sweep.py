@@ -21,11 +21,11 @@ from temporalio.client import (
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import WorkflowEnvironment
 
-from contracts import search_attributes
 from contracts.environment import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount
-from contracts.workflow_memo import build_memo
+from contracts.temporal import search_attributes
+from contracts.temporal.workflow_memo import build_memo
 from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT
 from tests.workflows.conftest import LIFE, Bench, until

@@ -10,8 +10,8 @@ from pydantic import (
 )
 
 from clients.identity.okta import READ_SCOPE
-from worker.settings.control_plane import NO_CREDENTIAL
-from worker.settings.identity import IdentityKind
+from worker.settings.groups.control_plane import NO_CREDENTIAL
+from worker.settings.groups.identity import IdentityKind
 from worker.settings.models import CatalogueSettings, CodecServerSettings, Settings
 from worker.settings.sources import SettingsError, Values, explain, read_sources
 

@@ -17,18 +17,18 @@ from pydantic import (
     field_validator,
 )
 
-from contracts.durations import format_duration
 from contracts.environment_workflow import LifecycleTimeouts
-from contracts.naming import Installation, Prefix
-from worker.settings.api import Api
-from worker.settings.capacity import Capacity, Labels, Quotas
-from worker.settings.codec import CodecServer, Encryption
-from worker.settings.control_plane import ControlPlane
-from worker.settings.expiry import AuditLogSettings, Notices, Sweep
-from worker.settings.hosts import HostCluster
-from worker.settings.identity import IdentityProvider, SignIn
-from worker.settings.process import Log, WorkerProcess
-from worker.settings.timeouts import LATE_RESPONSE_MARGIN, LifecycleTimeoutSettings
+from contracts.types.durations import format_duration
+from contracts.types.naming import Installation, Prefix
+from worker.settings.groups.api import Api
+from worker.settings.groups.capacity import Capacity, Labels, Quotas
+from worker.settings.groups.codec import CodecServer, Encryption
+from worker.settings.groups.control_plane import ControlPlane
+from worker.settings.groups.expiry import AuditLogSettings, Notices, Sweep
+from worker.settings.groups.hosts import HostCluster
+from worker.settings.groups.identity import IdentityProvider, SignIn
+from worker.settings.groups.process import Log, WorkerProcess
+from worker.settings.groups.timeouts import LATE_RESPONSE_MARGIN, LifecycleTimeoutSettings
 from worker.settings.types import (
     Group,
     HostName,

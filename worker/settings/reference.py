@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from contracts.durations import format_duration
+from contracts.types.durations import format_duration
 from worker.settings.models import SHIPPED_TEMPLATES, Settings
 from worker.settings.sources import OTHER_VARIABLES, field_at, paths, variable
 

@@ -18,7 +18,7 @@ from pydantic import (
 
 from clients.host.models import Peer
 from clients.secure_urls import require_https
-from contracts.models import Duration
+from contracts.types.models import Duration
 
 LARGEST_PORT = 65535
 #: The shortest secret that Standard Webhooks allows.

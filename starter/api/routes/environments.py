@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from contracts.environment import Phase
-from contracts.models import Printable
+from contracts.types.models import Printable
 from starter.api.dependencies import (
     CallerDep,
     CommandsDep,
@@ -24,7 +24,7 @@ from starter.api.dependencies import (
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import Verb
 from starter.auth.security_log import note_object
-from starter.environments.listing import Filters
+from starter.environments.lists.listing import Filters
 from starter.environments.schemas import Done, DoneKind, EnvironmentPage, EnvironmentView, HistoryView
 
 router = APIRouter(tags=["environments"])

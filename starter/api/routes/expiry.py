@@ -6,9 +6,9 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Query, Response
 
-from contracts.durations import parse_duration
 from contracts.environment_workflow import ExtendInput
 from contracts.errors import Refusal, RefusalReason
+from contracts.types.durations import parse_duration
 from starter.api.dependencies import CallerDep, CommandsDep, FreezeDep, LeaversDep, SweepsDep
 from starter.api.request_models import ExtensionRequest, FreezeRequest, LeaversRequest
 from starter.api.routes.environments import IdempotencyKey, OnlyLife

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from starter.api.dependencies import CallerDep, IssuersDep
 from starter.auth.policy import Role
 

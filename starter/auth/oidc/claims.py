@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from contracts.printable_text import ensure_printable
+from contracts.types.printable_text import ensure_printable
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import read_email

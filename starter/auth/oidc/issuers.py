@@ -21,7 +21,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from clients.private_files import read_trusted_with_status
-from contracts.models import Frozen, Printable
+from contracts.types.models import Frozen, Printable
 from starter.auth.tokens import read_email
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable
 from worker.settings.types import ProtectedUrl

@@ -13,7 +13,7 @@ import httpx
 
 from clients.connection_errors import describe_cause, is_final, proxy_of
 from clients.tls_trust import TrustError, context_for
-from contracts.environment_name import is_name
+from contracts.types.environment_name import is_name
 from starter.cli.client.connection import Connection
 from starter.cli.client.response_errors import (
     READ_SECONDS,

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from contracts.environment_name import is_name
+from contracts.types.environment_name import is_name
 from starter.cli.errors import CliError, Code
 
 

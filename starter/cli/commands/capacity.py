@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from contracts.quantities import format_cpu, format_memory
+from contracts.types.quantities import format_cpu, format_memory
 from starter.cli.client.views import CapacityView, HoldingView, SharesView, ShareView, parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import Output

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from contracts.durations import format_duration
 from contracts.phases import Phase
+from contracts.types.durations import format_duration
 from starter.cli.client.paths import environment_path, template_path
 from starter.cli.client.views import EnvironmentView, TemplateView, parse
 from starter.cli.command_context import api_session

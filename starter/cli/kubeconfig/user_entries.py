@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
-from contracts.printable_text import escape
+from contracts.types.printable_text import escape
 from starter.cli.client.connection import Connection
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code

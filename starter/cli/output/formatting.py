@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from contracts.durations import format_duration, parse_duration
 from contracts.phases import StepState
-from contracts.printable_text import escape
+from contracts.types.durations import format_duration, parse_duration
+from contracts.types.printable_text import escape
 from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
 from starter.cli.client.views import (
     AccessView,

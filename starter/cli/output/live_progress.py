@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from contracts.durations import format_duration
 from contracts.phases import Phase, StepState
-from contracts.printable_text import escape
+from contracts.types.durations import format_duration
+from contracts.types.printable_text import escape
 from starter.cli.client.views import EnvironmentView, StepView, to_json
 from starter.cli.errors import Output
 from starter.cli.output.formatting import MARKS, elapsed, local_time, relative_time, step_details

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from contracts.printable_text import escape
+from contracts.types.printable_text import escape
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_table
 from starter.cli.output.terminal_text import print_json, print_line

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from contracts.printable_text import escape, escape_json
+from contracts.types.printable_text import escape, escape_json
 from starter.cli.output.streams import for_stream
 
 _IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")

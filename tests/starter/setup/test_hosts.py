@@ -12,7 +12,7 @@ import yaml
 from clients.errors import Denied, Rejected
 from clients.host.models import LABEL_POD_SECURITY
 from clients.host.protocol import Host
-from contracts.naming import LABEL_INSTALLATION
+from contracts.types.naming import LABEL_INSTALLATION
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.hosts import HostCluster

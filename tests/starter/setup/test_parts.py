@@ -21,7 +21,7 @@ from tests.starter.setup.conftest import Ground, states
 from tests.support.deadline import soon
 from tests.support.stack import client_of, unique
 from tests.support.stand_ins import control, set_faults
-from worker.settings.expiry import Sweep
+from worker.settings.groups.expiry import Sweep
 
 SSO: dict[str, Any] = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}
 BEGUN = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}

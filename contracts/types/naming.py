@@ -6,9 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import StringConstraints, ValidationError
 
-from contracts.environment_name import NAME_PATTERN as NAME_PATTERN
-from contracts.environment_name import is_name as is_name
-from contracts.models import Frozen
+from contracts.types.environment_name import NAME_PATTERN as NAME_PATTERN
+from contracts.types.environment_name import is_name as is_name
+from contracts.types.models import Frozen
 
 INSTALLATION_PATTERN = r"^[a-z0-9]{8,16}$"
 PREFIX_PATTERN = r"^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$"

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from clients.kubernetes.vcluster_options import Exposure, HostOptions
 from contracts.template import ChartRepository
-from worker.settings.capacity import Labels, Share
+from worker.settings.groups.capacity import Labels, Share
 from worker.settings.types import (
     DnsPeers,
     Group,

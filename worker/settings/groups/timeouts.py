@@ -6,8 +6,8 @@ from pydantic import (
     Field,
 )
 
-from contracts.durations import format_duration
 from contracts.environment_workflow import LifecycleTimeouts
+from contracts.types.durations import format_duration
 from worker.settings.types import (
     Group,
     PositiveDuration,

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from contracts import search_attributes
-from contracts.durations import format_duration, parse_duration
 from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
 from contracts.environment_workflow import EnvironmentStart
-from contracts.naming import OwnerMark, is_name
 from contracts.size_limits import MAX_COLLABORATORS, ensure_fits
 from contracts.template import Template
+from contracts.temporal import search_attributes
+from contracts.types.durations import format_duration, parse_duration
+from contracts.types.naming import OwnerMark, is_name
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import read_email
 from starter.catalogue.loader import SHORTEST_TTL, Catalogue, unknown_template

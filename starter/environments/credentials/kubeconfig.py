@@ -12,7 +12,7 @@ from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
-from starter.environments.virtual_clusters import VirtualClusters, usable_environment
+from starter.environments.credentials.virtual_clusters import VirtualClusters, usable_environment
 
 #: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
 NAME_PREFIX = "moorage-"

@@ -1,4 +1,4 @@
-"""The floor's worker, a separate process: `python -m benchmarks.floor_worker ADDRESS`. Says "ready"."""
+"""The floor's worker: `python -m benchmarks.support.floor_worker ADDRESS`. Says "ready"."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from benchmarks.floor import ACTIVITY, TASK_QUEUE, BareUpdates, BareWorkflow, Calls
+from benchmarks.support.floor import ACTIVITY, TASK_QUEUE, BareUpdates, BareWorkflow, Calls
 from clients.http import MAX_CONCURRENT_CALLS
 
 #: The environment variable with headers by name, as JSON: credentials have no place in a history.

@@ -15,7 +15,7 @@ from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.environment import System
-from contracts.naming import ANNOTATION_OWNER, LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
+from contracts.types.naming import ANNOTATION_OWNER, LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
 
 #: A person waits for the answer. A system that takes longer counts as not searched.
 SEARCH_SECONDS = 10.0

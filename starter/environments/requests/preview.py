@@ -5,12 +5,12 @@ import structlog
 from contracts.capacity.models import ReservationRequest
 from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import life_id
+from contracts.types.naming import life_id
 from starter.auth.policy import Principal
-from starter.environments.planning import RequestedEnvironment, status_at_start
 from starter.environments.reader import EnvironmentReader
+from starter.environments.requests.planning import RequestedEnvironment, status_at_start
+from starter.environments.requests.service import EnvironmentService, LeftBehind, ensure_nothing_left_behind
 from starter.environments.schemas import Done, DoneKind, view_of_status
-from starter.environments.service import EnvironmentService, LeftBehind, ensure_nothing_left_behind
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.temporal.errors import NothingStarted

@@ -11,9 +11,13 @@ from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.auth.security_log import note_until
 from starter.environments.access import EnvironmentAccess
-from starter.environments.certificate_request import CertificateRequest, check_certificate, read_request
+from starter.environments.credentials.certificate_request import (
+    CertificateRequest,
+    check_certificate,
+    read_request,
+)
+from starter.environments.credentials.virtual_clusters import VirtualClusters, usable_environment
 from starter.environments.schemas import CredentialView
-from starter.environments.virtual_clusters import VirtualClusters, usable_environment
 
 
 class CredentialIssuer:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from contracts import search_attributes, workflow_memo
 from contracts.environment import Outcome, Phase
-from contracts.naming import life_id, name_from_workflow_id
 from contracts.notifications import LifeRecord
-from contracts.search_attributes import quoted
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.temporal.search_attributes import quoted
+from contracts.types.naming import life_id, name_from_workflow_id
 from starter.auth.policy import Principal, Role
-from starter.environments.cursors import Cursors
 from starter.environments.life_archive import LifeRecords
+from starter.environments.lists.cursors import Cursors
+from starter.environments.lists.retry_status import WORKING_PHASES, trouble_of
 from starter.environments.reader import EnvironmentReader
-from starter.environments.retry_status import WORKING_PHASES, trouble_of
 from starter.environments.run_description import attribute, memo_value, owner_left_at, phase_of
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.shared_reads import CachedReads

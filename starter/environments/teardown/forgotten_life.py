@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from contracts.environment import Environment, Spec
 from contracts.environment_workflow import EnvironmentStart
-from contracts.naming import LIFE_PATTERN, OwnerMark
 from contracts.notifications import LifeRecord
 from contracts.template import MIN_SIZE, Chart, Template, TimeToLive
-from starter.environments.leftover_search import FoundMarks, Marked
+from contracts.types.naming import LIFE_PATTERN, OwnerMark
+from starter.environments.teardown.leftover_search import FoundMarks, Marked
 from starter.installation_settings import InstallationConfig
 from starter.request_errors import FieldProblem, InvalidRequest
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from benchmarks.floor_worker import HEADERS
-from contracts.naming import workflow_id
+from benchmarks.support.floor_worker import HEADERS
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Options, Part, Stack
 from tests.support.stand_ins import TLS
 from worker.codec import Keyring
@@ -97,7 +97,7 @@ async def floor_worker(ground: Ground) -> AsyncIterator[int]:
         Part.HOST: {"Authorization": f"Bearer {settings['MOORAGE_HOSTS__LOCAL__TOKEN']}"},
     }
     environment = os.environ | {HEADERS: json.dumps(headers)}
-    command = [sys.executable, "-m", "benchmarks.floor_worker", ground.stack.temporal_address]
+    command = [sys.executable, "-m", "benchmarks.support.floor_worker", ground.stack.temporal_address]
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
     if not await process.stdout.readline():

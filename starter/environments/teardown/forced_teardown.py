@@ -2,7 +2,7 @@
 
 A new run does it. It uses nothing that the closed run recorded except who the environment was for: it treats
 every step as one that may have left resources, and the inspection decides. For a life that Temporal has
-forgotten, `starter.environments.forgotten_life` makes up for the record.
+forgotten, `starter.environments.teardown.forgotten_life` makes up for the record.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from contracts.environment import EnvironmentStatus, Outcome, Phase, StepState, StepStatus
 from contracts.environment_workflow import CarriedState, EnvironmentStart, LifecycleTimeouts
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import is_name, workflow_id
+from contracts.types.naming import is_name, workflow_id
 from starter.auth.policy import Principal, Role, Verb
 from starter.environments.access import EnvironmentAccess, EnvironmentNotFound
-from starter.environments.forgotten_life import CannotPlan, plan_without_run
-from starter.environments.leftover_search import MarkSearch
 from starter.environments.life_archive import LifeRecords
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
+from starter.environments.teardown.forgotten_life import CannotPlan, plan_without_run
+from starter.environments.teardown.leftover_search import MarkSearch
 from starter.environments.workflow_start import start_environment
 from starter.installation_settings import InstallationConfig
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors

@@ -18,16 +18,21 @@ from contracts.capacity.models import ReservationRequest
 from contracts.environment import Phase
 from contracts.environment_workflow import Answer, AnswerKind, EnvironmentStart, RequestInput
 from contracts.errors import Refusal, RefusalReason
-from contracts.naming import life_id, request_id
 from contracts.template import Template
+from contracts.types.naming import life_id, request_id
 from starter.auth.policy import Principal, Role, Verb, is_allowed
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import relations_to
 from starter.environments.commands import send_update
 from starter.environments.people_check import PeopleDirectory, check_people
-from starter.environments.planning import RequestedEnvironment, people_problems, plan, status_at_start
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot, Latest
+from starter.environments.requests.planning import (
+    RequestedEnvironment,
+    people_problems,
+    plan,
+    status_at_start,
+)
 from starter.environments.schemas import Done, DoneKind, view_of_status
 from starter.environments.workflow_start import start_environment
 from starter.installation_settings import InstallationConfig

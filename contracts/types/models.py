@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from contracts.durations import parse_duration
-from contracts.printable_text import ensure_printable
+from contracts.types.durations import parse_duration
+from contracts.types.printable_text import ensure_printable
 
 #: One line of text that may be shown unchanged. Used where text that people write enters the system.
 Printable = Annotated[str, AfterValidator(ensure_printable)]

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from contracts.environment import Phase
-from contracts.models import Frozen
+from contracts.types.models import Frozen
 from starter.environments.schemas import EnvironmentView
 
 #: Phases in which the workflow of an environment is working on it.

@@ -1,0 +1,1 @@
+"""What all benchmarks stand on: a stack, drivers, and the floors beside which they measure."""

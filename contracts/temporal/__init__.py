@@ -1,0 +1,1 @@
+"""What Moorage writes into Temporal beside payloads: search attributes, memos, and marks of encryption."""

@@ -1,0 +1,1 @@
+"""Types that every contract is made of: names, durations, quantities, printable text."""

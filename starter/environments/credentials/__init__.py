@@ -1,0 +1,1 @@
+"""Kubeconfigs without a secret, and certificates of people for a virtual cluster."""

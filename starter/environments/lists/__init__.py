@@ -1,0 +1,1 @@
+"""Lists of environments: pages, their cursors, and what is wrong with a row."""

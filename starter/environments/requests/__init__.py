@@ -1,0 +1,1 @@
+"""The path of a request for an environment, and its preview."""

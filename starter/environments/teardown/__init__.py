@@ -1,0 +1,1 @@
+"""Teardown of environments whose workflow was closed from outside, or that Temporal has forgotten."""
