@@ -51,7 +51,14 @@ MODULES = {
     Part.HOST: ("embedded.host.application", *_CLIENT, *_SERVER),
     Part.OPENID_PROVIDER: ("embedded.openid.app", *_SERVER),
     Part.WORKER: (*_OURS, "worker.runner", "starter.expiry.schedules", "starter.placement.reservations"),
-    Part.API: (*_OURS, "worker.client_factory", "starter.api.app", "starter.api.server", "fastapi_offline"),
+    Part.API: (
+        *_OURS,
+        "worker.client_factory",
+        "starter.api.app",
+        "starter.api.server",
+        "starter.page.pages",
+        "fastapi_offline",
+    ),
     Part.CODEC_SERVER: (*_OURS, "starter.codec_server.app", *_SERVER),
 }
 #: The process that the stand-ins share.

@@ -1,7 +1,7 @@
 """Builds the API's application from settings and clients; it does not run a server."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -86,11 +86,13 @@ def create_app(
     hosts: Mapping[str, Host],
     rafay: Rafay | None = None,
     directory: IdentityProvider | None = None,
+    add_pages: Callable[[FastAPI, Settings], None] | None = None,
 ) -> FastAPI:
     """Create the API's application; raise FilesUnusable for an invalid catalogue or tokens file.
 
     The caller owns the clients: the application uses them and does not close them. `rafay` and `directory`
-    are for the search for owner marks; None if the API has no credentials there.
+    are for the search for owner marks; None if the API has no credentials there. `add_pages` adds the
+    developers' page (`starter.page.pages`), which is a layer above this one.
     """
     app = _Api(
         title="Moorage",
@@ -130,8 +132,10 @@ def create_app(
         root=API_ROOT,
         open_paths=frozenset({f"{API_ROOT}/openapi.json", f"{API_ROOT}{sign_in.SIGN_IN_PATH}"}),
     )
-    app.add_middleware(RequestTimes, metrics=state.metrics)
     handle_problems(app)
+    if add_pages:
+        add_pages(app, settings)
+    app.add_middleware(RequestTimes, metrics=state.metrics)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
     routes = (templates, environments, events, membership, kubeconfig, credentials, expiry, capacity, sign_in)

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from starter.api.app import create_app
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import write_tokens
+from starter.page.pages import add_pages
 from worker.settings.loading import load_settings
 
 #: Their tokens, by which the API knows them.
@@ -35,7 +36,7 @@ async def an_app(folder: Path, **variables: str) -> FastAPI:
         }
     )
     client = await Client.connect("127.0.0.1:1", lazy=True)
-    return create_app(settings, client, tokens_file=tokens, people=_Nobody(), hosts={})
+    return create_app(settings, client, tokens_file=tokens, people=_Nobody(), hosts={}, add_pages=add_pages)
 
 
 class _Nobody:

@@ -49,6 +49,7 @@ def api(bind: str | None, port: int | None, output: Output) -> None:
 async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
     from starter.api.app import create_app
     from starter.api.server import serve
+    from starter.page.pages import add_pages
     from worker.client_factory import open_clients
     from worker.connection import check_namespace, connect
     from worker.data_converter import data_converter
@@ -72,6 +73,7 @@ async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
             hosts=clients.hosts,
             rafay=clients.rafay if has_control_plane_credential(settings) else None,
             directory=clients.directory,
+            add_pages=add_pages,
         )
         await serve(app, settings.api, bind, port)
 
