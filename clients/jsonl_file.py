@@ -13,6 +13,7 @@ import glob
 import gzip
 import lzma
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ _TRIES = 5
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 #: How to read compressed rotated files: logrotate's own formats, as far as Python reads them.
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+#: What reading a rotated file raises if it is damaged, still being compressed, or not readable.
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
 class JsonLinesFile:
@@ -50,6 +53,10 @@ class JsonLinesFile:
         Rotated files are searched as well. Those that cannot be read are skipped.
         """
         return await asyncio.to_thread(lambda: list(self._find(text)))
+
+    def files(self) -> list[Path]:
+        """Return the rotated files, oldest first, and then the file itself, whether it exists or not."""
+        return [*self._rotated(), self._path]
 
     def _add(self, document: str) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,15 +94,15 @@ class JsonLinesFile:
 
     def _find(self, text: str) -> Iterator[str]:
         for file in self._rotated():
-            with suppress(OSError, EOFError, lzma.LZMAError):
+            with suppress(*UNREADABLE):
                 yield from _matching(file, text)
         with suppress(FileNotFoundError):
             yield from _matching(self._path, text)
 
     def _rotated(self) -> list[Path]:
-        """Return the rotated files, oldest first: x.jsonl.1, x.jsonl-20300101.gz, x-20300101.jsonl."""
+        """Return the rotated files, oldest first: x.jsonl.1, x.jsonl-20300101.gz, x-20300101.jsonl(.gz)."""
         start, end = glob.escape(self._path.stem), glob.escape(self._path.suffix)
-        forms = (f"{start}{end}[.-]*", f"{start}[.-]*{end}")
+        forms = (f"{start}{end}[.-]*", f"{start}[.-]*{end}", f"{start}[.-]*{end}.*")
         named = {file for form in forms for file in _siblings(self._path, form)}
         aged = []
         for file in named - {self._path}:
@@ -147,6 +154,12 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def open_for_reading(file: Path) -> IO[bytes]:
+    """Open the file, or the content of a compressed one, as bytes."""
+    opener: Callable[..., IO[bytes]] = _OPENERS.get(file.suffix, open)
+    return opener(file, "rb")
 
 
 def _matching(file: Path, text: str) -> Iterator[str]:

@@ -151,13 +151,17 @@ class AuditLogEntry(Frozen):
 
 
 class StepStatus(Frozen):
-    """The state of one step, its times, and its result."""
+    """The state of one step, its times, and its result.
+
+    `took` is how long the step took to do. It is kept while the step is undone, which has separate times.
+    """
 
     step: StepName
     system: str
     state: StepState = StepState.WAITING
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    took: timedelta | None = None
     note: str = ""
 
 

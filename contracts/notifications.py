@@ -3,7 +3,15 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts.environment import AuditLogEntry, Certificate, EnvironmentSummary, Outcome
+from contracts.environment import (
+    AuditLogEntry,
+    Certificate,
+    EnvironmentSummary,
+    Outcome,
+    Problem,
+    StepName,
+)
+from contracts.types.models import Frozen
 
 
 class NotificationKind(StrEnum):
@@ -38,12 +46,26 @@ class Notification(EnvironmentSummary):
     owner_left: bool = False
 
 
+class StepTime(Frozen):
+    """How long one step of a life took to do."""
+
+    step: StepName
+    took: timedelta
+
+
 class LifeRecord(EnvironmentSummary):
-    """The record of one life for the sinks: its owner, what happened, and what was left."""
+    """The record of one life for the sinks: its owner, what happened, and what was left.
+
+    `steps` has the steps that were done, and `problem` says why the life could not be provisioned.
+    """
 
     collaborators: tuple[str, ...]
     outcome: Outcome
     requested_at: datetime
+    usable_at: datetime | None = None
+    ready_at: datetime | None = None
     ended_at: datetime
+    steps: tuple[StepTime, ...] = ()
+    problem: Problem | None = None
     audit_log: tuple[AuditLogEntry, ...]
     certificate: Certificate | None = None

@@ -348,14 +348,17 @@ class EnvironmentState:
         return "\n".join(lines)
 
 
-def _step_times(before: StepStatus, state: StepState, now: datetime) -> dict[str, datetime | None]:
-    """Return the start and the end of a step that enters `state` now."""
+def _step_times(
+    before: StepStatus, state: StepState, now: datetime
+) -> dict[str, datetime | timedelta | None]:
+    """Return the start and the end of a step that enters `state` now, and how long it took if it is done."""
     if state in (StepState.RUNNING, StepState.UNDOING):
         return {"started_at": now, "ended_at": None}
     if state is StepState.UNDO_FAILED and before.state is not StepState.UNDOING:
         # Its undo was not even tried, so it took no time.
         return {"started_at": None, "ended_at": None}
-    return {"started_at": before.started_at, "ended_at": now}
+    took = {"took": now - before.started_at} if state is StepState.DONE and before.started_at else {}
+    return {"started_at": before.started_at, "ended_at": now, **took}
 
 
 def _truncate_problem(problem: Problem) -> Problem:

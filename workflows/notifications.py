@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import AuditLogActivities, NotificationActivities
     from contracts.environment import MOORAGE_ACTOR, Outcome
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
-    from contracts.notifications import LifeRecord, Notification, NotificationKind
+    from contracts.notifications import LifeRecord, Notification, NotificationKind, StepTime
 
 from workflows.activity_failures import problem_of, require_genuine
 from workflows.environment_state import EnvironmentState
@@ -162,7 +162,13 @@ class Notifier:
             host=environment.host,
             outcome=status.outcome or Outcome.DELETED,
             requested_at=status.requested_at,
+            usable_at=status.usable_at,
+            ready_at=status.ready_at,
             ended_at=status.ended_at or workflow.now(),
+            steps=tuple(
+                StepTime(step=step.step, took=step.took) for step in status.steps if step.took is not None
+            ),
+            problem=status.problem,
             audit_log=status.audit_log,
             certificate=status.certificate,
         )

@@ -65,6 +65,8 @@ from starter.monitoring.warnings import Attention
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
+from starter.statistics.life_sources import ClosedRunSource, RecordSource
+from starter.statistics.service import Statistics
 from worker.settings.models import Settings
 
 API_ROOT = "/api/v1"
@@ -201,6 +203,10 @@ def _add_services(
     state.preview = RequestPreview(service, placement, chart_check, reader)
     state.reservations = reservations
     state.service = service
+    records_file = settings.audit_log.file
+    state.statistics = Statistics(
+        RecordSource(records_file) if records_file else ClosedRunSource(client, reader)
+    )
     state.streams = Counter[str]()
     state.sweeps = Sweeps(client, settings.sweep)
     state.tokens = Reloaded(tokens_file, load_tokens)
@@ -215,6 +221,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.watcher.stop()
     app.state.health.stop()
+    await app.state.statistics.stop()
     await app.state.clusters.close()
 
 

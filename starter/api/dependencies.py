@@ -34,6 +34,7 @@ from starter.expiry.sweeps import Sweeps
 from starter.installation_settings import InstallationConfig
 from starter.monitoring.warnings import Attention
 from starter.placement.reservations import Reservations
+from starter.statistics.service import Statistics
 
 CATALOGUE_IS_BROKEN = "The catalogue has changed and cannot be read; the last good one is in force."
 
@@ -84,6 +85,7 @@ MembershipDep = Annotated[EnvironmentMembership, Depends(_from_state("membership
 PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
+StatisticsDep = Annotated[Statistics, Depends(_from_state("statistics"))]
 StreamsDep = Annotated[Counter[str], Depends(_from_state("streams"))]
 SweepsDep = Annotated[Sweeps, Depends(_from_state("sweeps"))]
 AuthenticationDep = Annotated[Authentication, Depends(_from_state("authentication"))]

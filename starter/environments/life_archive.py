@@ -130,6 +130,9 @@ def view_of_record(record: LifeRecord) -> EnvironmentView:
     return EnvironmentView(
         **_summary_fields(record),
         collaborators=record.collaborators,
+        usable_at=record.usable_at,
+        ready_at=record.ready_at,
+        problem=record.problem,
         certificate=certificate_view(record.certificate) if record.certificate else None,
         audit_log=record.audit_log,
         remark=REMARK,

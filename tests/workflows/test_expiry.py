@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from contracts.environment import Outcome, Phase
+from contracts.environment import Outcome, Phase, StepName
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
     QUERY_DUE,
@@ -178,6 +178,11 @@ async def test_the_account_is_handed_over_at_the_end_of_every_life(bench: Bench)
     assert account.certificate
     assert account.certificate.nothing_left
     assert (account.audit_log[0].action, account.audit_log[-1].action) == ("asked for it", "gone")
+    assert [one.step for one in account.steps] == [StepName.PROJECT], "the only step that was done"
+    assert account.steps[0].took >= timedelta(0)
+    assert (account.usable_at, account.ready_at) == (None, None)
+    assert account.problem
+    assert account.problem.step == StepName.GROUP
 
 
 async def told(update: Any) -> str:

@@ -195,6 +195,11 @@ async def test_a_teardown_waits_for_a_change_in_progress_and_drops_the_rest(benc
     assert status.phase is Phase.GONE
     [account] = bench.script.accounts
     assert account.collaborators == (GRACE,)
+    # The times of the steps are those of their making, though each step was undone since.
+    assert [one.step for one in account.steps] == [one.step for one in status.steps]
+    assert account.ready_at
+    assert sum((one.took for one in account.steps), timedelta(0)) <= account.ready_at - account.requested_at
+    assert account.problem is None
 
 
 async def test_pending_changes_go_on_in_the_next_run(bench: Bench) -> None:
