@@ -245,6 +245,28 @@ def _of_http(error: HTTPException) -> ApiProblem:
     return ApiProblem(type, str(error.detail), headers=error.headers)
 
 
+#: Errors that have a handler, because Starlette logs every other one as a fault of the application.
+EXPECTED_ERRORS: tuple[type[Exception], ...] = (
+    ApiProblem,
+    EnvironmentNotFound,
+    UnknownSweep,
+    NotAllowed,
+    NotUsable,
+    InvalidRequest,
+    KeyReused,
+    BadCursor,
+    Refused,
+    WorkflowClosed,
+    TemporalUnavailable,
+    DecodeError,
+    NoWorker,
+    ClientError,
+    RequestValidationError,
+    HTTPException,
+    Exception,
+)
+
+
 def handle_problems(app: FastAPI) -> None:
     """Register handlers that answer every error of the application with problem details."""
 
@@ -256,23 +278,5 @@ def handle_problems(app: FastAPI) -> None:
             problem = ApiProblem(ProblemType.INTERNAL_ERROR, detail)
         return problem.response()
 
-    for kind in (
-        ApiProblem,
-        EnvironmentNotFound,
-        UnknownSweep,
-        NotAllowed,
-        NotUsable,
-        InvalidRequest,
-        KeyReused,
-        BadCursor,
-        Refused,
-        WorkflowClosed,
-        TemporalUnavailable,
-        DecodeError,
-        NoWorker,
-        ClientError,
-        RequestValidationError,
-        HTTPException,
-        Exception,
-    ):
+    for kind in EXPECTED_ERRORS:
         app.add_exception_handler(kind, answer)

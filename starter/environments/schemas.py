@@ -133,6 +133,9 @@ class EnvironmentView(LifeSummary):
     )
     certificate: CertificateView | None = None
     audit_log: tuple[AuditLogEntry, ...] = ()
+    extendable_until: datetime | None = Field(
+        default=None, description="the latest end that its template's policy allows, if that is a later one"
+    )
     frozen: "FreezeView | None" = Field(default=None, description="set while no environment ends")
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
@@ -275,6 +278,7 @@ def view_of_status(
         ready_at=status.ready_at,
         ended_at=status.ended_at,
         expires_at=status.expires_at,
+        extendable_until=_extendable_until(status),
         steps=tuple(
             StepView(
                 step=step.step,
@@ -294,6 +298,11 @@ def view_of_status(
         audit_log=status.audit_log,
         remark=remark,
     )
+
+
+def _extendable_until(status: EnvironmentStatus) -> datetime | None:
+    latest = status.term.latest_end
+    return latest if status.in_use and latest > status.expires_at else None
 
 
 def _access_view(status: EnvironmentStatus) -> AccessView | None:

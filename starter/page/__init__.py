@@ -1,1 +1,1 @@
-"""The developers' page: HTML over the services of the API, in the same process. It decides nothing."""
+"""The developers' page: HTML for browsers, served by the API's process from the same services."""

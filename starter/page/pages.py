@@ -1,9 +1,24 @@
-"""Adds the developers' page to the application of the API."""
+"""Adds the page to the API's application: its routes, its files, its errors and its headers."""
 
 from fastapi import FastAPI
 
-from worker.settings.models import Settings
+from starter.page import static_files
+from starter.page.errors import handle_problems
+from starter.page.response_headers import SecurityHeaders
+from starter.page.routes import environment, home
 
 
-def add_pages(app: FastAPI, settings: Settings) -> None:
-    """Add the routes and the middleware of the page; `create_app` calls it after the API's middleware."""
+def add_pages(app: FastAPI) -> None:
+    """Serve the page at all paths that the API does not use.
+
+    It is an application by itself, because its errors are pages and not problem details. It uses the API's
+    services, which `create_app` has put in the state.
+    """
+    pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    pages.state = app.state
+    for module in (home, environment):
+        pages.include_router(module.router)
+    static_files.add_to(pages)
+    handle_problems(pages)
+    pages.add_middleware(SecurityHeaders)
+    app.mount("/", pages)

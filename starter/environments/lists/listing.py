@@ -12,7 +12,7 @@ from contracts.environment import Outcome, Phase
 from contracts.notifications import LifeRecord
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.search_attributes import quoted
-from contracts.types.naming import life_id, name_from_workflow_id
+from contracts.types.naming import life_id, name_from_workflow_id, workflow_id
 from starter.auth.policy import Principal, Role
 from starter.environments.life_archive import LifeRecords
 from starter.environments.lists.cursors import Cursors
@@ -42,9 +42,11 @@ _DROPPED = b"\x00past"
 class Filters:
     """Filters of a list; None does not filter. `ended` selects ended environments instead of running ones.
 
-    `stuck`: list only environments that do not progress. `troubles`: add the problem to each row.
+    `name` is the start of names. `stuck`: list only environments that do not progress. `troubles`: add the
+    problem to each row.
     """
 
+    name: str | None = None
     owner: str | None = None
     team: str | None = None
     template: str | None = None
@@ -55,7 +57,7 @@ class Filters:
 
     def matches(self, record: LifeRecord) -> bool:
         """Return whether the life of a record passes the filters."""
-        return all(
+        return record.name.startswith(self.name or "") and all(
             wanted in (None, value)
             for wanted, value in (
                 (self.owner, record.owner.lower()),
@@ -187,6 +189,8 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
     ):
         if value is not None:
             terms.append(f"{key.name} = {quoted(value)}")
+    if filters.name is not None:
+        terms.append(f"WorkflowId STARTS_WITH {quoted(workflow_id(filters.name))}")
     if filters.stuck:
         terms.append(f"{search_attributes.PHASE.name} IN ({', '.join(map(quoted, WORKING_PHASES))})")
     return " AND ".join(terms)

@@ -1,0 +1,37 @@
+"""All errors of the page as pages, in the words of the API's problem details."""
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from starter.api.problem_details import EXPECTED_ERRORS, ApiProblem, ProblemType, to_problem
+from starter.page.rendering import page
+
+_log = structlog.get_logger(__name__)
+
+
+def handle_problems(pages: FastAPI) -> None:
+    """Register the handlers that answer every error of a page with a page."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return problem_page(request, problem_of(error, request))
+
+    for kind in EXPECTED_ERRORS:
+        pages.add_exception_handler(kind, answer)
+
+
+def problem_of(error: Exception, request: Request) -> ApiProblem:
+    """Return the problem of an error; what is not expected is logged, and said to be a fault of Moorage."""
+    problem = to_problem(error)
+    if problem is None:
+        _log.error("page failed", method=request.method, path=request.url.path, exc_info=error)
+        detail = "This is a mistake in Moorage, and it is in its log: tell the platform team."
+        problem = ApiProblem(ProblemType.INTERNAL_ERROR, detail)
+    return problem
+
+
+def problem_page(request: Request, problem: ApiProblem) -> Response:
+    """Return the page of a problem."""
+    response = page(request, "problem.html", status=problem.details.status, problem=problem.details)
+    response.headers.update(problem.headers)
+    return response

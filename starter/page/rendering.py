@@ -1,0 +1,107 @@
+"""Renders the templates of the page: all text is escaped, and times and lengths are written in one way."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from contracts.environment import Outcome, Phase, StepState
+from contracts.types.durations import format_duration
+from starter.auth.policy import Principal, Role
+from starter.page.static_files import static_path
+
+#: How phases, outcomes and states of steps read, and the class of their colour.
+STATES: dict[str, tuple[str, str]] = {
+    Phase.PROVISIONING: ("Being made", "busy"),
+    Phase.USABLE: ("Usable", "good"),
+    Phase.READY: ("Ready", "good"),
+    Phase.TEARING_DOWN: ("Being deleted", "busy"),
+    Phase.TEARDOWN_INCOMPLETE: ("Deletion is stuck", "bad"),
+    Phase.GONE: ("Gone", "quiet"),
+    Phase.ORPHANED: ("Orphaned", "bad"),
+    Outcome.DELETED: ("Deleted", "quiet"),
+    Outcome.EXPIRED: ("Expired", "quiet"),
+    Outcome.FAILED: ("Failed", "bad"),
+    Outcome.CANCELLED: ("Cancelled", "quiet"),
+    StepState.WAITING: ("Waiting", "quiet"),
+    StepState.RUNNING: ("Running", "busy"),
+    StepState.DONE: ("Done", "good"),
+    StepState.UNDOING: ("Being undone", "busy"),
+    StepState.UNDONE: ("Undone", "quiet"),
+    StepState.UNDO_FAILED: ("Undo failed", "bad"),
+}
+
+
+def utc_text(moment: datetime) -> str:
+    """Return the time in UTC, as it is read where the script does not run."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def iso(moment: datetime) -> str:
+    """Return the time for the attribute `datetime`."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def relative(moment: datetime, now: datetime | None = None) -> str:
+    """Return how far a time is in the past or the future."""
+    away = moment - (now or datetime.now(UTC))
+    return f"in {format_duration(away)}" if away.total_seconds() > 0 else f"{format_duration(-away)} ago"
+
+
+def length(value: timedelta) -> str:
+    """Return a length of time, short ones with tenths of a second."""
+    seconds = max(0.0, value.total_seconds())
+    return f"{seconds:.1f}s" if seconds < 10 else format_duration(value)
+
+
+def state_words(state: str) -> str:
+    """Return how a state reads."""
+    return STATES.get(state, (state, ""))[0]
+
+
+def state_class(state: str) -> str:
+    """Return the class of the colour of a state."""
+    return STATES.get(state, ("", "quiet"))[1]
+
+
+_environment = Environment(
+    loader=PackageLoader("starter.page"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_environment.filters |= {
+    "utc": utc_text,
+    "iso": iso,
+    "relative": relative,
+    "length_of": length,
+    "capitalize_first": lambda text: text[:1].upper() + text[1:],
+    "duration": format_duration,
+    "state_words": state_words,
+    "state_class": state_class,
+}
+_environment.globals |= {"static_path": static_path, "Role": Role, "StepState": StepState, "Phase": Phase}
+
+
+def render(template: str, **context: Any) -> Markup:
+    """Return the HTML of a template, in which all text of others is escaped."""
+    html = _environment.get_template(template).render(now=datetime.now(UTC), **context)
+    return Markup(html)  # noqa: S704 - the output of a template with autoescape
+
+
+def page(request: Request, template: str, /, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """Answer with a page, for the caller if somebody is signed in."""
+    principal: Principal | None = getattr(request.state, "principal", None)
+    text = render(template, principal=principal, csrf=csrf_token(request), path=request.url.path, **context)
+    return HTMLResponse(text, status_code=status)
+
+
+def csrf_token(request: Request) -> str:
+    """Return the token that each form of the caller has; "" without a session."""
+    session = getattr(request.state, "session", None)
+    return str(session.csrf_token) if session is not None else ""

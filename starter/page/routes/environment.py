@@ -1,0 +1,252 @@
+"""One environment: watch it being made, use it, extend it, let people in, delete it."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from contracts.environment import Phase
+from contracts.environment_workflow import CollaboratorAction, ExtendInput
+from contracts.types.models import Printable
+from starter.api.dependencies import (
+    CallerDep,
+    CommandsDep,
+    DetailsDep,
+    FreezeDep,
+    HistoryDep,
+    KubeconfigDep,
+    MembershipDep,
+)
+from starter.api.problem_details import ApiProblem, ProblemType
+from starter.auth.policy import Principal, Verb, is_allowed, relations
+from starter.environments.schemas import USABLE_PHASES, EnvironmentView
+from starter.page.environment_parts import parts_of
+from starter.page.errors import problem_of
+from starter.page.rendering import page
+from starter.request_errors import FieldProblem, InvalidRequest
+
+router = APIRouter(prefix="/environments/{name}")
+
+Life = Annotated[str | None, Form(max_length=100)]
+Key = Annotated[str | None, Form(max_length=100, pattern=r"^[\x21-\x7e]+$")]
+
+#: What a form has done, as the page says it after the redirect.
+_NOTES = {
+    "created": "It was asked for, and is being made. You can leave this page.",
+    "joined": "It was asked for before, and this is it.",
+    "extended": "Its end was moved.",
+    "added": "The person can use it as soon as all systems know.",
+    "removed": "The person's access is being taken away.",
+    "given": "It has another owner now.",
+    "deleted": "It is being deleted. The certificate comes when nothing is left.",
+    "cancelled": "What was made is being undone.",
+}
+#: Lengths that the form to extend offers, as far as the policy allows them.
+_EXTENSIONS = tuple(timedelta(hours=hours) for hours in (1, 8, 24, 72, 168))
+
+
+@router.get("")
+async def environment(
+    name: str,
+    request: Request,
+    details: DetailsDep,
+    freeze: FreezeDep,
+    caller: CallerDep,
+    done: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """Show an environment."""
+    view = await details.read(name, caller)
+    if not view.ended:
+        view = view.model_copy(update={"frozen": await freeze.cached_state()})
+    return _page(request, view, caller, note=_NOTES.get(done, ""))
+
+
+@router.get("/history")
+async def environment_history(
+    name: str, request: Request, history: HistoryDep, caller: CallerDep
+) -> Response:
+    """Show all lives of the name as a timeline, the latest first."""
+    return page(request, "history.html", history=await history.read(name, caller))
+
+
+@router.get("/certificate")
+async def certificate(
+    name: str,
+    request: Request,
+    history: HistoryDep,
+    caller: CallerDep,
+    life: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
+    """Show the certificate of a life, the latest without `life`, as a page to print."""
+    found = await history.read(name, caller)
+    for one in found.lives:
+        if one.certificate and life in ("", one.life):
+            return page(request, "certificate.html", life=one)
+    raise ApiProblem(ProblemType.NOT_FOUND, f"there is no certificate of {name}: it comes after a teardown")
+
+
+@router.get("/kubeconfig")
+async def kubeconfig(name: str, kubeconfigs: KubeconfigDep, caller: CallerDep) -> Response:
+    """Download the kubeconfig, which has no secret."""
+    text = await kubeconfigs.read(name, caller)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.kubeconfig.yaml"'}
+    return Response(text, media_type="application/yaml", headers=headers)
+
+
+@router.post("/extend")
+async def extend(
+    name: str,
+    request: Request,
+    commands: CommandsDep,
+    details: DetailsDep,
+    caller: CallerDep,
+    until: Annotated[datetime, Form()],
+    life: Life = None,
+    key: Key = None,
+) -> Response:
+    """Move its end to one of the times that the page has offered."""
+    moment = until if until.tzinfo else until.replace(tzinfo=UTC)
+    try:
+        await commands.extend(name, caller, ExtendInput(actor=caller.email, until=moment), key, life)
+    except Exception as error:
+        return await _refused(request, error, details, name, caller)
+    return _back(name, "extended")
+
+
+@router.post("/people")
+async def change_people(
+    name: str,
+    request: Request,
+    membership: MembershipDep,
+    details: DetailsDep,
+    caller: CallerDep,
+    person: Annotated[Printable, Form(max_length=254)],
+    action: Annotated[CollaboratorAction, Form()],
+    life: Life = None,
+    key: Key = None,
+) -> Response:
+    """Let a person use it, or take the access away."""
+    try:
+        await membership.change(action, name, person.strip(), caller, key, life)
+    except Exception as error:
+        return await _refused(request, error, details, name, caller, person=person)
+    return _back(name, "added" if action is CollaboratorAction.ADD else "removed")
+
+
+@router.post("/transfer")
+async def transfer(
+    name: str,
+    request: Request,
+    membership: MembershipDep,
+    details: DetailsDep,
+    caller: CallerDep,
+    to: Annotated[Printable, Form(max_length=254)],
+    life: Life = None,
+    key: Key = None,
+) -> Response:
+    """Give it to a team mate."""
+    try:
+        await membership.transfer(name, to.strip(), caller, key, life)
+    except Exception as error:
+        return await _refused(request, error, details, name, caller, to=to)
+    # The caller may not see it any more, and is told in the list.
+    may_see = caller.email == to.strip().lower() or _may(Verb.SHOW, await details.read(name, caller), caller)
+    return _back(name, "given") if may_see else RedirectResponse("/", 303)
+
+
+@router.post("/delete")
+async def delete(
+    name: str,
+    request: Request,
+    commands: CommandsDep,
+    details: DetailsDep,
+    caller: CallerDep,
+    typed: Annotated[str, Form(max_length=100)] = "",
+    life: Life = None,
+    key: Key = None,
+) -> Response:
+    """Tear it down, if its name was typed."""
+    try:
+        if typed.strip() != name:
+            message = f'type "{name}" to delete it: nothing was deleted'
+            raise InvalidRequest([FieldProblem(field="typed", message=message)])
+        await commands.end(Verb.DELETE, name, caller, key, life)
+    except Exception as error:
+        return await _refused(request, error, details, name, caller)
+    return _back(name, "deleted")
+
+
+@router.post("/cancel")
+async def cancel(
+    name: str,
+    request: Request,
+    commands: CommandsDep,
+    details: DetailsDep,
+    caller: CallerDep,
+    life: Life = None,
+    key: Key = None,
+) -> Response:
+    """Stop making it, and undo what was made."""
+    try:
+        await commands.end(Verb.CANCEL, name, caller, key, life)
+    except Exception as error:
+        return await _refused(request, error, details, name, caller)
+    return _back(name, "cancelled")
+
+
+def _back(name: str, done: str) -> Response:
+    return RedirectResponse(f"/environments/{name}?done={done}", 303)
+
+
+async def _refused(
+    request: Request, error: Exception, details: DetailsDep, name: str, caller: Principal, **typed: str
+) -> Response:
+    """Show the environment again with the problem and with what was typed."""
+    problem = problem_of(error, request)
+    view = await details.read(name, caller)
+    return _page(request, view, caller, problem=problem, typed=typed)
+
+
+def _page(
+    request: Request,
+    view: EnvironmentView,
+    caller: Principal,
+    *,
+    note: str = "",
+    problem: ApiProblem | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    usable = view.phase in USABLE_PHASES
+    return page(
+        request,
+        "environment.html",
+        status=problem.details.status if problem else 200,
+        view=view,
+        parts=parts_of(view),
+        note=note,
+        problem=problem.details if problem else None,
+        typed=typed or {},
+        is_live=not view.ended and view.phase is not Phase.ORPHANED,
+        usable=usable,
+        may={verb.name.lower(): _may(verb, view, caller) for verb in Verb},
+        extensions=_extensions(view),
+        key=secrets.token_hex(12),
+        base_url=str(request.base_url).rstrip("/"),
+    )
+
+
+def _may(verb: Verb, view: EnvironmentView, caller: Principal) -> bool:
+    owner = "" if view.owner_left_at and not view.ended else view.owner
+    held = relations(caller, owner=owner, team=view.team, collaborators=view.collaborators)
+    return is_allowed(verb, held)
+
+
+def _extensions(view: EnvironmentView) -> list[tuple[datetime, timedelta]]:
+    """Return the ends that its policy allows, each with how much later it is; the latest one last."""
+    if view.extendable_until is None or view.expires_at is None:
+        return []
+    most = view.extendable_until - view.expires_at
+    offered = [length for length in _EXTENSIONS if length < most][-2:]
+    return [(view.expires_at + length, length) for length in (*offered, most)]

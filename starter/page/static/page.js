@@ -1,0 +1,137 @@
+// Enhances pages that work without it: times in the reader's zone, live updates, copying, one send per form.
+"use strict";
+
+const locale = document.documentElement.dataset.locale || undefined;
+const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const numbers = new Intl.NumberFormat(locale);
+let offset = 0; // The server's clock minus this one, in milliseconds: countdowns follow the server's.
+
+function lengthOf(milliseconds) {
+  const seconds = Math.max(0, milliseconds / 1000);
+  if (seconds < 10) return `${seconds.toFixed(1)}s`;
+  const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+  let rest = Math.floor(seconds);
+  const parts = [];
+  for (const [name, size] of units) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count) parts.push(`${count}${name}`);
+    if (parts.length === 2) break;
+  }
+  return parts.join(" ");
+}
+
+// Returns the text of a time element for now: a date, what is left until it, or what has passed since it.
+function textOf(element) {
+  const at = Date.parse(element.dateTime);
+  if (Number.isNaN(at)) return null;
+  const now = Date.now() + offset;
+  switch (element.dataset.kind) {
+    case "elapsed": return lengthOf(now - at);
+    case "countdown": return at > now ? `in ${coarse(at - now)}` : `${coarse(now - at)} ago`;
+    default: return full.format(at);
+  }
+}
+
+function coarse(milliseconds) {
+  return milliseconds < 10000 ? `${Math.ceil(milliseconds / 1000)}s` : lengthOf(milliseconds);
+}
+
+function tellTimes(root) {
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const text = textOf(element);
+    if (text !== null && element.textContent !== text) {
+      if (!element.title) element.title = element.textContent;
+      if (element.dataset.kind) element.title = full.format(Date.parse(element.dateTime));
+      element.textContent = text;
+    }
+  }
+  for (const element of root.querySelectorAll("data.number")) element.textContent = numbers.format(element.value);
+}
+
+// Replaces the content of the parts that have changed. What the reader has opened, and where they are, stays.
+function update(parts) {
+  for (const [id, html] of Object.entries(parts)) {
+    const part = document.getElementById(id);
+    if (!part || part.dataset.seen === html) continue;
+    part.dataset.seen = html;
+    if (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) continue;
+    const open = [...part.querySelectorAll("details[open][id]")].map((element) => element.id);
+    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    part.innerHTML = html;
+    for (const name of open) document.getElementById(name)?.setAttribute("open", "");
+    if (focused) document.getElementById(focused)?.focus();
+    enhance(part);
+  }
+}
+
+function follow(address) {
+  const state = document.getElementById("live-state");
+  const source = new EventSource(address);
+  source.addEventListener("parts", (event) => {
+    if (state) state.hidden = true;
+    const message = JSON.parse(event.data);
+    offset = Date.parse(message.now) - Date.now();
+    if (message.title) document.title = message.title;
+    update(message.parts);
+  });
+  source.addEventListener("end", () => source.close());
+  source.addEventListener("reload", () => { source.close(); location.reload(); });
+  source.onerror = () => {
+    if (!state) return;
+    state.hidden = false;
+    // The browser tries again by itself, unless the server has refused: then the session has ended.
+    state.textContent = source.readyState === EventSource.CLOSED
+      ? "Live updates have ended: reload the page."
+      : "The connection is lost. Trying again …";
+  };
+  addEventListener("pagehide", () => source.close());
+}
+
+function enhance(root) {
+  tellTimes(root);
+  for (const button of root.querySelectorAll("button[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const text = document.getElementById(button.dataset.copy).textContent;
+      try {
+        await navigator.clipboard.writeText(text);
+        said(button, "Copied");
+      } catch {
+        said(button, "Select it, and copy");
+      }
+    });
+  }
+  for (const form of root.querySelectorAll('form[method="post"]')) {
+    form.addEventListener("submit", () => {
+      // After this turn, because a disabled button would not be sent.
+      setTimeout(() => form.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", "true")));
+    });
+    form.addEventListener("click", (event) => {
+      if (event.target.closest('button[aria-disabled="true"]')) event.preventDefault();
+    });
+  }
+  for (const input of root.querySelectorAll("[data-submits]")) {
+    input.addEventListener("change", () => input.form.requestSubmit());
+  }
+  for (const element of root.querySelectorAll("[data-with-script]")) element.hidden = false;
+}
+
+function said(button, text) {
+  const before = button.textContent;
+  button.textContent = text;
+  setTimeout(() => { button.textContent = before; }, 2000);
+}
+
+// A page that the browser keeps for the back button shows buttons as they were when it was left.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
+const sent = document.querySelector('meta[name="server-time"]');
+if (sent) offset = Date.parse(sent.content) - Date.now();
+enhance(document);
+document.querySelector(".error-summary")?.focus();
+setInterval(() => tellTimes(document), 1000);
+const live = document.querySelector("[data-live]");
+if (live) follow(live.dataset.live);
