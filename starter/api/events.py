@@ -39,7 +39,7 @@ RECONNECT_MILLISECONDS = 2000
 #: Enough for all environments of a pipeline, but not all connections of the server.
 MAX_STREAMS_PER_PERSON = 100
 #: `no-transform`, because a proxy that compresses would buffer events until it has enough of them.
-_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 router = APIRouter(tags=["environments"])
 
@@ -65,14 +65,12 @@ async def follow_environment(
     A stream that stops without `end` was cut: connect again.
     """
     snapshot = await access.find(name, caller, Verb.WATCH)
-    if streams[caller.email] >= MAX_STREAMS_PER_PERSON:
-        detail = f"you follow {MAX_STREAMS_PER_PERSON} environments already: stop one of these first"
-        raise ApiProblem(ProblemType.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "10"})
+    require_few_streams(streams, caller.email)
     if snapshot.view.phase is Phase.READY:
         # `watch` of a ready environment ends with this first state.
         snapshot = await health.add_to(snapshot)
     events = follow_events(snapshot, request.state.token, watcher, authentication)
-    return EventSourceResponse(_counted(events, streams, caller.email), headers=_HEADERS)
+    return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
 
 
 async def follow_events(
@@ -96,7 +94,15 @@ async def follow_events(
             sent_at = time.monotonic()
 
 
-async def _counted(events: AsyncIterator[bytes], streams: Counter[str], person: str) -> AsyncIterator[bytes]:
+def require_few_streams(streams: Counter[str], person: str) -> None:
+    """Raise ApiProblem if the person follows as many environments as one may."""
+    if streams[person] >= MAX_STREAMS_PER_PERSON:
+        detail = f"you follow {MAX_STREAMS_PER_PERSON} environments already: stop one of these first"
+        raise ApiProblem(ProblemType.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "10"})
+
+
+async def counted(events: AsyncIterator[bytes], streams: Counter[str], person: str) -> AsyncIterator[bytes]:
+    """Yield the events, and count the stream as one of the person's until it ends."""
     streams[person] += 1
     try:
         async for event in events:

@@ -1,23 +1,66 @@
 """The parts of an environment's page that change while it is watched. All who may see it see the same."""
 
+import hashlib
+import json
+from collections import OrderedDict
+from datetime import UTC, datetime
+
 from markupsafe import Markup
 
 from contracts.environment import StepState
-from starter.environments.schemas import EnvironmentView, StepView
-from starter.page.rendering import render
+from starter.environments.schemas import EnvironmentView
+from starter.page.rendering import render, state_words
 from workflows.steps import STEPS
 
 #: Each is a template, and an element of the page with its name as id.
-PARTS = ("state", "steps", "chip")
+PARTS = ("chip", "state", "steps")
+#: Environments whose parts are kept for their watchers: some kilobytes each.
+MAX_KEPT = 500
+
 _SUMMARIES = {step.name: step.summary for step in STEPS}
 _DONE = frozenset({StepState.DONE, StepState.UNDONE})
 
 
 def parts_of(view: EnvironmentView) -> dict[str, Markup]:
     """Return the HTML of each part by the id of its element."""
-    template = {"view": view, "summaries": _SUMMARIES, "done": sum(map(_is_done, view.steps))}
-    return {part: render(f"environment/{part}.html", **template) for part in PARTS}
+    done = sum(step.state in _DONE for step in view.steps)
+    return {
+        part: render(f"environment/{part}.html", view=view, summaries=_SUMMARIES, done=done) for part in PARTS
+    }
 
 
-def _is_done(step: StepView) -> bool:
-    return step.state in _DONE
+def version_of(view: EnvironmentView) -> str:
+    """Return a text that changes with everything that decides which forms a page has."""
+    decides = view.model_dump_json(
+        include={"life", "phase", "ended", "owner", "collaborators", "expires_at", "owner_left_at"}
+    )
+    return hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+
+class SharedParts:
+    """The parts of watched environments as messages, rendered once for all watchers of a change."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[EnvironmentView, str]] = OrderedDict()
+
+    def message(self, view: EnvironmentView) -> str:
+        """Return the message about the view, as JSON in ASCII."""
+        kept = self._kept.get(view.life)
+        if kept is None or kept[0] is not view:
+            kept = self._kept[view.life] = view, _message(view)
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(view.life)
+        return kept[1]
+
+
+def _message(view: EnvironmentView) -> str:
+    state = view.outcome if view.ended and view.outcome else view.phase
+    return json.dumps(
+        {
+            "now": datetime.now(UTC).isoformat(),
+            "title": f"{view.name}: {state_words(state)} - Moorage",
+            "version": version_of(view),
+            "parts": parts_of(view),
+        }
+    )

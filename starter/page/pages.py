@@ -3,9 +3,10 @@
 from fastapi import FastAPI
 
 from starter.page import static_files
+from starter.page.environment_parts import SharedParts
 from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
-from starter.page.routes import environment, home
+from starter.page.routes import environment, home, live
 
 
 def add_pages(app: FastAPI) -> None:
@@ -16,7 +17,8 @@ def add_pages(app: FastAPI) -> None:
     """
     pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     pages.state = app.state
-    for module in (home, environment):
+    app.state.shared_parts = SharedParts()
+    for module in (home, environment, live):
         pages.include_router(module.router)
     static_files.add_to(pages)
     handle_problems(pages)

@@ -57,6 +57,11 @@ def length(value: timedelta) -> str:
     return f"{seconds:.1f}s" if seconds < 10 else format_duration(value)
 
 
+def capitalize_first(text: str) -> str:
+    """Return the text as it begins a line; a name such as vCluster stays as it is."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def state_words(state: str) -> str:
     """Return how a state reads."""
     return STATES.get(state, (state, ""))[0]
@@ -80,7 +85,7 @@ _environment.filters |= {
     "iso": iso,
     "relative": relative,
     "length_of": length,
-    "capitalize_first": lambda text: text[:1].upper() + text[1:],
+    "capitalize_first": capitalize_first,
     "duration": format_duration,
     "state_words": state_words,
     "state_class": state_class,

@@ -150,7 +150,7 @@ async def test_a_stream_ends_with_its_token(
     monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0)
     watches = cast(Any, Followed())
     streams = Counter[str]()
-    stream = events._counted(
+    stream = events.counted(
         events.follow_events(STANDING, DEVELOPER, watches, app.state.authentication), streams, DEV.email
     )
     assert (await anext(stream)).startswith(b"retry:")
@@ -171,7 +171,7 @@ class Reader:
         return STANDING
 
 
-async def test_one_person_s_streams_are_counted(app: FastAPI, http: httpx.AsyncClient) -> None:
+async def test_one_person_s_streams_arecounted(app: FastAPI, http: httpx.AsyncClient) -> None:
     app.state.access = EnvironmentAccess(cast(Any, Reader()))
     app.state.streams[DEV.email] = MAX_STREAMS_PER_PERSON
     problem(await http.get("/environments/demo/events", headers=bearer(DEVELOPER)), 429)

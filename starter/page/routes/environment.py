@@ -22,7 +22,7 @@ from starter.api.dependencies import (
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.policy import Principal, Verb, is_allowed, relations
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
-from starter.page.environment_parts import parts_of
+from starter.page.environment_parts import parts_of, version_of
 from starter.page.errors import problem_of
 from starter.page.rendering import page
 from starter.request_errors import FieldProblem, InvalidRequest
@@ -225,6 +225,7 @@ def _page(
         status=problem.details.status if problem else 200,
         view=view,
         parts=parts_of(view),
+        version=version_of(view),
         note=note,
         problem=problem.details if problem else None,
         typed=typed or {},

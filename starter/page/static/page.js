@@ -65,18 +65,33 @@ function update(parts) {
   }
 }
 
-function follow(address) {
+// Reads the page again, and replaces the sections that differ: what can be done now has changed.
+async function refresh() {
+  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+  if (answer.redirected || !answer.ok) return location.reload();
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const parts = {};
+  for (const section of fresh.querySelectorAll("[data-section]")) parts[section.id] = section.innerHTML;
+  update(parts);
+}
+
+function follow(page) {
+  const address = page.dataset.live;
   const state = document.getElementById("live-state");
   const source = new EventSource(address);
   source.addEventListener("parts", (event) => {
     if (state) state.hidden = true;
     const message = JSON.parse(event.data);
     offset = Date.parse(message.now) - Date.now();
-    if (message.title) document.title = message.title;
+    document.title = message.title;
     update(message.parts);
+    if (message.version !== page.dataset.version) {
+      page.dataset.version = message.version;
+      // Not all watchers at once.
+      setTimeout(refresh, Math.random() * 1000);
+    }
   });
   source.addEventListener("end", () => source.close());
-  source.addEventListener("reload", () => { source.close(); location.reload(); });
   source.onerror = () => {
     if (!state) return;
     state.hidden = false;
@@ -134,4 +149,4 @@ enhance(document);
 document.querySelector(".error-summary")?.focus();
 setInterval(() => tellTimes(document), 1000);
 const live = document.querySelector("[data-live]");
-if (live) follow(live.dataset.live);
+if (live) follow(live);

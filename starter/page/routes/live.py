@@ -1,0 +1,72 @@
+"""Live updates of an environment's page, as server-sent events with the parts that change.
+
+All watchers of one environment share one look at Temporal, and one rendering of each change.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from contracts.environment import Phase
+from starter.api.dependencies import AccessDep, CallerDep, HealthDep, StreamsDep, WatcherDep
+from starter.api.events import (
+    CHECK_SECONDS,
+    KEEP_ALIVE_SECONDS,
+    RECONNECT_MILLISECONDS,
+    STREAM_HEADERS,
+    counted,
+    require_few_streams,
+)
+from starter.auth.policy import Verb
+from starter.environments.reader import EnvironmentSnapshot
+from starter.environments.watcher import EnvironmentWatcher
+from starter.page.environment_parts import SharedParts
+
+router = APIRouter(prefix="/environments/{name}")
+
+
+@router.get("/live", response_class=StreamingResponse)
+async def live_updates(
+    name: str,
+    request: Request,
+    access: AccessDep,
+    watcher: WatcherDep,
+    health: HealthDep,
+    streams: StreamsDep,
+    caller: CallerDep,
+    life: Annotated[str | None, Query(max_length=100)] = None,
+) -> EventSourceResponse:
+    """Send the parts of the page at every change: `parts`, and `end` after the last one.
+
+    A stream that stops without `end` was cut, and the browser connects again.
+    """
+    snapshot = await access.find(name, caller, Verb.WATCH, life)
+    require_few_streams(streams, caller.email)
+    if snapshot.view.phase is Phase.READY:
+        snapshot = await health.add_to(snapshot)
+    events = _events(snapshot, request, watcher)
+    return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
+
+
+async def _events(
+    snapshot: EnvironmentSnapshot, request: Request, watcher: EnvironmentWatcher
+) -> AsyncIterator[bytes]:
+    parts: SharedParts = request.app.state.shared_parts
+    sent_at = time.monotonic()
+    yield format_sse_event(retry=RECONNECT_MILLISECONDS)
+    async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
+        async for view in views:
+            if view is not None:
+                yield format_sse_event(event="parts", data_str=parts.message(view))
+                if view.ended:
+                    yield format_sse_event(event="end", data_str="")
+            elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
+                yield format_sse_event(comment="keep-alive")
+            else:
+                continue
+            sent_at = time.monotonic()
