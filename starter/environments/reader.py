@@ -140,7 +140,7 @@ class EnvironmentReader:
     async def read_recent(self, name: str) -> EnvironmentSnapshot | None:
         """Return a snapshot as `read` does, or one of the last moment if the environment was ready then.
 
-        While changes of people are pending it is read anew, because their callers wait for the end of them.
+        While changes of people are pending it is read again, because their callers wait for the end of them.
         For views that are shown. A change must be based on `read`.
         """
         known = self._known.get(name)

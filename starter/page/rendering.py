@@ -100,7 +100,7 @@ def render(template: str, **context: Any) -> Markup:
 
 
 def page(request: Request, template: str, /, *, status: int = 200, **context: Any) -> HTMLResponse:
-    """Answer with a page, for the caller if somebody is signed in."""
+    """Answer with a page, for the caller if one is signed in."""
     principal: Principal | None = getattr(request.state, "principal", None)
     text = render(template, principal=principal, csrf=csrf_token(request), path=request.url.path, **context)
     return HTMLResponse(text, status_code=status)

@@ -151,7 +151,7 @@ async def transfer(
         await membership.transfer(name, to.strip(), caller, key, life)
     except Exception as error:
         return await _refused(request, error, details, name, caller, to=to)
-    # The caller may not see it any more, and is told in the list.
+    # The caller may not see it any more; then the list is next.
     may_see = caller.email == to.strip().lower() or _may(Verb.SHOW, await details.read(name, caller), caller)
     return _back(name, "given") if may_see else RedirectResponse("/", 303)
 
