@@ -135,8 +135,6 @@ def create_app(
         open_paths=frozenset({f"{API_ROOT}/openapi.json", f"{API_ROOT}{sign_in.SIGN_IN_PATH}"}),
     )
     handle_problems(app)
-    if add_pages:
-        add_pages(app, settings)
     app.add_middleware(RequestTimes, metrics=state.metrics)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
@@ -145,6 +143,8 @@ def create_app(
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router, responses=_problems(503))
+    if add_pages:
+        add_pages(app, settings)
     return app
 
 

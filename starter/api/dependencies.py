@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from temporalio.client import Client
 
+from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
@@ -55,11 +56,13 @@ def _from_state(name: str) -> Callable[[Request], Awaitable[Any]]:
 async def _get_principal(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Return the caller, whom `starter.api.authentication_middleware` has authenticated.
+    """Return the caller, whom the middleware has authenticated; raise ApiProblem if none has.
 
     The security scheme is only for the OpenAPI document.
     """
-    principal: Principal = request.state.principal
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None:
+        raise ApiProblem(ProblemType.UNAUTHENTICATED, "sign in first")
     return principal
 
 

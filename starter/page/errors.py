@@ -4,6 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from starter.api.app import API_ROOT
 from starter.api.problem_details import EXPECTED_ERRORS, ApiProblem, ProblemType, to_problem
 from starter.page.rendering import page
 
@@ -14,7 +15,10 @@ def handle_problems(pages: FastAPI) -> None:
     """Register the handlers that answer every error of a page with a page."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_page(request, problem_of(error, request))
+        problem = problem_of(error, request)
+        # A program has mistyped an address of the API.
+        is_api = request.url.path.startswith(f"{API_ROOT}/")
+        return problem.response() if is_api else problem_page(request, problem)
 
     for kind in EXPECTED_ERRORS:
         pages.add_exception_handler(kind, answer)

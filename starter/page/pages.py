@@ -7,13 +7,14 @@ from starter.page.environment_parts import SharedParts
 from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
 from starter.page.routes import environment, home, live
+from worker.settings.models import Settings
 
 
-def add_pages(app: FastAPI) -> None:
+def add_pages(app: FastAPI, settings: Settings) -> None:
     """Serve the page at all paths that the API does not use.
 
     It is an application by itself, because its errors are pages and not problem details. It uses the API's
-    services, which `create_app` has put in the state.
+    services, which `create_app` has put in the state, and its middleware is inside the API's.
     """
     pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     pages.state = app.state
@@ -23,4 +24,5 @@ def add_pages(app: FastAPI) -> None:
     static_files.add_to(pages)
     handle_problems(pages)
     pages.add_middleware(SecurityHeaders)
-    app.mount("/", pages)
+    # Not mounted: a mount at the root would take the API's paths with a method that they do not have.
+    app.router.default = pages
