@@ -10,7 +10,7 @@ from starter.page.routes import environment, home, live
 from worker.settings.models import Settings
 
 
-def add_pages(app: FastAPI, settings: Settings) -> None:
+def add_pages(app: FastAPI, settings: Settings) -> None:  # noqa: ARG001 - sign-in needs them next
     """Serve the page at all paths that the API does not use.
 
     It is an application by itself, because its errors are pages and not problem details. It uses the API's

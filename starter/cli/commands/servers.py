@@ -49,6 +49,7 @@ def api(bind: str | None, port: int | None, output: Output) -> None:
 async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
     from starter.api.app import create_app
     from starter.api.server import serve
+    from starter.page.pages import add_pages
     from worker.client_factory import open_clients
     from worker.connection import check_namespace, connect
     from worker.data_converter import data_converter
