@@ -228,8 +228,13 @@ class ProcessSpecs:
             database=self.databases[part],
             accounts=self.accounts,
             where=f"The passwords are in {self._folder.path / ACCOUNTS_FILE}.",
-            **options,
+            **{"redirect_uris": self._page_redirects(), **options},
         )
+
+    def _page_redirects(self) -> tuple[str, ...]:
+        """Return where the page of the API may be opened on this machine, for its sign-in."""
+        port = self.ports[Part.API]
+        return tuple(f"http://{host}:{port}/signed-in" for host in ("127.0.0.1", "localhost"))
 
     @property
     def accounts(self) -> tuple[Account, ...]:

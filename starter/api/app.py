@@ -179,7 +179,7 @@ def _add_services(
     state.client = client
     state.commands = EnvironmentCommands(client, access, reader)
     clusters = VirtualClusters(hosts)
-    state.clusters = clusters
+    state.closing = [clusters.close]
     state.credentials = CredentialIssuer(access, clusters)
     state.credential_throttle = Throttle(credentials.CREDENTIALS_BURST, credentials.CREDENTIALS_PER_SECOND)
     state.details = EnvironmentDetails(access, records, catalogue, health)
@@ -222,7 +222,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.watcher.stop()
     app.state.health.stop()
     await app.state.statistics.stop()
-    await app.state.clusters.close()
+    for close in app.state.closing:
+        await close()
 
 
 class _Api(FastAPI):

@@ -2,9 +2,16 @@
 
 import time
 from collections import OrderedDict
+from typing import Any
 
 from starter.auth.oidc.issuers import Issuer
-from starter.auth.oidc.verifier import IssuerUnavailable, TokenRefused, TokenVerifier, looks_like_jwt
+from starter.auth.oidc.verifier import (
+    IssuerUnavailable,
+    TokenRefused,
+    TokenVerifier,
+    VerifiedToken,
+    looks_like_jwt,
+)
 from starter.auth.policy import Principal
 from starter.auth.tokens import Tokens
 from starter.config_files.reloading import Reloaded
@@ -41,12 +48,27 @@ class Authentication:
         verifier = self._current_verifier()
         if verifier is not None and looks_like_jwt(token):
             principal = await verifier.principal_of(token)
-            self._remember_teams(principal)
+            self.remember_teams(principal)
             return principal
         known = self._tokens.current().principal_of(token)
         if known is None:
             raise TokenRefused(UNKNOWN if verifier is None else UNKNOWN_OR_SIGN_IN)
         return known
+
+    async def verify_signed(self, token: str) -> VerifiedToken:
+        """Return what a signed token of an issuer says; raise as `principal_of` does."""
+        verified = await self._require_verifier().verify(token)
+        self.remember_teams(verified.principal)
+        return verified
+
+    async def id_claims(self, token: str, issuer: Issuer) -> dict[str, Any]:
+        """Return the claims of an ID token of this issuer for its client; raise as `principal_of` does."""
+        return await self._require_verifier().id_claims(token, issuer)
+
+    def _require_verifier(self) -> TokenVerifier:
+        if (verifier := self._current_verifier()) is None:
+            raise TokenRefused("this installation accepts tokens of no issuer")
+        return verifier
 
     def teams_of(self, email: str) -> frozenset[str] | None:
         """Return the teams of a person; None if they have no token and have not signed in here lately.
@@ -58,7 +80,8 @@ class Authentication:
             return self._tokens.current().teams_of(email)
         return teams | (self._tokens.current().teams_of(email) or frozenset())
 
-    def _remember_teams(self, principal: Principal) -> None:
+    def remember_teams(self, principal: Principal) -> None:
+        """Remember the teams of a person who is signed in, for `teams_of`."""
         self._signed_in[principal.email] = time.monotonic(), frozenset(principal.teams)
         self._signed_in.move_to_end(principal.email)
         if len(self._signed_in) > MAX_SIGNED_IN:

@@ -1,4 +1,4 @@
-"""Adds the page to the API's application: its routes, its files, its errors and its headers."""
+"""Adds the developers' page to the application of the API."""
 
 from fastapi import FastAPI
 
@@ -7,10 +7,16 @@ from starter.page.environment_parts import SharedParts
 from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
 from starter.page.routes import environment, home, live
+from starter.page.session import routes as sign_in
+from starter.page.session.csrf import CsrfTokens
+from starter.page.session.issuer_client import IssuerClient
+from starter.page.session.middleware import PageSession
+from starter.page.session.sealing import Sealer
+from starter.page.session.sessions import PageSessions
 from worker.settings.models import Settings
 
 
-def add_pages(app: FastAPI, settings: Settings) -> None:  # noqa: ARG001 - sign-in needs them next
+def add_pages(app: FastAPI, settings: Settings) -> None:
     """Serve the page at all paths that the API does not use.
 
     It is an application by itself, because its errors are pages and not problem details. It uses the API's
@@ -19,10 +25,27 @@ def add_pages(app: FastAPI, settings: Settings) -> None:  # noqa: ARG001 - sign-
     pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     pages.state = app.state
     app.state.shared_parts = SharedParts()
-    for module in (home, environment, live):
+    _add_sign_in(app, settings)
+    for module in (sign_in, home, environment, live):
         pages.include_router(module.router)
     static_files.add_to(pages)
     handle_problems(pages)
-    pages.add_middleware(SecurityHeaders)
+    sessions: PageSessions = app.state.sessions
+    pages.add_middleware(PageSession, sessions=sessions, public_url=settings.api.public_url)
+    pages.add_middleware(SecurityHeaders, form_targets=sessions.issuer_origins)
     # Not mounted: a mount at the root would take the API's paths with a method that they do not have.
     app.router.default = pages
+
+
+def _add_sign_in(app: FastAPI, settings: Settings) -> None:
+    state, keys = app.state, settings.encryption.page_keys
+    client = IssuerClient()
+    state.closing.append(client.close)
+    state.sessions = PageSessions(
+        state.authentication,
+        state.issuers,
+        Sealer(keys, settings.installation),
+        CsrfTokens(keys),
+        client,
+    )
+    state.sign_in_pages = sign_in.SignInPages(state.sessions, settings.api.public_url)

@@ -1,5 +1,7 @@
 """Headers of every page: they forbid what the page does not need, so that injected text can do nothing."""
 
+from collections.abc import Callable, Iterable
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,13 +15,12 @@ _POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self'",
         "connect-src 'self'",
-        "form-action 'self'",
+        "form-action 'self'{form_targets}",
         "base-uri 'none'",
         "frame-ancestors 'none'",
     )
 )
 HEADERS = {
-    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     # Addresses of pages have names of environments.
     "Referrer-Policy": "same-origin",
@@ -32,8 +33,9 @@ HEADERS = {
 class SecurityHeaders:
     """ASGI middleware that adds the headers, and forbids to keep pages: they show what one person may see."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, form_targets: Callable[[], Iterable[str]] = tuple) -> None:
         self._app = app
+        self._form_targets = form_targets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, and add the headers to its answer."""
@@ -44,6 +46,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                targets = "".join(f" {origin}" for origin in self._form_targets())
+                headers.setdefault("Content-Security-Policy", _POLICY.format(form_targets=targets))
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")

@@ -5,6 +5,7 @@ import ipaddress
 import re
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +30,13 @@ def _is_url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or len(text.split("://", 1)[1]) == 0:
         raise ValueError("must be a URL that starts with https:// (or http://)")
     return text.rstrip("/")
+
+
+def _is_origin(text: str) -> str:
+    parts = urlsplit(text)
+    if not parts.hostname or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be scheme, host and port alone, such as https://moorage.example.com")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def _is_socket_address(text: str) -> str:
@@ -134,6 +142,8 @@ SocketAddress = Annotated[str, AfterValidator(_is_socket_address)]
 Url = Annotated[str, AfterValidator(_is_url)]
 #: One to which secrets are sent, or whose answers are trusted.
 ProtectedUrl = Annotated[Url, AfterValidator(require_https)]
+#: Scheme, host and port.
+Origin = Annotated[ProtectedUrl, AfterValidator(_is_origin)]
 #: A secret of any length and form.
 NonEmptySecret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 SingleLineSecret = Annotated[NonEmptySecret, AfterValidator(_is_one_line)]

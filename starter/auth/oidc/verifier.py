@@ -34,12 +34,15 @@ REMEMBERED_TOKENS = 2000
 #: How long a token is remembered, so that a key that the issuer has withdrawn is refused.
 REMEMBERED_FOR = timedelta(minutes=1)
 
-__all__ = ["IssuerUnavailable", "TokenRefused", "TokenVerifier", "looks_like_jwt"]
+__all__ = ["IssuerUnavailable", "TokenRefused", "TokenVerifier", "VerifiedToken", "looks_like_jwt"]
 
 
 @dataclass(frozen=True)
-class _Verified:
+class VerifiedToken:
+    """What a token says. `until`: when it is no longer accepted, in seconds since the epoch."""
+
     principal: Principal
+    issuer: str
     until: float
     forget_at: float
 
@@ -56,10 +59,14 @@ class TokenVerifier:
     ) -> None:
         self._issuers = {issuer.url: (issuer, keys_of(issuer)) for issuer in issuers}
         self._now = now
-        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
     async def principal_of(self, token: str) -> Principal:
-        """Return the principal of the token.
+        """Return the principal of the token; raise as `verify` does."""
+        return (await self.verify(token)).principal
+
+    async def verify(self, token: str) -> VerifiedToken:
+        """Return what the token says.
 
         Raises:
             TokenRefused: it is not valid here, with the reason; the text never repeats the token.
@@ -70,25 +77,34 @@ class TokenVerifier:
         digest = hashlib.sha256(token.encode()).digest()
         now = self._now()
         if (known := self._verified.get(digest)) and now < min(known.until, known.forget_at):
-            return known.principal
+            return known
         self._verified.pop(digest, None)
+        issuer, claims = await self._signed_claims(token)
+        until = self._check(claims, issuer.audience)
+        principal = principal_from_claims(claims, issuer)
+        verified = VerifiedToken(principal, issuer.url, until, now + REMEMBERED_FOR.total_seconds())
+        self._verified[digest] = verified
+        if len(self._verified) > REMEMBERED_TOKENS:
+            self._verified.popitem(last=False)
+        return verified
+
+    async def id_claims(self, token: str, issuer: Issuer) -> dict[str, Any]:
+        """Return the claims of an ID token of this issuer for its client; raise as `verify` does."""
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise TokenRefused(f"the ID token is longer than {MAX_TOKEN_LENGTH} characters")
+        signer, claims = await self._signed_claims(token)
+        if signer.url != issuer.url:
+            raise TokenRefused("the ID token is from another issuer")
+        self._check(claims, str(issuer.client_id))
+        return claims
+
+    async def _signed_claims(self, token: str) -> tuple[Issuer, dict[str, Any]]:
+        """Return the issuer and the claims of the token, whose signature is then verified."""
         header, unverified = _parts(token)
         found = self._issuers.get(str(unverified.get("iss", "")).rstrip("/"))
         if found is None:
             raise TokenRefused("the token is from an issuer that this installation does not accept")
         issuer, keys = found
-        claims = await self._verify(token, header, issuer, keys)
-        until = self._check(claims, issuer)
-        principal = principal_from_claims(claims, issuer)
-        self._verified[digest] = _Verified(principal, until, now + REMEMBERED_FOR.total_seconds())
-        if len(self._verified) > REMEMBERED_TOKENS:
-            self._verified.popitem(last=False)
-        return principal
-
-    async def _verify(
-        self, token: str, header: dict[str, Any], issuer: Issuer, keys: IssuerKeys
-    ) -> dict[str, Any]:
-        """Return the claims of the token, whose signature is then verified."""
         key_id, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(key_id, str) or not isinstance(algorithm, str):
             raise TokenRefused("the token's header has no key id (kid) or no algorithm (alg)")
@@ -103,14 +119,14 @@ class TokenVerifier:
             raise TokenRefused("the token's signature is not valid") from None
         if str(claims.get("iss", "")).rstrip("/") != issuer.url:
             raise TokenRefused("the token is from an issuer that this installation does not accept")
-        return claims
+        return issuer, claims
 
-    def _check(self, claims: dict[str, Any], issuer: Issuer) -> float:
+    def _check(self, claims: dict[str, Any], expected: str) -> float:
         """Check audience and times; return when the token expires, in seconds since the epoch."""
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
-        if issuer.audience not in audiences:
-            raise TokenRefused(f"the token is for another service: its audience is not {issuer.audience}")
+        if expected not in audiences:
+            raise TokenRefused(f"the token is for another service: its audience is not {expected}")
         now, leeway = self._now(), LEEWAY.total_seconds()
         expires = _number(claims, "exp")
         if expires is None:

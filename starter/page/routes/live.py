@@ -26,6 +26,7 @@ from starter.auth.policy import Verb
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.watcher import EnvironmentWatcher
 from starter.page.environment_parts import SharedParts
+from starter.page.session.sessions import PageSessions
 
 router = APIRouter(prefix="/environments/{name}")
 
@@ -57,10 +58,14 @@ async def _events(
     snapshot: EnvironmentSnapshot, request: Request, watcher: EnvironmentWatcher
 ) -> AsyncIterator[bytes]:
     parts: SharedParts = request.app.state.shared_parts
+    sessions: PageSessions = request.app.state.sessions
     sent_at = time.monotonic()
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
     async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
         async for view in views:
+            # The browser connects again, and the session is renewed, or it leads to the sign-in.
+            if not sessions.is_valid(request.state.session):
+                return
             if view is not None:
                 yield format_sse_event(event="parts", data_str=parts.message(view))
                 if view.ended:

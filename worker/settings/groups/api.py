@@ -11,6 +11,7 @@ from worker.settings.types import (
     HeaderSecret,
     Networks,
     NonEmptySecret,
+    Origin,
     SingleLineSecret,
     SocketAddress,
 )
@@ -27,6 +28,12 @@ class Api(Group):
     issuers_file: Path | None = Field(
         default=None,
         description="file of the OpenID Connect issuers whose tokens the API accepts too; not secret",
+    )
+    public_url: Origin | None = Field(
+        default=None,
+        description="where people open the page, without a path: the issuers send them back there after the "
+        "sign-in; without it, the address that the browser asked for",
+        examples=["https://moorage.example.com"],
     )
     control_plane_api_key: HeaderSecret | None = Field(
         default=None,

@@ -35,6 +35,11 @@ class Encryption(Group):
         """Keys that encrypt the cursors of lists; every API of the installation has the same keys."""
         return derived_keys(self.keys.get_secret_value(), b"moorage cursors of lists")
 
+    @property
+    def page_keys(self) -> tuple[bytes, ...]:
+        """Keys of the page's cookies; every API of the installation has the same keys."""
+        return derived_keys(self.keys.get_secret_value(), b"moorage sessions of the page")
+
 
 class CodecServer(Group):
     """The server that decrypts payloads for the platform team in Temporal's Web UI."""
