@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from benchmarks.support.harness import cpu_seconds, ground
 from benchmarks.support.http_driver import Connection, Timed
 from embedded.stack.stack import Part
-from tests.support.sign_in import Provider, decide_device
+from tests.support.sign_in import embedded_provider
 
 #: The path that is read: it is answered from the API's memory, so that the check of the token weighs most.
 PATH = "/api/v1/templates"
@@ -23,8 +23,7 @@ async def measure_sign_in(folder: Path) -> dict[str, Any]:
     """Read with both kinds of token in turns, over one connection each."""
     async with ground(folder) as here:
         stack = here.stack
-        url = stack.url(Part.OPENID_PROVIDER)
-        provider = Provider(url, stack.password_of, _no_rotation, decide_device)
+        provider = embedded_provider(stack.url(Part.OPENID_PROVIDER), stack.password_of)
         tokens = await provider.sign_in(stack.options.people[0].email)
         port = urlsplit(stack.api_url).port or 0
         timed = {"file": Timed(), "sign-in": Timed()}
@@ -62,7 +61,3 @@ async def _read(connection: Connection, timed: Timed) -> None:
         status = await connection.get(PATH)
         timed.seconds.append(time.monotonic() - started)
         timed.statuses[status] += 1
-
-
-async def _no_rotation() -> None:
-    """The key stays."""

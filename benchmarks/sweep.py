@@ -145,7 +145,7 @@ async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
             await asyncio.sleep(0.5)
     known_in = time.monotonic() - began
     handle = here.client.get_workflow_handle(CAPACITY_ID)
-    assert state.holdings == still_open, f"{state.holdings} are held, {still_open} are open"
+    assert state.reservations == still_open, f"{state.reservations} are held, {still_open} are open"
     return {
         "open": still_open,
         "known_in_s": round(known_in, 1),

@@ -1,5 +1,6 @@
 """No import cycles: neither between modules, nor between the packages and modules of one folder."""
 
+import importlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 
@@ -65,3 +66,9 @@ def test_cycles_are_found() -> None:
     """Ensures that the search finds a cycle, and nothing else."""
     assert on_cycles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"], "e": []}) == {"b", "c"}
     assert on_cycles({"a": ["b", "c"], "b": ["c"], "c": []}) == set()
+
+
+def test_benchmarks_can_be_imported() -> None:
+    """Ensures that what has another name now is found before the next measurement."""
+    importlib.import_module("benchmarks.__main__")
+    importlib.import_module("benchmarks.host")
