@@ -4,15 +4,14 @@ It never retries, because Temporal's retries are visible in the history.
 """
 
 import asyncio
-import email.utils
 import json
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
+from urllib.parse import urlencode
 
 import httpx
 
@@ -28,6 +27,7 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
+from clients.retry_after import retry_after
 from clients.tls_trust import context_for
 from clients.write_deadline import ensure_before_deadline
 
@@ -40,16 +40,6 @@ MAX_CONCURRENT_CALLS = 32
 #: Close idle connections before the other side does (nginx after 75 s, most load balancers after 60 s),
 #: because a call on a connection that is being closed is in doubt.
 KEEP_ALIVE = timedelta(seconds=30)
-#: Maximum delay that we accept: a wrong clock or number must not stop an environment for days.
-MAX_RETRY_AFTER = timedelta(hours=1)
-#: Headers that request a delay: of the standard, Okta, GitHub and others.
-_DELAY_HEADERS = ("Retry-After", "X-Rate-Limit-Reset", "X-RateLimit-Reset")
-#: A delay as a number: short enough for a float, and never negative.
-_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
-#: A larger number is not a number of seconds (31 years) but a Unix timestamp: September 2001.
-_EARLIEST_MOMENT = 1_000_000_000
-#: Timestamps and the date of an answer are whole seconds: the limit may end up to a second later.
-_ROUNDING = timedelta(seconds=1)
 #: Maximum size of an answer: the largest legitimate ones are pages of lists and bootstrap manifests.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: How much longer than its timeout a whole call may take, for the connection and for reading a large
@@ -86,6 +76,30 @@ class Answer:
         return self.body.lstrip()[:1] == b"<"
 
 
+class ExchangeFailed(Exception):
+    """An `Exchange` got no whole answer; the text says why. `never_sent`: the request has not left."""
+
+    def __init__(self, detail: str, *, never_sent: bool) -> None:
+        super().__init__(detail)
+        self.never_sent = never_sent
+
+
+class AnswerTooLarge(Exception):
+    """The answer is larger than its limit, and was not read to its end."""
+
+
+class Exchange(Protocol):
+    """Connections to a system that `HttpSystem` uses in place of httpx."""
+
+    async def send(
+        self, method: str, target: str, headers: Mapping[str, str], content: bytes | None, limit: int
+    ) -> Answer:
+        """Send one request to the encoded path and query; raise ExchangeFailed or AnswerTooLarge."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
 Explain = Callable[[Answer], str]
 Classify = Callable[[Answer, str], type[ClientError] | None]
 
@@ -113,7 +127,8 @@ class HttpSystem:
     `renewed` returns the current headers when the system refuses the credential in the headers that were
     sent: if they differ, the call is repeated once with them, since a refused call has done nothing.
     `credentials` does both for headers that have to be asked for. Answers larger than `max_answer_bytes` are
-    cut off and raise MalformedAnswer.
+    cut off and raise MalformedAnswer. `exchange` sends requests with a JSON body in place of httpx; it is for
+    a credential that neither expires nor changes.
     """
 
     def __init__(
@@ -129,8 +144,11 @@ class HttpSystem:
         renewed: Callable[[], Mapping[str, str]] | None = None,
         credentials: Credentials | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        exchange: Exchange | None = None,
     ) -> None:
         self.system = system
+        self._exchange = exchange
+        self._headers = dict(headers)
         self._max_answer_bytes = max_answer_bytes
         self._credentials = credentials
         self._renewed = renewed
@@ -167,6 +185,8 @@ class HttpSystem:
     async def close(self) -> None:
         """Close all connections; the system cannot be called afterwards."""
         await self._http.aclose()
+        if self._exchange is not None:
+            await self._exchange.close()
 
     async def call(
         self,
@@ -195,20 +215,22 @@ class HttpSystem:
             while True:
                 if method not in _SAFE_METHODS:
                     ensure_before_deadline(self.system, operation)
-                async with (
-                    asyncio.timeout(self._total_timeout),
-                    self._http.stream(
+                async with asyncio.timeout(self._total_timeout):
+                    all_headers = {**(headers or {}), **credential}
+                    if self._exchange is not None:
+                        answer = await self._send(self._exchange, method, path, query, body, all_headers)
+                        break
+                    async with self._http.stream(
                         method,
                         path,
                         params=query,
                         json=body,
                         content=content,
                         data=form,
-                        headers={**(headers or {}), **credential},
-                    ) as response,
-                ):
-                    content_read = await self._read(response, operation)
-                    answer = Answer(response.status_code, response.headers, content_read)
+                        headers=all_headers,
+                    ) as response:
+                        content_read = await self._read(response)
+                        answer = Answer(response.status_code, response.headers, content_read)
                 if answer.status != _UNAUTHORIZED:
                     break
                 if self._credentials is None:
@@ -218,8 +240,10 @@ class HttpSystem:
                     break
                 else:
                     is_repeated, credential = True, await self._credentials.headers()
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, TimeoutError, ExchangeFailed) as error:
             raise self._unreachable(method, operation, error) from error
+        except AnswerTooLarge:
+            raise self._too_large(operation) from None
         finally:
             self._slots.release()
         if not 200 <= answer.status < 300:
@@ -269,22 +293,41 @@ class HttpSystem:
             detail = f"{MAX_CONCURRENT_CALLS} earlier calls still wait for its answers, {waited}"
             raise Unreachable(self.system, operation, detail) from None
 
-    async def _read(self, response: httpx.Response, operation: str) -> bytes:
+    async def _send(
+        self,
+        exchange: Exchange,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int] | None,
+        body: Any,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        target = f"{path}?{urlencode(query)}" if query else path
+        sent = {**self._headers, **headers}
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        content = None if body is None else json.dumps(body).encode()
+        return await exchange.send(method, target, sent, content, self._max_answer_bytes)
+
+    async def _read(self, response: httpx.Response) -> bytes:
         content = bytearray()
         async for chunk in response.aiter_bytes():
             content += chunk
             if len(content) > self._max_answer_bytes:
-                raise MalformedAnswer(
-                    self.system,
-                    operation,
-                    f"the answer is larger than {self._max_answer_bytes} bytes",
-                    ambiguous=True,
-                )
+                raise AnswerTooLarge
         return bytes(content)
 
-    def _unreachable(self, method: str, operation: str, error: httpx.HTTPError | TimeoutError) -> ClientError:
+    def _too_large(self, operation: str) -> MalformedAnswer:
+        detail = f"the answer is larger than {self._max_answer_bytes} bytes"
+        return MalformedAnswer(self.system, operation, detail, ambiguous=True)
+
+    def _unreachable(
+        self, method: str, operation: str, error: httpx.HTTPError | TimeoutError | ExchangeFailed
+    ) -> ClientError:
         never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, ExchangeFailed):
+            never_sent, detail = error.never_sent, str(error)
+        elif isinstance(error, httpx.TimeoutException):
             detail = f"no answer within {self.timeout.total_seconds():g} s"
         elif isinstance(error, TimeoutError):
             detail = f"no whole answer within {self._total_timeout:g} s"
@@ -324,39 +367,3 @@ _KIND_OF_STATUS: dict[int, type[ClientError]] = {
 def _cause_clause(error: httpx.HTTPError) -> str:
     why = describe_cause(error)
     return f": {why}" if why else ""
-
-
-def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Return the delay that an answer requests, at most `MAX_RETRY_AFTER`; None without one.
-
-    `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). Some products put a Unix timestamp
-    there, in seconds or milliseconds, or use a header of their own next to their rate limit counters. A
-    point in time counts from the answer's own `Date`, so that a wrong clock on either side does not matter.
-    """
-    now = _date(headers.get("Date", "")) or datetime.now(UTC)
-    for name in _DELAY_HEADERS:
-        if (delay := _delay(headers.get(name, "").strip(), now)) is not None:
-            return min(max(timedelta(0), delay), MAX_RETRY_AFTER)
-    return None
-
-
-def _delay(value: str, now: datetime) -> timedelta | None:
-    if _NUMBER.fullmatch(value):
-        seconds = float(value)
-        if seconds < _EARLIEST_MOMENT:
-            return timedelta(seconds=seconds)
-        if seconds >= _EARLIEST_MOMENT * 1000:
-            seconds /= 1000
-        wait = min(seconds - now.timestamp(), MAX_RETRY_AFTER.total_seconds())
-        return timedelta(seconds=wait) + _ROUNDING if wait > 0 else timedelta(0)
-    moment = _date(value)
-    return moment - now if moment else None
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    # "-0000" means UTC, from a sender that does not give its time zone (RFC 5322, 3.3).
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from clients.connection_errors import proxy_of
 from clients.errors import (
     ClientError,
     Denied,
@@ -29,7 +30,8 @@ from clients.errors import (
 )
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
-from clients.http import Answer, HttpSystem
+from clients.http import CONNECT_TIMEOUT, Answer, Exchange, HttpSystem
+from clients.http_exchange import KeptConnections
 from clients.virtual_cluster.certificates import Certificates
 from clients.virtual_cluster.people import PeopleRights
 
@@ -71,7 +73,7 @@ class VirtualClusterApi:
     def __init__(self, kubeconfig: Kubeconfig, *, timeout: timedelta) -> None:
         self._kubeconfig = kubeconfig
         cluster, user = kubeconfig.current()
-        token = user.get("token")
+        token, verify = user.get("token"), _tls(cluster, user)
         self._http = HttpSystem(
             "vCluster",
             kubeconfig.server,
@@ -79,7 +81,8 @@ class VirtualClusterApi:
             timeout=timeout,
             explain=_explain,
             classify=_classify,
-            verify=_tls(cluster, user),
+            verify=verify,
+            exchange=_exchange(kubeconfig.server, verify, timeout),
         )
         self._people, self._certificates = PeopleRights(self._http), Certificates(self._http)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
@@ -158,8 +161,7 @@ class VirtualClusterApi:
     async def ensure_person(self, person: str, labels: Mapping[str, str]) -> bool:
         """Give the person all rights inside, by a binding with these labels; return whether it was missing.
 
-        Raises:
-            Rejected: a binding of the person's name is not ours.
+        A binding of the person's name with other content is replaced.
         """
         return await self._people.ensure(person, labels)
 
@@ -249,6 +251,15 @@ def _classify(answer: Answer, detail: str) -> type[ClientError] | None:
     """Map the permanent 500 for an apply that does not match the schema of its kind to Rejected."""
     return (
         Rejected if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and SCHEMA_MISMATCH in detail else None
+    )
+
+
+def _exchange(server: str, verify: ssl.SSLContext, timeout: timedelta) -> Exchange | None:
+    """Return connections for many calls a second; None if the server is behind a proxy."""
+    if proxy_of(server):
+        return None
+    return KeptConnections(
+        server, verify=verify, timeout=timeout, connect_timeout=min(CONNECT_TIMEOUT, timeout)
     )
 
 

@@ -30,7 +30,6 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
-from clients.http import retry_after
 from clients.kubernetes.api.refusals import (
     is_account_refusal,
     is_conflict,
@@ -40,6 +39,7 @@ from clients.kubernetes.api.refusals import (
 )
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
+from clients.retry_after import retry_after
 from clients.write_deadline import ensure_before_deadline
 
 #: Connect timeout: an API server that does not even accept a connection within this time is down.

@@ -112,10 +112,7 @@ class Authorities:
         row = self._find(volume)
         if row is None:
             return self._create(where, volume)
-        key = serialization.load_pem_private_key(row["key"].encode(), password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError("the key of this authority is none of the simulated host")
-        return x509.load_pem_x509_certificate(row["certificate"].encode()), key
+        return _parsed(row["certificate"]), _parsed_key(row["key"])
 
     def _find(self, volume: str) -> Row | None:
         row: Row | None = self._rows.execute(
@@ -140,6 +137,14 @@ class Authorities:
 @lru_cache(maxsize=_PARSED)
 def _parsed(pem: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem.encode())
+
+
+@lru_cache(maxsize=_PARSED)
+def _parsed_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the key of this authority is none of the simulated host")
+    return key
 
 
 def _values(subject: x509.Name, attribute: x509.ObjectIdentifier) -> list[str]:
