@@ -57,8 +57,7 @@ class VirtualCluster(Protocol):
     async def ensure_person(self, person: str, labels: Mapping[str, str]) -> bool:
         """Give the person all rights inside, by a binding with these labels; return whether it was missing.
 
-        Raises:
-            Rejected: a binding of the person's name is not ours.
+        A binding of the person's name with other content is replaced.
         """
         ...
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound, NotYet, Rejected
+from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound, NotYet
 from clients.http import HttpSystem
 
 #: What a person may do inside: everything, because the vCluster is theirs. Charts that they install there
@@ -27,9 +27,13 @@ MAX_PAGES = 1000
 ATTEMPTS = 5
 
 
+#: Bindings with this prefix are Moorage's: one with other content is replaced.
+NAME_PREFIX = "moorage-person-"
+
+
 def binding_name(person: str) -> str:
     """Return the name of the person's binding; an address itself can have characters that no name may."""
-    return f"moorage-person-{hashlib.sha256(person.encode()).hexdigest()[:20]}"
+    return f"{NAME_PREFIX}{hashlib.sha256(person.encode()).hexdigest()[:20]}"
 
 
 class PeopleRights:
@@ -41,8 +45,11 @@ class PeopleRights:
     async def ensure(self, person: str, labels: Mapping[str, str]) -> bool:
         """Give the person `PERSON_ROLE`, by a binding with these labels; return whether that was missing.
 
+        A tenant can make or change a binding of that name, which can be computed from the person's address.
+        It is replaced, whatever it is, so that a tenant can lock no collaborator out.
+
         Raises:
-            Rejected: a binding of that name is not ours.
+            NotYet: other writers are always faster.
         """
         name, operation = binding_name(person), f"give {person} access"
         wanted = _binding(name, person, labels)
@@ -54,12 +61,9 @@ class PeopleRights:
                     await self._http.call("POST", _CLUSTER_BINDINGS, operation, body=wanted)
                     return True
                 continue
-            if not _has_labels(found, labels):
-                detail = f"the ClusterRoleBinding {name} is not Moorage's: delete it inside the vCluster"
-                raise Rejected(self._http.system, operation, detail)
-            if _gives_role(found, person):
+            if _has_labels(found, labels) and _gives_role(found, person):
                 return False
-            # A tenant has changed it. The role of a binding is immutable, so make a new one.
+            # The role of a binding is immutable, so make a new one.
             with suppress(AlreadyExists):
                 await self._delete(found, operation)
         raise self._contended(operation)

@@ -179,8 +179,8 @@ def _add_services(
     state.client = client
     state.commands = EnvironmentCommands(client, access, reader)
     clusters = VirtualClusters(hosts)
-    state.closing = [clusters.close]
     state.credentials = CredentialIssuer(access, clusters)
+    state.closing = [state.credentials.close, clusters.close]
     state.credential_throttle = Throttle(credentials.CREDENTIALS_BURST, credentials.CREDENTIALS_PER_SECOND)
     state.details = EnvironmentDetails(access, records, catalogue, health)
     state.forced_teardown = ForcedTeardown(client, access, reader, records, marks, installation)

@@ -15,6 +15,13 @@ LABELS = {"moorage.dev/name": "demo"}
 SIGNED = {"status": {"certificate": base64.b64encode(b"a certificate").decode()}}
 
 
+def kept(body: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """What an API server keeps of a new request: it adds who asked; `spec` are changes of a webhook."""
+    added = {"username": "admin", "groups": ["system:masters"]}
+    metadata = {**body["metadata"], "resourceVersion": "1"}
+    return {**body, "metadata": metadata, "spec": {**body["spec"], **added, **spec}, "status": {}}
+
+
 class FakeServer:
     """Answers each call with the next of the answers of its method, of which the last one repeats."""
 
@@ -22,7 +29,7 @@ class FakeServer:
 
     def __init__(self, **answers: list[Any]) -> None:
         self.answers: dict[str, list[Any]] = {
-            "POST": [{"metadata": {"resourceVersion": "1"}}],
+            "POST": [kept],
             "PUT": [{}],
             "DELETE": [{}],
             **answers,
@@ -35,7 +42,7 @@ class FakeServer:
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer(body) if callable(answer) else answer
 
     call = call_json
 
@@ -89,6 +96,7 @@ async def test_has_another_name_each_time() -> None:
         ({"GET": [[]]}, MalformedAnswer),
         ({"GET": [{"status": {"conditions": [1]}}]}, MalformedAnswer),
         ({"POST": [None]}, MalformedAnswer),
+        ({"POST": [{"metadata": {"resourceVersion": "1"}}]}, MalformedAnswer),
         ({"PUT": [Unreachable("v", "o", "d")]}, Unreachable),
     ],
 )
@@ -97,6 +105,35 @@ async def test_that_fails_leaves_no_request(answers: dict[str, list[Any]], error
     with pytest.raises(error):
         await issue(server)
     assert server.methods[-1] == "DELETE"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": base64.b64encode(b"another request").decode()},
+        {"signerName": "example.com/tenant"},
+        {"usages": ["digital signature", "client auth", "server auth"]},
+        {"expirationSeconds": 31536000},
+    ],
+)
+async def test_approves_no_request_that_was_changed_inside(change: dict[str, Any]) -> None:
+    """Ensures that an admission webhook of a tenant gets our approval for no request of its own."""
+    server = FakeServer(POST=[lambda body: kept(body, **change)])
+    with pytest.raises(MalformedAnswer, match="has been changed inside"):
+        await issue(server)
+    assert server.methods == ["POST", "DELETE"]
+
+
+@pytest.mark.parametrize("change", [{"resourceVersion": ""}, {"name": "another"}])
+async def test_approves_no_request_without_its_version_and_name(change: dict[str, str]) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        document = kept(body)
+        return {**document, "metadata": {**document["metadata"], **change}}
+
+    server = FakeServer(POST=[answer])
+    with pytest.raises(MalformedAnswer):
+        await issue(server)
+    assert server.methods == ["POST", "DELETE"]
 
 
 async def test_that_is_not_signed_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

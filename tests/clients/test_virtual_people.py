@@ -158,14 +158,18 @@ class TestEnsure:
         assert await rights.ensure(ADA, LABELS) is True
         assert path in server.objects
 
-    async def test_does_not_adopt_a_binding_that_is_not_ours(
-        self, server: FakeServer, rights: PeopleRights
+    @pytest.mark.parametrize("finalizers", [[], ["example.com/never"]])
+    @pytest.mark.parametrize("subject", [ADA, BOB])
+    async def test_takes_over_a_name_that_a_tenant_has_taken(
+        self, server: FakeServer, rights: PeopleRights, subject: str, finalizers: list[str]
     ) -> None:
-        path = server.add(binding_name(ADA), ("User", ADA), labels={"moorage.dev/name": "demo"})
-        before = copy.deepcopy(server.objects[path])
-        with pytest.raises(Rejected, match="is not Moorage's"):
-            await rights.ensure(ADA, LABELS)
-        assert server.objects[path] == before
+        """Ensures that a tenant, who can compute the name, can lock no collaborator out with it."""
+        taken = {"labels": {"moorage.dev/name": "demo"}} | ({"finalizers": finalizers} if finalizers else {})
+        path = server.add(binding_name(ADA), ("User", subject), **taken)
+        assert await rights.ensure(ADA, LABELS) is True
+        assert server.objects[path]["metadata"]["labels"] == LABELS
+        assert [each["name"] for each in server.objects[path]["subjects"]] == [ADA]
+        assert await rights.list_people(LABELS) == [ADA]
 
     async def test_agrees_with_another_caller_that_is_faster(
         self, server: FakeServer, rights: PeopleRights

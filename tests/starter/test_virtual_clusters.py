@@ -20,12 +20,13 @@ from contracts.template import Credentials
 from contracts.types.naming import OwnerMark
 from starter.auth.policy import NotAllowed, Principal
 from starter.environments.access import EnvironmentAccess
-from starter.environments.credentials import virtual_clusters
+from starter.environments.credentials import issuer, virtual_clusters
 from starter.environments.credentials.issuer import CredentialIssuer
 from starter.environments.credentials.virtual_clusters import NotUsable, VirtualClusters
 from tests.api.test_environment_health import snapshot
 from tests.starter.test_chart_check import environment
 from tests.support.credentials import request_of
+from tests.support.deadline import soon
 from tests.support.virtual_access import new_key
 
 ADA = Principal(person="Ada", email="ada@example.com", teams=("blue",))
@@ -180,6 +181,9 @@ class FakeAccess:
         self._found, self._failure = found, failure
         self.calls = 0
 
+    def allow(self) -> None:
+        self._failure = None
+
     async def find(self, *_: Any) -> Any:
         self.calls += 1
         if self._failure and self.calls > 1:
@@ -218,17 +222,74 @@ class TestIssuer:
             await issuer_of(access, clusters).issue("demo", ADA, REQUEST, None)
         assert host.virtual.done == [f"ensure {ADA.email}", f"remove {ADA.email}"]
 
-    async def test_gives_no_certificate_after_a_removal_of_rights_that_failed(
-        self, host: FakeHost, clusters: VirtualClusters
+    @pytest.mark.parametrize("failure", [Unreachable("v", "o", "d"), NotFound("v", "o", "d")])
+    async def test_takes_rights_back_again_when_it_fails(
+        self, host: FakeHost, clusters: VirtualClusters, failure: ClientError
     ) -> None:
-        """Ensures that the repeat on a new connection does not take rights for checked that were not."""
+        """Ensures that the person is told why they are refused, and keeps no rights either."""
         async with clusters.connect(one()):
             host.virtual.has_rights = False
-        host.virtual.removal_failures = [Unreachable("v", "o", "d")]
+        host.virtual.removal_failures = [failure]
         access = FakeAccess(one(), NotAllowed("no longer"))
         with pytest.raises(NotAllowed):
             await issuer_of(access, clusters).issue("demo", ADA, REQUEST, None)
-        assert host.virtual.done == ["ensure ada@example.com", "remove ada@example.com"] * 2
+        assert host.virtual.done == [f"ensure {ADA.email}", f"remove {ADA.email}", f"remove {ADA.email}"]
+
+    async def test_goes_on_taking_rights_back_without_the_caller(
+        self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
+        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (0.0, 0.001))
+        host.virtual.has_rights = False
+        host.virtual.removal_failures = [Unreachable("v", "o", "d")] * 5
+        one_issuer = issuer_of(FakeAccess(one(), NotAllowed("no longer")), clusters)
+        with pytest.raises(NotAllowed):
+            await one_issuer.issue("demo", ADA, REQUEST, None)
+        async with soon("the rights are not taken back"):
+            await asyncio.gather(*one_issuer._taking_back.values())
+        assert host.virtual.done == [f"ensure {ADA.email}", *[f"remove {ADA.email}"] * 6]
+
+    async def test_stops_taking_rights_back_from_a_person_who_is_allowed_in_again(
+        self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
+        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (3600.0,))
+        host.virtual.has_rights = False
+        access = FakeAccess(one(), NotAllowed("no longer"))
+        one_issuer = issuer_of(access, clusters)
+        with pytest.raises(NotAllowed):
+            await one_issuer.issue("demo", ADA, REQUEST, None)
+        access.allow()
+        await one_issuer.issue("demo", ADA, REQUEST, None)
+        assert not one_issuer._taking_back
+        assert host.virtual.done == [f"ensure {ADA.email}", f"ensure {ADA.email}", "issue"]
+
+    async def test_takes_no_rights_back_from_a_person_who_is_allowed_in_by_another_process(
+        self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
+        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (0.001,))
+        host.virtual.has_rights = False
+        access = FakeAccess(one(), NotAllowed("no longer"))
+        one_issuer = issuer_of(access, clusters)
+        with pytest.raises(NotAllowed):
+            await one_issuer.issue("demo", ADA, REQUEST, None)
+        access.allow()
+        await asyncio.gather(*one_issuer._taking_back.values())
+        assert host.virtual.done == [f"ensure {ADA.email}"]
+
+    async def test_gives_up_what_goes_on_when_it_closes(
+        self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
+        host.virtual.has_rights = False
+        host.virtual.removal_failures = [Unreachable("v", "o", "d")] * 100
+        one_issuer = issuer_of(FakeAccess(one(), NotAllowed("no longer")), clusters)
+        with pytest.raises(NotAllowed):
+            await one_issuer.issue("demo", ADA, REQUEST, None)
+        async with soon("it waits for the vCluster"):
+            await one_issuer.close()
+        assert not one_issuer._taking_back
 
     @pytest.mark.parametrize(
         "failure",
@@ -262,15 +323,15 @@ class TestIssuer:
     async def test_tries_again_if_an_old_connection_fails(
         self, host: FakeHost, clusters: VirtualClusters, failure: ClientError
     ) -> None:
-        issuer = issuer_of(FakeAccess(one()), clusters)
+        issuing = issuer_of(FakeAccess(one()), clusters)
         host.virtual.failures = [failure]
         with pytest.raises(type(failure)):
-            await issuer.issue("demo", ADA, REQUEST, None)
+            await issuing.issue("demo", ADA, REQUEST, None)
         assert len(host.opened) == 1, "a new connection that fails is not worth another"
-        await issuer.issue("demo", ADA, REQUEST, None)
+        await issuing.issue("demo", ADA, REQUEST, None)
         host.virtual.failures = [failure]
-        await issuer.issue("demo", ADA, REQUEST, None)
+        await issuing.issue("demo", ADA, REQUEST, None)
         assert len(host.opened) == 3
         host.virtual.failures = [failure, failure]
         with pytest.raises(type(failure)):
-            await issuer.issue("demo", ADA, REQUEST, None)
+            await issuing.issue("demo", ADA, REQUEST, None)

@@ -3,10 +3,12 @@
 The API holds no private key: the person's machine makes it and sends a request for its public key.
 """
 
+import asyncio
 from datetime import UTC, datetime
 
+import structlog
+
 from clients.errors import ClientError, Denied, Unreachable
-from clients.host.protocol import VirtualCluster
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.auth.security_log import note_until
@@ -16,8 +18,20 @@ from starter.environments.credentials.certificate_request import (
     check_certificate,
     read_request,
 )
-from starter.environments.credentials.virtual_clusters import VirtualClusters, usable_environment
+from starter.environments.credentials.virtual_clusters import (
+    NotUsable,
+    VirtualClusters,
+    usable_environment,
+)
 from starter.environments.schemas import CredentialView
+
+_log = structlog.get_logger(__name__)
+
+#: Pauses before the attempts to take back rights that were given to a person who was just removed. The second
+#: has a new connection. The last one repeats, shorter than the 20 s within which a removal takes effect.
+_PAUSES_SECONDS = (0.0, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+#: How long the refusal of the person waits for that: the attempts go on without the person.
+REFUSAL_WAIT_SECONDS = 2.0
 
 
 class CredentialIssuer:
@@ -26,6 +40,14 @@ class CredentialIssuer:
     def __init__(self, access: EnvironmentAccess, clusters: VirtualClusters) -> None:
         self._access = access
         self._clusters = clusters
+        self._taking_back: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        """Give up what goes on in the background."""
+        tasks = list(self._taking_back.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def issue(self, name: str, principal: Principal, request: str, life: str | None) -> CredentialView:
         """Issue a certificate for the principal's PKCS#10 request, and ensure the principal's rights.
@@ -39,6 +61,10 @@ class CredentialIssuer:
         snapshot = await self._access.find(name, principal, Verb.CREDENTIAL, life)
         environment = usable_environment(snapshot)
         checked = read_request(request, principal.email)
+        if task := self._taking_back.get((environment.mark.life, principal.email)):
+            # The person is allowed in again, so the rights stay.
+            task.cancel()
+            await asyncio.wait({task})
         was_open = self._clusters.has_connection(environment)
         try:
             return await self._issue(environment, principal, checked)
@@ -65,10 +91,10 @@ class CredentialIssuer:
                 is_new = await virtual.ensure_person(principal.email, labels)
             except ClientError as error:
                 if error.ambiguous:
-                    await self._ensure_still_allowed(environment, principal, virtual)
+                    await self._ensure_still_allowed(environment, principal)
                 raise
             if is_new or is_repeat:
-                await self._ensure_still_allowed(environment, principal, virtual)
+                await self._ensure_still_allowed(environment, principal)
             certificate = await virtual.issue_certificate(request.pem, principal.email, validity, labels)
         end = check_certificate(certificate, request, latest_end)
         note_until(end)
@@ -80,9 +106,7 @@ class CredentialIssuer:
             valid_seconds=max(0, int((end - datetime.now(UTC)).total_seconds())),
         )
 
-    async def _ensure_still_allowed(
-        self, environment: Environment, principal: Principal, virtual: VirtualCluster
-    ) -> None:
+    async def _ensure_still_allowed(self, environment: Environment, principal: Principal) -> None:
         """Check the access again after rights were or may have been given; take them back if it has ended.
 
         A person can be removed between the first check and the new rights. A removal changes the environment
@@ -91,5 +115,39 @@ class CredentialIssuer:
         try:
             await self._access.find(environment.name, principal, Verb.CREDENTIAL, environment.mark.life)
         except BaseException:
-            await virtual.remove_person(principal.email)
+            key = (environment.mark.life, principal.email)
+            task = self._taking_back.get(key)
+            if task is None:
+                task = asyncio.create_task(self._take_back(environment, principal))
+                self._taking_back[key] = task
+                task.add_done_callback(lambda _: self._taking_back.pop(key, None))
+            await asyncio.wait({task}, timeout=REFUSAL_WAIT_SECONDS)
             raise
+
+    async def _take_back(self, environment: Environment, principal: Principal) -> None:
+        """Take the person's rights until it succeeds, or no certificate of the person is valid any more."""
+        clock, person = asyncio.get_running_loop().time, principal.email
+        log = _log.bind(environment=environment.name, person=person)
+        ends = clock() + environment.template.credentials.maximum.total_seconds()
+        pauses, pause = iter(_PAUSES_SECONDS), 0.0
+        while clock() < ends:
+            pause = next(pauses, pause)
+            await asyncio.sleep(pause)
+            if pause and await self._is_allowed_again(environment, principal):
+                return
+            try:
+                async with self._clusters.connect(environment) as virtual:
+                    await virtual.remove_person(person)
+                    return
+            except NotUsable:
+                return  # The vCluster is gone, and the rights with it.
+            except ClientError as error:
+                log.warning("cannot take back rights yet", error=str(error))
+        log.error("rights are left that could not be taken back")
+
+    async def _is_allowed_again(self, environment: Environment, principal: Principal) -> bool:
+        try:
+            await self._access.find(environment.name, principal, Verb.CREDENTIAL, environment.mark.life)
+        except Exception:  # Whatever it is, the access is not certain.
+            return False
+        return True
