@@ -77,7 +77,7 @@ async def system_at(url: str, timeout: timedelta = TIMEOUT, limit: int = 1000) -
 
 async def test_sends_what_it_is_given_over_one_connection() -> None:
     async with calling(answered("200 OK", b'{"a": 1}')) as (server, system):
-        query = {"continue": "a b&c", "limit": 5}
+        query: dict[str, str | int] = {"continue": "a b&c", "limit": 5}
         assert await system.call_json("GET", "/things/a%2Fb", "read", query=query) == {"a": 1}
         await system.call("PATCH", "/things", "apply", body={"b": "ä"}, headers={"Content-Type": "x/y"})
         await system.call("POST", "/things", "make", body={})

@@ -164,7 +164,7 @@ class TestEnsure:
         self, server: FakeServer, rights: PeopleRights, subject: str, finalizers: list[str]
     ) -> None:
         """Ensures that a tenant, who can compute the name, can lock no collaborator out with it."""
-        taken = {"labels": {"moorage.dev/name": "demo"}} | ({"finalizers": finalizers} if finalizers else {})
+        taken: dict[str, Any] = {"labels": {"moorage.dev/name": "demo"}, "finalizers": finalizers}
         path = server.add(binding_name(ADA), ("User", subject), **taken)
         assert await rights.ensure(ADA, LABELS) is True
         assert server.objects[path]["metadata"]["labels"] == LABELS
