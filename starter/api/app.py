@@ -200,6 +200,8 @@ def _add_services(
         reservations,
         lambda email: cast("frozenset[str] | None", state.authentication.teams_of(email)),
     )
+    state.placement = placement
+    state.reader = reader
     state.preview = RequestPreview(service, placement, chart_check, reader)
     state.reservations = reservations
     state.service = service

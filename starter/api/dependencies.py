@@ -25,6 +25,7 @@ from starter.environments.health import EnvironmentHealth
 from starter.environments.history import EnvironmentHistory
 from starter.environments.lists.listing import EnvironmentList
 from starter.environments.membership import EnvironmentMembership
+from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.preview import RequestPreview
 from starter.environments.requests.service import EnvironmentService
 from starter.environments.teardown.forced_teardown import ForcedTeardown
@@ -34,6 +35,7 @@ from starter.expiry.leavers import Leavers
 from starter.expiry.sweeps import Sweeps
 from starter.installation_settings import InstallationConfig
 from starter.monitoring.warnings import Attention
+from starter.placement.advisor import PlacementAdvisor
 from starter.placement.reservations import Reservations
 from starter.statistics.service import Statistics
 
@@ -85,7 +87,9 @@ KubeconfigDep = Annotated[KubeconfigReader, Depends(_from_state("kubeconfigs"))]
 LeaversDep = Annotated[Leavers, Depends(_from_state("leavers"))]
 ListDep = Annotated[EnvironmentList, Depends(_from_state("list"))]
 MembershipDep = Annotated[EnvironmentMembership, Depends(_from_state("membership"))]
+PlacementDep = Annotated[PlacementAdvisor, Depends(_from_state("placement"))]
 PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]
+ReaderDep = Annotated[EnvironmentReader, Depends(_from_state("reader"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
 StatisticsDep = Annotated[Statistics, Depends(_from_state("statistics"))]

@@ -13,6 +13,7 @@ from starter.page.session.issuer_client import IssuerClient
 from starter.page.session.middleware import PageSession
 from starter.page.session.sealing import Sealer
 from starter.page.session.sessions import PageSessions
+from starter.page.routes import request as request_pages
 from worker.settings.models import Settings
 
 
@@ -26,7 +27,7 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     pages.state = app.state
     app.state.shared_parts = SharedParts()
     _add_sign_in(app, settings)
-    for module in (sign_in, home, environment, live):
+    for module in (sign_in, home, environment, live, request_pages):
         pages.include_router(module.router)
     static_files.add_to(pages)
     handle_problems(pages)

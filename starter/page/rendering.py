@@ -93,7 +93,7 @@ _environment.filters |= {
 _environment.globals |= {"static_path": static_path, "Role": Role, "StepState": StepState, "Phase": Phase}
 
 
-def render(template: str, **context: Any) -> Markup:
+def render(template: str, /, **context: Any) -> Markup:
     """Return the HTML of a template, in which all text of others is escaped."""
     html = _environment.get_template(template).render(now=datetime.now(UTC), **context)
     return Markup(html)  # noqa: S704 - the output of a template with autoescape

@@ -129,7 +129,70 @@ function enhance(root) {
   for (const input of root.querySelectorAll("[data-submits]")) {
     input.addEventListener("change", () => input.form.requestSubmit());
   }
+  root.querySelectorAll("select[data-slider]").forEach(slide);
+  root.querySelectorAll("form[data-check]").forEach(check);
   for (const element of root.querySelectorAll("[data-with-script]")) element.hidden = false;
+}
+
+// Turns a choice of lengths into a slider; the choice stays what is sent.
+function slide(select) {
+  const range = document.createElement("input");
+  const output = document.createElement("output");
+  Object.assign(range, { type: "range", min: 0, max: select.options.length - 1, step: 1, value: select.selectedIndex, id: `${select.id}-range` });
+  output.htmlFor = range.id;
+  const show = () => {
+    const text = select.options[select.selectedIndex].text;
+    output.textContent = text;
+    range.setAttribute("aria-valuetext", text);
+  };
+  range.addEventListener("input", () => {
+    select.selectedIndex = range.valueAsNumber;
+    show();
+    select.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  range.setAttribute("aria-describedby", select.getAttribute("aria-describedby"));
+  document.querySelector(`label[for="${select.id}"]`).htmlFor = range.id;
+  select.hidden = true;
+  select.after(range, output);
+  show();
+}
+
+// Checks a form while it is filled in, and says what is wrong beside each field that was touched.
+function check(form) {
+  const touched = new Set();
+  const said = document.getElementById("check");
+  let timer = 0;
+  let number = 0;
+  const ask = async () => {
+    const mine = ++number;
+    const data = new FormData(form);
+    data.delete("action");
+    let found;
+    try {
+      const answer = await fetch(form.dataset.check, { method: "POST", body: new URLSearchParams(data) });
+      if (answer.redirected || !answer.ok) throw new Error(answer.status);
+      found = await answer.json();
+    } catch {
+      found = { errors: [], message: "" };
+    }
+    if (mine !== number) return;
+    const wrong = new Map();
+    for (const [field, message] of found.errors) wrong.set(field, [...(wrong.get(field) ?? []), message]);
+    for (const place of form.querySelectorAll("[data-error-of]")) {
+      const field = place.dataset.errorOf;
+      const text = touched.has(field) ? (wrong.get(field) ?? []).join(" ") : "";
+      place.textContent = text;
+      place.hidden = !text;
+      document.getElementById(`field-${field}`).classList.toggle("wrong", Boolean(text));
+      form.elements[field].setAttribute("aria-invalid", String(Boolean(text)));
+    }
+    said.textContent = found.message;
+  };
+  form.addEventListener("input", (event) => {
+    touched.add(event.target.name);
+    clearTimeout(timer);
+    timer = setTimeout(ask, 400);
+  });
 }
 
 function said(button, text) {
