@@ -188,7 +188,7 @@ def _add_services(
     state.health = health
     state.history = EnvironmentHistory(reader, records)
     state.installation = installation
-    state.kubeconfigs = KubeconfigReader(access, clusters)
+    state.kubeconfigs = KubeconfigReader(access, clusters, state.credentials)
     state.leavers = Leavers(client, settings.sweep)
     state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
     state.membership = EnvironmentMembership(

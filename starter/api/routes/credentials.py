@@ -5,6 +5,8 @@ from fastapi import APIRouter, Response
 from starter.api.dependencies import CallerDep, CredentialsDep, CredentialThrottleDep
 from starter.api.problem_details import too_many
 from starter.api.request_models import CredentialRequest
+from starter.auth.policy import Principal
+from starter.auth.rate_limit import Throttle
 from starter.environments.schemas import CredentialView
 
 router = APIRouter(tags=["environments"])
@@ -23,7 +25,12 @@ async def create_credential(
     caller: CallerDep,
 ) -> CredentialView:
     """Issue a client certificate for the caller, of at most an hour, for owner and collaborators."""
-    if limited := throttle.record(caller.email):
-        raise too_many("credentials", limited)
+    require_few_credentials(throttle, caller)
     response.headers["Cache-Control"] = "no-store"
     return await issuer.issue(name, caller, asked.request, asked.life)
+
+
+def require_few_credentials(throttle: Throttle, caller: Principal) -> None:
+    """Raise ApiProblem if the caller takes more credentials than a person needs."""
+    if limited := throttle.record(caller.email):
+        raise too_many("credentials", limited)

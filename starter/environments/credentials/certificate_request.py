@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from clients.errors import MalformedAnswer
@@ -58,6 +59,16 @@ def read_request(text: str, person: str) -> CertificateRequest:
     if has_extensions:
         raise _invalid("asks for extensions: a credential has none")
     return CertificateRequest(person, request.public_bytes(Encoding.PEM), _encoded(key))
+
+
+def make_request(person: str) -> tuple[str, str]:
+    """Return a request of the person for a new key, and the key, both in PEM: for those who cannot make one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    with _long_names():
+        names = [x509.NameAttribute(oid, str(value)) for oid, value in _expected(person)]
+        request = x509.CertificateSigningRequestBuilder(x509.Name(names)).sign(key, hashes.SHA256())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return request.public_bytes(Encoding.PEM).decode(), pem.decode()
 
 
 def check_certificate(text: str, request: CertificateRequest, latest_end: datetime) -> datetime:

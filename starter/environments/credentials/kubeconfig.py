@@ -1,5 +1,6 @@
-"""The kubeconfig of an environment, without any secret: `kubectl` runs `moorage credential` for one."""
+"""The kubeconfig of an environment: without any secret, or with a short-lived credential of the caller."""
 
+import base64
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
+from starter.environments.credentials.certificate_request import make_request
+from starter.environments.credentials.issuer import CredentialIssuer
 from starter.environments.credentials.virtual_clusters import VirtualClusters, usable_environment
 
 #: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
@@ -48,9 +51,12 @@ class _Kept:
 class KubeconfigReader:
     """Builds kubeconfigs for the people who may use an environment."""
 
-    def __init__(self, access: EnvironmentAccess, clusters: VirtualClusters) -> None:
+    def __init__(
+        self, access: EnvironmentAccess, clusters: VirtualClusters, credentials: CredentialIssuer
+    ) -> None:
         self._access = access
         self._clusters = clusters
+        self._credentials = credentials
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def read(self, name: str, principal: Principal) -> str:
@@ -65,6 +71,21 @@ class KubeconfigReader:
         cluster = await self._cluster_of(environment)
         return yaml.dump(_document(environment, cluster, principal.email), Dumper=_Dumper, sort_keys=False)
 
+    async def read_embedded(self, name: str, principal: Principal, life: str | None) -> str:
+        """Return a kubeconfig with a short-lived credential of the principal and its key, which is kept nowhere.
+
+        Raises:
+            As `read`, and as `CredentialIssuer.issue`.
+        """
+        request, key = make_request(principal.email)
+        credential = await self._credentials.issue(name, principal, request, life)
+        snapshot = await self._access.find(name, principal, Verb.KUBECONFIG, credential.life)
+        environment = usable_environment(snapshot)
+        document = _document(environment, await self._cluster_of(environment), principal.email)
+        user = {"client-certificate-data": credential.certificate, "client-key-data": key}
+        document["users"][0]["user"] = {field: _base64(pem) for field, pem in user.items()}
+        return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
+
     async def _cluster_of(self, environment: Environment) -> Mapping[str, Any]:
         """Return the public part of the vCluster's kubeconfig: its address and authority."""
         life, now = environment.mark.life, time.monotonic()
@@ -77,6 +98,10 @@ class KubeconfigReader:
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
         return public
+
+
+def _base64(pem: str) -> str:
+    return base64.b64encode(pem.encode()).decode()
 
 
 def _document(environment: Environment, cluster: Mapping[str, Any], person: str) -> dict[str, Any]:

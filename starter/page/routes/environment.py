@@ -13,6 +13,7 @@ from contracts.types.models import Printable
 from starter.api.dependencies import (
     CallerDep,
     CommandsDep,
+    CredentialThrottleDep,
     DetailsDep,
     FreezeDep,
     HistoryDep,
@@ -20,6 +21,8 @@ from starter.api.dependencies import (
     MembershipDep,
 )
 from starter.api.problem_details import ApiProblem, ProblemType
+from starter.api.routes.credentials import require_few_credentials
+from starter.api.routes.kubeconfig import MEDIA_TYPE
 from starter.auth.policy import Principal, Verb, is_allowed, relations
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
 from starter.page.environment_parts import parts_of, version_of
@@ -92,7 +95,27 @@ async def kubeconfig(name: str, kubeconfigs: KubeconfigDep, caller: CallerDep) -
     """Download the kubeconfig, which has no secret."""
     text = await kubeconfigs.read(name, caller)
     headers = {"Content-Disposition": f'attachment; filename="{name}.kubeconfig.yaml"'}
-    return Response(text, media_type="application/yaml", headers=headers)
+    return Response(text, media_type=MEDIA_TYPE, headers=headers)
+
+
+@router.post("/kubeconfig")
+async def embedded_kubeconfig(
+    name: str,
+    request: Request,
+    kubeconfigs: KubeconfigDep,
+    throttle: CredentialThrottleDep,
+    details: DetailsDep,
+    caller: CallerDep,
+    life: Life = None,
+) -> Response:
+    """Download a kubeconfig with a credential of at most an hour, for tools without plugins."""
+    try:
+        require_few_credentials(throttle, caller)
+        text = await kubeconfigs.read_embedded(name, caller, life)
+    except Exception as error:
+        return await _refused(request, error, details, name, caller)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.kubeconfig.yaml"'}
+    return Response(text, media_type=MEDIA_TYPE, headers=headers)
 
 
 @router.post("/extend")

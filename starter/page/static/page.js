@@ -117,7 +117,8 @@ function enhance(root) {
       }
     });
   }
-  for (const form of root.querySelectorAll('form[method="post"]')) {
+  // A form that downloads stays, and can be sent again.
+  for (const form of root.querySelectorAll('form[method="post"]:not([data-download])')) {
     form.addEventListener("submit", () => {
       // After this turn, because a disabled button would not be sent.
       setTimeout(() => form.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", "true")));
