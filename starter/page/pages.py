@@ -7,13 +7,13 @@ from starter.page.environment_parts import SharedParts
 from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
 from starter.page.routes import environment, home, live
+from starter.page.routes import request as request_pages
 from starter.page.session import routes as sign_in
 from starter.page.session.csrf import CsrfTokens
 from starter.page.session.issuer_client import IssuerClient
 from starter.page.session.middleware import PageSession
 from starter.page.session.sealing import Sealer
 from starter.page.session.sessions import PageSessions
-from starter.page.routes import request as request_pages
 from worker.settings.models import Settings
 
 

@@ -62,7 +62,7 @@ def read_request(text: str, person: str) -> CertificateRequest:
 
 
 def make_request(person: str) -> tuple[str, str]:
-    """Return a request of the person for a new key, and the key, both in PEM: for those who cannot make one."""
+    """Return a request of the person, and its new key, in PEM: for people who cannot make one."""
     key = ec.generate_private_key(ec.SECP256R1())
     with _long_names():
         names = [x509.NameAttribute(oid, str(value)) for oid, value in _expected(person)]

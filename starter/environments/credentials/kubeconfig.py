@@ -72,7 +72,7 @@ class KubeconfigReader:
         return yaml.dump(_document(environment, cluster, principal.email), Dumper=_Dumper, sort_keys=False)
 
     async def read_embedded(self, name: str, principal: Principal, life: str | None) -> str:
-        """Return a kubeconfig with a short-lived credential of the principal and its key, which is kept nowhere.
+        """Return a kubeconfig with a short-lived credential of the principal. Its key is kept nowhere.
 
         Raises:
             As `read`, and as `CredentialIssuer.issue`.
