@@ -25,8 +25,9 @@ from starter.api.dependencies import (
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.authentication import Authentication, IssuerUnavailable, TokenRefused
 from starter.auth.policy import Verb, is_allowed
-from starter.environments.access import relations_to
+from starter.environments.access import relations_in
 from starter.environments.reader import EnvironmentSnapshot
+from starter.environments.schemas import EnvironmentView
 from starter.environments.watcher import EnvironmentWatcher
 
 #: Proxies close a connection that is silent for a minute, so the stream sends a comment at this interval.
@@ -77,11 +78,13 @@ async def follow_events(
     snapshot: EnvironmentSnapshot, token: str, watcher: EnvironmentWatcher, authentication: Authentication
 ) -> AsyncIterator[bytes]:
     """Yield the events of the snapshot's life, as long as the token may watch it."""
-    sent_at = time.monotonic()
+    sent_at, latest = time.monotonic(), snapshot.view
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
     async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
         async for view in views:
-            if not await _may_still_watch(authentication, snapshot, token):
+            # People who were taken out of it see no more of it.
+            latest = view or latest
+            if not await _may_still_watch(authentication, latest, token):
                 return
             if view is not None:
                 # Send ASCII, because many line readers treat U+2028 and similar characters as line ends.
@@ -113,10 +116,10 @@ async def counted(events: AsyncIterator[bytes], streams: Counter[str], person: s
             del streams[person]
 
 
-async def _may_still_watch(authentication: Authentication, snapshot: EnvironmentSnapshot, token: str) -> bool:
+async def _may_still_watch(authentication: Authentication, view: EnvironmentView, token: str) -> bool:
     """Return whether the token's owner may still watch; it may have expired, or their teams have changed."""
     try:
         principal = await authentication.principal_of(token)
     except (TokenRefused, IssuerUnavailable):
         return False
-    return is_allowed(Verb.WATCH, relations_to(snapshot, principal))
+    return is_allowed(Verb.WATCH, relations_in(view, principal))

@@ -15,6 +15,7 @@ from starter.auth.policy import (
 )
 from starter.auth.security_log import note_denied
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from starter.environments.schemas import EnvironmentView
 from starter.temporal.updates import Refused
 
 
@@ -64,6 +65,11 @@ class EnvironmentAccess:
 
 def relations_to(snapshot: EnvironmentSnapshot, principal: Principal) -> frozenset[Relation]:
     """Return all relations of the principal to the environment."""
+    return relations_in(snapshot.view, principal)
+
+
+def relations_in(view: EnvironmentView, principal: Principal) -> frozenset[Relation]:
+    """Return all relations of the principal to the environment that the view shows."""
     # An owner who has left has no access, and who takes their address has none either.
-    owner = "" if snapshot.view.owner_left_at and not snapshot.ended else snapshot.owner
-    return relations(principal, owner=owner, team=snapshot.team, collaborators=snapshot.collaborators)
+    owner = "" if view.owner_left_at and not view.ended else view.owner
+    return relations(principal, owner=owner, team=view.team, collaborators=view.collaborators)

@@ -7,8 +7,8 @@ import itertools
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.environments.schemas import EnvironmentView
-from tests.api.caller import Caller, problem
-from tests.support.stack import unique
+from tests.api.caller import Caller, calling, problem
+from tests.support.stack import DAVE, unique
 from tests.support.stand_ins import set_faults
 
 
@@ -89,3 +89,18 @@ async def test_many_watchers(alice: Caller, bob: Caller, carol: Caller) -> None:
 async def test_of_what_is_not_there(bob: Caller) -> None:
     """Ensures that there is no stream of nothing."""
     problem(await bob.http.get(f"/environments/{unique()}/events"), 404)
+
+
+async def test_a_person_who_is_taken_out_sees_no_more_of_it(bob: Caller, stack: Stack) -> None:
+    """Ensures that the stream of a collaborator ends with the collaborator's access, without an `end`."""
+    view = await bob.ready(unique("people"), collaborators=[DAVE.email])
+    async with calling(stack, DAVE.email) as dave:
+        seen: list[tuple[str, EnvironmentView]] = []
+        async for event in dave.events(view.name):
+            seen.append(event)
+            if len(seen) == 1:
+                answer = await bob.http.delete(f"/environments/{view.name}/collaborators/{DAVE.email}")
+                assert answer.status_code == 202, answer.text
+        assert {event for event, _ in seen} == {"status"}
+        assert all(DAVE.email in shown.collaborators for _, shown in seen)
+    await bob.gone(view.name)

@@ -23,7 +23,8 @@ from starter.api.dependencies import (
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.api.routes.credentials import require_few_credentials
 from starter.api.routes.kubeconfig import MEDIA_TYPE
-from starter.auth.policy import Principal, Verb, is_allowed, relations
+from starter.auth.policy import Principal, Verb, is_allowed
+from starter.environments.access import relations_in
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
 from starter.page.environment_parts import parts_of, version_of
 from starter.page.errors import problem_of
@@ -262,9 +263,7 @@ def _page(
 
 
 def _may(verb: Verb, view: EnvironmentView, caller: Principal) -> bool:
-    owner = "" if view.owner_left_at and not view.ended else view.owner
-    held = relations(caller, owner=owner, team=view.team, collaborators=view.collaborators)
-    return is_allowed(verb, held)
+    return is_allowed(verb, relations_in(view, caller))
 
 
 def _extensions(view: EnvironmentView) -> list[tuple[datetime, timedelta]]:

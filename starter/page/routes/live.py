@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.datastructures import State
 
 from contracts.environment import Phase
 from starter.api.dependencies import AccessDep, CallerDep, HealthDep, StreamsDep, WatcherDep
@@ -22,10 +23,12 @@ from starter.api.events import (
     counted,
     require_few_streams,
 )
-from starter.auth.policy import Verb
+from starter.auth.policy import Verb, is_allowed
+from starter.environments.access import relations_in
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.watcher import EnvironmentWatcher
 from starter.page.environment_parts import SharedParts
+from starter.page.session.session import Session
 from starter.page.session.sessions import PageSessions
 
 router = APIRouter(prefix="/environments/{name}")
@@ -50,21 +53,27 @@ async def live_updates(
     require_few_streams(streams, caller.email)
     if snapshot.view.phase is Phase.READY:
         snapshot = await health.add_to(snapshot)
-    events = _events(snapshot, request, watcher)
+    events = _events(snapshot, request.state.session, request.app.state, watcher)
     return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
 
 
 async def _events(
-    snapshot: EnvironmentSnapshot, request: Request, watcher: EnvironmentWatcher
+    snapshot: EnvironmentSnapshot, session: Session, state: State, watcher: EnvironmentWatcher
 ) -> AsyncIterator[bytes]:
-    parts: SharedParts = request.app.state.shared_parts
-    sessions: PageSessions = request.app.state.sessions
-    sent_at = time.monotonic()
+    """Yield the events as long as the session lasts and its person may see the environment.
+
+    A session is not renewed here, because its cookie can only be replaced when an answer starts: the stream
+    ends, and the browser opens it again.
+    """
+    parts: SharedParts = state.shared_parts
+    sessions: PageSessions = state.sessions
+    sent_at, latest = time.monotonic(), snapshot.view
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
     async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
         async for view in views:
-            # The browser connects again, and the session is renewed, or it leads to the sign-in.
-            if not sessions.is_valid(request.state.session):
+            latest = view or latest
+            is_allowed_still = is_allowed(Verb.WATCH, relations_in(latest, session.principal))
+            if not sessions.is_valid(session) or not is_allowed_still:
                 return
             if view is not None:
                 yield format_sse_event(event="parts", data_str=parts.message(view))
