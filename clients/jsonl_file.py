@@ -156,6 +156,11 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def is_compressed(file: Path) -> bool:
+    """Return whether the file can only be read forward."""
+    return file.suffix in _OPENERS
+
+
 def open_for_reading(file: Path) -> IO[bytes]:
     """Open the file, or the content of a compressed one, as bytes."""
     opener: Callable[..., IO[bytes]] = _OPENERS.get(file.suffix, open)

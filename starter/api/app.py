@@ -30,6 +30,7 @@ from starter.api.routes import (
 )
 from starter.api.shutdown_response import AnswerOnShutdown
 from starter.api.swagger import add_docs
+from starter.audit_trail.service import AuditTrail
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import load_issuers
 from starter.auth.rate_limit import Throttle
@@ -206,6 +207,7 @@ def _add_services(
     state.reservations = reservations
     state.service = service
     records_file = settings.audit_log.file
+    state.audit_trail = AuditTrail(state.list, reader, records_file)
     state.statistics = Statistics(
         RecordSource(records_file) if records_file else ClosedRunSource(client, reader)
     )

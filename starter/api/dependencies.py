@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from temporalio.client import Client
 
 from starter.api.problem_details import ApiProblem, ProblemType
+from starter.audit_trail.service import AuditTrail
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
@@ -71,6 +72,7 @@ async def _get_principal(
 CallerDep = Annotated[Principal, Depends(_get_principal)]
 
 AccessDep = Annotated[EnvironmentAccess, Depends(_from_state("access"))]
+AuditTrailDep = Annotated[AuditTrail, Depends(_from_state("audit_trail"))]
 AttentionDep = Annotated[Attention, Depends(_from_state("attention"))]
 CatalogueDep = Annotated[Reloaded[Catalogue], Depends(_from_state("catalogue"))]
 ClientDep = Annotated[Client, Depends(_from_state("client"))]

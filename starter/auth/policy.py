@@ -51,6 +51,8 @@ class GlobalVerb(StrEnum):
     SWEEP = "sweep"
     CAPACITY = "capacity"
     HOLDINGS = "capacity --holdings"
+    AUDIT = "audit trail"
+    FIGURES = "figures"
 
 
 class Relation(StrEnum):

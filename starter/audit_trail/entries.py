@@ -1,0 +1,137 @@
+"""One line of the trail of all environments, the verbs, and the filters. No I/O."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from contracts.environment import AuditLogEntry, EnvironmentSummary
+
+
+class AuditVerb(StrEnum):
+    """What a line of the trail is about. The lines themselves are sentences."""
+
+    REQUEST = "request"
+    READY = "ready"
+    EXTEND = "extend"
+    COLLABORATORS = "collaborators"
+    TRANSFER = "transfer"
+    LEAVER = "leaver"
+    WARN = "warn"
+    EXPIRE = "expire"
+    DELETE = "delete"
+    CANCEL = "cancel"
+    FAIL = "fail"
+    TEARDOWN = "teardown"
+    GONE = "gone"
+    NOTIFY = "notify"
+    OTHER = "other"
+
+
+#: How the sentences of each verb start, in `workflows.environment_state` and its callers.
+_STARTS: tuple[tuple[str, AuditVerb], ...] = (
+    ("asked for it", AuditVerb.REQUEST),
+    ("ready", AuditVerb.READY),
+    ("extended it", AuditVerb.EXTEND),
+    ("added ", AuditVerb.COLLABORATORS),
+    ("removed ", AuditVerb.COLLABORATORS),
+    ("transferred it", AuditVerb.TRANSFER),
+    ("found that ", AuditVerb.LEAVER),
+    ("has an owner again", AuditVerb.LEAVER),
+    ("warned ", AuditVerb.WARN),
+    ("ended it", AuditVerb.EXPIRE),
+    ("asked to delete it", AuditVerb.DELETE),
+    ("cancelled it", AuditVerb.CANCEL),
+    ("gave up making it", AuditVerb.FAIL),
+    ("had what is left of it torn down", AuditVerb.TEARDOWN),
+    ("stopped trying to undo it", AuditVerb.TEARDOWN),
+    ("resumed the teardown", AuditVerb.TEARDOWN),
+    ("had the next pass start at once", AuditVerb.TEARDOWN),
+    ("closed its workflow from outside", AuditVerb.TEARDOWN),
+    ("gone", AuditVerb.GONE),
+    ("notified its people", AuditVerb.NOTIFY),
+    ("could not tell its people", AuditVerb.NOTIFY),
+    ("could not hand over its account", AuditVerb.NOTIFY),
+)
+
+
+def verb_of(action: str) -> AuditVerb:
+    """Return the verb of a line's action."""
+    return next((verb for start, verb in _STARTS if action.startswith(start)), AuditVerb.OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEntry:
+    """One line, with the environment and the life that it is of."""
+
+    at: datetime
+    actor: str
+    action: str
+    result: str
+    name: str
+    life: str
+    owner: str
+    team: str
+
+    @property
+    def verb(self) -> AuditVerb:
+        """The verb of its action."""
+        return verb_of(self.action)
+
+
+@dataclass(frozen=True)
+class TrailFilters:
+    """Which lines are wanted; what is empty does not filter.
+
+    `person` has done it, or it was done to the person. `before` is for the next page.
+    """
+
+    person: str = ""
+    verb: AuditVerb | None = None
+    name: str = ""
+    since: datetime | None = None
+    before: datetime | None = None
+
+    def matches(self, entry: TrailEntry) -> bool:
+        """Return whether the line is wanted."""
+        person = self.person.lower()
+        return (
+            (not self.name or entry.name == self.name)
+            and (self.since is None or entry.at >= self.since)
+            and (self.before is None or entry.at < self.before)
+            and (self.verb is None or entry.verb is self.verb)
+            and (not person or person == entry.actor.lower() or person in entry.action.lower().split())
+        )
+
+
+def entries_of(environment: EnvironmentSummary, log: Iterable[AuditLogEntry]) -> list[TrailEntry]:
+    """Return the lines of one life."""
+    return [
+        TrailEntry(
+            at=line.at,
+            actor=line.actor,
+            action=line.action,
+            result=line.result,
+            name=environment.name,
+            life=environment.life,
+            owner=environment.owner,
+            team=environment.team,
+        )
+        for line in log
+    ]
+
+
+def cut_page(entries: list[TrailEntry], limit: int) -> tuple[list[TrailEntry], datetime | None]:
+    """Return the latest `limit` lines, and the time before which the next page is; None on the last page.
+
+    Lines of one moment stay together, because the next page starts before a moment.
+    """
+    ordered = sorted(set(entries), key=lambda one: (one.at, one.name, one.life, one.action), reverse=True)
+    if len(ordered) <= limit:
+        return ordered, None
+    next_at = ordered[limit].at
+    page = [one for one in ordered[:limit] if one.at > next_at]
+    if not page:
+        # More lines of one moment than fit on a page: show what fits, rather than nothing.
+        page = ordered[:limit]
+    return page, page[-1].at
