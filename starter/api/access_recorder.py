@@ -83,7 +83,7 @@ class AccessRecorder:
             verb=verb,
             object=details.object or str(parameters.get("name") or parameters.get("run_id") or "")[:100],
             peer=peer_in(scope),
-            status=int(HTTPStatus.TOO_MANY_REQUESTS) if limited else status,
+            status=int(HTTPStatus.TOO_MANY_REQUESTS if limited else status),
             **({"until": details.until.isoformat()} if details.until else {}),
         )
 

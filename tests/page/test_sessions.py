@@ -41,11 +41,23 @@ async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pr
         yield running
 
 
+@pytest.fixture(scope="module")
+async def shared_app(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> FastAPI:
+    return await page_app(tmp_path_factory.mktemp("api"), provider.url)
+
+
 @pytest.fixture
-async def app(tmp_path: Path, provider: Provider) -> AsyncIterator[FastAPI]:
-    yield await page_app(tmp_path, provider.url)
+async def app(shared_app: FastAPI, provider: Provider) -> AsyncIterator[FastAPI]:
+    yield shared_app
+    sessions_of(shared_app)._renewals._paused.clear()
     async with provider.client() as http:
         await http.delete(f"{provider.url}/-/faults")
+
+
+@pytest.fixture
+async def own_app(tmp_path: Path, provider: Provider) -> FastAPI:
+    """An application whose file a test changes, or whose limits it reaches."""
+    return await page_app(tmp_path, provider.url)
 
 
 @pytest.fixture
@@ -259,33 +271,34 @@ async def test_a_page_that_is_only_open_does_not_keep_the_session(
 
 
 async def test_a_changed_file_of_issuers_counts_at_once(
-    app: FastAPI,
-    http: httpx.AsyncClient,
+    own_app: FastAPI,
     provider: Provider,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0.0)
-    entry = entry_of(provider.url)
-    write_issuers(tmp_path, {**entry, "teams": {"team-payments": "renamed"}})
-    assert (await http.get("/who")).status_code == 200
-    assert "renamed" in session_in(http, app).principal.teams
-    write_issuers(tmp_path, {**entry, "team_prefix": "none-"})
-    with structlog.testing.capture_logs() as captured:
-        assert (await http.get("/who")).status_code == 303
-    assert "in no group that is a team here" in verdicts(captured)[0][2]
+    async with signed_in(own_app, provider) as http:
+        entry = entry_of(provider.url)
+        write_issuers(tmp_path, {**entry, "teams": {"team-payments": "renamed"}})
+        assert (await http.get("/who")).status_code == 200
+        assert "renamed" in session_in(http, own_app).principal.teams
+        write_issuers(tmp_path, {**entry, "team_prefix": "none-"})
+        with structlog.testing.capture_logs() as captured:
+            assert (await http.get("/who")).status_code == 303
+        assert "in no group that is a team here" in verdicts(captured)[0][2]
 
 
 async def test_an_issuer_that_is_no_longer_accepted_ends_its_sessions(
-    app: FastAPI,
-    http: httpx.AsyncClient,
+    own_app: FastAPI,
+    provider: Provider,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0.0)
-    write_issuers(tmp_path)
-    assert (await http.get("/who")).status_code == 303
-    assert SESSION_COOKIE not in http.cookies
+    async with signed_in(own_app, provider) as http:
+        write_issuers(tmp_path)
+        assert (await http.get("/who")).status_code == 303
+        assert SESSION_COOKIE not in http.cookies
 
 
 async def test_sign_out_ends_the_session_here_and_at_the_issuer(
@@ -436,8 +449,8 @@ async def test_the_token_of_another_session_is_refused(app: FastAPI, provider: P
         assert (await one.post("/change", data={"csrf": token, "what": "it"})).status_code == 403
 
 
-async def test_guessed_cookies_are_limited_and_one_line_each_in_the_log(app: FastAPI) -> None:
-    async with browser(app) as http:
+async def test_guessed_cookies_are_limited_and_one_line_each_in_the_log(own_app: FastAPI) -> None:
+    async with browser(own_app) as http:
         with structlog.testing.capture_logs() as captured:
             answers = []
             for number in range(70):
@@ -477,3 +490,17 @@ async def test_no_secret_is_in_a_log_or_an_answer(
         texts.append((await http.get("/who")).text)
     for secret in secrets:
         assert secret not in f"{captured}{texts}"
+
+
+async def test_the_streams_of_a_session_end_at_different_times_while_it_can_be_renewed(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    sessions, session = sessions_of(app), session_in(http, app)
+    ends = {sessions.for_stream(session).valid_until for _ in range(20)}
+    assert len(ends) == 20
+    assert all(session.renew_at <= end <= session.valid_until for end in ends)
+    kept = session.model_copy(update={"refresh_token": ""})
+    assert sessions.for_stream(kept) == kept
+    assert sessions.is_valid(session)
+    for changes in ({"valid_until": time.time()}, {"seen_at": 0.0}, {"issuer": "x"}, {"issuer_mark": "x"}):
+        assert not sessions.is_valid(session.model_copy(update=changes))

@@ -53,7 +53,9 @@ async def live_updates(
     require_few_streams(streams, caller.email)
     if snapshot.view.phase is Phase.READY:
         snapshot = await health.add_to(snapshot)
-    events = _events(snapshot, request.state.session, request.app.state, watcher)
+    sessions: PageSessions = request.app.state.sessions
+    session = sessions.for_stream(request.state.session)
+    events = _events(snapshot, session, request.app.state, watcher)
     return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
 
 

@@ -114,7 +114,7 @@ class PageSession:
                 verb=f"{scope['method']} {scope['path'][:200]}",
                 object="",
                 peer=peer_in(scope),
-                status=refusal.status_code,
+                status=int(refusal.status_code),
             )
             await refusal(scope, receive, send)
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ SEEN_EVERY_SECONDS = 300.0
 MAX_ENDED = 10_000
 
 _log = structlog.get_logger(__name__)
+_random = random.SystemRandom()
 
 
 class SessionEnded(Exception):
@@ -159,6 +161,18 @@ class PageSessions:
             and (issuer := self.issuer(session.issuer)) is not None
             and mark_of(issuer) == session.issuer_mark
         )
+
+    def for_stream(self, session: Session) -> Session:
+        """Return the session for a stream that it opens: with an end at random while it can be renewed.
+
+        The streams of a person's tabs then do not come back all at once, perhaps to several replicas, each of
+        which would use the refresh token. Issuers that rotate it end a sign-in whose token comes twice.
+        """
+        earliest = max(session.renew_at, self.now())
+        length = session.valid_until - earliest
+        if not session.refresh_token or length <= 0:
+            return session
+        return session.model_copy(update={"valid_until": earliest + _random.uniform(0, length)})
 
     def end(self, session: Session, why: str) -> SessionEnded:
         """Forget the session: no cookie of it is accepted here any more. Return the error that says so."""
