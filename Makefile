@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,13 +40,16 @@ test: $(VENV)/.dev  ## All tests that need nothing but this machine
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chaos and not keycloak" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chaos and not keycloak and not ui" $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)
 
 storm: $(VENV)/.dev  ## The quick part of chaos: many lives at once, drawn sequences, terminated workflows
 	MOORAGE_STORM=$${MOORAGE_STORM:-100} $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py $(ARGS)
+
+ui: $(VENV)/.dev  ## The developers' page in a real Chromium (MOORAGE_SCREENSHOTS=FOLDER writes what it shows)
+	$(BIN)/pytest -n 2 --dist loadfile -m ui tests/ui $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
 	@$(PYTHON) tests/cluster up
