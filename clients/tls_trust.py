@@ -10,8 +10,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 #: As in OpenSSL, curl and Go: the file or the folder with the trusted authorities.
 FILE_VARIABLE, FOLDER_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
 
@@ -40,6 +38,8 @@ def tls_context(
             raise TrustError(f"{FOLDER_VARIABLE}: {folder} is not a folder")
         return ssl.create_default_context(capath=folder)
     if not _system_has_any():
+        import httpx
+
         return httpx.create_ssl_context(trust_env=False)
     # Import it here: a command that calls http:// does not need it.
     import truststore

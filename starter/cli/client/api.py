@@ -22,7 +22,9 @@ from starter.cli.client.response_errors import (
     proxy_failure,
     redirect_failure,
 )
+from starter.cli.client.single_call import RawAnswer
 from starter.cli.client.sweep_views import LeaversView, SweepView
+from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 from starter.cli.client.views import (
     CallerView,
     CapacityView,
@@ -40,9 +42,6 @@ from starter.cli.client.views import (
 )
 from starter.cli.errors import CliError, Code
 
-#: Longer than the API's timeouts for Temporal, so that the API reports what is wrong.
-TIMEOUT_SECONDS = 40.0
-CONNECT_SECONDS = 5.0
 #: The client closes a stream after this time without data; the API sends a comment every 15 s.
 SILENCE_SECONDS = 45.0
 #: Attempts of a call. Every call can be repeated, because calls that change something have a key.
@@ -173,12 +172,14 @@ class Api:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         key: str | None = None,
+        first: RawAnswer | None = None,
     ) -> Any:
         """Call the API and return the validated JSON of its response.
 
-        A call without a response is retried with the same key.
+        A call without a response is retried with the same key. `first` is the answer to an attempt that was
+        made before, without this client.
         """
-        answer = self._send(method, path, query=query, body=body, key=key)
+        answer = self._send(method, path, query=query, body=body, key=key, first=first)
         self._require(answer, JSON)
         try:
             content = answer.json()
@@ -255,6 +256,7 @@ class Api:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         key: str | None = None,
+        first: RawAnswer | None = None,
     ) -> httpx.Response:
         headers = {"Idempotency-Key": key} if key else {}
         params = {name: value for name, value in (query or {}).items() if value is not None}
@@ -268,9 +270,12 @@ class Api:
                 timeout = httpx.Timeout(rest, connect=min(rest, CONNECT_SECONDS))
                 is_last = not left
                 try:
-                    answer = self._http.request(
-                        method, path, params=params, json=body, headers=headers, timeout=timeout
-                    )
+                    if first is not None:
+                        answer, first = self._received(first, method, path), None
+                    else:
+                        answer = self._http.request(
+                            method, path, params=params, json=body, headers=headers, timeout=timeout
+                        )
                 except (httpx.HTTPError, OSError) as error:
                     if is_last or is_final(error) or (method == "GET" and time.monotonic() >= ends):
                         raise self._unreachable(error) from None
@@ -285,6 +290,10 @@ class Api:
                 # Retry with the same key, so that the API answers a repeat and does not execute it twice.
                 time.sleep(PAUSE_SECONDS)
         raise AssertionError("unreachable")
+
+    def _received(self, raw: RawAnswer, method: str, path: str) -> httpx.Response:
+        request = self._http.build_request(method, path)
+        return httpx.Response(raw.status, headers=dict(raw.headers), content=raw.content, request=request)
 
     def _failure(self, answer: httpx.Response) -> CliError:
         if answer.is_redirect:

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,9 @@ from starter.cli.errors import CliError, Output
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.kubeconfig.certificates import ClientCertificate, request_certificate
 from starter.cli.options import environment_argument, examples
+
+if TYPE_CHECKING:
+    from starter.cli.client.connection import Connection
 
 #: The version before it has the same fields in its answer; the client needs its own version back.
 _VERSIONS = (PLUGIN_VERSION, "client.authentication.k8s.io/v1beta1")
@@ -51,20 +55,42 @@ def _certificate(ctx: click.Context, name: str, life: str, person: str) -> Clien
     is_exact = bool(url and life and person)
     if is_exact and (found := cache.find(url, name, life, person)):
         return found
-    from starter.cli.client.api import Api
     from starter.cli.client.connection import find_connection
-    from starter.cli.client.paths import environment_path
 
-    with Api(find_connection(options, person=person), quiet=True) as api:
-        if not (life and person):
-            from starter.cli.kubeconfig.user_entries import read_api_kubeconfig
+    connection = find_connection(options, person=person)
+    if not (life and person):
+        from starter.cli.client.api import Api
+        from starter.cli.client.paths import environment_path
+        from starter.cli.kubeconfig.user_entries import read_api_kubeconfig
 
+        with Api(connection, quiet=True) as api:
             given = read_api_kubeconfig(api.text(f"{environment_path(name)}/kubeconfig"))
-            life, person = life or given.life, person or given.person
-        found = request_certificate(api, name, person=person, life=life)
+        life, person = life or given.life, person or given.person
+    found = request_certificate(_SingleCall(connection), name, person=person, life=life)
     if is_exact:
         cache.keep(found, url, name, life, person)
     return found
+
+
+class _SingleCall:
+    """Makes one call without the whole client, which does what remains if that is not the end of it."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def call(self, method: str, path: str, *, body: Any = None) -> Any:
+        from starter.cli.client.single_call import post_once
+
+        first = post_once(self._connection, path, body)
+        if first is not None and first.status == HTTPStatus.OK:
+            try:
+                return json.loads(first.content)
+            except (ValueError, RecursionError):
+                pass
+        from starter.cli.client.api import Api
+
+        with Api(self._connection, quiet=True) as api:
+            return api.call(method, path, body=body, first=first)
 
 
 def exec_credential(certificate: ClientCertificate, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -6,14 +6,11 @@ The private key never leaves this machine.
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from contracts.credentials import MAX_CREDENTIAL, PEOPLE_GROUP
 from starter.cli.client.paths import environment_path
 from starter.cli.errors import CliError, Code
-
-if TYPE_CHECKING:
-    from starter.cli.client.api import Api
 
 #: A new certificate is requested this long before the end of the old one: a command may run for a while with
 #: the one that it has, and clocks differ.
@@ -29,7 +26,14 @@ class ClientCertificate:
     use_until: datetime
 
 
-def request_certificate(api: "Api", name: str, *, person: str, life: str) -> ClientCertificate:
+class Caller(Protocol):
+    """What is needed of a client of the API: one call, whose failure is a CliError."""
+
+    def call(self, method: str, path: str, *, body: Any = None) -> Any:
+        """Return the JSON of the answer."""
+
+
+def request_certificate(api: Caller, name: str, *, person: str, life: str) -> ClientCertificate:
     """Make a key and return the certificate that the API gives for it.
 
     Raises:
@@ -57,7 +61,11 @@ def request_certificate(api: "Api", name: str, *, person: str, life: str) -> Cli
             step = f"write the kubeconfig again: {command}"
             raise CliError(error.code, message, next_steps=[step]) from None
         raise
-    credential = parse(answer, CredentialView)
+    try:
+        credential = parse(answer, CredentialView)
+    except ValueError:
+        message = "the answer to the request for a credential is none: is it Moorage's API?"
+        raise CliError(Code.UNREACHABLE, message) from None
     valid_seconds = min(max(0, credential.valid_seconds), MAX_CREDENTIAL.total_seconds())
     use_until = now + timedelta(seconds=valid_seconds) - RENEWAL_MARGIN
     return ClientCertificate(credential.certificate, key, use_until.replace(microsecond=0))

@@ -1,0 +1,173 @@
+"""The one call of the credential plugin: without httpx if it succeeds, else as the client tells it."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from starter.cli.client import single_call
+from starter.cli.client.connection import Connection
+from starter.cli.client.single_call import post_once
+from starter.cli.commands.credential import _SingleCall
+from starter.cli.errors import CliError, Code
+
+CREDENTIAL = {
+    "certificate": "c", "person": "ada@example.com", "life": "l", "valid_seconds": 600,
+    "expires_at": datetime(2030, 1, 1, tzinfo=UTC).isoformat(),
+}  # fmt: skip
+PATH = "environments/demo/credential"
+JSON = "application/json"
+
+
+class Server:
+    """Answers each POST with the next of the answers, the last one always: status, type and content."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, str, Any]] = [(200, JSON, CREDENTIAL)]
+        self.requests: list[tuple[str, dict[str, str], Any]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    answering = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answering.requests.append((self.path, dict(self.headers), body))
+            answers = answering.answers
+            status, media_type, content = answers.pop(0) if len(answers) > 1 else answers[0]
+            encoded = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+            if status:
+                self.send_response(status)
+                self.send_header("Content-Type", media_type)
+                self.send_header("Content-Length", str(len(encoded)))
+                self.end_headers()
+                self.wfile.write(encoded)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        answering.url = f"http://127.0.0.1:{serving.server_port}"
+        yield answering
+        serving.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def test_sends_the_body_with_the_token(server: Server) -> None:
+    answer = post_once(Connection(f"{server.url}/moorage", "the-token"), PATH, {"a": "ä"})
+    assert answer
+    assert (answer.status, json.loads(answer.content)) == (200, CREDENTIAL)
+    [(path, headers, body)] = server.requests
+    assert (path, body) == (f"/moorage/api/v1/{PATH}", {"a": "ä"})
+    assert (headers["Authorization"], headers["Content-Type"]) == ("Bearer the-token", JSON)
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+def test_leaves_a_proxy_to_the_client(server: Server, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    assert post_once(Connection(server.url, "t"), PATH, {}) is None
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1",
+        "https://127.0.0.1:1",
+        "http://bücher.invalid",
+        "http://a:b@127.0.0.1:1",
+        "http://x:99999",
+    ],
+)
+def test_gives_nothing_if_the_server_cannot_be_called(url: str) -> None:
+    assert post_once(Connection(url, "t"), PATH, {}) is None
+
+
+def test_gives_nothing_for_a_file_of_authorities_that_cannot_be_read(tmp_path: Path) -> None:
+    """Ensures that the client, which names the setting, tells the problem."""
+    connection = Connection("https://127.0.0.1:1", "t", tmp_path / "none.pem", "--ca-file")
+    assert post_once(connection, PATH, {}) is None
+    with pytest.raises(CliError, match="--ca-file"):
+        _SingleCall(connection).call("POST", PATH, body={})
+
+
+def test_gives_nothing_for_an_answer_that_is_too_large(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single_call, "LONGEST_ANSWER", 10)
+    assert post_once(Connection(server.url, "t"), PATH, {}) is None
+
+
+def test_a_success_is_one_request(server: Server) -> None:
+    assert _SingleCall(Connection(server.url, "t")).call("POST", PATH, body={}) == CREDENTIAL
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        ((403, JSON, {"title": "t", "detail": "It is for others"}), Code.NOT_ALLOWED, "it is for others"),
+        ((429, JSON, {"title": "t", "detail": "Too many"}), Code.UNREACHABLE, "too many"),
+        ((401, JSON, {"title": "t", "detail": "Who are you"}), Code.NOT_ALLOWED, "who are you"),
+        ((200, "text/html", "<p>"), Code.UNREACHABLE, "is not Moorage's API"),
+        ((200, JSON, "no JSON"), Code.UNREACHABLE, "is not Moorage's API"),
+        ((302, "text/html", ""), Code.UNREACHABLE, "redirect"),
+    ],
+)
+def test_a_refusal_is_told_as_the_client_tells_it_and_not_asked_again(
+    server: Server, answer: tuple[int, str, Any], code: Code, message: str
+) -> None:
+    """Ensures that a refusal counts once in the API's limits and in its security log."""
+    server.answers = [answer]
+    with pytest.raises(CliError, match=message) as raised:
+        _SingleCall(Connection(server.url, "t")).call("POST", PATH, body={})
+    assert raised.value.code is code
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("first", [(502, "text/html", "<p>"), (0, "", "")])
+def test_an_answer_of_a_proxy_and_a_cut_connection_are_tried_again(
+    server: Server, first: tuple[int, str, Any]
+) -> None:
+    server.answers = [first, (200, JSON, CREDENTIAL)]
+    assert _SingleCall(Connection(server.url, "t")).call("POST", PATH, body={}) == CREDENTIAL
+    assert len(server.requests) == 2
+
+
+def test_the_plugin_imports_no_http_client_that_it_does_not_need(server: Server, tmp_path: Path) -> None:
+    """Ensures that the plugin, which runs beside each `kubectl`, starts fast."""
+    script = (
+        "import sys, moorage\n"
+        "sys.argv = ['moorage', 'credential', 'demo', '--life', 'l', '--person', 'ada@example.com']\n"
+        "try: moorage.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'httpx', 'httpcore', 'yaml', 'asyncio', 'urllib.request'} & set(sys.modules)))\n"
+    )
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "MOORAGE_URL": server.url, "MOORAGE_TOKEN": "t"
+    }  # fmt: skip
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    credential, imported = done.stdout.splitlines()
+    assert json.loads(credential)["status"]["clientCertificateData"] == "c"
+    assert imported == "[]"
