@@ -130,12 +130,12 @@ class _Credentials:
         pass
 
 
-def okta(provider: Provider) -> Okta:
+def okta(provider: Provider) -> Any:
     client = Okta("https://acme.okta.com", "00token", timeout=LIMIT, verify=TLS)
     return _behind(client, provider)
 
 
-def entra(provider: Provider) -> Entra:
+def entra(provider: Provider) -> Any:
     credentials = cast(ClientCredentials, cast(Credentials, _Credentials()))
     client = Entra("https://graph.microsoft.com/v1.0", credentials, timeout=LIMIT, verify=TLS)
     return _behind(client, provider)
