@@ -13,6 +13,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from embedded.stack.processes import ACCOUNTS_FILE
 from embedded.stack.stack import DEFAULT_FOLDER, Options, Stack, StackError, describe
 
 
@@ -30,7 +31,9 @@ async def demo(folder: Path, *, keep: bool) -> None:
         await _moorage(stack, "templates", "try", "small")
         _print(f"Done in {time.monotonic() - started:.0f} s")
         if keep:
-            print("The stack stays up; request an environment from another terminal, for example:")
+            print(f"The stack stays up. Its page is {stack.api_url}/: sign in as one of the accounts in")
+            print(f"    {stack.folder / ACCOUNTS_FILE}")
+            print("Or request an environment from another terminal, for example:")
             print(f"    {_command(stack, 'request', 'my-first', 'small')}")
             print("Ctrl-C stops it.")
             await stack.wait_for_failure()

@@ -305,6 +305,7 @@ def addresses(stack: Stack) -> dict[str, str]:
     """Return all addresses, for programs; the files that it names hold what must not be printed."""
     folder = stack.folder.resolve()
     found = {
+        "page": (Part.API, f"{stack.api_url}/"),
         "api": (Part.API, stack.api_url),
         "temporal_ui": (Part.TEMPORAL, stack.ui_url),
         "temporal": (Part.TEMPORAL, stack.temporal_address),
@@ -325,7 +326,9 @@ def addresses(stack: Stack) -> dict[str, str]:
 
 def describe(stack: Stack) -> str:
     """Return all addresses, for people, one in a line."""
+    accounts = stack.folder / ACCOUNTS_FILE
     rows = {
+        "page": (Part.API, f"{stack.api_url}/ (sign in as one of the accounts in {accounts})"),
         "API": (Part.API, stack.api_url),
         "API's docs": (Part.API, f"{stack.api_url}/docs"),
         "Temporal Web UI": (Part.TEMPORAL, stack.ui_url),
@@ -336,7 +339,7 @@ def describe(stack: Stack) -> str:
         "host cluster": (Part.HOST, f"{stack.url(Part.HOST)} (simulated)"),
         "OpenID provider": (
             Part.OPENID_PROVIDER,
-            f"{stack.url(Part.OPENID_PROVIDER)} (a stand-in; accounts: {stack.folder / ACCOUNTS_FILE})",
+            f"{stack.url(Part.OPENID_PROVIDER)} (a stand-in)",
         ),
         "you are": (Part.API, stack.options.people[0].email),
     }

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from contracts.environment import StepState
 from starter.environments.schemas import EnvironmentView
 from starter.page.rendering import render, state_words
+from starter.statistics.usual_times import UsualTimes
 from workflows.steps import STEPS
 
 #: Each is a template, and an element of the page with its name as id.
@@ -21,12 +22,15 @@ _SUMMARIES = {step.name: step.summary for step in STEPS}
 _DONE = frozenset({StepState.DONE, StepState.UNDONE})
 
 
-def parts_of(view: EnvironmentView) -> dict[str, Markup]:
-    """Return the HTML of each part by the id of its element."""
-    done = sum(step.state in _DONE for step in view.steps)
-    return {
-        part: render(f"environment/{part}.html", view=view, summaries=_SUMMARIES, done=done) for part in PARTS
+def parts_of(view: EnvironmentView, usual: UsualTimes) -> dict[str, Markup]:
+    """Return the HTML of each part by the id of its element; `usual` is how long each step usually takes."""
+    context = {
+        "view": view,
+        "usual": usual,
+        "summaries": _SUMMARIES,
+        "done": sum(step.state in _DONE for step in view.steps),
     }
+    return {part: render(f"environment/{part}.html", **context) for part in PARTS}
 
 
 def version_of(view: EnvironmentView) -> str:
@@ -43,24 +47,24 @@ class SharedParts:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[EnvironmentView, str]] = OrderedDict()
 
-    def message(self, view: EnvironmentView) -> str:
+    def message(self, view: EnvironmentView, usual: UsualTimes) -> str:
         """Return the message about the view, as JSON in ASCII."""
         kept = self._kept.get(view.life)
         if kept is None or kept[0] is not view:
-            kept = self._kept[view.life] = view, _message(view)
+            kept = self._kept[view.life] = view, _message(view, usual)
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(view.life)
         return kept[1]
 
 
-def _message(view: EnvironmentView) -> str:
+def _message(view: EnvironmentView, usual: UsualTimes) -> str:
     state = view.outcome if view.ended and view.outcome else view.phase
     return json.dumps(
         {
             "now": datetime.now(UTC).isoformat(),
             "title": f"{view.name}: {state_words(state)} - Moorage",
             "version": version_of(view),
-            "parts": parts_of(view),
+            "parts": parts_of(view, usual),
         }
     )

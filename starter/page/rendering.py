@@ -84,6 +84,7 @@ _environment.filters |= {
     "utc": utc_text,
     "iso": iso,
     "relative": relative,
+    "seconds": lambda seconds: length(timedelta(seconds=seconds)),
     "length_of": length,
     "capitalize_first": capitalize_first,
     "duration": format_duration,

@@ -21,7 +21,7 @@ async def test_up_tells_programs_where_everything_is(tmp_path: Path) -> None:
         async with asyncio.timeout(PATIENCE):
             found = json.loads(await process.stdout.readline())
         assert set(found) == {
-            "api", "temporal_ui", "temporal", "control_plane", "directory", "host", "openid_provider",
+            "page", "api", "temporal_ui", "temporal", "control_plane", "directory", "host", "openid_provider",
             "codec_server", "person", "accounts", "connection", "environment", "logs",
         }  # fmt: skip
         answer = await asyncio.to_thread(urllib.request.urlopen, f"{found['api']}/healthz", timeout=HANG)

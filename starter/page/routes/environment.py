@@ -30,6 +30,8 @@ from starter.page.environment_parts import parts_of, version_of
 from starter.page.errors import problem_of
 from starter.page.rendering import page
 from starter.request_errors import FieldProblem, InvalidRequest
+from starter.statistics.service import Statistics
+from starter.statistics.usual_times import UsualTimes
 
 router = APIRouter(prefix="/environments/{name}")
 
@@ -248,7 +250,7 @@ def _page(
         "environment.html",
         status=problem.details.status if problem else 200,
         view=view,
-        parts=parts_of(view),
+        parts=parts_of(view, _usual(request, view)),
         version=version_of(view),
         note=note,
         problem=problem.details if problem else None,
@@ -260,6 +262,11 @@ def _page(
         key=secrets.token_hex(12),
         base_url=str(request.base_url).rstrip("/"),
     )
+
+
+def _usual(request: Request, view: EnvironmentView) -> UsualTimes:
+    statistics: Statistics = request.app.state.statistics
+    return statistics.usual_times(view.template, view.host)
 
 
 def _may(verb: Verb, view: EnvironmentView, caller: Principal) -> bool:

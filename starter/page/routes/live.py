@@ -30,6 +30,7 @@ from starter.environments.watcher import EnvironmentWatcher
 from starter.page.environment_parts import SharedParts
 from starter.page.session.session import Session
 from starter.page.session.sessions import PageSessions
+from starter.statistics.service import Statistics
 
 router = APIRouter(prefix="/environments/{name}")
 
@@ -69,6 +70,8 @@ async def _events(
     """
     parts: SharedParts = state.shared_parts
     sessions: PageSessions = state.sessions
+    statistics: Statistics = state.statistics
+    usual = statistics.usual_times(snapshot.view.template, snapshot.view.host)
     sent_at, latest = time.monotonic(), snapshot.view
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
     async with aclosing(watcher.follow(snapshot, CHECK_SECONDS)) as views:
@@ -78,7 +81,7 @@ async def _events(
             if not sessions.is_valid(session) or not is_allowed_still:
                 return
             if view is not None:
-                yield format_sse_event(event="parts", data_str=parts.message(view))
+                yield format_sse_event(event="parts", data_str=parts.message(view, usual))
                 if view.ended:
                     yield format_sse_event(event="end", data_str="")
             elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
