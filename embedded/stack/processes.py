@@ -126,6 +126,7 @@ class ProcessSpecs:
             "MOORAGE_API__TOKENS_FILE": str(self._folder.path / "tokens.yaml"),
             "MOORAGE_CODEC_SERVER__PORT": str(self.ports[Part.CODEC_SERVER]),
             "MOORAGE_CODEC_SERVER__UI": f"{self.url(UI)} http://localhost:{self.ports[UI]}",
+            "MOORAGE_TEMPORAL__WEB_URL": self.url(UI),
             # The dev server's Web UI has no sign-in, and no option to send cookies with its calls.
             "MOORAGE_CODEC_SERVER__TRUST_SAME_USER": "true",
             "MOORAGE_WORKER__GRACEFUL_SHUTDOWN": _seconds(_WORKER_GRACE),

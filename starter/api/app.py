@@ -66,7 +66,7 @@ from starter.monitoring.warnings import Attention
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
-from starter.statistics.life_sources import ClosedRunSource, RecordSource
+from starter.statistics.life_sources import ClosedRunSource, OpenEnvironments, RecordSource
 from starter.statistics.service import Statistics
 from worker.settings.models import Settings
 
@@ -209,7 +209,8 @@ def _add_services(
     records_file = settings.audit_log.file
     state.audit_trail = AuditTrail(state.list, reader, records_file)
     state.statistics = Statistics(
-        RecordSource(records_file) if records_file else ClosedRunSource(client, reader)
+        RecordSource(records_file) if records_file else ClosedRunSource(client, reader),
+        OpenEnvironments(client),
     )
     state.streams = Counter[str]()
     state.sweeps = Sweeps(client, settings.sweep)

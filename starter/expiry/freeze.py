@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.expiry_sweep import SWEEP_MANUAL, SWEEP_SCHEDULE
 from contracts.types.durations import format_duration
+from contracts.types.models import Frozen
 from starter.environments.schemas import FreezeView
 from starter.expiry.schedules import create_or_update, schedules
 from starter.shared_reads import CachedReads
@@ -38,6 +39,18 @@ CACHED_SECONDS = 2.0
 USABLE_SECONDS = 10.0
 
 _NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
+
+
+class SweepSchedule(Frozen):
+    """When the expiry sweep runs. `is_scheduled` is False before the first worker has scheduled it.
+
+    `next_at` is None while ends are frozen.
+    """
+
+    is_scheduled: bool
+    interval: timedelta
+    next_at: datetime | None = None
+    last_at: datetime | None = None
 
 
 class ExpiryFreeze:
@@ -65,6 +78,19 @@ class ExpiryFreeze:
 
     async def _read(self, _: str) -> FreezeView | None:
         return await self.state()
+
+    async def schedule(self) -> SweepSchedule:
+        """Return when the sweep ran last, and when it runs next."""
+        found = await self._describe()
+        if found is None:
+            return SweepSchedule(is_scheduled=False, interval=self._settings.interval)
+        is_paused = found.schedule.state.paused
+        return SweepSchedule(
+            is_scheduled=True,
+            interval=self._settings.interval,
+            next_at=None if is_paused else next(iter(found.info.next_action_times), None),
+            last_at=max((one.started_at for one in found.info.recent_actions), default=None),
+        )
 
     async def freeze(self, actor: str, reason: str) -> tuple[FreezeView, bool]:
         """Freeze, and stop the running sweeps; return False if a sweep has not stopped in time.

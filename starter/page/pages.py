@@ -8,12 +8,14 @@ from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
 from starter.page.routes import environment, home, live
 from starter.page.routes import request as request_pages
+from starter.page.routes.platform import audit, capacity, ends, figures, problems
 from starter.page.session import routes as sign_in
 from starter.page.session.csrf import CsrfTokens
 from starter.page.session.issuer_client import IssuerClient
 from starter.page.session.middleware import PageSession
 from starter.page.session.sealing import Sealer
 from starter.page.session.sessions import PageSessions
+from starter.page.temporal_links import TemporalLinks
 from worker.settings.models import Settings
 
 
@@ -26,8 +28,10 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     pages.state = app.state
     app.state.shared_parts = SharedParts()
+    app.state.temporal_links = TemporalLinks(settings.temporal.web_url, app.state.client.namespace)
     _add_sign_in(app, settings)
-    for module in (sign_in, home, environment, live, request_pages):
+    platform = (capacity, problems, ends, audit, figures)
+    for module in (sign_in, home, environment, live, request_pages, *platform):
         pages.include_router(module.router)
     static_files.add_to(pages)
     handle_problems(pages)

@@ -10,6 +10,7 @@ from temporalio.client import Client, WorkflowExecution
 
 from starter.environments.lists.listing import WORKFLOW_TYPE
 from starter.environments.reader import EnvironmentReader
+from starter.shared_reads import CachedReads
 from starter.statistics.life_times import Implausible, LifeTimes, times_of_status
 from starter.statistics.record_file import RecordFile
 from starter.statistics.stored_lives import parse_lines
@@ -25,6 +26,29 @@ MAX_RUNS = 500
 RUN_PAUSE_SECONDS = 0.1
 #: How late visibility may list a run that has closed.
 VISIBILITY_DELAY = timedelta(minutes=1)
+
+
+#: Open environments that are counted, and for how many seconds: each look is a read of visibility.
+MAX_OPEN, OPEN_FRESH_SECONDS = 10_000, 10.0
+
+
+class OpenEnvironments:
+    """When the open environments were requested, or when their run was continued as a new one."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._cached: CachedReads[str, tuple[datetime, ...]] = CachedReads(
+            self._read, fresh_seconds=OPEN_FRESH_SECONDS
+        )
+
+    async def requested_at(self) -> tuple[datetime, ...]:
+        """Return a time for each open environment; raise TemporalUnavailable."""
+        return await self._cached.read(f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running'")
+
+    async def _read(self, query: str) -> tuple[datetime, ...]:
+        with map_rpc_errors():
+            runs = self._client.list_workflows(query, limit=MAX_OPEN, rpc_timeout=CALL_TIMEOUT)
+            return tuple([run.start_time async for run in runs])
 
 
 @dataclass(frozen=True)

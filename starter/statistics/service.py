@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from starter.statistics.daily_figures import CountedFailure, DailyFigures, Period, TimesOfDay
-from starter.statistics.life_sources import LifeSource
+from starter.statistics.life_sources import LifeSource, OpenEnvironments
 from starter.statistics.life_times import LifeTimes
 from starter.statistics.usual_times import UsualTimes, UsualTimesTable
 
@@ -45,8 +44,9 @@ class Figures:
 class Statistics:
     """The figures of an installation."""
 
-    def __init__(self, source: LifeSource) -> None:
+    def __init__(self, source: LifeSource, open_environments: OpenEnvironments | None = None) -> None:
         self._source = source
+        self._open_environments = open_environments
         self._usual = UsualTimesTable()
         self._daily = DailyFigures()
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -60,9 +60,10 @@ class Statistics:
         self._start_reading()
         return self._usual.of(template, host)
 
-    async def figures(self, days: int, open_since: Sequence[datetime] = ()) -> Figures:
-        """Return the figures of the last days; `open_since` has a time for each open environment."""
+    async def figures(self, days: int) -> Figures:
+        """Return the figures of the last days; raise TemporalUnavailable."""
         await self.refresh()
+        open_since = await self._open_environments.requested_at() if self._open_environments else ()
         now = datetime.now(UTC)
         hourly = timedelta(days=days) <= HOURLY_UP_TO
         return Figures(

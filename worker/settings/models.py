@@ -28,6 +28,7 @@ from worker.settings.groups.expiry import AuditLogSettings, Notices, Sweep
 from worker.settings.groups.hosts import HostCluster
 from worker.settings.groups.identity import IdentityProvider, SignIn
 from worker.settings.groups.process import Log, WorkerProcess
+from worker.settings.groups.temporal import TemporalPages
 from worker.settings.groups.timeouts import LATE_RESPONSE_MARGIN, LifecycleTimeoutSettings
 from worker.settings.types import (
     Group,
@@ -67,6 +68,7 @@ class Settings(Group):
     capacity: Capacity = Capacity()
     api: Api = Api()
     codec_server: CodecServer = CodecServer()
+    temporal: TemporalPages = TemporalPages()
     worker: WorkerProcess = WorkerProcess()
     sweep: Sweep = Sweep()
     notices: Notices = Notices()
