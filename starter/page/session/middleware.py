@@ -33,9 +33,9 @@ from starter.page.session.session import Session, SessionTooLarge, open_session,
 from starter.page.session.sessions import PageSessions, SessionEnded
 from starter.page.session.views import message_page, problem_app
 
-#: What is not a page: the API has its tokens, and the rest is open to everyone.
-_OTHERS = frozenset({"/healthz", "/readyz", "/docs"})
-_OTHER_ROOTS = ("/api/", "/docs/", "/static/")
+#: What is not a page: the API has its tokens, the metrics another address, and the rest is open to everyone.
+_OTHERS = frozenset({"/healthz", "/readyz", "/docs", "/metrics"})
+_OTHER_ROOTS = ("/api/", "/docs/", "/static/", "/metrics/")
 #: Pages for people without a session.
 _OPEN = frozenset({SIGN_IN, SIGNED_IN, SIGNED_OUT})
 _FORM_TYPE = "application/x-www-form-urlencoded"
