@@ -24,6 +24,8 @@ from starter.auth.oidc.issuers import Issuer
 TIMEOUT = timedelta(seconds=10)
 #: Issuers move their endpoints with notice of weeks.
 DISCOVERY_MAX_AGE = timedelta(minutes=15)
+#: An issuer that does not answer is not asked again for its discovery with each page.
+DISCOVERY_RETRY = timedelta(minutes=1)
 #: The largest legitimate answer has tokens with hundreds of groups.
 MAX_ANSWER_BYTES = 256 * 1024
 
@@ -87,6 +89,7 @@ class IssuerClient:
             except IssuerUnavailable:
                 if known is None:
                     raise
+                known = _Known(known.endpoints, self._clock() + DISCOVERY_RETRY.total_seconds())
             self._known[issuer.url] = known
         return known.endpoints
 
