@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starter.page.plots.charts import HEIGHT, TOP, Plot, Series, TimeAxis, bar_list, line_plot, stacked_bars
+from starter.page.plots.charts import (
+    AREA_WIDTH,
+    BOTTOM,
+    HEIGHT,
+    TOP,
+    Plot,
+    Series,
+    TimeAxis,
+    bar_list,
+    line_plot,
+    stacked_bars,
+)
 from starter.page.plots.scales import (
     MAX_TIME_TICKS,
     MAX_VALUE_TICKS,
@@ -38,6 +49,12 @@ def parsed(plot: Plot) -> ElementTree.Element:
     )
 
 
+def paths(root: ElementTree.Element, kind: str) -> list[str]:
+    """The shapes of a kind, series by series."""
+    found = root.findall(f".//{SVG}path")
+    return [one.get("d", "") for one in found if one.get("class", "").startswith(f"{kind} ")]
+
+
 def check(plot: Plot) -> ElementTree.Element:
     """Check what holds for every plot."""
     root = parsed(plot)
@@ -48,12 +65,23 @@ def check(plot: Plot) -> ElementTree.Element:
     ]
     assert all(one.text for one in root if one.get("id"))
     assert not re.search(r"nan|inf|\sstyle=|\son\w+=|<script|href", str(plot.svg), re.IGNORECASE), plot.svg
+    for path in root.iterfind(f".//{SVG}path"):
+        points = re.findall(r"([MLVh])(-?[\d.]+)(?: (-?[\d.]+))?", path.get("d", ""))
+        assert points
+        for kind, first, second in points:
+            if kind in "ML":
+                assert 0 <= float(first) <= AREA_WIDTH
+            if kind == "h":
+                assert 0 <= float(first) <= AREA_WIDTH
+            assert 0 <= float(second or (first if kind == "V" else 0)) <= HEIGHT
     for one in root.iter():
-        for name in ("x", "x1", "x2", "cx", "width"):
+        if one.tag == f"{SVG}path":
+            continue
+        for name in ("x", "x1", "x2", "width"):
             value = one.get(name, "0")
             number = float(value.rstrip("%"))
             assert 0 <= number <= 100.01, (one.tag, name, value)
-        for name in ("y", "y1", "y2", "cy", "height"):
+        for name in ("y", "y1", "y2", "height"):
             assert 0 <= float(one.get(name, "0")) <= float(root.get("height", "0")), (one.tag, name)
     assert all(len(row) == len(plot.columns) for row in plot.rows)
     return root
@@ -76,7 +104,7 @@ def test_plots_over_time_are_within_their_axes(
         assert len(plot.legend) == len(plot.columns) - 1 - plot.columns.count("r, p95")
     dots = [one for row in rows for one in row if one is not None]
     root = parsed(line_plot("a", "A", axis(7), series, unit))
-    assert len(root.findall(f".//{SVG}circle")) == len(dots)
+    assert sum(path.count("M") for path in paths(root, "plot-dots")) == len(dots)
 
 
 @settings(max_examples=50)
@@ -158,7 +186,8 @@ def test_names_are_escaped_in_every_place() -> None:
 
 def test_missing_day_interrupts_the_line() -> None:
     plot = line_plot("a", "A", axis(5), [Series("s", (1, 2, None, 4, 5))], Unit.COUNT)
-    assert len(parsed(plot).findall(f".//{SVG}line[@class='plot-line s0']")) == 2
+    [line] = paths(parsed(plot), "plot-line")
+    assert (line.count("M"), line.count("L")) == (2, 2)
     assert [row[0] for row in plot.rows] == ["2026-06-05", "2026-06-04", "2026-06-02", "2026-06-01"]
     assert plot.description == "s: 5 at the end, between 1 and 5."
 
@@ -179,8 +208,8 @@ def test_nothing_and_one_point_look_right(count: int) -> None:
 
 def test_stack_has_its_series_above_each_other() -> None:
     plot = stacked_bars("a", "A", axis(1), [Series("s", (3,)), Series("t", (1,))], Unit.COUNT)
-    low, high = parsed(plot).findall(f".//{SVG}rect")
-    assert float(high.get("y", "")) == TOP
-    assert float(high.get("y", "")) + float(high.get("height", "")) == pytest.approx(float(low.get("y", "")))
-    assert float(low.get("y", "")) + float(low.get("height", "")) < HEIGHT
+    low, high = paths(parsed(plot), "plot-bar")
+    base, middle = (HEIGHT - BOTTOM, TOP + (HEIGHT - TOP - BOTTOM) / 4)
+    assert low == f"M150 {base}V{middle:g}h700V{base}z"
+    assert high == f"M150 {middle:g}V{TOP}h700V{middle:g}z"
     assert plot.rows == (("2026-06-01", "3", "1"),)

@@ -1,7 +1,9 @@
 """The kinds of plots: lines over time, stacked bars over time, and a list of bars.
 
-Positions across are percentages, so that a plot fits into a phone and its texts keep their size. Colours and
-fonts are classes of the style sheet: the Content-Security-Policy allows no style attribute.
+Texts are at percentages of the width, and shapes in an area that is stretched to it, so that a plot fits into
+a phone and its texts keep their size. Colours and fonts are classes of the style sheet, because the
+Content-Security-Policy allows no style attribute. The shapes of a series are one path of each kind, because a
+page has a budget of bytes.
 """
 
 from collections.abc import Sequence
@@ -25,11 +27,14 @@ SERIES_COLOURS = 6
 HEIGHT, TOP, BOTTOM = 240, 24, 28
 #: Height of one entry of a list of bars: its text, its bar, and the distance to the next.
 ENTRY_HEIGHT, BAR_TOP, BAR_HEIGHT = 44, 22, 8
-#: A bar that stands for something is at least this wide or high, so that it can be seen.
+#: A bar that stands for something is at least this wide, in percent, or high, so that it can be seen.
 LEAST_BAR = 0.4
-DOT_RADIUS = 3
 #: Room at the left for the values of the axis, in percent of the width.
 LEFT = 8.0
+#: The width of the area of the shapes, in its own units.
+AREA_WIDTH = 1000
+#: The part of a moment's width that its bar takes.
+BAR_SHARE = 0.7
 #: Longest text above a bar, in characters: it fits into a phone beside its number. The table has all of it.
 MAX_ENTRY_TEXT = 44
 
@@ -86,13 +91,17 @@ class TimeAxis:
         return "Hour (UTC)" if self.hourly else "Day (UTC)"
 
     def middle(self, position: int) -> float:
-        """Return where the middle of a moment is, in percent."""
-        return LEFT + (position + 0.5) * self.width
+        """Return where the middle of a moment is, in percent of the plot."""
+        return LEFT + self.x(position) / AREA_WIDTH * (100 - LEFT)
+
+    def x(self, position: int) -> float:
+        """Return where the middle of a moment is in the area of the shapes."""
+        return (position + 0.5) * self.step
 
     @property
-    def width(self) -> float:
-        """The width of one moment, in percent."""
-        return (100 - LEFT) / max(1, len(self.moments))
+    def step(self) -> float:
+        """The width of one moment in the area of the shapes."""
+        return AREA_WIDTH / max(1, len(self.moments))
 
 
 def line_plot(
@@ -100,8 +109,8 @@ def line_plot(
 ) -> Plot:
     """Return dots joined by lines, interrupted by missing values. `upper_name` names the ends of ranges."""
     scale = value_scale([value for one in series for value in one.numbers], unit)
-    lines = [_line(axis, scale, one, number % SERIES_COLOURS) for number, one in enumerate(series)]
-    content = [_grid(scale), *lines, _value_labels(scale), _time_labels(axis)]
+    shapes = [_line(axis, scale, one, number % SERIES_COLOURS) for number, one in enumerate(series)]
+    content = [_grid(scale), _area(shapes), _value_labels(scale), _time_labels(axis)]
     columns = [axis.heading]
     for one in series:
         columns += [one.name, f"{one.name}, {upper_name}"] if one.upper else [one.name]
@@ -122,30 +131,22 @@ def stacked_bars(id: str, title: str, axis: TimeAxis, series: Sequence[Series], 
     """Return one bar for each moment, with the series above each other."""
     totals = [sum(one.values[position] or 0 for one in series) for position in range(len(axis.moments))]
     scale = value_scale(totals, unit)
-    content = [_grid(scale)]
-    for position, text in enumerate(axis.texts()):
-        below = 0.0
-        for number, one in enumerate(series):
-            value = one.values[position] or 0
-            if value <= 0:
+    below = [0.0] * len(axis.moments)
+    shapes = []
+    for number, one in enumerate(series):
+        bars = []
+        for position, value in enumerate(one.values):
+            if value is None or value <= 0:
                 continue
-            low, high = _y(scale, below), _y(scale, below + value)
-            below += value
-            tip = f"{text}, {one.name}: {format_value(value, unit)}"
-            content.append(
-                Markup(
-                    '<rect class="plot-bar s{}" x="{}%" y="{}" width="{}%" height="{}">'
-                    "<title>{}</title></rect>"
-                ).format(
-                    number % SERIES_COLOURS,
-                    _short(axis.middle(position) - axis.width * 0.35),
-                    _short(min(high, low - LEAST_BAR)),
-                    _short(axis.width * 0.7),
-                    _short(max(low - high, LEAST_BAR)),
-                    tip,
-                )
+            low, high = _y(scale, below[position]), _y(scale, below[position] + value)
+            below[position] += value
+            left = axis.x(position) - axis.step * BAR_SHARE / 2
+            top = min(high, low - LEAST_BAR)
+            bars.append(
+                f"M{_short(left)} {_short(low)}V{_short(top)}h{_short(axis.step * BAR_SHARE)}V{_short(low)}z"
             )
-    content += [_value_labels(scale), _time_labels(axis)]
+        shapes.append(_path("plot-bar", number % SERIES_COLOURS, bars))
+    content = [_grid(scale), _area(shapes), _value_labels(scale), _time_labels(axis)]
     return _plot(
         id,
         title,
@@ -264,35 +265,38 @@ def _time_labels(axis: TimeAxis) -> Markup:
     return Markup("").join(parts)
 
 
+def _area(shapes: Sequence[Markup]) -> Markup:
+    """Return the area of the shapes, which is stretched to the width of the plot."""
+    return Markup(
+        '<svg x="{}%" width="{}%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>'
+    ).format(_short(LEFT), _short(100 - LEFT), HEIGHT, AREA_WIDTH, HEIGHT, Markup("").join(shapes))
+
+
+def _path(kind: str, colour: int, parts: Sequence[str]) -> Markup:
+    return (
+        Markup('<path class="{} s{}" d="{}"/>').format(kind, colour, "".join(parts)) if parts else Markup("")
+    )
+
+
 def _line(axis: TimeAxis, scale: Scale, series: Series, colour: int) -> Markup:
-    texts, parts, before = axis.texts(), [], None
+    lines, ranges, dots = [], [], []
+    is_continued = False
     for position, value in enumerate(series.values):
         if value is None:
-            before = None
+            is_continued = False
             continue
-        x, y = _short(axis.middle(position)), _short(_y(scale, value))
-        if before:
-            parts.append(
-                Markup('<line class="plot-line s{}" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
-                    colour, *before, x, y
-                )
-            )
-        before = (x, y)
+        x, y = _short(axis.x(position)), _short(_y(scale, value))
+        lines.append(f"{'L' if is_continued else 'M'}{x} {y}")
+        dots.append(f"M{x} {y}h0")
+        is_continued = True
         upper = series.upper[position] if series.upper else None
-        tip = f"{texts[position]}, {series.name}: {format_value(value, scale.unit)}"
         if upper is not None:
-            tip += f", up to {format_value(upper, scale.unit)}"
-            parts.append(
-                Markup('<line class="plot-range s{}" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
-                    colour, x, y, x, _short(_y(scale, upper))
-                )
-            )
-        parts.append(
-            Markup('<circle class="plot-dot s{}" cx="{}%" cy="{}" r="{}"><title>{}</title></circle>').format(
-                colour, x, y, DOT_RADIUS, tip
-            )
-        )
-    return Markup("").join(parts)
+            ranges.append(f"M{x} {y}V{_short(_y(scale, upper))}")
+    return (
+        _path("plot-range", colour, ranges)
+        + _path("plot-line", colour, lines)
+        + _path("plot-dots", colour, dots)
+    )
 
 
 def _rows(axis: TimeAxis, series: Sequence[Series], unit: Unit) -> list[tuple[str, ...]]:
@@ -324,4 +328,5 @@ def _y(scale: Scale, value: float) -> float:
 
 
 def _short(number: float) -> str:
-    return f"{number:.2f}".rstrip("0").rstrip(".")
+    """Return the number with one decimal at most: a tenth of a pixel is not seen."""
+    return f"{number:.1f}".removesuffix(".0")

@@ -59,7 +59,7 @@ async def platform_ends(
     )
 
 
-@router.post("/platform/freeze")
+@router.post("/platform/freeze", name="freeze")
 async def freeze_ends(
     request: Request,
     freeze: FreezeDep,

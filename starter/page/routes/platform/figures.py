@@ -16,9 +16,9 @@ from starter.statistics.service import Figures
 router = APIRouter()
 
 #: The periods that the page offers, in days.
-PERIODS = (2, 7, 30, 90)
+PERIODS = (2, 7, 30)
 #: Templates with a separate line: those with the most lives. More lines look alike.
-MAX_LINES = 6
+MAX_LINES = 4
 
 
 @router.get("/platform/figures")
@@ -26,7 +26,7 @@ async def platform_figures(
     request: Request,
     statistics: StatisticsDep,
     caller: CallerDep,
-    days: Annotated[int, Query(ge=1, le=90)] = 30,
+    days: Annotated[int, Query(ge=1, le=31)] = 30,
 ) -> Response:
     """Show the plots of the last days, each with its table."""
     ensure_allowed_globally(caller, GlobalVerb.FIGURES)
@@ -39,6 +39,7 @@ async def platform_figures(
         plots=[*ready_plots(figures, days), *count_plots(figures), failure_plot(figures, days)],
         remark=figures.remark,
         lives=figures.lives,
+        max_lines=MAX_LINES,
     )
 
 
