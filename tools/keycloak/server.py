@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedded.stack.state_dir import free_port
 from tools.keycloak.distribution import JAVA_OPTIONS, KeycloakError, ensure_built
 
 #: A start with an import took 35 s on two busy cores; the rest is for a machine that is busier still.
@@ -80,7 +80,8 @@ def running_keycloak(
     built = ensure_built()
     with tempfile.TemporaryDirectory(prefix="moorage-keycloak-") as scratch:
         home = Path(scratch) / "home"
-        port, management_port = _free_port(), _free_port()
+        port = free_port()
+        management_port = free_port({port})
         command = [
             str(home / "bin" / "kc.sh"), "start", "--optimized", "--import-realm",
             "--http-enabled=true", "--hostname-strict=false",
@@ -144,9 +145,3 @@ def _wait_until_ready(url: str, guard: "subprocess.Popen[bytes]", log: Path) -> 
         time.sleep(POLL_SECONDS)
     last = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
     raise KeycloakError(f"Keycloak is not ready; the end of its log:\n{last}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
