@@ -465,6 +465,20 @@ async def test_guessed_cookies_are_limited_and_one_line_each_in_the_log(own_app:
         assert f"{SESSION_COOKIE}=;" in answers[0].headers["set-cookie"]
 
 
+async def test_a_copy_of_an_ended_session_is_refused_but_does_not_fill_the_log(
+    own_app: FastAPI, provider: Provider
+) -> None:
+    async with signed_in(own_app, provider) as http:
+        cookie = {"Cookie": f"{SESSION_COOKIE}={http.cookies[SESSION_COOKIE]}"}
+        await http.post("/sign-out", data={"csrf": await csrf_of(http)})
+    async with browser(own_app) as copy:
+        with structlog.testing.capture_logs() as captured:
+            answers = [await copy.get("/who", headers=cookie) for _ in range(70)]
+    assert {each.status_code for each in answers} == {303}
+    assert len(verdicts(captured)) == 61
+    assert captured[0]["actor"] == "alice@example.com"
+
+
 async def test_scripts_and_streams_without_a_session_get_401(app: FastAPI) -> None:
     async with browser(app) as http:
         for headers in ({"Accept": "text/event-stream"}, {"Sec-Fetch-Mode": "cors"}, {"Accept": "image/*"}):

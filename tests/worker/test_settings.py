@@ -370,3 +370,31 @@ def test_webhook_secret_must_have_the_form_of_standard_webhooks(secret: str) -> 
     """Ensures that a secret that receivers cannot verify with is refused, with the command for a new one."""
     hook = {"MOORAGE_NOTICES__WEBHOOK_URL": "https://a.example", "MOORAGE_NOTICES__WEBHOOK_SECRET": secret}
     assert "openssl rand -base64 32" in problems_of(LEAST | hook)
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://Moorage.Example.com/", "https://moorage.example.com"),
+        ("https://moorage.example.com:8443", "https://moorage.example.com:8443"),
+        ("http://127.0.0.1:7400", "http://127.0.0.1:7400"),
+    ],
+)
+def test_the_public_address_is_an_origin(text: str, origin: str) -> None:
+    assert load_settings(LEAST | {"MOORAGE_API__PUBLIC_URL": text}).api.public_url == origin
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://moorage.example.com/moorage", "scheme, host and port alone"),
+        ("https://moorage.example.com?x=1", "scheme, host and port alone"),
+        ("https://ada@moorage.example.com", "scheme, host and port alone"),
+        ("http://moorage.example.com", "must start with https://"),
+        ("moorage.example.com", "must be a URL"),
+    ],
+)
+def test_a_public_address_that_is_no_origin_is_refused(text: str, expected: str) -> None:
+    problems = problems_of(LEAST | {"MOORAGE_API__PUBLIC_URL": text})
+    assert "MOORAGE_API__PUBLIC_URL" in problems
+    assert expected in problems

@@ -13,7 +13,7 @@ from starter.api.access_recorder import AccessRecorder, peer_in
 from starter.api.problem_details import RETRY_AFTER, too_many
 from starter.auth import security_log
 from starter.auth.authentication import IssuerUnavailable
-from starter.auth.rate_limit import Limited
+from starter.auth.rate_limit import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
 from starter.auth.security_log import Verdict
 from starter.page.rendering import capitalize_first
 from starter.page.session.addresses import (
@@ -55,6 +55,7 @@ class PageSession:
         self._sessions = sessions
         self._public_url = public_url
         self._recorder = AccessRecorder(app, problem_app)
+        self._ends = Throttle(WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application for the session's person; otherwise answer the request."""
@@ -69,10 +70,13 @@ class PageSession:
                 session = await self._sessions.current(kept, is_activity=_is_activity(scope))
                 if session != kept:
                     send = _with_cookie(send, set_cookie(SESSION_COOKIE, self._seal(session)))
-        except (BadSeal, SessionEnded) as error:
-            session = None
+        except BadSeal as error:
             send = _with_cookie(send, delete_cookie(SESSION_COOKIE))
             limited = self._recorder.record_unknown(scope, reason=str(error))
+        except SessionEnded as error:
+            session = None
+            send = _with_cookie(send, delete_cookie(SESSION_COOKIE))
+            self._record_end(kept, scope, str(error))
         except IssuerUnavailable:
             if scope["path"] not in _OPEN:
                 await _unavailable_page(scope)(scope, receive, send)
@@ -97,6 +101,20 @@ class PageSession:
             return seal_session(session, self._sessions.sealer)
         except SessionTooLarge as error:
             raise self._sessions.end(session, str(error)) from None
+
+    def _record_end(self, session: Session, scope: Scope, reason: str) -> None:
+        """Write why a session has ended; not each time, if a copy of its cookie comes again and again."""
+        # People whose sessions end are no attackers, so that they are never limited themselves.
+        limited = self._ends.record(session.root)
+        if limited is None or limited.is_first:
+            security_log.record(
+                Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN,
+                actor=session.principal.email,
+                verb=f"{scope['method']} {scope['path'][:200]}",
+                object="",
+                peer=peer_in(scope),
+                reason=reason,
+            )
 
     async def _change(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application if the request comes from a form of this session."""
