@@ -75,6 +75,8 @@ class AccessUpdater:
         name, person = self._state.status.environment.name, ask.person
         is_member = person in self._state.status.environment.collaborators
         if ask.action is CollaboratorAction.ADD:
+            if person == self._state.status.environment.owner:
+                return AnswerKind.NOTHING_TO_DO, f"{person} owns {name} and has access already."
             if is_member:
                 return AnswerKind.NOTHING_TO_DO, f"{person} is a collaborator of {name} already."
             self._state.add_collaborator(ask.actor, person)

@@ -83,6 +83,8 @@ class UpdateRules:
         self._require_ready()
         environment = self._state.status.environment
         if ask.person == environment.owner:
+            if ask.action is CollaboratorAction.ADD and not self._state.status.owner_left:
+                return  # The owner has access already, and the answer says so.
             raise _refused(
                 RefusalReason.NOT_NOW,
                 f"{ask.person} owns {self._name}: only its collaborators are added and removed.",

@@ -92,9 +92,10 @@ class EnvironmentMembership:
         address = _read_person(person)
         _require_open(snapshot)
         if address != snapshot.owner:
-            self._require_team_mate(address, snapshot, principal)
+            # First: of an address that is mistyped, no team is known either.
             if not await self._require_known(address):
                 raise Unreachable("The directory", f"find {address}", "no answer in time")
+            self._require_team_mate(address, snapshot, principal)
             await self._reassign(snapshot, address)
         update = TransferInput(actor=principal.email, person=address, owner=snapshot.owner)
         try:

@@ -33,6 +33,8 @@ def members(stack: Stack, name: str) -> set[str]:
         for _, kind, group, document in rows
         if kind == "Group" and group == f"{PREFIX}-{name}"
         for member in json.loads(document).get("members") or ()
+        # A person who was deleted has no account any more, and an account of the same address is another.
+        if member["value"] in people
     }
 
 

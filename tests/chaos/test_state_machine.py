@@ -1,7 +1,8 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
-Hypothesis makes the sequences. Two environments are asked for, deleted, cancelled, extended and swept, while
-faults come and go and the worker is killed; after each step the systems' own databases are looked at.
+Hypothesis makes the sequences. Two environments are asked for, deleted, cancelled, extended, transferred and
+swept, while their people come and go, faults come and go and the worker is killed; after each step the
+systems' own databases are looked at.
 """
 
 import asyncio
@@ -24,9 +25,11 @@ from hypothesis.stateful import (
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
+from tests.chaos.test_people import members
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
+from tests.support.leavers import People, sweep_leavers
 from tests.support.secret_scan import BRIEF
 from tests.support.stack import TIMEOUT, hurried, unique
 from tests.support.stand_ins import set_faults
@@ -42,8 +45,11 @@ NAMES = st.sampled_from(("left", "right"))
 #: Without one it is the template's: seconds.
 TTLS = st.sampled_from((None, "1h"))
 PEOPLE = st.sampled_from(("bob@example.com", "carol@example.com"))
+LEAVERS = st.sampled_from(("alice@example.com", "bob@example.com", "carol@example.com"))
 #: Longest way of an environment to its end once all faults are gone.
 PATIENCE = 120.0
+#: At an environment of which a worker has to say how it stands.
+LOOKS = 20
 
 _T = TypeVar("_T")
 
@@ -54,7 +60,14 @@ async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     folder = tmp_path_factory.mktemp("machine")
     (templates := folder / "templates").mkdir()
     (templates / "small.yaml").write_text(BRIEF)
-    settings = {"MOORAGE_TEMPLATES": str(templates), "MOORAGE_SWEEP__INTERVAL": "6h"}
+    settings = {
+        "MOORAGE_TEMPLATES": str(templates),
+        "MOORAGE_SWEEP__INTERVAL": "6h",
+        "MOORAGE_SWEEP__LEAVERS_INTERVAL": "30d",
+        "MOORAGE_SWEEP__LEAVERS_SECOND_LOOK": "1s",
+        # One of three people is more than the brake lets leave.
+        "MOORAGE_SWEEP__LEAVERS_LIMIT_PERCENT": "100",
+    }
     async with Stack(folder / "stack", hurried(environment=settings)) as stack:
         yield stack
 
@@ -65,6 +78,7 @@ class Machine(RuleBasedStateMachine):
     stack: Stack
     asking: Asking
     systems: Systems
+    people: People
     loop: asyncio.AbstractEventLoop
     #: How often the worker may be killed in a sequence: a new one takes seconds to begin.
     kills: int
@@ -80,6 +94,8 @@ class Machine(RuleBasedStateMachine):
         #: What was asked for each life, and how each life was seen to end.
         self.asked: dict[str, set[str]] = {}
         self.ends: dict[str, str] = {}
+        #: Whether people or the directory have changed since the last sweep for leavers.
+        self.moved = False
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Have it done in the loop that the stack runs in; the machine itself has a thread of its own."""
@@ -125,12 +141,71 @@ class Machine(RuleBasedStateMachine):
     def change_people(self, name: str, method: str, person: str) -> None:
         path = f"/environments/{self.names[name]}/collaborators/{person}"
         answer = self.call(method, path)
-        assert answer.status_code in (202, 404, 409, 503), answer.text
+        self.moved = True
+        self.is_answer_about(person, answer)
 
     @rule(name=NAMES, person=PEOPLE)
     def transfer(self, name: str, person: str) -> None:
         answer = self.call("POST", f"/environments/{self.names[name]}/transfer", json={"to": person})
-        assert answer.status_code in (202, 404, 409, 503), answer.text
+        self.moved = True
+        self.is_answer_about(person, answer)
+
+    def is_answer_about(self, person: str, answer: httpx.Response) -> None:
+        """A person whom the directory does not know is refused; one who was just known may not be."""
+        unknown = (422,) if person in self.people.away else ()
+        assert answer.status_code in (202, 404, 409, 503, *unknown), answer.text
+
+    @rule(person=LEAVERS, how=st.sampled_from(("disable", "delete")))
+    def leave(self, person: str, how: str) -> None:
+        if person not in self.people.away:
+            getattr(self.people, how)(person)
+            self.moved = True
+
+    @precondition(lambda self: bool(self.people.away))
+    @rule(person=LEAVERS)
+    def come_back(self, person: str) -> None:
+        if person in self.people.away:
+            self.people.restore(person)
+            self.moved = True
+
+    @precondition(lambda self: self.moved)
+    @rule()
+    def sweep_for_leavers(self) -> None:
+        """Those who have left lose access where the sweep says so, and nobody else loses any."""
+        self.moved = False
+        before = {name: self.shown(name) for name in self.names.values()}
+        # The brake waits for a person where nobody is left: the platform team confirms who has left.
+        result = self.run(sweep_leavers(self.asking, confirmed=sorted(self.people.away)))
+        if result is None:
+            return
+        away = set(self.people.away)
+        assert set(result["left"]) <= away, f"the directory has {set(result['left']) - away}"
+        ended = {(line["name"], line["person"]) for line in result["lines"] if not line["failed"]}
+        for name in self.names.values():
+            then, now = before[name], self.shown(name)
+            if then is None or now is None or then["life"] != now["life"] or now["phase"] != "ready":
+                continue
+            lost = set(then["collaborators"]) - set(now["collaborators"])
+            assert lost <= away, f"{name}: {lost - away} are no collaborators any more, and have not left"
+            if now["owner_left_at"] and not then["owner_left_at"]:
+                assert now["owner"] in away, f"{name}: its owner has not left"
+            for person in away & set(result["left"]):
+                if (name, person) in ended:
+                    assert person not in now["collaborators"]
+                    assert person != now["owner"] or now["owner_left_at"], f"{name}: {person} is its owner"
+
+    def shown(self, name: str) -> dict[str, Any] | None:
+        """What is shown of it; None if there is none, or if no worker says how it stands."""
+        for _ in range(LOOKS):
+            answer = self.call("GET", f"/environments/{name}")
+            if answer.status_code == 404:
+                return None
+            view: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+            # Without an answer of a worker no steps are shown.
+            if view.get("steps"):
+                return view
+            self.run(asyncio.sleep(0.2))
+        return None
 
     @precondition(lambda self: self.busy)
     @rule()
@@ -188,11 +263,41 @@ class Machine(RuleBasedStateMachine):
         ), f"nobody wanted {name} to be {outcome}: {asked}, {shown['problem']}"
 
     def teardown(self) -> None:
-        """All faults gone and everything deleted, nothing is left of anything."""
+        """All faults gone, its people have access and no others; all deleted, nothing is left of anything."""
         no_faults(self.stack)
+        self.run(self.until_people_agree())
+        for person in list(self.people.away):
+            self.people.restore(person)
         for name in self.names.values():
             self.run(self.until_ended(name))
             assert self.systems.holds(name) == {}
+
+    async def until_people_agree(self) -> None:
+        """After a sweep of a directory that answers, the groups have who has not left, and all of them."""
+        async with asyncio.timeout(PATIENCE):
+            await self.until_swept()
+            for name in self.names.values():
+                await self.until_members_agree(name)
+
+    async def until_swept(self) -> None:
+        while True:
+            result = await sweep_leavers(self.asking, confirmed=sorted(self.people.away))
+            if result is not None and not (result["problem"] or result["waiting"] or result["unclear"]):
+                return
+            await asyncio.sleep(0.5)
+
+    async def until_members_agree(self, name: str) -> None:
+        while True:
+            answer = await self.asking.call("GET", f"/environments/{name}")
+            shown = answer.json() if answer.status_code == 200 else {}
+            if answer.status_code == 404 or shown.get("phase") not in (None, "ready"):
+                return  # Whose end has begun: `until_ended` looks at that.
+            if shown.get("steps") and shown["access"] is None:
+                owner = set() if shown["owner_left_at"] else {shown["owner"]}
+                assert members(self.stack, name) == owner | set(shown["collaborators"])
+                assert not (owner | set(shown["collaborators"])) & set(self.people.away)
+                return
+            await asyncio.sleep(0.2)
 
     async def until_ended(self, name: str) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -206,17 +311,23 @@ class Machine(RuleBasedStateMachine):
                 await asyncio.sleep(0.5)
 
 
+def machine_for(stack: Stack, asking: Asking, kills: int) -> type[Machine]:
+    """The machine of a stack: hypothesis makes one for each sequence."""
+    world = {
+        "stack": stack,
+        "asking": asking,
+        "systems": Systems(stack),
+        "people": People(stack),
+        "loop": asyncio.get_running_loop(),
+        "kills": kills,
+    }
+    return type("Machine", (Machine,), world)
+
+
 async def drive(stack: Stack, sequences: int, steps: int, *, kills: int, derandomize: bool) -> None:
     """Go through so many sequences of so many steps; derandomized ones are the same ones every time."""
     async with Asking(stack) as asking:
-        world = {
-            "stack": stack,
-            "asking": asking,
-            "systems": Systems(stack),
-            "loop": asyncio.get_running_loop(),
-            "kills": kills,
-        }
-        machine = type("Machine", (Machine,), world)
+        machine = machine_for(stack, asking, kills)
         settings = hypothesis.settings(
             max_examples=sequences,
             stateful_step_count=steps,
@@ -232,6 +343,40 @@ async def drive(stack: Stack, sequences: int, steps: int, *, kills: int, derando
 @pytest.mark.slow
 async def test_a_short_sequence(swept_by_hand: Stack) -> None:
     await drive(swept_by_hand, sequences=1, steps=12, kills=1, derandomize=True)
+
+
+@pytest.mark.slow
+async def test_a_sequence_in_which_each_leaves_and_returns(swept_by_hand: Stack) -> None:
+    """Ensures that what the machine says of people is true where no chance decides what is done."""
+    async with Asking(swept_by_hand) as asking:
+        machine = machine_for(swept_by_hand, asking, kills=0)()
+        await asyncio.to_thread(machine.begin, "1h")
+        for name in machine.names.values():
+            await asking.until_phase(name, "ready")
+        alice, bob, carol = "alice@example.com", "bob@example.com", "carol@example.com"
+
+        def live() -> None:
+            machine.change_people("left", "PUT", bob)
+            machine.leave(bob, "delete")
+            machine.sweep_for_leavers()
+            assert (machine.shown(machine.names["left"]) or {})["collaborators"] == []
+            machine.leave(alice, "disable")
+            machine.sweep_for_leavers()
+            assert (machine.shown(machine.names["left"]) or {})["owner_left_at"]
+            machine.transfer("left", carol)
+            machine.come_back(bob)
+            machine.come_back(alice)
+            machine.sweep_for_leavers()
+            right = machine.shown(machine.names["right"]) or {}
+            assert (right["owner"], right["owner_left_at"]) == (alice, None)
+            machine.change_people("right", "PUT", bob)
+            machine.nothing_is_there_twice_or_unasked()
+            machine.run(machine.until_people_agree())
+            assert members(swept_by_hand, machine.names["left"]) == {carol}
+            assert members(swept_by_hand, machine.names["right"]) == {alice, bob}
+            machine.teardown()
+
+        await asyncio.to_thread(live)
 
 
 @pytest.mark.chaos

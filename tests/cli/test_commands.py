@@ -150,7 +150,7 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
         # Nothing is deleted without a word: there is no terminal to ask at.
         (moorage, ("delete", name), 2, "next: confirm with --yes"),
         # The token of one installation is not for another.
-        (moorage, ("list", "--url", "http://127.0.0.1:1"), 2, "no token for http://127.0.0.1:1 is set"),
+        (moorage, ("list", "--url", "http://127.0.0.1:1"), 4, "no token for http://127.0.0.1:1 is set"),
         (moorage, ("templates", "show", "smal"), 3, 'did you mean "small"'),
         (unknown, ("list",), 4, "token is not known"),
         (

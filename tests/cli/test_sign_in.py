@@ -6,10 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from embedded.asgi_server import listening_socket
 from starter.cli.app import build
 from starter.cli.client import contexts as context_files
 from starter.cli.client.contexts import Context, add_stack
+from starter.cli.client.credentials import issuer as issuer_module
 from starter.cli.client.credentials.browser import has_browser, sign_in_with_browser
 from starter.cli.client.credentials.device import sign_in_with_device
 from starter.cli.client.credentials.issuer import (
@@ -153,6 +155,47 @@ async def test_login_whoami_and_logout(place: Place, monkeypatch: pytest.MonkeyP
     assert f"next: moorage login {place.url}" in after.stderr
     again = await place.moorage("logout")
     assert (again.exit_code, "You were not signed in" in again.stderr) == (0, True)
+    assert "is set" not in again.stderr
+
+
+@pytest.mark.parametrize("variable", ["MOORAGE_TOKEN", "MOORAGE_TOKEN_FILE"])
+async def test_logout_names_a_variable_that_still_signs_in(
+    place: Place, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    browser(monkeypatch, "alice")
+    await place.moorage("login", place.url)
+    left = await place.moorage("logout", "-o", "json", **{variable: "a-value"})
+    assert json.loads(left.stdout)["was_signed_in"] is True
+    assert f"{variable} is set, and commands that use it are still signed in" in left.stderr
+    assert "a-value" not in left.stderr
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
+)
+def test_an_issuer_that_sends_a_byte_now_and_then_does_not_hold_the_command(
+    monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    """Ensures that a whole call has an end, in the headers of an answer as in its body."""
+    monkeypatch.setattr(issuer_module, "TOTAL_MARGIN_SECONDS", 0.2)
+    over = threading.Event()
+
+    def trickle(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(start)
+            while not over.wait(0.05):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=trickle, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with IssuerClient(url, timeout=0.3) as client, pytest.raises(CliError) as failed:
+            client.discover()
+        over.set()
+    assert failed.value.code is Code.UNREACHABLE
+    assert "no whole answer within 0.5 s" in str(failed.value)
 
 
 async def test_login_again_needs_no_url_and_changes_the_person(

@@ -71,7 +71,8 @@ def find_connection(
         else:
             session, source = Session(context, tokens, environ=environ), f"sign-in at {tokens.issuer}"
     if not token and session is None:
-        raise CliError(Code.BAD_INPUT, f"no token for {url} is set", next_steps=_HOW)
+        # As for a sign-in that has ended: the API knows nothing of the caller.
+        raise CliError(Code.NOT_ALLOWED, f"no token for {url} is set", next_steps=_HOW)
     if not token.isascii() or (token and not token.isprintable()):
         raise CliError(Code.BAD_INPUT, "the token contains invalid characters")
     return Connection(

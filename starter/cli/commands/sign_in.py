@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from starter.cli.client.credentials.sign_out import SignedOut
     from starter.cli.client.credentials.store import Tokens
 
+#: The variables that sign in without `moorage login`.
+_TOKEN_VARIABLES = ("MOORAGE_TOKEN", "MOORAGE_TOKEN_FILE")
+
 
 @click.command(
     epilog=examples(
@@ -234,6 +237,8 @@ def logout(ctx: click.Context, output: Output) -> None:
                 message = f"the context {context.name} is the stack of moorage up, which needs no sign-in"
             raise CliError(Code.NOT_FOUND, message, next_steps=["moorage context list"])
         done = end_sign_in(context)
+        if variable := next((each for each in _TOKEN_VARIABLES if os.environ.get(each)), None):
+            print_note(f"{variable} is set, and commands that use it are still signed in: unset it as well.")
         if output is Output.JSON:
             print_json(
                 {"context": context.name, "was_signed_in": done.was_signed_in, "revoked": done.revoked}

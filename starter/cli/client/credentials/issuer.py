@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from starter.cli.errors import CliError, Code
 
 #: Longest wait for one answer of an issuer, which is a public service or one of the company.
 TIMEOUT_SECONDS = 15.0
+#: How much longer a whole call may take, for the connection and a large answer: the wait for one answer
+#: starts again with each byte, so an issuer that sends slowly would hold the command for ever.
+TOTAL_MARGIN_SECONDS = 10.0
 #: The largest legitimate answer has a token with hundreds of groups.
 MAX_ANSWER_BYTES = 256 * 1024
 #: Assumed if the issuer does not say how long a token is valid; issuers give five minutes at least.
@@ -93,6 +97,7 @@ class IssuerClient:
             if ca_file is not None and self.url.startswith("https://"):
                 # A private authority signs the API; the issuer may be its neighbour or a public service.
                 verify.load_verify_locations(cafile=str(ca_file))
+            self._total_seconds = timeout + TOTAL_MARGIN_SECONDS
             self._http = httpx.Client(timeout=timeout, trust_env=not is_internal_host(host), verify=verify)
         except TrustError as error:
             raise CliError(Code.BAD_INPUT, str(error)) from None
@@ -178,23 +183,40 @@ class IssuerClient:
         self, method: str, url: str, form: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
         """Return status and JSON object of an answer; an answer of another kind is an empty object."""
-        headers = {"Accept": "application/json"}
-        try:
-            with self._http.stream(method, url, data=form, headers=headers) as answer:
-                body = b""
-                for part in answer.iter_bytes():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise self._unexpected("its answer is too large")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            why = describe_cause(error)
+        found: list[tuple[int, bytes] | Exception] = []
+
+        def call() -> None:
+            try:
+                found.append(self._read(method, url, form))
+            except Exception as error:
+                found.append(error)
+
+        # A thread that can be left alone: a read that gets a byte now and then has no other end.
+        calling = threading.Thread(target=call, daemon=True)
+        calling.start()
+        calling.join(self._total_seconds)
+        result = found[0] if found else TimeoutError(f"no whole answer within {self._total_seconds:g} s")
+        if isinstance(result, httpx.HTTPError | httpx.InvalidURL | OSError):
+            why = describe_cause(result) or (str(result) if isinstance(result, TimeoutError) else "")
             message = f"cannot reach the issuer {self.url}{f': {why}' if why else ''}"
-            raise CliError(Code.UNREACHABLE, message, next_steps=["try again"]) from None
+            raise CliError(Code.UNREACHABLE, message, next_steps=["try again"])
+        if isinstance(result, Exception):
+            raise result
+        status, body = result
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):
             content = None
-        return answer.status_code, content if isinstance(content, dict) else {}
+        return status, content if isinstance(content, dict) else {}
+
+    def _read(self, method: str, url: str, form: Mapping[str, str] | None) -> tuple[int, bytes]:
+        with self._http.stream(method, url, data=form, headers={"Accept": "application/json"}) as answer:
+            body = b""
+            for part in answer.iter_bytes():
+                body += part
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise self._unexpected("its answer is too large")
+            return answer.status_code, body
 
     def _unexpected(self, why: str) -> CliError:
         return CliError(Code.UNREACHABLE, f"cannot sign in at the issuer {self.url}: {why}")
