@@ -11,7 +11,7 @@ from contracts.types.durations import format_duration
 #: Lines of a value axis above zero, at most.
 MAX_VALUE_TICKS = 4
 #: Labels of a time axis, at most: so many fit beside each other on a phone.
-MAX_TIME_TICKS = 5
+MAX_TIME_TICKS = 4
 #: From here on, a number is written as a power of ten.
 LARGEST_WRITTEN = 10**15
 
