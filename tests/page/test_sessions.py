@@ -147,9 +147,10 @@ async def test_a_browser_that_goes_away_does_not_end_the_renewal(
     app: FastAPI, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, is_asked, may_answer = sessions_of(app).client, asyncio.Event(), asyncio.Event()
-    grant = client.grant
+    grant, calls = client.grant, []
 
     async def slow(*given: Any) -> Any:
+        calls.append(given)
         is_asked.set()
         await may_answer.wait()
         return await grant(*given)
@@ -164,6 +165,7 @@ async def test_a_browser_that_goes_away_does_not_end_the_renewal(
     may_answer.set()
     assert (await http.get("/who")).status_code == 200
     assert session_in(http, app).id != old.id
+    assert len(calls) == 1
 
 
 async def test_a_removed_person_is_out_at_the_next_renewal(
