@@ -148,7 +148,7 @@ async def test_a_transfer_to_a_team_mate(bob: Caller, carol: Caller) -> None:
     ("to", "message"),
     [
         (DAVE.email, "is not in team blue"),
-        ("erin@example.com", "does not know the teams of erin@example.com"),
+        ("erin@example.com", "the directory does not know erin@example.com"),
         ("nobody", "is not an e-mail address"),
     ],
 )
