@@ -84,17 +84,26 @@ class ClientAssertion:
     ) -> None:
         self._audience, self._client_id, self._read_key = audience, client_id, read_key
         self._key_id, self._needs_certificate, self._system = key_id, needs_certificate, system
+        self._last_key: tuple[str, SigningKey] | None = None
 
     def __call__(self) -> dict[str, str]:
         """Return the fields of a token request; raise Denied if the key cannot be used any more."""
         try:
-            key = SigningKey(self._read_key(), key_id=self._key_id, needs_certificate=self._needs_certificate)
+            key = self._current_key()
         except ValueError as error:
             problem = str(error)
         else:
             return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": key.sign(self._claims())}
         # Raise outside of the handler, because the errors of libraries may carry the key along.
         raise Denied(self._system, "sign in", f"private_key {problem}")
+
+    def _current_key(self) -> SigningKey:
+        """Return the key of the current text; the check of a new RSA key takes a tenth of a second."""
+        text = self._read_key()
+        if self._last_key is None or self._last_key[0] != text:
+            key = SigningKey(text, key_id=self._key_id, needs_certificate=self._needs_certificate)
+            self._last_key = text, key
+        return self._last_key[1]
 
     def _claims(self) -> dict[str, str | int]:
         now = int(time.time())

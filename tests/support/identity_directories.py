@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
@@ -37,10 +37,12 @@ class Directory(ABC):
     find_group, find_user, token = "group.find", "user.find", "token"
     #: Whether a credential that is refused is renewed; a token in the settings is not.
     renews_credential: ClassVar[bool] = True
-    #: Faults that are not tried, where each test takes seconds.
+    #: Faults that are not tried: the client of this kind cannot tell them from one that is.
     faults_left_out: ClassVar[tuple[str, ...]] = ()
     #: What no log and no error may hold, beside the access tokens.
     secrets: tuple[str, ...] = ()
+    #: Those who have accounts for all tests of the fault matrix.
+    people: Sequence[str] = ()
     url: str
 
     @abstractmethod
@@ -54,6 +56,9 @@ class Directory(ABC):
     def faults(self, *faults: Fault) -> None:
         """Replace all faults by these; none clears them."""
         set_faults(self.url, *faults)
+
+    def settle(self) -> None:  # noqa: B027 - most directories show at once what was written
+        """Show everywhere what was written, where that takes time."""
 
     def remaining_faults(self) -> list[Any]:
         """The faults that are yet to strike."""
