@@ -6,11 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker
+from temporalio.worker import Interceptor, PollerBehaviorSimpleMaximum, Worker
 
 from contracts.environment_workflow import undo_queue
 from worker.runner import workflow_runner
 from workflows.registry import WORKFLOWS
+
+#: The SDK's five are for a load that no test has; each costs the server a poll at the worker's start and end.
+POLLERS = PollerBehaviorSimpleMaximum(maximum=2)
 
 
 @asynccontextmanager
@@ -36,6 +39,8 @@ async def working(
         max_concurrent_activities=max_concurrent_activities,
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
+        workflow_task_poller_behavior=POLLERS,
+        activity_task_poller_behavior=POLLERS,
     )
     undoes = Worker(
         client,
@@ -44,6 +49,8 @@ async def working(
         interceptors=interceptors,
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
+        workflow_task_poller_behavior=POLLERS,
+        activity_task_poller_behavior=POLLERS,
     )
     async with does, undoes:
         yield does

@@ -4,6 +4,7 @@ The steps of environments are scripted, as in `scripted`; the hosts have what a 
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -158,11 +159,16 @@ async def a_house(
     nodes: Mapping[str, Nodes] | None = None,
     audit: timedelta = timedelta(seconds=30),
     arguments: tuple[str, ...] = (),
+    server: WorkflowEnvironment | None = None,
 ) -> AsyncIterator[CapacityBench]:
-    """A house without a worker; its hosts have so much by the settings, or what their `nodes` say."""
+    """A house without a worker; its hosts have so much by the settings, or what their `nodes` say.
+
+    It is the only one in the namespace of the client of `server`; without that, it has a server of its own.
+    """
     hosts = hosts or {}
     known = {name: Nodes(name) for name in hosts} | dict(nodes or {})
-    async with running_temporal_server(pydantic_data_converter, arguments) as server:
+    own = running_temporal_server(pydantic_data_converter, arguments)
+    async with contextlib.nullcontext(server) if server else own as server:
         start = CapacityStart(first_audit_delay=timedelta(milliseconds=100))
         yield CapacityBench(server, server.client, known, CapacitySettings(dict(hosts), audit), start)
 

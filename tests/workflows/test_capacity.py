@@ -3,11 +3,14 @@
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
 
 from activities.capacity_audit import CapacityAudit
 from clients.host.models import NodeCapacity
@@ -31,6 +34,7 @@ from starter.environments.schemas import DoneKind
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.deadline import HANG
+from tests.support.temporal_server import running_temporal_server
 from tests.workflows.conftest import LIFE, Life, a_start, until
 from tests.workflows.house import (
     SHORT_RUNS,
@@ -52,10 +56,32 @@ BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 SOON = timedelta(milliseconds=300)
 
 
+#: As many as there are tests here, and some; without a worker for each of what Temporal itself does in one.
+NAMESPACES = tuple(f"house-{number}" for number in range(60))
+ONLY_NAMESPACES = ("--dynamic-config-value", "worker.perNamespaceWorkerCount=0")
+
+
+@pytest.fixture(scope="module")
+async def namespaces() -> AsyncIterator[Iterator[WorkflowEnvironment]]:
+    """One server for all houses: in each namespace there is one capacity, as in an installation."""
+    arguments = [word for name in NAMESPACES for word in ("--namespace", name)]
+    async with running_temporal_server(pydantic_data_converter, [*arguments, *ONLY_NAMESPACES]) as first:
+        address = first.client.service_client.config.target_host
+        connect = partial(Client.connect, address, data_converter=pydantic_data_converter)
+        clients = [await connect(namespace=name) for name in NAMESPACES]
+        yield map(WorkflowEnvironment.from_client, clients)
+
+
 @pytest.fixture
-async def house() -> AsyncIterator[CapacityBench]:
+def server(namespaces: Iterator[WorkflowEnvironment]) -> WorkflowEnvironment:
+    """A namespace in which nothing is yet."""
+    return next(namespaces)
+
+
+@pytest.fixture
+async def house(server: WorkflowEnvironment) -> AsyncIterator[CapacityBench]:
     """One host with room for ten, and nothing that looks after it for a while."""
-    async with a_house({"one": most(10)}) as house, house.worker():
+    async with a_house({"one": most(10)}, server=server) as house, house.worker():
         yield house
 
 
@@ -70,10 +96,10 @@ def test_the_names_are_those_of_the_workflow() -> None:
 # --- at once ----------------------------------------------------------------------------------------------
 
 
-async def test_fifty_at_once_never_overbook() -> None:
+async def test_fifty_at_once_never_overbook(server: WorkflowEnvironment) -> None:
     """Ensures that of fifty that ask at once exactly as many have a place as there are, on every host."""
     rooms = {"one": most(6), "two": most(20, cpu=SIZE.cpu * 5), "three": most(memory=SIZE.memory * 3)}
-    async with a_house(rooms) as house, house.worker():
+    async with a_house(rooms, server=server) as house, house.worker():
         decisions = await at_once(50, lambda number: house.reservations.reserve(house.ask(f"env-{number}")))
         chosen = Counter(decision.host for decision in decisions)
         assert chosen == {"one": 6, "two": 5, "three": 3, "": 36}
@@ -90,9 +116,9 @@ async def test_fifty_at_once_never_overbook() -> None:
         assert len(await house.held()) == 14
 
 
-async def test_several_apis_at_once_never_overbook() -> None:
+async def test_several_apis_at_once_never_overbook(server: WorkflowEnvironment) -> None:
     """Ensures the same when each request comes by an update of its own, as from many processes."""
-    async with a_house({"one": most(5)}) as house, house.worker():
+    async with a_house({"one": most(5)}, server=server) as house, house.worker():
         await house.reservations.reserve(house.ask("first"))
         apis = [type(house.reservations)(house.client, start=house.start) for _ in range(8)]
         decisions = await at_once(40, lambda number: apis[number % 8].reserve(house.ask(f"env-{number}")))
@@ -151,9 +177,9 @@ async def test_what_it_would_be_given(house: CapacityBench) -> None:
     assert set(await house.held()) == {"held"}
 
 
-async def test_placed_where_there_is_most_room() -> None:
+async def test_placed_where_there_is_most_room(server: WorkflowEnvironment) -> None:
     """Ensures that an environment is made on the host on which it was given its place."""
-    async with a_house({"one": most(2), "two": most(10)}) as house, house.worker():
+    async with a_house({"one": most(2), "two": most(10)}, server=server) as house, house.worker():
         for name in ("a", "b"):
             life = await house.begin(name)
             assert (await life.status()).environment.host == "two"
@@ -194,9 +220,9 @@ async def test_given_back_when_cancelled_in_temporal(house: CapacityBench) -> No
     await house.until_held()
 
 
-async def test_given_back_when_terminated() -> None:
+async def test_given_back_when_terminated(server: WorkflowEnvironment) -> None:
     """Ensures that an audit finds one that was terminated, and only that one."""
-    async with a_house({"one": most(2)}, audit=SOON) as house, house.worker():
+    async with a_house({"one": most(2)}, audit=SOON, server=server) as house, house.worker():
         life = await house.begin("terminated")
         await house.begin("stays")
         with pytest.raises(NoCapacity):
@@ -227,9 +253,9 @@ async def test_a_name_is_free_for_the_next_life_at_once(house: CapacityBench) ->
     assert (await house.held())["again"].owner == "bob@example.com"
 
 
-async def test_a_place_for_which_nothing_begins() -> None:
+async def test_a_place_for_which_nothing_begins(server: WorkflowEnvironment) -> None:
     """Ensures that a place whose life never begins is kept while it may yet, and is free after that."""
-    async with a_house({"one": most(1)}, audit=SOON) as house, house.worker():
+    async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
         await house.reservations.reserve(house.ask("never"))
         await asyncio.sleep(SOON.total_seconds() * 4)
         assert set(await house.held()) == {"never"}, "several audits have taken it from one that may begin"
@@ -265,13 +291,15 @@ async def test_a_late_word_about_an_earlier_life(house: CapacityBench) -> None:
 # --- healed -----------------------------------------------------------------------------------------------
 
 
-async def test_the_workflow_is_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_workflow_is_terminated(
+    server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ensures that one that begins afresh knows who holds what before it promises anything.
 
     From the list alone: of thousands, reading each one's history would keep everybody waiting.
     """
     monkeypatch.setattr(CapacityAudit, "_read_reservation", None)
-    async with a_house({"one": most(3), "two": most(3)}) as house, house.worker():
+    async with a_house({"one": most(3), "two": most(3)}, server=server) as house, house.worker():
         lives = [await house.begin(f"env-{number}") for number in range(4)]
         before = await house.held()
         await lives[0].handle.terminate()
@@ -294,9 +322,9 @@ async def test_the_workflow_is_terminated(monkeypatch: pytest.MonkeyPatch) -> No
         assert "env-0" not in after, "one that is over holds a place again"
 
 
-async def test_what_has_no_place_is_given_one_and_ends_are_followed() -> None:
+async def test_what_has_no_place_is_given_one_and_ends_are_followed(server: WorkflowEnvironment) -> None:
     """Ensures that an audit takes up what it does not know, and sees when an end has moved."""
-    async with a_house({"one": most(1)}, audit=SOON) as house, house.worker():
+    async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
         start = lives_by("extended", timedelta(hours=1), extension={"times": 3, "total": "3d"})
         await house.request("extended", start=start)
         await until(lambda: _is(house, "extended", Phase.READY), "it is ready")
@@ -315,9 +343,9 @@ async def test_what_has_no_place_is_given_one_and_ends_are_followed() -> None:
         await until(moved, "the end that is held has moved with the environment's")
 
 
-async def test_what_a_run_of_an_earlier_version_holds() -> None:
+async def test_what_a_run_of_an_earlier_version_holds(server: WorkflowEnvironment) -> None:
     """Ensures that what a run's memo does not tell is read from what it was started with."""
-    async with a_house({"one": most(1)}) as house, house.worker():
+    async with a_house({"one": most(1)}, server=server) as house, house.worker():
         start = a_start("earlier")
         await house.client.start_workflow(
             EnvironmentWorkflow.run,
@@ -332,9 +360,9 @@ async def test_what_a_run_of_an_earlier_version_holds() -> None:
         assert (held.size, held.host, set(held.lives)) == (SIZE, "one", {start.environment.mark.life})
 
 
-async def test_what_is_over_and_still_listed_as_open() -> None:
+async def test_what_is_over_and_still_listed_as_open(server: WorkflowEnvironment) -> None:
     """Ensures that a late list gives no place back to a life that has just given it up."""
-    async with a_house({"one": most(1)}, audit=SOON) as house, house.worker():
+    async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
         life = await house.begin("over")
         # What the list says of it from now on is what it would say, for a while, of one that is over.
         handle = house.client.get_workflow_handle(CAPACITY_ID)
@@ -346,9 +374,9 @@ async def test_what_is_over_and_still_listed_as_open() -> None:
         assert not await house.held(), "an audit has taken it up again"
 
 
-async def test_a_worker_stops_in_between() -> None:
+async def test_a_worker_stops_in_between(server: WorkflowEnvironment) -> None:
     """Ensures that what was promised by one worker is known to the next, which reads it from the history."""
-    async with a_house({"one": most(4)}) as other:
+    async with a_house({"one": most(4)}, server=server) as other:
         async with other.worker():
             await at_once(3, lambda number: other.reservations.reserve(other.ask(f"env-{number}")))
         async with other.worker():
@@ -359,9 +387,11 @@ async def test_a_worker_stops_in_between() -> None:
             assert len(await other.held()) == 4
 
 
-async def test_without_a_worker_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_worker_nothing_is_started(
+    server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
-    async with a_house({"one": most(4)}) as house:
+    async with a_house({"one": most(4)}, server=server) as house:
         with monkeypatch.context() as impatient:
             impatient.setattr("starter.placement.reservations.RESERVATION_TIMEOUT", timedelta(seconds=1))
             with pytest.raises(NothingStarted):
@@ -391,13 +421,16 @@ async def test_it_goes_on_in_new_runs() -> None:
 # --- hosts ------------------------------------------------------------------------------------------------
 
 
-async def test_what_clusters_report_and_what_the_settings_say() -> None:
+async def test_what_clusters_report_and_what_the_settings_say(server: WorkflowEnvironment) -> None:
     """Ensures that settings win over what a cluster reports, and that what neither limits is free."""
     nodes = {
         "one": Nodes("one", [NodeCapacity("3920m", "16Gi"), NodeCapacity("80m", "512Mi")]),
         "two": Nodes("two", None),
     }
-    async with a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes) as house, house.worker():
+    async with (
+        a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes, server=server) as house,
+        house.worker(),
+    ):
         await house.reservations.reserve(house.ask("env"))
         rooms = {host.capacity.name: host.capacity.total for host in (await house.state()).hosts}
         assert rooms == {
@@ -406,10 +439,10 @@ async def test_what_clusters_report_and_what_the_settings_say() -> None:
         }
 
 
-async def test_a_host_that_does_not_answer() -> None:
+async def test_a_host_that_does_not_answer(server: WorkflowEnvironment) -> None:
     """Ensures that nothing is placed where nobody knows what there is; later its last word counts."""
     away = Nodes("one", [NodeCapacity("40", "160Gi")], is_away=True)
-    async with a_house(nodes={"one": away}, audit=SOON) as house, house.worker():
+    async with a_house(nodes={"one": away}, audit=SOON, server=server) as house, house.worker():
         decision = await house.reservations.reserve(house.ask("env"))
         assert decision.refusal
         assert decision.refusal.message == "env has no place; host one has not reported yet what it has."
@@ -445,9 +478,11 @@ async def _described(house: CapacityBench) -> str:
     return (await house.client.get_workflow_handle(CAPACITY_ID).describe()).run_id
 
 
-async def test_a_transfer_moves_the_place_and_an_audit_finds_one_that_was_not_moved() -> None:
+async def test_a_transfer_moves_the_place_and_an_audit_finds_one_that_was_not_moved(
+    server: WorkflowEnvironment,
+) -> None:
     """Ensures that the quota of the new owner counts, also when the API dies between the two updates."""
-    async with a_house({"one": most(10)}, audit=SOON) as house, house.worker():
+    async with a_house({"one": most(10)}, audit=SOON, server=server) as house, house.worker():
         life = await house.begin("given")
         await _ready(life)
         refused = await house.reservations.reassign(

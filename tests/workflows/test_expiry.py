@@ -1,6 +1,7 @@
 """Ensures that an end is moved, warned of and carried out by the rules, and by Temporal's time."""
 
 import asyncio
+import contextlib
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -229,15 +230,17 @@ async def race(bench: Bench, ends_in: float) -> bool:
     if extended:
         kept = await handle.query(EnvironmentWorkflow.status)
         assert (kept.phase, kept.expires_at) == (Phase.READY, status.expires_at + timedelta(hours=1))
-        await handle.terminate()
     else:
-        assert (await handle.result()).outcome is Outcome.EXPIRED
+        assert (await handle.query(EnvironmentWorkflow.status)).outcome is Outcome.EXPIRED
+    # What an end leads to is not what they race for; it may be over already.
+    with contextlib.suppress(RPCError):
+        await handle.terminate()
     return extended
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.chaos)])
 async def test_twenty_extensions_a_round_at_the_very_instant_of_the_end(bench: Bench, rounds: int) -> None:
     """Ensures that whoever is told "extended" keeps it, and whoever is not has been told the truth too.
 
