@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import product
 
 import httpx
 import pytest
@@ -41,39 +42,17 @@ BODIES: dict[Verb, dict[str, object]] = {
 }
 
 
-#: How people show who they are: by a line in the file of tokens, or signed in at the OpenID provider.
-@pytest.fixture(params=["token", "sign-in"])
-async def people(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[dict[str, Caller]]:
+@pytest.fixture
+async def signed_in(stack: Stack) -> AsyncIterator[dict[str, Caller]]:
+    """All four, signed in at the OpenID provider; `alice` and the others show a token of the file."""
     provider = embedded_provider(stack.url(Part.OPENID_PROVIDER), stack.password_of)
     async with AsyncExitStack() as opened:
 
         async def caller_of(person: Person) -> Caller:
-            token = None
-            if request.param == "sign-in":
-                token = (await provider.sign_in(person.email))["access_token"]
+            token = (await provider.sign_in(person.email))["access_token"]
             return await opened.enter_async_context(calling(stack, person.email, token))
 
         yield {person.email: await caller_of(person) for person in (ALICE, BOB, CAROL, DAVE)}
-
-
-@pytest.fixture
-def alice(people: dict[str, Caller]) -> Caller:
-    return people[ALICE.email]
-
-
-@pytest.fixture
-def bob(people: dict[str, Caller]) -> Caller:
-    return people[BOB.email]
-
-
-@pytest.fixture
-def carol(people: dict[str, Caller]) -> Caller:
-    return people[CAROL.email]
-
-
-@pytest.fixture
-def dave(people: dict[str, Caller]) -> Caller:
-    return people[DAVE.email]
 
 
 async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:
@@ -93,21 +72,31 @@ async def is_listed(caller: Caller, view: EnvironmentView) -> bool:
     return view.name in {row["name"] for row in answer.json()["environments"]}
 
 
-async def test_every_verb_for_everybody(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
-    """Ensures that each verb is answered, hidden (404) or refused (403) for each relation, as documented."""
+async def test_every_verb_for_everybody(
+    alice: Caller, bob: Caller, carol: Caller, dave: Caller, signed_in: dict[str, Caller]
+) -> None:
+    """Ensures that each verb is answered, hidden (404) or refused (403) for each relation, as documented.
+
+    It is the same for who shows a token and for who has signed in.
+    """
     blue, green, alone = await asyncio.gather(
         bob.ready(unique("blue"), collaborators=[DAVE.email]),
         dave.ready(unique("green")),
         bob.ready(unique("alone")),
     )
+    with_token = {ALICE.email: alice, BOB.email: bob, CAROL.email: carol, DAVE.email: dave}
     # (who, whose, what they are to it); Alice is in team blue, so her role alone shows with green.
     people = [
-        (bob, blue, Relation.OWNER),
-        (dave, blue, Relation.COLLABORATOR),
-        (carol, blue, Relation.TEAM_MATE),
-        (alice, green, Relation.PLATFORM),
-        (bob, green, Relation.STRANGER),
-        (dave, alone, Relation.STRANGER),
+        (caller, view, relation)
+        for person, view, relation in (
+            (BOB, blue, Relation.OWNER),
+            (DAVE, blue, Relation.COLLABORATOR),
+            (CAROL, blue, Relation.TEAM_MATE),
+            (ALICE, green, Relation.PLATFORM),
+            (BOB, green, Relation.STRANGER),
+            (DAVE, alone, Relation.STRANGER),
+        )
+        for caller in (with_token[person.email], signed_in[person.email])
     ]
     for caller, view, relation in people:
         assert await is_listed(caller, view) == (relation in TABLE[Verb.LIST]), relation
@@ -123,14 +112,14 @@ async def test_every_verb_for_everybody(alice: Caller, bob: Caller, carol: Calle
     await bob.gone(alone.name)
 
 
-async def test_hidden_is_as_if_it_were_not(bob: Caller, dave: Caller) -> None:
+async def test_hidden_is_as_if_it_were_not(bob: Caller, dave: Caller, signed_in: dict[str, Caller]) -> None:
     """Ensures that what is hidden is answered in the very words of what is not there."""
     hidden = unique("hidden")
     await bob.ask(hidden)
     nothing = unique("hidden")
-    for verb in CALLS:
-        there = problem(await call(dave, verb, hidden), 404)
-        absent = problem(await call(dave, verb, nothing), 404)
+    for verb, caller in product(CALLS, (dave, signed_in[DAVE.email])):
+        there = problem(await call(caller, verb, hidden), 404)
+        absent = problem(await call(caller, verb, nothing), 404)
         assert there["detail"].replace(hidden, "") == absent["detail"].replace(nothing, "")
     await bob.gone(hidden)
 
@@ -155,12 +144,15 @@ async def test_health_needs_no_token(stranger: Caller) -> None:
         assert answer.json()["status"] == ("degraded" if answer.json().get("remark") else "ok")
 
 
-async def test_lists_hold_what_one_may_see(alice: Caller, bob: Caller, carol: Caller, dave: Caller) -> None:
+async def test_lists_hold_what_one_may_see(
+    alice: Caller, bob: Caller, carol: Caller, dave: Caller, signed_in: dict[str, Caller]
+) -> None:
     """Ensures that a filter never shows more than the whole list would."""
     mine = await bob.ready(unique("mine"))
     for query in ({"owner": BOB.email}, {"team": "blue"}, {}):
-        answer = await dave.http.get("/environments", params=query)
-        assert mine.name not in answer.text
-        for caller in (alice, bob, carol):
+        for caller in (dave, signed_in[DAVE.email]):
+            answer = await caller.http.get("/environments", params=query)
+            assert mine.name not in answer.text
+        for caller in (alice, bob, carol, *(signed_in[one.email] for one in (ALICE, BOB, CAROL))):
             assert mine.name in (await caller.http.get("/environments", params=query)).text
     await bob.gone(mine.name)
