@@ -248,3 +248,10 @@ async def test_the_sign_in_is_at_the_public_address(tmp_path: Path, provider: Pr
     # A proxy that is not trusted hides https://, and all works with the setting.
     async with browser(app, "http://moorage.test") as http:
         assert fields_of(await to_issuer(http))["redirect_uri"] == SIGNED_IN
+
+
+async def test_a_program_at_an_address_of_the_page_is_told_where_the_api_is(tmp_path: Path) -> None:
+    async with browser(await page_app(tmp_path)) as http:
+        answer = await http.get("/typo/api/v1/environments", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert "the API is at /api/v1" in answer.json()["detail"]

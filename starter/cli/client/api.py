@@ -141,6 +141,8 @@ class Api:
             local = self._is_local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
             self._http = httpx.Client(
                 base_url=f"{connection.url}/api/v1/",
+                # Beside an API's address may be a page, which says something else to programs than to people.
+                headers={"Accept": "application/json, */*;q=0.5"},
                 auth=_BearerToken(connection, timeout),
                 timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
                 # Use no proxy for an API on this machine, whatever the environment variables say for others.

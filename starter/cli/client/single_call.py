@@ -41,7 +41,7 @@ def post_once(connection: Connection, path: str, body: Mapping[str, Any]) -> Raw
     if not host.isascii() or parts.username or parts.query or _has_proxies():
         return None
     token = connection.access_token(timeout=TIMEOUT_SECONDS)
-    headers = {"Content-Type": "application/json", "Accept": "*/*"}
+    headers = {"Content-Type": "application/json", "Accept": "application/json, */*;q=0.5"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     called: http.client.HTTPConnection | None = None

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from starter.api.access_recorder import AccessRecorder, peer_in
-from starter.api.problem_details import RETRY_AFTER, too_many
+from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType, too_many
 from starter.auth import security_log
 from starter.auth.authentication import IssuerUnavailable
 from starter.auth.rate_limit import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
@@ -151,6 +151,9 @@ class PageSession:
             response = RedirectResponse(SIGNED_OUT, HTTPStatus.SEE_OTHER)
         elif limited := self._record_change(scope) if is_change else None:
             response = problem_app(too_many("requests without a sign-in", limited))
+        elif _is_of_program(scope):
+            detail = "there is nothing at this address, which is of a page; the API is at /api/v1"
+            response = ApiProblem(ProblemType.NOT_FOUND, detail).response()
         elif not _is_navigation(scope):
             response = message_page(
                 Request(scope), "Sign in first", "You are not signed in.", HTTPStatus.UNAUTHORIZED,
@@ -176,6 +179,11 @@ class PageSession:
 
 def _is_page(path: str) -> bool:
     return path not in _OTHERS and not path.startswith(_OTHER_ROOTS)
+
+
+def _is_of_program(scope: Scope) -> bool:
+    """Return whether a program has mistaken the address of a page for one of the API."""
+    return "application/json" in Headers(scope=scope).get("accept", "")
 
 
 def _is_navigation(scope: Scope) -> bool:
