@@ -81,7 +81,7 @@ async def test_a_cookie_is_no_token_and_a_token_is_no_session(app: FastAPI, prov
         for token in (DEVELOPER, tokens["access_token"]):
             assert (await http.get("/who", headers=bearer(token))).status_code == 303
             refused = await http.get("/who", headers={**bearer(token), "Accept": "application/json"})
-            assert refused.status_code == 401
+            assert refused.status_code == 404
 
 
 async def test_a_state_that_is_not_of_this_browser_is_refused(app: FastAPI, provider: Provider) -> None:
