@@ -115,6 +115,11 @@ def test_http_where_secrets_are_sent(host: str, is_inside: bool) -> None:
         assert f"{name} ({field}): must start with https://" in text
 
 
+def test_addresses_of_the_platform_team_come_from_one_variable() -> None:
+    settings = load_settings(LEAST | {"MOORAGE_NOTICES__PLATFORM_TEAM": "one@example.com, two@example.com"})
+    assert settings.notices.platform_team == ("one@example.com", "two@example.com")
+
+
 def test_a_login_at_a_mail_server_of_this_machine() -> None:
     """Ensures that a relay on this machine may be logged in to in clear."""
     settings = load_settings(LEAST | LOGIN_IN_CLEAR | {"MOORAGE_NOTICES__SMTP_HOST": "localhost"})

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from clients.secure_urls import is_internal_host, require_https
 from clients.smtp import Security
@@ -13,6 +14,7 @@ from worker.settings.types import (
     ProtectedUrl,
     SingleLineSecret,
     WebhookSecret,
+    split_words,
 )
 
 
@@ -96,9 +98,9 @@ class Notices(Group):
     sender: str | None = Field(
         default=None, validate_default=True, description="address that the mails are from"
     )
-    platform_team: tuple[str, ...] = Field(
+    platform_team: Annotated[tuple[str, ...], BeforeValidator(split_words)] = Field(
         default=(),
-        description="addresses that get an e-mail, as a JSON list, when the owner of an environment has left",
+        description="addresses that get an e-mail when the owner of an environment has left",
     )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=15), description="longest wait for one answer of any of them"
