@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/reference: settings, commands and problem types.
+"""Write the generated parts of docs/reference, and the settings in the schema of the chart's values.
 
 `make reference` rewrites each part between its two markers; `make docs` refuses a page that is out of date.
 """
@@ -15,6 +15,7 @@ import click
 import moorage
 from starter.api.problem_details import ProblemType
 from starter.cli.app import build
+from tools import chart_schema
 from worker.settings.reference import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,11 +38,13 @@ def main() -> None:
 
 
 def updated_pages(folder: Path = REFERENCE) -> Iterator[tuple[Path, str]]:
-    """Yield each page that has a generated part, with the text that it should have."""
+    """Yield each page with a generated part, and the chart's schema, with the text that it should have."""
     for path in sorted(folder.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         if _BLOCK.search(text):
             yield path, _BLOCK.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
+    if folder == REFERENCE:
+        yield chart_schema.SCHEMA, chart_schema.updated_schema()
 
 
 def problem_types() -> str:
