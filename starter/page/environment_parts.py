@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from contracts.environment import StepState
+from contracts.environment import Phase, StepState
 from starter.environments.schemas import EnvironmentView
 from starter.page.rendering import render, state_words
 from starter.statistics.usual_times import UsualTimes
@@ -19,16 +19,19 @@ PARTS = ("chip", "state", "steps")
 MAX_KEPT = 500
 
 _SUMMARIES = {step.name: step.summary for step in STEPS}
-_DONE = frozenset({StepState.DONE, StepState.UNDONE})
+#: In which a life is undone: a step that was never started has nothing to undo.
+_UNDOING = frozenset({Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE, Phase.GONE})
+_UNDONE = frozenset({StepState.UNDONE, StepState.WAITING})
 
 
 def parts_of(view: EnvironmentView, usual: UsualTimes) -> dict[str, Markup]:
     """Return the HTML of each part by the id of its element; `usual` is how long each step usually takes."""
+    finished = _UNDONE if view.phase in _UNDOING else frozenset({StepState.DONE})
     context = {
         "view": view,
         "usual": usual,
         "summaries": _SUMMARIES,
-        "done": sum(step.state in _DONE for step in view.steps),
+        "done": sum(step.state in finished for step in view.steps),
     }
     return {part: render(f"environment/{part}.html", **context) for part in PARTS}
 
@@ -64,7 +67,6 @@ def _message(view: EnvironmentView, usual: UsualTimes) -> str:
         {
             "now": datetime.now(UTC).isoformat(),
             "title": f"{view.name}: {state_words(state)} - Moorage",
-            "version": version_of(view),
             "parts": parts_of(view, usual),
         }
     )

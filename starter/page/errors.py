@@ -4,6 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from contracts.types.printable_text import escape
 from starter.api.app import API_ROOT
 from starter.api.problem_details import EXPECTED_ERRORS, ApiProblem, ProblemType, to_problem
 from starter.page.rendering import page
@@ -31,6 +32,10 @@ def problem_of(error: Exception, request: Request) -> ApiProblem:
         _log.error("page failed", method=request.method, path=request.url.path, exc_info=error)
         detail = "This is a mistake in Moorage, and it is in its log: tell the platform team."
         problem = ApiProblem(ProblemType.INTERNAL_ERROR, detail)
+    # A sentence repeats what was typed, and one character in that can turn the order of all that follows.
+    errors = [each.model_copy(update={"message": escape(each.message)}) for each in problem.details.errors]
+    changes = {"detail": escape(problem.details.detail), "errors": errors}
+    problem.details = problem.details.model_copy(update=changes)
     return problem
 
 

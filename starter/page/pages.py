@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from starter.page import static_files
 from starter.page.environment_parts import SharedParts
+from starter.page.environment_sections import SharedSections
 from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
 from starter.page.routes import environment, home, live
@@ -28,6 +29,7 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     pages.state = app.state
     app.state.shared_parts = SharedParts()
+    app.state.shared_sections = SharedSections()
     app.state.temporal_links = TemporalLinks(settings.temporal.web_url, app.state.client.namespace)
     _add_sign_in(app, settings)
     platform = (capacity, problems, ends, audit, figures)

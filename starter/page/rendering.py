@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from contracts.environment import Outcome, Phase, StepState
 from contracts.types.durations import format_duration
@@ -72,6 +72,15 @@ def state_class(state: str) -> str:
     return STATES.get(state, ("", "quiet"))[1]
 
 
+def with_commands(text: str) -> Markup:
+    """Return the escaped text with what is between backquotes as code, as in "see `moorage doctor`"."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)
+    template = Markup("<code>{}</code>")
+    return Markup("").join(template.format(part) if number % 2 else part for number, part in enumerate(parts))
+
+
 _environment = Environment(
     loader=PackageLoader("starter.page"),
     autoescape=True,
@@ -82,6 +91,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "utc": utc_text,
+    "with_commands": with_commands,
     "iso": iso,
     "relative": relative,
     "seconds": lambda seconds: length(timedelta(seconds=seconds)),

@@ -11,7 +11,7 @@ from contracts.environment import Outcome, Phase, StepState
 from contracts.phases import StepName
 from starter.environments.schemas import EnvironmentView, Progress, StepView
 from starter.page.environment_parts import SharedParts, parts_of, version_of
-from starter.page.rendering import STATES, capitalize_first, iso, length, relative, utc_text
+from starter.page.rendering import STATES, capitalize_first, iso, length, relative, utc_text, with_commands
 from starter.page.static_files import FILES, static_path
 from starter.statistics.usual_times import UsualTime, UsualTimes
 
@@ -156,3 +156,36 @@ def test_every_form_that_changes_something_has_the_csrf_field(template: Path) ->
     text = template.read_text()
     forms = re.findall(r"<form[^>]*method=\"post\".*?</form>", text, re.DOTALL)
     assert all("hidden(csrf" in form or 'name="csrf"' in form for form in forms), template.name
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("see `moorage doctor` first", "see <code>moorage doctor</code> first"),
+        ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+        ("one ` alone", "one ` alone"),
+        ("`<b>` & co", "<code>&lt;b&gt;</code> &amp; co"),
+        ("", ""),
+    ],
+)
+def test_commands_in_sentences_are_code(text: str, html: str) -> None:
+    assert with_commands(text) == Markup(html)
+
+
+@pytest.mark.parametrize(
+    ("phase", "states", "done"),
+    [
+        (
+            Phase.PROVISIONING,
+            (StepState.DONE, StepState.RUNNING, StepState.WAITING),
+            "1 of 3 steps are done.",
+        ),
+        (Phase.GONE, (StepState.UNDONE, StepState.WAITING), "2 of 2 steps are undone or were not needed."),
+        (Phase.TEARING_DOWN, (StepState.DONE, StepState.UNDOING), "0 of 2 steps are undone"),
+    ],
+)
+def test_steps_are_counted_by_what_is_done_with_them(
+    phase: Phase, states: tuple[StepState, ...], done: str
+) -> None:
+    steps = tuple(step(state=state) for state in states)
+    assert done in parts_of(view(steps=steps, phase=phase), UsualTimes())["steps"]

@@ -1,7 +1,7 @@
 """One environment: watch it being made, use it, extend it, let people in, delete it."""
 
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -25,8 +25,9 @@ from starter.api.routes.credentials import require_few_credentials
 from starter.api.routes.kubeconfig import MEDIA_TYPE
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
-from starter.environments.schemas import USABLE_PHASES, EnvironmentView
+from starter.environments.schemas import EnvironmentView
 from starter.page.environment_parts import parts_of, version_of
+from starter.page.environment_sections import choices_of
 from starter.page.errors import problem_of
 from starter.page.rendering import page
 from starter.request_errors import FieldProblem, InvalidRequest
@@ -49,8 +50,6 @@ _NOTES = {
     "deleted": "It is being deleted. The certificate comes when nothing is left.",
     "cancelled": "What was made is being undone.",
 }
-#: Lengths that the form to extend offers, as far as the policy allows them.
-_EXTENSIONS = tuple(timedelta(hours=hours) for hours in (1, 8, 24, 72, 168))
 
 
 @router.get("")
@@ -178,7 +177,9 @@ async def transfer(
     except Exception as error:
         return await _refused(request, error, details, name, caller, to=to)
     # The caller may not see it any more; then the list is next.
-    may_see = caller.email == to.strip().lower() or _may(Verb.SHOW, await details.read(name, caller), caller)
+    may_see = caller.email == to.strip().lower() or is_allowed(
+        Verb.SHOW, relations_in(await details.read(name, caller), caller)
+    )
     return _back(name, "given") if may_see else RedirectResponse("/", 303)
 
 
@@ -244,7 +245,6 @@ def _page(
     problem: ApiProblem | None = None,
     typed: dict[str, str] | None = None,
 ) -> Response:
-    usable = view.phase in USABLE_PHASES
     return page(
         request,
         "environment.html",
@@ -256,9 +256,7 @@ def _page(
         problem=problem.details if problem else None,
         typed=typed or {},
         is_live=not view.ended and view.phase is not Phase.ORPHANED,
-        usable=usable,
-        may={verb.name.lower(): _may(verb, view, caller) for verb in Verb},
-        extensions=_extensions(view),
+        **choices_of(view, caller),
         key=secrets.token_hex(12),
         base_url=str(request.base_url).rstrip("/"),
     )
@@ -267,16 +265,3 @@ def _page(
 def _usual(request: Request, view: EnvironmentView) -> UsualTimes:
     statistics: Statistics = request.app.state.statistics
     return statistics.usual_times(view.template, view.host)
-
-
-def _may(verb: Verb, view: EnvironmentView, caller: Principal) -> bool:
-    return is_allowed(verb, relations_in(view, caller))
-
-
-def _extensions(view: EnvironmentView) -> list[tuple[datetime, timedelta]]:
-    """Return the ends that its policy allows, each with how much later it is; the latest one last."""
-    if view.extendable_until is None or view.expires_at is None:
-        return []
-    most = view.extendable_until - view.expires_at
-    offered = [length for length in _EXTENSIONS if length < most][-2:]
-    return [(view.expires_at + length, length) for length in (*offered, most)]

@@ -102,8 +102,8 @@ def _scopes(role: Role) -> list[tuple[Scope, str]]:
     return [
         (Scope.ALL, everyone),
         (Scope.MINE, "Mine"),
-        (Scope.STUCK, "Those that something holds up"),
-        (Scope.ENDED, "Ended ones"),
+        (Scope.STUCK, "Held up"),
+        (Scope.ENDED, "Ended"),
     ]
 
 

@@ -27,7 +27,8 @@ from starter.auth.policy import Verb, is_allowed
 from starter.environments.access import relations_in
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.watcher import EnvironmentWatcher
-from starter.page.environment_parts import SharedParts
+from starter.page.environment_parts import SharedParts, version_of
+from starter.page.environment_sections import SharedSections
 from starter.page.session.session import Session
 from starter.page.session.sessions import PageSessions
 from starter.statistics.service import Statistics
@@ -45,9 +46,11 @@ async def live_updates(
     streams: StreamsDep,
     caller: CallerDep,
     life: Annotated[str | None, Query(max_length=100)] = None,
+    version: Annotated[str, Query(max_length=100)] = "",
 ) -> EventSourceResponse:
     """Send the parts of the page at every change: `parts`, and `end` after the last one.
 
+    Where other things can be done than on the page of this `version`, `sections` comes as well.
     A stream that stops without `end` was cut, and the browser connects again.
     """
     snapshot = await access.find(name, caller, Verb.WATCH, life)
@@ -56,12 +59,18 @@ async def live_updates(
         snapshot = await health.add_to(snapshot)
     sessions: PageSessions = request.app.state.sessions
     session = sessions.for_stream(request.state.session)
-    events = _events(snapshot, session, request.app.state, watcher)
+    base_url = str(request.base_url).rstrip("/")
+    events = _events(snapshot, session, request.app.state, watcher, version, base_url)
     return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
 
 
 async def _events(
-    snapshot: EnvironmentSnapshot, session: Session, state: State, watcher: EnvironmentWatcher
+    snapshot: EnvironmentSnapshot,
+    session: Session,
+    state: State,
+    watcher: EnvironmentWatcher,
+    version: str,
+    base_url: str,
 ) -> AsyncIterator[bytes]:
     """Yield the events as long as the session lasts and its person may see the environment.
 
@@ -69,6 +78,7 @@ async def _events(
     ends, and the browser opens it again.
     """
     parts: SharedParts = state.shared_parts
+    sections: SharedSections = state.shared_sections
     sessions: PageSessions = state.sessions
     statistics: Statistics = state.statistics
     usual = statistics.usual_times(snapshot.view.template, snapshot.view.host)
@@ -82,6 +92,9 @@ async def _events(
                 return
             if view is not None:
                 yield format_sse_event(event="parts", data_str=parts.message(view, usual))
+                if version != (version := version_of(view)):
+                    message = sections.message(view, session.principal, base_url)
+                    yield format_sse_event(event="sections", data_str=message)
                 if view.ended:
                     yield format_sse_event(event="end", data_str="")
             elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:

@@ -49,56 +49,65 @@ function tellTimes(root) {
   for (const element of root.querySelectorAll("data.number")) element.textContent = numbers.format(element.value);
 }
 
-// Replaces the content of the parts that have changed. What the reader has opened, and where they are, stays.
-function update(parts) {
+// Replaces the content of the parts that have changed. What the reader has opened or typed, and where they are,
+// stays; a field that is being typed into is left alone until it is left.
+const shown = new Map();
+const waiting = new Map();
+function update(parts, prepare = () => {}) {
   for (const [id, html] of Object.entries(parts)) {
     const part = document.getElementById(id);
-    if (!part || part.dataset.seen === html) continue;
-    part.dataset.seen = html;
-    if (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) continue;
+    if (!part || shown.get(id) === html) continue;
+    if (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) {
+      waiting.set(id, [html, prepare]);
+      continue;
+    }
+    shown.set(id, html);
+    waiting.delete(id);
     const open = [...part.querySelectorAll("details[open][id]")].map((element) => element.id);
+    const typed = [...part.querySelectorAll("input[id], textarea[id]")].filter((field) => field.value !== field.defaultValue);
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
     part.innerHTML = html;
+    prepare(part);
     for (const name of open) document.getElementById(name)?.setAttribute("open", "");
+    for (const { id: name, value } of typed) if (document.getElementById(name)) document.getElementById(name).value = value;
     if (focused) document.getElementById(focused)?.focus();
     enhance(part);
   }
 }
+addEventListener("focusout", () => setTimeout(() => {
+  for (const [id, [html, prepare]] of waiting) update({ [id]: html }, prepare);
+}));
 
-// Reads the page again, and replaces the sections that differ: what can be done now has changed.
-async function refresh() {
-  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
-  if (answer.redirected || !answer.ok) return location.reload();
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const parts = {};
-  for (const section of fresh.querySelectorAll("[data-section]")) parts[section.id] = section.innerHTML;
-  update(parts);
+// Gives forms that came by the live updates what only this person has: the proof that they are theirs.
+function sign(root) {
+  const csrf = document.querySelector('header input[name="csrf"]')?.value ?? "";
+  for (const field of root.querySelectorAll('input[name="csrf"]')) field.value = csrf;
+  for (const field of root.querySelectorAll('input[name="key"]')) field.value = crypto.randomUUID();
+}
+
+// Says something about the live updates; "" takes it back.
+function tell(text) {
+  const state = document.getElementById("live-state");
+  state.hidden = !text;
+  state.textContent = text;
 }
 
 function follow(page) {
-  const address = page.dataset.live;
-  const state = document.getElementById("live-state");
-  const source = new EventSource(address);
+  const source = new EventSource(page.dataset.live);
   source.addEventListener("parts", (event) => {
-    if (state) state.hidden = true;
+    tell("");
     const message = JSON.parse(event.data);
     offset = Date.parse(message.now) - Date.now();
     document.title = message.title;
     update(message.parts);
-    if (message.version !== page.dataset.version) {
-      page.dataset.version = message.version;
-      // Not all watchers at once.
-      setTimeout(refresh, Math.random() * 1000);
-    }
   });
+  source.addEventListener("sections", (event) => update(JSON.parse(event.data).sections, sign));
   source.addEventListener("end", () => source.close());
   source.onerror = () => {
-    if (!state) return;
-    state.hidden = false;
     // The browser tries again by itself, unless the server has refused: then the session has ended.
-    state.textContent = source.readyState === EventSource.CLOSED
-      ? "Live updates have ended: reload the page."
-      : "The connection is lost. Trying again …";
+    tell(source.readyState === EventSource.CLOSED
+      ? "Live updates have ended: reload the page, and sign in again if it asks for that."
+      : "The connection is lost. Trying again …");
   };
   addEventListener("pagehide", () => source.close());
 }
@@ -153,8 +162,11 @@ function slide(select) {
   });
   range.setAttribute("aria-describedby", select.getAttribute("aria-describedby"));
   document.querySelector(`label[for="${select.id}"]`).htmlFor = range.id;
+  const slider = document.createElement("div");
+  slider.className = "slider narrow";
+  slider.append(range, output);
   select.hidden = true;
-  select.after(range, output);
+  select.after(slider);
   show();
 }
 
@@ -181,7 +193,7 @@ function check(form) {
     for (const [field, message] of found.errors) wrong.set(field, [...(wrong.get(field) ?? []), message]);
     for (const place of form.querySelectorAll("[data-error-of]")) {
       const field = place.dataset.errorOf;
-      const text = touched.has(field) ? (wrong.get(field) ?? []).join(" ") : "";
+      const text = touched.has(field) ? (wrong.get(field) ?? []).join("\n") : "";
       place.textContent = text;
       place.hidden = !text;
       document.getElementById(`field-${field}`).classList.toggle("wrong", Boolean(text));
@@ -207,8 +219,28 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 
+// What was typed when a session had ended: it is there again after the sign-in. Only this tab has it.
+function keep(form) {
+  const name = `typed ${location.pathname}`;
+  const typed = JSON.parse(sessionStorage.getItem(name) ?? "{}");
+  sessionStorage.removeItem(name);
+  if (!document.querySelector(".error-summary, .notice")) {
+    for (const [field, value] of Object.entries(typed)) {
+      form.elements[field].value = value;
+      form.elements[field].dispatchEvent(new Event("change"));
+    }
+  }
+  form.addEventListener("submit", () => {
+    const fields = [...form.elements].filter((field) => field.matches("input:not([type=hidden]), select, textarea") && field.name);
+    sessionStorage.setItem(name, JSON.stringify(Object.fromEntries(fields.map((field) => [field.name, field.value]))));
+  });
+}
+
 const sent = document.querySelector('meta[name="server-time"]');
 if (sent) offset = Date.parse(sent.content) - Date.now();
+const kept = document.querySelector("form[data-check]");
+if (kept) keep(kept);
+else if (!location.pathname.startsWith("/sign-in")) sessionStorage.clear();
 enhance(document);
 document.querySelector(".error-summary")?.focus();
 setInterval(() => tellTimes(document), 1000);

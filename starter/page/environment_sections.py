@@ -1,0 +1,77 @@
+"""The sections of an environment's page that offer what can be done now: they differ by who looks.
+
+All who have the same relations to an environment see the same, except for the secrets of their forms. The
+live updates send the sections without these, and the script of the page fills them in. So five hundred
+watchers cost a few renderings when an environment becomes ready, and not five hundred requests.
+"""
+
+import json
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from typing import Any
+
+from starter.auth.policy import Principal, Verb, is_allowed
+from starter.environments.access import relations_in
+from starter.environments.schemas import USABLE_PHASES, EnvironmentView
+from starter.page.environment_parts import MAX_KEPT, version_of
+from starter.page.rendering import render
+
+#: Each is a template, and an element of the page with its name as id.
+SECTIONS = ("links", "using", "progress", "side")
+#: Lengths that the form to extend offers, as far as the policy allows them.
+_EXTENSIONS = tuple(timedelta(hours=hours) for hours in (1, 8, 24, 72, 168))
+
+
+def choices_of(view: EnvironmentView, caller: Principal) -> dict[str, Any]:
+    """Return what the caller can do with the environment now, for the templates of the sections."""
+    relations = relations_in(view, caller)
+    return {
+        "usable": view.phase in USABLE_PHASES,
+        "may": {verb.name.lower(): is_allowed(verb, relations) for verb in Verb},
+        "extensions": _extensions(view),
+    }
+
+
+class SharedSections:
+    """The sections of watched environments as messages, rendered once for all who have the same relations."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[EnvironmentView, dict[object, str]]] = OrderedDict()
+
+    def message(self, view: EnvironmentView, caller: Principal, base_url: str) -> str:
+        """Return the message with the sections, as JSON in ASCII. `base_url` is in the commands to copy."""
+        kept = self._kept.get(view.life)
+        if kept is None or kept[0] is not view:
+            kept = self._kept[view.life] = view, {}
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(view.life)
+        # Only the form to take an environment whose owner has left has the caller's address.
+        audience = relations_in(view, caller), base_url, caller.email if view.owner_left_at else ""
+        if audience not in kept[1]:
+            kept[1][audience] = _message(view, caller, base_url)
+        return kept[1][audience]
+
+
+def _message(view: EnvironmentView, caller: Principal, base_url: str) -> str:
+    context = {
+        "view": view,
+        "principal": caller,
+        "base_url": base_url,
+        "problem": None,
+        "typed": {},
+        "csrf": "",
+        "key": "live",
+        **choices_of(view, caller),
+    }
+    sections = {section: render(f"environment/{section}.html", **context) for section in SECTIONS}
+    return json.dumps({"version": version_of(view), "sections": sections})
+
+
+def _extensions(view: EnvironmentView) -> list[tuple[datetime, timedelta]]:
+    """Return the ends that its policy allows, each with how much later it is; the latest one last."""
+    if view.extendable_until is None or view.expires_at is None:
+        return []
+    most = view.extendable_until - view.expires_at
+    offered = [length for length in _EXTENSIONS if length < most][-2:]
+    return [(view.expires_at + length, length) for length in (*offered, most)]

@@ -1,0 +1,95 @@
+"""The sections that live updates send: shared by those who may do the same, and without anyone's secrets."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contracts.environment import Phase
+from starter.auth.policy import Principal, Role
+from starter.environments.schemas import EnvironmentView
+from starter.page import environment_sections, rendering
+from starter.page.environment_parts import version_of
+from starter.page.environment_sections import SharedSections, choices_of
+
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+BASE = "https://moorage.example.com"
+
+
+def view(**fields: Any) -> EnvironmentView:
+    return EnvironmentView(
+        **{
+            "name": "demo", "life": "a1", "owner": "bob@example.com", "team": "blue", "template": "small",
+            "host": "local", "phase": Phase.READY, "requested_at": NOW,
+            "collaborators": ("dave@example.com",),
+        }
+        | fields
+    )  # fmt: skip
+
+
+def principal(name: str, *teams: str, role: Role = Role.DEVELOPER) -> Principal:
+    return Principal(person=name, email=f"{name}@example.com", teams=teams, role=role)
+
+
+def sections(message: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(message)["sections"]
+    return found
+
+
+def test_sections_offer_what_the_person_may_do() -> None:
+    shared, one = SharedSections(), view()
+    owner = sections(shared.message(one, principal("bob", "blue"), BASE))
+    mate = sections(shared.message(one, principal("carol", "blue"), BASE))
+    guest = sections(shared.message(one, principal("dave", "green"), BASE))
+    assert f"moorage login {BASE}" in owner["using"]
+    assert "Delete demo" in owner["side"]
+    assert "moorage login" not in mate["using"]
+    assert "Delete demo" in mate["side"]
+    assert "moorage login" in guest["using"]
+    assert "Delete demo" not in guest["side"]
+
+
+def test_sections_are_rendered_once_for_all_who_may_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+    render = rendering.render
+
+    def counted(template: str, /, **context: Any) -> Any:
+        rendered.append(template)
+        return render(template, **context)
+
+    monkeypatch.setattr(environment_sections, "render", counted)
+    shared, one = SharedSections(), view()
+    for number in range(50):
+        shared.message(one, principal(f"mate-{number}", "blue"), BASE)
+    assert len(rendered) == len(environment_sections.SECTIONS)
+    shared.message(one, principal("bob", "blue"), BASE)
+    shared.message(one.model_copy(), principal("bob", "blue"), BASE)
+    assert len(rendered) == 3 * len(environment_sections.SECTIONS), "another view is rendered again"
+
+
+def test_sections_hold_no_secret_of_the_person_they_were_rendered_for() -> None:
+    message = SharedSections().message(view(), principal("carol", "blue"), BASE)
+    assert "carol" not in message
+    assert 'name="csrf" value=""' in sections(message)["side"]
+
+
+def test_the_address_to_take_it_is_that_of_each_person() -> None:
+    shared, left = SharedSections(), view(owner_left_at=NOW)
+    for name in ("carol", "erin"):
+        side = sections(shared.message(left, principal(name, "blue"), BASE))["side"]
+        assert f'value="{name}@example.com"' in side
+
+
+def test_the_version_is_that_of_the_view() -> None:
+    one = view()
+    message = json.loads(SharedSections().message(one, principal("bob", "blue"), BASE))
+    assert message["version"] == version_of(one)
+    assert version_of(one) != version_of(view(phase=Phase.TEARING_DOWN))
+
+
+def test_extensions_end_with_the_latest_that_the_policy_allows() -> None:
+    one = view(expires_at=NOW, extendable_until=NOW + timedelta(hours=30))
+    offered = choices_of(one, principal("bob", "blue"))["extensions"]
+    assert [by for _, by in offered] == [timedelta(hours=8), timedelta(hours=24), timedelta(hours=30)]
+    assert choices_of(view(), principal("bob", "blue"))["extensions"] == []
