@@ -17,7 +17,7 @@ from embedded.stack.stack import Part, Stack
 PATIENCE = 30_000
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 #: Every rule of WCAG 2.2 A and AA, and the good practice.
-_RUN_AXE = """async () => (await axe.run()).violations.flatMap(
+_RUN_AXE = """async (rules) => (await axe.run(rules.length ? { runOnly: rules } : {})).violations.flatMap(
     (found) => found.nodes.map((node) => `${found.id}: ${node.html}: ${node.failureSummary}`)
 )"""
 
@@ -53,10 +53,14 @@ class Person:
     async def sign_in(self, path: str = "/") -> None:
         """Open a page, and sign in at the provider's own page that it leads to."""
         await self.page.goto(f"{self.base}{path}")
+        await self.sign_in_at_provider()
+        await self.page.wait_for_url(f"{self.base}{path}")
+
+    async def sign_in_at_provider(self) -> None:
+        """Fill in the provider's page, which is open."""
         await self.page.get_by_label("Name or address").fill(self.email)
         await self.page.get_by_label("Password").fill(self.stack.password_of(self.email))
         await self.page.get_by_role("button", name="Sign in").click()
-        await self.page.wait_for_url(f"{self.base}{path}")
 
     async def open(self, path: str) -> None:
         """Open a page of the API."""
@@ -77,10 +81,11 @@ class Person:
         await self.page.get_by_role("button", name="Ask for it").click()
         await self.page.wait_for_url(f"{self.base}/environments/{name}**")
 
-    async def audit(self) -> list[str]:
-        """What axe-core finds wrong on the page as it is."""
-        await self.page.evaluate(AXE)
-        found: list[str] = await self.page.evaluate(_RUN_AXE)
+    async def audit(self, *rules: str) -> list[str]:
+        """What axe-core finds wrong on the page as it is, by these rules or by all of them."""
+        if not await self.page.evaluate("() => 'axe' in window"):
+            await self.page.evaluate(AXE)
+        found: list[str] = await self.page.evaluate(_RUN_AXE, list(rules))
         return found
 
     async def widths(self) -> tuple[int, int]:

@@ -1,0 +1,127 @@
+"""What every page is held to, whatever it shows: one pass in which the browser itself measures."""
+
+from dataclasses import dataclass
+
+from playwright.async_api import Page, ViewportSize
+
+from tests.ui.browser import Person, screenshot_folder
+
+#: Bytes of a page with its style, script and icons, as they come over the network.
+PAGE_BYTES = 60_000
+#: First paint on loopback: 200 ms is the aim on a quiet machine, and the number is printed. The limit here
+#: only finds what waits for something.
+PAINT_MILLISECONDS = 5000
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+#: A window of 1280 at 200 %.
+ZOOMED: ViewportSize = {"width": 640, "height": 400}
+
+_MEASURE = """() => new Promise((done) => {
+    let shift = 0;
+    new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) shift += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    setTimeout(() => {
+        const [page] = performance.getEntriesByType("navigation");
+        const files = performance.getEntriesByType("resource").filter((file) => !file.name.includes("/live"));
+        const paint = performance.getEntriesByName("first-contentful-paint")[0];
+        done({
+            bytes: [page, ...files].reduce((sum, file) => sum + file.encodedBodySize, 0),
+            paint: paint ? paint.startTime : 0,
+            shift,
+        });
+    }, 50);
+})"""
+#: All that can have the focus and is on the page, in the order of the document.
+_FOCUSABLE = """() => [...document.querySelectorAll(
+    'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex="0"]'
+)].filter((each) => !each.disabled && each.checkVisibility({ visibilityProperty: true }))
+  .map((each, number) => { each.dataset.order = number; return each.outerHTML.slice(0, 120); })"""
+_FOCUSED = """() => {
+    const each = document.activeElement, style = getComputedStyle(each), box = each.getBoundingClientRect();
+    const width = style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
+    return { order: Number(each.dataset.order ?? -1), outline: width, seen: box.width > 0 && box.height > 0,
+             scrolls: each.scrollWidth > each.clientWidth };
+}"""
+_WIDE = """() => [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .slice(0, 3).map((each) => each.outerHTML.slice(0, 160))"""
+#: Text that its own box cuts off, where nothing lets people read the rest.
+_CUT = """() => [...document.querySelectorAll("main *")].filter((each) => {
+    const style = getComputedStyle(each);
+    return style.overflowX === "hidden" && each.scrollWidth > each.clientWidth + 1
+        && !each.closest(".visually-hidden, thead") && !each.title;
+}).map((each) => each.outerHTML.slice(0, 160))"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the browser has measured of a page."""
+
+    bytes: int
+    paint: float
+    shift: float
+
+
+async def inspect(person: Person, name: str) -> Measured:
+    """Check the page that is open, and write its screenshots. Fails with what is wrong."""
+    try:
+        return await _inspect(person, name)
+    finally:
+        await person.page.emulate_media(color_scheme="light")
+        await person.page.set_viewport_size(DESKTOP)
+
+
+async def _inspect(person: Person, name: str) -> Measured:
+    page = person.page
+    measured = Measured(**await page.evaluate(_MEASURE))
+    assert measured.shift == 0, f"what it shows moves: {measured.shift}"
+    assert measured.bytes < PAGE_BYTES
+    assert measured.paint < PAINT_MILLISECONDS
+    assert await person.audit() == []
+    await _check_keyboard(page)
+    await _shoot(page, name, "desktop-light")
+    await page.emulate_media(color_scheme="dark")
+    # Only colours differ between the themes.
+    assert await person.audit("color-contrast") == []
+    await _shoot(page, name, "desktop-dark")
+    for window in (ZOOMED, PHONE):
+        await page.set_viewport_size(window)
+        content, width = await person.widths()
+        assert content <= width, f"at {width} px it scrolls sideways: {await page.evaluate(_WIDE)}"
+        cut = await page.evaluate(_CUT)
+        assert cut == [], f"text is cut off at {width} px"
+    await _shoot(page, name, "phone-dark")
+    await page.emulate_media(color_scheme="light")
+    await _shoot(page, name, "phone-light")
+    return measured
+
+
+async def _check_keyboard(page: Page) -> None:
+    """Reach all that can be used by the Tab key, in the order of the document, with a focus that is seen."""
+    every: list[str] = await page.evaluate(_FOCUSABLE)
+    await page.evaluate("() => { document.activeElement.blur(); getSelection().removeAllRanges(); }")
+    await page.evaluate("() => { const top = document.querySelector('.skip'); top.focus(); }")
+    reached: list[int] = []
+    for _ in range(2 * len(every) + 20):
+        focused = await page.evaluate(_FOCUSED)
+        if reached and focused["order"] == reached[-1]:
+            # A date has a place for each of its numbers.
+            await page.keyboard.press("Tab")
+            continue
+        if focused["order"] < 0 or focused["order"] in reached:
+            break
+        assert focused["seen"], f"the focus is where nothing is: {every[focused['order']]}"
+        assert focused["outline"] >= 2, f"the focus is not seen: {every[focused['order']]}"
+        reached.append(focused["order"])
+        await page.keyboard.press("Tab")
+    assert reached == list(range(len(every))), [
+        each for number, each in enumerate(every) if number not in reached
+    ] or reached
+
+
+async def _shoot(page: Page, name: str, kind: str) -> None:
+    if folder := screenshot_folder():
+        await page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
+        folder.mkdir(parents=True, exist_ok=True)
+        await page.screenshot(path=folder / f"{name}.{kind}.png", full_page=True)
