@@ -46,7 +46,7 @@ chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)
 
 storm: $(VENV)/.dev  ## The quick part of chaos: many lives at once, drawn sequences, terminated workflows
-	MOORAGE_STORM=$${MOORAGE_STORM:-100} $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py $(ARGS)
+	MOORAGE_STORM=$${MOORAGE_STORM:-100} $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py tests/workflows/test_expiry.py $(ARGS)
 
 ui: $(VENV)/.dev  ## The developers' page in a real Chromium (MOORAGE_SCREENSHOTS=FOLDER writes what it shows)
 	$(BIN)/pytest -n 2 --dist loadfile -m ui tests/ui $(ARGS)
