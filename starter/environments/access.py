@@ -33,16 +33,26 @@ class EnvironmentAccess:
         self._reader = reader
 
     async def find(
-        self, name: str, principal: Principal, verb: Verb, life: str | None = None
+        self,
+        name: str,
+        principal: Principal,
+        verb: Verb,
+        life: str | None = None,
+        *,
+        may_be_recent: bool | None = None,
     ) -> EnvironmentSnapshot:
         """Return the latest life of the name, if the principal may use `verb` on it and it is `life`.
+
+        With `may_be_recent`, by default for views that are shown, it may be as it was a moment ago if it was
+        ready then.
 
         Raises:
             EnvironmentNotFound: The principal may not see it, whether it exists or not.
             NotAllowed: The principal may see it but not use the verb.
             Refused: It is another life than `life`.
         """
-        read = self._reader.read_recent if verb is Verb.SHOW else self._reader.read
+        recent = verb is Verb.SHOW if may_be_recent is None else may_be_recent
+        read = self._reader.read_recent if recent else self._reader.read
         snapshot = await read(name) if is_name(name) else None
         if snapshot is None:
             raise EnvironmentNotFound(name)

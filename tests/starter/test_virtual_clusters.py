@@ -175,7 +175,7 @@ class TestConnections:
 
 
 class FakeAccess:
-    """Finds the environment; from the second call on, with the failure."""
+    """Finds the environment as it was a moment ago; as it is now, with the failure."""
 
     def __init__(self, found: Environment, failure: BaseException | None = None) -> None:
         self._found, self._failure = found, failure
@@ -184,9 +184,10 @@ class FakeAccess:
     def allow(self) -> None:
         self._failure = None
 
-    async def find(self, *_: Any) -> Any:
+    async def find(self, *_: Any, may_be_recent: bool = False) -> Any:
         self.calls += 1
-        if self._failure and self.calls > 1:
+        # A view of a moment ago does not know of a removal yet.
+        if self._failure and not may_be_recent:
             raise self._failure
         base = snapshot()
         assert base.status
@@ -263,6 +264,20 @@ class TestIssuer:
         await one_issuer.issue("demo", ADA, REQUEST, None)
         assert not one_issuer._taking_back
         assert host.virtual.done == [f"ensure {ADA.email}", f"ensure {ADA.email}", "issue"]
+
+    async def test_goes_on_taking_rights_back_while_a_view_of_a_moment_ago_has_the_person(
+        self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
+        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (3600.0,))
+        host.virtual.has_rights = False
+        one_issuer = issuer_of(FakeAccess(one(), NotAllowed("no longer")), clusters)
+        for _ in range(2):
+            with pytest.raises(NotAllowed):
+                await one_issuer.issue("demo", ADA, REQUEST, None)
+        assert len(one_issuer._taking_back) == 1
+        assert host.virtual.done == [f"ensure {ADA.email}"]
+        await one_issuer.close()
 
     async def test_takes_no_rights_back_from_a_person_who_is_allowed_in_by_another_process(
         self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch

@@ -58,11 +58,14 @@ class CredentialIssuer:
             NotUsable: The environment is not usable yet, or not any more.
             InvalidRequest: The request is not one of the principal.
         """
-        snapshot = await self._access.find(name, principal, Verb.CREDENTIAL, life)
+        # Who was removed a moment ago gets a certificate that is good for nothing: their rights in the
+        # vCluster are taken away, and are only given again after a check of the present state.
+        snapshot = await self._access.find(name, principal, Verb.CREDENTIAL, life, may_be_recent=True)
         environment = usable_environment(snapshot)
         checked = read_request(request, principal.email)
         if task := self._taking_back.get((environment.mark.life, principal.email)):
-            # The person is allowed in again, so the rights stay.
+            # The rights stay if the person is allowed in again, as it is now.
+            await self._access.find(name, principal, Verb.CREDENTIAL, environment.mark.life)
             task.cancel()
             await asyncio.wait({task})
         was_open = self._clusters.has_connection(environment)
