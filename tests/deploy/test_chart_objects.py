@@ -2,16 +2,19 @@
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
 
 import helm_python
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, NAMESPACE, chart, containers, objects, of_kind, pods, render
+from contracts.environment_workflow import TASK_QUEUE, undo_queue
+from tests.deploy.chart import CHART, NAMESPACE, RELEASE, chart, containers, objects, of_kind, pods, render
 from tests.deploy.values import EVERYTHING, GATEWAY, LEAST, MATRIX, NOTHING_MORE, PLANTED, Object, with_values
 from tests.support.stand_ins import CHECKOUT
 
+CODEC = {"settings": {"codec_server": {"ui": "https://ui.example"}}, "codecServer": {"enabled": True}}
 cases = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
 #: Kinds of others' operators, whose schemas are not Kubernetes': what each must have in its spec.
 CUSTOM = {
@@ -192,7 +195,7 @@ def test_replicas_are_left_to_the_autoscaler() -> None:
         }
         assert without == scaled
     triggers = of_kind(objects(EVERYTHING), "ScaledObject")["spec"]["triggers"]
-    assert [each["metadata"]["taskQueue"] for each in triggers] == ["moorage", "moorage-undo"]
+    assert [each["metadata"]["taskQueue"] for each in triggers] == [TASK_QUEUE, undo_queue(TASK_QUEUE)]
     assert all(isinstance(text, str) for each in triggers for text in each["metadata"].values())
 
 
@@ -266,6 +269,22 @@ def test_everything_of_the_namespace_is_in_the_namespace(values: Object) -> None
     for each in objects(values):
         if not each["metadata"]["name"].startswith("moorage-") or each["kind"] == "Deployment":
             assert each["metadata"]["namespace"] == NAMESPACE
+
+
+def test_names_fit_for_the_longest_name_of_a_release() -> None:
+    """Ensures that no name and no label is longer than the 63 characters that Kubernetes allows."""
+    for each in objects(with_values(CODEC), release="r" * 53):
+        metadata = each["metadata"]
+        assert len(metadata["name"]) <= 63
+        assert all(len(str(value)) <= 63 for value in metadata["labels"].values())
+
+
+def test_package_has_the_rights(tmp_path: Path) -> None:
+    """Ensures that a packaged chart has the file of the rights and not a link that leads nowhere."""
+    package = helm_python.chart.package(str(CHART), destination=str(tmp_path))
+    with helm_python.Chart.load(package) as packed:
+        texts = packed.render(LEAST, name=RELEASE, namespace=NAMESPACE)
+    assert texts["moorage/templates/rights.yaml"] == render(LEAST)["moorage/templates/rights.yaml"]
 
 
 def test_versions_are_those_of_the_package() -> None:

@@ -165,6 +165,33 @@ def test_codec_server_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
     assert settings.codec_server.ui == ("https://one.example.com", "https://two.example.com")
 
 
+def test_a_variable_of_the_user_wins_and_stands_once(tmp_path: Path) -> None:
+    """Ensures that no name is given twice, which server-side apply refuses."""
+    values = with_values(
+        {
+            "extraEnv": [
+                {"name": "TEMPORAL_NAMESPACE", "value": "one"},
+                {"name": "LOG", "value": "all"},
+                {"name": "LEVEL", "value": "$(LOG)"},
+            ],
+            "worker": {"extraEnv": [{"name": "LOG", "value": "worker"}]},
+        }
+    )
+    for component, expected in (("worker", "worker"), ("api", "all")):
+        names = [each["name"] for each in containers(pod_of(values, component))[0]["env"]]
+        assert len(set(names)) == len(names)
+        environ = environment_of(values, component, tmp_path)
+        assert (environ["TEMPORAL_NAMESPACE"], environ["LOG"]) == ("one", expected)
+    assert names.index("LOG") < names.index("LEVEL")
+
+
+def test_servers_listen_on_ipv6_where_the_values_say_so(tmp_path: Path) -> None:
+    values = with_values({"bindAddress": "::"})
+    assert settings_of(values, "worker", tmp_path).worker.metrics == "[::]:9464"
+    api = settings_of(values, "api", tmp_path).api
+    assert (api.bind, api.metrics) == ("::", "[::]:9465")
+
+
 def test_temporal_api_key_comes_from_a_secret() -> None:
     [worker] = pod_of(EVERYTHING, "worker")["spec"]["containers"]
     [key] = [each for each in worker["env"] if each["name"] == "TEMPORAL_API_KEY"]

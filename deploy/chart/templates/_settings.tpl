@@ -57,12 +57,13 @@
 {{- define "moorage.env" -}}
 {{- $values := .root.Values -}}
 {{- $variables := dict -}}
+{{- $address := ternary "[::]" "0.0.0.0" (eq $values.bindAddress "::") -}}
 {{- include "moorage.flatten" (dict "into" $variables "path" "MOORAGE_" "values" (fromYaml (include "moorage.settingsOf" .))) -}}
 {{- range $name, $secret := fromYaml (include "moorage.secretsOf" .) -}}
 {{- if $secret.variable -}}{{- $_ := set $variables $secret.variable (printf "/run/moorage/%s" $secret.file) -}}{{- end -}}
 {{- end -}}
 {{- if eq .component "codec-server" -}}
-{{- $_ := set $variables "MOORAGE_CODEC_SERVER__BIND" "0.0.0.0" -}}
+{{- $_ := set $variables "MOORAGE_CODEC_SERVER__BIND" $values.bindAddress -}}
 {{- $_ := set $variables "MOORAGE_CODEC_SERVER__PORT" "7401" -}}
 {{- else -}}
 {{- $_ := set $variables "TEMPORAL_ADDRESS" $values.temporal.address -}}
@@ -91,25 +92,35 @@
 {{- end -}}
 {{- if eq .component "worker" -}}
 {{- $_ := set $variables "MOORAGE_READY_FILE" "/tmp/ready" -}}
-{{- if $values.metrics.enabled -}}{{- $_ := set $variables "MOORAGE_WORKER__METRICS" (printf "0.0.0.0:%v" $values.metrics.workerPort) -}}{{- end -}}
+{{- if $values.metrics.enabled -}}{{- $_ := set $variables "MOORAGE_WORKER__METRICS" (printf "%s:%v" $address $values.metrics.workerPort) -}}{{- end -}}
 {{- else if eq .component "api" -}}
-{{- $_ := set $variables "MOORAGE_API__BIND" "0.0.0.0" -}}
+{{- $_ := set $variables "MOORAGE_API__BIND" $values.bindAddress -}}
 {{- $_ := set $variables "MOORAGE_API__PORT" "7400" -}}
-{{- if $values.metrics.enabled -}}{{- $_ := set $variables "MOORAGE_API__METRICS" (printf "0.0.0.0:%v" $values.metrics.apiPort) -}}{{- end -}}
+{{- if $values.metrics.enabled -}}{{- $_ := set $variables "MOORAGE_API__METRICS" (printf "%s:%v" $address $values.metrics.apiPort) -}}{{- end -}}
 {{- if not (hasKey $variables "MOORAGE_API__PUBLIC_URL") -}}
 {{- with include "moorage.publicUrl" .root -}}{{- $_ := set $variables "MOORAGE_API__PUBLIC_URL" . -}}{{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $own := .values.extraEnv | default list }}
+{{- $extra := $own }}
+{{- /* A name stands once: the component's variable wins over the one for all, and both over the chart's. */ -}}
+{{- $names := list }}
+{{- range $own }}{{- $names = append $names .name }}{{- end }}
+{{- range reverse $values.extraEnv }}
+{{- if not (has .name $names) }}{{- $extra = prepend $extra . }}{{- $names = append $names .name }}{{- end }}
+{{- end }}
 {{- range $name, $value := $variables }}
+{{- if not (has $name $names) }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- if and (ne .component "codec-server") $values.secrets.temporalApiKey }}
+{{- end }}
+{{- if and (ne .component "codec-server") $values.secrets.temporalApiKey (not (has "TEMPORAL_API_KEY" $names)) }}
 - name: TEMPORAL_API_KEY
   valueFrom:
     secretKeyRef: {{ include "moorage.secretRef" (dict "root" .root "name" "temporalApiKey" "file" "temporal-api-key") }}
 {{- end }}
-{{- with concat $values.extraEnv (.values.extraEnv | default list) }}
+{{- with $extra }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
