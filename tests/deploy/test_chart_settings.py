@@ -121,6 +121,12 @@ def test_api_has_its_own_credentials(tmp_path: Path) -> None:
     assert api.identity.client_secret
     assert api.identity.client_secret.get_secret_value() == "secret-of-api-identity-client-secret"
     assert api.control_plane.api_key.get_secret_value() == "secret-of-api-control-plane-api-key"
+    assert files_of(EVERYTHING, "api") == {
+        "encryption-keys",
+        "api-tokens",
+        "api-control-plane-api-key",
+        "api-identity-client-secret",
+    }
     [harbour] = [
         source["secret"]
         for source in volume_of(EVERYTHING, "api")
