@@ -204,6 +204,7 @@ def _add_services(
     state.placement = placement
     state.reader = reader
     state.preview = RequestPreview(service, placement, chart_check, reader)
+    state.preview_throttle = Throttle(environments.PREVIEWS_BURST, environments.PREVIEWS_PER_SECOND)
     state.reservations = reservations
     state.service = service
     records_file = settings.audit_log.file

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from contracts.environment import Phase
 from starter.api.dependencies import (
@@ -66,12 +67,11 @@ async def follow_environment(
     A stream that stops without `end` was cut: connect again.
     """
     snapshot = await access.find(name, caller, Verb.WATCH)
-    require_few_streams(streams, caller.email)
     if snapshot.view.phase is Phase.READY:
         # `watch` of a ready environment ends with this first state.
         snapshot = await health.add_to(snapshot)
     events = follow_events(snapshot, request.state.token, watcher, authentication)
-    return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
+    return PersonStream(events, streams, caller.email)
 
 
 async def follow_events(
@@ -97,23 +97,29 @@ async def follow_events(
             sent_at = time.monotonic()
 
 
-def require_few_streams(streams: Counter[str], person: str) -> None:
-    """Raise ApiProblem if the person follows as many environments as one may."""
-    if streams[person] >= MAX_STREAMS_PER_PERSON:
-        detail = f"you follow {MAX_STREAMS_PER_PERSON} environments already: stop one of these first"
-        raise ApiProblem(ProblemType.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "10"})
+class PersonStream(EventSourceResponse):
+    """A stream of events that counts as one of the person's until it ends; refused if there are too many.
 
+    It is counted at the moment of the check, so that a hundred more do not pass it at the same time.
+    """
 
-async def counted(events: AsyncIterator[bytes], streams: Counter[str], person: str) -> AsyncIterator[bytes]:
-    """Yield the events, and count the stream as one of the person's until it ends."""
-    streams[person] += 1
-    try:
-        async for event in events:
-            yield event
-    finally:
-        streams[person] -= 1
-        if not streams[person]:
-            del streams[person]
+    def __init__(self, events: AsyncIterator[bytes], streams: Counter[str], person: str) -> None:
+        super().__init__(events, headers=STREAM_HEADERS)
+        self._streams, self._person = streams, person
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events; raise ApiProblem if the person follows as many environments as one may."""
+        streams, person = self._streams, self._person
+        if streams[person] >= MAX_STREAMS_PER_PERSON:
+            detail = f"you follow {MAX_STREAMS_PER_PERSON} environments already: stop one of these first"
+            raise ApiProblem(ProblemType.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "10"})
+        streams[person] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            streams[person] -= 1
+            if not streams[person]:
+                del streams[person]
 
 
 async def _may_still_watch(authentication: Authentication, view: EnvironmentView, token: str) -> bool:

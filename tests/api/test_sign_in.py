@@ -17,6 +17,7 @@ from contracts.phases import Phase
 from starter.api import events
 from starter.api.events import MAX_STREAMS_PER_PERSON
 from starter.api.health import ready
+from starter.api.problem_details import ApiProblem
 from starter.auth.tokens import write_tokens
 from starter.catalogue.loader import STARTER_TEMPLATES
 from starter.config_files import reloading
@@ -149,19 +150,14 @@ async def test_a_stream_ends_with_its_token(
     """Ensures that a stream tells nothing more, and ends without `end`, once its token is not good."""
     monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0)
     watches = cast(Any, Followed())
-    streams = Counter[str]()
-    stream = events.counted(
-        events.follow_events(STANDING, DEVELOPER, watches, app.state.authentication), streams, DEV.email
-    )
+    stream = events.follow_events(STANDING, DEVELOPER, watches, app.state.authentication)
     assert (await anext(stream)).startswith(b"retry:")
     await watches.views.put(VIEW)
     assert (await anext(stream)).startswith(b"event: status")
-    assert streams[DEV.email] == 1
     write_tokens(tmp_path / "tokens.yaml", [*left, (PLATFORM, OPS)])
     await watches.views.put(None)
     await watches.views.put(VIEW)
     assert [part async for part in stream] == []
-    assert not streams
 
 
 class Reader:
@@ -176,6 +172,36 @@ async def test_one_person_s_streams_arecounted(app: FastAPI, http: httpx.AsyncCl
     app.state.streams[DEV.email] = MAX_STREAMS_PER_PERSON
     problem(await http.get("/environments/demo/events", headers=bearer(DEVELOPER)), 429)
     app.state.streams[DEV.email] = 0
+
+
+async def test_streams_that_start_at_the_same_time_are_counted_one_by_one() -> None:
+    """Ensures that no burst passes the limit, and that each stream is given back, also one that is cut."""
+    streams, cut = Counter[str](), asyncio.Event()
+
+    async def silent() -> AsyncIterator[bytes]:
+        yield b"retry: 1"
+        await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await cut.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        await asyncio.sleep(0)
+
+    async def open_one() -> bool:
+        try:
+            await events.PersonStream(silent(), streams, DEV.email)({"type": "http"}, receive, send)
+        except ApiProblem:
+            return False
+        return True
+
+    burst = [asyncio.create_task(open_one()) for _ in range(MAX_STREAMS_PER_PERSON + 20)]
+    await asyncio.wait(burst, return_when=asyncio.FIRST_COMPLETED)
+    assert streams[DEV.email] == MAX_STREAMS_PER_PERSON
+    cut.set()
+    assert sum(await asyncio.gather(*burst)) == MAX_STREAMS_PER_PERSON
+    assert not streams
 
 
 async def test_events_are_not_to_be_changed_on_their_way(app: FastAPI) -> None:

@@ -19,15 +19,22 @@ from starter.api.dependencies import (
     InstallationDep,
     ListDep,
     PreviewDep,
+    PreviewThrottleDep,
     ServiceDep,
 )
+from starter.api.problem_details import too_many
 from starter.api.request_models import EnvironmentRequest
-from starter.auth.policy import Verb
+from starter.auth.policy import Principal, Verb
+from starter.auth.rate_limit import Throttle
 from starter.auth.security_log import note_object
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import Done, DoneKind, EnvironmentPage, EnvironmentView, HistoryView
 
 router = APIRouter(tags=["environments"])
+
+#: Burst and rate of dry runs for one person: each asks the directory, a worker and Temporal, and the form of
+#: the page makes one with each pause of who types.
+PREVIEWS_BURST, PREVIEWS_PER_SECOND = 60, 1.0
 
 IdempotencyKey = Annotated[
     str | None,
@@ -57,6 +64,7 @@ async def request_environment(
     response: Response,
     service: ServiceDep,
     preview: PreviewDep,
+    throttle: PreviewThrottleDep,
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
     dry_run: Annotated[bool, Query(description="say what would be made, and start nothing")] = False,
@@ -64,6 +72,8 @@ async def request_environment(
     """Request an environment. 202: it is being made; follow its events. 200: it was requested before."""
     requested, key = body.requested(), idempotency_key or secrets.token_hex(16)
     note_object(requested.name[:100])
+    if dry_run:
+        require_few_previews(throttle, caller)
     answer = preview.preview if dry_run else service.request
     done = await answer(requested, caller, key)
     if done.kind is not DoneKind.CREATED:
@@ -71,6 +81,12 @@ async def request_environment(
     if done.kind in (DoneKind.CREATED, DoneKind.JOINED):
         response.headers["Location"] = f"environments/{done.name}"
     return done
+
+
+def require_few_previews(throttle: Throttle, caller: Principal) -> None:
+    """Raise ApiProblem if the caller makes more dry runs than a person needs."""
+    if limited := throttle.record(caller.email):
+        raise too_many("dry runs", limited)
 
 
 @router.get("/environments")

@@ -19,9 +19,7 @@ from starter.api.events import (
     CHECK_SECONDS,
     KEEP_ALIVE_SECONDS,
     RECONNECT_MILLISECONDS,
-    STREAM_HEADERS,
-    counted,
-    require_few_streams,
+    PersonStream,
 )
 from starter.auth.policy import Verb, is_allowed
 from starter.environments.access import relations_in
@@ -29,6 +27,7 @@ from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.watcher import EnvironmentWatcher
 from starter.page.environment_parts import SharedParts, version_of
 from starter.page.environment_sections import SharedSections
+from starter.page.session.addresses import origin_of
 from starter.page.session.session import Session
 from starter.page.session.sessions import PageSessions
 from starter.statistics.service import Statistics
@@ -54,14 +53,13 @@ async def live_updates(
     A stream that stops without `end` was cut, and the browser connects again.
     """
     snapshot = await access.find(name, caller, Verb.WATCH, life)
-    require_few_streams(streams, caller.email)
     if snapshot.view.phase is Phase.READY:
         snapshot = await health.add_to(snapshot)
     sessions: PageSessions = request.app.state.sessions
     session = sessions.for_stream(request.state.session)
-    base_url = str(request.base_url).rstrip("/")
+    base_url = origin_of(request.scope, request.app.state.sign_in_pages.public_url)
     events = _events(snapshot, session, request.app.state, watcher, version, base_url)
-    return EventSourceResponse(counted(events, streams, caller.email), headers=STREAM_HEADERS)
+    return PersonStream(events, streams, caller.email)
 
 
 async def _events(

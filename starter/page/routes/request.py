@@ -19,11 +19,13 @@ from starter.api.dependencies import (
     InstallationDep,
     PlacementDep,
     PreviewDep,
+    PreviewThrottleDep,
     ReaderDep,
     ReservationsDep,
     ServiceDep,
 )
 from starter.api.problem_details import ApiProblem, ProblemType
+from starter.api.routes.environments import require_few_previews
 from starter.auth.policy import Principal
 from starter.catalogue.loader import SHORTEST_TTL, unknown_template
 from starter.environments.reader import EnvironmentReader
@@ -124,8 +126,11 @@ async def request_form(
 
 
 @router.post("/{template}/check")
-async def check(form: FormDep, request: Request, preview: PreviewDep, caller: CallerDep) -> JSONResponse:
+async def check(
+    form: FormDep, request: Request, preview: PreviewDep, throttle: PreviewThrottleDep, caller: CallerDep
+) -> JSONResponse:
     """Check the form while it is filled in: the problems by field, or what would be made."""
+    require_few_previews(throttle, caller)
     try:
         done = await preview.preview(form.requested(), caller, secrets.token_hex(12))
     except Exception as error:
@@ -144,6 +149,7 @@ async def request_environment(
     cards: CardsDep,
     service: ServiceDep,
     preview: PreviewDep,
+    throttle: PreviewThrottleDep,
     installation: InstallationDep,
     caller: CallerDep,
     key: Key,
@@ -155,6 +161,7 @@ async def request_environment(
     problem: ApiProblem | None = None
     try:
         if action is Action.PREVIEW:
+            require_few_previews(throttle, caller)
             planned = await preview.preview(form.requested(), caller, key)
         else:
             done = await service.request(form.requested(), caller, key)
