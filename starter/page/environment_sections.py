@@ -18,6 +18,8 @@ from starter.page.rendering import render
 
 #: Each is a template, and an element of the page with its name as id.
 SECTIONS = ("links", "using", "progress", "side")
+#: Renderings of one view that are kept: people have a handful of relations, but a client may name any host.
+MAX_AUDIENCES = 20
 #: Lengths that the form to extend offers, as far as the policy allows them.
 _EXTENSIONS = tuple(timedelta(hours=hours) for hours in (1, 8, 24, 72, 168))
 
@@ -49,6 +51,8 @@ class SharedSections:
         # Only the form to take an environment whose owner has left has the caller's address.
         audience = relations_in(view, caller), base_url, caller.email if view.owner_left_at else ""
         if audience not in kept[1]:
+            if len(kept[1]) >= MAX_AUDIENCES:
+                kept[1].clear()
             kept[1][audience] = _message(view, caller, base_url)
         return kept[1][audience]
 

@@ -26,7 +26,8 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     It is an application by itself, because its errors are pages and not problem details. It uses the API's
     services, which `create_app` has put in the state, and its middleware is inside the API's.
     """
-    pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    # A redirect to the address without a slash would have the scheme and host that the request names.
+    pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     pages.state = app.state
     app.state.shared_parts = SharedParts()
     app.state.shared_sections = SharedSections()
@@ -39,9 +40,9 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     handle_problems(pages)
     sessions: PageSessions = app.state.sessions
     pages.add_middleware(PageSession, sessions=sessions, public_url=settings.api.public_url)
-    pages.add_middleware(SecurityHeaders, form_targets=sessions.issuer_origins)
-    # Not mounted: a mount at the root would take the API's paths with a method that they do not have.
-    app.router.default = pages
+    # Not mounted: a mount at the root would take the API's paths with a method that they do not have. The
+    # headers are outside of the application, which answers for faults outside of its middleware.
+    app.router.default = SecurityHeaders(pages, form_targets=sessions.issuer_origins)
 
 
 def _add_sign_in(app: FastAPI, settings: Settings) -> None:

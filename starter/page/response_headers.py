@@ -34,13 +34,13 @@ class SecurityHeaders:
     """ASGI middleware that adds the headers, and forbids to keep pages: they show what one person may see."""
 
     def __init__(self, app: ASGIApp, *, form_targets: Callable[[], Iterable[str]] = tuple) -> None:
-        self._app = app
+        self.app = app
         self._form_targets = form_targets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, and add the headers to its answer."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -53,4 +53,4 @@ class SecurityHeaders:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from clients.safe_yaml import write_yaml
 from starter.api.dependencies import CallerDep
 from starter.page.rendering import csrf_token
+from starter.page.response_headers import SecurityHeaders
 from starter.page.session.cookies import SESSION_COOKIE
 from starter.page.session.session import Session, open_session, seal_session
 from starter.page.session.sessions import PageSessions
@@ -29,8 +30,7 @@ async def page_app(folder: Path, *issuers: str, **variables: str) -> FastAPI:
     file = write_issuers(folder, *(entry_of(url) for url in issuers))
     settings = {"MOORAGE_API__ISSUERS_FILE": str(file), "MOORAGE_ENCRYPTION__KEYS": KEY, **variables}
     app = await an_app(folder, **settings)
-    pages = app.router.default
-    assert isinstance(pages, FastAPI)
+    pages = pages_of(app)
     pages.add_api_route("/who", _who)
     pages.add_api_route("/change", _change, methods=["POST"])
     return app
@@ -51,6 +51,14 @@ def entry_of(url: str) -> dict[str, object]:
         "team_prefix": "team-",
         "platform_groups": ["platform"],
     }
+
+
+def pages_of(app: FastAPI) -> FastAPI:
+    """The application of the pages, to which a test adds more."""
+    outermost = app.router.default
+    assert isinstance(outermost, SecurityHeaders)
+    assert isinstance(outermost.app, FastAPI)
+    return outermost.app
 
 
 async def _who(request: Request, caller: CallerDep) -> Response:

@@ -30,6 +30,7 @@ from starter.page.environment_parts import parts_of, version_of
 from starter.page.environment_sections import choices_of
 from starter.page.errors import problem_of
 from starter.page.rendering import page
+from starter.page.session.addresses import origin_of
 from starter.request_errors import FieldProblem, InvalidRequest
 from starter.statistics.service import Statistics
 from starter.statistics.usual_times import UsualTimes
@@ -173,13 +174,12 @@ async def transfer(
 ) -> Response:
     """Give it to a team mate."""
     try:
-        await membership.transfer(name, to.strip(), caller, key, life)
+        given = await membership.transfer(name, to.strip(), caller, key, life)
     except Exception as error:
         return await _refused(request, error, details, name, caller, to=to)
     # The caller may not see it any more; then the list is next.
-    may_see = caller.email == to.strip().lower() or is_allowed(
-        Verb.SHOW, relations_in(await details.read(name, caller), caller)
-    )
+    now = given.environment
+    may_see = now is not None and is_allowed(Verb.SHOW, relations_in(now, caller))
     return _back(name, "given") if may_see else RedirectResponse("/", 303)
 
 
@@ -258,7 +258,7 @@ def _page(
         is_live=not view.ended and view.phase is not Phase.ORPHANED,
         **choices_of(view, caller),
         key=secrets.token_hex(12),
-        base_url=str(request.base_url).rstrip("/"),
+        base_url=origin_of(request.scope, request.app.state.sign_in_pages.public_url),
     )
 
 

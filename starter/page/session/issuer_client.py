@@ -3,11 +3,13 @@
 OpenID Connect Discovery and RP-Initiated Logout; RFC 6749 (OAuth 2.0), 7009 (revocation), 9207 (`iss`).
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -72,6 +74,8 @@ class IssuerClient:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: dict[str, _Known] = {}
+        #: The discoveries that run, by issuer: all who need one at the same time share it.
+        self._running: dict[tuple[str, Path | None], asyncio.Task[_Known]] = {}
         self._systems: dict[tuple[str, object, str], HttpSystem] = {}
 
     async def close(self) -> None:
@@ -85,7 +89,7 @@ class IssuerClient:
         known = self._known.get(issuer.url)
         if known is None or self._clock() >= known.until:
             try:
-                known = await self._discover(issuer)
+                known = await self._discovered(issuer)
             except IssuerUnavailable:
                 if known is None:
                     raise
@@ -118,6 +122,18 @@ class IssuerClient:
         form = _form(issuer, {"token": refresh_token, "token_type_hint": "refresh_token"})
         await self._call(issuer, "POST", endpoint, "revoke the sign-in", form)
         return True
+
+    async def _discovered(self, issuer: Issuer) -> _Known:
+        """Return the discovery that runs, or of a new one: anyone can open the sign-in page."""
+        key = issuer.url, issuer.ca_file
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.create_task(self._discover(issuer))
+            # If all who wait are cancelled, no one takes the error.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.add_done_callback(lambda _: self._running.pop(key))
+        # Shield it: a browser that goes away must not cancel it for the others.
+        return await asyncio.shield(task)
 
     async def _discover(self, issuer: Issuer) -> _Known:
         url = f"{issuer.url}/.well-known/openid-configuration"

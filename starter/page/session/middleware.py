@@ -78,7 +78,10 @@ class PageSession:
             send = _with_cookie(send, delete_cookie(SESSION_COOKIE))
             self._record_end(kept, scope, str(error))
         except IssuerUnavailable:
-            if scope["path"] not in _OPEN:
+            if scope["path"] == SIGN_OUT:
+                # To leave, no one needs a session that is renewed.
+                session = kept
+            elif scope["path"] not in _OPEN:
                 await _unavailable_page(scope)(scope, receive, send)
                 return
         state = scope.setdefault("state", {})
@@ -171,7 +174,10 @@ class PageSession:
 
     def _form_path(self, scope: Scope) -> str:
         """Return the path of the page with the form, as far as the browser tells it."""
-        parts = urlsplit(Headers(scope=scope).get("referer", ""))
+        try:
+            parts = urlsplit(Headers(scope=scope).get("referer", ""))
+        except ValueError:
+            return local_path(None)
         if is_own_origin(f"{parts.scheme}://{parts.netloc}", scope, self._public_url):
             return local_path(f"{parts.path}?{parts.query}" if parts.query else parts.path)
         return local_path(None)

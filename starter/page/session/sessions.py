@@ -144,8 +144,11 @@ class PageSessions:
         issuer = self.issuer(session.issuer)
         if issuer is None:
             raise self.end(session, "its issuer is no longer accepted")
-        if self.now() >= session.renew_at or session.issuer_mark != mark_of(issuer):
-            session = await self._renew_if_possible(session)
+        is_of_entry = session.issuer_mark == mark_of(issuer)
+        if self.now() >= session.renew_at or not is_of_entry:
+            # Teams and role of another entry count no more, also while the issuer does not answer.
+            is_valid = is_of_entry and self.now() < session.valid_until
+            session = await self._renew_if_possible(session, is_valid=is_valid)
             self._ensure_open(session)
         if is_activity and self.now() >= session.seen_at + SEEN_EVERY_SECONDS:
             session = session.model_copy(update={"seen_at": self.now()})
@@ -209,12 +212,11 @@ class PageSessions:
         if session.is_over(self.now()):
             raise self.end(session, "it has lasted for its longest time, or was idle")
 
-    async def _renew_if_possible(self, session: Session) -> Session:
+    async def _renew_if_possible(self, session: Session, *, is_valid: bool) -> Session:
         """Return the renewed session; the present one while it is valid and the issuer does not answer."""
-        is_valid = self.now() < session.valid_until
         if not session.refresh_token:
             if not is_valid:
-                raise self.end(session, "its token has expired, and the issuer gave none to renew it")
+                raise self.end(session, "its token no longer counts, and the issuer gave none to renew it")
             return session
         try:
             async with asyncio.timeout(RENEWAL_TIMEOUT_SECONDS if is_valid else None):
