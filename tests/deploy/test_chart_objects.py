@@ -294,6 +294,14 @@ def test_versions_are_those_of_the_package() -> None:
     assert about["version"] == about["appVersion"] == package[1]
 
 
+def test_helm_test_is_a_hook_that_leaves_nothing_when_it_succeeds() -> None:
+    pod = of_kind(objects(LEAST), "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert "hook-succeeded" in pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    assert pod["spec"]["containers"][0]["args"] == ["doctor"]
+    assert pod["spec"]["restartPolicy"] == "Never"
+
+
 def test_notes_say_what_comes_next() -> None:
     notes = render(LEAST)["moorage/templates/NOTES.txt"]
     assert [line[0] for line in notes.splitlines() if re.match(r"\d\. ", line)] == ["1", "2", "3"]
