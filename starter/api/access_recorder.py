@@ -73,7 +73,7 @@ class AccessRecorder:
         limited: Limited | None,
     ) -> None:
         verb = str(getattr(scope.get("route"), "name", scope["method"]))
-        is_change = scope["method"] not in _READS
+        is_change = scope["method"] not in _READS and not details.is_read
         if (limited and not limited.is_first) or not (details.denied or is_change):
             return
         parameters = scope.get("path_params", {})

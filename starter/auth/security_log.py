@@ -33,6 +33,8 @@ class AccessDetails:
 
     object: str = ""
     denied: bool = False
+    #: The request changes nothing, although its method is that of changes.
+    is_read: bool = False
     #: When the credential that the response contains ends.
     until: datetime | None = None
 
@@ -60,6 +62,12 @@ def note_denied() -> None:
     """
     if details := _details.get():
         details.denied = True
+
+
+def note_read() -> None:
+    """Mark the request as one that changes nothing, so that only a denial of it is in the log."""
+    if details := _details.get():
+        details.is_read = True
 
 
 def note_until(end: datetime) -> None:

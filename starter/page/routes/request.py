@@ -27,6 +27,7 @@ from starter.api.dependencies import (
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.api.routes.environments import require_few_previews
 from starter.auth.policy import Principal
+from starter.auth.security_log import note_read
 from starter.catalogue.loader import SHORTEST_TTL, unknown_template
 from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.planning import RequestedEnvironment
@@ -130,6 +131,7 @@ async def check(
     form: FormDep, request: Request, preview: PreviewDep, throttle: PreviewThrottleDep, caller: CallerDep
 ) -> JSONResponse:
     """Check the form while it is filled in: the problems by field, or what would be made."""
+    note_read()
     require_few_previews(throttle, caller)
     try:
         done = await preview.preview(form.requested(), caller, secrets.token_hex(12))
