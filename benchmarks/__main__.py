@@ -22,6 +22,7 @@ from benchmarks.orchestration import measure
 from benchmarks.sign_in import measure_sign_in
 from benchmarks.startup import measure_startup
 from benchmarks.sweep import measure_sweep
+from benchmarks.watchers import measure_watchers
 
 Measure = Callable[[Path], Awaitable[dict[str, Any]]]
 ALL: dict[str, Measure] = {
@@ -34,6 +35,7 @@ ALL: dict[str, Measure] = {
     "credentials": measure_credentials,
     "sign-in": measure_sign_in,
     "startup": measure_startup,
+    "watchers": measure_watchers,
 }
 
 

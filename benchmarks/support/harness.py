@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from worker.data_converter import data_converter
 #: How often a request that was answered 503 is made again.
 TRIES = 30
 #: A host that is ready at once: what is measured is Moorage, not how long a cluster pretends to take.
-AT_ONCE = {Part.HOST: {"start_seconds": 0, "stop_seconds": 0}}
+AT_ONCE = {"start_seconds": 0.0, "stop_seconds": 0.0}
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,11 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(folder: Path, **options: Any) -> AsyncIterator[Ground]:
-    """A fresh stack in `folder`, whose host is ready at once."""
-    async with Stack(folder, Options(fresh=True, stand_ins=AT_ONCE, **options)) as stack:
+async def ground(
+    folder: Path, *, host: Mapping[str, float] = AT_ONCE, **options: Any
+) -> AsyncIterator[Ground]:
+    """A fresh stack in `folder`, whose host is ready at once unless `host` has other options of it."""
+    async with Stack(folder, Options(fresh=True, stand_ins={Part.HOST: host}, **options)) as stack:
         keys = Keyring.parse(stack.env["MOORAGE_ENCRYPTION__KEYS"])
         client = await Client.connect(stack.temporal_address, data_converter=data_converter(keys))
         headers = {"Authorization": f"Bearer {stack.token}"}
