@@ -76,8 +76,8 @@ class CachedReads(Generic[_K, _T]):
     Args:
         read: Reads the value of a key.
         fresh_seconds: Up to this age a result is returned as it is.
-        usable_seconds: Up to this age it is returned as well, and read again in the background, so that no
-            caller waits while the source is slow.
+        usable_seconds: Up to this age it is returned as well if the source is slow: it is read again, and a
+            caller waits for that no longer than `patience_seconds`.
         max_kept: Number of keys in the cache.
     """
 
@@ -87,12 +87,14 @@ class CachedReads(Generic[_K, _T]):
         *,
         fresh_seconds: float,
         usable_seconds: float = 0.0,
+        patience_seconds: float = 0.0,
         max_kept: int = 100,
     ) -> None:
         self._source = read
         self._reads = SharedReads(self._read_and_keep)
         self._fresh_seconds = fresh_seconds
         self._usable_seconds = usable_seconds
+        self._patience_seconds = patience_seconds
         self._max_kept = max_kept
         self._kept: OrderedDict[_K, _Kept[_T]] = OrderedDict()
         self._refreshes: dict[_K, asyncio.Task[None]] = {}
@@ -105,8 +107,11 @@ class CachedReads(Generic[_K, _T]):
             if age < self._fresh_seconds:
                 return kept.value
             if age < self._usable_seconds:
-                self._refresh(key)
-                return kept.value
+                changes, refresh = self._changes, self._refresh(key)
+                if self._patience_seconds:
+                    await asyncio.wait({refresh}, timeout=self._patience_seconds)
+                if changes == self._changes:
+                    return self._kept.get(key, kept).value
         return await self._reads.read(key)
 
     def invalidate(self) -> None:
@@ -124,9 +129,10 @@ class CachedReads(Generic[_K, _T]):
                 self._kept.popitem(last=False)
         return value
 
-    def _refresh(self, key: _K) -> None:
+    def _refresh(self, key: _K) -> asyncio.Task[None]:
         if key not in self._refreshes:
             self._refreshes[key] = asyncio.create_task(self._try_to_read(key))
+        return self._refreshes[key]
 
     async def _try_to_read(self, key: _K) -> None:
         try:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +45,8 @@ STATUS_VALID_SECONDS = 5.0
 #: A ready environment with nothing pending is shown again for this long without a call to Temporal, and never
 #: as it was before the last change that this process has made.
 REST_VALID_SECONDS = 0.5
+#: Up to this age it is shown while Temporal is slow; a caller waits no longer than the patience for it.
+REST_USABLE_SECONDS, PATIENCE_SECONDS = 2.0, 0.03
 #: Statuses in this cache: some kilobytes each, for the environments that callers read now.
 MAX_STATUSES = 500
 #: Size of the cache for runs that were closed from outside; there are few of them.
@@ -106,6 +109,14 @@ class _Known:
     remark: str = ""
     check: asyncio.Task[None] | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was ready, with nothing pending and a worker there, so that it may stay for a moment."""
+        view = self.snapshot.view
+        return (
+            view.phase is Phase.READY and view.access is None and self.snapshot.is_at_rest and not self.remark
+        )
+
 
 class EnvironmentReader:
     """Reads environments with caches: reads a closed run once, and does not query an unchanged run again."""
@@ -115,6 +126,7 @@ class EnvironmentReader:
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._reads = SharedReads(self._read_latest)
+        self._refreshes: dict[str, asyncio.Task[None]] = {}
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
         self._changed_at = 0.0
         self._worker_answered_at = 0.0
@@ -144,16 +156,31 @@ class EnvironmentReader:
         For views that are shown. A change must be based on `read`.
         """
         known = self._known.get(name)
-        if (
-            known
-            and known.snapshot.view.phase is Phase.READY
-            and known.snapshot.view.access is None
-            and known.snapshot.is_at_rest
-            and not known.remark
-            and known.described_at > max(self._changed_at, time.monotonic() - REST_VALID_SECONDS)
-        ):
+        if known is None or not known.is_settled or known.described_at <= self._changed_at:
+            return await self.read(name)
+        age = time.monotonic() - known.described_at
+        if age < REST_VALID_SECONDS:
             return known.snapshot
+        if age < REST_USABLE_SECONDS:
+            await asyncio.wait({self._refresh(name)}, timeout=PATIENCE_SECONDS)
+            now = self._known.get(name)
+            if now and now.is_settled and now.described_at > self._changed_at:
+                return now.snapshot
         return await self.read(name)
+
+    def _refresh(self, name: str) -> asyncio.Task[None]:
+        """Return the running read of the environment for those who can do without its result."""
+        if name not in self._refreshes:
+            self._refreshes[name] = asyncio.create_task(self._try_to_read(name))
+        return self._refreshes[name]
+
+    async def _try_to_read(self, name: str) -> None:
+        try:
+            # A failure is for a caller who comes when the snapshot is too old to be shown.
+            with suppress(Exception):
+                await self._reads.read(name)
+        finally:
+            del self._refreshes[name]
 
     def note_change(self) -> None:
         """Show nothing any more that was read before this call: this process has changed an environment."""

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from starter.shared_reads import CachedReads, SharedReads
+from tests.support.deadline import HANG
 
 
 class Looked:
@@ -122,3 +123,29 @@ async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_back
     looked.value = 4
     assert await read(6, "b") == ("b", 4)
     assert len(cached._kept) == 1
+
+
+async def test_a_caller_waits_a_moment_for_a_newer_result_and_no_longer() -> None:
+    looked = Looked()
+    cached = CachedReads(looked.look, fresh_seconds=0, usable_seconds=1000, patience_seconds=0.01)
+
+    async def read(gate: int) -> tuple[str, int]:
+        reading = asyncio.create_task(cached.read("a"))
+        await late_response_window()
+        looked.gates[gate].set()
+        return await reading
+
+    assert await read(0) == ("a", 0)
+    looked.value = 1
+    assert await cached.read("a") == ("a", 0), "the source does not answer within the patience"
+    cached._patience_seconds = HANG
+    assert await read(1) == ("a", 1), "the source has answered, and the older result is returned"
+    # A change meanwhile: the result of before must not be returned, though it is there.
+    looked.value = 2
+    asked = asyncio.create_task(cached.read("a"))
+    await late_response_window()
+    cached.invalidate()
+    for _ in range(2):
+        looked.gates[-1].set()
+        await late_response_window()
+    assert await asked == ("a", 2)

@@ -19,8 +19,9 @@ from starter.environments.credentials.virtual_clusters import VirtualClusters, u
 
 #: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
 NAME_PREFIX = "moorage-"
-#: How long the address and authority of a vCluster are used again: to read them takes two calls to its host.
-KEPT_SECONDS = 1.0
+#: How long the address and authority of a vCluster are used again: to read them takes two calls to its host,
+#: and they change only when the vCluster is moved.
+KEPT_SECONDS = 10.0
 #: Lives whose address and authority are kept: a kilobyte or two each.
 MAX_KEPT = 500
 INSTALL_HINT = "This cluster needs the command moorage: install Moorage, or add it to your PATH."

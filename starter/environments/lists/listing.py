@@ -30,8 +30,8 @@ MAX_CONCURRENT_READS = 10
 #: How long a page is kept for the same caller and filters. Visibility is about as late, and by default
 #: Temporal allows ten such reads a second.
 CACHED_SECONDS = 0.5
-#: Up to this age a page is shown and read again in the background, so that callers do not wait for Temporal.
-USABLE_SECONDS = 1.0
+#: Up to this age a page is shown while Temporal is slow; a caller waits no longer than the patience for it.
+USABLE_SECONDS, PATIENCE_SECONDS = 5.0, 0.03
 #: How long a list waits for the problems of the environments on it.
 PROBLEMS_TIMEOUT_SECONDS = 3.0
 #: Prefix of the page tokens for environments that Temporal has dropped.
@@ -87,7 +87,10 @@ class EnvironmentList:
         self._records = records
         self._cursors = cursors
         self._pages = CachedReads(
-            self._read_page, fresh_seconds=CACHED_SECONDS, usable_seconds=USABLE_SECONDS
+            self._read_page,
+            fresh_seconds=CACHED_SECONDS,
+            usable_seconds=USABLE_SECONDS,
+            patience_seconds=PATIENCE_SECONDS,
         )
 
     async def page(
