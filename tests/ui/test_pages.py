@@ -51,7 +51,8 @@ VIEWS = [
     View("form-teams", "long", "/new/medium", "Team"),
     View("form-no-room", "bob", "/new/full", "No room now"),
     View("environment-ready", "bob", "/environments/ready", "Use it"),
-    View("environment-team-mate", "alice", f"/environments/{LONGEST_NAME}", "End it"),
+    View("environment-team-mate", "carol", "/environments/only-one", "End it"),
+    View("environment-platform", "alice", f"/environments/{LONGEST_NAME}", "End it"),
     View("environment-collaborator", "dave", "/environments/ready", "Use it"),
     View("environment-long", "long", f"/environments/{LONGEST_NAME}", "Use it"),
     View("environment-done", "bob", "/environments/ready?done=extended", "Its end was moved."),
@@ -242,6 +243,11 @@ async def test_without_a_worker(house: House) -> None:
         ):
             await bob.open(path)
             await house.look(bob, name)
+        await bob.open("/new/small")
+        await bob.page.get_by_label("Name", exact=True).fill("too-early")
+        await bob.page.get_by_role("button", name="Ask for it").click()
+        await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+        await house.look(bob, "no-worker-refused")
         assert [each for each in bob.complaints if not expected(each, 503)] == []
     finally:
         await house.stack.start(Part.WORKER)
