@@ -85,15 +85,16 @@ async def test_a_person_who_cannot_be_added(bob: Caller, person: str, message: s
     await bob.gone(view.name)
 
 
-async def test_it_is_refused_with_a_reason_before_it_is_ready_and_for_its_owner(bob: Caller) -> None:
+async def test_it_is_refused_with_a_reason_before_it_is_ready_and_needless_for_its_owner(bob: Caller) -> None:
     name = unique("people")
     assert (await bob.ask(name)).status_code == 202
     refused = problem(await bob.http.put(f"/environments/{name}/collaborators/{DAVE.email}"), 409)
     if refused["reason"] == "not_now":
         assert "once it is ready" in refused["detail"]
     await bob.until(name, lambda now: now.phase == "ready")
-    refused = problem(await bob.http.put(f"/environments/{name}/collaborators/{BOB.email}"), 409)
-    assert f"owns {name}" in refused["detail"]
+    done = (await bob.http.put(f"/environments/{name}/collaborators/{BOB.email}")).json()
+    assert done["kind"] == "nothing_to_do"
+    assert done["message"] == f"{BOB.email} owns {name} and has access already."
     await bob.gone(name)
 
 
@@ -148,7 +149,9 @@ async def test_a_transfer_to_a_team_mate(bob: Caller, carol: Caller) -> None:
     ("to", "message"),
     [
         (DAVE.email, "is not in team blue"),
-        ("erin@example.com", "the directory does not know erin@example.com"),
+        ("nobody@example.com", "the directory does not know nobody@example.com"),
+        # Known to the directory, which does not say of which teams; they have never signed in here.
+        ("erin@example.com", "does not know the teams of erin@example.com now"),
         ("nobody", "is not an e-mail address"),
     ],
 )

@@ -142,6 +142,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     next_pass_at: datetime | None = None
     certificate: CertificateView | None = None
     audit_log: tuple[AuditLogEntry, ...] = ()
+    extendable_until: datetime | None = None
     frozen: FreezeView | None = None
     remark: str = ""
     unwell: Unwell | None = None
