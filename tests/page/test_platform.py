@@ -286,7 +286,7 @@ async def test_many_holdings_come_in_pages(app: FastAPI, provider: Provider, ser
 async def test_problems_are_grouped_by_cause(app: FastAPI, provider: Provider, services: Services) -> None:
     services.rows = [
         *(row(f"env-{number}", f"vcluster: mrg-env-{number} waits") for number in range(12)),
-        row("alone", f"group: {HOSTILE}", next_try_at=NOW + timedelta(minutes=5)),
+        row("alone", f"group: {HOSTILE}", next_try_at=datetime.now(UTC) + timedelta(minutes=5)),
         row("waits", "not undone: import", phase=Phase.TEARDOWN_INCOMPLETE),
     ]
     services.orphans = [row("lost", ended=True, phase=Phase.ORPHANED)]

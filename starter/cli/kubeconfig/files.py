@@ -253,7 +253,7 @@ class _Text:
         except UnusableKubeconfig as error:
             step = "write it to another file, and add that to KUBECONFIG: moorage kubeconfig NAME --file FILE"
             message = f"{self.path} {error}, so nothing was changed"
-            raise CliError(Code.FAILED, message, next_steps=[step]) from None
+            raise CliError(Code.FAILED, message, next_steps=[step]) from error
 
     def write(self, *, backup: bool = True) -> Path | None:
         """Write the file, and return the path of its backup if one was requested and it existed."""

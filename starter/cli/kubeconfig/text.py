@@ -119,7 +119,7 @@ def with_entries(text: str, name: str, entries: Fields[str, Any], current: str |
     """
     before = Config(text)
     newline = "\r\n" if "\r\n" in text else "\n"
-    after = text
+    after, cause = text, None
     try:
         for section, content in entries.items():
             after = _with_entry(after, section, name, content, newline)
@@ -127,9 +127,9 @@ def with_entries(text: str, name: str, entries: Fields[str, Any], current: str |
             after = _with_current(after, current, newline)
         if _changes_only_entries(before, Config(after), name, entries, current):
             return after
-    except (NotYaml, UnusableKubeconfig):
-        pass
-    raise UnusableKubeconfig("cannot be changed without a change of other entries")
+    except (NotYaml, UnusableKubeconfig) as error:
+        cause = error
+    raise UnusableKubeconfig("cannot be changed without a change of other entries") from cause
 
 
 def _with_entry(text: str, section: str, name: str, content: Any, newline: str) -> str:

@@ -105,8 +105,8 @@ def parse(text: str) -> Node | None:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 return _Composer(events).node(next(events))
-    except (yaml.YAMLError, RecursionError, UnicodeEncodeError):
-        raise NotYaml from None
+    except (yaml.YAMLError, RecursionError, UnicodeEncodeError) as error:
+        raise NotYaml from error
     return None
 
 
