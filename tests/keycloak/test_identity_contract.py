@@ -92,6 +92,10 @@ class KeycloakDirectory(Directory):
     def faults(self, *faults: Fault) -> None:
         self._injector.faults = list(faults)
 
+    def remaining_faults(self) -> list[Any]:
+        # The injector is in this process: a call to it would wait for itself.
+        return list(self._injector.faults)
+
     def calls(self) -> dict[str, int]:
         return {name: count for name, count in self._injector._calls.items() if name != self.token}
 
