@@ -35,6 +35,8 @@ _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("extended it", AuditVerb.EXTEND),
     ("added ", AuditVerb.COLLABORATORS),
     ("removed ", AuditVerb.COLLABORATORS),
+    ("gave access", AuditVerb.COLLABORATORS),
+    ("took access away", AuditVerb.COLLABORATORS),
     ("transferred it", AuditVerb.TRANSFER),
     ("found that ", AuditVerb.LEAVER),
     ("has an owner again", AuditVerb.LEAVER),
@@ -78,12 +80,17 @@ class TrailEntry:
         """The verb of its action."""
         return verb_of(self.action)
 
+    @property
+    def words(self) -> set[str]:
+        """The words of its sentence in lower case; the address of a person is one."""
+        return {word.strip(",;:") for word in f"{self.action} {self.result}".lower().split()}
+
 
 @dataclass(frozen=True)
 class TrailFilters:
-    """Which lines are wanted; what is empty does not filter.
+    """Which lines are wanted; an empty field does not filter.
 
-    `person` has done it, or it was done to the person. `before` is for the next page.
+    `person` has done it, or the line names the person. `before` is for the next page.
     """
 
     person: str = ""
@@ -100,7 +107,7 @@ class TrailFilters:
             and (self.since is None or entry.at >= self.since)
             and (self.before is None or entry.at < self.before)
             and (self.verb is None or entry.verb is self.verb)
-            and (not person or person == entry.actor.lower() or person in entry.action.lower().split())
+            and (not person or person == entry.actor.lower() or person in entry.words)
         )
 
 

@@ -1,11 +1,13 @@
 """Ensures that pages and exports of the trail have each line once, and that no export runs a formula."""
 
+import base64
 import csv
 import gzip
 import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from starter.audit_trail.export import COLUMNS, guard_cell, to_csv, to_json_line
 from starter.audit_trail.record_search import search_records
 from tests.starter.test_statistics import record
 
+HISTORIES = Path(__file__).parents[1] / "replay" / "histories"
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
 
@@ -57,6 +60,34 @@ def write(path: Path, number: int, at: datetime, *actions: str, name: str = "dem
 )  # fmt: skip
 def test_verb_is_known_by_the_start_of_the_sentence(action: str, verb: AuditVerb) -> None:
     assert verb_of(action) is verb
+
+
+def actions_in(value: Any) -> set[str]:
+    """The actions of all lines of trails in a recorded history, payloads included."""
+    if isinstance(value, list):
+        return set().union(*map(actions_in, value))
+    if not isinstance(value, dict):
+        return set()
+    found = set().union(*map(actions_in, value.values()))
+    if {"metadata", "data"} <= value.keys():
+        found |= actions_in(json.loads(base64.b64decode(value["data"])))
+    return found | {line["action"] for line in value.get("audit_log", ())}
+
+
+def test_every_line_of_the_recorded_lives_has_a_verb() -> None:
+    found = set().union(*(actions_in(json.loads(file.read_text())) for file in HISTORIES.glob("*.json")))
+    assert len(found) > 15
+    # The recordings are older than the present wording of this line.
+    found.remove("told its people")
+    assert {action for action in found if verb_of(action) is AuditVerb.OTHER} == set()
+
+
+@pytest.mark.parametrize("result", ["carol@example.com", "dave@example.com, Carol@example.com"])
+def test_person_in_the_result_of_a_line_is_found(result: str) -> None:
+    entry = line(actor="moorage", action="took access away", result=result)
+    assert TrailFilters(person="carol@example.com").matches(entry)
+    assert not TrailFilters(person="carol").matches(entry)
+    assert not TrailFilters(person="erin@example.com").matches(entry)
 
 
 @pytest.mark.parametrize(
