@@ -6,6 +6,7 @@ from pydantic import Field
 
 from contracts.access import AccessChanges
 from contracts.expiry import GivenWarning, GrantedExtension, Term
+from contracts.phases import MOORAGE_ACTOR as MOORAGE_ACTOR
 from contracts.phases import Outcome as Outcome
 from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
@@ -14,9 +15,6 @@ from contracts.phases import System as System
 from contracts.template import Template
 from contracts.types.models import Duration, Frozen
 from contracts.types.naming import OwnerMark, Prefix
-
-#: The actor in the audit trail for what the environment did without a request.
-MOORAGE_ACTOR = "moorage"
 
 
 class Spec(Frozen):

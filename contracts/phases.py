@@ -1,9 +1,12 @@
-"""The phases, outcomes and steps of an environment: words that everything knows, without the models.
+"""The words of an environment that everything knows, without the models: phases, outcomes, steps, its actor.
 
 The command line imports this module, and not pydantic, which takes longer to import than a command may take.
 """
 
 from enum import StrEnum
+
+#: The actor in the audit trail for what the environment did without a request.
+MOORAGE_ACTOR = "moorage"
 
 
 class Phase(StrEnum):

@@ -1,5 +1,6 @@
 """Every command of the tree: its help, its examples, its options, and what it imports."""
 
+import pkgutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import moorage
+from starter.cli import commands as command_modules
 from starter.cli.app import build
 from starter.cli.client.contexts import Context, change_contexts, with_context
 from starter.cli.client.credentials.store import Tokens, save_tokens
@@ -137,6 +139,7 @@ IMPORTS = (
         (["templates", "-o", "json"], ["httpx"]),
         (["show", "demo"], ["httpx"]),
         (["request", "demo", "small"], ["httpx"]),
+        (["collaborators", "demo", "add", "bob@example.com"], ["httpx"]),
         (["kubeconfig", "demo"], ["httpx", "yaml"]),
         (["credential", "demo", "--life", "l", "--person", "bob@example.com"], ["httpx"]),
     ],
@@ -153,6 +156,14 @@ def test_developer_commands_import_no_server(arguments: list[str], allowed: list
         check=True,
     )
     assert done.stdout.splitlines()[-1].split()[1:] == allowed, done.stderr
+
+
+def test_no_module_of_a_command_imports_a_server() -> None:
+    """Ensures that the same holds of every command, and of its help, before it calls anything."""
+    modules = [f"starter.cli.commands.{each.name}" for each in pkgutil.iter_modules(command_modules.__path__)]
+    script = f"import sys, {', '.join(modules)}\nprint(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_command_with_a_valid_sign_in_imports_neither_keyring_nor_lock(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import click
 
-from contracts.environment import MOORAGE_ACTOR
+from contracts.phases import MOORAGE_ACTOR
 from starter.cli.client.paths import environment_path
 from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
