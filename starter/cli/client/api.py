@@ -13,8 +13,8 @@ import httpx
 
 from clients.connection_errors import describe_cause, is_final, proxy_of
 from clients.tls_trust import TrustError, context_for
-from contracts.types.environment_name import is_name
 from starter.cli.client.connection import Connection
+from starter.cli.client.paths import environment_path
 from starter.cli.client.response_errors import (
     READ_SECONDS,
     is_from_proxy,
@@ -360,10 +360,3 @@ def _media_type(answer: httpx.Response) -> str:
 def _view_of(method: str, path: str) -> type[View]:
     return next(view for methods, paths, view in _RESPONSES
                 if re.fullmatch(methods, method) and re.fullmatch(paths, path))  # fmt: skip
-
-
-def environment_path(name: str) -> str:
-    """Return the path of an environment; raise CliError (not found) for an impossible name."""
-    if not is_name(name):
-        raise CliError(Code.NOT_FOUND, f'there is no environment "{name}": that cannot be a name')
-    return f"environments/{name}"
