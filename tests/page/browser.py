@@ -1,9 +1,10 @@
 """A browser with cookies at the page of an application, and the way through the issuer's page."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -15,13 +16,16 @@ from starter.api.dependencies import CallerDep
 from starter.page.rendering import csrf_token
 from starter.page.response_headers import SecurityHeaders
 from starter.page.session.cookies import SESSION_COOKIE
-from starter.page.session.session import Session, open_session, seal_session
+from starter.page.session.session import Session, mark_of, new_id, open_session, seal_session
 from starter.page.session.sessions import PageSessions
 from tests.api.application import an_app
+from tests.page.samples import a_session
 from tests.support.sign_in import Provider
 
 SITE = "https://moorage.test"
 SIGNED_IN = f"{SITE}/signed-in"
+#: The address of an issuer that does not answer: nothing listens there.
+SILENT = "http://127.0.0.1:1"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 
@@ -129,6 +133,17 @@ def put_session(http: httpx.AsyncClient, app: FastAPI, session: Session) -> None
     http.cookies.delete(SESSION_COOKIE)
     text = seal_session(session, sessions_of(app).sealer)
     http.cookies.set(SESSION_COOKIE, text, domain="moorage.test", path="/")
+
+
+def fresh_session(app: FastAPI, **changes: Any) -> Session:
+    """A session that needs no renewal for ten minutes, at the first issuer of the application."""
+    issuer, now = sessions_of(app).issuers()[0], time.time()
+    values: dict[str, Any] = {
+        "id": new_id(), "root": new_id(), "issuer": issuer.url, "issuer_mark": mark_of(issuer),
+        "started_at": now, "seen_at": now, "renew_at": now + 600, "valid_until": now + 900,
+        "refresh_token": "r",
+    }  # fmt: skip
+    return a_session(**{**values, **changes})
 
 
 async def csrf_of(http: httpx.AsyncClient) -> str:

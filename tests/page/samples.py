@@ -1,11 +1,14 @@
-"""Sessions and issuers as values, for tests without a server."""
+"""Sessions, issuers and environments as values, for tests without a server."""
 
 import base64
 import os
+from datetime import UTC, datetime
 from typing import Any
 
+from contracts.environment import Phase
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
+from starter.environments.schemas import EnvironmentView
 from starter.page.session.session import Session, mark_of
 
 KEYS = (b"k" * 32,)
@@ -29,6 +32,21 @@ def a_session(**changes: Any) -> Session:
         "valid_until": 1360.0,
     }
     return Session(**{**values, **changes})
+
+
+def a_view(**changes: Any) -> EnvironmentView:
+    """A ready environment of Bob."""
+    values: dict[str, Any] = {
+        "name": "demo",
+        "life": "a1",
+        "owner": "bob@example.com",
+        "team": "blue",
+        "template": "small",
+        "host": "local",
+        "phase": Phase.READY,
+        "requested_at": datetime(2026, 11, 27, 12, 0, tzinfo=UTC),
+    }
+    return EnvironmentView(**{**values, **changes})
 
 
 def incompressible(length: int) -> str:

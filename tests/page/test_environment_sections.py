@@ -12,20 +12,14 @@ from starter.environments.schemas import EnvironmentView
 from starter.page import environment_sections, rendering
 from starter.page.environment_parts import version_of
 from starter.page.environment_sections import SharedSections, choices_of
+from tests.page.samples import a_view
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 BASE = "https://moorage.example.com"
 
 
 def view(**fields: Any) -> EnvironmentView:
-    return EnvironmentView(
-        **{
-            "name": "demo", "life": "a1", "owner": "bob@example.com", "team": "blue", "template": "small",
-            "host": "local", "phase": Phase.READY, "requested_at": NOW,
-            "collaborators": ("dave@example.com",),
-        }
-        | fields
-    )  # fmt: skip
+    return a_view(**{"collaborators": ("dave@example.com",), **fields})
 
 
 def principal(name: str, *teams: str, role: Role = Role.DEVELOPER) -> Principal:

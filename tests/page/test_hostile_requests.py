@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from contracts.phases import Phase
 from starter.api.routes.environments import PREVIEWS_BURST
 from starter.auth.policy import Principal, Role
 from starter.config_files import reloading
@@ -21,28 +19,29 @@ from starter.environments.schemas import Done, DoneKind, EnvironmentView
 from starter.page.environment_sections import MAX_AUDIENCES, SharedSections
 from starter.page.response_headers import HEADERS
 from starter.page.session.cookies import SESSION_COOKIE
-from starter.page.session.session import Session, mark_of, new_id
+from starter.page.session.session import Session
 from tests.api.application import DEVELOPER, PLATFORM, bearer
 from tests.page.browser import (
+    SILENT,
     browser,
     csrf_of,
     entry_of,
+    fresh_session,
     page_app,
     pages_of,
     put_session,
     sessions_of,
     write_issuers,
 )
+from tests.page.samples import a_view
 
-#: Nothing listens there.
-ISSUER = "http://127.0.0.1:1"
 ADA = Principal(person="Ada", email="ada@example.com", teams=("blue",), role=Role.PLATFORM)
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> FastAPI:
     """The application with an issuer that does not answer."""
-    return await page_app(tmp_path, ISSUER)
+    return await page_app(tmp_path, SILENT)
 
 
 @pytest.fixture
@@ -55,13 +54,7 @@ async def http(app: FastAPI) -> Any:
 
 def session(app: FastAPI, **changes: Any) -> Session:
     """A session of Ada, for a quarter of an hour."""
-    issuer, now = sessions_of(app).issuers()[0], time.time()
-    values: dict[str, Any] = {
-        "id": new_id(), "root": new_id(), "principal": ADA, "issuer": issuer.url,
-        "issuer_mark": mark_of(issuer), "started_at": now, "seen_at": now, "renew_at": now + 600,
-        "valid_until": now + 900, "refresh_token": "r",
-    }  # fmt: skip
-    return Session(**{**values, **changes})
+    return fresh_session(app, **{"principal": ADA, **changes})
 
 
 async def _fail() -> None:
@@ -141,7 +134,7 @@ async def test_a_role_that_was_taken_away_counts_no_more(
     monkeypatch.setattr(reloading, "LOOK_EVERY_SECONDS", 0.0)
     put_session(http, app, session(app, refresh_token=refresh_token))
     assert (await http.get("/who")).status_code == 200
-    write_issuers(tmp_path, {**entry_of(ISSUER), "platform_groups": []})
+    write_issuers(tmp_path, {**entry_of(SILENT), "platform_groups": []})
     assert (await http.get("/who")).status_code == (503 if refresh_token else 303)
 
 
@@ -215,33 +208,20 @@ async def test_an_issuer_is_asked_once_by_all_who_sign_in_at_the_same_time(
     assert len(calls) == 1
 
 
-def view(**changes: object) -> EnvironmentView:
-    """A ready environment of Ada."""
-    fields = {
-        "name": "demo", "life": "0" * 20, "owner": ADA.email, "team": "blue", "template": "small",
-        "host": "one", "phase": Phase.READY, "requested_at": datetime.now(UTC), "collaborators": (),
-        "ended": False, "steps": (), **changes,
-    }  # fmt: skip
-    return EnvironmentView.model_validate(fields)
-
-
-class Freeze:
-    """Ends that are not frozen."""
-
-    async def cached_state(self) -> None:
-        """None."""
-
-
 async def test_the_commands_of_a_page_have_the_address_of_the_installation(
     tmp_path: Path,
 ) -> None:
     """Ensures that people do not sign in at a host, or without TLS, because a proxy has asked so."""
-    app = await page_app(tmp_path, ISSUER, MOORAGE_API__PUBLIC_URL="https://moorage.test")
+    app = await page_app(tmp_path, SILENT, MOORAGE_API__PUBLIC_URL="https://moorage.test")
 
     async def read(*_: object) -> EnvironmentView:
-        return view()
+        return a_view(owner=ADA.email)
 
-    app.state.details, app.state.freeze = SimpleNamespace(read=read), Freeze()
+    async def cached_state() -> None:
+        return None
+
+    app.state.details = SimpleNamespace(read=read)
+    app.state.freeze = SimpleNamespace(cached_state=cached_state)
     async with browser(app, "https://moorage.test") as http:
         put_session(http, app, session(app))
         answer = await http.get("/environments/demo", headers={"Host": "inside.test:8080"})
@@ -249,26 +229,8 @@ async def test_the_commands_of_a_page_have_the_address_of_the_installation(
     assert "inside.test" not in answer.text
 
 
-@pytest.mark.parametrize(
-    ("team", "location"), [("blue", "/environments/demo?done=given"), ("green", "/")], ids=str
-)
-async def test_an_owner_who_gives_away_what_they_see_no_more_gets_the_list(
-    app: FastAPI, http: httpx.AsyncClient, team: str, location: str
-) -> None:
-    async def transfer(*_: object) -> Done:
-        now = view(owner="bob@example.com", team=team)
-        return Done(kind=DoneKind.ACCEPTED, message="Given.", name="demo", environment=now)
-
-    app.state.membership = SimpleNamespace(transfer=transfer)
-    developer = ADA.model_copy(update={"role": Role.DEVELOPER})
-    put_session(http, app, session(app, principal=developer))
-    form = {"csrf": await csrf_of(http), "to": "bob@example.com"}
-    answer = await http.post("/environments/demo/transfer", data=form)
-    assert (answer.status_code, answer.headers["location"]) == (303, location)
-
-
 def test_a_client_that_names_many_hosts_fills_no_memory() -> None:
-    sections, shown = SharedSections(), view()
+    sections, shown = SharedSections(), a_view(owner=ADA.email)
     for number in range(3 * MAX_AUDIENCES):
         message = sections.message(shown, ADA, f"http://host-{number}")
         assert f"http://host-{number}<" in message

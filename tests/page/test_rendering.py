@@ -14,6 +14,7 @@ from starter.page.environment_parts import SharedParts, parts_of, version_of
 from starter.page.rendering import STATES, capitalize_first, iso, length, relative, utc_text, with_commands
 from starter.page.static_files import FILES, static_path
 from starter.statistics.usual_times import UsualTime, UsualTimes
+from tests.page.samples import a_view
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
@@ -21,13 +22,7 @@ TEMPLATES = Path(__file__).parents[2] / "starter" / "page" / "templates"
 
 
 def view(**fields: object) -> EnvironmentView:
-    return EnvironmentView(
-        **{
-            "name": "demo", "life": "a1", "owner": "bob@example.com", "team": "blue", "template": "small",
-            "host": "local", "phase": Phase.PROVISIONING, "requested_at": NOW,
-        }
-        | fields
-    )  # fmt: skip
+    return a_view(**{"phase": Phase.PROVISIONING, **fields})
 
 
 def step(**fields: object) -> StepView:

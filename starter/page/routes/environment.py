@@ -1,10 +1,11 @@
 """One environment: watch it being made, use it, extend it, let people in, delete it."""
 
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from contracts.environment import Phase
@@ -22,10 +23,11 @@ from starter.api.dependencies import (
 )
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.api.routes.credentials import require_few_credentials
+from starter.api.routes.environments import show_environment
 from starter.api.routes.kubeconfig import MEDIA_TYPE
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
-from starter.environments.schemas import EnvironmentView
+from starter.environments.schemas import Done, EnvironmentView
 from starter.page.environment_parts import parts_of, version_of
 from starter.page.environment_sections import choices_of
 from starter.page.errors import problem_of
@@ -37,8 +39,7 @@ from starter.statistics.usual_times import UsualTimes
 
 router = APIRouter(prefix="/environments/{name}")
 
-Life = Annotated[str | None, Form(max_length=100)]
-Key = Annotated[str | None, Form(max_length=100, pattern=r"^[\x21-\x7e]+$")]
+_T = TypeVar("_T")
 
 #: What a form has done, as the page says it after the redirect.
 _NOTES = {
@@ -53,6 +54,51 @@ _NOTES = {
 }
 
 
+class ChangeForm:
+    """A form on the page of an environment, with what all of them have: the life, the key and the person."""
+
+    def __init__(
+        self,
+        name: str,
+        request: Request,
+        details: DetailsDep,
+        freeze: FreezeDep,
+        caller: CallerDep,
+        life: Annotated[str | None, Form(max_length=100)] = None,
+        key: Annotated[str | None, Form(max_length=100, pattern=r"^[\x21-\x7e]+$")] = None,
+    ) -> None:
+        self.name = name
+        self.caller = caller
+        self.life = life
+        self.key = key
+        self._request = request
+        self._details = details
+        self._freeze = freeze
+
+    async def answer(
+        self, change: Awaitable[_T], respond: Callable[[_T], Response], **typed: str
+    ) -> Response:
+        """Make the change, and respond with its result or with a refusal."""
+        try:
+            changed = await change
+        except Exception as error:
+            return await self.refuse(error, **typed)
+        return respond(changed)
+
+    def back(self, done: str) -> Response:
+        """Lead back to the page, which says what was done."""
+        return RedirectResponse(f"/environments/{self.name}?done={done}", 303)
+
+    async def refuse(self, error: Exception, **typed: str) -> Response:
+        """Show the environment again with the problem and with what was typed."""
+        problem = problem_of(error, self._request)
+        view = await show_environment(self.name, self._details, self._freeze, self.caller)
+        return _page(self._request, view, self.caller, problem=problem, typed=typed)
+
+
+FormDep = Annotated[ChangeForm, Depends()]
+
+
 @router.get("")
 async def environment(
     name: str,
@@ -63,9 +109,7 @@ async def environment(
     done: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Show an environment."""
-    view = await details.read(name, caller)
-    if not view.ended:
-        view = view.model_copy(update={"frozen": await freeze.cached_state()})
+    view = await show_environment(name, details, freeze, caller)
     return _page(request, view, caller, note=_NOTES.get(done, ""))
 
 
@@ -96,144 +140,82 @@ async def certificate(
 @router.get("/kubeconfig")
 async def kubeconfig(name: str, kubeconfigs: KubeconfigDep, caller: CallerDep) -> Response:
     """Download the kubeconfig, which has no secret."""
-    text = await kubeconfigs.read(name, caller)
-    headers = {"Content-Disposition": f'attachment; filename="{name}.kubeconfig.yaml"'}
-    return Response(text, media_type=MEDIA_TYPE, headers=headers)
+    return _download(name, await kubeconfigs.read(name, caller))
 
 
 @router.post("/kubeconfig")
 async def embedded_kubeconfig(
-    name: str,
-    request: Request,
-    kubeconfigs: KubeconfigDep,
-    throttle: CredentialThrottleDep,
-    details: DetailsDep,
-    caller: CallerDep,
-    life: Life = None,
+    form: FormDep, kubeconfigs: KubeconfigDep, throttle: CredentialThrottleDep
 ) -> Response:
     """Download a kubeconfig with a credential of at most an hour, for tools without plugins."""
-    try:
-        require_few_credentials(throttle, caller)
-        text = await kubeconfigs.read_embedded(name, caller, life)
-    except Exception as error:
-        return await _refused(request, error, details, name, caller)
-    headers = {"Content-Disposition": f'attachment; filename="{name}.kubeconfig.yaml"'}
-    return Response(text, media_type=MEDIA_TYPE, headers=headers)
+
+    async def read() -> str:
+        require_few_credentials(throttle, form.caller)
+        return await kubeconfigs.read_embedded(form.name, form.caller, form.life)
+
+    return await form.answer(read(), lambda text: _download(form.name, text))
 
 
 @router.post("/extend")
-async def extend(
-    name: str,
-    request: Request,
-    commands: CommandsDep,
-    details: DetailsDep,
-    caller: CallerDep,
-    until: Annotated[datetime, Form()],
-    life: Life = None,
-    key: Key = None,
-) -> Response:
+async def extend(form: FormDep, commands: CommandsDep, until: Annotated[datetime, Form()]) -> Response:
     """Move its end to one of the times that the page has offered."""
     moment = until if until.tzinfo else until.replace(tzinfo=UTC)
-    try:
-        await commands.extend(name, caller, ExtendInput(actor=caller.email, until=moment), key, life)
-    except Exception as error:
-        return await _refused(request, error, details, name, caller)
-    return _back(name, "extended")
+    request = ExtendInput(actor=form.caller.email, until=moment)
+    change = commands.extend(form.name, form.caller, request, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("extended"))
 
 
 @router.post("/people")
 async def change_people(
-    name: str,
-    request: Request,
+    form: FormDep,
     membership: MembershipDep,
-    details: DetailsDep,
-    caller: CallerDep,
     person: Annotated[Printable, Form(max_length=254)],
     action: Annotated[CollaboratorAction, Form()],
-    life: Life = None,
-    key: Key = None,
 ) -> Response:
     """Let a person use it, or take the access away."""
-    try:
-        await membership.change(action, name, person.strip(), caller, key, life)
-    except Exception as error:
-        return await _refused(request, error, details, name, caller, person=person)
-    return _back(name, "added" if action is CollaboratorAction.ADD else "removed")
+    done = "added" if action is CollaboratorAction.ADD else "removed"
+    change = membership.change(action, form.name, person.strip(), form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back(done), person=person)
 
 
 @router.post("/transfer")
 async def transfer(
-    name: str,
-    request: Request,
-    membership: MembershipDep,
-    details: DetailsDep,
-    caller: CallerDep,
-    to: Annotated[Printable, Form(max_length=254)],
-    life: Life = None,
-    key: Key = None,
+    form: FormDep, membership: MembershipDep, to: Annotated[Printable, Form(max_length=254)]
 ) -> Response:
     """Give it to a team mate."""
-    try:
-        given = await membership.transfer(name, to.strip(), caller, key, life)
-    except Exception as error:
-        return await _refused(request, error, details, name, caller, to=to)
-    # The caller may not see it any more; then the list is next.
-    now = given.environment
-    may_see = now is not None and is_allowed(Verb.SHOW, relations_in(now, caller))
-    return _back(name, "given") if may_see else RedirectResponse("/", 303)
+
+    def respond(given: Done) -> Response:
+        # The caller may not see it any more; then the list is next.
+        now = given.environment
+        may_see = now is not None and is_allowed(Verb.SHOW, relations_in(now, form.caller))
+        return form.back("given") if may_see else RedirectResponse("/", 303)
+
+    change = membership.transfer(form.name, to.strip(), form.caller, form.key, form.life)
+    return await form.answer(change, respond, to=to)
 
 
 @router.post("/delete")
 async def delete(
-    name: str,
-    request: Request,
-    commands: CommandsDep,
-    details: DetailsDep,
-    caller: CallerDep,
-    typed: Annotated[str, Form(max_length=100)] = "",
-    life: Life = None,
-    key: Key = None,
+    form: FormDep, commands: CommandsDep, typed: Annotated[str, Form(max_length=100)] = ""
 ) -> Response:
     """Tear it down, if its name was typed."""
-    try:
-        if typed.strip() != name:
-            message = f'type "{name}" to delete it: nothing was deleted'
-            raise InvalidRequest([FieldProblem(field="typed", message=message)])
-        await commands.end(Verb.DELETE, name, caller, key, life)
-    except Exception as error:
-        return await _refused(request, error, details, name, caller)
-    return _back(name, "deleted")
+    if typed.strip() != form.name:
+        message = f'type "{form.name}" to delete it: nothing was deleted'
+        return await form.refuse(InvalidRequest([FieldProblem(field="typed", message=message)]))
+    change = commands.end(Verb.DELETE, form.name, form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("deleted"))
 
 
 @router.post("/cancel")
-async def cancel(
-    name: str,
-    request: Request,
-    commands: CommandsDep,
-    details: DetailsDep,
-    caller: CallerDep,
-    life: Life = None,
-    key: Key = None,
-) -> Response:
+async def cancel(form: FormDep, commands: CommandsDep) -> Response:
     """Stop making it, and undo what was made."""
-    try:
-        await commands.end(Verb.CANCEL, name, caller, key, life)
-    except Exception as error:
-        return await _refused(request, error, details, name, caller)
-    return _back(name, "cancelled")
+    change = commands.end(Verb.CANCEL, form.name, form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("cancelled"))
 
 
-def _back(name: str, done: str) -> Response:
-    return RedirectResponse(f"/environments/{name}?done={done}", 303)
-
-
-async def _refused(
-    request: Request, error: Exception, details: DetailsDep, name: str, caller: Principal, **typed: str
-) -> Response:
-    """Show the environment again with the problem and with what was typed."""
-    problem = problem_of(error, request)
-    view = await details.read(name, caller)
-    return _page(request, view, caller, problem=problem, typed=typed)
+def _download(name: str, text: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.kubeconfig.yaml"'}
+    return Response(text, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _page(

@@ -1,0 +1,134 @@
+"""The page of one environment: its state, and what it shows again after a refusal."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from starter.auth.policy import Principal
+from starter.environments.schemas import Done, DoneKind, EnvironmentView, FreezeView
+from starter.request_errors import FieldProblem, InvalidRequest
+from tests.page.browser import SILENT, browser, csrf_of, fresh_session, page_app, put_session
+from tests.page.samples import a_view
+
+BOB = Principal(person="Bob", email="bob@example.com", teams=("blue",))
+
+
+class Services:
+    """What the API's services answer, and the calls of those that change something."""
+
+    def __init__(self) -> None:
+        self.view, self.frozen = a_view(), FreezeView(reason="a migration")
+        self.refusal: Exception | None = None
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def read(self, *_: object) -> EnvironmentView:
+        return self.view
+
+    async def cached_state(self) -> FreezeView:
+        return self.frozen
+
+    async def extend(self, *call: Any) -> Done:
+        return self._done("extend", *call)
+
+    async def end(self, *call: Any) -> Done:
+        return self._done("end", *call)
+
+    async def change(self, *call: Any) -> Done:
+        return self._done("change", *call)
+
+    async def transfer(self, *call: Any) -> Done:
+        return self._done("transfer", *call)
+
+    async def read_embedded(self, *call: Any) -> str:
+        self._done("read_embedded", *call)
+        return "a kubeconfig"
+
+    def _done(self, *call: Any) -> Done:
+        self.calls.append(call)
+        if self.refusal:
+            raise self.refusal
+        return Done(kind=DoneKind.ACCEPTED, message="Done.", name="demo", environment=self.view)
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> FastAPI:
+    return await page_app(tmp_path, SILENT)
+
+
+@pytest.fixture
+def services(app: FastAPI) -> Services:
+    services = Services()
+    for name in ("details", "freeze", "commands", "membership", "kubeconfigs"):
+        setattr(app.state, name, services)
+    return services
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with browser(app) as signed:
+        put_session(signed, app, fresh_session(app, principal=BOB))
+        yield signed
+
+
+FORMS = [
+    ("extend", {"until": "2026-11-27T20:00:00Z"}, "done=extended"),
+    ("people", {"person": "dave@example.com", "action": "add"}, "done=added"),
+    ("people", {"person": "dave@example.com", "action": "remove"}, "done=removed"),
+    ("transfer", {"to": "carol@example.com"}, "done=given"),
+    ("delete", {"typed": " demo "}, "done=deleted"),
+    ("cancel", {}, "done=cancelled"),
+    ("kubeconfig", {}, ""),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "done"), FORMS, ids=lambda value: str(value)[:20])
+async def test_a_form_changes_the_life_that_it_was_made_for_and_leads_back(
+    http: httpx.AsyncClient, services: Services, path: str, fields: dict[str, str], done: str
+) -> None:
+    form = {"csrf": await csrf_of(http), "life": "a1", "key": "key-1", **fields}
+    answer = await http.post(f"/environments/demo/{path}", data=form)
+    [call] = services.calls
+    assert {"demo", BOB, "a1"} <= set(call)
+    if done:
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/environments/demo?{done}")
+        assert "key-1" in call
+    else:
+        assert (answer.status_code, answer.text) == (200, "a kubeconfig")
+        assert answer.headers["content-disposition"] == 'attachment; filename="demo.kubeconfig.yaml"'
+
+
+@pytest.mark.parametrize(("path", "fields", "done"), FORMS, ids=lambda value: str(value)[:20])
+async def test_a_refusal_shows_the_page_as_it_is_with_the_sentence(
+    http: httpx.AsyncClient, services: Services, path: str, fields: dict[str, str], done: str
+) -> None:
+    services.refusal = InvalidRequest([FieldProblem(field=path, message="not now")])
+    form = {"csrf": await csrf_of(http), "life": "a1", **fields}
+    answer = await http.post(f"/environments/demo/{path}", data=form)
+    assert answer.status_code == 422
+    assert "not now" in answer.text
+    assert "All ends are frozen: a migration" in answer.text
+    for name in {"person", "to"} & set(fields):
+        assert f'value="{fields[name]}"' in answer.text
+
+
+async def test_a_wrong_name_deletes_nothing(http: httpx.AsyncClient, services: Services) -> None:
+    form = {"csrf": await csrf_of(http), "typed": "another"}
+    answer = await http.post("/environments/demo/delete", data=form)
+    assert (answer.status_code, services.calls) == (422, [])
+    assert "to delete it: nothing was deleted" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("team", "location"), [("blue", "/environments/demo?done=given"), ("green", "/")], ids=str
+)
+async def test_an_owner_who_gives_away_what_they_see_no_more_gets_the_list(
+    http: httpx.AsyncClient, services: Services, team: str, location: str
+) -> None:
+    services.view = a_view(owner="carol@example.com", team=team)
+    form = {"csrf": await csrf_of(http), "to": "carol@example.com"}
+    answer = await http.post("/environments/demo/transfer", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, location)
