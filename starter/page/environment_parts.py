@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from contracts.environment import Phase, StepState
 from starter.environments.schemas import EnvironmentView
-from starter.page.rendering import render, state_words
+from starter.page.rendering import render, state_of, state_words
 from starter.statistics.usual_times import UsualTimes
 from workflows.steps import STEPS
 
@@ -62,11 +62,10 @@ class SharedParts:
 
 
 def _message(view: EnvironmentView, usual: UsualTimes) -> str:
-    state = view.outcome if view.ended and view.outcome else view.phase
     return json.dumps(
         {
             "now": datetime.now(UTC).isoformat(),
-            "title": f"{view.name}: {state_words(state)} - Moorage",
+            "title": f"{view.name}: {state_words(state_of(view))} - Moorage",
             "parts": parts_of(view, usual),
         }
     )

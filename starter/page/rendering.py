@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from contracts.environment import Outcome, Phase, StepState
 from contracts.types.durations import format_duration
 from starter.auth.policy import Principal, Role
+from starter.environments.schemas import LifeSummary
 from starter.page.static_files import static_path
 
 #: How phases, outcomes and states of steps read, and the class of their colour.
@@ -62,6 +63,11 @@ def capitalize_first(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
+def state_of(life: LifeSummary) -> str:
+    """Return the state to show: the outcome of a life that has ended, and the phase before."""
+    return life.outcome if life.ended and life.outcome else life.phase
+
+
 def state_words(state: str) -> str:
     """Return how a state reads."""
     return STATES.get(state, (state, ""))[0]
@@ -98,6 +104,7 @@ _environment.filters |= {
     "length_of": length,
     "capitalize_first": capitalize_first,
     "duration": format_duration,
+    "state_of": state_of,
     "state_words": state_words,
     "state_class": state_class,
 }

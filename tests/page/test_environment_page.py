@@ -1,5 +1,6 @@
 """The page of one environment: its state, and what it shows again after a refusal."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from contracts.environment import Outcome, Phase
 from starter.auth.policy import Principal
 from starter.environments.schemas import Done, DoneKind, EnvironmentView, FreezeView
 from starter.request_errors import FieldProblem, InvalidRequest
@@ -72,6 +74,28 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with browser(app) as signed:
         put_session(signed, app, fresh_session(app, principal=BOB))
         yield signed
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"phase": Phase.READY}, "Ready"),
+        ({"phase": Phase.TEARING_DOWN, "outcome": Outcome.EXPIRED}, "Being deleted"),
+        ({"phase": Phase.TEARDOWN_INCOMPLETE, "outcome": Outcome.FAILED}, "Deletion is stuck"),
+        ({"phase": Phase.GONE, "outcome": Outcome.EXPIRED, "ended": True}, "Expired"),
+        ({"phase": Phase.ORPHANED, "ended": True}, "Orphaned"),
+    ],
+    ids=str,
+)
+async def test_the_title_and_the_chip_say_the_same(
+    http: httpx.AsyncClient, services: Services, fields: dict[str, Any], words: str
+) -> None:
+    """Ensures that a window among many does not say that it is over while it is being deleted."""
+    services.view = a_view(**fields)
+    text = (await http.get("/environments/demo")).text
+    assert f"<title>demo: {words} - Moorage</title>" in text
+    [chip] = re.findall(r'id="chip"[^>]*>\s*<span class="chip [a-z]+">([^<]*)<', text)
+    assert chip == words
 
 
 FORMS = [
