@@ -125,7 +125,8 @@ def up(
             asyncio.run(run_stack(state, options, print_progress, _set_up_stack, print_addresses))
         except StackError as error:
             sentence, *log = str(error).splitlines()
-            raise CliError(Code.FAILED, sentence, lines=log) from None
+            steps = ["start it again with moorage up: its environments go on"] if added else []
+            raise CliError(Code.FAILED, sentence, lines=log, next_steps=steps) from None
         finally:
             for folder in added:
                 with suppress(CliError):

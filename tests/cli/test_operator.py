@@ -6,6 +6,7 @@ import signal
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.test_commands import PATIENCE, Cli, ended
@@ -46,3 +47,21 @@ async def test_a_process_that_cannot_start_says_so_to_programs(tmp_path: Path, c
     result = await Cli(tmp_path)(command, "--output", "json")
     assert (result.code, result.out) == (2, "")
     assert json.loads(result.err)["exit_code"] == 2
+
+
+@pytest.mark.slow
+async def test_up_says_what_to_do_when_a_part_has_ended(tmp_path: Path) -> None:
+    process = await Cli(tmp_path).start("up", "--output", "json", "--state", "state")
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        await process.stdout.readline()
+    [server] = [
+        each
+        for each in psutil.process_iter(["cmdline", "cwd"])
+        if each.info["cwd"] == str(tmp_path) and "start-dev" in (each.info["cmdline"] or ())
+    ]
+    server.kill()
+    result = await ended(process)
+    assert result.code == 1
+    assert "the Temporal server ended by itself; its log is " in result.err
+    assert "start it again with moorage up: its environments go on" in result.err
