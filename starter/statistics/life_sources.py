@@ -14,7 +14,7 @@ from starter.shared_reads import CachedReads
 from starter.statistics.life_times import Implausible, LifeTimes, times_of_status
 from starter.statistics.record_file import RecordFile
 from starter.statistics.stored_lives import parse_lines
-from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
+from starter.temporal.errors import CALL_TIMEOUT, TemporalUnavailable, map_rpc_errors
 from worker.codec import DecodeError
 
 #: Records that are parsed in one go in a thread. Python runs one thread at a time, so between two batches the
@@ -99,6 +99,7 @@ class ClosedRunSource:
         self._reader = reader
         self._waiting: list[WorkflowExecution] = []
         self._known_up_to: datetime | None = None
+        self._known: frozenset[str] = frozenset()
 
     @property
     def remark(self) -> str:
@@ -119,13 +120,20 @@ class ClosedRunSource:
         try:
             status = await self._reader.end_of(run)
             lives = (times_of_status(status, datetime.now(UTC)),) if status else ()
+        except TemporalUnavailable:
+            # No later list has the run, so keep it for the next read.
+            self._waiting.append(run)
+            raise
         except (Implausible, DecodeError):
             return LifeBatch(skipped=1, is_last=not self._waiting)
         await asyncio.sleep(RUN_PAUSE_SECONDS)
         return LifeBatch(lives, is_last=not self._waiting)
 
     async def _closed_runs(self) -> list[WorkflowExecution]:
-        """Return the runs that closed since the last call, the latest first."""
+        """Return the runs that closed since the last call, the latest first.
+
+        The query overlaps with the one before, because visibility may list a run late.
+        """
         query = f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus IN ('Completed', 'Failed')"
         if self._known_up_to:
             query += f" AND CloseTime > '{(self._known_up_to - VISIBILITY_DELAY).isoformat()}'"
@@ -134,4 +142,5 @@ class ClosedRunSource:
             found = [run async for run in runs]
         closed = [run.close_time for run in found if run.close_time]
         self._known_up_to = max([*closed, *filter(None, [self._known_up_to])], default=None)
-        return found
+        known, self._known = self._known, frozenset(run.run_id for run in found)
+        return [run for run in found if run.run_id not in known]

@@ -6,9 +6,10 @@ import gzip
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,11 +17,12 @@ from clients.jsonl_file import JsonLinesFile
 from contracts.environment import AuditLogEntry, Outcome
 from contracts.notifications import LifeRecord, StepTime
 from contracts.phases import StepName
-from starter.statistics import record_file
-from starter.statistics.life_sources import BATCH_SIZE, LifeBatch, RecordSource
+from starter.statistics import life_sources, record_file
+from starter.statistics.life_sources import BATCH_SIZE, ClosedRunSource, LifeBatch, RecordSource
 from starter.statistics.record_file import RecordFile
 from starter.statistics.service import Statistics
 from starter.statistics.stored_lives import parse_lines
+from starter.temporal.errors import TemporalUnavailable
 from tests.starter.test_statistics import record
 
 RECORDS = 100_000
@@ -194,6 +196,45 @@ async def test_source_that_fails_is_reported_and_asked_again(monkeypatch: pytest
     source.error = None
     monkeypatch.setattr("starter.statistics.service.FRESH_SECONDS", 0.0)
     assert (await statistics.figures(7)).remark == "From a test."
+
+
+async def test_closed_run_is_read_once_and_is_not_lost_while_temporal_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(life_sources, "RUN_PAUSE_SECONDS", 0)
+    temporal = _ClosedRuns("a", "b")
+    source = ClosedRunSource(temporal, temporal)  # type: ignore[arg-type]
+    temporal.is_down = True
+    with pytest.raises(TemporalUnavailable):
+        await source.read()
+    temporal.is_down = False
+    while not (await source.read()).is_last:
+        pass
+    assert temporal.read == ["a", "b"], "the first that has closed comes first"
+    temporal.runs.append("c")
+    while not (await source.read()).is_last:
+        pass
+    await source.read()
+    assert temporal.read == ["a", "b", "c"]
+
+
+class _ClosedRuns:
+    """A Temporal with runs that have just closed, and the reader of their ends."""
+
+    def __init__(self, *runs: str) -> None:
+        self.runs = list(runs)
+        self.read: list[str] = []
+        self.is_down = False
+
+    async def list_workflows(self, *_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
+        for number, run in reversed(list(enumerate(self.runs))):
+            closed = datetime.now(UTC) + timedelta(milliseconds=number)
+            yield SimpleNamespace(run_id=run, close_time=closed)
+
+    async def end_of(self, run: SimpleNamespace) -> None:
+        if self.is_down:
+            raise TemporalUnavailable("Temporal does not answer.")
+        self.read.append(run.run_id)
 
 
 class _Slow:
