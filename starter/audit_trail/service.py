@@ -13,14 +13,11 @@ from starter.audit_trail.record_search import search_records
 from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
 from starter.environments.lists.listing import EnvironmentList, Filters
 from starter.environments.reader import EnvironmentReader
-from starter.environments.schemas import EnvironmentRow
 from starter.temporal.errors import TemporalUnavailable
 from worker.codec import DecodeError
 
 #: Environments whose trail is read from their workflows, at most. With a name, only that one is.
 MAX_WORKFLOWS = 200
-#: Rows of one page of a list.
-_LIST_LIMIT = 100
 #: Trails that are read at the same time: enough to be fast, too few to slow people's requests.
 _CONCURRENCY = 8
 #: How long a search waits for the workflows.
@@ -102,21 +99,9 @@ class AuditTrail:
         """Return the environments to read from Temporal, and whether these are all."""
         if filters.name:
             return [filters.name], True
-        rows, is_complete = await self._rows(principal, ended=False)
-        if self._file is None and len(rows) < MAX_WORKFLOWS:
-            more, _ = await self._rows(principal, ended=True)
-            rows += more
-        return list(dict.fromkeys(row.name for row in rows))[:MAX_WORKFLOWS], is_complete
-
-    async def _rows(self, principal: Principal, *, ended: bool) -> tuple[list[EnvironmentRow], bool]:
-        rows: list[EnvironmentRow] = []
-        cursor: str | None = None
-        while len(rows) < MAX_WORKFLOWS:
-            page = await self._environments.page(
-                principal, Filters(ended=ended), limit=_LIST_LIMIT, cursor=cursor
-            )
-            rows += page.environments
-            cursor = page.next
-            if cursor is None:
-                return rows, True
-        return rows, False
+        rows, is_complete = await self._environments.first(principal, Filters(), MAX_WORKFLOWS)
+        if self._file is None:
+            more, has_all = await self._environments.first(principal, Filters(ended=True), MAX_WORKFLOWS)
+            rows, is_complete = rows + more, is_complete and has_all
+        names = list(dict.fromkeys(row.name for row in rows))
+        return names[:MAX_WORKFLOWS], is_complete and len(names) <= MAX_WORKFLOWS

@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Figures:
-    """All figures of one period. `remark` says what is incomplete about them, and why."""
+    """All figures of one period. `remark` says which lives are missing, and why."""
 
     times: tuple[TimesOfDay, ...]
     periods: tuple[Period, ...]
@@ -72,11 +72,28 @@ class Statistics:
                 self._daily.periods(now, days * 24 if hourly else days, hourly=hourly, open_since=open_since)
             ),
             hourly=hourly,
-            failures=tuple(self._daily.failures(now, days, MAX_CAUSES)),
+            failures=self._failures(now, days),
             lives=self._lives,
             skipped=self._skipped,
-            remark=self._remark(),
+            remark=self.remark(),
         )
+
+    async def failures(self, days: int) -> tuple[CountedFailure, ...]:
+        """Return the causes of the failures of the last days, without the other figures."""
+        await self.refresh()
+        return self._failures(datetime.now(UTC), days)
+
+    def remark(self) -> str:
+        """Return which lives are missing in the figures, and why; empty if none."""
+        parts = []
+        if self._problem:
+            parts.append(f"The last lives could not be read: {self._problem}")
+        elif self._reading and not self._reading.done():
+            parts.append(f"Records are still being read, {self._lives} so far: look again soon.")
+        parts.append(self._source.remark)
+        if self._skipped:
+            parts.append(f"{self._skipped} records are damaged and not counted.")
+        return " ".join(filter(None, parts))
 
     async def refresh(self, timeout: float = MAX_WAIT_SECONDS) -> None:
         """Read the new lives; return after `timeout` seconds at the latest, while the read goes on."""
@@ -91,16 +108,8 @@ class Statistics:
             with suppress(asyncio.CancelledError):
                 await self._reading
 
-    def _remark(self) -> str:
-        parts = []
-        if self._problem:
-            parts.append(f"The last lives could not be read: {self._problem}")
-        elif self._reading and not self._reading.done():
-            parts.append(f"Records are still being read, {self._lives} so far: look again soon.")
-        parts.append(self._source.remark)
-        if self._skipped:
-            parts.append(f"{self._skipped} records are damaged and not counted.")
-        return " ".join(filter(None, parts))
+    def _failures(self, now: datetime, days: int) -> tuple[CountedFailure, ...]:
+        return tuple(self._daily.failures(now, days, MAX_CAUSES))
 
     def _start_reading(self) -> None:
         is_reading = self._reading is not None and not self._reading.done()
@@ -118,7 +127,7 @@ class Statistics:
                     self._problem = ""
                     return
         except Exception as error:
-            # The page that needs the figures is shown all the same, and says what is missing.
+            # The page that needs the figures is shown all the same, with this problem in its remark.
             self._problem = str(error) or type(error).__name__
             _log.warning("the figures could not be read", cause=self._problem)
         finally:

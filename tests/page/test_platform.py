@@ -27,7 +27,7 @@ from contracts.capacity.models import (
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from starter.audit_trail.service import AuditTrail
-from starter.environments.schemas import EnvironmentPage, EnvironmentRow, FreezeView
+from starter.environments.schemas import EnvironmentRow, FreezeView
 from starter.expiry.freeze import SweepSchedule
 from starter.expiry.leavers import LeaversView
 from starter.expiry.sweeps import SweepView
@@ -89,9 +89,8 @@ class Services:
         )
 
     # --- lists
-    async def page(self, _: object, filters: Any, **__: object) -> EnvironmentPage:
-        rows = self.orphans if filters.ended else self.rows
-        return EnvironmentPage(environments=tuple(rows))
+    async def first(self, _: object, filters: Any, __: int) -> tuple[list[EnvironmentRow], bool]:
+        return (self.orphans if filters.ended else self.rows), True
 
     # --- the reader
     async def read(self, name: str) -> Any:

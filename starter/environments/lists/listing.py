@@ -34,6 +34,8 @@ CACHED_SECONDS = 0.5
 USABLE_SECONDS, PATIENCE_SECONDS = 5.0, 0.03
 #: How long a list waits for the problems of the environments on it.
 PROBLEMS_TIMEOUT_SECONDS = 3.0
+#: Rows of one page when several are read for one answer: few calls, each of them short.
+PAGE_ROWS = 100
 #: Prefix of the page tokens for environments that Temporal has dropped.
 _DROPPED = b"\x00past"
 
@@ -119,6 +121,24 @@ class EnvironmentList:
             rest = await self._dropped_page(principal, filters, 0, limit - len(rows))
             return EnvironmentPage(environments=(*rows, *rest.environments), next=rest.next)
         return EnvironmentPage(environments=tuple(rows), next=self._cursors.write(following, query))
+
+    async def first(
+        self, principal: Principal, filters: Filters, most: int
+    ) -> tuple[list[EnvironmentRow], bool]:
+        """Return the rows of the first pages, about `most` of them, and whether these are all.
+
+        Raises:
+            TemporalUnavailable: Temporal does not answer, or refuses the call.
+        """
+        rows: list[EnvironmentRow] = []
+        cursor: str | None = None
+        for _ in range(-(-most // PAGE_ROWS)):
+            found = await self.page(principal, filters, limit=PAGE_ROWS, cursor=cursor)
+            rows += found.environments
+            cursor = found.next
+            if cursor is None:
+                return rows, True
+        return rows, False
 
     async def _read_page(self, key: "_PageKey") -> tuple[list[EnvironmentRow], bytes | None]:
         runs = self._client.list_workflows(

@@ -71,7 +71,6 @@ async def platform_audit(
         query=urlencode(query),
         next_query=urlencode(next_query),
         export_lines=EXPORT_LINES,
-        links=request.app.state.temporal_links,
     )
 
 

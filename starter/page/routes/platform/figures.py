@@ -1,5 +1,6 @@
 """The figures as plots: times to ready, environments over time, failures by cause."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from starter.auth.policy import GlobalVerb, ensure_allowed_globally
 from starter.page.plots.charts import Plot, Series, TimeAxis, bar_list, line_plot, stacked_bars
 from starter.page.plots.scales import Unit
 from starter.page.rendering import page
-from starter.statistics.daily_figures import OTHERS, TimesOfDay
+from starter.statistics.daily_figures import OTHERS, CountedFailure, TimesOfDay
 from starter.statistics.service import Figures
 
 router = APIRouter()
@@ -36,7 +37,7 @@ async def platform_figures(
         "platform/figures.html",
         days=days,
         periods=PERIODS,
-        plots=[*ready_plots(figures, days), *count_plots(figures), failure_plot(figures, days)],
+        plots=[*ready_plots(figures, days), *count_plots(figures), failure_plot(figures.failures, days)],
         remark=figures.remark,
         lives=figures.lives,
         max_lines=MAX_LINES,
@@ -105,7 +106,7 @@ def count_plots(figures: Figures) -> list[Plot]:
     ]
 
 
-def failure_plot(figures: Figures, days: int) -> Plot:
+def failure_plot(failures: Iterable[CountedFailure], days: int) -> Plot:
     """Return the plot of the causes of failures."""
     return bar_list(
         "failures",
@@ -117,7 +118,7 @@ def failure_plot(figures: Figures, days: int) -> Plot:
                 else f"{one.failure.step}, {one.failure.system}: {one.failure.type}",
                 one.count,
             )
-            for one in figures.failures
+            for one in failures
         ],
         Unit.COUNT,
         ("Cause", "Number"),

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Request, Response
 
 from contracts.environment import Phase
 from starter.api.dependencies import CallerDep, ListDep, StatisticsDep
-from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
-from starter.environments.lists.listing import EnvironmentList, Filters
+from starter.auth.policy import GlobalVerb, ensure_allowed_globally
+from starter.environments.lists.listing import Filters
 from starter.environments.schemas import EnvironmentRow
 from starter.page.rendering import page
 from starter.page.routes.platform.figures import failure_plot
 
 router = APIRouter()
 
-#: Environments that are looked at for this page, at most, and how many one read of visibility returns.
-MAX_LOOKED_AT, LIST_LIMIT = 500, 100
+#: Environments that are looked at for this page, at most.
+MAX_LOOKED_AT = 500
 #: Environments that are listed for one cause; the others are counted.
 MAX_LISTED = 10
 MAX_CAUSES = 20
@@ -39,20 +39,19 @@ async def platform_problems(
 ) -> Response:
     """Show what needs the platform team."""
     ensure_allowed_globally(caller, GlobalVerb.FIGURES)
-    stuck, is_complete = await _all_rows(environments, caller, Filters(stuck=True))
-    orphans, _ = await _all_rows(environments, caller, Filters(phase=Phase.ORPHANED, ended=True))
-    figures = await statistics.figures(FAILURE_DAYS)
+    stuck, is_complete = await environments.first(caller, Filters(stuck=True), MAX_LOOKED_AT)
+    orphans, _ = await environments.first(caller, Filters(phase=Phase.ORPHANED, ended=True), MAX_LOOKED_AT)
+    failures = await statistics.failures(FAILURE_DAYS)
     return page(
         request,
         "platform/problems.html",
         causes=by_cause(stuck),
-        count=len(stuck),
         is_complete=is_complete,
         orphans=orphans,
         max_listed=MAX_LISTED,
         max_causes=MAX_CAUSES,
-        failures=failure_plot(figures, FAILURE_DAYS),
-        remark=figures.remark,
+        failures=failure_plot(failures, FAILURE_DAYS),
+        remark=statistics.remark(),
         links=request.app.state.temporal_links,
     )
 
@@ -65,17 +64,3 @@ def by_cause(rows: Iterable[EnvironmentRow]) -> list[Cause]:
         causes[text].text = text
         causes[text].rows.append(row)
     return sorted(causes.values(), key=lambda cause: (-len(cause.rows), cause.text))
-
-
-async def _all_rows(
-    environments: EnvironmentList, caller: Principal, filters: Filters
-) -> tuple[list[EnvironmentRow], bool]:
-    rows: list[EnvironmentRow] = []
-    cursor = None
-    for _ in range(MAX_LOOKED_AT // LIST_LIMIT):
-        found = await environments.page(caller, filters, limit=LIST_LIMIT, cursor=cursor)
-        rows += found.environments
-        cursor = found.next
-        if cursor is None:
-            return rows, True
-    return rows, False
