@@ -30,6 +30,7 @@ class SharedReads(Generic[_K, _T]):
     def __init__(self, read: Callable[[_K], Coroutine[Any, Any, _T]]) -> None:
         self._read = read
         self._turns: dict[_K, _Turn[_T]] = {}
+        self._refreshes: dict[_K, asyncio.Task[None]] = {}
 
     async def read(self, key: _K) -> _T:
         """Return the result of a read that starts now or later."""
@@ -43,6 +44,20 @@ class SharedReads(Generic[_K, _T]):
             task = turn.next
         # Shield the read: a caller that is cancelled must not cancel it for the other callers.
         return await asyncio.shield(task)
+
+    def refresh(self, key: _K) -> asyncio.Task[None]:
+        """Return the running read of the key for those who can do without its result; it does not fail."""
+        if key not in self._refreshes:
+            self._refreshes[key] = asyncio.create_task(self._try_to_read(key))
+        return self._refreshes[key]
+
+    async def _try_to_read(self, key: _K) -> None:
+        try:
+            # A failure is for a caller who comes when the last result is too old to be used.
+            with suppress(Exception):
+                await self.read(key)
+        finally:
+            del self._refreshes[key]
 
     async def _after(self, before: "asyncio.Task[_T]", key: _K) -> _T:
         await asyncio.wait([before])
@@ -97,7 +112,6 @@ class CachedReads(Generic[_K, _T]):
         self._patience_seconds = patience_seconds
         self._max_kept = max_kept
         self._kept: OrderedDict[_K, _Kept[_T]] = OrderedDict()
-        self._refreshes: dict[_K, asyncio.Task[None]] = {}
         self._changes = 0
 
     async def read(self, key: _K) -> _T:
@@ -107,7 +121,7 @@ class CachedReads(Generic[_K, _T]):
             if age < self._fresh_seconds:
                 return kept.value
             if age < self._usable_seconds:
-                changes, refresh = self._changes, self._refresh(key)
+                changes, refresh = self._changes, self._reads.refresh(key)
                 if self._patience_seconds:
                     await asyncio.wait({refresh}, timeout=self._patience_seconds)
                 if changes == self._changes:
@@ -128,16 +142,3 @@ class CachedReads(Generic[_K, _T]):
             if len(self._kept) > self._max_kept:
                 self._kept.popitem(last=False)
         return value
-
-    def _refresh(self, key: _K) -> asyncio.Task[None]:
-        if key not in self._refreshes:
-            self._refreshes[key] = asyncio.create_task(self._try_to_read(key))
-        return self._refreshes[key]
-
-    async def _try_to_read(self, key: _K) -> None:
-        try:
-            # A failure is for a caller who comes when the result is too old to be used.
-            with suppress(Exception):
-                await self._reads.read(key)
-        finally:
-            del self._refreshes[key]

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,7 +125,6 @@ class EnvironmentReader:
         self._ends: OrderedDict[str, EnvironmentStatus | None] = OrderedDict()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._reads = SharedReads(self._read_latest)
-        self._refreshes: dict[str, asyncio.Task[None]] = {}
         self._orphans: OrderedDict[str, tuple[EnvironmentStatus | None, str]] = OrderedDict()
         self._changed_at = 0.0
         self._worker_answered_at = 0.0
@@ -162,25 +160,11 @@ class EnvironmentReader:
         if age < REST_VALID_SECONDS:
             return known.snapshot
         if age < REST_USABLE_SECONDS:
-            await asyncio.wait({self._refresh(name)}, timeout=PATIENCE_SECONDS)
+            await asyncio.wait({self._reads.refresh(name)}, timeout=PATIENCE_SECONDS)
             now = self._known.get(name)
             if now and now.is_settled and now.described_at > self._changed_at:
                 return now.snapshot
         return await self.read(name)
-
-    def _refresh(self, name: str) -> asyncio.Task[None]:
-        """Return the running read of the environment for those who can do without its result."""
-        if name not in self._refreshes:
-            self._refreshes[name] = asyncio.create_task(self._try_to_read(name))
-        return self._refreshes[name]
-
-    async def _try_to_read(self, name: str) -> None:
-        try:
-            # A failure is for a caller who comes when the snapshot is too old to be shown.
-            with suppress(Exception):
-                await self._reads.read(name)
-        finally:
-            del self._refreshes[name]
 
     def note_change(self) -> None:
         """Show nothing any more that was read before this call: this process has changed an environment."""
