@@ -20,8 +20,9 @@ from contracts.template import Credentials
 from contracts.types.naming import OwnerMark
 from starter.auth.policy import NotAllowed, Principal
 from starter.environments.access import EnvironmentAccess
-from starter.environments.credentials import issuer, virtual_clusters
+from starter.environments.credentials import issuer, kubeconfig, virtual_clusters
 from starter.environments.credentials.issuer import CredentialIssuer
+from starter.environments.credentials.kubeconfig import KubeconfigReader
 from starter.environments.credentials.virtual_clusters import NotUsable, VirtualClusters
 from tests.api.test_environment_health import snapshot
 from tests.starter.test_chart_check import environment
@@ -81,12 +82,14 @@ class FakeHost:
         self.closed: list[str] = []
         self.labels: dict[str, str] | None = None
         self.has_secret = True
+        self.reads = 0
 
     async def get_namespace(self, name: str) -> Namespace | None:
         await asyncio.sleep(0)
         return Namespace(name, "u", labels=self.labels if self.labels is not None else labels_of(name))
 
     async def kubeconfig(self, namespace: str, _release: str) -> Kubeconfig | None:
+        self.reads += 1
         await asyncio.sleep(0)
         return Kubeconfig(KUBECONFIG, secret_name=namespace) if self.has_secret else None
 
@@ -199,6 +202,55 @@ def issuer_of(access: FakeAccess, clusters: VirtualClusters) -> CredentialIssuer
     return CredentialIssuer(cast(EnvironmentAccess, access), clusters)
 
 
+async def refuse(
+    host: FakeHost, clusters: VirtualClusters, patch: pytest.MonkeyPatch, *pauses: float
+) -> tuple[FakeAccess, CredentialIssuer]:
+    """Remove a person while they get rights, and refuse them; the rights are taken back after the pauses."""
+    patch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
+    patch.setattr(issuer, "_PAUSES_SECONDS", pauses)
+    host.virtual.has_rights = False
+    access = FakeAccess(one(), NotAllowed("no longer"))
+    one_issuer = issuer_of(access, clusters)
+    with pytest.raises(NotAllowed):
+        await one_issuer.issue("demo", ADA, REQUEST, None)
+    return access, one_issuer
+
+
+class TestKubeconfigs:
+    def reader_of(self, found: Environment, clusters: VirtualClusters) -> KubeconfigReader:
+        access = FakeAccess(found)
+        return KubeconfigReader(cast(EnvironmentAccess, access), clusters, issuer_of(access, clusters))
+
+    async def test_of_a_moment_take_one_read_of_the_host(
+        self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reader = self.reader_of(one(), clusters)
+        bob = ADA.model_copy(update={"email": "bob@example.com"})
+        first, second = await reader.read("demo", ADA), await reader.read("demo", bob)
+        assert host.reads == 1
+        assert "https://v.example" in second
+        assert first.replace(ADA.email, bob.email) == second
+        monkeypatch.setattr(kubeconfig, "KEPT_SECONDS", 0.0)
+        reader = self.reader_of(one(), clusters)
+        for _ in range(2):
+            await reader.read("demo", ADA)
+        assert host.reads == 3
+
+    async def test_are_of_one_life_and_not_kept_when_there_is_none(
+        self, host: FakeHost, clusters: VirtualClusters
+    ) -> None:
+        reader = self.reader_of(one(), clusters)
+        host.has_secret = False
+        with pytest.raises(NotUsable):
+            await reader.read("demo", ADA)
+        host.has_secret = True
+        await reader.read("demo", ADA)
+        other = one().model_copy(update={"mark": OwnerMark.for_request("k3x9q0vb", "demo", "another")})
+        reader._access = cast(EnvironmentAccess, FakeAccess(other))
+        with pytest.raises(NotUsable, match="is not on the host"):
+            await reader.read("demo", ADA)
+
+
 REQUEST = request_of(ADA.email)
 
 
@@ -239,13 +291,8 @@ class TestIssuer:
     async def test_goes_on_taking_rights_back_without_the_caller(
         self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
-        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (0.0, 0.001))
-        host.virtual.has_rights = False
         host.virtual.removal_failures = [Unreachable("v", "o", "d")] * 5
-        one_issuer = issuer_of(FakeAccess(one(), NotAllowed("no longer")), clusters)
-        with pytest.raises(NotAllowed):
-            await one_issuer.issue("demo", ADA, REQUEST, None)
+        _, one_issuer = await refuse(host, clusters, monkeypatch, 0.0, 0.001)
         async with soon("the rights are not taken back"):
             await asyncio.gather(*one_issuer._taking_back.values())
         assert host.virtual.done == [f"ensure {ADA.email}", *[f"remove {ADA.email}"] * 6]
@@ -253,13 +300,7 @@ class TestIssuer:
     async def test_stops_taking_rights_back_from_a_person_who_is_allowed_in_again(
         self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
-        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (3600.0,))
-        host.virtual.has_rights = False
-        access = FakeAccess(one(), NotAllowed("no longer"))
-        one_issuer = issuer_of(access, clusters)
-        with pytest.raises(NotAllowed):
-            await one_issuer.issue("demo", ADA, REQUEST, None)
+        access, one_issuer = await refuse(host, clusters, monkeypatch, 3600.0)
         access.allow()
         await one_issuer.issue("demo", ADA, REQUEST, None)
         assert not one_issuer._taking_back
@@ -268,13 +309,9 @@ class TestIssuer:
     async def test_goes_on_taking_rights_back_while_a_view_of_a_moment_ago_has_the_person(
         self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
-        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (3600.0,))
-        host.virtual.has_rights = False
-        one_issuer = issuer_of(FakeAccess(one(), NotAllowed("no longer")), clusters)
-        for _ in range(2):
-            with pytest.raises(NotAllowed):
-                await one_issuer.issue("demo", ADA, REQUEST, None)
+        _, one_issuer = await refuse(host, clusters, monkeypatch, 3600.0)
+        with pytest.raises(NotAllowed):
+            await one_issuer.issue("demo", ADA, REQUEST, None)
         assert len(one_issuer._taking_back) == 1
         assert host.virtual.done == [f"ensure {ADA.email}"]
         await one_issuer.close()
@@ -282,13 +319,7 @@ class TestIssuer:
     async def test_takes_no_rights_back_from_a_person_who_is_allowed_in_by_another_process(
         self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
-        monkeypatch.setattr(issuer, "_PAUSES_SECONDS", (0.001,))
-        host.virtual.has_rights = False
-        access = FakeAccess(one(), NotAllowed("no longer"))
-        one_issuer = issuer_of(access, clusters)
-        with pytest.raises(NotAllowed):
-            await one_issuer.issue("demo", ADA, REQUEST, None)
+        access, one_issuer = await refuse(host, clusters, monkeypatch, 0.001)
         access.allow()
         await asyncio.gather(*one_issuer._taking_back.values())
         assert host.virtual.done == [f"ensure {ADA.email}"]
@@ -296,12 +327,8 @@ class TestIssuer:
     async def test_gives_up_what_goes_on_when_it_closes(
         self, host: FakeHost, clusters: VirtualClusters, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(issuer, "REFUSAL_WAIT_SECONDS", 0.0)
-        host.virtual.has_rights = False
         host.virtual.removal_failures = [Unreachable("v", "o", "d")] * 100
-        one_issuer = issuer_of(FakeAccess(one(), NotAllowed("no longer")), clusters)
-        with pytest.raises(NotAllowed):
-            await one_issuer.issue("demo", ADA, REQUEST, None)
+        _, one_issuer = await refuse(host, clusters, monkeypatch, *issuer._PAUSES_SECONDS)
         async with soon("it waits for the vCluster"):
             await one_issuer.close()
         assert not one_issuer._taking_back

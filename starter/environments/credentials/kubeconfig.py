@@ -1,10 +1,8 @@
 """The kubeconfig of an environment: without any secret, or with a short-lived credential of the caller."""
 
 import base64
-import time
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -16,6 +14,7 @@ from starter.environments.access import EnvironmentAccess
 from starter.environments.credentials.certificate_request import make_request
 from starter.environments.credentials.issuer import CredentialIssuer
 from starter.environments.credentials.virtual_clusters import VirtualClusters, usable_environment
+from starter.shared_reads import CachedReads
 
 #: Prefix of the names in the kubeconfig; a merge changes nothing else in a file.
 NAME_PREFIX = "moorage-"
@@ -46,11 +45,11 @@ _Dumper.add_representer(
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """The public part of a vCluster's kubeconfig, and when it was read from the host."""
+class _Life:
+    """A life by its id, and the environment with which its vCluster is found."""
 
-    cluster: Mapping[str, Any]
-    read_at: float
+    id: str
+    environment: Environment = field(compare=False)
 
 
 class KubeconfigReader:
@@ -62,7 +61,7 @@ class KubeconfigReader:
         self._access = access
         self._clusters = clusters
         self._credentials = credentials
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._public_parts = CachedReads(self._read_public, fresh_seconds=KEPT_SECONDS, max_kept=MAX_KEPT)
 
     async def read(self, name: str, principal: Principal) -> str:
         """Return the kubeconfig (YAML), which names the principal and holds no credential.
@@ -94,16 +93,11 @@ class KubeconfigReader:
 
     async def _cluster_of(self, environment: Environment) -> Mapping[str, Any]:
         """Return the public part of the vCluster's kubeconfig: its address and authority."""
-        life, now = environment.mark.life, time.monotonic()
-        if (kept := self._kept.get(life)) and now - kept.read_at < KEPT_SECONDS:
-            return kept.cluster
-        cluster, _ = (await self._clusters.kubeconfig(environment)).current()
-        public = {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}
-        self._kept[life] = _Kept(public, now)
-        self._kept.move_to_end(life)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
-        return public
+        return await self._public_parts.read(_Life(environment.mark.life, environment))
+
+    async def _read_public(self, life: _Life) -> Mapping[str, Any]:
+        cluster, _ = (await self._clusters.kubeconfig(life.environment)).current()
+        return {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}
 
 
 def _base64(pem: str) -> str:
