@@ -16,6 +16,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -168,6 +169,5 @@ def open_for_reading(file: Path) -> IO[bytes]:
 
 
 def _matching(file: Path, text: str) -> Iterator[str]:
-    opener = _OPENERS.get(file.suffix, open)
-    with opener(file, "rt", encoding="utf-8", errors="replace") as lines:
+    with TextIOWrapper(open_for_reading(file), encoding="utf-8", errors="replace") as lines:
         yield from (line for line in lines if text in line)
