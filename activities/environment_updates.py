@@ -36,7 +36,7 @@ OPEN = (
     f"AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
 )
 
-#: Errors of reading what is of another version, was started by hand, or is encrypted with a key that is gone.
+#: Errors of reading a run of another version, one that was started by hand, or one whose key is gone.
 UNREADABLE_ERRORS = (RuntimeError, ValueError, LookupError)
 #: The errors of one environment. A sweep reports them and continues with the other environments.
 FAILURES = (

@@ -88,7 +88,7 @@ class Certificates:
     def _check_created(self, created: Any, sent: Mapping[str, Any], operation: str) -> None:
         """Raise MalformedAnswer if the vCluster keeps another request than the one that was sent.
 
-        A tenant's admission webhook may change it, and an approval holds for what is kept: it names the
+        A tenant's admission webhook may change it, and an approval holds for the stored request: it names the
         object's version. Who asked is not compared, because its name differs between distributions.
         """
         try:

@@ -54,7 +54,7 @@ class AccessRecorder:
                 details.denied = details.denied or status == HTTPStatus.FORBIDDEN
                 limited = self._denied.record(principal.email) if details.denied else None
                 if limited:
-                    problem = too_many("requests for what is not yours", limited)
+                    problem = too_many("requests that you may not make", limited)
                     await self._respond(problem)(scope, receive, send)
             if not limited:
                 await send(message)

@@ -39,7 +39,7 @@ def room_for(size: Amount, hosts: Iterable[str], quotas: Quotas, state: Capacity
 
 
 def _count(left: Limits, size: Amount) -> int | None:
-    """Return how often the size fits into what is left; None without a limit."""
+    """Return how often the size fits into the rest; None without a limit."""
     counts = [
         limit // getattr(size, field)
         for field, limit in left.model_dump(exclude_none=True).items()

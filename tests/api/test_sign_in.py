@@ -113,7 +113,7 @@ async def test_who_asks_for_what_is_not_theirs_is_slowed_down(http: httpx.AsyncC
         codes = [(await http.delete("/freeze", headers=bearer(DEVELOPER))).status_code for _ in range(100)]
         answer = await http.delete("/freeze", headers=bearer(DEVELOPER))
     assert set(codes) == {403, 429}
-    assert problem(answer, 429)["detail"].startswith("too many requests for what is not yours")
+    assert problem(answer, 429)["detail"].startswith("too many requests that you may not make")
     assert (await http.get("/templates", headers=bearer(DEVELOPER))).status_code == 200
     assert ("dev@example.com", "thaw", "", "limited") in lines(captured)
 

@@ -171,10 +171,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.moved)
     @rule()
     def sweep_for_leavers(self) -> None:
-        """Those who have left lose access where the sweep says so, and nobody else loses any."""
+        """Those who have left lose access where the sweep says so, and no others lose any."""
         self.moved = False
         before = {name: self.shown(name) for name in self.names.values()}
-        # The brake waits for a person where nobody is left: the platform team confirms who has left.
+        # Where no people are left, the brake waits for a person: the platform team confirms who has left.
         result = self.run(sweep_leavers(self.asking, confirmed=sorted(self.people.away)))
         if result is None:
             return
@@ -291,7 +291,7 @@ class Machine(RuleBasedStateMachine):
             answer = await self.asking.call("GET", f"/environments/{name}")
             shown = answer.json() if answer.status_code == 200 else {}
             if answer.status_code == 404 or shown.get("phase") not in (None, "ready"):
-                return  # Whose end has begun: `until_ended` looks at that.
+                return  # It is being torn down, or was: `until_ended` looks at that.
             if shown.get("steps") and shown["access"] is None:
                 owner = set() if shown["owner_left_at"] else {shown["owner"]}
                 assert members(self.stack, name) == owner | set(shown["collaborators"])
@@ -347,7 +347,7 @@ async def test_a_short_sequence(swept_by_hand: Stack) -> None:
 
 @pytest.mark.slow
 async def test_a_sequence_in_which_each_leaves_and_returns(swept_by_hand: Stack) -> None:
-    """Ensures that what the machine says of people is true where no chance decides what is done."""
+    """Ensures that the machine's promises about people hold in a sequence without chance."""
     async with Asking(swept_by_hand) as asking:
         machine = machine_for(swept_by_hand, asking, kills=0)()
         await asyncio.to_thread(machine.begin, "1h")

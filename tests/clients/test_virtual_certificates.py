@@ -117,7 +117,7 @@ async def test_that_fails_leaves_no_request(answers: dict[str, list[Any]], error
     ],
 )
 async def test_approves_no_request_that_was_changed_inside(change: dict[str, Any]) -> None:
-    """Ensures that an admission webhook of a tenant gets our approval for no request of its own."""
+    """Ensures that an admission webhook of a tenant gets our approval for no request that it has changed."""
     server = FakeServer(POST=[lambda body: kept(body, **change)])
     with pytest.raises(MalformedAnswer, match="has been changed inside"):
         await issue(server)

@@ -163,7 +163,7 @@ async def a_house(
 ) -> AsyncIterator[CapacityBench]:
     """A house without a worker; its hosts have so much by the settings, or what their `nodes` say.
 
-    It is the only one in the namespace of the client of `server`; without that, it has a server of its own.
+    It is the only one on `server`, in the namespace of its client. Without `server` it starts another.
     """
     hosts = hosts or {}
     known = {name: Nodes(name) for name in hosts} | dict(nodes or {})

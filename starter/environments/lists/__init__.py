@@ -1,1 +1,1 @@
-"""Lists of environments: pages, their cursors, and what is wrong with a row."""
+"""Lists of environments: pages, their cursors, and the problem of a row."""
