@@ -18,6 +18,7 @@ from contracts.size_limits import ensure_fits
 from contracts.template import Chart, Extension, Size, Template, TemplateQuota, fields_below_minimum
 from contracts.types.naming import is_name
 from contracts.types.printable_text import ensure_printable
+from starter.auth.policy import Principal, Role
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
 
@@ -50,6 +51,11 @@ class Catalogue:
             for template in self._templates.values()
             if everything or not template.teams or mine & set(template.teams)
         ]
+
+
+def offered_templates(catalogue: Catalogue, principal: Principal) -> list[Template]:
+    """Return the templates that the principal may request: all of them for the platform team."""
+    return catalogue.offered_to(principal.teams, everything=principal.role is Role.PLATFORM)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from contracts.capacity.models import Amount, StateInput
 from contracts.template import Template
-from starter.auth.policy import Principal, Role
-from starter.catalogue.loader import Catalogue
+from starter.auth.policy import Principal
 from starter.environments.requests.planning import RequestedEnvironment
 from starter.environments.requests.service import EnvironmentService
 from starter.installation_settings import InstallationConfig
@@ -22,17 +21,17 @@ _EXAMPLE = "example"
 
 @dataclass(frozen=True)
 class TemplateCard:
-    """A template for the caller. `takes` is all that it holds on a host; `problem` why it cannot be made."""
+    """A template for the caller.
+
+    `team` is the caller's first team that may request it, `takes` all that it holds on a host, and `problem`
+    why it cannot be made.
+    """
 
     template: Template
+    team: str
     takes: Amount | None
     room: Room
     problem: str = ""
-
-
-def offered_templates(catalogue: Catalogue, caller: Principal) -> list[Template]:
-    """Return the templates that the caller may request."""
-    return catalogue.offered_to(caller.teams, everything=caller.role is Role.PLATFORM)
 
 
 class TemplateCards:
@@ -65,13 +64,13 @@ class TemplateCards:
                 reservation = self._placement.reservation_of(environment)
             except InvalidRequest as error:
                 sentence = "; ".join(problem.message for problem in error.problems)
-                cards.append(TemplateCard(template, None, Room(count=None), sentence))
+                cards.append(TemplateCard(template, team, None, Room(count=None), sentence))
                 continue
             hosts = candidate_hosts(template, None, self._installation)
             room = Room(count=None)
             if state is not None:
                 room = room_for(reservation.size, hosts, reservation.quotas, state, team)
-            cards.append(TemplateCard(template, reservation.size, room))
+            cards.append(TemplateCard(template, team, reservation.size, room))
         return cards
 
 

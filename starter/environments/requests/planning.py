@@ -12,9 +12,9 @@ from contracts.template import Template
 from contracts.temporal import search_attributes
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.naming import OwnerMark, is_name
-from starter.auth.policy import Principal, Role
+from starter.auth.policy import Principal
 from starter.auth.tokens import read_email
-from starter.catalogue.loader import SHORTEST_TTL, Catalogue, unknown_template
+from starter.catalogue.loader import SHORTEST_TTL, Catalogue, offered_templates, unknown_template
 from starter.config_files.validation_messages import did_you_mean
 from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts, matching_hosts
@@ -58,7 +58,7 @@ def plan(
             problems.append(FieldProblem(field=field, message=str(error)))
 
     team = requested.team or principal.teams[0]
-    offered = catalogue.offered_to(principal.teams, everything=principal.role is Role.PLATFORM)
+    offered = offered_templates(catalogue, principal)
     template = next((one for one in offered if one.name == requested.template), None)
     check("name", lambda: _check_name(requested.name))
     check("team", lambda: _check_team(team, principal))

@@ -18,10 +18,9 @@ from contracts.capacity.models import ReservationRequest
 from contracts.environment import Phase
 from contracts.environment_workflow import Answer, AnswerKind, EnvironmentStart, RequestInput
 from contracts.errors import Refusal, RefusalReason
-from contracts.template import Template
 from contracts.types.naming import life_id, request_id
-from starter.auth.policy import Principal, Role, Verb, is_allowed
-from starter.catalogue.loader import Catalogue
+from starter.auth.policy import Principal, Verb, is_allowed
+from starter.catalogue.loader import Catalogue, offered_templates
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import relations_to
 from starter.environments.commands import send_update
@@ -142,16 +141,13 @@ class EnvironmentService:
     ) -> Refused:
         """Return the refusal for the caller: with advice, or without what the caller may not see."""
         if isinstance(error, NoCapacity):
-            return await self._placement.with_advice(error, start.environment, self._offered(principal))
+            offered = offered_templates(self._catalogue.current(), principal)
+            return await self._placement.with_advice(error, start.environment, offered)
         name = start.environment.name
         if not is_allowed(Verb.SHOW, relations_to(error.snapshot, principal)):
             return Refused(Refusal.taken(name))
         message = f"{name} cannot be asked for yet. {error.snapshot.view.remark}"
         return Refused(Refusal(reason=RefusalReason.LEFT_BEHIND, message=message))
-
-    def _offered(self, principal: Principal) -> list[Template]:
-        everything = principal.role is Role.PLATFORM
-        return self._catalogue.current().offered_to(principal.teams, everything=everything)
 
 
 @dataclass(frozen=True)

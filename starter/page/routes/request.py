@@ -24,17 +24,18 @@ from starter.api.dependencies import (
     ReservationsDep,
     ServiceDep,
 )
-from starter.api.problem_details import ApiProblem, ProblemType
+from starter.api.problem_details import ApiProblem
 from starter.api.routes.environments import require_few_previews
+from starter.api.routes.templates import offered_template
 from starter.auth.policy import Principal
 from starter.auth.security_log import note_read
-from starter.catalogue.loader import SHORTEST_TTL, unknown_template
+from starter.catalogue.loader import SHORTEST_TTL, offered_templates
 from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.planning import RequestedEnvironment
 from starter.environments.schemas import Done, DoneKind
 from starter.page.errors import problem_of
 from starter.page.rendering import page
-from starter.page.template_cards import TemplateCards, offered_templates
+from starter.page.template_cards import TemplateCards
 
 router = APIRouter(prefix="/new")
 
@@ -121,7 +122,7 @@ async def request_form(
     caller: CallerDep,
 ) -> Response:
     """Show the form of a template."""
-    found = _template(template, catalogue, caller)
+    found = offered_template(template, catalogue.current(), caller)
     form = RequestForm(template, name=await _suggest_name(caller, found, reader))
     return await _form_page(request, found, form, cards, installation, caller)
 
@@ -158,7 +159,7 @@ async def request_environment(
     action: Annotated[Action, Form()] = Action.REQUEST,
 ) -> Response:
     """Request the environment, or show what would be made."""
-    found = _template(template, catalogue, caller)
+    found = offered_template(template, catalogue.current(), caller)
     planned: Done | None = None
     problem: ApiProblem | None = None
     try:
@@ -174,14 +175,6 @@ async def request_environment(
     return await _form_page(
         request, found, form, cards, installation, caller, key=key, planned=planned, problem=problem
     )
-
-
-def _template(name: str, catalogue: CatalogueDep, caller: Principal) -> Template:
-    offered = offered_templates(catalogue.current(), caller)
-    for template in offered:
-        if template.name == name:
-            return template
-    raise ApiProblem(ProblemType.NOT_FOUND, unknown_template(name[:80], offered))
 
 
 async def _form_page(
