@@ -1,9 +1,8 @@
 // Enhances pages that work without it: times in the reader's zone, live updates, copying, one send per form.
 "use strict";
 
-const locale = document.documentElement.dataset.locale || undefined;
-const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
-const numbers = new Intl.NumberFormat(locale);
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const numbers = new Intl.NumberFormat();
 let offset = 0; // The server's clock minus this one, in milliseconds: countdowns follow the server's.
 
 function lengthOf(milliseconds) {
@@ -21,7 +20,7 @@ function lengthOf(milliseconds) {
   return parts.join(" ");
 }
 
-// Returns the text of a time element for now: a date, what is left until it, or what has passed since it.
+// Returns the text of a time element for now: a date, the time until it, or the time since it.
 function textOf(element) {
   const at = Date.parse(element.dateTime);
   if (Number.isNaN(at)) return null;
@@ -141,10 +140,9 @@ function enhance(root) {
   }
   root.querySelectorAll("select[data-slider]").forEach(slide);
   root.querySelectorAll("form[data-check]").forEach(check);
-  for (const element of root.querySelectorAll("[data-with-script]")) element.hidden = false;
 }
 
-// Turns a choice of lengths into a slider; the choice stays what is sent.
+// Turns a choice of lengths into a slider; the form still sends the choice.
 function slide(select) {
   const range = document.createElement("input");
   const output = document.createElement("output");
@@ -170,7 +168,7 @@ function slide(select) {
   show();
 }
 
-// Checks a form while it is filled in, and says what is wrong beside each field that was touched.
+// Checks a form while it is filled in, and shows the problems beside each field that was touched.
 function check(form) {
   const touched = new Set();
   const said = document.getElementById("check");
