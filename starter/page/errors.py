@@ -26,7 +26,7 @@ def handle_problems(pages: FastAPI) -> None:
 
 
 def problem_of(error: Exception, request: Request) -> ApiProblem:
-    """Return the problem of an error; what is not expected is logged, and said to be a fault of Moorage."""
+    """Return the problem of an error. An error without one is logged, and reported as a fault of Moorage."""
     problem = to_problem(error)
     if problem is None:
         _log.error("page failed", method=request.method, path=request.url.path, exc_info=error)

@@ -79,7 +79,7 @@ def state_class(state: str) -> str:
 
 
 def with_commands(text: str) -> Markup:
-    """Return the escaped text with what is between backquotes as code, as in "see `moorage doctor`"."""
+    """Return the escaped text, with commands in backquotes as code, as in "see `moorage doctor`"."""
     parts = [escape(part) for part in text.split("`")]
     if len(parts) % 2 == 0:
         return escape(text)

@@ -65,7 +65,7 @@ class Measured:
 
 
 async def inspect(person: Person, name: str) -> Measured:
-    """Check the page that is open, and write its screenshots. Fails with what is wrong."""
+    """Check the page that is open, and write its screenshots. Fails with the problems."""
     try:
         return await _inspect(person, name)
     finally:

@@ -258,7 +258,7 @@ async def test_nothing_moves_where_people_want_that(browser: Browser, stack: Sta
 
 
 async def test_nothing_shifts_while_the_steps_pass(bob_at_browser: Person, bob: Caller) -> None:
-    """Ensures that what is read stays where it is, also when the page offers what a ready one has."""
+    """Ensures that the text stays in its place, also when the page offers more because it is ready."""
     page, name = bob_at_browser.page, unique("calm")
     await page.add_init_script(
         """window.shifts = [];

@@ -100,7 +100,7 @@ class House:
         return self._people[who]
 
     async def look(self, someone: Person, name: str) -> None:
-        """Inspect what is open, and keep what was measured."""
+        """Inspect the page that is open, and keep the measurements."""
         self.measured[name] = await inspect(someone, name)
 
 

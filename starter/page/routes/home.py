@@ -67,7 +67,7 @@ async def home(
     order: Order = Order.NEWEST,
     cursor: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> Response:
-    """List environments, with what is wrong with each."""
+    """List environments, with the problems of each."""
     searched = q.strip().lower()
     filters = Filters(
         name=searched or None,

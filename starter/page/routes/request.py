@@ -77,7 +77,7 @@ class RequestForm:
         self.host = host or None
 
     def requested(self) -> RequestedEnvironment:
-        """Return what is requested, with each line of the people as one."""
+        """Return the request, with one person for each line or part of a line."""
         people = self.collaborators.replace(",", "\n").replace(";", "\n").split("\n")
         return RequestedEnvironment(
             name=self.name,
