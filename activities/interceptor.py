@@ -17,7 +17,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities import activity_context
 from activities.activity_context import ActivityContext
 from activities.errors import translate
-from clients.write_deadline import set_deadline_check
+from clients.transport.write_deadline import set_deadline_check
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
 from contracts.errors import ErrorType

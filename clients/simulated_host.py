@@ -28,7 +28,7 @@ from clients.host.models import (
     Release,
     Startup,
 )
-from clients.http import Answer, HttpSystem, bearer_headers
+from clients.transport.http import Answer, HttpSystem, bearer_headers
 from clients.virtual_cluster import VirtualClusterApi
 
 _T = TypeVar("_T")

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from enum import StrEnum
 
-from clients.connection_errors import describe_cause
 from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
-from clients.tls_trust import TrustError, tls_context
+from clients.transport.connection_errors import describe_cause
+from clients.transport.tls_trust import TrustError, tls_context
 
 _SYSTEM = "mail server"
 _OPERATION = "send a mail"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import standardwebhooks
 
-from clients.http import Answer, HttpSystem
+from clients.transport.http import Answer, HttpSystem
 
 #: Header that is equal in all attempts to deliver one message, so that the receiver can detect duplicates.
 ID = "webhook-id"

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from benchmarks.support.floor import ACTIVITY, TASK_QUEUE, BareUpdates, BareWorkflow, Calls
-from clients.http import MAX_CONCURRENT_CALLS
+from clients.transport.http import MAX_CONCURRENT_CALLS
 
 #: The environment variable with headers by name, as JSON: credentials have no place in a history.
 HEADERS = "FLOOR_HEADERS"

@@ -24,7 +24,7 @@ from clients.host.models import Chart
 from clients.kubernetes.api.refusals import is_account_refusal, is_policy_denial, is_transient, missing_right
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
-from clients.write_deadline import current_deadline_check, ensure_before_deadline
+from clients.transport.write_deadline import current_deadline_check, ensure_before_deadline
 
 _T = TypeVar("_T")
 

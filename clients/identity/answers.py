@@ -5,7 +5,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import MalformedAnswer
-from clients.http import Answer
+from clients.transport.http import Answer
 
 _T = TypeVar("_T")
 

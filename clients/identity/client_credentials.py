@@ -12,7 +12,7 @@ from datetime import timedelta
 from pydantic import BaseModel, Field, ValidationError
 
 from clients.errors import ClientError, Denied, MalformedAnswer
-from clients.http import Answer, HttpSystem, bearer_headers
+from clients.transport.http import Answer, HttpSystem, bearer_headers
 
 #: Renew a token when a fifth of its life is left, so that no call starts with one that ends on the way.
 RENEW_AT_SHARE = 0.8

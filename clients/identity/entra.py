@@ -17,12 +17,12 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, Field, TypeAdapter
 
 from clients.errors import AlreadyExists, ClientError, Denied, MalformedAnswer, NotFound, NotYet
-from clients.http import Answer, HttpSystem
 from clients.identity.addresses import is_same_address
 from clients.identity.answers import parse_answer
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import pages
 from clients.identity.protocol import Group, User, only_active
+from clients.transport.http import Answer, HttpSystem
 
 #: The largest page of groups, users and members.
 PAGE_SIZE = 999

@@ -13,10 +13,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound
-from clients.http import Answer, HttpSystem
 from clients.identity.addresses import is_same_address
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.protocol import Group, User, only_active
+from clients.transport.http import Answer, HttpSystem
 
 #: The attribute of a group that contains its owner mark.
 OWNER_ATTRIBUTE = "moorage.dev/owner"

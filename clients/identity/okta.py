@@ -15,12 +15,12 @@ from urllib.parse import quote
 from pydantic import BaseModel, TypeAdapter
 
 from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound
-from clients.http import Answer, HttpSystem
 from clients.identity.addresses import is_same_address
 from clients.identity.answers import parse_answer
 from clients.identity.client_credentials import ClientCredentials, explain_oauth_error
 from clients.identity.pagination import next_link, pages
 from clients.identity.protocol import Group, User, only_active
+from clients.transport.http import Answer, HttpSystem
 
 #: What the worker needs, and what a process that only looks people and groups up needs.
 SCOPE = "okta.groups.manage okta.users.read"

@@ -16,11 +16,11 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
-from clients.http import Answer, HttpSystem, bearer_headers
 from clients.identity.addresses import LOWER_CASE, is_same_address
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.protocol import Group, User, only_active
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
+from clients.transport.http import Answer, HttpSystem, bearer_headers
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from clients.errors import AlreadyExists, ClientError, Denied, InUse, MalformedAnswer, NotFound, Rejected
-from clients.http import Answer, HttpSystem
+from clients.transport.http import Answer, HttpSystem
 
 #: Entries per page. Rafay's own scripts request 100 to 1000; a filtered list fits into one page.
 PAGE_SIZE = 100

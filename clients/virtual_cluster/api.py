@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from clients.connection_errors import proxy_of
 from clients.errors import (
     ClientError,
     Denied,
@@ -30,8 +29,9 @@ from clients.errors import (
 )
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
-from clients.http import CONNECT_TIMEOUT, Answer, Exchange, HttpSystem
-from clients.http_exchange import KeptConnections
+from clients.transport.connection_errors import proxy_of
+from clients.transport.http import CONNECT_TIMEOUT, Answer, Exchange, HttpSystem
+from clients.transport.http_exchange import KeptConnections
 from clients.virtual_cluster.certificates import Certificates
 from clients.virtual_cluster.people import PeopleRights
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from clients.errors import ClientError, MalformedAnswer, NotYet, Rejected
-from clients.http import HttpSystem
+from clients.transport.http import HttpSystem
 
 #: The signer whose certificates the API server accepts from clients.
 SIGNER = "kubernetes.io/kube-apiserver-client"

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound, NotYet
-from clients.http import HttpSystem
+from clients.transport.http import HttpSystem
 
 #: What a person may do inside: everything, because the vCluster is theirs. Charts that they install there
 #: define kinds, roles and admission webhooks.

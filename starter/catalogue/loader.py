@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from clients.secure_urls import is_internal_host
+from clients.transport.secure_urls import is_internal_host
 from contracts.chart_values import exported_account_problem
 from contracts.size_limits import ensure_fits
 from contracts.template import Chart, Extension, Size, Template, TemplateQuota, fields_below_minimum

@@ -8,7 +8,7 @@ import pytest
 from temporalio.activity import ActivityCancellationDetails
 
 from clients.identity.scim import Scim
-from clients.write_deadline import ensure_before_deadline
+from clients.transport.write_deadline import ensure_before_deadline
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import Running, fail

@@ -19,10 +19,10 @@ from activities import activity_context, leaver_sweep
 from activities.activity_context import ActivityContext
 from activities.errors import Interrupted
 from activities.leaver_sweep import PAGE_SIZE, PEOPLE_PER_CHECKPOINT, LeaverSweep
-from clients.http import Credentials
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.entra import Entra
 from clients.identity.okta import Okta
+from clients.transport.http import Credentials
 from contracts.leaver_rules import LeaverSweepInput, LookInput, LookResult
 from contracts.temporal import search_attributes
 from tests.support.stand_ins import TLS

@@ -155,7 +155,7 @@ PROTECTIONS = (
         OUTCOMES, "began_too_soon",
     ),
     Protection(
-        "4", "what Temporal has given up begins nothing more", "clients/http.py",
+        "4", "what Temporal has given up begins nothing more", "clients/transport/http.py",
         "                ensure_before_deadline(self.system, operation)\n", "                pass\n",
         "tests/activities/test_deadline.py", "slow",
     ),
@@ -192,7 +192,7 @@ PROTECTIONS = (
         "tests/lifecycle/test_one_name.py", "same_key",
     ),
     Protection(
-        "7", "an answer has a limit", "clients/http.py",
+        "7", "an answer has a limit", "clients/transport/http.py",
         "            if len(content) > self._max_answer_bytes:\n", "            if False:\n",
         "tests/chaos/test_odd_answers.py", "without_end and identity",
     ),

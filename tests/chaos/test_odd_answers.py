@@ -26,13 +26,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clients.errors import ClientError, MalformedAnswer
-from clients.http import MAX_ANSWER_BYTES
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.entra import Entra
 from clients.identity.keycloak import Keycloak
 from clients.identity.okta import Okta
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
+from clients.transport.http import MAX_ANSWER_BYTES
 from contracts.types.naming import is_name
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack

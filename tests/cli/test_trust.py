@@ -102,10 +102,10 @@ def test_the_systems_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Ensures that the system's store is what is asked when nothing is named."""
     import truststore
 
-    from clients.tls_trust import tls_context
+    from clients.transport.tls_trust import tls_context
 
     assert isinstance(tls_context(environ={}), truststore.SSLContext)
-    monkeypatch.setattr("clients.tls_trust._system_has_any", lambda: False)
+    monkeypatch.setattr("clients.transport.tls_trust._system_has_any", lambda: False)
     found = tls_context(environ={})
     assert not isinstance(found, truststore.SSLContext)
     assert len(found.get_ca_certs()) > 50  # the list that comes with httpx

@@ -23,7 +23,7 @@ from clients.helm.chart_store import THREADS, ChartStore
 from clients.helm.client import HelmSdk, map_helm_error
 from clients.host.models import Chart
 from clients.kubernetes.auth.credentials import CredentialSource
-from clients.write_deadline import set_deadline_check
+from clients.transport.write_deadline import set_deadline_check
 from tests.clients.kubernetes.test_access import kubeconfig
 from tests.support.deadline import HANG, soon
 

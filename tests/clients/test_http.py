@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from clients.retry_after import retry_after
+from clients.transport.retry_after import retry_after
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 
 from clients.errors import Denied, MalformedAnswer, NotFound, Rejected, Throttled, Unreachable
 from clients.host.kubeconfig import Kubeconfig
-from clients.http import HttpSystem
-from clients.http_exchange import KeptConnections
+from clients.transport.http import HttpSystem
+from clients.transport.http_exchange import KeptConnections
 from clients.virtual_cluster import VirtualClusterApi
 from tests.support.deadline import soon
 

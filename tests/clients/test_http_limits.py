@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from clients import http as module
 from clients.errors import Unreachable
-from clients.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
+from clients.transport import http as module
+from clients.transport.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
 from tests.support.deadline import soon
 from worker.settings.groups.timeouts import LATE_RESPONSE_MARGIN
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import ClientError, MalformedAnswer, NotYet, Rejected, Unreachable
-from clients.http import HttpSystem
+from clients.transport.http import HttpSystem
 from clients.virtual_cluster import certificates
 from clients.virtual_cluster.certificates import SIGNER, Certificates
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clients.errors import Rejected
-from clients.http import Answer
+from clients.transport.http import Answer
 from clients.virtual_cluster.api import _classify
 
 MISSHAPEN = "500 failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec: expected map"

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import AlreadyExists, ClientError, MalformedAnswer, NotFound, NotYet, Rejected
-from clients.http import HttpSystem
+from clients.transport.http import HttpSystem
 from clients.virtual_cluster import people
 from clients.virtual_cluster.people import ATTEMPTS, PERSON_ROLE, PeopleRights, binding_name
 

@@ -50,8 +50,8 @@ SLOW = ("answered after the client gave up", "done after the client gave up")
 #: Those that a call can meet which changes nothing; the others differ only in what was done.
 OF_READS = ("503", "half a body", EXPIRED)
 OF_WRITES = tuple(fault for fault in FAULTS if fault not in SLOW)
-#: Those that `clients.http` makes the same error of as of another fault that has done as much; the client of
-#: a kind sees no more of them than that. One kind has them all.
+#: Those that `clients.transport.http` makes the same error of as of another fault that has done as much; the
+#: client of a kind sees no more of them than that. One kind has them all.
 SAME_TO_A_CLIENT = (
     "refused before it was done",
     "page of a proxy",

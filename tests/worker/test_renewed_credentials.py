@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from clients.errors import Denied
-from clients.http import Answer, HttpSystem, bearer_headers
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.rafay.transport import RafayTransport
 from clients.simulated_host import SimulatedHost
+from clients.transport.http import Answer, HttpSystem, bearer_headers
 from worker.settings.loading import load_settings
 from worker.settings.sources import SecretOfFile, SettingsError, reader_of
 

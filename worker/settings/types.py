@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from clients.host.models import Peer
-from clients.secure_urls import require_https
+from clients.transport.secure_urls import require_https
 from contracts.types.models import Duration
 
 LARGEST_PORT = 65535

@@ -39,8 +39,8 @@ from clients.kubernetes.api.refusals import (
 )
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
-from clients.retry_after import retry_after
-from clients.write_deadline import ensure_before_deadline
+from clients.transport.retry_after import retry_after
+from clients.transport.write_deadline import ensure_before_deadline
 
 #: Connect timeout: an API server that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)

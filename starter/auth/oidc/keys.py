@@ -14,9 +14,9 @@ from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 from pydantic import BaseModel, ValidationError
 
 from clients.errors import ClientError, MalformedAnswer
-from clients.http import Answer, HttpSystem
-from clients.secure_urls import require_https
-from clients.tls_trust import TrustError, context_for
+from clients.transport.http import Answer, HttpSystem
+from clients.transport.secure_urls import require_https
+from clients.transport.tls_trust import TrustError, context_for
 from starter.auth.oidc.issuers import Issuer
 
 #: How long a request waits for an issuer that does not answer; requests whose key is cached do not wait.

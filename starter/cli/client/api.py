@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from clients.connection_errors import describe_cause, is_final, proxy_of
-from clients.tls_trust import TrustError, context_for
+from clients.transport.connection_errors import describe_cause, is_final, proxy_of
+from clients.transport.tls_trust import TrustError, context_for
 from starter.cli.client.connection import Connection
 from starter.cli.client.paths import environment_path
 from starter.cli.client.response_errors import (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from clients.tls_trust import TrustError, context_for
+from clients.transport.tls_trust import TrustError, context_for
 from starter.cli.client.connection import Connection
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 

@@ -110,7 +110,7 @@ def login(
 
 def _context_for(options: ConnectionOptions, url: str | None, name: str | None) -> "Context":
     """Return the context that the sign-in is for: a new one, or the one that has this URL or name."""
-    from clients.secure_urls import require_https
+    from clients.transport.secure_urls import require_https
     from starter.cli.client.connection import ensure_url, find_url
     from starter.cli.client.contexts import Context, ensure_name, name_of, read_contexts
 

@@ -16,9 +16,9 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from clients.errors import ClientError, Denied, Rejected
-from clients.http import Answer, HttpSystem
-from clients.secure_urls import require_https
-from clients.tls_trust import TrustError, context_for
+from clients.transport.http import Answer, HttpSystem
+from clients.transport.secure_urls import require_https
+from clients.transport.tls_trust import TrustError, context_for
 from starter.auth.authentication import IssuerUnavailable
 from starter.auth.oidc.issuers import Issuer
 

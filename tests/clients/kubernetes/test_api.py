@@ -26,7 +26,7 @@ from clients.errors import (
 from clients.kubernetes.api.client import APPLY, KubernetesApi
 from clients.kubernetes.api.refusals import missing_right
 from clients.kubernetes.auth.credentials import CredentialSource
-from clients.write_deadline import set_deadline_check
+from clients.transport.write_deadline import set_deadline_check
 from tests.clients.kubernetes.conftest import Answer, Server
 from tests.clients.kubernetes.test_access import HANGS, gives, plugin_of
 from tests.support.deadline import HANG, soon

@@ -17,9 +17,9 @@ from clients.errors import (
     Rejected,
     ServerFailed,
 )
-from clients.http import Answer
 from clients.rafay import Binding, User
 from clients.rafay.transport import classify, explain
+from clients.transport.http import Answer
 from tests.clients.rafay.scripted import KEY, scripted
 
 V1_DETAILS = (

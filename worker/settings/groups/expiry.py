@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from clients.secure_urls import is_internal_host, require_https
 from clients.smtp import Security
+from clients.transport.secure_urls import is_internal_host, require_https
 from worker.settings.types import (
     Group,
     PositiveDuration,

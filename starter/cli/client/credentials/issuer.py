@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from clients.connection_errors import describe_cause
-from clients.secure_urls import is_internal_host, require_https
-from clients.tls_trust import TrustError, context_for
+from clients.transport.connection_errors import describe_cause
+from clients.transport.secure_urls import is_internal_host, require_https
+from clients.transport.tls_trust import TrustError, context_for
 from starter.cli.client.credentials.store import Tokens
 from starter.cli.errors import CliError, Code
 

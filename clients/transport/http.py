@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 
 import httpx
 
-from clients.connection_errors import describe_cause
 from clients.errors import (
     AlreadyExists,
     ClientError,
@@ -27,9 +26,10 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
-from clients.retry_after import retry_after
-from clients.tls_trust import context_for
-from clients.write_deadline import ensure_before_deadline
+from clients.transport.connection_errors import describe_cause
+from clients.transport.retry_after import retry_after
+from clients.transport.tls_trust import context_for
+from clients.transport.write_deadline import ensure_before_deadline
 
 #: Connect timeout: a system that does not even accept a connection within this time is down.
 CONNECT_TIMEOUT = timedelta(seconds=5)

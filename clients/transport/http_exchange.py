@@ -11,8 +11,8 @@ from datetime import timedelta
 import aiohttp
 import yarl
 
-from clients.connection_errors import describe_cause
-from clients.http import KEEP_ALIVE, MAX_CONCURRENT_CALLS, Answer, AnswerTooLarge, ExchangeFailed
+from clients.transport.connection_errors import describe_cause
+from clients.transport.http import KEEP_ALIVE, MAX_CONCURRENT_CALLS, Answer, AnswerTooLarge, ExchangeFailed
 
 
 class KeptConnections:

@@ -1,0 +1,1 @@
+"""How the clients call other systems: HTTP, trust in servers, deadlines of writes, errors of connections."""
