@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 from starter.audit_trail.entries import TrailEntry
 
@@ -34,9 +35,14 @@ def guard_cell(text: str) -> str:
     return f"'{text}" if is_formula else text
 
 
+def iso_exact(moment: datetime) -> str:
+    """Return the time in UTC with its microseconds, in which lines of the trail differ."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def _cells(entry: TrailEntry) -> dict[str, str]:
     cells = asdict(entry) | {
-        "at": entry.at.isoformat().replace("+00:00", "Z"),
+        "at": iso_exact(entry.at),
         "environment": entry.name,
         "verb": entry.verb.value,
     }

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from clients.jsonl_file import UNREADABLE, JsonLinesFile, is_compressed, open_for_reading
+from clients.jsonl_file import MAX_LINE_BYTES, UNREADABLE, JsonLinesFile, is_compressed, open_for_reading
 from starter.audit_trail.entries import TrailEntry, TrailFilters
 
 #: A record may be written this long after the end of its life: a sink that fails is tried again.
@@ -18,8 +18,8 @@ MAX_DELAY = timedelta(minutes=10)
 #: Content that one search reads at most: some hundred thousand records.
 MAX_BYTES = 512 * 1024 * 1024
 _BLOCK = 1024 * 1024
-#: A record stays below 1.2 MB (`contracts.size_limits`). Of a longer line, the start is replaced by no JSON.
-MAX_LINE_BYTES, _TOO_LONG = 2 * 1024 * 1024, b"too long"
+#: In place of the start of a line that is longer than a record: it is no JSON.
+_TOO_LONG = b"too long"
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -106,7 +106,7 @@ def _search_line(line: bytes, filters: TrailFilters, found: Found) -> datetime |
     if not filters.name or record.name == filters.name:
         for one in record.audit_log:
             entry = TrailEntry(
-                at=one.at.astimezone(UTC),
+                at=one.at,
                 actor=one.actor,
                 action=one.action,
                 result=one.result,

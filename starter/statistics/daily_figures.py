@@ -154,7 +154,7 @@ class DailyFigures:
         length = 1 if hourly else 24
         last = _number(now, _HOUR if hourly else _DAY)
         requested = self._requested + Counter(_number(moment, _HOUR) for moment in open_since)
-        # What is open now was requested and has not ended, so all else follows backwards from it.
+        # The environments that are open now give the number at the end; each period before follows backwards.
         open_at_end, found = len(open_since), []
         for number in range(last, last - count, -1):
             hours = range(number * length, (number + 1) * length)

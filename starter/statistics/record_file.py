@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from clients.jsonl_file import UNREADABLE, JsonLinesFile, open_for_reading
+from clients.jsonl_file import MAX_LINE_BYTES, UNREADABLE, JsonLinesFile, open_for_reading
 
-#: A record stays below 1.2 MB (`contracts.size_limits`); a longer line is not one of ours.
-MAX_LINE_BYTES = 2 * 1024 * 1024
 #: Bytes of the first line that identify a file. They contain the name and the life of its first record.
 IDENTITY_BYTES = 512
 
@@ -57,7 +55,7 @@ class RecordFile:
             status = file.stat()
         except OSError:
             return 0
-        # Taken before the read: what is appended meanwhile makes the next read open the file again.
+        # Taken before the read: a line that is appended meanwhile makes the next read open the file again.
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._read_up_to.get(file) == signature:
             return 0

@@ -118,7 +118,7 @@ def test_list_of_bars_is_within_its_width(entries: list[tuple[str, float]]) -> N
     ]
     assert len(bars) == len(texts)
     for (_, value), width in zip(texts, bars, strict=True):
-        assert (width > 0) == (value > 0), "what is there can be seen, and what is not cannot"
+        assert (width > 0) == (value > 0), "a value can be seen, and none cannot"
 
 
 @settings(max_examples=50)

@@ -12,7 +12,7 @@ from contracts.types.naming import is_name
 from starter.api.dependencies import AuditTrailDep, CallerDep
 from starter.api.problem_details import ApiProblem
 from starter.audit_trail.entries import AuditVerb, TrailFilters
-from starter.audit_trail.export import to_csv, to_json_lines
+from starter.audit_trail.export import iso_exact, to_csv, to_json_lines
 from starter.audit_trail.service import TrailPage
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally
 from starter.page.errors import problem_of
@@ -132,8 +132,3 @@ def read_moment(text: str) -> datetime | None:
     except ValueError:
         moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def iso_exact(moment: datetime) -> str:
-    """Return the time with its microseconds: a page of the trail ends at one."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

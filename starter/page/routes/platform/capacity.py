@@ -1,4 +1,4 @@
-"""The capacity of each host: what is held, by whom, and what ends within a day."""
+"""The capacity of each host: the places that are held, by whom, and which of them end within a day."""
 
 from collections import defaultdict
 from collections.abc import Iterable
