@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from contracts.environment import EnvironmentStatus, Outcome, Problem
 
 #: How far the clock of the worker that has written a record may be ahead of ours.
 MAX_CLOCK_DIFFERENCE = timedelta(hours=1)
+#: Longest part of a failure's step, system and type that is kept, in characters.
+MAX_FAILURE_TEXT = 60
 
 
 class Implausible(ValueError):
@@ -21,6 +24,11 @@ class Failure:
     step: str
     system: str
     type: str
+
+    @classmethod
+    def of(cls, step: str, system: str, type: str) -> Self:
+        """Return the failure, with longer texts cut."""
+        return cls(step[:MAX_FAILURE_TEXT], system[:MAX_FAILURE_TEXT], type[:MAX_FAILURE_TEXT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +92,4 @@ def seconds_between(start: datetime, end: datetime | None) -> float | None:
 def _failure(outcome: Outcome, problem: Problem | None) -> Failure | None:
     if outcome is not Outcome.FAILED or problem is None:
         return None
-    return Failure(problem.step, problem.system, problem.type)
+    return Failure.of(problem.step, problem.system, problem.type)

@@ -14,9 +14,6 @@ from contracts.environment import Outcome
 from contracts.types.naming import LIFE_PATTERN
 from starter.statistics.life_times import Failure, Implausible, LifeTimes, checked, seconds_between
 
-#: Longest part of a failure's step, system and type that is kept, in characters.
-MAX_FAILURE_TEXT = 60
-
 _Name = Annotated[str, msgspec.Meta(max_length=100)]
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -62,8 +59,7 @@ def parse_lines(lines: Iterable[bytes], now: datetime) -> tuple[list[LifeTimes],
 def _times_of(record: _Record, now: datetime) -> LifeTimes:
     failure = None
     if record.outcome is Outcome.FAILED and record.problem:
-        texts = (record.problem.step, record.problem.system, record.problem.type)
-        failure = Failure(*(text[:MAX_FAILURE_TEXT] for text in texts))
+        failure = Failure.of(record.problem.step, record.problem.system, record.problem.type)
     times = LifeTimes(
         life=record.life,
         template=record.template,

@@ -2,12 +2,15 @@
 
 import statistics
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.environment import Outcome, Problem
+from contracts.environment import Outcome, Problem, StepStatus
+from contracts.environment_workflow import LifecycleTimeouts
 from contracts.notifications import LifeRecord, StepTime
 from contracts.phases import StepName
 from starter.statistics.daily_figures import (
@@ -17,10 +20,13 @@ from starter.statistics.daily_figures import (
     OTHERS,
     DailyFigures,
 )
-from starter.statistics.life_times import Failure, LifeTimes
+from starter.statistics.life_times import Failure, LifeTimes, times_of_status
 from starter.statistics.quantiles import quantile
 from starter.statistics.stored_lives import parse_lines
 from starter.statistics.usual_times import ANY_HOST, LAST_LIVES, MAX_KEYS, UsualTimes, UsualTimesTable
+from tests.starter.test_planning import asked
+from tests.support.seeding import ready_status
+from workflows.notifications import Notifier
 
 NOW = datetime(2026, 6, 15, 12, 30, tzinfo=UTC)
 SECONDS = st.floats(min_value=0, max_value=1e6)
@@ -253,3 +259,24 @@ def test_time_of_a_step_survives_the_record(took: timedelta) -> None:
     stored = record(requested_at=start, usable_at=start, ready_at=start, steps=steps)
     if took <= stored.ended_at - start:
         assert times_of(stored.model_dump_json()).steps == {"group": took.total_seconds()}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELLED])
+def test_record_and_result_of_a_life_give_the_same_times(outcome: Outcome) -> None:
+    """Ensures that it makes no difference which source the figures have."""
+    problem = Problem(step="group", system="control plane", cause="c", remedy="r", type="Conflict" * 50)
+    start = NOW - timedelta(hours=2)
+    steps = (
+        StepStatus(step=StepName.VCLUSTER, system="host cluster", took=timedelta(seconds=12.5)),
+        StepStatus(step=StepName.GROUP, system="control plane"),
+    )
+    status = ready_status(
+        asked(), NOW, requested_at=start, usable_at=start + timedelta(seconds=20), ready_at=None,
+        ended_at=NOW - timedelta(hours=1), outcome=outcome, problem=problem, steps=steps,
+    )  # fmt: skip
+    state: Any = SimpleNamespace(status=status)
+    written = Notifier(state, LifecycleTimeouts())._life_record()
+    times = times_of_status(status, NOW)
+    assert times == times_of(written.model_dump_json())
+    assert (times.usable_seconds, times.ready_seconds, times.steps) == (20, None, {"vcluster": 12.5})
+    assert (times.failure is not None) is (outcome is Outcome.FAILED)
