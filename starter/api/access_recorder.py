@@ -35,12 +35,8 @@ class AccessRecorder:
 
     def record_unknown(self, scope: Scope, **more: str) -> Limited | None:
         """Record a request without a known caller; return Limited after too many from its address."""
-        peer = peer_in(scope)
-        limited = self._wrong.record(peer_of(peer))
-        verdict = Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN
-        if limited is None or limited.is_first:
-            verb = f"{scope['method']} {scope['path'][:200]}"
-            security_log.record(verdict, actor="", verb=verb, object="", peer=peer, **more)
+        limited = self._wrong.record(peer_of(peer_in(scope)))
+        record_not_signed_in(scope, limited, **more)
         return limited
 
     async def call(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +82,26 @@ class AccessRecorder:
             status=int(HTTPStatus.TOO_MANY_REQUESTS if limited else status),
             **({"until": details.until.isoformat()} if details.until else {}),
         )
+
+
+def record_not_signed_in(
+    scope: Scope, limited: Limited | None, *, actor: str = "", verb: str = "", **more: str
+) -> None:
+    """Record a request without a session or token; only the first one of those above the limit."""
+    if limited is None or limited.is_first:
+        security_log.record(
+            Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN,
+            actor=actor,
+            verb=verb or verb_in(scope),
+            object="",
+            peer=peer_in(scope),
+            **more,
+        )
+
+
+def verb_in(scope: Scope) -> str:
+    """Return the method and the path, for a request that reaches no route."""
+    return f"{scope['method']} {scope['path'][:200]}"
 
 
 def peer_in(scope: Scope) -> str:

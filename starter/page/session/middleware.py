@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter.api.access_recorder import AccessRecorder, peer_in
+from starter.api.access_recorder import AccessRecorder, peer_in, record_not_signed_in, verb_in
 from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType, too_many
 from starter.auth import security_log
 from starter.auth.authentication import IssuerUnavailable
-from starter.auth.rate_limit import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Limited, Throttle
+from starter.auth.rate_limit import WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND, Throttle
 from starter.auth.security_log import Verdict
 from starter.page.rendering import capitalize_first
 from starter.page.session.addresses import (
@@ -109,15 +109,7 @@ class PageSession:
         """Write why a session has ended; not each time, if a copy of its cookie comes again and again."""
         # People whose sessions end are no attackers, so that they are never limited themselves.
         limited = self._ends.record(session.root)
-        if limited is None or limited.is_first:
-            security_log.record(
-                Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN,
-                actor=session.principal.email,
-                verb=f"{scope['method']} {scope['path'][:200]}",
-                object="",
-                peer=peer_in(scope),
-                reason=reason,
-            )
+        record_not_signed_in(scope, limited, actor=session.principal.email, reason=reason)
 
     async def _change(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application if the request comes from a form of this session."""
@@ -132,7 +124,7 @@ class PageSession:
             security_log.record(
                 Verdict.DENIED if refusal.status_code == HTTPStatus.FORBIDDEN else Verdict.REFUSED,
                 actor=session.principal.email,
-                verb=f"{scope['method']} {scope['path'][:200]}",
+                verb=verb_in(scope),
                 object="",
                 peer=peer_in(scope),
                 status=int(refusal.status_code),
@@ -152,7 +144,7 @@ class PageSession:
         response: ASGIApp
         if is_change and scope["path"] == SIGN_OUT:
             response = RedirectResponse(SIGNED_OUT, HTTPStatus.SEE_OTHER)
-        elif limited := self._record_change(scope) if is_change else None:
+        elif limited := self._recorder.record_unknown(scope, reason="no session") if is_change else None:
             response = problem_app(too_many("requests without a sign-in", limited))
         elif _is_of_program(scope):
             detail = "there is nothing at this address, which is of a page; the API is at /api/v1"
@@ -168,9 +160,6 @@ class PageSession:
         else:
             response = RedirectResponse(sign_in_address(path_of(scope)), HTTPStatus.SEE_OTHER)
         await response(scope, receive, send)
-
-    def _record_change(self, scope: Scope) -> Limited | None:
-        return self._recorder.record_unknown(scope, reason="no session")
 
     def _form_path(self, scope: Scope) -> str:
         """Return the path of the page with the form, as far as the browser tells it."""

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from starter.api.access_recorder import peer_in
+from starter.api.access_recorder import peer_in, record_not_signed_in
 from starter.api.problem_details import RETRY_AFTER
 from starter.auth import security_log
 from starter.auth.authentication import IssuerUnavailable
@@ -164,17 +164,8 @@ async def signed_out(request: Request) -> Response:
 
 
 def _refused(request: Request, pages: SignInPages, text: str) -> Response:
-    peer = peer_in(request.scope)
-    limited = pages.failures.record(peer_of(peer))
-    if limited is None or limited.is_first:
-        security_log.record(
-            Verdict.LIMITED if limited else Verdict.NOT_SIGNED_IN,
-            actor="",
-            verb="signed_in",
-            object="",
-            peer=peer,
-            reason=text,
-        )
+    limited = pages.failures.record(peer_of(peer_in(request.scope)))
+    record_not_signed_in(request.scope, limited, verb="signed_in", reason=text)
     if limited:
         response: Response = message_page(
             request,
