@@ -44,21 +44,35 @@ def version_of(view: EnvironmentView) -> str:
     return hashlib.sha256(decides.encode()).hexdigest()[:16]
 
 
-class SharedParts:
-    """The parts of watched environments as messages, rendered once for all watchers of a change."""
+class KeptMessages:
+    """The messages about the last view of each watched environment, by audience."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[EnvironmentView, str]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[EnvironmentView, dict[object, str]]] = OrderedDict()
 
-    def message(self, view: EnvironmentView, usual: UsualTimes) -> str:
-        """Return the message about the view, as JSON in ASCII."""
+    def of(self, view: EnvironmentView) -> dict[object, str]:
+        """Return the messages about this view, to which the caller adds those that are missing."""
         kept = self._kept.get(view.life)
         if kept is None or kept[0] is not view:
-            kept = self._kept[view.life] = view, _message(view, usual)
+            kept = self._kept[view.life] = view, {}
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(view.life)
         return kept[1]
+
+
+class SharedParts:
+    """The parts of watched environments as messages, rendered once for all watchers of a change."""
+
+    def __init__(self) -> None:
+        self._kept = KeptMessages()
+
+    def message(self, view: EnvironmentView, usual: UsualTimes) -> str:
+        """Return the message about the view, as JSON in ASCII."""
+        messages = self._kept.of(view)
+        if None not in messages:
+            messages[None] = _message(view, usual)
+        return messages[None]
 
 
 def _message(view: EnvironmentView, usual: UsualTimes) -> str:

@@ -6,14 +6,13 @@ watchers cost a few renderings when an environment becomes ready, and not five h
 """
 
 import json
-from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Any
 
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
-from starter.page.environment_parts import MAX_KEPT, version_of
+from starter.page.environment_parts import KeptMessages, version_of
 from starter.page.rendering import render
 
 #: Each is a template, and an element of the page with its name as id.
@@ -38,23 +37,18 @@ class SharedSections:
     """The sections of watched environments as messages, rendered once for all who have the same relations."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[EnvironmentView, dict[object, str]]] = OrderedDict()
+        self._kept = KeptMessages()
 
     def message(self, view: EnvironmentView, caller: Principal, base_url: str) -> str:
         """Return the message with the sections, as JSON in ASCII. `base_url` is in the commands to copy."""
-        kept = self._kept.get(view.life)
-        if kept is None or kept[0] is not view:
-            kept = self._kept[view.life] = view, {}
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(view.life)
+        messages = self._kept.of(view)
         # Only the form to take an environment whose owner has left has the caller's address.
         audience = relations_in(view, caller), base_url, caller.email if view.owner_left_at else ""
-        if audience not in kept[1]:
-            if len(kept[1]) >= MAX_AUDIENCES:
-                kept[1].clear()
-            kept[1][audience] = _message(view, caller, base_url)
-        return kept[1][audience]
+        if audience not in messages:
+            if len(messages) >= MAX_AUDIENCES:
+                messages.clear()
+            messages[audience] = _message(view, caller, base_url)
+        return messages[audience]
 
 
 def _message(view: EnvironmentView, caller: Principal, base_url: str) -> str:

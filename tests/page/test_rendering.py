@@ -10,7 +10,7 @@ from markupsafe import Markup
 from contracts.environment import Outcome, Phase, StepState
 from contracts.phases import StepName
 from starter.environments.schemas import EnvironmentView, Progress, StepView
-from starter.page.environment_parts import SharedParts, parts_of, version_of
+from starter.page.environment_parts import MAX_KEPT, KeptMessages, SharedParts, parts_of, version_of
 from starter.page.rendering import STATES, capitalize_first, iso, length, relative, utc_text, with_commands
 from starter.page.static_files import FILES, static_path
 from starter.statistics.usual_times import UsualTime, UsualTimes
@@ -184,3 +184,16 @@ def test_steps_are_counted_by_what_is_done_with_them(
 ) -> None:
     steps = tuple(step(state=state) for state in states)
     assert done in parts_of(view(steps=steps, phase=phase), UsualTimes())["steps"]
+
+
+def test_the_views_of_many_environments_fill_no_memory() -> None:
+    """Ensures also that the environment that was watched last is kept."""
+    kept = KeptMessages()
+    views = [view(life=str(number)) for number in range(MAX_KEPT + 1)]
+    for one in views[:-1]:
+        kept.of(one)["who"] = one.life
+    assert kept.of(views[0]) == {"who": "0"}
+    kept.of(views[-1])
+    assert kept.of(views[0]) == {"who": "0"}
+    assert kept.of(views[1]) == {}
+    assert len(kept._kept) == MAX_KEPT
