@@ -27,8 +27,11 @@ from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import Principal, Verb
 from starter.auth.rate_limit import Throttle
 from starter.auth.security_log import note_object
+from starter.environments.health import EnvironmentHealth
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import Done, DoneKind, EnvironmentPage, EnvironmentView, HistoryView
+from starter.expiry.freeze import ExpiryFreeze
+from starter.installation_settings import InstallationConfig
 
 router = APIRouter(tags=["environments"])
 
@@ -122,8 +125,19 @@ async def list_of_environments(
         troubles=troubles,
     )
     page = await environments.page(caller, filters, limit=limit, cursor=cursor)
+    return await complete_page(page, filters, health, freeze, installation)
+
+
+async def complete_page(
+    page: EnvironmentPage,
+    filters: Filters,
+    health: EnvironmentHealth,
+    freeze: ExpiryFreeze,
+    installation: InstallationConfig,
+) -> EnvironmentPage:
+    """Add the freeze of all ends, and what the hosts say of each environment if the filters ask for it."""
     rows = page.environments
-    if troubles and not stuck:
+    if filters.troubles and not filters.stuck:
         rows = await health.add_to_rows(
             rows, installation=installation.installation, prefix=installation.prefix
         )

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from contracts.environment import Phase
 from contracts.types.models import Printable
 from starter.api.dependencies import CallerDep, FreezeDep, HealthDep, InstallationDep, ListDep
+from starter.api.routes.environments import complete_page
 from starter.auth.policy import Role
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import EnvironmentRow
@@ -77,18 +78,14 @@ async def home(
         troubles=show is not Scope.ENDED,
     )
     found = await environments.page(caller, filters, limit=ROWS, cursor=cursor)
-    rows = found.environments
-    if filters.troubles and not filters.stuck:
-        rows = await health.add_to_rows(
-            rows, installation=installation.installation, prefix=installation.prefix
-        )
+    found = await complete_page(found, filters, health, freeze, installation)
     return page(
         request,
         "list.html",
-        rows=sorted(rows, key=_SORT_KEYS[order]),
+        rows=sorted(found.environments, key=_SORT_KEYS[order]),
         next=found.next,
         is_first=cursor is None,
-        frozen=await freeze.cached_state(),
+        frozen=found.frozen,
         show=show,
         q=searched,
         order=order,

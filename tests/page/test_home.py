@@ -1,0 +1,128 @@
+"""The list of environments: which are asked for, in which order they are shown, and with which problems."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from contracts.environment import Outcome, Phase
+from starter.auth.policy import Principal
+from starter.environments.lists.listing import Filters
+from starter.environments.schemas import EnvironmentPage, EnvironmentRow, FreezeView, Unwell
+from tests.page.browser import SILENT, browser, fresh_session, page_app, put_session
+
+BOB = Principal(person="Bob", email="bob@example.com", teams=("blue",))
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+
+def row(name: str, minutes: int, **fields: Any) -> EnvironmentRow:
+    values: dict[str, Any] = {
+        "name": name, "life": name, "owner": "bob@example.com", "team": "blue", "template": "small",
+        "host": "local", "phase": Phase.READY, "requested_at": NOW + timedelta(minutes=minutes),
+    }  # fmt: skip
+    return EnvironmentRow(**{**values, **fields})
+
+
+ROWS = (
+    row("calm", 1, expires_at=NOW + timedelta(hours=3)),
+    row("making", 2, phase=Phase.PROVISIONING),
+    row("stuck", 3, phase=Phase.TEARDOWN_INCOMPLETE, expires_at=NOW + timedelta(hours=1)),
+    row("asked", 4, problem="waits for its host", expires_at=NOW + timedelta(hours=2)),
+)
+
+
+class Services:
+    """The list, the health and the freeze of the API."""
+
+    def __init__(self) -> None:
+        self.rows: tuple[EnvironmentRow, ...] = ROWS
+        self.frozen: FreezeView | None = None
+        self.filters: list[Filters] = []
+
+    async def page(self, _: Principal, filters: Filters, **__: object) -> EnvironmentPage:
+        self.filters.append(filters)
+        return EnvironmentPage(environments=self.rows)
+
+    async def add_to_rows(self, rows: Sequence[EnvironmentRow], **_: str) -> tuple[EnvironmentRow, ...]:
+        return tuple(each.model_copy(update={"unwell": Unwell(what="it has no pod")}) for each in rows)
+
+    async def cached_state(self) -> FreezeView | None:
+        return self.frozen
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> FastAPI:
+    return await page_app(tmp_path, SILENT)
+
+
+@pytest.fixture
+def services(app: FastAPI) -> Services:
+    services = Services()
+    for name in ("list", "health", "freeze"):
+        setattr(app.state, name, services)
+    return services
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with browser(app) as signed:
+        put_session(signed, app, fresh_session(app, principal=BOB))
+        yield signed
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ("newest", ["asked", "stuck", "making", "calm"]),
+        ("name", ["asked", "calm", "making", "stuck"]),
+        ("ends", ["stuck", "asked", "calm", "making"]),
+        # Its hosts say something of each of them, so that only the phase decides.
+        ("state", ["stuck", "making", "asked", "calm"]),
+    ],
+)
+async def test_orders(http: httpx.AsyncClient, services: Services, order: str, names: list[str]) -> None:
+    text = (await http.get("/", params={"order": order})).text
+    assert re.findall(r'<th scope="row"><a href="/environments/([a-z]+)"', text) == names
+
+
+async def test_what_is_held_up_comes_before_its_phase(http: httpx.AsyncClient, services: Services) -> None:
+    text = (await http.get("/?order=state&show=stuck")).text
+    assert re.findall(r'<th scope="row"><a href="/environments/([a-z]+)"', text)[0] == "asked"
+
+
+@pytest.mark.parametrize(
+    ("query", "filters", "asks_hosts"),
+    [
+        ("", Filters(troubles=True), True),
+        ("?show=mine", Filters(owner="bob@example.com", troubles=True), True),
+        ("?show=stuck", Filters(stuck=True, troubles=True), False),
+        ("?show=ended", Filters(ended=True), False),
+        ("?q=%20De", Filters(name="de", troubles=True), True),
+    ],
+)
+async def test_what_is_asked_for(
+    http: httpx.AsyncClient, services: Services, query: str, filters: Filters, asks_hosts: bool
+) -> None:
+    text = (await http.get(f"/{query}")).text
+    assert services.filters == [filters]
+    assert ("It has no pod." in text) is asks_hosts
+
+
+async def test_an_ended_life_has_its_outcome_and_leads_to_its_history(
+    http: httpx.AsyncClient, services: Services
+) -> None:
+    ending = row("ending", 1, phase=Phase.TEARING_DOWN, outcome=Outcome.EXPIRED)
+    over = row("over", 2, phase=Phase.GONE, outcome=Outcome.EXPIRED, ended=True, ended_at=NOW)
+    services.rows, services.frozen = (ending, over), FreezeView(reason="a migration")
+    text = (await http.get("/?order=name")).text
+    assert re.findall(r'<span class="chip [a-z]+">([^<]*)<', text) == ["Being deleted", "Expired"]
+    assert 'href="/environments/over/history"' in text
+    assert "All ends are frozen: a migration" in text
