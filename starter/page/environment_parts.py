@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from contracts.environment import Phase, StepState
+from contracts.environment import StepState
 from starter.environments.schemas import EnvironmentView
-from starter.page.rendering import render, state_of, state_words
+from starter.page.rendering import UNDOING_PHASES, render, state_of, state_words
 from starter.statistics.usual_times import UsualTimes
 from workflows.steps import STEPS
 
@@ -19,14 +19,13 @@ PARTS = ("chip", "state", "steps")
 MAX_KEPT = 500
 
 _SUMMARIES = {step.name: step.summary for step in STEPS}
-#: In which a life is undone: a step that was never started has nothing to undo.
-_UNDOING = frozenset({Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE, Phase.GONE})
+#: A step that was never started has nothing to undo.
 _UNDONE = frozenset({StepState.UNDONE, StepState.WAITING})
 
 
 def parts_of(view: EnvironmentView, usual: UsualTimes) -> dict[str, Markup]:
     """Return the HTML of each part by the id of its element; `usual` is how long each step usually takes."""
-    finished = _UNDONE if view.phase in _UNDOING else frozenset({StepState.DONE})
+    finished = _UNDONE if view.phase in UNDOING_PHASES else frozenset({StepState.DONE})
     context = {
         "view": view,
         "usual": usual,

@@ -36,6 +36,12 @@ STATES: dict[str, tuple[str, str]] = {
 }
 
 
+#: In which a life is made, in which it is undone, and in which people use it or soon will.
+MAKING_PHASES = frozenset({Phase.PROVISIONING, Phase.USABLE})
+UNDOING_PHASES = frozenset({Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE, Phase.GONE})
+LASTING_PHASES = MAKING_PHASES | {Phase.READY}
+
+
 def utc_text(moment: datetime) -> str:
     """Return the time in UTC, as it is read where the script does not run."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -108,7 +114,15 @@ _environment.filters |= {
     "state_words": state_words,
     "state_class": state_class,
 }
-_environment.globals |= {"static_path": static_path, "Role": Role, "StepState": StepState, "Phase": Phase}
+_environment.globals |= {
+    "static_path": static_path,
+    "Role": Role,
+    "StepState": StepState,
+    "Phase": Phase,
+    "MAKING_PHASES": MAKING_PHASES,
+    "UNDOING_PHASES": UNDOING_PHASES,
+    "LASTING_PHASES": LASTING_PHASES,
+}
 
 
 def render(template: str, /, **context: Any) -> Markup:
