@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,35 @@ def test_search_stops_where_nothing_wanted_can_follow(tmp_path: Path) -> None:
     assert (len(found.entries), found.is_complete) == (10, True)
     assert search_records(path, TrailFilters(), 10).is_complete, "the page is full of later lines"
     assert not search_records(path, TrailFilters(), 100).is_complete
+
+
+def test_record_that_was_written_late_hides_no_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    write(path, 1, START, "asked for it")
+    write(path, 2, START - record_search.MAX_DELAY, "asked for it", name="late")
+    found = search_records(path, TrailFilters(since=START), 100)
+    assert [one.name for one in found.entries] == ["demo"]
+
+
+def test_search_reads_no_file_that_is_too_old(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    write(path, 1, START, "asked for it")
+    old = path.with_name("audit.jsonl.1")
+    old.write_text("damaged, but not read\n")
+    for age, is_complete in ((timedelta(minutes=1), False), (timedelta(days=1), True)):
+        os.utime(old, ((START - age).timestamp(),) * 2)
+        found = search_records(path, TrailFilters(since=START), 100)
+        assert (len(found.entries), found.is_complete) == (1, is_complete)
+
+
+def test_search_reads_an_archive_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    for number in range(5):
+        write(path, number, START + timedelta(days=number), "asked for it")
+    path.with_name("audit.jsonl.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    found = search_records(path, TrailFilters(since=START + timedelta(days=3)), 100)
+    assert len(found.entries) == 2
 
 
 def test_search_reads_lines_across_blocks_and_archives(

@@ -17,10 +17,11 @@ from starter.statistics.daily_figures import (
     KEPT,
     MAX_CAUSES_PER_DAY,
     MAX_TEMPLATES_PER_DAY,
+    MAX_TIMES_PER_DAY,
     OTHERS,
     DailyFigures,
 )
-from starter.statistics.life_times import Failure, LifeTimes, times_of_status
+from starter.statistics.life_times import MAX_CLOCK_DIFFERENCE, Failure, LifeTimes, times_of_status
 from starter.statistics.quantiles import quantile
 from starter.statistics.stored_lives import parse_lines
 from starter.statistics.usual_times import ANY_HOST, LAST_LIVES, MAX_KEYS, UsualTimes, UsualTimesTable
@@ -171,6 +172,14 @@ def test_times_by_day_are_those_of_the_day_of_the_request() -> None:
     assert figures.times_by_day(NOW, 1) == []
 
 
+def test_times_of_a_day_are_its_latest() -> None:
+    figures = DailyFigures()
+    for number in range(2 * MAX_TIMES_PER_DAY):
+        figures.add(life(number, ready=10.0 if number < MAX_TIMES_PER_DAY else 60.0), NOW)
+    [times] = figures.times_by_day(NOW, 1)
+    assert (times.count, times.ready_p50, times.usable_p95) == (2 * MAX_TIMES_PER_DAY, 60, 60)
+
+
 def test_failures_are_ranked_and_the_rest_is_counted_together() -> None:
     figures = DailyFigures()
     for number in range(12):
@@ -204,6 +213,12 @@ def test_what_is_older_than_the_kept_time_is_dropped() -> None:
     figures.add(life(2, failure=Failure("a", "b", "c")), later)
     assert (figures._requested.total(), figures._ended.total(), figures._days) == (0, 0, {})
     assert figures.periods(later, 90)[-1].requested == 0
+
+
+def test_request_before_the_kept_time_is_not_kept() -> None:
+    figures = DailyFigures()
+    figures.add(life(requested=KEPT + timedelta(days=1), length=timedelta(days=2)), NOW)
+    assert (figures._requested.total(), figures._ended.total(), figures._days) == (0, 1, {})
 
 
 def times_of(text: str) -> LifeTimes:
@@ -249,6 +264,10 @@ def test_record_of_an_earlier_version_has_no_times_of_steps() -> None:
 )
 def test_record_that_contradicts_itself_is_refused(changes: dict[str, object]) -> None:
     assert parse_lines([record(**changes).model_dump_json().encode()], NOW) == ([], 1)
+
+
+def test_clock_of_the_worker_may_be_ahead() -> None:
+    assert times_of(record(ended_at=NOW + MAX_CLOCK_DIFFERENCE).model_dump_json())
 
 
 # Pydantic writes 365 days as a year, which msgspec does not read. A step has minutes.

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
-from clients.jsonl_file import JsonLinesFile
+from clients.jsonl_file import JsonLinesFile, open_for_reading
 from contracts.environment import AuditLogEntry, Outcome
 from contracts.notifications import LifeRecord, StepTime
 from contracts.phases import StepName
@@ -137,12 +138,22 @@ def test_rotation_loses_no_line_and_repeats_none(path: Path, rotate: Callable[[P
     assert read(RecordFile(path)) == ["a", "b", "c", "d", "e"]
 
 
-def test_damaged_archive_hides_nothing_else_and_is_not_read_again(path: Path) -> None:
+def test_damaged_archive_hides_nothing_else_and_is_not_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def open_and_note(file: Path) -> IO[bytes]:
+        opened.append(file)
+        return open_for_reading(file)
+
+    monkeypatch.setattr(record_file, "open_for_reading", open_and_note)
     path.with_name(f"{path.name}.1.gz").write_bytes(gzip.compress(b"a\n" * 9)[:9])
     write(path, "b")
     file = RecordFile(path)
     assert read(file) == ["b"]
     assert read(file) == []
+    assert len(opened) == len(set(opened)) == 2
 
 
 def test_lines_that_are_no_record_are_counted_and_not_believed() -> None:
@@ -188,11 +199,14 @@ async def test_usual_times_never_wait_for_the_source() -> None:
 
 
 async def test_source_that_fails_is_reported_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("starter.statistics.service.FRESH_SECONDS", float("inf"))
     source = _Slow(OSError("the disk is gone"))
     source.go_on.set()
     statistics = Statistics(source)
     figures = await statistics.figures(7)
     assert figures.remark == "The last lives could not be read: the disk is gone From a test."
+    await statistics.figures(7)
+    assert source.reads == 1, "the figures are fresh"
     source.error = None
     monkeypatch.setattr("starter.statistics.service.FRESH_SECONDS", 0.0)
     assert (await statistics.figures(7)).remark == "From a test."
@@ -244,9 +258,11 @@ class _Slow:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+        self.reads = 0
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
 
     async def read(self) -> LifeBatch:
+        self.reads += 1
         self.asked.set()
         await self.go_on.wait()
         if self.error:
