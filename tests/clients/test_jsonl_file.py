@@ -203,6 +203,7 @@ async def test_broken_archive_does_not_hide_the_rest(path: Path) -> None:
     await JsonLinesFile(path).add(record(1))
     path.with_name("audit-log.jsonl.1.gz").write_bytes(gzip.compress(record(0).encode())[:-9])
     path.with_name("audit-log.jsonl.2.xz").write_bytes(b"no archive")
+    path.with_name("audit-log.jsonl.3.gz").write_bytes(gzip.compress(b"")[:10] + b"no deflate")
     assert (await numbers(path))[-1] == 1
 
 

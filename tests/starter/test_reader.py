@@ -10,6 +10,7 @@ import pytest
 from contracts.environment import Phase
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
+from starter.environments.schemas import AccessView
 from tests.api.test_sign_in import STANDING
 
 
@@ -21,11 +22,14 @@ class Scripted(EnvironmentReader):
         self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
         self.described = 0
         self.pending: list[str] = []
+        self.temporal = asyncio.Event()
+        self.temporal.set()
 
     async def _describe(self, name: str) -> Any:
         from temporalio.client import WorkflowExecutionStatus
 
         self.described += 1
+        await self.temporal.wait()
         fields = {"run_id": self.run_id, "history_length": self.length, "id": f"environment/{name}"}
         fields["raw_description"] = type("Raw", (), {"pending_activities": self.pending})
         return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
@@ -151,7 +155,7 @@ async def test_a_view_is_not_older_than_a_change(monkeypatch: pytest.MonkeyPatch
     assert reader.described == 2
 
 
-@pytest.mark.parametrize("change", ["working", "no worker"])
+@pytest.mark.parametrize("change", ["working", "pending people", "no worker"])
 async def test_only_a_ready_environment_at_rest_is_shown_again(
     change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,10 +166,32 @@ async def test_only_a_ready_environment_at_rest_is_shown_again(
     if change == "working":
         view = known.snapshot.view.model_copy(update={"phase": Phase.PROVISIONING})
         known.snapshot = dataclasses.replace(known.snapshot, view=view)
+    elif change == "pending people":
+        view = known.snapshot.view.model_copy(update={"access": AccessView(granting=("bob@example.com",))})
+        known.snapshot = dataclasses.replace(known.snapshot, view=view)
     else:
         known.remark = "No worker is answering."
     await reader.read_recent("demo")
     assert reader.described == 2
+
+
+async def test_a_change_is_seen_also_while_temporal_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the view of a moment ago, which is shown meanwhile, is not one from before a change."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(reader_module, "PATIENCE_SECONDS", 0.0)
+    reader = Scripted()
+    first = await reader.read_recent("demo")
+    now[0] += reader_module.REST_VALID_SECONDS
+    reader.temporal.clear()
+    assert await reader.read_recent("demo") is first
+    asking = asyncio.create_task(reader.read_recent("demo"))
+    await asyncio.sleep(0)
+    reader.note_change()
+    done, _ = await asyncio.wait({asking}, timeout=0.0)
+    assert not done, "it has shown a view from before the change"
+    reader.temporal.set()
+    assert await asking
 
 
 async def test_one_query_tells_of_the_worker_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
