@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from starter.cli.client import single_call
 from starter.cli.client.connection import Connection
+from starter.cli.client.credentials.session import Session
 from starter.cli.client.single_call import post_once
 from starter.cli.commands.credential import _SingleCall
 from starter.cli.errors import CliError, Code
@@ -114,6 +115,22 @@ def test_gives_nothing_for_an_answer_that_is_too_large(
 ) -> None:
     monkeypatch.setattr(single_call, "LONGEST_ANSWER", 10)
     assert post_once(Connection(server.url, "t"), PATH, {}) is None
+
+
+class Renewing:
+    """A session whose first token is withdrawn before it ends."""
+
+    def access_token(self, *, rejected: str = "", timeout: float | None = None) -> str:
+        return "second" if rejected == "first" else "first"
+
+
+def test_a_withdrawn_token_of_a_sign_in_is_renewed_by_the_client(server: Server) -> None:
+    refused = (401, JSON, {"title": "t", "detail": "Who are you"})
+    server.answers = [refused, refused, (200, JSON, CREDENTIAL)]
+    connection = Connection(server.url, session=cast(Session, Renewing()))
+    assert _SingleCall(connection).call("POST", PATH, body={}) == CREDENTIAL
+    sent = [headers["Authorization"] for _, headers, _ in server.requests]
+    assert sent == ["Bearer first", "Bearer first", "Bearer second"]
 
 
 def test_a_success_is_one_request(server: Server) -> None:
