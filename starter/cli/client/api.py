@@ -22,7 +22,7 @@ from starter.cli.client.response_errors import (
     proxy_failure,
     redirect_failure,
 )
-from starter.cli.client.single_call import RawAnswer
+from starter.cli.client.single_call import ACCEPT, RawAnswer
 from starter.cli.client.sweep_views import LeaversView, SweepView
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 from starter.cli.client.views import (
@@ -141,8 +141,7 @@ class Api:
             local = self._is_local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
             self._http = httpx.Client(
                 base_url=f"{connection.url}/api/v1/",
-                # Beside an API's address may be a page, which says something else to programs than to people.
-                headers={"Accept": "application/json, */*;q=0.5"},
+                headers={"Accept": ACCEPT},
                 auth=_BearerToken(connection, timeout),
                 timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
                 # Use no proxy for an API on this machine, whatever the environment variables say for others.

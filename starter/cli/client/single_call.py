@@ -19,6 +19,8 @@ from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 
 #: The largest answer to such a call has some kilobytes; a larger one is none of Moorage's.
 LONGEST_ANSWER = 1024 * 1024
+#: Beside an API's address may be a page, which says something else to programs than to people.
+ACCEPT = "application/json, */*;q=0.5"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def post_once(connection: Connection, path: str, body: Mapping[str, Any]) -> Raw
     if not host.isascii() or parts.username or parts.query or _has_proxies():
         return None
     token = connection.access_token(timeout=TIMEOUT_SECONDS)
-    headers = {"Content-Type": "application/json", "Accept": "application/json, */*;q=0.5"}
+    headers = {"Content-Type": "application/json", "Accept": ACCEPT}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     called: http.client.HTTPConnection | None = None
