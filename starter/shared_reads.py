@@ -92,7 +92,7 @@ class CachedReads(Generic[_K, _T]):
         read: Reads the value of a key.
         fresh_seconds: Up to this age a result is returned as it is.
         usable_seconds: Up to this age it is returned as well if the source is slow: it is read again, and a
-            caller waits for that no longer than `patience_seconds`.
+            caller waits for that no longer than `max_wait_seconds`.
         max_kept: Number of keys in the cache.
     """
 
@@ -102,14 +102,14 @@ class CachedReads(Generic[_K, _T]):
         *,
         fresh_seconds: float,
         usable_seconds: float = 0.0,
-        patience_seconds: float = 0.0,
+        max_wait_seconds: float = 0.0,
         max_kept: int = 100,
     ) -> None:
         self._source = read
         self._reads = SharedReads(self._read_and_keep)
         self._fresh_seconds = fresh_seconds
         self._usable_seconds = usable_seconds
-        self._patience_seconds = patience_seconds
+        self._max_wait_seconds = max_wait_seconds
         self._max_kept = max_kept
         self._kept: OrderedDict[_K, _Kept[_T]] = OrderedDict()
         self._changes = 0
@@ -122,8 +122,8 @@ class CachedReads(Generic[_K, _T]):
                 return kept.value
             if age < self._usable_seconds:
                 changes, refresh = self._changes, self._reads.refresh(key)
-                if self._patience_seconds:
-                    await asyncio.wait({refresh}, timeout=self._patience_seconds)
+                if self._max_wait_seconds:
+                    await asyncio.wait({refresh}, timeout=self._max_wait_seconds)
                 if changes == self._changes:
                     return self._kept.get(key, kept).value
         return await self._reads.read(key)

@@ -44,8 +44,8 @@ STATUS_VALID_SECONDS = 5.0
 #: A ready environment with nothing pending is shown again for this long without a call to Temporal, and never
 #: as it was before the last change that this process has made.
 REST_VALID_SECONDS = 0.5
-#: Up to this age it is shown while Temporal is slow; a caller waits no longer than the patience for it.
-REST_USABLE_SECONDS, PATIENCE_SECONDS = 2.0, 0.03
+#: Up to this age it is shown while Temporal is slow; a caller waits no longer than this for it.
+REST_USABLE_SECONDS, MAX_WAIT_SECONDS = 2.0, 0.03
 #: Statuses in this cache: some kilobytes each, for the environments that callers read now.
 MAX_STATUSES = 500
 #: Size of the cache for runs that were closed from outside; there are few of them.
@@ -160,7 +160,7 @@ class EnvironmentReader:
         if age < REST_VALID_SECONDS:
             return known.snapshot
         if age < REST_USABLE_SECONDS:
-            await asyncio.wait({self._reads.refresh(name)}, timeout=PATIENCE_SECONDS)
+            await asyncio.wait({self._reads.refresh(name)}, timeout=MAX_WAIT_SECONDS)
             now = self._known.get(name)
             if now and now.is_settled and now.described_at > self._changed_at:
                 return now.snapshot

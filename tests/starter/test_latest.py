@@ -127,7 +127,7 @@ async def test_what_was_read_a_moment_ago_is_returned_and_read_again_in_the_back
 
 async def test_a_caller_waits_a_moment_for_a_newer_result_and_no_longer() -> None:
     looked = Looked()
-    cached = CachedReads(looked.look, fresh_seconds=0, usable_seconds=1000, patience_seconds=0.01)
+    cached = CachedReads(looked.look, fresh_seconds=0, usable_seconds=1000, max_wait_seconds=0.01)
 
     async def read(gate: int) -> tuple[str, int]:
         reading = asyncio.create_task(cached.read("a"))
@@ -137,8 +137,8 @@ async def test_a_caller_waits_a_moment_for_a_newer_result_and_no_longer() -> Non
 
     assert await read(0) == ("a", 0)
     looked.value = 1
-    assert await cached.read("a") == ("a", 0), "the source does not answer within the patience"
-    cached._patience_seconds = HANG
+    assert await cached.read("a") == ("a", 0), "the source does not answer within the longest wait"
+    cached._max_wait_seconds = HANG
     assert await read(1) == ("a", 1), "the source has answered, and the older result is returned"
     # A change meanwhile: the result of before must not be returned, though it is there.
     looked.value = 2

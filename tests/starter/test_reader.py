@@ -179,7 +179,7 @@ async def test_a_change_is_seen_also_while_temporal_is_slow(monkeypatch: pytest.
     """Ensures that the view of a moment ago, which is shown meanwhile, is not one from before a change."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(reader_module, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(reader_module, "MAX_WAIT_SECONDS", 0.0)
     reader = Scripted()
     first = await reader.read_recent("demo")
     now[0] += reader_module.REST_VALID_SECONDS

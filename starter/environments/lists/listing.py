@@ -30,8 +30,8 @@ MAX_CONCURRENT_READS = 10
 #: How long a page is kept for the same caller and filters. Visibility is about as late, and by default
 #: Temporal allows ten such reads a second.
 CACHED_SECONDS = 0.5
-#: Up to this age a page is shown while Temporal is slow; a caller waits no longer than the patience for it.
-USABLE_SECONDS, PATIENCE_SECONDS = 5.0, 0.03
+#: Up to this age a page is shown while Temporal is slow; a caller waits no longer than this for it.
+USABLE_SECONDS, MAX_WAIT_SECONDS = 5.0, 0.03
 #: How long a list waits for the problems of the environments on it.
 PROBLEMS_TIMEOUT_SECONDS = 3.0
 #: Rows of one page when several are read for one answer: few calls, each of them short.
@@ -92,7 +92,7 @@ class EnvironmentList:
             self._read_page,
             fresh_seconds=CACHED_SECONDS,
             usable_seconds=USABLE_SECONDS,
-            patience_seconds=PATIENCE_SECONDS,
+            max_wait_seconds=MAX_WAIT_SECONDS,
         )
 
     async def page(
