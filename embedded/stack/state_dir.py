@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import string
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -33,6 +34,9 @@ TAKEOVER_SECONDS = 8.0
 #: Where free ports are looked for: below those that systems give to outgoing connections, so that nothing
 #: takes one by chance between two runs, or before the part that it is for has started.
 _PORTS = range(20000, 32000)
+#: UDP sockets that claim a port for this process, by port, oldest first; more than a stack has parts.
+_claims: dict[int, socket.socket] = {}
+_MAX_CLAIMS = 64
 
 _LETTERS = string.ascii_lowercase + string.digits
 #: Maximum length of an installation's name: none is the same by chance.
@@ -143,7 +147,7 @@ class StackFolder:
         if wanted is not None and (wanted in given or not _is_free(wanted)):
             by = f" by the {given[wanted]}" if wanted in given else ""
             raise StackError(f"port {wanted} for the {name} is taken{by}: free it, or choose another")
-        if not port or port in given or not _is_free(port):
+        if not port or port in given or not _claim(port):
             port = free_port({*given, *self._state.ports.values()})
         self._assigned[name] = port
         self._state.ports[name] = port
@@ -250,6 +254,17 @@ def _is_alive(pid: object) -> bool:
     return True
 
 
+def free_port(taken: Container[int] = ()) -> int:
+    """Return a port of 127.0.0.1 on which nothing listens, and none of those that are taken.
+
+    No other process gets the same port from this function while this process has it.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        if port not in taken and port not in _claims and _claim(port):
+            return port
+
+
 def _is_free(port: int) -> bool:
     try:
         listening_socket(port).close()
@@ -258,9 +273,21 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def free_port(taken: Container[int] = ()) -> int:
-    """Return a port of 127.0.0.1 on which nothing listens, and none of those that are taken."""
-    while True:
-        port = secrets.choice(_PORTS)
-        if port not in taken and _is_free(port):
-            return port
+def _claim(port: int) -> bool:
+    """Claim a port on which nothing listens for this process; return whether it has it.
+
+    Between the choice of a port and the start of the part that listens on it, seconds pass. Stacks that start
+    together would choose the same port too often: one time in thirty with four of them. The UDP port of the
+    same number serves nothing else, and the system frees it when this process ends.
+    """
+    if port not in _claims:
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            return False
+        _claims[port] = claim
+    while len(_claims) > _MAX_CLAIMS:
+        _claims.pop(next(iter(_claims))).close()
+    return _is_free(port)

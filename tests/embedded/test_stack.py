@@ -18,7 +18,7 @@ from embedded.asgi_server import listening_socket
 from embedded.stack.options import STAND_INS
 from embedded.stack.processes import ISSUERS_FILE, ProcessSpecs
 from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
-from embedded.stack.state_dir import StackFolder
+from embedded.stack.state_dir import StackFolder, free_port
 from embedded.stack.supervisor import get
 from tests.support.deadline import HANG
 from tests.support.stack import hurried
@@ -201,7 +201,7 @@ async def test_given_ports(tmp_path: Path) -> None:
 
 def test_a_port_for_two(tmp_path: Path) -> None:
     """Ensures that a port asked for twice is told, and that a part may have what was another's before."""
-    first, second = free_ports()
+    first, second = free_port(), free_port()
     with opened(tmp_path) as folder:
         assert (folder.port("API", first), folder.port("Web UI", second)) == (first, second)
     with opened(tmp_path) as folder:
@@ -218,11 +218,6 @@ def opened(path: Path) -> Iterator[StackFolder]:
     folder.open(fresh=False)
     yield folder
     folder.close()
-
-
-def free_ports() -> tuple[int, int]:
-    with listening_socket() as one, listening_socket() as other:
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clients import private_files
-from embedded.stack.state_dir import StackError, StackFolder
+from embedded.stack import state_dir
+from embedded.stack.state_dir import StackError, StackFolder, free_port
 
 SOMEBODY = 987654
 
@@ -100,3 +103,19 @@ def test_a_lock_that_leads_elsewhere(tmp_path: Path, prepare: Callable[[Path, Pa
     prepare(state / "lock", other)
     assert "lock" in refusal(state, fresh=True)
     assert other.read_text() == "others'"
+
+
+def test_a_port_is_given_to_one_process() -> None:
+    """Ensures that stacks which start together never choose the same port, until one of them ends."""
+    first, second = free_port(), free_port()
+    state_dir._claims.pop(second).close()
+    ports = (first,) * 50 + (second,)
+    other = [
+        sys.executable,
+        "-c",
+        f"from embedded.stack import state_dir; state_dir._PORTS = {ports}; print(state_dir.free_port())",
+    ]
+    assert subprocess.check_output(other, text=True) == f"{second}\n"
+    state_dir._claims.pop(first).close()
+    assert state_dir._claim(second)
+    assert subprocess.check_output(other, text=True) == f"{first}\n"

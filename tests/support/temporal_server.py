@@ -6,14 +6,14 @@ Not `WorkflowEnvironment.start_local`: that gives a server five seconds to start
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import httpx
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.testing import WorkflowEnvironment
 
-from embedded.asgi_server import listening_socket
+from embedded.stack.state_dir import free_port
 from embedded.stack.temporal_server import READY_PATH, is_ready, server_command
 from tests.support.deadline import HANG, soon
 from tests.support.stand_ins import TLS, stop_process
@@ -24,7 +24,7 @@ async def running_temporal_server(
     data_converter: DataConverter, arguments: Sequence[str] = ()
 ) -> AsyncIterator[WorkflowEnvironment]:
     """Run a server with these further arguments, and give its client."""
-    ports = _free_ports(3)
+    ports = [free_port() for _ in range(3)]
     command = server_command(
         port=ports[0], http_port=ports[1], metrics_port=ports[2], ui_port=None, database=None
     )
@@ -36,12 +36,6 @@ async def running_temporal_server(
         yield WorkflowEnvironment.from_client(client)
     finally:
         await asyncio.to_thread(stop_process, process)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody has; all are held until the last is known, so that they differ."""
-    with ExitStack() as held:
-        return [held.enter_context(listening_socket()).getsockname()[1] for _ in range(count)]
 
 
 async def _until_ready(process: subprocess.Popen[bytes], url: str) -> None:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from embedded.stack.stack import Options, Part, Stack
+from embedded.stack.state_dir import free_port
 from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT
 from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service
@@ -131,13 +131,6 @@ def composed(tmp_path: Path, image: Image, temporal: Stack) -> Iterator[Composed
 def finished(command: list[str], env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command, run to its end in this environment and no other."""
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import httpx
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.asgi_server import listening_socket
+from embedded.stack.state_dir import free_port
 from tests.support.deadline import HANG
 from tests.support.stand_ins import CHECKOUT
 from tests.worker.test_settings import LEAST
@@ -47,11 +48,6 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it was never ready"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with listening_socket() as sock:
-        return int(sock.getsockname()[1])
 
 
 def test_from_ready_to_stopped(temporal_server: WorkflowEnvironment, tmp_path: Path) -> None:
