@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock package outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -92,9 +92,18 @@ bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for 
 
 venv: $(VENV)/.dev  ## Make .venv with everything for development
 
+# Of each extra that is installed by hash: the checkout, the image of the servers, and development.
+COMPILE = uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11
+
 lock:  ## Lock the dependencies again: names, versions and hashes, no addresses (needs uv)
-	uv pip compile -q pyproject.toml --extra build --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11 -o requirements.txt
-	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --universal --python-version 3.11 -o requirements-dev.txt
+	$(COMPILE) --extra build --extra embedded -o requirements.txt
+	$(COMPILE) --extra build --extra server -c requirements.txt -o requirements-server.txt
+	$(COMPILE) --extra build --extra embedded --extra dev -c requirements.txt -o requirements-dev.txt
+
+package: $(VENV)/.run  ## Build the wheel into build/package: the command line, and the rest as extras
+	@# What setuptools has left there would get into the wheel, also modules that are gone.
+	rm -rf build/lib build/bdist.* build/package
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/package .
 
 outdated: $(VENV)/.dev  ## List what of all pins has a newer release (ARGS=--json for programs)
 	@$(BIN)/python -m tools.outdated $(ARGS)

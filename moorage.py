@@ -18,10 +18,10 @@ if os.getpid() == 1:
 
 import click
 
-from starter.cli.app import OPERATOR_SECTION, run
+from starter.cli.app import operator_command, run
 from starter.cli.command_context import report_errors
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.lazy_group import CommandEntry
+from starter.cli.extras import Extra
 from starter.cli.options import examples, output_option
 
 if TYPE_CHECKING:
@@ -190,14 +190,21 @@ def worker(output: Output) -> None:
 
 #: The operator's commands that import the embedded stack or the worker, which the ways in may not.
 COMMANDS = (
-    CommandEntry("up", up, "Run a complete stack on this machine.", OPERATOR_SECTION, calls_api=False),
-    CommandEntry("worker", worker, "Run a worker.", OPERATOR_SECTION, calls_api=False),
+    operator_command("up", up, "Run a complete stack on this machine.", Extra.EMBEDDED),
+    operator_command("worker", worker, "Run a worker."),
 )
 
 
 def main() -> None:
     """Run the command that the arguments name; never return."""
     run(COMMANDS)
+
+
+def complete_for_kubectl() -> None:
+    """Print what completes the arguments, which are the words after `kubectl moorage`, for kubectl."""
+    from starter.cli.kubectl_completion import print_completions
+
+    print_completions(COMMANDS, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ INTEL_MAC = {"sys_platform": "darwin", "platform_machine": "x86_64"}
 
 
 def test_lock_pins_every_package_with_hashes() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-server.txt", "requirements-dev.txt"):
         pins = read_lock(ROOT / name)
         assert len(pins) > 50
         assert all(pin.hashes for pin in pins), name

@@ -31,7 +31,6 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
 from clients.transport.connection_errors import proxy_of
 from clients.transport.http import CONNECT_TIMEOUT, Answer, Exchange, HttpSystem
-from clients.transport.http_exchange import KeptConnections
 from clients.virtual_cluster.certificates import Certificates
 from clients.virtual_cluster.people import PeopleRights
 
@@ -63,14 +62,17 @@ async def kubernetes_version(kubeconfig: str) -> str:
         ValueError: the text is not a kubeconfig.
     """
     read = Kubeconfig(kubeconfig, secret_name="of the environment")  # noqa: S106 - a name, for messages
-    async with VirtualClusterApi(read, timeout=FIRST_CALL_TIMEOUT) as cluster:
+    async with VirtualClusterApi(read, timeout=FIRST_CALL_TIMEOUT, for_one_call=True) as cluster:
         return await cluster.version()
 
 
 class VirtualClusterApi:
-    """A `clients.host.protocol.VirtualCluster`; leaving the context closes its connections."""
+    """A `clients.host.protocol.VirtualCluster`; leaving the context closes its connections.
 
-    def __init__(self, kubeconfig: Kubeconfig, *, timeout: timedelta) -> None:
+    `for_one_call` uses httpx, which the command line has; connections for many calls need aiohttp.
+    """
+
+    def __init__(self, kubeconfig: Kubeconfig, *, timeout: timedelta, for_one_call: bool = False) -> None:
         self._kubeconfig = kubeconfig
         cluster, user = kubeconfig.current()
         token, verify = user.get("token"), _tls(cluster, user)
@@ -82,7 +84,7 @@ class VirtualClusterApi:
             explain=_explain,
             classify=_classify,
             verify=verify,
-            exchange=_exchange(kubeconfig.server, verify, timeout),
+            exchange=None if for_one_call else _exchange(kubeconfig.server, verify, timeout),
         )
         self._people, self._certificates = PeopleRights(self._http), Certificates(self._http)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
@@ -258,6 +260,9 @@ def _exchange(server: str, verify: ssl.SSLContext, timeout: timedelta) -> Exchan
     """Return connections for many calls a second; None if the server is behind a proxy."""
     if proxy_of(server):
         return None
+    # Import it here: the command line, which makes one call, is installed without aiohttp.
+    from clients.transport.http_exchange import KeptConnections
+
     return KeptConnections(
         server, verify=verify, timeout=timeout, connect_timeout=min(CONNECT_TIMEOUT, timeout)
     )

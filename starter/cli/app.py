@@ -14,15 +14,17 @@ import click
 from starter.cli.completion import complete_context, one_of
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
+from starter.cli.extras import Extra
 from starter.cli.lazy_group import CommandEntry, LazyGroup, group_class
 from starter.cli.output.streams import prepare_streams
 from starter.cli.output.terminal_text import print_line
+from starter.cli.program_name import program_name
 
 _EPILOG = (
     "Exit codes of all commands: 0 done, 1 failed or refused, 2 bad input or a question without an answer, "
     "3 not found, 4 not allowed, 5 unreachable, 70 a bug of Moorage, 130 interrupted."
 )
-OPERATOR_SECTION = "Operator commands"
+_OPERATOR_SECTION = "Operator commands"
 _PLATFORM_SECTION = "Platform team commands"
 _COMMANDS = "starter.cli.commands"
 
@@ -82,22 +84,23 @@ API_COMMANDS = (
     ),
     CommandEntry("sweep", f"{_COMMANDS}.expiry:sweep", "Run the expiry sweep now.", _PLATFORM_SECTION),
 )
+
+
+def operator_command(
+    name: str, command: str | click.Command, summary: str, extra: Extra = Extra.SERVER
+) -> CommandEntry:
+    """Return the entry of a command that runs where the settings are."""
+    return CommandEntry(name, command, summary, _OPERATOR_SECTION, calls_api=False, extra=extra)
+
+
 #: The operator's commands that need neither the worker nor the embedded stack, which the entry module adds.
 OPERATOR_COMMANDS = (
-    CommandEntry("api", f"{_COMMANDS}.servers:api", "Run the HTTP API.", OPERATOR_SECTION, calls_api=False),
-    CommandEntry(
-        "codec-server",
-        f"{_COMMANDS}.servers:codec_server",
-        "Run the codec server for Temporal's Web UI.",
-        OPERATOR_SECTION,
-        calls_api=False,
+    operator_command("api", f"{_COMMANDS}.servers:api", "Run the HTTP API."),
+    operator_command(
+        "codec-server", f"{_COMMANDS}.servers:codec_server", "Run the codec server for Temporal's Web UI."
     ),
-    CommandEntry(
-        "setup", f"{_COMMANDS}.setup:setup", "Set up an installation.", OPERATOR_SECTION, calls_api=False
-    ),
-    CommandEntry(
-        "doctor", f"{_COMMANDS}.setup:doctor", "Check an installation.", OPERATOR_SECTION, calls_api=False
-    ),
+    operator_command("setup", f"{_COMMANDS}.setup:setup", "Set up an installation."),
+    operator_command("doctor", f"{_COMMANDS}.setup:doctor", "Check an installation."),
 )
 
 
@@ -115,7 +118,7 @@ class _RootGroup(LazyGroup):
         extra.pop("prog_name", None)
         arguments = list(sys.argv[1:] if args is None else args)
         try:
-            code = super().main(arguments, prog_name="moorage", standalone_mode=False, **extra)
+            code = super().main(arguments, prog_name=program_name(), standalone_mode=False, **extra)
         except click.ClickException as error:
             if _requests_json(arguments) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
                 CliError(Code.BAD_INPUT, error.format_message()).show(Output.JSON)

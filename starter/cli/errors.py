@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.program_name import as_called
 
 
 class Code(IntEnum):
@@ -53,13 +54,14 @@ class CliError(Exception):
 
     def show(self, output: Output) -> None:
         """Print it on standard error, as JSON if that is the output format."""
+        steps = [as_called(step) for step in self.next_steps]
         if output is Output.JSON:
             content = dict(self.problem or {"detail": str(self)})
-            content |= {"exit_code": int(self.code), "next": list(self.next_steps)}
+            content |= {"exit_code": int(self.code), "next": steps}
             print_json(content, file=sys.stderr)
             return
         print_line(f"moorage: {self}", file=sys.stderr)
         for line in self.lines:
             print_line(f"  {line}", file=sys.stderr)
-        for step in self.next_steps:
+        for step in steps:
             print_line(f"next: {step}", file=sys.stderr)

@@ -146,6 +146,15 @@ class TestCommand:
         assert plugin_command(str(own), {"PATH": str(other.parent)}) == [str(own)]
         assert plugin_command(str(own), {"PATH": "/nonexistent"}) == [str(own)]
 
+    def test_of_the_plugin_is_the_command_beside_it(self, tmp_path: Path) -> None:
+        """Ensures that `kubectl moorage` writes the same kubeconfig as `moorage`."""
+        own, plugin = (self.program(tmp_path / "venv", name) for name in ("moorage", "kubectl-moorage"))
+        assert plugin_command(str(plugin), {"PATH": str(own.parent)}) == ["moorage"]
+        assert plugin_command(str(plugin), {"PATH": "/nonexistent"}) == [str(own)]
+        alone = self.program(tmp_path / "alone", "kubectl-moorage")
+        assert plugin_command(str(alone), {"PATH": str(alone.parent)}) == ["kubectl-moorage"]
+        assert plugin_command(str(alone), {"PATH": "/nonexistent"}) == [str(alone)]
+
     def test_of_a_module_is_python_with_its_file(self, tmp_path: Path) -> None:
         module = tmp_path / "moorage.py"
         module.write_text("")

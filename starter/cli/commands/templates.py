@@ -6,6 +6,7 @@ from starter.cli.client.paths import template_path
 from starter.cli.client.views import TemplateList, TemplateView, parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import Output
+from starter.cli.extras import Extra
 from starter.cli.lazy_group import CommandEntry, group_class
 from starter.cli.options import examples, output_option, template_argument
 from starter.cli.output.formatting import print_note, print_table, template_lines, template_row
@@ -14,7 +15,11 @@ from starter.cli.output.terminal_text import print_json, print_line
 _SUBCOMMANDS = (
     CommandEntry("show", "starter.cli.commands.templates:show", "Show the details of a template."),
     CommandEntry(
-        "check", "starter.cli.commands.template_check:check", "Check the files of templates.", calls_api=False
+        "check",
+        "starter.cli.commands.template_check:check",
+        "Check the files of templates.",
+        calls_api=False,
+        extra=Extra.SERVER,
     ),
     CommandEntry(
         "try",

@@ -17,8 +17,7 @@ from starter.cli.errors import CliError, Code
 from starter.cli.kubeconfig.certificates import ClientCertificate
 from starter.cli.kubeconfig.files import OURS, parse_kubeconfig
 from starter.cli.kubeconfig.text import with_entries
-
-_COMMAND = "moorage"
+from starter.cli.program_name import COMMAND, PLUGIN, is_plugin
 
 
 @dataclass(frozen=True)
@@ -98,16 +97,21 @@ def plugin_command(program: str | None = None, environ: Mapping[str, str] = os.e
     """Return the command that runs this program again: by its name if PATH has it, else by its path.
 
     A name stays right when Moorage is installed again elsewhere. A path is right where PATH has no Moorage
-    or another one, such as in a virtual environment that is not active when `kubectl` runs.
+    or another one, such as in a virtual environment that is not active when `kubectl` runs. Called as
+    `kubectl moorage`, it is the same package's `moorage`, or the plugin where that is alone.
     """
     program = sys.argv[0] if program is None else program
-    found = shutil.which(_COMMAND, path=environ.get("PATH"))
-    own = shutil.which(program, path=environ.get("PATH"))
+    path = environ.get("PATH")
+    name = COMMAND
+    if is_plugin(program):
+        beside = Path(shutil.which(program, path=path) or program).with_name(COMMAND)
+        program, name = (str(beside), COMMAND) if os.access(beside, os.X_OK) else (program, PLUGIN)
+    found, own = shutil.which(name, path=path), shutil.which(program, path=path)
     if own is None or Path(own).suffix == ".py":
         # Run as a module (`python -m moorage`), so its file is not a program.
-        return [sys.executable, os.path.abspath(program)] if os.path.isfile(program) else [_COMMAND]
+        return [sys.executable, os.path.abspath(program)] if os.path.isfile(program) else [name]
     if found is not None and os.path.samefile(found, own):
-        return [_COMMAND]
+        return [name]
     return [os.path.abspath(own)]
 
 

@@ -22,6 +22,7 @@ from starter.cli.client.views import (
 from starter.cli.output.terminal_text import local_time as local_time
 from starter.cli.output.terminal_text import print_json as print_json
 from starter.cli.output.terminal_text import print_line
+from starter.cli.program_name import as_called
 
 MARKS = {
     StepState.WAITING: "·",
@@ -304,4 +305,4 @@ def print_certificate(certificate: CertificateView) -> None:
 
 def print_note(line: str = "") -> None:
     """Print a line for the user that is not part of the command's output."""
-    print_line(line, file=sys.stderr)
+    print_line(as_called(line), file=sys.stderr)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from contracts.phases import Phase, StepState
 from contracts.types.durations import format_duration
@@ -12,23 +12,24 @@ from contracts.types.printable_text import escape
 from starter.cli.client.views import EnvironmentView, StepView, to_json
 from starter.cli.errors import Output
 from starter.cli.output.formatting import MARKS, elapsed, local_time, relative_time, step_details
+from starter.cli.output.live_block import Line, LiveBlock, can_redraw
 from starter.cli.output.terminal_text import in_local_time, print_json_line, print_line
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-#: How often per second the clocks of running steps are updated.
-REFRESHES_PER_SECOND = 4
 _UNDER_WAY = (StepState.RUNNING, StepState.UNDOING)
+#: SGR codes.
+_BOLD, _DIM, _YELLOW = "1", "2", "33"
+_BOLD_RED, _BOLD_YELLOW = "1;31", "1;33"
 _STYLES = {
-    StepState.DONE: "green",
-    StepState.RUNNING: "bold cyan",
-    StepState.UNDOING: "bold yellow",
-    StepState.UNDONE: "yellow",
-    StepState.FAILED: "bold red",
-    StepState.UNDO_FAILED: "bold red",
-    StepState.WAITING: "dim",
+    StepState.DONE: "32",
+    StepState.RUNNING: "1;36",
+    StepState.UNDOING: _BOLD_YELLOW,
+    StepState.UNDONE: _YELLOW,
+    StepState.FAILED: _BOLD_RED,
+    StepState.UNDO_FAILED: _BOLD_RED,
+    StepState.WAITING: _DIM,
 }
+#: Width of the column with the name of the step, and of the one with its time.
+_STEP, _TIME = 13, 7
 
 
 class ProgressView(Protocol):
@@ -98,48 +99,48 @@ class ProgressTable:
         self._view: EnvironmentView | None = None
 
     def update(self, view: EnvironmentView) -> None:
-        """Store the new state; the next refresh draws it."""
+        """Store the new state; the next drawing shows it."""
         self._view = view
 
-    def __rich__(self) -> "RenderableType":
-        from rich.console import Group
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
+    def lines(self) -> list[Line]:
+        """Return the table as it is now."""
         view = self._view
         if view is None:
-            return Text("…")
-        since = datetime.now(UTC) - view.requested_at
-        head = Text.assemble(
-            (escape(view.name), "bold"),
-            f"  {escape(view.template)}  ",
-            (view.phase + (f" ({view.outcome})" if view.outcome else ""), "bold"),
-            f"  {format_duration(since)}",
-        )
-        table = RichTable.grid(padding=(0, 1))
-        table.add_column(width=2, justify="right")
-        table.add_column(min_width=13)
-        table.add_column()
-        table.add_column(justify="right", min_width=7)
-        table.add_column(overflow="fold")
-        for step in view.steps:
-            style = _STYLES[step.state]
-            table.add_row(
-                Text(MARKS[step.state], style=style),
-                Text(step.step, style=style),
-                Text(escape(step.system), style="dim"),
-                Text(elapsed(step)),
-                Text(step_details(step), style="" if step.progress else "dim"),
-            )
+            return [Line((("…", ""),))]
+        phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
+        since = format_duration(datetime.now(UTC) - view.requested_at)
         cause = f"could not be created. {view.problem.step}: {view.problem.cause}" if view.problem else ""
         unwell = f"but: {view.unwell.what}" if view.unwell else ""
         following = f"next pass {relative_time(view.next_pass_at)}" if view.next_pass_at else ""
-        below = [
-            Text(escape(in_local_time(text)), style=style)
-            for text, style in ((unwell, "bold yellow"), (following, "bold"), (view.remark, "yellow"))
-            if text
+        width = max((len(escape(step.system)) for step in view.steps), default=0)
+        head = (
+            (escape(view.name), _BOLD),
+            (f"  {escape(view.template)}  ", ""),
+            (phase, _BOLD),
+            (f"  {since}", ""),
+        )
+        return [
+            Line(head),
+            *_texts((cause, _BOLD_RED)),
+            *(_step_line(step, width) for step in view.steps),
+            *_texts((unwell, _BOLD_YELLOW), (following, _BOLD), (view.remark, _YELLOW)),
         ]
-        return Group(head, *([Text(escape(cause), style="bold red")] if cause else []), table, *below)
+
+
+def _texts(*texts: tuple[str, str]) -> list[Line]:
+    """Return the texts that are not empty, each on its line."""
+    return [Line(((escape(in_local_time(text)), style),)) for text, style in texts if text]
+
+
+def _step_line(step: StepView, system_width: int) -> Line:
+    style = _STYLES[step.state]
+    before = (
+        (f" {MARKS[step.state]} {step.step:<{_STEP}} ", style),
+        (f"{escape(step.system):<{system_width}} ", _DIM),
+        (f"{elapsed(step):>{_TIME}} ", ""),
+    )
+    details = (step_details(step), "" if step.progress else _DIM)
+    return Line((*before, details), indent=sum(len(text) for text, _ in before))
 
 
 class ProgressDocuments:
@@ -159,16 +160,12 @@ def open_progress(out: TextIO, output: Output, about: str = "") -> Iterator[Prog
     """
     if output is Output.JSON:
         yield ProgressDocuments() if out is sys.stdout else NoProgress()
-    elif about or not out.isatty():
+    elif about or not can_redraw(out):
         yield ProgressLines(out, about)
     else:
-        from rich.console import Console
-        from rich.live import Live
-
         table = ProgressTable()
-        with Live(table, console=Console(file=out), refresh_per_second=REFRESHES_PER_SECOND):
+        with LiveBlock(out, table.lines):
             yield table
-        sys.stdout.flush()
 
 
 def _last_change(step: StepView) -> datetime:
