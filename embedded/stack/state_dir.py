@@ -34,8 +34,9 @@ TAKEOVER_SECONDS = 8.0
 #: Where free ports are looked for: below those that systems give to outgoing connections, so that nothing
 #: takes one by chance between two runs, or before the part that it is for has started.
 _PORTS = range(20000, 32000)
-#: UDP sockets that claim a port for this process, by port, oldest first; more than a stack has parts.
-_claims: dict[int, socket.socket] = {}
+#: Descriptors of the UDP sockets that claim a port for this process, by port, oldest first.
+_claims: dict[int, int] = {}
+#: More than a stack has parts.
 _MAX_CLAIMS = 64
 
 _LETTERS = string.ascii_lowercase + string.digits
@@ -287,7 +288,7 @@ def _claim(port: int) -> bool:
         except OSError:
             claim.close()
             return False
-        _claims[port] = claim
+        _claims[port] = claim.detach()
     while len(_claims) > _MAX_CLAIMS:
-        _claims.pop(next(iter(_claims))).close()
+        os.close(_claims.pop(next(iter(_claims))))
     return _is_free(port)

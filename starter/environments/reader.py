@@ -250,7 +250,9 @@ class EnvironmentReader:
             status = None
         if status is None:
             return None
-        return replace(before, ended=True, status=status, view=view_of_status(status, ended=True))
+        return replace(
+            before, ended=True, status=status, view=view_of_status(status, ended=True, run_id=before.run_id)
+        )
 
     async def end_of(self, run: WorkflowExecution) -> EnvironmentStatus | None:
         """Return the final status of a closed run; None if it was closed from outside."""
@@ -340,7 +342,7 @@ class EnvironmentReader:
         if status:
             collaborators = status.environment.collaborators
             steps = {step: details for step, details in progress.items() if step}
-            view = view_of_status(status, progress=steps, ended=ended, remark=remark)
+            view = view_of_status(status, progress=steps, ended=ended, remark=remark, run_id=run.run_id)
         else:
             collaborators = tuple(await memo_value(run, workflow_memo.COLLABORATORS, list[str]()))
             view = view_of_run(run, request_id, collaborators, remark, await owner_left_at(run))

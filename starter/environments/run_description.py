@@ -89,6 +89,7 @@ def view_of_run(
         ended_at=run.close_time,
         expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
         remark=remark,
+        run_id=run.run_id,
         owner_left_at=owner_left,
     )
 

@@ -99,6 +99,7 @@ class LifeSummary(EnvironmentSummary):
     owner_left_at: datetime | None = Field(
         default=None, description="since when its owner has left, so that a member of its team can take it"
     )
+    run_id: str = Field(default="", description="the run of its workflow in Temporal that says this")
 
 
 class EnvironmentRow(LifeSummary):
@@ -253,6 +254,7 @@ def view_of_status(
     progress: Mapping[StepName, Progress] | None = None,
     ended: bool = False,
     remark: str = "",
+    run_id: str = "",
 ) -> EnvironmentView:
     """Build the view of an environment from the status that its workflow has returned."""
     environment = status.environment
@@ -297,6 +299,7 @@ def view_of_status(
         certificate=certificate_view(status.certificate) if status.certificate else None,
         audit_log=status.audit_log,
         remark=remark,
+        run_id=run_id,
     )
 
 

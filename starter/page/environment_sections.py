@@ -14,6 +14,7 @@ from starter.environments.access import relations_in
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
 from starter.page.environment_parts import KeptMessages, version_of
 from starter.page.rendering import render
+from starter.page.temporal_links import TemporalLinks
 
 #: Each is a template, and an element of the page with its name as id.
 SECTIONS = ("links", "using", "progress", "side")
@@ -36,7 +37,8 @@ def choices_of(view: EnvironmentView, caller: Principal) -> dict[str, Any]:
 class SharedSections:
     """The sections of watched environments as messages, rendered once for all who have the same relations."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporal_links: TemporalLinks) -> None:
+        self._temporal_links = temporal_links
         self._kept = KeptMessages()
 
     def message(self, view: EnvironmentView, caller: Principal, base_url: str) -> str:
@@ -47,23 +49,23 @@ class SharedSections:
         if audience not in messages:
             if len(messages) >= MAX_AUDIENCES:
                 messages.clear()
-            messages[audience] = _message(view, caller, base_url)
+            messages[audience] = self._message(view, caller, base_url)
         return messages[audience]
 
-
-def _message(view: EnvironmentView, caller: Principal, base_url: str) -> str:
-    context = {
-        "view": view,
-        "principal": caller,
-        "base_url": base_url,
-        "problem": None,
-        "typed": {},
-        "csrf": "",
-        "key": "live",
-        **choices_of(view, caller),
-    }
-    sections = {section: render(f"environment/{section}.html", **context) for section in SECTIONS}
-    return json.dumps({"version": version_of(view), "sections": sections})
+    def _message(self, view: EnvironmentView, caller: Principal, base_url: str) -> str:
+        context = {
+            "view": view,
+            "principal": caller,
+            "temporal_links": self._temporal_links,
+            "base_url": base_url,
+            "problem": None,
+            "typed": {},
+            "csrf": "",
+            "key": "live",
+            **choices_of(view, caller),
+        }
+        sections = {section: render(f"environment/{section}.html", **context) for section in SECTIONS}
+        return json.dumps({"version": version_of(view), "sections": sections})
 
 
 def _extensions(view: EnvironmentView) -> list[tuple[datetime, timedelta]]:

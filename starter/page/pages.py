@@ -30,8 +30,9 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     pages.state = app.state
     app.state.shared_parts = SharedParts()
-    app.state.shared_sections = SharedSections()
-    app.state.temporal_links = TemporalLinks(settings.temporal.web_url, app.state.client.namespace)
+    links = TemporalLinks(settings.temporal.web_url, app.state.client.namespace)
+    app.state.temporal_links = links
+    app.state.shared_sections = SharedSections(links)
     _add_sign_in(app, settings)
     platform = (capacity, problems, ends, audit, figures)
     for module in (sign_in, home, environment, live, request_pages, *platform):

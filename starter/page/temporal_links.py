@@ -11,8 +11,8 @@ class TemporalLinks:
     def __init__(self, web_url: str | None, namespace: str) -> None:
         self._root = f"{web_url.rstrip('/')}/namespaces/{quote(namespace, safe='')}" if web_url else ""
 
-    def run(self, name: str, run_id: str = "") -> str:
-        """Return the link to a run of an environment, or to its latest run; "" without a Web UI."""
+    def run(self, name: str, run_id: str) -> str:
+        """Return the link to a run of an environment, or to all its runs for ""; "" without a Web UI."""
         if not self._root:
             return ""
         link = f"{self._root}/workflows/{quote(workflow_id(name), safe='')}"

@@ -59,6 +59,7 @@ async def test_filters_and_pages(carol: Caller) -> None:
     listed = await carol.http.get("/environments", params={"ended": True, "limit": 200, **mine})
     [row] = [row for row in listed.json()["environments"] if row["name"] == other]
     assert (row["outcome"], row["ended"]) == ("deleted", True)
+    assert row["run_id"] == (await carol.show(other)).run_id != ""
     await asyncio.gather(*(carol.gone(name) for name in small))
 
 

@@ -226,6 +226,8 @@ async def test_an_unchanged_one_is_not_asked_again(client: Client, bob: Caller) 
     assert first is not None
     assert second is not None
     assert second.status is first.status
+    run = await client.get_workflow_handle(workflow_id(name)).describe()
+    assert second.view.run_id == run.run_id
     await bob.gone(name)
     ended = await reader.read(name, second)
     again = await reader.read(name)

@@ -108,7 +108,7 @@ def test_a_lock_that_leads_elsewhere(tmp_path: Path, prepare: Callable[[Path, Pa
 def test_a_port_is_given_to_one_process() -> None:
     """Ensures that stacks which start together never choose the same port, until one of them ends."""
     first, second = free_port(), free_port()
-    state_dir._claims.pop(second).close()
+    os.close(state_dir._claims.pop(second))
     ports = (first,) * 50 + (second,)
     other = [
         sys.executable,
@@ -116,6 +116,6 @@ def test_a_port_is_given_to_one_process() -> None:
         f"from embedded.stack import state_dir; state_dir._PORTS = {ports}; print(state_dir.free_port())",
     ]
     assert subprocess.check_output(other, text=True) == f"{second}\n"
-    state_dir._claims.pop(first).close()
+    os.close(state_dir._claims.pop(first))
     assert state_dir._claim(second)
     assert subprocess.check_output(other, text=True) == f"{first}\n"

@@ -12,10 +12,12 @@ from starter.environments.schemas import EnvironmentView
 from starter.page import environment_sections, rendering
 from starter.page.environment_parts import version_of
 from starter.page.environment_sections import SharedSections, choices_of
+from starter.page.temporal_links import TemporalLinks
 from tests.page.samples import a_view
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 BASE = "https://moorage.example.com"
+LINKS = TemporalLinks("https://temporal.example.com", "moorage")
 
 
 def view(**fields: Any) -> EnvironmentView:
@@ -32,7 +34,7 @@ def sections(message: str) -> dict[str, str]:
 
 
 def test_sections_offer_what_the_person_may_do() -> None:
-    shared, one = SharedSections(), view()
+    shared, one = SharedSections(LINKS), view()
     owner = sections(shared.message(one, principal("bob", "blue"), BASE))
     mate = sections(shared.message(one, principal("carol", "blue"), BASE))
     guest = sections(shared.message(one, principal("dave", "green"), BASE))
@@ -44,6 +46,15 @@ def test_sections_offer_what_the_person_may_do() -> None:
     assert "Delete demo" not in guest["side"]
 
 
+def test_the_run_in_temporal_is_for_the_platform_team() -> None:
+    shared, one = SharedSections(LINKS), view(run_id="run-7")
+    link = f'href="{LINKS.run("demo", "run-7")}"'
+    assert link in sections(shared.message(one, principal("root", role=Role.PLATFORM), BASE))["links"]
+    assert "Temporal" not in shared.message(one, principal("bob", "blue"), BASE)
+    nowhere = SharedSections(TemporalLinks(None, "moorage"))
+    assert "Temporal" not in nowhere.message(one, principal("root", role=Role.PLATFORM), BASE)
+
+
 def test_sections_are_rendered_once_for_all_who_may_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[str] = []
     render = rendering.render
@@ -53,7 +64,7 @@ def test_sections_are_rendered_once_for_all_who_may_do_the_same(monkeypatch: pyt
         return render(template, **context)
 
     monkeypatch.setattr(environment_sections, "render", counted)
-    shared, one = SharedSections(), view()
+    shared, one = SharedSections(LINKS), view()
     for number in range(50):
         shared.message(one, principal(f"mate-{number}", "blue"), BASE)
     assert len(rendered) == len(environment_sections.SECTIONS)
@@ -63,13 +74,13 @@ def test_sections_are_rendered_once_for_all_who_may_do_the_same(monkeypatch: pyt
 
 
 def test_sections_hold_no_secret_of_the_person_they_were_rendered_for() -> None:
-    message = SharedSections().message(view(), principal("carol", "blue"), BASE)
+    message = SharedSections(LINKS).message(view(), principal("carol", "blue"), BASE)
     assert "carol" not in message
     assert 'name="csrf" value=""' in sections(message)["side"]
 
 
 def test_the_address_to_take_it_is_that_of_each_person() -> None:
-    shared, left = SharedSections(), view(owner_left_at=NOW)
+    shared, left = SharedSections(LINKS), view(owner_left_at=NOW)
     for name in ("carol", "erin"):
         side = sections(shared.message(left, principal(name, "blue"), BASE))["side"]
         assert f'value="{name}@example.com"' in side
@@ -77,7 +88,7 @@ def test_the_address_to_take_it_is_that_of_each_person() -> None:
 
 def test_the_version_is_that_of_the_view() -> None:
     one = view()
-    message = json.loads(SharedSections().message(one, principal("bob", "blue"), BASE))
+    message = json.loads(SharedSections(LINKS).message(one, principal("bob", "blue"), BASE))
     assert message["version"] == version_of(one)
     assert version_of(one) != version_of(view(phase=Phase.TEARING_DOWN))
 

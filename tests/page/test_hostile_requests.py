@@ -20,6 +20,7 @@ from starter.page.environment_sections import MAX_AUDIENCES, SharedSections
 from starter.page.response_headers import HEADERS
 from starter.page.session.cookies import SESSION_COOKIE
 from starter.page.session.session import Session
+from starter.page.temporal_links import TemporalLinks
 from tests.api.application import DEVELOPER, PLATFORM, bearer
 from tests.page.browser import (
     SILENT,
@@ -230,7 +231,7 @@ async def test_the_commands_of_a_page_have_the_address_of_the_installation(
 
 
 def test_a_client_that_names_many_hosts_fills_no_memory() -> None:
-    sections, shown = SharedSections(), a_view(owner=ADA.email)
+    sections, shown = SharedSections(TemporalLinks(None, "moorage")), a_view(owner=ADA.email)
     for number in range(3 * MAX_AUDIENCES):
         message = sections.message(shown, ADA, f"http://host-{number}")
         assert f"http://host-{number}<" in message

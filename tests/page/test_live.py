@@ -13,6 +13,7 @@ from starter.environments.schemas import EnvironmentView
 from starter.page.environment_parts import SharedParts, version_of
 from starter.page.environment_sections import SharedSections
 from starter.page.routes import live
+from starter.page.temporal_links import TemporalLinks
 from starter.statistics.usual_times import UsualTimes
 from tests.page.samples import a_session, a_view
 
@@ -35,7 +36,7 @@ class Stream:
         """The names of the events, with their data."""
         state = SimpleNamespace(
             shared_parts=SharedParts(),
-            shared_sections=SharedSections(),
+            shared_sections=SharedSections(TemporalLinks(None, "moorage")),
             sessions=SimpleNamespace(is_valid=lambda _: next(self._is_valid, True)),
             statistics=SimpleNamespace(usual_times=lambda *_: UsualTimes()),
         )

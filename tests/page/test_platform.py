@@ -288,7 +288,7 @@ async def test_problems_are_grouped_by_cause(app: FastAPI, provider: Provider, s
         row("alone", f"group: {HOSTILE}", next_try_at=datetime.now(UTC) + timedelta(minutes=5)),
         row("waits", "not undone: import", phase=Phase.TEARDOWN_INCOMPLETE),
     ]
-    services.orphans = [row("lost", ended=True, phase=Phase.ORPHANED)]
+    services.orphans = [row("lost", ended=True, phase=Phase.ORPHANED, run_id="run-7")]
     async with signed_in(app, provider, "bob") as http:
         page = await http.get("/platform/problems")
         text = readable(page)
@@ -298,7 +298,10 @@ async def test_problems_are_grouped_by_cause(app: FastAPI, provider: Provider, s
     assert "Waits for you" in text
     assert "Orphaned" in text
     assert "vcluster, host cluster: NeverReady" in text
-    assert 'href="https://temporal.test/namespaces/default/workflows/environment%2Flost"' in page.text
+    assert (
+        'href="https://temporal.test/namespaces/default/workflows/environment%2Flost/run-7/history"'
+        in page.text
+    )
 
 
 async def test_freeze_and_thaw(app: FastAPI, provider: Provider) -> None:

@@ -123,6 +123,7 @@ class LifeSummary(View, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     ended_at: datetime | None = None
     owner_left_at: datetime | None = None
+    run_id: str = ""
 
 
 class EnvironmentView(LifeSummary, frozen=True, kw_only=True):

@@ -246,4 +246,5 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
         expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
         ended_at=run.close_time,
         owner_left_at=left,
+        run_id=run.run_id,
     )

@@ -239,6 +239,7 @@ def _page(
         typed=typed or {},
         is_live=not view.ended and view.phase is not Phase.ORPHANED,
         **choices_of(view, caller),
+        temporal_links=request.app.state.temporal_links,
         key=secrets.token_hex(12),
         base_url=origin_of(request.scope, request.app.state.sign_in_pages.public_url),
     )

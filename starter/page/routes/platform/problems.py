@@ -52,7 +52,7 @@ async def platform_problems(
         max_causes=MAX_CAUSES,
         failures=failure_plot(failures, FAILURE_DAYS),
         remark=statistics.remark(),
-        links=request.app.state.temporal_links,
+        temporal_links=request.app.state.temporal_links,
     )
 
 
