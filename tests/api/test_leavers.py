@@ -5,24 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from contracts.leaver_rules import LeaverInput
-from contracts.types.naming import workflow_id
 from embedded.stack.stack import Stack
 from starter.auth.policy import Principal
 from starter.environments.access import relations_to
 from starter.environments.reader import EnvironmentReader
 from tests.api.caller import Caller, calling, problem
 from tests.cli.test_commands import cli_of
+from tests.support.leavers import report_left
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, client_of, unique
 from tests.workflows.conftest import until
-from workflows.environment import EnvironmentWorkflow
-
-
-async def leave(stack: Stack, name: str, life: str, person: str) -> None:
-    """Tell the environment what a sweep tells it; the sweep itself has tests of its own."""
-    handle = (await client_of(stack)).get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(name))
-    told = LeaverInput(life=life, actor="the leaver sweep", person=person)
-    await handle.execute_update(EnvironmentWorkflow.person_left, told)
 
 
 async def test_an_owner_who_has_left_is_out_and_a_team_mate_takes_it(
@@ -32,7 +23,7 @@ async def test_an_owner_who_has_left_is_out_and_a_team_mate_takes_it(
     name, path = view.name, f"/environments/{view.name}"
     refused = problem(await carol.http.post(f"{path}/transfer", json={"to": CAROL.email}), 403)
     assert "has an owner" in refused["detail"]
-    await leave(stack, name, view.life, BOB.email)
+    await report_left(stack, name, view.life, BOB.email)
     now = await carol.until(name, lambda now: now.owner_left_at is not None and now.access is None)
     assert now.expires_at
     assert view.expires_at
@@ -63,7 +54,7 @@ async def test_an_owner_who_has_left_is_out_and_a_team_mate_takes_it(
 async def test_without_a_worker_the_owner_who_has_left_stays_out(stack: Stack, bob: Caller) -> None:
     """Ensures that what decides about access is known from Temporal alone."""
     view = await bob.ready(unique("offer"))
-    await leave(stack, view.name, view.life, BOB.email)
+    await report_left(stack, view.name, view.life, BOB.email)
     reader = EnvironmentReader(await client_of(stack))
 
     async def no_status(id: str, run_id: str) -> tuple[None, str]:

@@ -7,9 +7,13 @@ from typing import Any
 
 import httpx
 
+from contracts.leaver_rules import LeaverInput
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.environment_client import Asking
+from tests.support.stack import client_of
 from tests.support.stand_ins import TLS
+from workflows.environment import EnvironmentWorkflow
 
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 #: Of one call at a directory of which most calls may fail.
@@ -85,3 +89,10 @@ async def sweep_leavers(asking: Asking, **body: Any) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] | None = answer.json().get("result")
     return result
+
+
+async def report_left(stack: Stack, name: str, life: str, person: str) -> None:
+    """Report to an environment what a sweep reports to it when the person has left."""
+    handle = (await client_of(stack)).get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(name))
+    report = LeaverInput(life=life, actor="the leaver sweep", person=person)
+    await handle.execute_update(EnvironmentWorkflow.person_left, report)

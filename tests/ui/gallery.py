@@ -15,6 +15,7 @@ from embedded.stack.stack import Part, Person, Stack
 from starter.environments.schemas import EnvironmentView
 from tests.api.caller import Caller, calling
 from tests.support.fault_points import MAKING, UNMAKING, WAITING
+from tests.support.leavers import report_left
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, hurried
 from tests.support.stand_ins import CHECKOUT, set_faults
 
@@ -80,6 +81,9 @@ async def gallery(folder: Path) -> AsyncIterator[Stack]:
     async with Stack(folder / "stack", options) as stack:
         async with calling(stack, BOB.email) as bob, calling(stack, LONG.email) as long:
             await _make(stack, bob, long)
+            await bob.until(
+                "access-pending", lambda view: view.access is not None and view.access.problem is not None
+            )
         yield stack
 
 
@@ -88,9 +92,13 @@ async def _make(stack: Stack, bob: Caller, long: Caller) -> None:
         for name in ("ready", "access-pending", "tearing-down"):
             making.create_task(bob.ready(name, collaborators=[CAROL.email, DAVE.email]))
         making.create_task(bob.ready("deleted"))
-        making.create_task(bob.ready("expired", template="brief"))
+        # It lives for seconds, so on a busy machine it may end before it is ready.
+        making.create_task(bob.ask("expired", template="brief"))
         making.create_task(bob.ready("only-one", template="single"))
         making.create_task(long.ready(LONGEST_NAME, team="platform-engineering-and-developer-experience"))
+    left = await long.ready("left", team="blue")
+    await report_left(stack, "left", left.life, LONG.email)
+    await bob.until("left", lambda view: view.owner_left_at is not None and view.access is None)
     await bob.gone("deleted")
     set_faults(stack.url(Part.CONTROL_PLANE), _fault(MAKING["project"][1], status=403))
     await bob.ask("failed")
