@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench venv lock package outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench scale venv lock package outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ reference: $(VENV)/.dev  ## Rewrite the generated parts of docs/reference (setti
 	@$(BIN)/python -m tools.reference
 
 check: lint docs test  ## All three
+
+scale: $(VENV)/.dev  ## Measure what thousands of open environments cost, and write docs/reference/scale-results.md
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for choices)
 	@$(BIN)/python -m benchmarks $(ARGS)

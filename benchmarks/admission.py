@@ -6,7 +6,7 @@ The floor is a bare workflow whose update does nothing, on the same server, its 
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from contracts.capacity.models import (
     CarriedCapacity,
     HostCapacity,
     Limits,
+    Reservation,
     ReservationRequest,
 )
 from embedded.stack.stack import HOST, Part
@@ -68,7 +69,7 @@ async def measure_admission(folder: Path) -> dict[str, Any]:
         many = await _in_turn(ours, bare)
         after = memory_mb(here.stack.pid(Part.WORKER), "VmRSS")
         held = list(await apis[0].list_reservations())
-        size = await _kilobytes(here, held)
+        size = await carried_kilobytes(here, held)
         taken_over = await _taken_over(here, ours)
     ratio = many["ours_per_s"] / many["floor_per_s"]
     return {
@@ -78,7 +79,7 @@ async def measure_admission(folder: Path) -> dict[str, Any]:
         "ratio_to_floor": round(ratio, 2),
         "places_per_s_asked_at_once": {"first": bursts[0], "last": bursts[-1]},
         "decision_us": _decision(held),
-        "state_kb": size,
+        "state_kb": round(size),
         "worker_mb_before_and_after": [round(before), round(after)],
         "first_place_after_a_restart_s": taken_over,
         "target": f">= {TARGET}x of the floor's updates with {HELD} held; state < {STATE_TARGET_KB} kB",
@@ -111,12 +112,12 @@ async def _burst(api: Reservations, names: Any) -> float:
     return round(BURST / (time.monotonic() - began))
 
 
-async def _kilobytes(here: Ground, held: list[Any]) -> int:
+async def carried_kilobytes(here: Ground, held: Sequence[Reservation]) -> float:
     """What a run hands on to the next, as it is sent: encrypted."""
     now = datetime.now(UTC)
     carried = CarriedCapacity(reservations=tuple(held), hosts=(), audited_at=now, next_audit=now)
     payloads = await converter_at(here.client, CAPACITY_ID).encode([CapacityStart(carried=carried)])
-    return sum(payload.ByteSize() for payload in payloads) // 1000
+    return sum(payload.ByteSize() for payload in payloads) / 1000
 
 
 async def _taken_over(here: Ground, ours: Call) -> float:

@@ -8,26 +8,20 @@ import json
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
 from benchmarks.support.harness import Ground, cpu_seconds, ground, memory_mb
+from benchmarks.support.seeding import UNDISTURBED, seed_all
 from contracts.capacity.models import CAPACITY_ID, CapacityStart, StateInput
-from contracts.environment import Environment, Spec
-from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
+from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SWEEP_MANUAL, SweepInput
-from contracts.template import Chart, Size, Template, TimeToLive
-from contracts.types.naming import OwnerMark, request_id
 from embedded.stack.stack import Part
 from starter.placement.reservations import Reservations
 from starter.temporal.errors import NoWorker, TemporalUnavailable
-from tests.support.seeding import ready_status, seed
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
 TARGET_SECONDS = 60
@@ -41,36 +35,21 @@ AUDIT_TIMEOUT_SECONDS = 600
 ONE_IN = 10
 #: How many are open in each round.
 ROUNDS = (100, 1000, 10_000)
-#: Environments that are started at one time, to have them there before the measuring begins.
-SEEDS_AT_ONCE = 40
-#: No scheduled sweep runs in between, and no capacity audit, which would find thousands of lives without a
-#: reservation: only seeded lives start like that.
-NEVER = {"MOORAGE_SWEEP__INTERVAL": "30d", "MOORAGE_CAPACITY__AUDIT": "30d"}
-
-_TEMPLATE = Template(
-    name="small",
-    version=1,
-    description="a benchmark's",
-    chart=Chart(version="0.34.0"),
-    kubernetes="v1.36.0",
-    size=Size(cpu="1", memory="1Gi", storage="1Gi", pods=10),
-    ttl=TimeToLive(default="8h", maximum="3d", warnings=()),
-)
 
 
 async def measure_sweep(folder: Path, rounds: tuple[int, ...] = ROUNDS) -> dict[str, Any]:
     """For each round, so many open environments, seeded as ready, a tenth of them expired; one sweep each."""
     results: dict[int, dict[str, Any]] = {}
-    async with ground(folder, environment=NEVER) as here:
+    async with ground(folder, environment=UNDISTURBED) as here:
         still_open = 0
         for count in rounds:
             names = [f"s{count}-{number}" for number in range(count - still_open)]
             over = set(names[: count // ONE_IN])
-            await _seed_all(here, names, over)
+            await seed_all(here, names, over)
             results[count] = await _sweep(here, over)
             print(f"{count} open: {json.dumps(results[count])}", file=sys.stderr, flush=True)
             still_open = count - len(over)
-        audit = await _audit(here, still_open)
+        audit = await audit_from_nothing(here, still_open)
     last = results[rounds[-1]]
     slowest = max(result["notified_in_s"] for result in results.values())
     peak = max(result["worker_peak_mb"] for result in results.values())
@@ -127,7 +106,7 @@ async def _sweep(here: Ground, over: set[str]) -> dict[str, Any]:
     }
 
 
-async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
+async def audit_from_nothing(here: Ground, still_open: int) -> dict[str, Any]:
     """A capacity that begins afresh, on a worker that has just been started: it holds no reservation."""
     await here.stack.restart(Part.WORKER)
     pid = here.stack.pid(Part.WORKER)
@@ -152,57 +131,3 @@ async def _audit(here: Ground, still_open: int) -> dict[str, Any]:
         "worker_peak_mb": round(memory_mb(pid)),
         "history_events": (await handle.describe()).history_length,
     }
-
-
-async def _seed_all(here: Ground, names: list[str], over: set[str]) -> None:
-    """Have all of these there, ready, those in `over` past their end, and all of them listed."""
-    gate = asyncio.Semaphore(SEEDS_AT_ONCE)
-    now = datetime.now(UTC)
-
-    async def one(name: str) -> None:
-        async with gate:
-            start = _start(here, name)
-            ends_at = now - timedelta(minutes=1) if name in over else now + timedelta(hours=4)
-            await seed(here.client, start, ready_status(start, ends_at), task_queue=TASK_QUEUE)
-
-    await asyncio.gather(*map(one, names))
-    first = names[0].partition("-")[0]
-    found = f"WorkflowId STARTS_WITH 'environment/{first}-' AND ExecutionStatus = 'Running'"
-    await here.until(found, len(names))
-    # One that has not started cannot be asked anything: the sweep would wait for that, and be measured by it.
-    while True:
-        if not await _waiting_tasks(here):
-            return
-        await asyncio.sleep(0.5)
-
-
-async def _waiting_tasks(here: Ground) -> int:
-    """Tasks that no worker has taken yet."""
-    answer = await here.client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=here.client.namespace,
-            task_queue=TaskQueue(name=TASK_QUEUE),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            report_stats=True,
-        )
-    )
-    return answer.stats.approximate_backlog_count
-
-
-def _start(here: Ground, name: str) -> EnvironmentStart:
-    person = here.stack.options.people[0].email
-    id = request_id(person, name, "bench")
-    return EnvironmentStart(
-        environment=Environment(
-            mark=OwnerMark.for_request(here.stack.installation, name, id),
-            prefix="mrg",
-            owner=person,
-            spec=Spec(template=_TEMPLATE.name, team="local"),
-            template=_TEMPLATE,
-            ttl=_TEMPLATE.ttl.default,
-            host="local",
-            has_identity_provider=True,
-        ),
-        request_id=id,
-        people_are_checked=True,
-    )
