@@ -62,7 +62,7 @@ async def measure(
     cluster = find_cluster()
     async with (
         harbour(cluster, folder) as stack,
-        Asking(stack, patience=TIMEOUT_SECONDS, look_every=1) as asking,  # words: allow
+        Asking(stack, max_wait=TIMEOUT_SECONDS, look_every=1) as asking,
     ):
         samples.load.append(round(os.getloadavg()[0], 1))
         memory = [_resident(stack)]

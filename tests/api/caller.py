@@ -14,7 +14,7 @@ from starter.environments.schemas import EnvironmentView
 from tests.support.deadline import HANG
 
 #: Longest wait for what takes a second or two on an idle machine.
-PATIENCE = HANG
+MAX_WAIT = HANG
 
 
 class Caller:
@@ -40,7 +40,7 @@ class Caller:
 
     async def until(self, name: str, condition: Callable[[EnvironmentView], bool]) -> EnvironmentView:
         """How it stands once the condition holds."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + MAX_WAIT
         while not condition(view := await self.show(name)):
             assert time.monotonic() < deadline, view.model_dump_json(indent=2)
             await asyncio.sleep(0.1)
@@ -48,7 +48,7 @@ class Caller:
 
     async def ready(self, name: str, **fields: Any) -> EnvironmentView:
         """A new environment that is ready."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + MAX_WAIT
         # The short timeouts of the tests may pass before a host answers for the first time on a busy machine.
         while (answer := await self.ask(name, **fields)).status_code == 503 and time.monotonic() < deadline:
             assert "has not reported yet" in answer.text, answer.text
@@ -64,7 +64,7 @@ class Caller:
 
     async def events(self, name: str) -> AsyncIterator[tuple[str, EnvironmentView]]:
         """The events of its stream, until the API ends it."""
-        async with self.http.stream("GET", f"/environments/{name}/events", timeout=PATIENCE) as answer:
+        async with self.http.stream("GET", f"/environments/{name}/events", timeout=MAX_WAIT) as answer:
             assert answer.status_code == 200, await answer.aread()
             assert answer.headers["Content-Type"].startswith("text/event-stream")
             event = ""

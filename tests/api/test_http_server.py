@@ -22,7 +22,7 @@ from starter.http_server.sockets import Acceptor, open_listening_socket, room_fo
 from tests.support.deadline import HANG
 
 #: Longest wait for what takes moments: only a test that fails waits so long.
-PATIENCE = HANG
+MAX_WAIT = HANG
 #: So short that a test waits for one, and so long that no other one comes first.
 SOON, NEVER = 0.2, 3600.0
 PATIENT = Deadlines(head=NEVER, body=NEVER, rest=NEVER, next=3600, unread=NEVER)
@@ -93,7 +93,7 @@ async def exchange(host: str, port: int, sent: bytes, *, drip: bytes = b"") -> b
     writer.write(sent)
     task = asyncio.create_task(dripping()) if drip else None
     try:
-        return await asyncio.wait_for(reader.read(), PATIENCE)
+        return await asyncio.wait_for(reader.read(), MAX_WAIT)
     except ConnectionError:
         return b"(cut)"
     finally:
@@ -129,7 +129,7 @@ async def test_who_is_slow_is_cut(
         answer = await exchange(host, port, sent, drip=drip)
         assert answer.startswith(expected), answer
         if b"/read" in sent:
-            await asyncio.wait_for(app.disconnected.wait(), PATIENCE)
+            await asyncio.wait_for(app.disconnected.wait(), MAX_WAIT)
 
 
 async def test_who_does_not_read_is_cut() -> None:
@@ -139,10 +139,10 @@ async def test_who_does_not_read_is_cut() -> None:
         transport = writer.transport
         assert isinstance(transport, asyncio.ReadTransport)
         transport.pause_reading()
-        await asyncio.wait_for(app.streaming.wait(), PATIENCE)
+        await asyncio.wait_for(app.streaming.wait(), MAX_WAIT)
         answer = await exchange(host, port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"done" in answer
-        await asyncio.wait_for(app.disconnected.wait(), PATIENCE)
+        await asyncio.wait_for(app.disconnected.wait(), MAX_WAIT)
         writer.close()
 
 
@@ -196,7 +196,7 @@ async def test_idle_and_half_open_connections_make_room() -> None:
         assert b"done" in answer
         closed = 0
         for reader, writer in held[:200]:
-            with_nothing = await asyncio.wait_for(_read(reader), PATIENCE)
+            with_nothing = await asyncio.wait_for(_read(reader), MAX_WAIT)
             closed += with_nothing == b""
             writer.close()
         assert closed == 200, "the longest idle go first"
@@ -219,10 +219,10 @@ async def test_requests_under_way_are_never_cut_for_others() -> None:
             app.held.clear()
             reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0))
             writer.write(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
-            await asyncio.wait_for(app.held.wait(), PATIENCE)
+            await asyncio.wait_for(app.held.wait(), MAX_WAIT)
             held.append(writer)
         reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0))
-        refused = await asyncio.wait_for(_read(reader), PATIENCE)
+        refused = await asyncio.wait_for(_read(reader), MAX_WAIT)
         assert refused.startswith(b"HTTP/1.1 503"), refused
         writer.close()
         answer = await exchange(host, port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -308,7 +308,7 @@ async def test_a_shortage_of_descriptors_is_told_once(number: int, monkeypatch: 
         protocol: Callable[[Any], asyncio.Protocol] = lambda slot: Protocol()  # noqa: E731
         acceptor = Acceptor(short, connections, protocol)  # type: ignore[arg-type]
         with socket.create_connection(sock.getsockname()):
-            await asyncio.wait_for(accepted.wait(), PATIENCE)
+            await asyncio.wait_for(accepted.wait(), MAX_WAIT)
         acceptor.close()
         await acceptor.wait_closed()
     assert short.left == 0
@@ -343,7 +343,7 @@ async def test_a_signal_ends_it_by_returning(number: signal.Signals) -> None:
             answer = await exchange(host, port, b"GET / HTTP/1.0\r\n\r\n")
             assert b"done" in answer
             os.kill(os.getpid(), number)
-            await asyncio.wait_for(running, PATIENCE)
+            await asyncio.wait_for(running, MAX_WAIT)
         assert stopped == [number]
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:

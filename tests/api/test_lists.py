@@ -9,7 +9,7 @@ import pytest
 from contracts.temporal.search_attributes import quoted
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters, visibility_query
-from tests.api.caller import PATIENCE, Caller, fields_of, problem
+from tests.api.caller import MAX_WAIT, Caller, fields_of, problem
 from tests.support.stack import CAROL, unique
 
 
@@ -29,7 +29,7 @@ async def names(caller: Caller, **query: Any) -> list[str]:
 
 async def until_listed(caller: Caller, wanted: set[str], **query: Any) -> None:
     """Visibility lags behind: wait until the list has them."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_WAIT
     while not wanted <= set(await names(caller, **query)):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
@@ -52,7 +52,7 @@ async def test_filters_and_pages(carol: Caller) -> None:
     assert set(one_by_one) == set(await names(carol, **mine))
     await carol.gone(other)
     await until_listed(carol, {other}, ended=True, **mine)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_WAIT
     while other in await names(carol, **mine):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)

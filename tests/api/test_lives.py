@@ -25,7 +25,7 @@ from starter.environments.reader import EnvironmentReader, Latest
 from starter.environments.requests.service import EnvironmentStarter
 from starter.placement.reservations import Reservations
 from starter.temporal.updates import WorkflowClosed
-from tests.api.caller import PATIENCE, Caller, problem
+from tests.api.caller import MAX_WAIT, Caller, problem
 from tests.lifecycle.databases import Systems
 from tests.support.stack import ALICE, BOB, client_of, unique
 from tests.support.stand_ins import set_faults
@@ -309,7 +309,7 @@ async def test_what_a_dry_run_says_of_a_name_that_is_in_use(stack: Stack, bob: C
             row = (await _stuck(bob)).get(name, {})
             return row.get("problem", "").startswith("not undone: group: ") and bool(row["next_try_at"])
 
-        await until(pauses, "it is listed with its problem and its next try", PATIENCE)
+        await until(pauses, "it is listed with its problem and its next try", MAX_WAIT)
     finally:
         set_faults(stack.url(Part.CONTROL_PLANE))
     await bob.until(name, lambda view: view.ended)
@@ -317,7 +317,7 @@ async def test_what_a_dry_run_says_of_a_name_that_is_in_use(stack: Stack, bob: C
     async def is_listed_no_more() -> bool:
         return name not in await _stuck(bob)
 
-    await until(is_listed_no_more, "what is over is not listed as stuck", PATIENCE)
+    await until(is_listed_no_more, "what is over is not listed as stuck", MAX_WAIT)
 
 
 async def _stuck(caller: Caller) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from contracts.temporal.workflow_memo import REQUEST_ID
 from contracts.types.naming import workflow_id
 from embedded.stack.stack import Stack
 from tests.activities.activity_runs import Running
-from tests.api.caller import PATIENCE, Caller, problem
+from tests.api.caller import MAX_WAIT, Caller, problem
 from tests.support.stack import ALICE, client_of, unique
 from worker.codec import Keyring
 from worker.data_converter import data_converter
@@ -41,7 +41,7 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
         assert answer.status_code == 200, f"the list is gone with it: {answer.text}"
         return {row["name"]: row["life"] for row in answer.json()["environments"]}
 
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + MAX_WAIT
     while name not in (rows := await listed()):  # visibility lags behind by moments
         assert time.monotonic() < ends, f"it is not listed: {rows}"
         await asyncio.sleep(0.1)

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "protections.md"
 #: More than any of these tests takes on a busy machine; one that hangs without its protection is red too.
-PATIENCE = 240
+MAX_WAIT = 240
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 _ABOUT = """# Protections under test
 
@@ -262,11 +262,11 @@ def try_without(protection: Protection, tree: Path) -> str:
 
 def _first_red(tree: Path, tests: list[str]) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not e2e", "-p", "no:cacheprovider"]
-    command += [f"--timeout={PATIENCE - 20}", *tests]
+    command += [f"--timeout={MAX_WAIT - 20}", *tests]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=MAX_WAIT
         )
     except subprocess.TimeoutExpired:
         return tests[0]  # it did not end, which is red too

@@ -18,8 +18,8 @@ from tests.support.stack import ALICE, BOB
 
 #: Streams until a life is over; what it answers before that is what `show` answers.
 LEFT_OUT = "/environments/{name}/events"
-#: Longest wait for one answer: the API's own patience with Temporal is shorter.
-PATIENCE = 45.0
+#: Longest wait for one answer: the API waits for Temporal for less than that.
+MAX_WAIT = 45.0
 CASES = 10_000
 #: Of one operation in one round; without so many there is little variety in one that takes a body.
 ROUND = 200
@@ -38,7 +38,7 @@ class Fuzzer:
         import schemathesis
         from schemathesis.core.result import Ok
 
-        schema = schemathesis.openapi.from_url(f"{self.stack.api_url}/api/v1/openapi.json", timeout=PATIENCE)
+        schema = schemathesis.openapi.from_url(f"{self.stack.api_url}/api/v1/openapi.json", timeout=MAX_WAIT)
         found = []
         for result in schema.exclude(path_regex="/events$").get_all_operations():
             assert isinstance(result, Ok), f"a wrong operation: {result}"
@@ -60,7 +60,7 @@ class Fuzzer:
         @hypothesis.given(case=operation.as_strategy())
         def answered(case: Any) -> None:
             self.cases += 1
-            answer = case.call(session=session, headers=headers, timeout=PATIENCE)
+            answer = case.call(session=session, headers=headers, timeout=MAX_WAIT)
             assert answer.status_code < 500, f"{case.as_curl_command()}: {answer.status_code} {answer.text}"
             if answer.status_code >= 400:
                 problem = answer.json()

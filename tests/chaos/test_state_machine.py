@@ -47,7 +47,7 @@ TTLS = st.sampled_from((None, "1h"))
 PEOPLE = st.sampled_from(("bob@example.com", "carol@example.com"))
 LEAVERS = st.sampled_from(("alice@example.com", "bob@example.com", "carol@example.com"))
 #: Longest way of an environment to its end once all faults are gone.
-PATIENCE = 120.0
+MAX_WAIT = 120.0
 #: At an environment of which a worker has to say how it stands.
 LOOKS = 20
 
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
 
     async def until_people_agree(self) -> None:
         """After a sweep of a directory that answers, the groups have who has not left, and all of them."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT):
             await self.until_swept()
             for name in self.names.values():
                 await self.until_members_agree(name)
@@ -300,7 +300,7 @@ class Machine(RuleBasedStateMachine):
             await asyncio.sleep(0.2)
 
     async def until_ended(self, name: str) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT):
             while True:
                 answer = await self.asking.call("GET", f"/environments/{name}")
                 if answer.status_code == 404 or (answer.status_code == 200 and answer.json()["ended"]):

@@ -23,7 +23,7 @@ from tests.support.stack import ALICE, BOB, DAVE, unique
 from tests.support.stand_ins import CHECKOUT, set_faults
 
 #: Longest run of one command; they take a second or two where nothing else runs.
-PATIENCE = HANG
+MAX_WAIT = HANG
 
 
 class Cli:
@@ -50,14 +50,14 @@ class Cli:
 
     async def __call__(self, *arguments: str) -> Ended:
         done = await asyncio.to_thread(
-            run_module, "moorage", arguments, self._env, cwd=self.folder, timeout=PATIENCE
+            run_module, "moorage", arguments, self._env, cwd=self.folder, timeout=MAX_WAIT
         )
         assert "Traceback" not in done.err
         return done
 
 
 async def ended(process: asyncio.subprocess.Process) -> Ended:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(MAX_WAIT):
         out, err = await process.communicate()
     assert process.returncode is not None
     assert b"Traceback" not in (err or b"")
@@ -200,7 +200,7 @@ async def test_ctrl_c_stops_watching_only(stack: Stack, moorage: Cli, bob: Calle
         process = await moorage.start("request", name, "small")
         await bob_sees(bob, name, "running")
         assert process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT):
             while b"namespace: running" not in await process.stderr.readline():
                 pass
         process.send_signal(signal.SIGINT)
@@ -217,7 +217,7 @@ async def test_ctrl_c_stops_watching_only(stack: Stack, moorage: Cli, bob: Calle
 
 
 async def bob_sees(bob: Caller, name: str, state: str) -> None:
-    for _ in range(int(PATIENCE / 0.1)):
+    for _ in range(int(MAX_WAIT / 0.1)):
         if (await bob.http.get(f"/environments/{name}")).status_code == 200:
             break
         await asyncio.sleep(0.2)
@@ -304,7 +304,7 @@ async def on_terminal(cli: Cli, *arguments: str, typed: bytes = b"") -> tuple[st
                 return
             shown.extend(piece)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(MAX_WAIT):
         await asyncio.to_thread(read)
         code = await process.wait()
     os.close(ours)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.test_commands import PATIENCE, Cli, ended
+from tests.cli.test_commands import MAX_WAIT, Cli, ended
 from tests.support.deadline import HANG
 
 
@@ -19,7 +19,7 @@ async def test_up_tells_programs_where_everything_is(tmp_path: Path) -> None:
     process = await Cli(tmp_path).start("up", "--output", "json", "--state", "state")
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT):
             found = json.loads(await process.stdout.readline())
         assert set(found) == {
             "page", "api", "temporal_ui", "temporal", "control_plane", "directory", "host", "openid_provider",
@@ -53,7 +53,7 @@ async def test_a_process_that_cannot_start_says_so_to_programs(tmp_path: Path, c
 async def test_up_says_what_to_do_when_a_part_has_ended(tmp_path: Path) -> None:
     process = await Cli(tmp_path).start("up", "--output", "json", "--state", "state")
     assert process.stdout is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(MAX_WAIT):
         await process.stdout.readline()
     [server] = [
         each

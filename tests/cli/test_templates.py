@@ -13,7 +13,7 @@ from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.catalogue.loader import STARTER_TEMPLATES
 from tests.api.caller import Caller, calling
-from tests.cli.test_commands import PATIENCE, Cli, cli_of, ended
+from tests.cli.test_commands import MAX_WAIT, Cli, cli_of, ended
 from tests.support.stack import ALICE, BOB, hurried, unique
 from tests.support.stand_ins import set_faults
 
@@ -109,7 +109,7 @@ async def test_an_interrupted_trial_removes_what_it_made(
     try:
         process = await alices.start("templates", "try", "small")
         assert process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT):
             while b"vcluster: running" not in await process.stderr.readline():
                 pass
         process.send_signal(number)

@@ -17,7 +17,7 @@ from clients.host.models import Chart
 from tests.support.deadline import HANG, NEVER, soon
 
 #: In place of the real one, and long enough for a pull's process to have asked.
-PATIENCE = timedelta(seconds=2)
+MAX_WAIT = timedelta(seconds=2)
 
 
 class Repository:
@@ -87,7 +87,7 @@ async def refused(charts: ChartStore, chart: Chart) -> str:
 async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOAD_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", MAX_WAIT)
     chart = repository.chart()
     async with a_store() as charts:
         told = await asyncio.gather(*(refused(charts, chart) for _ in range(9)))

@@ -14,7 +14,7 @@ from tests.lifecycle.environment_client import Asking
 
 #: A vCluster is up within half a minute on an idle machine; five at once on two busy cores took six minutes.
 #: Longer than the longest step of the suite, which says what it waits for.
-PATIENCE = 900.0
+MAX_WAIT = 900.0
 #: Seconds between looks at an environment: each takes time from the vCluster that is waited for.
 LOOK_EVERY = 0.25
 #: The order of the files. Each environment is deleted by the last test that needs it, as early as possible,
@@ -68,7 +68,7 @@ async def real(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> As
 async def environments(real: Stack, cluster: Cluster) -> AsyncIterator[Environments]:
     """The environments that tests share: see `tests.e2e.environments`."""
     async with (
-        Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as asking,
+        Asking(real, max_wait=MAX_WAIT, look_every=LOOK_EVERY) as asking,
         shared_environments(asking, real, cluster) as shared,
     ):
         yield shared
@@ -77,7 +77,7 @@ async def environments(real: Stack, cluster: Cluster) -> AsyncIterator[Environme
 @pytest.fixture
 async def alice(real: Stack) -> AsyncIterator[Asking]:
     """A developer who asks for environments."""
-    async with Asking(real, patience=PATIENCE, look_every=LOOK_EVERY) as asking:
+    async with Asking(real, max_wait=MAX_WAIT, look_every=LOOK_EVERY) as asking:
         yield asking
 
 

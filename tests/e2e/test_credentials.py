@@ -17,7 +17,7 @@ from contracts.credentials import PEOPLE_GROUP
 from embedded.stack.stack import Stack
 from tests.chaos.test_leavers import set_active, sweep
 from tests.e2e.cluster import Cluster
-from tests.e2e.conftest import LOOK_EVERY, PATIENCE
+from tests.e2e.conftest import LOOK_EVERY, MAX_WAIT
 from tests.e2e.harbour import AUDIT_POLICY
 from tests.e2e.using import gone, kubeconfig_of, retried
 from tests.lifecycle.databases import Systems
@@ -38,7 +38,7 @@ _POLICY = {
 @pytest.fixture
 async def bob(real: Stack) -> AsyncIterator[Asking]:
     """A collaborator."""
-    async with Asking(real, BOB, patience=PATIENCE, look_every=LOOK_EVERY) as asking:
+    async with Asking(real, BOB, max_wait=MAX_WAIT, look_every=LOOK_EVERY) as asking:
         yield asking
 
 

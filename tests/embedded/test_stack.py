@@ -25,7 +25,7 @@ from tests.support.stack import hurried
 from tests.support.stand_ins import CHECKOUT
 
 #: Longest wait for what should take a second or two.
-PATIENCE = HANG
+MAX_WAIT = HANG
 #: One that ends with its parent by itself, and one that knows nothing of parents.
 MIXED = (Part.CONTROL_PLANE, Part.TEMPORAL)
 
@@ -69,12 +69,12 @@ def a_stack(folder: Path, parts: Sequence[Part]) -> Iterator[subprocess.Popen[st
     assert process.stdout is not None
     try:
         if not any(line.startswith("logs ") for line in iter(process.stdout.readline, "")):
-            _, err = process.communicate(timeout=PATIENCE)
+            _, err = process.communicate(timeout=MAX_WAIT)
             pytest.fail(f"it did not start: {err}")
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=MAX_WAIT)
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_told_to_stop(running: subprocess.Popen[str], tmp_path: Path, how: signa
     """Ensures that a stack that is told to stop ends all its processes before it ends itself, with 0."""
     assert len(processes_of(tmp_path / "state")) == len(MIXED) + 2
     running.send_signal(how)
-    out, err = running.communicate(timeout=PATIENCE)
+    out, err = running.communicate(timeout=MAX_WAIT)
     assert (running.returncode, err) == (0, "")
     assert out.endswith("Stopping.\n")
     assert processes_of(tmp_path / "state") == []
@@ -110,7 +110,7 @@ def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -
     """Ensures that when one part ends the rest is stopped, and the person is told which it was."""
     [server] = [process for process in processes_of(tmp_path / "state") if "start-dev" in process.cmdline()]
     server.kill()
-    _, err = running.communicate(timeout=PATIENCE)
+    _, err = running.communicate(timeout=MAX_WAIT)
     assert running.returncode == 1
     assert "the Temporal server ended by itself; its log is " in err
     assert processes_of(tmp_path / "state") == []
@@ -278,7 +278,7 @@ async def test_parts_come_and_go(tmp_path: Path) -> None:
 
         os.kill(stack.pid(Part.CONTROL_PLANE), signal.SIGKILL)
         with pytest.raises(ChildFailed, match="the stand-in server ended by itself"):
-            await asyncio.wait_for(failed, PATIENCE)
+            await asyncio.wait_for(failed, MAX_WAIT)
 
 
 async def test_a_stand_in_with_its_own_process_is_killed_alone(tmp_path: Path) -> None:

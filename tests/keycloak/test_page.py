@@ -10,7 +10,7 @@ from playwright.async_api import Page, async_playwright, expect
 from tests.keycloak.conftest import REALM
 from tests.page.browser import page_app
 from tests.support.sign_in import serving
-from tests.ui.browser import PATIENCE, launch
+from tests.ui.browser import MAX_WAIT, launch
 from tools.keycloak.server import Keycloak as Server
 
 
@@ -28,7 +28,7 @@ async def page() -> AsyncIterator[Page]:
     async with async_playwright() as playwright:
         browser = await launch(playwright)
         page = await browser.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(MAX_WAIT)
         yield page
         await browser.close()
 

@@ -13,16 +13,16 @@ from tests.support.stack import ALICE
 from tests.support.stand_ins import TLS
 
 #: No environment of a stack in a hurry takes a third of it for anything; busy machines take longer.
-PATIENCE = HANG
+MAX_WAIT = HANG
 
 
 class Asking:
     """One person's way to the API of a stack."""
 
     def __init__(
-        self, stack: Stack, person: Person = ALICE, *, patience: float = PATIENCE, look_every: float = 0.1
+        self, stack: Stack, person: Person = ALICE, *, max_wait: float = MAX_WAIT, look_every: float = 0.1
     ) -> None:
-        self._patience = patience
+        self._max_wait = max_wait
         self._look_every = look_every
         self._http = httpx.AsyncClient(
             base_url=f"{stack.api_url}/api/v1",
@@ -59,7 +59,7 @@ class Asking:
 
     async def show(self, name: str) -> dict[str, Any]:
         """How it stands. A busy machine may answer that it is to be asked again, as a developer then does."""
-        ends = asyncio.get_running_loop().time() + self._patience
+        ends = asyncio.get_running_loop().time() + self._max_wait
         answer = await self.call("GET", f"/environments/{name}")
         while answer.status_code == 503 and asyncio.get_running_loop().time() < ends:
             await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
@@ -72,7 +72,7 @@ class Asking:
         self, name: str, condition: Callable[[dict[str, Any]], bool], what: str
     ) -> dict[str, Any]:
         """Wait until what is shown of it is as `condition` says; fail if `what` does not happen."""
-        ends = asyncio.get_running_loop().time() + self._patience
+        ends = asyncio.get_running_loop().time() + self._max_wait
         while True:
             shown = await self.show(name)
             if condition(shown):
@@ -80,7 +80,7 @@ class Asking:
             if asyncio.get_running_loop().time() > ends:
                 steps = [f"{row['step']}: {row['state']} {row.get('note')}" for row in shown["steps"]]
                 stands = f"{shown['phase']}: {steps}, {shown['unfinished']}"
-                pytest.fail(f"{name}: not {what} in {self._patience} s but {stands}")
+                pytest.fail(f"{name}: not {what} in {self._max_wait} s but {stands}")
             await asyncio.sleep(self._look_every)
 
     async def until_phase(self, name: str, phase: str) -> dict[str, Any]:

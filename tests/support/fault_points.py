@@ -63,7 +63,7 @@ AMBIGUITIES = {
     "answered with half a body": Fault(kind=FaultKind.TRUNCATE, times=1),
 }
 #: Longest wait for a call to come.
-PATIENCE = HANG
+MAX_WAIT = HANG
 
 
 def strike(stack: Stack, fault: Fault, calls: Mapping[str, Call]) -> None:
@@ -93,7 +93,7 @@ def calls(stack: Stack, part: Part, operation: str) -> int:
 
 async def called(stack: Stack, part: Part, operation: str, more_than: int) -> None:
     """Return once the operation was called more often than so."""
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + MAX_WAIT
     while await asyncio.to_thread(calls, stack, part, operation) <= more_than:
-        assert time.monotonic() < ends, f"{operation} was not called in {PATIENCE} s"
+        assert time.monotonic() < ends, f"{operation} was not called in {MAX_WAIT} s"
         await asyncio.sleep(0.05)

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, Playwright, expect
 from embedded.stack.stack import Part, Stack
 
 #: Longest wait for what the page shows within a second on an idle machine, in milliseconds.
-PATIENCE = 30_000
+MAX_WAIT = 30_000
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 #: Every rule of WCAG 2.2 A and AA, and the good practice.
 _RUN_AXE = """async (rules) => (await axe.run(rules.length ? { runOnly: rules } : {})).violations.flatMap(
@@ -68,11 +68,11 @@ class Person:
 
     async def sees(self, text: str) -> None:
         """Wait until the page shows the text."""
-        await expect(self.page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
+        await expect(self.page.get_by_text(text).first).to_be_visible(timeout=MAX_WAIT)
 
     async def state(self, words: str) -> None:
         """Wait until the environment's page shows the state."""
-        await expect(self.page.locator("#chip")).to_have_text(words, timeout=PATIENCE)
+        await expect(self.page.locator("#chip")).to_have_text(words, timeout=MAX_WAIT)
 
     async def ask(self, name: str, template: str = "small") -> None:
         """Ask for an environment by the form."""
@@ -101,7 +101,7 @@ async def person(browser: Browser, stack: Stack, email: str, **options: Any) -> 
     """A browser of one person, without cookies of others."""
     options = {"timezone_id": "Europe/Berlin", "locale": "en-GB", "accept_downloads": True, **options}
     context = await browser.new_context(**options)
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(MAX_WAIT)
     page = await context.new_page()
     someone = Person(page, stack, email)
     page.on("console", lambda said: someone.complaints.append(said.text) if said.type == "error" else None)

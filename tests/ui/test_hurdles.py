@@ -10,7 +10,7 @@ from embedded.stack.stack import Part, Stack
 from starter.page.session.cookies import SESSION_COOKIE
 from tests.api.caller import Caller, calling
 from tests.support.stack import BOB, CAROL, hurried, unique
-from tests.ui.browser import PATIENCE, Person, person
+from tests.ui.browser import MAX_WAIT, Person, person
 
 
 async def lives_of(caller: Caller, name: str) -> int:
@@ -33,7 +33,7 @@ async def test_a_form_of_one_tab_after_the_other_tab_has_deleted_it(
     await bob.gone(name)
     await there.get_by_role("button", name="8h").click()
     alert = there.get_by_role("alert")
-    await expect(alert).to_be_focused(timeout=PATIENCE)
+    await expect(alert).to_be_focused(timeout=MAX_WAIT)
     await expect(alert).to_contain_text(re.compile(r"has ended|is gone|ended"))
     await expect(there.locator("#chip")).to_have_text("Deleted")
     await bob_at_browser.state("Deleted")
@@ -49,7 +49,7 @@ async def test_another_person_deletes_it_while_it_is_watched(
     await bob_at_browser.page.get_by_label("Let a person use it").fill("half typed")
     await carol.gone(name)
     await bob_at_browser.state("Deleted")
-    await expect(bob_at_browser.page.get_by_role("link", name="Certificate")).to_be_visible(timeout=PATIENCE)
+    await expect(bob_at_browser.page.get_by_role("link", name="Certificate")).to_be_visible(timeout=MAX_WAIT)
     await bob_at_browser.open(f"/environments/{name}/history")
     await bob_at_browser.sees(CAROL.email)
 
@@ -61,7 +61,7 @@ async def test_the_back_button_after_a_request_shows_a_form_that_works(
     await bob_at_browser.ask(first)
     await page.go_back()
     name, button = page.get_by_label("Name", exact=True), page.get_by_role("button", name="Ask for it")
-    await expect(button).to_be_enabled(timeout=PATIENCE)
+    await expect(button).to_be_enabled(timeout=MAX_WAIT)
     await expect(button).not_to_have_attribute("aria-disabled", "true")
     await name.fill(second)
     await button.click()
@@ -113,7 +113,7 @@ async def test_all_of_it_without_javascript(browser: Browser, stack: Stack, bob:
         await someone.sees("Its end was moved.")
         await page.get_by_label("Let a person use it").fill(CAROL.email)
         await page.get_by_role("button", name="Add").click()
-        await expect(page.locator(".people")).to_contain_text(CAROL.email, timeout=PATIENCE)
+        await expect(page.locator(".people")).to_contain_text(CAROL.email, timeout=MAX_WAIT)
         await page.get_by_text("Delete this environment").click()
         await page.get_by_label(re.compile("Type .* to delete it")).fill(name)
         await page.get_by_role("button", name=f"Delete {name}").click()
@@ -152,7 +152,7 @@ async def test_a_sign_out_in_another_tab_is_said_where_it_is_watched(
     there = await page.context.new_page()
     await there.goto(bob_at_browser.base)
     await there.get_by_role("button", name="Sign out").click()
-    await expect(there.get_by_text("You are signed out.")).to_be_visible(timeout=PATIENCE)
+    await expect(there.get_by_text("You are signed out.")).to_be_visible(timeout=MAX_WAIT)
     await bob_at_browser.sees("Live updates have ended: reload the page, and sign in again")
     assert await page.get_by_label("Let a person use it").input_value() == "half typed"
 
@@ -174,11 +174,11 @@ async def test_a_name_that_is_taken_between_check_and_request(bob_at_browser: Pe
     page, name = bob_at_browser.page, unique("taken")
     await bob_at_browser.open("/new/small")
     await page.get_by_label("Name", exact=True).fill(name)
-    await expect(page.locator("#check")).to_contain_text(name, timeout=PATIENCE)
+    await expect(page.locator("#check")).to_contain_text(name, timeout=MAX_WAIT)
     await carol.ask(name)
     await page.get_by_role("button", name="Ask for it").click()
     alert = page.get_by_role("alert")
-    await expect(alert).to_be_focused(timeout=PATIENCE)
+    await expect(alert).to_be_focused(timeout=MAX_WAIT)
     await expect(alert).to_contain_text(re.compile(rf"{name}.*(taken|exists|already)"))
     assert await page.get_by_label("Name", exact=True).input_value() == name
 
@@ -191,11 +191,11 @@ async def test_a_wrong_address_of_a_collaborator_is_told_at_its_field(
     await bob_at_browser.open("/new/small")
     await page.get_by_label("Name", exact=True).fill(unique("form"))
     await page.get_by_label("Who else may use it").fill("no-one@example.com")
-    await expect(page.locator("#collaborators-error")).to_contain_text("no-one@example.com", timeout=PATIENCE)
+    await expect(page.locator("#collaborators-error")).to_contain_text("no-one@example.com", timeout=MAX_WAIT)
     await bob_at_browser.open(f"/environments/{name}")
     await page.get_by_label("Let a person use it").fill("no-one@example.com")
     await page.get_by_role("button", name="Add").click()
-    await expect(page.locator("#person-error")).to_contain_text("no-one@example.com", timeout=PATIENCE)
+    await expect(page.locator("#person-error")).to_contain_text("no-one@example.com", timeout=MAX_WAIT)
     assert await page.get_by_label("Let a person use it").input_value() == "no-one@example.com"
 
 
@@ -270,7 +270,7 @@ async def test_nothing_shifts_while_the_steps_pass(bob_at_browser: Person, bob: 
     await bob.ask(name)
     await bob_at_browser.open(f"/environments/{name}")
     await bob_at_browser.state("Ready")
-    await expect(page.locator("#command-kubeconfig")).to_be_visible(timeout=PATIENCE)
+    await expect(page.locator("#command-kubeconfig")).to_be_visible(timeout=MAX_WAIT)
     assert await page.evaluate("() => window.shifts") == []
 
 

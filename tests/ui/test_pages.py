@@ -13,7 +13,7 @@ from contracts.environment import Phase
 from embedded.stack.stack import Part, Stack
 from tests.api.caller import calling
 from tests.support.stack import ALICE, BOB, CAROL, DAVE
-from tests.ui.browser import PATIENCE, Person, person
+from tests.ui.browser import MAX_WAIT, Person, person
 from tests.ui.gallery import HOSTILE, LONG, LONG_ADDRESS, LONGEST_NAME, NEWCOMER, gallery
 from tests.ui.inspection import DESKTOP, Measured, inspect
 
@@ -137,7 +137,7 @@ async def test_form_with_errors_keeps_what_was_typed(house: House) -> None:
     await page.get_by_label("Name", exact=True).fill("No_Name")
     await page.get_by_label("Who else may use it").fill(people)
     await page.get_by_role("button", name="Ask for it").click()
-    await expect(page.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+    await expect(page.get_by_role("alert")).to_be_focused(timeout=MAX_WAIT)
     assert await page.get_by_label("Who else may use it").input_value() == people
     await house.look(bob, "form-errors")
     assert [each for each in bob.complaints if not expected(each, 422)] == []
@@ -159,7 +159,7 @@ async def test_form_without_room(house: House) -> None:
     await bob.open("/new/single")
     await bob.page.get_by_label("Name", exact=True).fill("second-one")
     await bob.page.get_by_role("button", name="Ask for it").click()
-    await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+    await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=MAX_WAIT)
     await house.look(bob, "form-quota")
     assert [each for each in bob.complaints if not expected(each, 409)] == []
 
@@ -180,7 +180,7 @@ async def test_environment_with_a_refused_form(house: House, name: str, label: s
         await summary.click()
     await bob.page.get_by_label(label).fill("no-one@example.com")
     await bob.page.get_by_role("button", name=button, exact=True).click()
-    await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+    await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=MAX_WAIT)
     await house.look(bob, name)
     assert [each for each in bob.complaints if "status of 4" not in each] == []
 
@@ -248,7 +248,7 @@ async def test_without_a_worker(house: House) -> None:
         await bob.open("/new/small")
         await bob.page.get_by_label("Name", exact=True).fill("too-early")
         await bob.page.get_by_role("button", name="Ask for it").click()
-        await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+        await expect(bob.page.get_by_role("alert")).to_be_focused(timeout=MAX_WAIT)
         await house.look(bob, "no-worker-refused")
         assert [each for each in bob.complaints if not expected(each, 503)] == []
     finally:

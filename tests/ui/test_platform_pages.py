@@ -12,7 +12,7 @@ from embedded.stack.stack import Stack
 from tests.api.caller import Caller, calling
 from tests.support.deadline import HANG
 from tests.support.stack import ALICE, BOB, unique
-from tests.ui.browser import PATIENCE, Person, person, screenshot_folder
+from tests.ui.browser import MAX_WAIT, Person, person, screenshot_folder
 
 PAGES = {
     "capacity": "/platform",
@@ -72,8 +72,8 @@ async def test_freeze_thaw_dry_run_and_export(alice_at_browser: Person, tmp_path
         await page.get_by_role("button", name=re.compile("Thaw")).click()
     await alice.sees("Thawed: the next sweep warns and ends what is due.")
     await page.get_by_role("button", name="Dry run: show what it would do").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Dry run of the sweep", timeout=PATIENCE)
-    await expect(page.get_by_role("status")).to_contain_text("checked", timeout=PATIENCE)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Dry run of the sweep", timeout=MAX_WAIT)
+    await expect(page.get_by_role("status")).to_contain_text("checked", timeout=MAX_WAIT)
     name = unique("traced")
     async with calling(alice.stack, BOB.email) as bob:
         await _hosts_are_known(bob)

@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from embedded.stack.stack import Stack
 from tests.lifecycle.databases import Systems
 from tests.support.stack import DAVE, unique
-from tests.ui.browser import PATIENCE, Person
+from tests.ui.browser import MAX_WAIT, Person
 
 
 async def test_ask_watch_use_extend_share_and_delete(
@@ -21,7 +21,7 @@ async def test_ask_watch_use_extend_share_and_delete(
     # Live: without a reload, the steps pass and the page offers what a ready environment has.
     await bob.state("Ready")
     await expect(page.locator("#command-kubeconfig")).to_have_text(
-        f"moorage kubeconfig {name} --merge", timeout=PATIENCE
+        f"moorage kubeconfig {name} --merge", timeout=MAX_WAIT
     )
     assert "project" in Systems(stack).holds(name)
 
@@ -47,7 +47,7 @@ async def test_ask_watch_use_extend_share_and_delete(
     await page.get_by_label("Let a person use it").fill(DAVE.email)
     await page.get_by_role("button", name="Add").click()
     await bob.sees("The person can use it as soon as all systems know.")
-    await expect(page.get_by_text("People are being changed.")).to_be_hidden(timeout=PATIENCE)
+    await expect(page.get_by_text("People are being changed.")).to_be_hidden(timeout=MAX_WAIT)
     await expect(page.locator(".people")).to_contain_text(DAVE.email)
 
     await page.get_by_text("Delete this environment").click()
@@ -69,10 +69,10 @@ async def test_a_wrong_name_is_told_beside_its_field_before_and_after_it_is_sent
     await bob.open("/new/small")
     await page.get_by_label("Name").fill("My_Env")
     wrong = page.locator("#name-error")
-    await expect(wrong).to_contain_text('"My_Env" cannot be a name', timeout=PATIENCE)
+    await expect(wrong).to_contain_text('"My_Env" cannot be a name', timeout=MAX_WAIT)
     await page.get_by_role("button", name="Ask for it").click()
     summary = page.get_by_role("alert")
-    await expect(summary).to_be_focused(timeout=PATIENCE)
+    await expect(summary).to_be_focused(timeout=MAX_WAIT)
     await expect(summary).to_contain_text('name: "My_Env" cannot be a name')
     await expect(wrong).to_contain_text('"My_Env" cannot be a name')
     assert await page.get_by_label("Name").input_value() == "My_Env"

@@ -24,7 +24,7 @@ from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service
 from tests.worker.test_deploy import prepared
 
 #: Longest wait for a process to become healthy, on a busy machine.
-PATIENCE = HANG
+MAX_WAIT = HANG
 OURS = {name for name, service in COMPOSE["services"].items() if "moorage:" in service["image"]}
 
 
@@ -92,7 +92,7 @@ class Composed:
         self._until(name, service.is_healthy)
 
     def _until(self, name: str, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + MAX_WAIT
         while not condition():
             log = (self._folder / f"{name}.log").read_text()
             assert self.running[name].poll() is None, f"{name} has ended:\n{log}"

@@ -19,7 +19,7 @@ from worker.connection import NotConnected, check_namespace, connect
 from worker.data_converter import PLAIN
 
 #: For what is there. What is not there is waited for no longer than this.
-PATIENCE = timedelta(seconds=HANG)
+MAX_WAIT = timedelta(seconds=HANG)
 SHORT = timedelta(seconds=0.3)
 
 
@@ -130,7 +130,7 @@ async def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp
     """Ensures that a broken file of Temporal's settings is told as that."""
     (tmp_path / "temporal.toml").write_text("[profile\n")
     with pytest.raises(NotConnected, match=r"TEMPORAL_\* settings"):
-        await connect(PLAIN, timeout=PATIENCE)
+        await connect(PLAIN, timeout=MAX_WAIT)
 
 
 async def test_prepared_namespace(
@@ -138,7 +138,7 @@ async def test_prepared_namespace(
 ) -> None:
     """Ensures that a server with our search attributes is taken as it is."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
-    await check_namespace(await connect(PLAIN, timeout=PATIENCE), timeout=PATIENCE)
+    await check_namespace(await connect(PLAIN, timeout=MAX_WAIT), timeout=MAX_WAIT)
 
 
 async def test_namespace_that_is_not_there(
@@ -147,7 +147,7 @@ async def test_namespace_that_is_not_there(
     """Ensures that a wrong namespace is told with the command that would make it."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "elsewhere")
-    client = await connect(PLAIN, timeout=PATIENCE)
+    client = await connect(PLAIN, timeout=MAX_WAIT)
     with pytest.raises(NotConnected, match="temporal operator namespace create --namespace elsewhere"):
         await check_namespace(client, timeout=SHORT)
 
@@ -159,6 +159,6 @@ async def test_search_attributes_that_are_missing(
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     # The server's own namespace: it is always there, and never has ours.
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "temporal-system")
-    client = await connect(PLAIN, timeout=PATIENCE)
+    client = await connect(PLAIN, timeout=MAX_WAIT)
     with pytest.raises(NotConnected, match="--name EnvExpiresAt --type Datetime"):
         await check_namespace(client, timeout=SHORT)

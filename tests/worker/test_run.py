@@ -20,7 +20,7 @@ from tests.support.stand_ins import CHECKOUT
 from tests.worker.test_settings import LEAST
 
 #: Longest wait for what takes seconds when the cores are busy.
-PATIENCE = HANG
+MAX_WAIT = HANG
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def a_worker(address: str, folder: Path, **more: str) -> Iterator[subprocess.Pop
 
 
 def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_WAIT
     while not file.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it was never ready"
@@ -61,7 +61,7 @@ def test_from_ready_to_stopped(temporal_server: WorkflowEnvironment, tmp_path: P
         # A bucket of fifty milliseconds.
         assert re.search(r'temporal_request_latency_bucket\{[^}]*le="0.05"', metrics)
         worker.send_signal(signal.SIGTERM)
-        _, err = worker.communicate(timeout=PATIENCE)
+        _, err = worker.communicate(timeout=MAX_WAIT)
     assert worker.returncode == 0, err
     assert '"event": "stopped"' in err
     assert not (tmp_path / "ready").exists()
@@ -76,7 +76,7 @@ def test_told_to_stop_while_it_waits(tmp_path: Path) -> None:
         assert "selector" in worker.stderr.readline()
         time.sleep(1)
         worker.send_signal(signal.SIGTERM)
-        _, err = worker.communicate(timeout=PATIENCE)
+        _, err = worker.communicate(timeout=MAX_WAIT)
     assert (worker.returncode, err) == (0, "")
 
 
@@ -87,7 +87,7 @@ def test_port_of_metrics_is_taken(temporal_server: WorkflowEnvironment, tmp_path
         listening_socket() as sock,
         a_worker(address, tmp_path, MOORAGE_WORKER__METRICS=f"127.0.0.1:{sock.getsockname()[1]}") as worker,
     ):
-        _, err = worker.communicate(timeout=PATIENCE)
+        _, err = worker.communicate(timeout=MAX_WAIT)
     assert worker.returncode == 2
     assert "cannot serve metrics at 127.0.0.1" in err
     assert "Traceback" not in err
@@ -97,7 +97,7 @@ def test_settings_that_are_missing(tmp_path: Path) -> None:
     """Ensures that a worker does not begin with settings that cannot be used, and tells all of them."""
     missing = {"MOORAGE_INSTALLATION": "", "MOORAGE_CONTROL_PLANE__API_KEY": ""}
     with a_worker("127.0.0.1:1", tmp_path, **missing) as worker:
-        _, err = worker.communicate(timeout=PATIENCE)
+        _, err = worker.communicate(timeout=MAX_WAIT)
     assert worker.returncode == 2
     assert all(name in err for name in missing)
     assert "planted" not in err

@@ -18,7 +18,7 @@ from tests.support.stand_ins import TLS, RafayStandIn
 
 MARK = {"moorage.dev/installation": "abcdefgh12", "moorage.dev/name": "demo", "moorage.dev/life": "0123"}
 #: Far more than the stand-in needs, so that only what never happens fails.
-PATIENCE = HANG
+MAX_WAIT = HANG
 
 
 @pytest.fixture
@@ -50,17 +50,17 @@ def start_agent(agents: httpx.AsyncClient, identity: AgentIdentity) -> asyncio.T
 
 
 async def until_ready(rafay: Rafay, cluster: Cluster) -> Cluster:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_WAIT
     while not (now := await rafay.get_cluster(cluster.project_id, cluster.id)).ready:
-        assert time.monotonic() < deadline, f"not ready after {PATIENCE:g} s: {now}"
+        assert time.monotonic() < deadline, f"not ready after {MAX_WAIT:g} s: {now}"
         await asyncio.sleep(0.01)
     return now
 
 
 async def until_gone(rafay: Rafay, cluster: Cluster) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_WAIT
     while await rafay.find_cluster(cluster.project_id, cluster.name):
-        assert time.monotonic() < deadline, f"not gone after {PATIENCE:g} s"
+        assert time.monotonic() < deadline, f"not gone after {MAX_WAIT:g} s"
         await asyncio.sleep(0.01)
 
 
@@ -204,7 +204,7 @@ async def test_deregistration_waits_for_the_agent_and_then_the_record_is_gone(
     agent = start_agent(agents, await identity_of(rafay, cluster))
     await until_ready(rafay, cluster)
     await rafay.delete_cluster(cluster.project_id, cluster.id, force=False)
-    assert await asyncio.wait_for(agent, PATIENCE) is AgentEnd.DEREGISTERED
+    assert await asyncio.wait_for(agent, MAX_WAIT) is AgentEnd.DEREGISTERED
     await until_gone(rafay, cluster)
 
 
@@ -217,7 +217,7 @@ async def test_deregistration_without_an_agent_stays_until_the_agent_comes(
     left = await rafay.find_cluster(cluster.project_id, cluster.name)
     assert left is not None
     assert not left.ready
-    assert await asyncio.wait_for(start_agent(agents, identity), PATIENCE) is AgentEnd.DEREGISTERED
+    assert await asyncio.wait_for(start_agent(agents, identity), MAX_WAIT) is AgentEnd.DEREGISTERED
     await until_gone(rafay, cluster)
 
 
@@ -240,7 +240,7 @@ async def test_forced_deletion_ends_the_token_of_an_agent_on_the_line(
     agent = start_agent(agents, await identity_of(rafay, cluster))
     await until_ready(rafay, cluster)
     await rafay.delete_cluster(cluster.project_id, cluster.id, force=True)
-    assert await asyncio.wait_for(agent, PATIENCE) is AgentEnd.REFUSED
+    assert await asyncio.wait_for(agent, MAX_WAIT) is AgentEnd.REFUSED
 
 
 async def test_name_of_a_deleted_cluster_is_free_again(
