@@ -36,10 +36,12 @@ async def an_app(folder: Path, **variables: str) -> FastAPI:
         }
     )
     client = await Client.connect("127.0.0.1:1", lazy=True)
-    return create_app(settings, client, tokens_file=tokens, people=_Nobody(), hosts={}, add_pages=add_pages)
+    return create_app(
+        settings, client, tokens_file=tokens, people=_Directory(), hosts={}, add_pages=add_pages
+    )
 
 
-class _Nobody:
+class _Directory:
     """A directory that is never asked."""
 
     async def find_user(self, email: str) -> None:

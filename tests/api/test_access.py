@@ -125,7 +125,7 @@ async def test_hidden_is_as_if_it_were_not(bob: Caller, dave: Caller, signed_in:
 
 
 async def test_without_a_token(stranger: Caller) -> None:
-    """Ensures that whoever shows no token, or one that is not known, is told no more than that."""
+    """Ensures that a caller with no token, or an unknown one, learns no more than that."""
     for path in ("/environments", "/environments/x", "/environments/x/events", "/templates"):
         content = problem(await stranger.http.get(path), 401)
         assert content["type"].endswith(":unauthenticated")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stand_ins import CHECKOUT
 
-#: A process namespace of its own, in which the command is process 1.
+#: A separate process namespace, in which the command is process 1.
 _ALONE = ("unshare", "--pid", "--fork", "--kill-child")
 
 

@@ -57,7 +57,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 
 def cli(stack: Stack, home: Path, email: str) -> Cli:
-    """Somebody's command."""
+    """Return the command as the person with this address runs it."""
     return Cli(home, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN=stack.token_of(email))
 
 
@@ -80,7 +80,7 @@ async def test_what_does_not_fit(
     assert re.match(r"\S+ asks for 5 CPU; team blue has 1 of 16 CPU left\. ", refused["detail"])
     assert "The next one that is in the way ends 20" in refused["detail"]
     assert refused["next_end"].startswith("20")
-    begun = [name for name, answer in zip(names, answers, strict=True) if answer.status_code == 202]
+    started = [name for name, answer in zip(names, answers, strict=True) if answer.status_code == 202]
 
     other = unique()
     assert (await dave.ask(other)).status_code == 202
@@ -103,7 +103,7 @@ async def test_what_does_not_fit(
     assert (await cli(stack, tmp_path, BOB.email)("capacity", "--holdings")).code == 4
     all_of_it = await cli(stack, tmp_path, ALICE.email)("capacity", "--holdings", "--output", "json")
     held = {one["name"]: one["owner"] for one in json.loads(all_of_it.out)["holdings"]}
-    assert set(held) == {*begun, other}
+    assert set(held) == {*started, other}
     assert held[other] == DAVE.email
     table = await cli(stack, tmp_path, ALICE.email)("capacity", "--holdings")
     assert re.search(rf"^{other} +{DAVE.email} +green +small +local +5 ", table.out, re.M), table.out
@@ -113,10 +113,10 @@ async def test_what_does_not_fit(
     other_tiny = problem(await dave.ask(unique(), template="tiny"), 409)
     assert "you have 0 of 1 environment from tiny left" in other_tiny["detail"]
 
-    await bob.gone(begun[0])
+    await bob.gone(started[0])
     again = unique()
     assert (await carol.ask(again)).status_code == 202
-    for caller, name in ((bob, begun[1]), (bob, begun[2]), (bob, again), (dave, other), (dave, one_more)):
+    for caller, name in ((bob, started[1]), (bob, started[2]), (bob, again), (dave, other), (dave, one_more)):
         await caller.until(name, lambda view: view.phase == "ready")
         await caller.gone(name)
 

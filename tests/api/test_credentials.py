@@ -102,7 +102,7 @@ async def test_answer_is_kept_nowhere(stack: Stack, name: str, bob: Caller) -> N
 async def test_removed_rights_end_every_credential(
     stack: Stack, name: str, dave: Caller, bob: Caller
 ) -> None:
-    """Ensures that one removal ends all certificates of a person and nobody else's; a new call gives both."""
+    """Ensures that one removal ends all certificates of that person only, and that a new call gives both."""
     first, second = [await usable_kubeconfig(dave.http.request, name) for _ in range(2)]
     other = await usable_kubeconfig(bob.http.request, name)
     async with VirtualClusterApi(await administrator(stack, name), timeout=TIMEOUT) as virtual:
@@ -195,7 +195,7 @@ async def test_many_in_a_row_are_limited(stack: Stack, name: str) -> None:
     ],
 )
 async def test_a_vcluster_that_fails(stack: Stack, name: str, bob: Caller, fault: Fault, status: int) -> None:
-    """Ensures that a failure inside is told as one, and that the next call works again."""
+    """Ensures that a failure inside is reported as one, and that the next call works again."""
     path, body = f"/environments/{name}/credential", {"request": request_of(BOB.email)}
     assert (await bob.http.post(path, json=body)).status_code == 200
     set_faults(stack.url(Part.HOST), fault)

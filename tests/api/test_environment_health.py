@@ -1,4 +1,4 @@
-"""Whether environments that are ready are well: who is asked, how often, and what is told of when."""
+"""The health of ready environments: which host is asked, how often, and what is reported."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
 class Showing:
-    """A host that shows what it is told, counts, and may take its time."""
+    """A host that reports a given health, counts the reads, and may take its time."""
 
     def __init__(self, shown: Health | Exception) -> None:
         self.shown = shown
@@ -52,8 +52,8 @@ def healths(
     return EnvironmentHealth(cast(dict[str, Host], {"main": host})), environment()
 
 
-async def test_what_is_wrong_is_told_with_when_it_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that the moment stays while the same is wrong, the host's own comes first, and it passes."""
+async def test_a_problem_is_reported_with_when_it_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the time stays while the problem does, the host's own time wins, and a problem ends."""
     host = Showing(Health("no pod of its StatefulSet is ready"))
     all_of_them, one = healths(host, monkeypatch)
     first = await all_of_them.read(one)
@@ -78,13 +78,13 @@ async def test_what_is_wrong_is_told_with_when_it_was_first_seen(monkeypatch: py
 async def test_a_host_that_says_nothing(
     monkeypatch: pytest.MonkeyPatch, shown: Health | Exception, wrong: str
 ) -> None:
-    """Ensures that a host which is away is told, and rights that are missing hide nothing else."""
+    """Ensures that an unreachable host is reported, and that missing rights hide nothing else."""
     all_of_them, one = healths(Showing(shown), monkeypatch)
     assert (await all_of_them.read(one)).problem == wrong
 
 
-async def test_a_namespace_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that what is well there is not taken for ours."""
+async def test_a_namespace_of_another_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that its good health does not count as ours."""
     host = Showing(Health())
     host.labels = {"team": "red"}
     all_of_them, one = healths(host, monkeypatch)
@@ -100,8 +100,8 @@ async def test_many_who_look_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.asked == 1
 
 
-async def test_a_slow_host_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that what it says late is told to the next who looks."""
+async def test_a_slow_host_delays_no_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that its late answer reaches the next reader."""
     monkeypatch.setattr(environment_health, "ANSWER_TIMEOUT_SECONDS", 0.01)
     host = Showing(Health("its quota is gone"))
     host.may_answer.clear()
@@ -162,7 +162,7 @@ class Labelled(Showing):
 
 
 async def listed(all_of_them: EnvironmentHealth, rows: list[EnvironmentRow]) -> list[str]:
-    """What is told of each row."""
+    """Return the problem that is listed for each row."""
     found = await all_of_them.add_to_rows(rows, installation="i" * 12, prefix="mrg")
     return [each.unwell.what if each.unwell else "" for each in found]
 
@@ -182,8 +182,8 @@ async def test_lists_ask_hosts_for_a_limited_number(monkeypatch: pytest.MonkeyPa
     host = Labelled(Health("its quota is gone"))
     all_of_them, _ = healths(host, monkeypatch)
     rows = [row(number) for number in range(5)]
-    told = [await listed(all_of_them, rows) for _ in range(4)]
-    assert [each.count("") for each in told] == [3, 1, 0, 0]
+    problems = [await listed(all_of_them, rows) for _ in range(4)]
+    assert [each.count("") for each in problems] == [3, 1, 0, 0]
     assert host.asked == 5, "what is known is not asked for again"
 
 
@@ -202,7 +202,7 @@ async def test_a_list_is_not_delayed_by_a_slow_host(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_watched_environment_shows_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that a watcher is told when a ready environment gets unwell, and when it is well again."""
+    """Ensures that a watcher gets an event when a ready environment fails, and when it is well again."""
     monkeypatch.setattr(watcher, "MIN_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(watcher, "MAX_PAUSE_AT_REST_SECONDS", 0.0)
     host = Showing(Health())

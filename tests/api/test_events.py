@@ -39,7 +39,7 @@ async def test_a_whole_life(bob: Caller) -> None:
 
 
 async def test_of_one_that_has_ended(bob: Caller) -> None:
-    """Ensures that whoever comes too late is told the end, once."""
+    """Ensures that a watcher who comes too late gets the end, once."""
     name = unique()
     await bob.ask(name)
     await bob.gone(name)
@@ -71,7 +71,7 @@ async def test_what_a_step_waits_for(stack: Stack, bob: Caller) -> None:
 
 
 async def test_many_watchers(alice: Caller, bob: Caller, carol: Caller) -> None:
-    """Ensures that many can watch the same one and see the same, and one who leaves disturbs nobody."""
+    """Ensures that all watchers of an environment see the same, and one who leaves disturbs no other."""
     name = unique()
     await bob.ask(name)
     watching = [asyncio.create_task(all_events(caller, name)) for caller in (alice, bob, carol) * 10]

@@ -1,4 +1,4 @@
-"""Ends through the API: extended, told of, frozen, swept; on the shared stack, and with its real schedule."""
+"""Expiry through the API: extension, warning, freeze, sweep; on the shared stack and the real schedule."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ ttl: {{default: 12s, maximum: 1h, extension: {{times: 1, total: 10m}}, warnings:
 
 
 async def test_an_extension(bob: Caller, carol: Caller) -> None:
-    """Ensures that an end is moved, beyond the policy refused with the latest, and told in the history."""
+    """Ensures that an end is moved, is refused if later than the policy allows, and is in the history."""
     view = await bob.ready(unique("extended"), ttl="2h")
     path = f"/environments/{view.name}"
     assert view.expires_at
@@ -45,9 +45,9 @@ async def test_an_extension(bob: Caller, carol: Caller) -> None:
     until = (view.expires_at + timedelta(days=2)).astimezone().isoformat()
     assert (await bob.http.post(f"{path}/extend", json={"until": until})).status_code == 200
     [life] = (await bob.http.get(f"{path}/history")).json()["lives"]
-    told = [(line["actor"], line["action"]) for line in life["audit_log"]]
-    assert told[0] == (BOB.email, "asked for it")
-    assert (carol_line := ("carol@example.com", "extended it by 1d")) in told, carol_line
+    audited = [(line["actor"], line["action"]) for line in life["audit_log"]]
+    assert audited[0] == (BOB.email, "asked for it")
+    assert (carol_line := ("carol@example.com", "extended it by 1d")) in audited, carol_line
     await bob.gone(view.name)
     answer = await bob.http.post(f"{path}/extend", json={"by": "1h"})
     assert "gone" in problem(answer, 409)["detail"]
@@ -65,7 +65,7 @@ async def test_an_extension(bob: Caller, carol: Caller) -> None:
     ],
 )
 async def test_extensions_that_cannot_be_read(bob: Caller, body: dict[str, str], field: str) -> None:
-    """Ensures that what is wrong with an extension is told with the field."""
+    """Ensures that a bad extension is rejected with the name of the field."""
     name = unique("unread")
     await bob.ask(name)
     assert field in fields_of(problem(await bob.http.post(f"/environments/{name}/extend", json=body), 422))
@@ -97,7 +97,7 @@ async def test_a_sweep_that_was_closed_from_outside(
     """Ensures that the state of such a sweep can be read, whatever details another client has given."""
     foreign = await Client.connect(stack.temporal_address)
     ours = await client_of(stack)
-    run = await ours.start_workflow("ExpirySweepWorkflow", id=SWEEP_DRY_RUN, task_queue="nobody")
+    run = await ours.start_workflow("ExpirySweepWorkflow", id=SWEEP_DRY_RUN, task_queue="no-worker")
     path = f"/sweeps/{run.result_run_id}?dry_run=true"
     handle = foreign.get_workflow_handle(run.id, run_id=run.result_run_id)
     await handle.terminate(*details, reason="a test")
@@ -113,7 +113,7 @@ async def test_a_sweep_that_was_closed_from_outside(
 async def test_a_life_is_warned_frozen_and_ended_by_the_schedule(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Ensures that with nobody's help an environment is warned and ends, but not while ends are frozen, and
+    """Ensures that the schedule alone warns of an end and ends an environment, but not during a freeze, and
     that its history is there afterwards."""
     folder = tmp_path_factory.mktemp("ends")
     templates = folder / "templates"

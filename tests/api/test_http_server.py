@@ -1,4 +1,4 @@
-"""Ensures that nobody can hold the API or the codec server up by sending, reading or asking slowly."""
+"""Ensures that no client can hold up the API or the codec server by sending, reading or asking slowly."""
 
 import asyncio
 import errno
@@ -118,7 +118,7 @@ POST = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
         ("head", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", b"", (b"HTTP/1.1 200",)),
     ],
     ids=["silence", "half a head", "a head without an end", "no body", "a body that drips",
-         "a body that nobody wants", "no next request", "half a next head"],
+         "a body that no route reads", "no next request", "half a next head"],
 )  # fmt: skip
 async def test_who_is_slow_is_cut(
     deadline: str, sent: bytes, drip: bytes, expected: tuple[bytes, ...]
@@ -289,7 +289,7 @@ class _Short:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-async def test_a_shortage_of_descriptors_is_told_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_shortage_of_descriptors_is_logged_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that accepting pauses, leaves one line, closes idle connections, and goes on."""
     monkeypatch.setattr(sockets, "PAUSE_SECONDS", 0.001)
     connections, accepted = Connections(10, Proxies()), asyncio.Event()

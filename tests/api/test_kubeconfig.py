@@ -33,7 +33,7 @@ async def test_it_leads_into_the_environment(bob: Caller, dave: Caller) -> None:
 
 
 async def test_before_it_can_be_used(stack: Stack, bob: Caller) -> None:
-    """Ensures that too early is told with the step that it is at."""
+    """Ensures that a call that comes too early is refused with the current step."""
     name = unique()
     set_faults(stack.url(Part.HOST), Fault(operation="namespace.create", kind=FaultKind.STATUS, status=503))
     try:
@@ -78,7 +78,7 @@ async def until_gone(host: SimulatedHost, namespace: str) -> None:
 
 
 async def test_a_host_that_does_not_answer(stack: Stack, bob: Caller) -> None:
-    """Ensures that a host out of reach is told with its name."""
+    """Ensures that an unreachable host is reported by its name."""
     name = unique()
     await bob.ready(name)
     set_faults(stack.url(Part.HOST), Fault(operation="kubeconfig.get", kind=FaultKind.STATUS, status=500))

@@ -81,7 +81,7 @@ async def test_filters_and_pages(carol: Caller) -> None:
     ],
 )
 async def test_values_that_people_wrote(dave: Caller, value: str) -> None:
-    """Ensures that whatever somebody filters by is a value and never a part of the query."""
+    """Ensures that the text of a filter is a value and never a part of the query."""
     for field in ("owner", "team", "template"):
         answer = await dave.http.get("/environments", params={field: value})
         assert (answer.status_code, answer.json()["environments"]) == (200, [])
@@ -104,12 +104,12 @@ async def test_values_that_people_wrote(dave: Caller, value: str) -> None:
     ],
 )
 async def test_bad_queries(dave: Caller, query: dict[str, str], field: str) -> None:
-    """Ensures that a bad filter or cursor is told with its name."""
+    """Ensures that a bad filter or cursor is rejected with its name."""
     assert field in fields_of(problem(await dave.http.get("/environments", params=query), 422))
 
 
 def test_the_query_of_a_developer() -> None:
-    """Ensures that what somebody may not see is left out by the query itself, whatever the filters."""
+    """Ensures that the query itself leaves out what the caller may not see, whatever the filters."""
     eve = Principal(person="Eve", email="e'@x.com", teams=("a", "b'c"))
     query = visibility_query(eve, Filters(owner="someone", ended=True))
     assert "(EnvOwner = 'e''@x.com' OR EnvCollaborators = 'e''@x.com' OR EnvTeam IN ('a', 'b''c'))" in query

@@ -59,7 +59,7 @@ async def test_a_late_word_about_an_earlier_life(client: Client, bob: Caller) ->
 
 
 async def test_a_word_about_another_life_than_the_one_that_is_there(bob: Caller) -> None:
-    """Ensures that whoever names the life that they mean changes no other one of that name."""
+    """Ensures that a caller who names a life changes no other life of that name."""
     name = unique()
     earlier = (await bob.ask(name)).json()["life"]
     await bob.gone(name)
@@ -79,10 +79,10 @@ async def test_a_word_about_another_life_than_the_one_that_is_there(bob: Caller)
     await bob.until(name, lambda view: view.ended)
 
 
-async def test_whoever_follows_one_that_ends_sees_its_end(
+async def test_a_watcher_of_a_life_that_ends_sees_its_end(
     stack: Stack, bob: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ensures that the end of a life is told although its name is the next one's before anybody looked."""
+    """Ensures that the end of a life is reported although the next life has its name before the next read."""
     monkeypatch.setattr(watcher, "MIN_PAUSE_SECONDS", 3600.0)
     name = unique()
     life = (await bob.ready(name)).life
@@ -101,14 +101,14 @@ async def test_whoever_follows_one_that_ends_sees_its_end(
     last = await anext(followed)
     assert last is not None
     assert (last.life, last.ended, last.outcome) == (life, True, "deleted")
-    assert last.certificate, "it was followed to its end, and its certificate is not told"
+    assert last.certificate, "its watcher saw the end without its certificate"
     await looks
     await followed.aclose()
     await bob.gone(name)
 
 
 async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
-    """Ensures that a repeat whose life closes just after somebody has looked begins no second life."""
+    """Ensures that a repeat starts no second life when its life closes just after the read."""
     name = unique()
     life = (await bob.ask(name)).json()["life"]
     start = await _start_of(client, name)
@@ -129,7 +129,7 @@ async def test_a_repeat_that_meets_the_end(client: Client, bob: Caller) -> None:
     run_id = (await handle.describe()).run_id
     starter = EnvironmentStarter(client, OutOfDate(client), Reservations(client))
     outcome = await starter.start_or_join(start, _ask(start))
-    assert (await handle.describe()).run_id == run_id, "the repeat has begun a second life"
+    assert (await handle.describe()).run_id == run_id, "the repeat has started a second life"
     assert (outcome.kind, outcome.answer.life) == ("finished", life)
 
 
@@ -167,7 +167,7 @@ async def test_ended_from_outside(client: Client, bob: Caller, dave: Caller) -> 
     assert "closed from outside (terminated by " in view.remark
     assert ": a try), so nothing was taken down" in view.remark
     assert f"moorage teardown {name} --force" in view.remark
-    assert [step.state for step in view.steps] == ["done"] * 8, "what it had made is not told"
+    assert [step.state for step in view.steps] == ["done"] * 8, "the view lacks the steps that were done"
     path = f"/environments/{name}"
     for answer in (
         await bob.http.get(f"{path}/kubeconfig"),
@@ -176,7 +176,7 @@ async def test_ended_from_outside(client: Client, bob: Caller, dave: Caller) -> 
         await bob.http.post("/environments", params=DRY, json={"name": name, "template": "small"}),
     ):
         assert "--force" in problem(answer, 409)["detail"], answer.request.url
-    assert "is taken" in problem(await dave.ask(name), 409)["detail"], "a stranger is told more"
+    assert "is taken" in problem(await dave.ask(name), 409)["detail"], "a stranger learns more"
     [life] = (await bob.http.get(f"{path}/history")).json()["lives"]
     assert life["phase"] == "orphaned"
     assert life["audit_log"][-1]["action"] == "closed its workflow from outside"

@@ -29,7 +29,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 
 async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None:
-    """Ensures that without a worker what Temporal knows is told, and that nothing is started meanwhile."""
+    """Ensures that without a worker the API shows what Temporal knows, and starts nothing meanwhile."""
     name, later = unique(), unique()
     await bob.ready(name, collaborators=[DAVE.email])
     handle = (await client_of(stack)).get_workflow_handle(workflow_id(name))
@@ -38,7 +38,7 @@ async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None
         await bob.show(name)
     await stack.kill(Part.WORKER)
     try:
-        # What a worker has told moments ago of an environment at rest is trusted for seconds.
+        # The API trusts a worker's answer about an environment at rest for some seconds.
         await bob.until(name, lambda view: NO_WORKER in view.remark)
         for caller in (bob, dave):
             async with soon("it waits for a worker"):
@@ -62,7 +62,7 @@ async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None
     finally:
         await stack.start(Part.WORKER)
     answer = await bob.ask(later, key="k")
-    assert answer.json()["kind"] == "created", "what was told nothing of cannot be asked for again"
+    assert answer.json()["kind"] == "created", "a request that was refused cannot be repeated"
     view = await bob.until(later, lambda view: view.phase == "ready")
     assert view.life == answer.json()["life"]
     assert (await bob.ask(later, key="k")).json()["kind"] == "created"
@@ -105,21 +105,21 @@ async def test_without_temporal(stack: Stack, bob: Caller) -> None:
     await bob.gone(name)
 
 
-async def test_told_to_stop_while_it_is_watched(stack: Stack, bob: Caller) -> None:
-    """Ensures that the API stops at once although somebody watches, and serves the next watcher again."""
+async def test_a_stop_while_an_environment_is_watched(stack: Stack, bob: Caller) -> None:
+    """Ensures that the API stops at once despite a watcher, and serves the next watcher again."""
     name = unique()
     await bob.ready(name)
     seen = []
-    begun = time.monotonic()
+    stopped_at = time.monotonic()
     try:
         async for event, _ in bob.events(name):
             seen.append(event)
-            begun = time.monotonic()
+            stopped_at = time.monotonic()
             await stack.stop(Part.API)
     except httpx.TransportError:
         pytest.fail("the stream was cut instead of ended")
     finally:
-        took = time.monotonic() - begun
+        took = time.monotonic() - stopped_at
         await stack.start(Part.API)
     assert seen == ["status"]
     assert took < 4.0

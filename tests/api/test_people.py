@@ -44,9 +44,9 @@ async def test_a_collaborator_comes_and_goes(stack: Stack, bob: Caller, dave: Ca
     assert view.collaborators == ()
     assert (await bob.http.delete(path)).json()["kind"] == "nothing_to_do"
     [life] = (await bob.http.get(f"/environments/{name}/history")).json()["lives"]
-    told = [(line["actor"], line["action"]) for line in life["audit_log"]]
-    assert (BOB.email, f"added {DAVE.email}") in told
-    assert (BOB.email, f"removed {DAVE.email}") in told
+    audited = [(line["actor"], line["action"]) for line in life["audit_log"]]
+    assert (BOB.email, f"added {DAVE.email}") in audited
+    assert (BOB.email, f"removed {DAVE.email}") in audited
     await bob.gone(name)
     assert "is gone" in problem(await bob.http.delete(path), 409)["detail"]
 
@@ -72,7 +72,7 @@ async def test_only_the_owner_and_the_platform_team_change_people(
 @pytest.mark.parametrize(
     ("person", "message"),
     [
-        ("nobody@example.com", "the directory does not know nobody@example.com"),
+        ("no-one@example.com", "the directory does not know no-one@example.com"),
         ("grace", "is not an e-mail address"),
         ("%20", "is not an e-mail address"),
     ],
@@ -115,11 +115,11 @@ async def test_the_command(stack: Stack, tmp_path: Path, bob: Caller) -> None:
         (("add",), 2, "first the environment, then the action and the person"),
         (("promote", DAVE.email), 2, "is not one of"),
         (("list",), 2, "first the environment"),
-        (("add", "nobody@example.com"), 2, "the directory does not know nobody@example.com"),
+        (("add", "no-one@example.com"), 2, "the directory does not know no-one@example.com"),
         (("remove", BOB.email), 1, "owns"),
     ):
-        told = await cli("collaborators", view.name, *arguments)
-        assert (told.code, said in told.err) == (code, True), told.err
+        result = await cli("collaborators", view.name, *arguments)
+        assert (result.code, said in result.err) == (code, True), result.err
     removed = await cli("collaborators", view.name, "remove", DAVE.email, "--output", "json")
     assert removed.code == 0
     assert '"collaborators": []' in removed.out
@@ -149,10 +149,10 @@ async def test_a_transfer_to_a_team_mate(bob: Caller, carol: Caller) -> None:
     ("to", "message"),
     [
         (DAVE.email, "is not in team blue"),
-        ("nobody@example.com", "the directory does not know nobody@example.com"),
+        ("no-one@example.com", "the directory does not know no-one@example.com"),
         # Known to the directory, which does not say of which teams; they have never signed in here.
         ("erin@example.com", "does not know the teams of erin@example.com now"),
-        ("nobody", "is not an e-mail address"),
+        ("no-one", "is not an e-mail address"),
     ],
 )
 async def test_who_cannot_be_given_an_environment(bob: Caller, to: str, message: str) -> None:

@@ -65,7 +65,7 @@ async def test_a_repeat_with_the_same_key(bob: Caller) -> None:
 
 
 async def test_a_repeat_tells_how_it_stands(bob: Caller) -> None:
-    """Ensures that a repeat is shown what is there by now, and that a key is good for one request only."""
+    """Ensures that a repeat shows the present state, and that a key is good for one request only."""
     name = unique()
     first = (await bob.ask(name, key="k")).json()["environment"]
     await bob.until(name, lambda view: view.phase == "ready")
@@ -161,7 +161,7 @@ async def test_asked_for_while_it_is_torn_down(stack: Stack, bob: Caller) -> Non
     ],
 )
 async def test_what_is_not_valid(bob: Caller, change: dict[str, Any], field: str, message: str) -> None:
-    """Ensures that each bad field is told with what is wrong and what would be right; nothing is started."""
+    """Ensures that each bad field is reported with what is wrong and what is right; nothing is started."""
     name = change.get("name", unique())
     body = {"name": name, "template": "small", **change}
     content = problem(await bob.http.post("/environments", json=body), 422)
@@ -171,7 +171,7 @@ async def test_what_is_not_valid(bob: Caller, change: dict[str, Any], field: str
 
 
 async def test_all_that_is_not_valid_at_once(bob: Caller) -> None:
-    """Ensures that all bad fields are told at once."""
+    """Ensures that one answer reports all bad fields."""
     content = problem(await bob.ask("A", template="x", ttl="x", team="x", host="x"), 422)
     assert set(fields_of(content)) == {"name", "template", "ttl", "team", "host"}
 
@@ -235,8 +235,8 @@ async def test_a_dry_run(bob: Caller) -> None:
     await bob.gone(name)
 
 
-async def test_people_whom_nobody_can_be_asked_about(stack: Stack, bob: Caller) -> None:
-    """Ensures that with the directory out of reach the check is left to the workflow, which names who."""
+async def test_people_when_the_directory_is_unreachable(stack: Stack, bob: Caller) -> None:
+    """Ensures that the API leaves the check to the workflow, which names the person."""
     name = unique()
     cut = Fault(operation="*", kind=FaultKind.STATUS, status=503, times=2)
     set_faults(stack.url(Part.DIRECTORY), cut)
@@ -253,11 +253,11 @@ async def test_people_whom_nobody_can_be_asked_about(stack: Stack, bob: Caller) 
 
 
 async def test_a_directory_that_refuses_us(stack: Stack, bob: Caller) -> None:
-    """Ensures that credentials that the directory refuses are told with its name, and nothing is started."""
+    """Ensures that credentials that the directory refuses are reported with its name; nothing is started."""
     name = unique()
     set_faults(stack.url(Part.DIRECTORY), Fault(kind=FaultKind.STATUS, status=401))
     try:
-        # Of somebody who is new to the API: whom it has just found there is not asked about again.
+        # The person must be new to the API: it does not ask again about one whom it has just found.
         answer = await bob.ask(name, collaborators=[f"{name}@example.com"])
     finally:
         set_faults(stack.url(Part.DIRECTORY))

@@ -1,4 +1,4 @@
-"""Ensures that nobody unknown has anything read, that guessing is slowed down, and that it all is logged."""
+"""Ensures that no unknown caller's body is read, that guessing is slowed down, and that both are logged."""
 
 import asyncio
 import shutil
@@ -48,7 +48,7 @@ def lines(captured: list[Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-async def test_a_body_of_nobody_known_is_not_read(app: FastAPI) -> None:
+async def test_a_body_of_an_unknown_caller_is_not_read(app: FastAPI) -> None:
     """Ensures it for every path and method below the API's root, and that the open ones stay open."""
 
     async def receive() -> Any:
@@ -85,9 +85,9 @@ async def test_wrong_tokens_are_slowed_down_and_logged(http: httpx.AsyncClient) 
     assert codes[-1] == 429
     assert int(problem(answers[-1], 429)["status"]) == 429
     assert int(answers[-1].headers["Retry-After"]) > 0
-    told = lines(captured)
-    assert 0 < len(told) <= 2 * codes.count(401)
-    assert {verdict for *_, verdict in told} == {"not_signed_in", "limited"}
+    logged = lines(captured)
+    assert 0 < len(logged) <= 2 * codes.count(401)
+    assert {verdict for *_, verdict in logged} == {"not_signed_in", "limited"}
     assert all(line["peer"] == "203.0.113.7" for line in captured)
     assert "guess" not in str(captured)
     assert (await http.get("/templates", headers=bearer(DEVELOPER))).status_code == 200
@@ -235,14 +235,14 @@ async def test_a_broken_template_takes_no_api_out_of_service(tmp_path: Path, mon
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api/api/v1") as http:
         (folder / "small.yaml").write_text("versoin: 1\n")
-        told = {}
+        remarks = {}
         for token in (DEVELOPER, PLATFORM):
             answer = (await http.get("/templates", headers=bearer(token))).json()
             assert "small" in [one["name"] for one in answer["templates"]]
-            told[token] = answer["remark"]
-        assert "the last good one is in force" in told[DEVELOPER]
-        assert "versoin" not in told[DEVELOPER]
-        assert "small.yaml:1:1: versoin: there is no such field" in told[PLATFORM]
+            remarks[token] = answer["remark"]
+        assert "the last good one is in force" in remarks[DEVELOPER]
+        assert "versoin" not in remarks[DEVELOPER]
+        assert "small.yaml:1:1: versoin: there is no such field" in remarks[PLATFORM]
         state = app.state
         monkeypatch.setattr(type(state.client), "workflow_service", Answering())
         health = await ready(state.client, cast(Any, Answering()), state.catalogue, state.tokens, None)

@@ -1,4 +1,4 @@
-"""Ensures that what no key of the API decrypts is told as that, and takes nothing else with it."""
+"""Ensures that data that no key of the API decrypts is reported as such, and breaks nothing else."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> 
     run = await client.start_workflow(
         "EnvironmentWorkflow",
         id=workflow_id(name),
-        task_queue="nobody",
+        task_queue="no-worker",
         memo={REQUEST_ID: "encrypted"},
         search_attributes=TypedSearchAttributes([SearchAttributePair(search_attributes.OWNER, ALICE.email)]),
     )

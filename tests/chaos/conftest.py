@@ -15,7 +15,7 @@ _LONGEST = ("test_storm", "test_fuzz", "test_state_machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the longest, each in a process and on a stack of its own; the others run beside them."""
+    """Start the longest tests first, each in its own process and stack; the others run beside them."""
     items.sort(key=_place)
 
 
@@ -25,7 +25,7 @@ def _place(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="package")
 async def battered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack of its own: what is done to it must not be felt by other tests."""
+    """Yield a separate stack, so that faults injected there do not affect other tests."""
     async with Stack(tmp_path_factory.mktemp("battered"), hurried()) as stack:
         yield stack
 

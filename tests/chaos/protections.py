@@ -160,9 +160,9 @@ PROTECTIONS = (
         "tests/activities/test_deadline.py", "slow",
     ),
     Protection(
-        "4", "nobody is let in by a group that the undo would not find", "activities/steps/identity_group.py",
+        "4", "no member is added to a group that the undo misses", "activities/steps/identity_group.py",
         "            await self._wait_until_found(group, environment)\n", "",
-        "tests/activities/test_identity.py", "nobody_is_let_in",
+        "tests/activities/test_identity.py", "no_member_is_added",
     ),
     Protection(
         "4", "what had no answer is in doubt", "workflows/activity_failures.py",
@@ -172,7 +172,7 @@ PROTECTIONS = (
     Protection(
         "4", "the pause that is asked for is obeyed", "activities/errors.py",
         "next_retry_delay=retry_after,", "next_retry_delay=None,",
-        "tests/lifecycle/test_throttled.py", "asked_for_is_obeyed",
+        "tests/lifecycle/test_throttled.py", "requested_pause",
     ),
     Protection(
         "4", "a group is looked for before it is made again", "activities/steps/identity_group.py",

@@ -1,4 +1,4 @@
-"""Ensures that a cancellation, whoever it comes from and whenever, leaves nothing, and says what it was."""
+"""Ensures that a cancellation, by any client and at any time, leaves nothing and is named in the status."""
 
 from urllib.parse import quote
 

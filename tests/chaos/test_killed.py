@@ -17,7 +17,7 @@ pytestmark = pytest.mark.guarantee("1. Killed anywhere")
 #: What becomes of the call in which the worker is killed.
 MOMENTS = {
     "not done": Fault(kind=FaultKind.STATUS, status=503),
-    "done when nobody listens any more": Fault(kind=FaultKind.DELAY_BEFORE, seconds=1.5, times=1),
+    "done after the client gave up": Fault(kind=FaultKind.DELAY_BEFORE, seconds=1.5, times=1),
     "done, not answered": Fault(kind=FaultKind.DELAY_AFTER, seconds=1.5, times=1),
 }
 #: An answer that takes long enough to kill the worker in it.

@@ -25,7 +25,7 @@ PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 @pytest.fixture
 async def office(tmp_path: Any) -> Any:
-    """A stack of its own, whose people leave; nobody but the test sweeps."""
+    """Yield a separate stack whose people leave; only the test runs its sweeps."""
     settings = {"MOORAGE_SWEEP__LEAVERS_INTERVAL": "30d", "MOORAGE_SWEEP__LEAVERS_SECOND_LOOK": "1s"}
     async with Stack(tmp_path / "stack", hurried(environment=settings)) as stack:
         yield stack

@@ -1,4 +1,4 @@
-"""Ensures that whoever is removed has no access in the end, and whoever is added has, whatever befalls."""
+"""Ensures that a removed person has no access in the end, and an added one has, whatever fails meanwhile."""
 
 import asyncio
 import json

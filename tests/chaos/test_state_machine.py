@@ -56,7 +56,7 @@ _T = TypeVar("_T")
 
 @pytest.fixture(scope="module")
 async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack whose environments may live for seconds, and which nobody but the test sweeps."""
+    """Yield a stack whose environments may live for seconds; only the test runs its sweeps."""
     folder = tmp_path_factory.mktemp("machine")
     (templates := folder / "templates").mkdir()
     (templates / "small.yaml").write_text(BRIEF)
@@ -98,7 +98,7 @@ class Machine(RuleBasedStateMachine):
         self.moved = False
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Have it done in the loop that the stack runs in; the machine itself has a thread of its own."""
+        """Run it in the event loop of the stack; the state machine itself runs in another thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     @initialize(ttl=TTLS)
@@ -247,7 +247,7 @@ class Machine(RuleBasedStateMachine):
             twice = {kind: held[kind] for kind in ONE_OF_EACH if held.get(kind, 0) > 1}
             assert not twice, f"{name} has twice: {twice}"
             if answer.status_code == 404:
-                assert not held, f"nobody asked for {name}, and there is {held}"
+                assert not held, f"{name} was never requested, and yet it has {held}"
             elif answer.status_code == 200 and answer.json()["ended"]:
                 self.has_ended(name, answer.json(), held)
 
@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
         asked = self.asked.get(life, set())
         assert (
             outcome in asked or (outcome == "failed" and self.faulty) or (outcome == "expired" and self.swept)
-        ), f"nobody wanted {name} to be {outcome}: {asked}, {shown['problem']}"
+        ), f"{name} is {outcome} without a request: {asked}, {shown['problem']}"
 
     def teardown(self) -> None:
         """All faults gone, its people have access and no others; all deleted, nothing is left of anything."""

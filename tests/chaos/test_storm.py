@@ -101,7 +101,7 @@ class Storm:
         self._end(name, gone, {"cancel": ("cancelled", "deleted")}.get(how, ("deleted",)))
 
     async def brief(self) -> None:
-        """One life that nobody ends: it is warned, and its time is up."""
+        """Run one life that no user ends: it is warned, and then expires."""
         await self._request("brief")
         self._end("brief", await self._until("brief", lambda shown: bool(shown["ended"])), ("expired",))
 
@@ -239,8 +239,8 @@ async def _stack_with_all_secrets(folder: Path) -> AsyncIterator[Stack]:
                 folder / "stack", hurried(timeouts=timeouts, timeout=TIMEOUT, environment=settings)
             ) as stack:
                 yield stack
-                assert receiver.got, "nobody was told by webhook"
-                assert mailbox.mails, "nobody was told by mail"
+                assert receiver.got, "no notice came by webhook"
+                assert mailbox.mails, "no notice came by mail"
 
 
 async def _outlast(stack: Stack, storm: Storm) -> None:
@@ -300,8 +300,8 @@ async def _search(stack: Stack, storm: Storm, tmp_path: Path) -> None:
     canaries, client = storm.canaries, await client_of(stack)
     alice = cli_of(stack, tmp_path, ALICE.email)
     for command in (["show", "storm-0"], ["history", "storm-1"], ["list", "--ended"]):
-        told = await alice(*command)
-        storm.answers[f"moorage {command[0]}"] = told.out + told.err
+        printed = await alice(*command)
+        storm.answers[f"moorage {command[0]}"] = printed.out + printed.err
     histories = {"a history": await everything_known(client)}
     assert "undo: vCluster" in histories["a history"], "it is not decrypted"
     folder = {"temporal": temporal_files(stack), "logs": logs(stack), "open files": open_files(stack.folder)}
@@ -311,7 +311,7 @@ async def _search(stack: Stack, storm: Storm, tmp_path: Path) -> None:
         assert canaries.found({**texts, "what was written": f"x{PLANTED}y"})
     assert "debug" in folder["logs"]["worker.log"].lower()
 
-    await client.start_workflow("Nobody", {"a": f'"{PLANTED}"'}, id=PLANTED, task_queue="nobody")
+    await client.start_workflow("Unserved", {"a": f'"{PLANTED}"'}, id=PLANTED, task_queue="no-worker")
     planted = {"a history": await everything_known(client, f"WorkflowId = '{PLANTED}'")}
     assert canaries.found(planted), "a search of histories does not see what is there"
     assert canaries.found(temporal_files(stack)), (

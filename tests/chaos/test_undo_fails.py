@@ -1,4 +1,4 @@
-"""Ensures that an undo that fails is tried until it works, and is told exactly when it does not."""
+"""Ensures that a failing undo is retried until it works, and that its failure is reported exactly."""
 
 import asyncio
 import dataclasses
@@ -97,7 +97,7 @@ async def test_a_binding_that_cannot_be_undone_goes_with_its_group(impatient: St
     await asking.delete(name)
     ended = ("teardown_incomplete", "gone")
     shown = await asking.until(name, lambda now: now["phase"] in ended, "given up or gone")
-    if shown["phase"] == "teardown_incomplete":  # its patience ended with the pass in which the group went
+    if shown["phase"] == "teardown_incomplete":  # its last try was in the pass that removed the group
         await asking.call("POST", f"/environments/{name}/resume-teardown")
     await asking.until_phase(name, "gone")
     assert Systems(impatient).holds(name) == {}

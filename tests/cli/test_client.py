@@ -110,14 +110,14 @@ def test_streams_are_requested_uncompressed(served: Callable[[list[Answer]], Api
 
 
 def test_texts_with_odd_line_separators(served: Callable[[list[Answer]], Api]) -> None:
-    """Ensures that a reason with characters that some take for the end of a line breaks nobody's watching."""
+    """Ensures that a reason with Unicode line separators does not break the stream of a watcher."""
     remark = "a\u2028b\u2029c\x85d"
     with served([(200, STREAM, event(remark) + event(remark, ended=True))]) as api:
         assert [view.remark for view in api.follow("demo")] == [remark, remark]
 
 
 def test_what_is_no_event_of_ours(served: Callable[[list[Answer]], Api]) -> None:
-    """Ensures that a stream of something else is told as that, not as a crash."""
+    """Ensures that a stream of another server is reported as such, not as a crash."""
     with (
         served([(200, STREAM, "event: status\ndata: hello\n\n")]) as api,
         pytest.raises(CliError, match="is not Moorage's API"),
@@ -171,7 +171,7 @@ def test_a_redirect_is_named_and_not_followed(served: Callable[[list[Answer]], A
 
 
 def test_a_page_of_something_else(served: Callable[[list[Answer]], Api]) -> None:
-    """Ensures that what is no answer of the API is told as that."""
+    """Ensures that an answer of another server is reported as such."""
     with (
         served([(200, HTML, "<html>hello</html>")]) as api,
         pytest.raises(CliError, match="is not Moorage's API"),
@@ -184,7 +184,7 @@ def test_a_slow_api(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Ensures that waiting is said, once, and that what only looks gives up after one patience in all."""
+    """Ensures that the wait is reported once, and that a read gives up after one timeout in all."""
     monkeypatch.setattr(api_retries, "NOTICE_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(api_client, "READ_SECONDS", 0.5)
     with served([(200, "silent", "")]) as api, pytest.raises(CliError, match="no answer in time") as failed:

@@ -27,7 +27,7 @@ MAX_WAIT = HANG
 
 
 class Cli:
-    """Runs `moorage` as one person, in a folder of its own."""
+    """Runs `moorage` as one person, in a separate folder."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
@@ -312,7 +312,7 @@ async def on_terminal(cli: Cli, *arguments: str, typed: bytes = b"") -> tuple[st
 
 
 async def test_completion(stack: Stack, moorage: Cli, bob: Caller, tmp_path: Path) -> None:
-    """Ensures that names are completed by asking the API, and that nobody there is silence, not an error."""
+    """Ensures that names are completed from the API, and that without an API completion prints nothing."""
     name = unique("complete")
     await bob.ready(name)
 
@@ -326,8 +326,8 @@ async def test_completion(stack: Stack, moorage: Cli, bob: Caller, tmp_path: Pat
     assert (await complete(moorage, "moorage request x small --host lo")).out.split() == ["plain,local"]
     assert (await complete(moorage, "moorage list --team b")).out.split() == ["plain,blue"]
     assert (await complete(moorage, "moorage list --phase rea")).out.split() == ["plain,ready"]
-    nobody = Cli(tmp_path, MOORAGE_URL="http://127.0.0.1:1", MOORAGE_TOKEN="t")
-    silent = await complete(nobody, "moorage show x")
+    without_api = Cli(tmp_path, MOORAGE_URL="http://127.0.0.1:1", MOORAGE_TOKEN="t")
+    silent = await complete(without_api, "moorage show x")
     assert (silent.out.strip(), silent.err) == ("", "")
     await bob.gone(name)
 
@@ -339,7 +339,7 @@ async def test_version(moorage: Cli) -> None:
 
 
 async def test_doctor(stack: Stack, tmp_path: Path) -> None:
-    """Ensures that each system has a line, that a bad one has a remedy, and bad settings are told."""
+    """Ensures that each system has a line, a bad one has a remedy, and bad settings are reported."""
     settings = {
         name: value for name, value in stack.env.items() if name.startswith(("MOORAGE_", "TEMPORAL_"))
     }

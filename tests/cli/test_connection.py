@@ -18,7 +18,7 @@ def write_connection(folder: Path, connection: dict[str, str], mode: int = 0o600
 
 @pytest.fixture
 def stack_runs(tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody beside whose shell a stack runs."""
+    """Return the variables of a user on whose machine a stack runs."""
     connection = {"url": "http://127.0.0.1:1", "token": "stack-token", "person": "alice@example.com"}
     write_connection(tmp_path, connection)
     return {"MOORAGE_STATE": str(tmp_path)}

@@ -20,16 +20,16 @@ def in_tokyo(stack: Stack, tmp_path: Path) -> Cli:
     return Cli(tmp_path, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN=token, TZ="Asia/Tokyo")
 
 
-async def test_an_end_is_moved_and_told_in_the_readers_zone(in_tokyo: Cli) -> None:
-    """Ensures that extend and history say moments as whoever reads them has them."""
+async def test_an_end_is_moved_and_shown_in_the_readers_zone(in_tokyo: Cli) -> None:
+    """Ensures that extend and history print times in the zone of the reader."""
     name = unique()
     assert (await in_tokyo("request", name, "small", "--ttl", "2h")).code == 0
     extended = await in_tokyo("extend", name, "--by", "1d")
     assert extended.code == 0, extended.err
     assert re.search(r"it ends \w{3} \d{4}-\d\d-\d\d \d\d:\d\d JST, in 1d 1h", extended.out)
-    told = await in_tokyo("history", name)
-    assert re.search(rf"{BOB.email} extended it by 1d: ends .* JST$", told.out, re.MULTILINE)
-    assert "UTC" not in told.out
+    history = await in_tokyo("history", name)
+    assert re.search(rf"{BOB.email} extended it by 1d: ends .* JST$", history.out, re.MULTILINE)
+    assert "UTC" not in history.out
     refused = await in_tokyo("extend", name, "--by", "9d")
     assert refused.code == 1
     assert re.search(r"next: the latest possible end is .* JST", refused.err)

@@ -39,7 +39,7 @@ async def test_what_temporal_has_forgotten(stack: Stack, tmp_path: Path) -> None
     )
     [ours] = await scim.groups_by_name(f"{PREFIX}-{name}")
     await scim.delete_group(ours.id)
-    strangers = await scim.create_group(f"{PREFIX}-{name}", "of somebody else")
+    strangers = await scim.create_group(f"{PREFIX}-{name}", "of another owner")
 
     async def is_shown_no_more() -> bool:
         return (await bob("show", name)).code == 3
@@ -64,8 +64,8 @@ async def test_what_temporal_has_forgotten(stack: Stack, tmp_path: Path) -> None
     assert [group.id for group in await scim.groups_by_name(f"{PREFIX}-{name}")] == [strangers.id]
     await scim.delete_group(strangers.id)
     await scim.close()
-    told = await alice("history", name)
-    assert "had what is left of it torn down" in told.out
+    history = await alice("history", name)
+    assert "had what is left of it torn down" in history.out
     again = await alice("teardown", name, "--force", "--yes")
     assert (again.code, "nothing is left" in again.err) == (1, True)
     await _forget(stack, name, terminate=False)

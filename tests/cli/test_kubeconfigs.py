@@ -211,7 +211,7 @@ def test_which_files_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert kubeconfig_files({}) == [tmp_path / ".kube" / "config"]
 
 
-def test_nobody_knows_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that without HOME and without an entry for the user, the sentence says what to set."""
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(CliError, match="cannot find your kubeconfig"):
@@ -255,7 +255,7 @@ def test_a_link_is_locked_as_kubectl_locks_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:
-    """Ensures that links that lead nowhere are told as that."""
+    """Ensures that links that lead nowhere are reported as such."""
     link = tmp_path / "config"
     link.symlink_to("config")
     with pytest.raises(CliError, match="cannot "):
@@ -295,8 +295,8 @@ def test_a_context_of_an_environment_that_is_gone(tmp_path: Path) -> None:
         ('user: "moorage-demo"', "user: work"),
     ],
 )
-def test_a_context_that_somebody_has_changed(tmp_path: Path, old: str, new: str) -> None:
-    """Ensures that a context with another server, user or login is left, and why is told."""
+def test_a_context_that_the_user_has_changed(tmp_path: Path, old: str, new: str) -> None:
+    """Ensures that a context with another server, user or login is kept, and that the reason is given."""
     path = tmp_path / "config"
     merge_context(path, GIVEN, "demo", switch=True, url=URL)
     text = path.read_text()

@@ -123,7 +123,7 @@ def ended(*arguments: str) -> int:
     ],
 )
 def test_usage_errors_for_programs(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
-    """Ensures that who asks for JSON is told so in JSON that they have asked wrongly."""
+    """Ensures that a usage error is reported in JSON when JSON is asked for."""
     assert ended(*arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -200,7 +200,7 @@ def test_one_zone_in_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_the_cause_comes_first() -> None:
-    """Ensures that who watches a failing request is told why at once, not after the undo."""
+    """Ensures that the cause of a failure is printed at once, not after the undo."""
     out = io.StringIO()
     lines = ProgressLines(out)
     step = StepView(step=StepName.GROUP, system="control plane", state=StepState.UNDO_FAILED, note="it fails")
@@ -211,11 +211,11 @@ def test_the_cause_comes_first() -> None:
     )  # fmt: skip
     lines.update(client_view(failed))
     lines.update(client_view(failed))
-    told = [line[10:] for line in out.getvalue().splitlines()]
-    assert told[1] == "demo could not be created. vcluster: vcluster fails."
-    assert told[2].startswith("group: undo failed")
-    assert told[4].startswith("the teardown is not complete; the next pass starts ")
-    assert len(told) == 5, "something is said twice"
+    printed = [line[10:] for line in out.getvalue().splitlines()]
+    assert printed[1] == "demo could not be created. vcluster: vcluster fails."
+    assert printed[2].startswith("group: undo failed")
+    assert printed[4].startswith("the teardown is not complete; the next pass starts ")
+    assert len(printed) == 5, "something is said twice"
 
 
 def test_an_undo_that_never_ran_has_no_duration() -> None:
@@ -299,8 +299,8 @@ def test_a_watch_says_what_is_wrong_once() -> None:
     lines = ProgressLines(out)
     for unwell in (None, Unwell(what="its quota is gone"), Unwell(what="its quota is gone", since=NOW), None):
         lines.update(client_view(a_view(phase=Phase.READY, unwell=unwell)))
-    told = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
-    assert told == ["demo is ready", "but: its quota is gone", "demo is well again"]
+    printed = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+    assert printed == ["demo is ready", "but: its quota is gone", "demo is well again"]
 
 
 def test_when_a_pass_that_was_started_is_over() -> None:
@@ -323,7 +323,7 @@ def test_when_a_pass_that_was_started_is_over() -> None:
 
 
 def test_one_failure_does_not_hold_up_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ensures that all names are seen to and all failures told; its first code is the command's."""
+    """Ensures that all names are processed, all failures reported, and the first code is the command's."""
     seen = []
 
     def see_to(name: str) -> None:

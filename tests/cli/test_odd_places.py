@@ -50,9 +50,9 @@ def test_an_environment_that_is_wrong(
 ) -> None:
     """Ensures that what the environment has wrong is one sentence, with the documented code."""
     done = run(arguments, API | variables)
-    told = done.stderr.decode()
-    assert (done.returncode, "Traceback" in told) == (code, False), told
-    assert expected in told
+    printed = done.stderr.decode()
+    assert (done.returncode, "Traceback" in printed) == (code, False), printed
+    assert expected in printed
 
 
 def test_outputs_that_are_closed() -> None:
@@ -130,7 +130,7 @@ def reports(folder: Path) -> list[Path]:
 def test_a_fault_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: Output
 ) -> None:
-    """Ensures that an error that nobody thought of is a sentence, and its traceback in a private file."""
+    """Ensures that an unexpected error is one sentence, and that its traceback is in a private file."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with pytest.raises(click.exceptions.Exit) as ended, report_errors(output):
         broken()
@@ -140,13 +140,13 @@ def test_a_fault_of_ours(
     assert "something that holds a secret" in report.read_text()
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     assert stat.S_IMODE(report.parent.stat().st_mode) == 0o700
-    told = capsys.readouterr().err
-    assert "this is a bug of Moorage (ValueError)" in told
-    assert str(report) in told
-    assert "secret" not in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "this is a bug of Moorage (ValueError)" in printed
+    assert str(report) in printed
+    assert "secret" not in printed
+    assert "Traceback" not in printed
     if output is Output.JSON:
-        assert json.loads(told)["exit_code"] == 70
+        assert json.loads(printed)["exit_code"] == 70
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -378,7 +378,7 @@ def decide(place: Place, code: str, decision: str) -> None:
         http.post(f"{place.provider.url}/device", data=form).raise_for_status()
 
 
-async def test_a_device_polls_more_slowly_when_it_is_told_to(place: Place) -> None:
+async def test_a_device_polls_more_slowly_on_slow_down(place: Place) -> None:
     def act(number: int, code: str) -> None:
         if number == 2:
             place.clock.ahead -= 1  # the issuer's clock, by which this poll is too early

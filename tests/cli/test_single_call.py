@@ -149,7 +149,7 @@ def test_a_success_is_one_request(server: Server) -> None:
         ((302, "text/html", ""), Code.UNREACHABLE, "redirect"),
     ],
 )
-def test_a_refusal_is_told_as_the_client_tells_it_and_not_asked_again(
+def test_a_refusal_is_reported_as_by_the_client_and_not_retried(
     server: Server, answer: tuple[int, str, Any], code: Code, message: str
 ) -> None:
     """Ensures that a refusal counts once in the API's limits and in its security log."""

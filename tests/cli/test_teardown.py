@@ -31,8 +31,8 @@ async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
         yield stack
 
 
-async def test_it_is_told_and_resumed(impatient: Stack, tmp_path: Path) -> None:
-    """Ensures that what is left is told to all who ask, and that the platform team has it tried again."""
+async def test_an_incomplete_teardown_is_reported_and_resumed(impatient: Stack, tmp_path: Path) -> None:
+    """Ensures that every user sees what is left, and that the platform team can resume the teardown."""
     alice, bob = (cli_of(impatient, tmp_path, person.email) for person in (ALICE, BOB))
     name = unique()
     assert (await bob("request", name, "small")).code == 0
@@ -66,8 +66,8 @@ async def test_it_is_told_and_resumed(impatient: Stack, tmp_path: Path) -> None:
     assert resumed.code == 0, resumed.err
     assert resumed.json["certificate"]["nothing_left"] is True
     assert (resumed.json["outcome"], resumed.err) == ("deleted", "")
-    told = await bob("teardown", name)
-    assert (told.code, f"{name} is gone (deleted)." in told.out) == (0, True)
+    ended = await bob("teardown", name)
+    assert (ended.code, f"{name} is gone (deleted)." in ended.out) == (0, True)
     late = await alice("teardown", name, "--resume")
     assert (late.code, "nothing to resume" in late.err) == (1, True)
 
@@ -77,7 +77,7 @@ async def test_what_was_closed_in_temporal(impatient: Stack, tmp_path: Path) -> 
     alice, bob = (cli_of(impatient, tmp_path, person.email) for person in (ALICE, BOB))
     name = unique()
     assert (await bob("request", name, "small")).code == 0
-    # Details that somebody gives with it are not encrypted.
+    # The reason of a termination is not encrypted.
     client = await Client.connect(impatient.temporal_address)
     await client.get_workflow_handle(workflow_id(name)).terminate("in clear", reason="by mistake")
     closed = "closed from outside (terminated by"
@@ -85,9 +85,9 @@ async def test_what_was_closed_in_temporal(impatient: Stack, tmp_path: Path) -> 
     assert (shown.code, closed in shown.out, "orphaned" in shown.out) == (0, True, True)
     watched = await bob("watch", name)
     assert (watched.code, closed in watched.err) == (1, True)
-    told = await bob("history", name)
-    assert "orphaned, " in told.out
-    assert "None" not in told.out
+    history = await bob("history", name)
+    assert "orphaned, " in history.out
+    assert "None" not in history.out
     for command in (("delete", name, "--yes"), ("request", name, "small")):
         refused = await bob(*command)
         assert (refused.code, f"moorage teardown {name} --force" in refused.err) == (1, True), command

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def harbour(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack with a catalogue of its own."""
+    """Yield a stack with its own catalogue."""
     options = hurried(environment={"MOORAGE_TEMPLATES": str(folder)})
     async with Stack(tmp_path_factory.mktemp("stack"), options) as stack:
         yield stack
@@ -36,7 +36,7 @@ async def harbour(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 @pytest.fixture
 def alices(harbour: Stack, tmp_path: Path) -> Cli:
-    """The command of somebody of the platform team."""
+    """Return the command of a member of the platform team."""
     return cli_of(harbour, tmp_path, ALICE.email)
 
 
@@ -77,14 +77,14 @@ async def test_a_trial_for_programs(alices: Cli) -> None:
 
 
 async def test_what_cannot_be_asked_for_is_not_tried(alices: Cli) -> None:
-    """Ensures that an unknown template and a refused request are told as of any request."""
+    """Ensures that an unknown template and a refused request are reported as for any request."""
     unknown = await alices("templates", "try", "smal")
     assert (unknown.code, 'did you mean "small"?' in unknown.err) == (3, True)
     refused = await alices("templates", "try", "small", "--host", "nowhere")
     assert (refused.code, 'there is no host "nowhere"' in refused.err) == (2, True)
 
 
-async def test_one_that_cannot_be_made_is_undone_and_told(harbour: Stack, alices: Cli) -> None:
+async def test_one_that_cannot_be_made_is_undone_and_reported(harbour: Stack, alices: Cli) -> None:
     """Ensures exit code 1, the cause, and that nothing is left, when a step fails for good."""
     fault = Fault(operation="namespace.create", kind=FaultKind.STATUS, status=403)
     set_faults(harbour.url(Part.HOST), fault)

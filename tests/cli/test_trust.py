@@ -141,7 +141,7 @@ def test_a_file_of_authorities_that_is_none(
 
 
 def test_tls_where_there_is_none_and_none_where_there_is(tmp_path: Path) -> None:
-    """Ensures that http:// in place of https://, and the other way round, is told as that."""
+    """Ensures that http:// in place of https://, and the other way round, is reported as such."""
     with serving() as port:
         assert "does not speak TLS: is it http://?" in str(refusal(f"https://127.0.0.1:{port}"))
     authority(tmp_path)
@@ -160,7 +160,7 @@ def test_tls_where_there_is_none_and_none_where_there_is(tmp_path: Path) -> None
         ("http://moorage.invalid", "unknown host"),
     ],
 )
-def test_why_nobody_answers(url: str, expected: str) -> None:
+def test_why_there_is_no_answer(url: str, expected: str) -> None:
     """Ensures that the sentence has the reason in words."""
     failed = refusal(url)
     assert failed.code is Code.UNREACHABLE
@@ -169,7 +169,7 @@ def test_why_nobody_answers(url: str, expected: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_a_login(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    """Ensures that a proxy's 407 is told as that, with where to write the login, and without the login."""
+    """Ensures that a proxy's 407 is reported as such, with where to write the login and without the login."""
     with serving(407, "text/html", "<html>") as port:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:hunter2@127.0.0.1:{port}")
         failed = refusal(f"{scheme}://moorage.example")
@@ -179,7 +179,7 @@ def test_a_proxy_that_wants_a_login(monkeypatch: pytest.MonkeyPatch, scheme: str
 
 
 def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that a proxy that is away, or lets nobody through, is named."""
+    """Ensures that a proxy that is unreachable, or refuses all calls, is named."""
     with serving(403, "text/html", "<html>") as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         assert "the proxy refuses it (403" in str(refusal("https://moorage.example"))
@@ -219,7 +219,7 @@ PAGES: dict[str, Answer] = {
         '{"templates": 1, "environments": {}, "kind": []}',
     ),
     "nested a thousandfold": (200, "application/json", "[" * 100_000),
-    "an error of somebody else": (500, "application/json", "[]"),
+    "an error of another server": (500, "application/json", "[]"),
     "an error without words": (404, "text/plain", "404 page not found"),
 }
 CALLS = [
@@ -233,7 +233,7 @@ CALLS = [
 
 @pytest.mark.parametrize("answer", PAGES.values(), ids=PAGES.keys())
 def test_an_answer_that_is_not_moorages(answer: Answer) -> None:
-    """Ensures that no command takes somebody else's answer for Moorage's, whatever it asked for."""
+    """Ensures that no command takes the answer of another server for Moorage's, whatever it asked for."""
     with serving(*answer) as port, Api(Connection(f"http://127.0.0.1:{port}", "t"), tries=1) as api:
         asks: list[Callable[[], object]] = [lambda call=call: api.call(*call) for call in CALLS]  # type: ignore[misc]
         for one in (

@@ -12,7 +12,7 @@ ADA, BOB = "ada@example.com", "bob@example.com"
 
 
 def test_the_latest_change_of_a_person_counts() -> None:
-    """Ensures that nobody is given access and deprived of it in one attempt."""
+    """Ensures that one attempt never both grants and revokes the access of a person."""
     changes = AccessChanges().grant(ADA).revoke(BOB).revoke(ADA).grant(BOB)
     assert (changes.granting, changes.revoking) == ((BOB,), (ADA,))
     assert changes.without(ADA).without(BOB) == AccessChanges()

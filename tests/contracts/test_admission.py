@@ -115,7 +115,7 @@ def most(environments: int, of: str) -> Quotas:
     ],
 )
 def test_beyond_a_quota(quotas: Quotas, held: int, message: str) -> None:
-    """Ensures that a quota holds, and that whoever meets it is told what they ask for and what is left."""
+    """Ensures that a quota holds, and that the refusal says what was asked for and what is left."""
     book = a_book(*(an_ask(f"held-{number}") for number in range(held)))
     refusal = refused(book, an_ask(quotas=quotas))
     assert refusal == Refusal(reason=RefusalReason.OVER_QUOTA, message=message)
@@ -151,7 +151,7 @@ def test_within_a_quota(other: dict[str, Any]) -> None:
         pytest.param(
             {"one": Limits(cpu=6000), "two": None},
             "new asks for 4 CPU; host one has 2 of 6 CPU left, host two has not reported yet what it has.",
-            id="one has not told",
+            id="one has not reported",
         ),
         pytest.param(
             {"one": Limits(cpu=4000), "three": Limits()},
@@ -161,7 +161,7 @@ def test_within_a_quota(other: dict[str, Any]) -> None:
     ],
 )
 def test_no_room(hosts: dict[str, Limits | None], message: str) -> None:
-    """Ensures that nothing is put where it does not fit, or nobody knows; and that the numbers are told."""
+    """Ensures that only a host with known room is chosen, and that the refusal has the numbers."""
     book = a_book(an_ask("held"), one=hosts["one"] or Limits())
     rooms = [
         HostCapacity(name=name, total=total or Limits(), known=total is not None)
@@ -212,7 +212,7 @@ def test_one_that_does_not_answer_is_the_last_choice() -> None:
     ],
 )
 def test_when_the_next_ends(ends: list[int], expected: datetime) -> None:
-    """Ensures that whoever finds no place is told when the next environment ends that is in the way."""
+    """Ensures that a refusal says when the next environment ends that is in the way."""
     book = a_book(
         *(an_ask(f"held-{hours}", ends_at=NOW + timedelta(hours=hours)) for hours in ends),
         an_ask("elsewhere", ends_at=NOW, hosts=("two",), owner="bob@example.com"),
@@ -296,8 +296,8 @@ def test_another_life_than_the_one_before() -> None:
     assert refused(book, bobs).reason is RefusalReason.OTHER_OWNER
 
 
-def test_a_claim_made_anew_is_not_taken_for_the_old_one() -> None:
-    """Ensures that what an audit found out about an earlier claim does not remove a later one."""
+def test_a_new_claim_is_not_taken_for_the_old_one() -> None:
+    """Ensures that the finding of an audit about an earlier claim does not remove a later one."""
     held = Reservation("n", "a", "t", "s", "one", SMALL, ends=9, claims=(("life", 100),))
     assert held.without_claim("life", made=50) == held
     assert held.without_claim("life", made=100) is None

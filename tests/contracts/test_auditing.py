@@ -35,7 +35,7 @@ def held(*claims: tuple[str, int], name: str = "env", host: str = "one", owner: 
 def test_which_claims_are_over(
     claims: list[tuple[str, int]], latest: LatestLife | None, over: list[str]
 ) -> None:
-    """Ensures that a claim ends with its life, or when it is too old for a life that has not begun."""
+    """Ensures that a claim ends with its life, or when it is too old for a life that has not started."""
     assert [life for _, life, _ in ended_claims(held(*claims), latest, NOW)] == over
 
 
@@ -48,10 +48,10 @@ def test_which_claims_are_over(
             {"ended_claims": (("env", "a", 1),)},
             set(),
             {"env": {"a"}},
-            id="asked for anew meanwhile",
+            id="requested again meanwhile",
         ),
         pytest.param(None, {"adopted": (held(("a", 1)),)}, set(), {"env": {"a"}}, id="taken up"),
-        pytest.param(None, {"adopted": (held(("a", 1)),)}, {"a"}, {}, id="over by now: not taken up"),
+        pytest.param(None, {"adopted": (held(("a", 1)),)}, {"a"}, {}, id="over meanwhile: not taken up"),
         pytest.param(
             held(("b", 9)),
             {"adopted": (held(("a", 1)),)},
@@ -64,7 +64,7 @@ def test_which_claims_are_over(
             {"adopted": (held(("a", 1)),)},
             set(),
             {"env": {"a"}},
-            id="instead of somebody else's",
+            id="instead of another life's",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_what_was_never_ready_ends_without_a_warning(now: str, kind: DueKind) ->
     ],
 )
 def test_which_warnings_a_life_has(ttl: str, warnings: tuple[str, ...], leads: list[str]) -> None:
-    """Ensures that a life that is shorter than its warnings still has one, unless there shall be none."""
+    """Ensures that a life that is shorter than its warnings still has one, unless none are configured."""
     policy = TimeToLive(default="1m", maximum="3d", warnings=warnings)
     assert list(a_term(ttl, policy=policy).leads) == [parse_duration(lead) for lead in leads]
 
@@ -193,7 +193,7 @@ def test_an_override_is_beyond_the_policy_and_not_counted() -> None:
 
 
 def test_warnings_of_an_end_that_was_moved() -> None:
-    """Ensures that the new end is warned of anew, but for what whoever extended it knows already."""
+    """Ensures that the new end has its warnings again, except those that were due at the extension."""
     term = expiry.extend_term(a_term("8h", "7h:1h", "7h 45m:15m"), at("7h 50m"), by=timedelta(hours=5))
     assert expiry.due(term, at("7h 51m"), in_use=True).kind is DueKind.KEEP
     assert expiry.due(term, at("12h"), in_use=True).lead == timedelta(hours=1)
@@ -203,6 +203,6 @@ def test_warnings_of_an_end_that_was_moved() -> None:
 
 
 def test_policies_that_cannot_be() -> None:
-    """Ensures that a warning after the end is a mistake, and told as one."""
+    """Ensures that a warning after the end is rejected."""
     with pytest.raises(ValidationError, match="some time before the end"):
         TimeToLive(default="8h", maximum="3d", warnings=("0s",))

@@ -1,4 +1,4 @@
-"""The brake of the leaver sweep: a directory that lost its people ends nobody's access."""
+"""The brake of the leaver sweep: a directory that lost its people ends no person's access."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def people(count: int) -> tuple[str, ...]:
     ("asked", "missing", "unclear", "handled", "reason"),
     [
         (0, 0, 0, 0, ""),
-        (10, 0, 10, 0, ""),  # nobody is missing, so there is nothing to stop
+        (10, 0, 10, 0, ""),  # no person is missing, so there is nothing to stop
         (1, 1, 0, 0, "knows none of 1 people"),
         (2, 1, 0, 0, ""),
         (3, 2, 0, 0, "2 of 3 people have left at once"),

@@ -27,7 +27,7 @@ TIMEOUTS = LifecycleTimeouts(
     give_up_after=timedelta(minutes=15),
 )
 TIMEOUT = timedelta(seconds=10)
-#: What the settings call the hosts: kubeconfigs of one cluster, told apart as several clusters would be.
+#: The names of the hosts in the settings: kubeconfigs of one cluster, used as if for several clusters.
 #: The second one has its credentials from a plugin, as those of clouds.
 #: The third one's vClusters are reached from within the cluster alone.
 HOSTS = ("local", "second", "inside")

@@ -108,9 +108,7 @@ CASES = (
     ),
     Case("a tailnet", _PUBLISHED, service({"tailscale.com/expose": "true"})),
     Case("other clusters", _PUBLISHED, service({"service.cilium.io/global": "true"})),
-    Case(
-        "annotations of its own", "", service({"example.com/anything": "x", "prometheus.io/scrape": "true"})
-    ),
+    Case("its own annotations", "", service({"example.com/anything": "x", "prometheus.io/scrape": "true"})),
     Case("a pod", "", pod()),
     Case(
         "a pod with usual volumes",

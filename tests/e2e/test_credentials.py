@@ -161,7 +161,7 @@ def _auditor(cluster: Cluster, name: str, created: str) -> str:
     namespace = f"mrg-{name}"
     log = cluster.run("logs", "-n", namespace, f"{namespace}-0", "--all-containers", "--tail=-1")
     lines = log.splitlines()
-    # As text: vCluster writes each line of the API server into a field of its own log, with other quotes.
+    # As text: vCluster puts each line of the API server into a field of its log, with other quotes.
     # Its proxy knows the person by the certificate, and calls the API server in the person's name.
     user_of = r'"verb":"create",.*?"impersonatedUser":{"username":"([^"]+)"'
     pattern = user_of + rf'.*?"objectRef":{{[^}}]*"name":"{created}"'

@@ -17,14 +17,14 @@ FULL = {
 }
 
 
-async def _until_told(asking: Asking, name: str, words: str) -> dict[str, Any]:
+async def _until_shown(asking: Asking, name: str, words: str) -> dict[str, Any]:
     """Wait until `show` says these words of what is wrong; "" until nothing is."""
 
-    def told(shown: dict[str, Any]) -> bool:
+    def is_shown(shown: dict[str, Any]) -> bool:
         unwell = shown.get("unwell") or {"what": ""}
         return words in unwell["what"] if words else not unwell["what"]
 
-    return await asking.until(name, told, f"told to be {words or 'well again'!r}")
+    return await asking.until(name, is_shown, f"shown as {words or 'well again'!r}")
 
 
 async def test_what_befalls_an_environment(
@@ -33,14 +33,16 @@ async def test_what_befalls_an_environment(
     name = await environments.ready("disturbed")
     namespace = f"mrg-{name}"
     here = ("-n", namespace)
-    await _until_told(alice, name, "")
+    await _until_shown(alice, name, "")
 
-    # Its pod is killed, and there is no room for another until somebody makes some.
+    # Its pod is killed, and there is no room for another until the node takes pods again.
     node = cluster.get("nodes")["items"][0]["metadata"]["name"]
     cluster.run("cordon", node)
     try:
         cluster.run("delete", "pod", f"{namespace}-0", *here, "--wait=false")
-        shown = await _until_told(alice, name, f"no pod of its StatefulSet is ready; node {node} is cordoned")
+        shown = await _until_shown(
+            alice, name, f"no pod of its StatefulSet is ready; node {node} is cordoned"
+        )
         assert shown["phase"] == "ready"
         assert shown["unwell"]["since"]
         page = await alice.call("GET", "/environments", params={"troubles": True})
@@ -52,26 +54,26 @@ async def test_what_befalls_an_environment(
             cluster.run("patch", "node", node, "--subresource=status", "-p", json.dumps(FULL))
             return f"node {node} has DiskPressure" in (shown["unwell"] or {"what": ""})["what"]
 
-        await alice.until(name, is_full, "told that the node is full")
+        await alice.until(name, is_full, "shown as on a full node")
     finally:
         cluster.run("uncordon", node)
-    await _until_told(alice, name, "")
+    await _until_shown(alice, name, "")
 
     # Its quota is changed by hand: by whom, the host knows.
     more = json.dumps({"spec": {"hard": {"pods": "999"}}})
     cluster.run("patch", "resourcequota", "moorage", *here, "--type=merge", "-p", more)
-    await _until_told(alice, name, "its quota was changed by kubectl-patch")
+    await _until_shown(alice, name, "its quota was changed by kubectl-patch")
 
     # Its claim is deleted: it stays until its pod ends, and then all is lost.
     claim = f"data-{namespace}-0"
     cluster.run("delete", "persistentvolumeclaim", claim, *here, "--wait=false")
-    await _until_told(alice, name, f"the claim {claim} of its volume is being deleted")
+    await _until_shown(alice, name, f"the claim {claim} of its volume is being deleted")
 
     # The Secret with its kubeconfig is deleted.
     cluster.run("scale", "statefulset", namespace, *here, "--replicas=0")
-    await _until_told(alice, name, "its StatefulSet is scaled to zero")
+    await _until_shown(alice, name, "its StatefulSet is scaled to zero")
     cluster.run("delete", "statefulset", namespace, *here, "--cascade=orphan")
-    await _until_told(alice, name, "its StatefulSet is gone")
+    await _until_shown(alice, name, "its StatefulSet is gone")
     await environments.release(name)
 
 
@@ -83,23 +85,23 @@ async def test_a_secret_that_is_deleted(environments: Environments, alice: Askin
     shown = await alice.show(name)
     if shown["unwell"] is None:
         # Its vCluster may be quicker, and write it again.
-        shown = await _until_told_or_back(alice, name, cluster, namespace)
+        shown = await _until_shown_or_back(alice, name, cluster, namespace)
     if shown["unwell"]:
         assert shown["unwell"]["what"] == f"the Secret vc-{namespace} with its kubeconfig is gone"
     if cluster.attempt("get", "secret", f"vc-{namespace}", "-n", namespace).returncode != 0:
         metadata = {key: secret["metadata"][key] for key in ("name", "namespace", "labels")}
         cluster.run("create", "-f", "-", text=json.dumps({**secret, "metadata": metadata}))
-    await _until_told(alice, name, "")
+    await _until_shown(alice, name, "")
     answer = await alice.call("GET", f"/environments/{name}/kubeconfig")
     assert answer.status_code == 200
 
 
-async def _until_told_or_back(alice: Asking, name: str, cluster: Cluster, namespace: str) -> dict[str, Any]:
+async def _until_shown_or_back(alice: Asking, name: str, cluster: Cluster, namespace: str) -> dict[str, Any]:
     back: Callable[[dict[str, Any]], bool] = lambda shown: (  # noqa: E731
         bool(shown["unwell"])
         or cluster.attempt("get", "secret", f"vc-{namespace}", "-n", namespace).returncode == 0
     )
-    return await alice.until(name, back, "told that its Secret is gone, or given it again")
+    return await alice.until(name, back, "shown without its Secret, or with a new one")
 
 
 async def test_kubelet_and_api_server_away(
@@ -112,7 +114,7 @@ async def test_kubelet_and_api_server_away(
     await asyncio.to_thread(cluster.node, "pause", "kubelet")
     await asyncio.to_thread(cluster.node, "pause")
     try:
-        await _until_told(alice, ready, "its host")
+        await _until_shown(alice, ready, "its host")
         await alice.until(starting, lambda shown: "cannot connect" in _failure(shown), "waiting for its host")
     finally:
         await asyncio.to_thread(cluster.node, "resume")
@@ -121,7 +123,7 @@ async def test_kubelet_and_api_server_away(
         for watching in ("kube-controller-manager", "kube-scheduler"):
             for what in ("pause", "resume"):
                 await asyncio.to_thread(cluster.node, what, watching)
-    shown = await _until_told(alice, ready, "")
+    shown = await _until_shown(alice, ready, "")
     assert shown["phase"] == "ready"
     await environments.ready("outage")
 

@@ -1,4 +1,4 @@
-"""Ensures that what is wrong with a way to a host is told before anything is made there."""
+"""Ensures that a fault in the connection to a host is reported before anything is made there."""
 
 import re
 from pathlib import Path

@@ -70,13 +70,13 @@ async def test_a_namespace_that_is_not_ours(alice: Asking, cluster: Cluster, sta
         ended = await alice.until_phase(name, "gone")
         assert (ended["outcome"], ended["problem"]["step"]) == ("failed", "namespace")
         assert "was not made by Moorage" in ended["problem"]["cause"]
-        assert cluster.get("namespace", namespace) == before, "somebody else's namespace was touched"
+        assert cluster.get("namespace", namespace) == before, "another owner's namespace was touched"
         assert stand_ins.holds(name) == {}
     finally:
         cluster.run("delete", "namespace", namespace)
 
 
-async def test_a_namespace_that_somebody_deleted_and_somebody_else_made_again(
+async def test_a_namespace_that_was_deleted_and_made_again_by_another_owner(
     environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
     name = await environments.ready("taken")
@@ -89,7 +89,7 @@ async def test_a_namespace_that_somebody_deleted_and_somebody_else_made_again(
         assert (await alice.delete(name)).status_code == 202
         ended = await alice.until_phase(name, "gone")
         assert ended["certificate"]["nothing_left"] is True
-        assert cluster.get("namespace", namespace) == before, "somebody else's namespace was touched"
+        assert cluster.get("namespace", namespace) == before, "another owner's namespace was touched"
         assert stand_ins.holds(name) == {}
     finally:
         cluster.run("delete", "namespace", namespace)
@@ -104,7 +104,7 @@ async def test_a_template_that_cannot_be(
     template: str,
 ) -> None:
     name, answer = asked[template]
-    if answer.status_code == 422:  # told before anything was made
+    if answer.status_code == 422:  # refused before anything was made
         assert all(words in answer.text for words in CAUSES[template]), answer.text
     else:
         ended = await alice.until_phase(name, "gone")
@@ -116,7 +116,7 @@ async def test_a_template_that_cannot_be(
     assert stand_ins.holds(name) == {}
 
 
-async def _until_helm_has_begun(alice: Asking, name: str, cluster: Cluster) -> None:
+async def _until_helm_has_started(alice: Asking, name: str, cluster: Cluster) -> None:
     await alice.until_step(name, "vcluster", "running")
     for _ in range(200):
         # Its record is the first thing that it makes.
@@ -124,7 +124,7 @@ async def _until_helm_has_begun(alice: Asking, name: str, cluster: Cluster) -> N
         if "sh.helm.release" in found.stdout:
             return
         await asyncio.sleep(0.05)
-    pytest.fail(f"Helm has not begun to install {name}")
+    pytest.fail(f"Helm has not started to install {name}")
 
 
 async def test_worker_killed_in_the_helm_install_and_in_the_deletion_of_the_namespace(
@@ -133,7 +133,7 @@ async def test_worker_killed_in_the_helm_install_and_in_the_deletion_of_the_name
     name, finalizer = unique("killed"), "example.com/held"
     namespace = f"mrg-{name}"
     await alice.request(name)
-    await _until_helm_has_begun(alice, name, cluster)
+    await _until_helm_has_started(alice, name, cluster)
     await real.kill(Part.WORKER)
     # Helm may just have ended: this is what it leaves when it was killed a moment earlier.
     record = cluster.get("secrets", "-n", namespace, "-l", "owner=helm")["items"][0]["metadata"]["name"]

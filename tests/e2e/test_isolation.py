@@ -13,8 +13,8 @@ from tests.e2e.environments import Environments
 from tests.e2e.using import kubeconfig_of, retried, running_pod
 from tests.lifecycle.environment_client import Asking
 
-#: Seconds until what cannot be made on the host is told inside, and what uses too much is ended.
-TOLD, EVICTED = 60, 240
+#: Seconds until a refusal of the host is an event inside, and until a pod that uses too much is evicted.
+REPORTED, EVICTED = 60, 240
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 #: Far more than an environment of the suite's size may have.
 MANY = 90
@@ -42,15 +42,15 @@ def _pod(cluster: Cluster, name: str, command: str = "sleep 600", **spec: Any) -
     return _manifest("Pod", name, {"containers": [container], "terminationGracePeriodSeconds": 1, **spec})
 
 
-async def _told(cluster: Cluster, kubeconfig: Path, about: str, words: str) -> None:
+async def _wait_for_event(cluster: Cluster, kubeconfig: Path, about: str, words: str) -> None:
     """Wait until an event inside says these words of that object."""
-    for _ in range(TOLD * 2):
+    for _ in range(REPORTED * 2):
         events = cluster.get(f"--kubeconfig={kubeconfig}", "events", "-n", "default")["items"]
         said = [each["message"] for each in events if each["involvedObject"]["name"] == about]
         if any(words in each for each in said):
             return
         await asyncio.sleep(0.5)
-    pytest.fail(f"nobody says {words!r} of {about}: {said}")
+    pytest.fail(f"no event says {words!r} of {about}: {said}")
 
 
 async def test_addresses_of_others(environments: Environments, inside: Path, cluster: Cluster) -> None:
@@ -136,7 +136,7 @@ async def test_pods_that_are_the_nodes(inside: Path, cluster: Cluster) -> None:
         ("with-nfs", nfs, "volumes of an environment's pods are"),
     ):
         await retried(cluster, "apply", "-f", "-", kubeconfig=inside, text=_pod(cluster, name, **spec))
-        await _told(cluster, inside, name, words)
+        await _wait_for_event(cluster, inside, name, words)
 
 
 async def test_what_the_virtual_api_server_calls_for_its_tenant(
@@ -232,7 +232,7 @@ async def test_disks_that_are_filled(environments: Environments, inside: Path, c
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "50Gi"}}}
     large = _manifest("PersistentVolumeClaim", "large", claim)
     await retried(cluster, "apply", "-f", "-", kubeconfig=inside, text=large)
-    await _told(cluster, inside, "large", "maximum storage usage per PersistentVolumeClaim")
+    await _wait_for_event(cluster, inside, "large", "maximum storage usage per PersistentVolumeClaim")
     evicted: dict[str, str] = {}
     for _ in range(EVICTED):
         for each in cluster.get("pods", "-n", namespace)["items"]:

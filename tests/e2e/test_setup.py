@@ -55,27 +55,27 @@ async def test_a_policy_of_an_older_version(real: Stack, cluster: Cluster) -> No
     words = "lets in a namespace without pod security"
 
     async def admission(*, older: bool) -> dict[str, Any]:
-        """What is told of it, once that is so or should long have been."""
+        """Return what setup reports of it, once that is as expected or its delay is over."""
         ends = time.monotonic() + POLICY_DELAY
         while True:
             _, parts = await _hosts(real, "setup", "--only", "hosts")
-            told: dict[str, Any] = parts[HOSTS[0], "admission"]
-            if (words in told["detail"]) is older or time.monotonic() > ends:
-                return told
+            part: dict[str, Any] = parts[HOSTS[0], "admission"]
+            if (words in part["detail"]) is older or time.monotonic() > ends:
+                return part
 
     policy = ("validatingadmissionpolicy", "moorage-worker")
     # The first version asked for nothing but the label of the installation.
     without = [{"op": "remove", "path": "/spec/validations/1"}]
     cluster.run("patch", *policy, "--type=json", "-p", json.dumps(without))
     try:
-        told = await admission(older=True)
-        assert told["state"] == "failed"
-        assert words in told["detail"]
-        assert "apply deploy/rbac.yaml" in told["remedy"]
+        part = await admission(older=True)
+        assert part["state"] == "failed"
+        assert words in part["detail"]
+        assert "apply deploy/rbac.yaml" in part["remedy"]
     finally:
         cluster.grant(real.installation)
-    told = await admission(older=False)
-    assert words not in told["detail"], "what was told to do has not helped"
+    part = await admission(older=False)
+    assert words not in part["detail"], "the remedy has not helped"
 
 
 async def test_what_is_wrong_with_a_host(real: Stack, cluster: Cluster, tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ async def test_what_is_wrong_with_a_host(real: Stack, cluster: Cluster, tmp_path
     kubeconfig = {f"HOSTS__{local.upper()}__KUBECONFIG": str(api)}
     code, parts = await _hosts(real, "setup", "--only", "hosts", **kubeconfig)
     assert code == 1
-    told = parts[local, "cluster"]["detail"]
+    detail = parts[local, "cluster"]["detail"]
     for right in (
         "create namespaces",
         "bind clusterroles.rbac",
         "list storageclasses",
         "get persistentvolumes",
     ):
-        assert right in told
+        assert right in detail
     assert "deploy/rbac.yaml" in parts[local, "cluster"]["remedy"]
     assert parts[local, "admission"]["state"] == "waits"
     # The catalogue of the suite has templates that the charts refuse, on purpose.

@@ -1,4 +1,4 @@
-"""Ensures that whoever has the worker's account gets no further than environments do."""
+"""Ensures that a thief of the worker's account can change nothing but environments."""
 
 import json
 from collections.abc import Iterator
@@ -76,5 +76,5 @@ def test_a_volume_of_others_is_kept(
     if may:
         assert done.returncode == 0, done.stderr
     else:
-        assert done.returncode != 0, f"what somebody had stored in {namespace} could be deleted"
+        assert done.returncode != 0, f"the volume of another owner in {namespace} could be deleted"
         assert "whose claim was in a namespace mrg-" in done.stderr

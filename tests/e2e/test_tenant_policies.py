@@ -1,4 +1,4 @@
-"""Ensures that in a namespace of ours nobody makes what tenants must not, and elsewhere nothing changes."""
+"""Ensures that our namespaces refuse what tenants must not make, and that no other namespace changes."""
 
 import json
 import re

@@ -25,7 +25,7 @@ async def test_retained_volumes(
     for each in (volume, *volumes_of(cluster, deleted)):
         assert each["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
 
-    # Somebody takes our rights there away: that must not be what keeps it for ever.
+    # An operator removes our rights there: that must not block its teardown.
     cluster.run("delete", "rolebinding", "moorage-environment", "-n", f"mrg-{deleted}")
     for name in (kept, deleted):
         assert (await alice.delete(name)).status_code == 202

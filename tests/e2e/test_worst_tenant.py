@@ -18,7 +18,7 @@ HELD = "example.com/held"
 
 
 def _stubborn(cluster: Cluster) -> str:
-    """A pod that hears no signal, asks for all the time there is, and has a volume of its own."""
+    """A pod that ignores signals, has the longest grace period, and has a volume."""
     container = {
         "name": "a",
         "image": cluster.toolbox_image,
@@ -78,7 +78,7 @@ async def test_the_worst_tenant(
     cluster.run("create", "-n", "stuck", "-f", "-", kubeconfig=kubeconfig, text=json.dumps(stuck))
     cluster.run("delete", "namespace", "stuck", "--wait=false", kubeconfig=kubeconfig)
     cluster.run("apply", "-f", "-", kubeconfig=kubeconfig, text=_refusing())
-    # Finalizers on what is on the host, as by a bug of a syncer, of its own objects and of others.
+    # Finalizers on synced and on other objects of the host, as a bug of a syncer would leave them.
     patch = json.dumps({"metadata": {"finalizers": [HELD]}})
     synced = [
         each["metadata"]["name"]

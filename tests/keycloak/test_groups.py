@@ -43,7 +43,7 @@ async def test_find_user_ignores_case_and_takes_user_names(keycloak: Keycloak, a
     assert (user.user_name, user.email) == ("alice", "alice@example.com")
 
 
-@pytest.mark.parametrize("address", ["nobody@example.com", "alic@example.com", "mallory@example.com", "a*"])
+@pytest.mark.parametrize("address", ["no-one@example.com", "alic@example.com", "mallory@example.com", "a*"])
 async def test_find_user_returns_none_for_unknown_partial_and_disabled_users(
     keycloak: Keycloak, address: str
 ) -> None:
@@ -55,7 +55,7 @@ async def test_users_by_address_has_disabled_users_too(keycloak: Keycloak) -> No
     assert not user.is_active
     [user] = await keycloak.users_by_address("alice@example.com")
     assert user.is_active
-    assert await keycloak.users_by_address("nobody@example.com") == []
+    assert await keycloak.users_by_address("no-one@example.com") == []
 
 
 async def test_a_created_group_is_found_by_mark_and_by_name(keycloak: Keycloak, name: str, mark: str) -> None:

@@ -64,8 +64,8 @@ async def test_a_group_of_another_owner_is_a_conflict_and_stays(
 
 
 async def test_an_unknown_person_is_named(keycloak: Keycloak, environment: Environment) -> None:
-    spec = environment.spec.model_copy(update={"collaborators": ("nobody@example.com",)})
+    spec = environment.spec.model_copy(update={"collaborators": ("no-one@example.com",)})
     stranger = environment.model_copy(update={"spec": spec})
     failure = await fail(IdentityStep(keycloak).ensure, EnsureInput(environment=stranger))
-    assert "nobody@example.com" in failure.message.lower()
+    assert "no-one@example.com" in failure.message.lower()
     assert await left(keycloak, stranger) == ()

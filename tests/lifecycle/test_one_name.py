@@ -53,7 +53,7 @@ async def test_twenty_clients_at_once_get_one_environment(asking: Asking, system
     await asking.until_phase(name, "gone")
 
 
-async def test_during_its_teardown_it_is_refused_and_after_it_made_anew(asking: Asking) -> None:
+async def test_during_its_teardown_it_is_refused_and_after_it_made_again(asking: Asking) -> None:
     name = unique("phoenix")
     await asking.request(name)
     await asking.until_phase(name, "ready")

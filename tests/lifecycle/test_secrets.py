@@ -73,8 +73,8 @@ async def lived(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lived
             async with Stack(folder / "stack", options) as stack, Asking(stack) as asking:
                 lived = Lived(stack, await client_of(stack), Canaries(stack))
                 await _live(lived, asking)
-                assert receiver.got, "nobody was told by webhook"
-                assert mailbox.mails, "nobody was told by mail"
+                assert receiver.got, "no notice came by webhook"
+                assert mailbox.mails, "no notice came by mail"
                 yield lived
 
 
@@ -126,7 +126,7 @@ async def _with_wrong_secrets(lived: Lived, asking: Asking) -> None:
     """Show the API a token that it does not know, and as a name and a header what does not belong there."""
     wrong = lived.canaries.secrets["a token that is not known"] = "a-token-with-a-typo-4711"
     header = {"Authorization": f"Bearer {wrong}"}
-    for path in ("/environments", "/environments/nobody"):
+    for path in ("/environments", "/environments/unknown"):
         lived.answers[f"GET {path} with a wrong token"] = (
             await asking.call("GET", path, headers=header)
         ).text
@@ -163,7 +163,7 @@ async def test_no_history_holds_a_secret(lived: Lived) -> None:
     assert ARGUMENT in text, "it is not decrypted"
     assert lived.canaries.found({"a history": text}) == []
 
-    await lived.client.start_workflow("Nobody", {"a": f'"{PLANTED}"'}, id="planted", task_queue="nobody")
+    await lived.client.start_workflow("Unserved", {"a": f'"{PLANTED}"'}, id="planted", task_queue="no-worker")
 
     async def is_found() -> bool:
         found = lived.canaries.found({"a history": await everything_known(lived.client)})
@@ -192,7 +192,7 @@ async def test_temporal_s_database_holds_no_secret_and_all_else_encrypted(lived:
         assert text in decrypted, f"{text!r} is said nowhere, so it need not be hidden"
         assert not [name for name, content in raw.items() if text in content], f"{text!r} is there in clear"
 
-    await lived.client.start_workflow("Nobody", id=PLANTED, task_queue="nobody")
+    await lived.client.start_workflow("Unserved", id=PLANTED, task_queue="no-worker")
     found = lived.canaries.found(temporal_files(lived.stack))
     await lived.client.get_workflow_handle(PLANTED).terminate()
     assert found, "the search does not see what was just written"

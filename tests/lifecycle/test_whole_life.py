@@ -28,7 +28,7 @@ async def test_it_is_made_whole_and_leaves_nothing(asking: Asking, systems: Syst
     held = systems.holds(name)
     assert_whole(held)
     assert held["IdP group"] == 1
-    assert "member" not in held, "with an identity provider nobody is a local member of the control plane"
+    assert "member" not in held, "with an identity provider the control plane has no local member"
     assert {step["state"] for step in shown["steps"]} == {"done"}
 
     kubeconfig = Kubeconfig(await usable_kubeconfig(asking.call, name), secret_name="k")

@@ -78,5 +78,5 @@ async def test_sections_come_only_where_the_page_has_others() -> None:
     ids=["session is over", "session is over while nothing changes", "access was taken"],
 )
 async def test_a_stream_ends_without_a_word_when_its_person_may_see_no_more(stream: Stream) -> None:
-    """Ensures that the browser connects again, and is then told why."""
+    """Ensures that the browser connects again, and then gets the reason."""
     assert await names(stream, version_of(MAKING)) == ["parts"]

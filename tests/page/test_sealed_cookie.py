@@ -108,7 +108,7 @@ def test_tokens_that_do_not_fit_are_left_out_the_id_token_first() -> None:
     assert len(SESSION_COOKIE) + len(text) <= MAX_COOKIE_LENGTH
 
 
-def test_a_person_whose_teams_do_not_fit_is_told_so() -> None:
+def test_a_person_whose_teams_do_not_fit_gets_an_error() -> None:
     teams = tuple(incompressible(90) for _ in range(60))
     person = Principal(person="Ada", email="ada@example.com", teams=teams)
     with pytest.raises(SessionTooLarge, match="60 teams do not fit into a cookie"):

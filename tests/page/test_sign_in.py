@@ -190,7 +190,7 @@ async def test_sign_ins_that_are_given_up_do_not_fill_the_browser(app: FastAPI) 
         assert len([name for name in http.cookies if name.startswith(ATTEMPT_COOKIE)]) == 6
 
 
-async def test_a_person_in_no_group_is_told_so(app: FastAPI, provider: Provider) -> None:
+async def test_a_person_in_no_group_gets_the_reason(app: FastAPI, provider: Provider) -> None:
     async with browser(app) as http:
         answer = await sign_in(http, provider, "carol")
         assert answer.status_code == 403
@@ -250,7 +250,7 @@ async def test_the_sign_in_is_at_the_public_address(tmp_path: Path, provider: Pr
         assert fields_of(await to_issuer(http))["redirect_uri"] == SIGNED_IN
 
 
-async def test_a_program_at_an_address_of_the_page_is_told_where_the_api_is(tmp_path: Path) -> None:
+async def test_a_program_at_an_address_of_the_page_gets_the_address_of_the_api(tmp_path: Path) -> None:
     async with browser(await page_app(tmp_path)) as http:
         answer = await http.get("/typo/api/v1/environments", headers={"Accept": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

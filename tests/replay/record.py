@@ -238,8 +238,8 @@ async def _left(bench: Bench, name: str) -> Life:
     life = await bench.begin(a_start(name))
     await _ready(life)
     for action in (LeaverAction.LEFT, LeaverAction.RETURNED, LeaverAction.LEFT):
-        told = LeaverInput(life=LIFE, actor="the leaver sweep", person=BY_ALICE.actor, action=action)
-        await life.handle.execute_update(EnvironmentWorkflow.person_left, told)
+        leaver = LeaverInput(life=LIFE, actor="the leaver sweep", person=BY_ALICE.actor, action=action)
+        await life.handle.execute_update(EnvironmentWorkflow.person_left, leaver)
         await _access_settled(life)
     ask = TransferInput(actor=BY_ALICE.actor, life=LIFE, person="grace@example.com")
     await life.handle.execute_update(EnvironmentWorkflow.transfer, ask)
@@ -406,7 +406,7 @@ async def _carried(bench: Bench, name: str) -> Life:
 
 
 async def _with_place(bench: Bench, name: str) -> Life:
-    """There is somebody who takes its place back."""
+    """Record with a capacity workflow that takes the reservation back."""
     capacity = await bench.client.start_workflow(
         CapacityWorkflow.run,
         CapacityStart(first_audit_delay=timedelta(days=1)),

@@ -1,4 +1,4 @@
-"""Ensures that nobody changes what a workflow does, or in which order, without being told what that needs."""
+"""Ensures that a change of a workflow's commands, or of their order, fails with what it needs."""
 
 import dataclasses
 import difflib
@@ -8,7 +8,7 @@ import pytest
 from tests.replay.commands import COMMANDS, commands_of, sources
 from workflows import steps
 
-#: What to do, for whoever has changed a workflow.
+#: What to do after a change of a workflow.
 EXPLAINED = """
 The commands of the workflows have changed:
 
@@ -27,7 +27,7 @@ the code is put right, and cannot even be cancelled. So:
 2. Add a path that goes the new way to tests/replay/record.py, and record it:
        python -m tests.replay.record
    (never over a history that is there: those are the environments that run now).
-3. Write this page anew, and commit all three:
+3. Write this page again, and commit all three:
        python -m tests.replay.commands
 """
 
@@ -38,7 +38,7 @@ def test_the_commands_are_those_that_were_agreed() -> None:
     assert now == agreed, EXPLAINED.format(difference="\n".join(lines))
 
 
-#: For each kind of change: a piece of the source, and what somebody might make of it.
+#: For each kind of change: a piece of the source, and a change of it.
 CHANGES = {
     "a command more": ("saga", "        self._resumed = False\n", "        await workflow.sleep(1)\n"),
     "a command less": (

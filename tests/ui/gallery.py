@@ -110,18 +110,18 @@ async def _make(stack: Stack, bob: Caller, long: Caller) -> None:
     held = [_fault("agent.checkin", status=503)]
     set_faults(stack.url(Part.CONTROL_PLANE), *held)
     await bob.ask("imported")
-    await bob.until("imported", lambda view: view.phase is Phase.USABLE and _told(view, "import"))
+    await bob.until("imported", lambda view: view.phase is Phase.USABLE and _has_progress(view, "import"))
     set_faults(stack.url(Part.HOST), _fault(WAITING["kubeconfig"][1], status=503))
     await bob.ask("waits")
-    await bob.until("waits", lambda view: _told(view, "kubeconfig"))
+    await bob.until("waits", lambda view: _has_progress(view, "kubeconfig"))
     held.append(_fault(MAKING["group"][1], status=503))
     set_faults(stack.url(Part.CONTROL_PLANE), *held)
     await bob.ask("retries")
-    await bob.until("retries", lambda view: _told(view, "group"))
+    await bob.until("retries", lambda view: _has_progress(view, "group"))
     held.append(_fault(MAKING["project"][1], status=429, retry_after=500))
     set_faults(stack.url(Part.CONTROL_PLANE), *held)
     await bob.ask("throttled")
-    await bob.until("throttled", lambda view: _told(view, "project"))
+    await bob.until("throttled", lambda view: _has_progress(view, "project"))
     set_faults(
         stack.url(Part.DIRECTORY),
         _fault("group.patch", status=503),
@@ -137,5 +137,5 @@ def _fault(operation: str, *, status: int, retry_after: int | None = None) -> Fa
     return Fault(operation=operation, kind=FaultKind.STATUS, status=status, retry_after=retry_after)
 
 
-def _told(view: EnvironmentView, step: str) -> bool:
+def _has_progress(view: EnvironmentView, step: str) -> bool:
     return any(row.progress is not None for row in view.steps if row.step == step)

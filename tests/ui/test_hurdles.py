@@ -183,7 +183,7 @@ async def test_a_name_that_is_taken_between_check_and_request(bob_at_browser: Pe
     assert await page.get_by_label("Name", exact=True).input_value() == name
 
 
-async def test_a_wrong_address_of_a_collaborator_is_told_at_its_field(
+async def test_a_wrong_address_of_a_collaborator_is_reported_at_its_field(
     bob_at_browser: Person, bob: Caller
 ) -> None:
     page, name = bob_at_browser.page, unique("people")

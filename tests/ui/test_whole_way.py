@@ -62,7 +62,7 @@ async def test_ask_watch_use_extend_share_and_delete(
     assert bob.complaints == []
 
 
-async def test_a_wrong_name_is_told_beside_its_field_before_and_after_it_is_sent(
+async def test_a_wrong_name_is_reported_beside_its_field_before_and_after_it_is_sent(
     bob_at_browser: Person,
 ) -> None:
     bob, page = bob_at_browser, bob_at_browser.page
