@@ -1,4 +1,4 @@
-"""The real stand-ins, each a process of its own, and the environments whose steps are tested on them."""
+"""The real stand-ins, each in its own process, and the environments whose steps are tested on them."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What people are told by, on this machine: an HTTP server that takes webhooks, and a mail server."""
+"""Receivers of notifications on this machine: an HTTP server for webhooks, and a mail server."""
 
 import asyncio
 import email

@@ -61,10 +61,10 @@ async def test_a_person_is_put_in_and_another_taken_out(bench: Bench, identity: 
 
 
 @WAYS
-async def test_an_unknown_person_is_told_and_holds_up_nobody(bench: Bench, identity: bool) -> None:
+async def test_an_unknown_person_is_reported_and_the_others_are_added(bench: Bench, identity: bool) -> None:
     environment = await made(bench, identity)
-    result = await changing(bench, environment, granting=("nobody@example.com", CAROL)).result()
-    assert result.unknown == ("nobody@example.com",)
+    result = await changing(bench, environment, granting=("missing@example.com", CAROL)).result()
+    assert result.unknown == ("missing@example.com",)
     assert await members(bench, environment) == {"alice", "bob", "carol"}
 
 
@@ -73,7 +73,7 @@ async def test_whom_the_directory_does_not_know_is_taken_out_without_error(
     bench: Bench, identity: bool
 ) -> None:
     environment = await made(bench, identity)
-    assert await changing(bench, environment, revoking=("nobody@example.com",)).result() == AccessResult()
+    assert await changing(bench, environment, revoking=("missing@example.com",)).result() == AccessResult()
 
 
 @WAYS
@@ -102,7 +102,7 @@ async def test_the_group_of_another_owner_is_not_touched(bench: Bench, identity:
 
 
 @WAYS
-async def test_without_a_group_nobody_has_access_and_nobody_gets_any(bench: Bench, identity: bool) -> None:
+async def test_without_a_group_no_user_has_access_and_none_gets_it(bench: Bench, identity: bool) -> None:
     environment = an_environment(fresh(), identity=identity)
     assert await changing(bench, environment, revoking=(BOB,)).result() == AccessResult()
     failure = await changing(bench, environment, granting=(CAROL,)).failure()

@@ -23,14 +23,14 @@ async def beginning_after(seconds: float, *, halted: float = 0) -> str:
         time.sleep(halted)  # noqa: ASYNC251  (nothing else may go on meanwhile)
     await asyncio.sleep(seconds)
     ensure_before_deadline("Rafay", "create project demo")
-    return "begun"
+    return "started"
 
 
-async def beginning_once(told: asyncio.Event) -> str:
+async def beginning_once(go_on: asyncio.Event) -> str:
     """Begin something once the test says so."""
-    await told.wait()
+    await go_on.wait()
     ensure_before_deadline("Rafay", "create project demo")
-    return "begun"
+    return "started"
 
 
 async def after_the_edge_has_seen_it() -> None:
@@ -40,7 +40,7 @@ async def after_the_edge_has_seen_it() -> None:
 
 
 async def test_it_begins_what_it_likes_while_it_has_time() -> None:
-    assert await Running(lambda: beginning_after(0.3)).result() == "begun"
+    assert await Running(lambda: beginning_after(0.3)).result() == "started"
 
 
 async def test_when_its_time_is_over_it_begins_nothing() -> None:
@@ -60,23 +60,23 @@ async def test_a_process_that_stood_still_for_too_long_is_late_for_good() -> Non
     "reason", [ActivityCancellationDetails(not_found=True), ActivityCancellationDetails(timed_out=True)]
 )
 async def test_what_temporal_knows_nothing_of_begins_nothing(reason: ActivityCancellationDetails) -> None:
-    told = asyncio.Event()
-    running = Running(lambda: beginning_once(told))
+    go_on = asyncio.Event()
+    running = Running(lambda: beginning_once(go_on))
     await after_the_edge_has_seen_it()
     running.cut_off(reason)
     await after_the_edge_has_seen_it()
-    told.set()
+    go_on.set()
     assert (await running.failure()).type == ErrorType.INTERRUPTED
 
 
 async def test_a_cancelled_one_sees_what_it_does_to_its_end() -> None:
-    told = asyncio.Event()
-    running = Running(lambda: beginning_once(told))
+    go_on = asyncio.Event()
+    running = Running(lambda: beginning_once(go_on))
     await after_the_edge_has_seen_it()
     running.cancel()
     await after_the_edge_has_seen_it()
-    told.set()
-    assert await running.result() == "begun", "it was cut in the middle, and nobody knows how far it came"
+    go_on.set()
+    assert await running.result() == "started", "it was interrupted in the middle, so its state is unknown"
 
 
 @pytest.fixture(scope="module")

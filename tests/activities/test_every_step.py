@@ -184,7 +184,7 @@ async def test_what_a_lost_answer_had_made_is_found_on_retry(
     before = bench.systems.counts(environment)
     bench.systems.lose_the_answer(operation)
     failure = await bench.ensuring(step, environment).failure()
-    assert not failure.non_retryable, f"nobody tries again after a {failure.type}"
+    assert not failure.non_retryable, f"Temporal does not retry a {failure.type}"
     assert details(failure).in_doubt, "it may have been done"
     receipt = await bench.ensure(step, environment, attempt=2)
     assert receipt.in_doubt
@@ -210,7 +210,7 @@ async def test_a_removal_whose_answer_is_lost_ends_well_on_retry(
     await bench.ensure(step, environment)
     bench.systems.lose_the_answer(operation)
     failure = await bench.removing(step, environment).failure()
-    assert not failure.non_retryable, f"nobody tries again after a {failure.type}"
+    assert not failure.non_retryable, f"Temporal does not retry a {failure.type}"
     await bench.remove(step, environment, attempt=2)
     left = made_by(before, bench.systems.counts(environment))
     left.pop("inner object", None)

@@ -72,7 +72,7 @@ async def test_a_start_whose_time_is_over_says_what_it_waited_for(
 
 
 @pytest.mark.parametrize("status", ["pending", "failed", "uninstalling"])
-async def test_a_release_of_ours_that_a_killed_helm_left_is_installed_anew(
+async def test_a_release_of_ours_that_a_killed_helm_left_is_installed_again(
     bench: Bench, environment: Environment, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vcluster, "PENDING_RELEASE_TIMEOUT", timedelta(seconds=0.2))
@@ -95,11 +95,11 @@ async def test_a_pending_release_whose_helm_still_works_is_waited_for(
     running = await bench.ensuring(StepName.VCLUSTER, environment).says("an earlier Helm call")
     bench.systems.leave_release(environment, "deployed")
     await running.result()
-    assert bench.systems.rows(environment.derived_name) == rows, "it was installed anew"
+    assert bench.systems.rows(environment.derived_name) == rows, "it was installed again"
 
 
 @pytest.mark.parametrize("status", ["pending", "failed"])
-async def test_a_broken_release_of_somebody_else_is_left_alone(
+async def test_a_broken_release_of_another_owner_is_left_alone(
     bench: Bench, environment: Environment, status: str
 ) -> None:
     await bench.make(environment, before=StepName.VCLUSTER)
@@ -178,7 +178,7 @@ async def test_a_namespace_of_ours_that_is_going_is_waited_for(
     bench.systems.hold_namespace(environment)
 
 
-async def test_what_holds_a_namespace_is_told_while_it_does_and_in_the_failure(
+async def test_what_holds_a_namespace_is_reported_while_it_waits_and_in_the_failure(
     bench: Bench, environment: Environment
 ) -> None:
     await bench.ensure(StepName.NAMESPACE, environment)
@@ -192,9 +192,7 @@ async def test_what_holds_a_namespace_is_told_while_it_does_and_in_the_failure(
     assert bench.systems.counts(environment) == {}
 
 
-async def test_pods_that_do_not_end_are_ended_by_force_and_it_is_told(
-    bench: Bench, environment: Environment
-) -> None:
+async def test_pods_that_do_not_end_are_killed_and_reported(bench: Bench, environment: Environment) -> None:
     await bench.make(environment, before=StepName.KUBECONFIG)
     bench.systems.be_stubborn(environment, "stays-x-default-x-moor")
     removed = await bench.remove(StepName.VCLUSTER, environment)
@@ -202,7 +200,7 @@ async def test_pods_that_do_not_end_are_ended_by_force_and_it_is_told(
     assert await bench.inspect(StepName.VCLUSTER, environment) == ()
 
 
-async def test_what_an_earlier_try_ended_by_force_is_told_by_the_one_that_succeeds(
+async def test_pods_killed_by_an_earlier_attempt_are_reported_by_the_one_that_succeeds(
     bench: Bench, environment: Environment
 ) -> None:
     await bench.make(environment, before=StepName.KUBECONFIG)
@@ -239,7 +237,7 @@ async def test_nothing_is_ended_by_force_in_a_namespace_that_is_not_ours(
     await bench.remove(StepName.VCLUSTER, environment, attempt=2)
 
 
-async def test_quantities_that_cannot_be_added_up_are_told_before_anything_is_made(bench: Bench) -> None:
+async def test_quantities_that_cannot_be_added_up_are_rejected_before_anything_is_made(bench: Bench) -> None:
     limits = {"controlPlane": {"statefulSet": {"resources": {"limits": {"cpu": "plenty"}}}}}
     environment = an_environment(fresh(), values=limits)
     failure = await bench.ensuring(StepName.NAMESPACE, environment).failure()
@@ -291,10 +289,10 @@ async def test_a_host_that_the_settings_do_not_name_is_a_permanent_error(
     assert "settings" in details(failure).remedy
 
 
-async def test_in_a_namespace_of_somebody_else_that_we_may_not_look_into_nothing_is_ours(
+async def test_nothing_is_ours_in_a_namespace_of_another_owner_that_we_may_not_read(
     bench: Bench, environment: Environment
 ) -> None:
-    """Ours was deleted by hand, our rights went with it, and somebody has made another of that name."""
+    """Our namespace and its role binding were deleted by hand; another team created one of that name."""
     await bench.clients.hosts[HOST].create_namespace(environment.derived_name, {"team": "red"}, {})
     bench.systems.faults(Fault(operation="release.get", kind=FaultKind.STATUS, status=403))
     assert (await bench.remove(StepName.VCLUSTER, environment)).note == NOTHING_THERE
@@ -302,7 +300,7 @@ async def test_in_a_namespace_of_somebody_else_that_we_may_not_look_into_nothing
     assert bench.systems.counts(environment) == {"namespace": 1}
 
 
-async def test_what_ends_in_a_namespace_of_somebody_else_is_not_waited_for(
+async def test_what_ends_in_a_namespace_of_another_owner_is_not_waited_for(
     bench: Bench, environment: Environment
 ) -> None:
     class Ending:

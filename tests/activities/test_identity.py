@@ -87,7 +87,7 @@ class Forgetful(Scim):
         return [] if self.blind >= 0 else await super().groups_by_external_id(external_id)
 
 
-async def test_nobody_is_let_in_by_a_group_that_the_undo_would_not_find(
+async def test_no_member_is_added_to_a_group_that_the_undo_would_not_find(
     scim: Scim, forgetful: Forgetful, environment: Environment
 ) -> None:
     failure = await fail(IdentityStep(forgetful).ensure, EnsureInput(environment=environment))

@@ -111,7 +111,7 @@ class Adopting(Dialect):
         )
 
 
-@pytest.mark.parametrize("theirs", ["somebody's", None])
+@pytest.mark.parametrize("theirs", ["another's", None])
 async def test_group_of_others_that_a_create_gives_us_is_left_alone(
     theirs: str | None, environment: Environment
 ) -> None:
@@ -126,7 +126,7 @@ async def test_group_of_others_that_a_create_gives_us_is_left_alone(
 
 
 class Odd(Dialect):
-    """Answers lists in a way of its own."""
+    """Answers every list with the given document."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__()

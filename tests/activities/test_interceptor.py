@@ -169,7 +169,7 @@ async def test_a_bug_is_tried_again_in_doubt_and_named_by_its_class_and_place() 
     failure = await fail(body)
     assert (failure.type, failure.non_retryable) == ("ValueError", False)
     assert "_quotes_the_secret" in failure.message
-    assert details(failure).in_doubt, "nobody knows what it had done before"
+    assert details(failure).in_doubt, "it is unknown what it had done before"
 
 
 async def test_a_running_activity_heartbeats_several_times_within_its_timeout() -> None:
@@ -193,7 +193,7 @@ def test_a_heartbeat_comes_after_a_third_of_the_timeout() -> None:
     assert interceptor._heartbeat_interval(info) == pytest.approx(0.1)
 
 
-async def test_what_a_step_waits_for_is_told_at_once_and_once() -> None:
+async def test_what_a_step_waits_for_is_reported_at_once_and_once() -> None:
     async def body() -> None:
         for text in ("pod  pending:\n no CPU", "pod pending: no CPU", "image"):
             activity_context.report_progress(text)

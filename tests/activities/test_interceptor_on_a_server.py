@@ -57,7 +57,7 @@ class OneStep:
 
 @dataclass
 class Steps:
-    """Steps for tests; `tries` counts how often one was begun, `go_on` ends the waits."""
+    """Steps for tests; `tries` counts how often one was started, `go_on` ends the waits."""
 
     tries: int = 0
     go_on: asyncio.Event = field(default_factory=asyncio.Event)

@@ -250,7 +250,9 @@ async def test_people_whose_address_is_no_login_take_two_calls_of_two_limits(clo
     assert provider.busiest_minute <= OKTA_PER_MINUTE
 
 
-async def test_a_limit_that_other_programs_use_up_takes_time_and_nobody_s_access(clock: Clock) -> None:
+async def test_a_rate_limit_that_other_programs_use_up_delays_the_sweep_and_removes_no_access(
+    clock: Clock,
+) -> None:
     """Ensures that a refused call waits until the time that the directory states, and is asked once more."""
     provider = Provider(clock, OKTA_PER_MINUTE, others=OKTA_PER_MINUTE * 2 // 3)
     started = clock.now

@@ -33,12 +33,12 @@ async def test_the_check_passes_when_everybody_is_known(bench: Bench, identity: 
 async def test_the_check_names_everybody_who_is_unknown_and_where(
     bench: Bench, identity: bool, system: str
 ) -> None:
-    strangers = ("nobody@example.com", "bob@example.com", "noone@example.com")
+    strangers = ("missing@example.com", "bob@example.com", "noone@example.com")
     failure = await check(
         bench, an_environment(fresh(), identity=identity, collaborators=strangers)
     ).failure()
     assert (failure.type, failure.non_retryable) == (ErrorType.UNKNOWN_PERSON.value, True)
-    assert failure.message == f"Nobody@example.com, noone@example.com are not known to the {system}."
+    assert failure.message == f"Missing@example.com, noone@example.com are not known to the {system}."
 
 
 @WAYS
@@ -46,7 +46,7 @@ async def test_a_step_that_meets_an_unknown_person_makes_nothing(
     bench: Bench, identity: bool, system: str
 ) -> None:
     step = StepName.IDENTITY if identity else StepName.ROLE_BINDING
-    environment = an_environment(fresh(), identity=identity, collaborators=("nobody@example.com",))
+    environment = an_environment(fresh(), identity=identity, collaborators=("missing@example.com",))
     await bench.make(environment, before=step)
     before = bench.systems.counts(environment)
     failure = await bench.ensuring(step, environment).failure()
@@ -54,7 +54,7 @@ async def test_a_step_that_meets_an_unknown_person_makes_nothing(
     assert bench.systems.counts(environment) == before
 
 
-async def test_with_an_identity_provider_nobody_becomes_a_local_member(
+async def test_with_an_identity_provider_no_user_becomes_a_local_member(
     bench: Bench, environment: Environment
 ) -> None:
     await bench.make(environment, before=StepName.NAMESPACE)
@@ -126,7 +126,7 @@ async def test_inspection_names_members_and_roles(bench: Bench) -> None:
     )
 
 
-async def test_a_role_that_somebody_has_changed_is_set_right(bench: Bench, environment: Environment) -> None:
+async def test_a_role_that_was_changed_by_hand_is_corrected(bench: Bench, environment: Environment) -> None:
     await bench.make(environment, before=StepName.IDENTITY)
     rafay, name = bench.clients.rafay, environment.derived_name
     project, group = await rafay.find_project(name), await rafay.find_group(name)

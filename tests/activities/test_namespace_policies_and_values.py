@@ -67,7 +67,7 @@ def test_octets_add_up(quantities: tuple[str, ...], total: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "plenty", "4GiB", "Gi", "1 Gi", "--1", "None"])
-def test_what_is_no_quantity_is_told(text: str) -> None:
+def test_what_is_no_quantity_is_rejected(text: str) -> None:
     with pytest.raises(NotAccepted, match=f'"{text}"'):
         sum_bytes(text)
 
@@ -81,7 +81,7 @@ def test_a_node_may_say_what_it_has_in_any_legal_way(odd: str) -> None:
 
 
 def test_a_node_that_says_something_odd_does_not_hide_the_others() -> None:
-    """Ensures that it counts as nothing, and is told."""
+    """Ensures that it counts as nothing, and is reported."""
     room, remark = capacity_of([NodeCapacity("2", "4Gi"), NodeCapacity("many", "4Gi"), NodeCapacity("1", "")])
     assert room == Limits(cpu=2000, memory=4 * 2**30)
     assert remark.startswith('2 of its 3 nodes do not count: "many" is not a quantity')
@@ -148,7 +148,7 @@ def test_the_quota_has_room_for_every_replica_of_the_vcluster_itself(
     assert (held.cpu, held.memory) == (int(parse_quantity(cpu) * 1000), memory * 2**20)
 
 
-def test_a_deployed_etcd_keeps_nothing_and_runs_as_nobody_where_that_is_asked() -> None:
+def test_a_deployed_etcd_keeps_nothing_and_runs_as_non_root_where_that_is_asked() -> None:
     values = {"controlPlane": {"backingStore": {"etcd": {"deploy": {"enabled": True}}}}}
     composed = compose_values(an_environment("demo", values=values, pod_security=PodSecurity.RESTRICTED))
     etcd = value_at(composed, *ETCD, "statefulSet")

@@ -22,8 +22,8 @@ async def secrets_of(bench: Bench, environment: Environment) -> set[str]:
     return {KEY, TOKEN, kubeconfig.current()[1]["token"], agent_token}
 
 
-async def told(running: Running) -> str:
-    """All that an activity tells Temporal until it ends."""
+async def everything_said_by(running: Running) -> str:
+    """Return all that an activity sends to Temporal until it ends."""
     try:
         end = (await running.result()).model_dump_json()
     except Exception as error:
@@ -32,13 +32,13 @@ async def told(running: Running) -> str:
 
 
 async def test_no_step_tells_a_secret(bench: Bench, environment: Environment) -> None:
-    everything = [await told(bench.ensuring(step, environment)) for step in StepName]
+    everything = [await everything_said_by(bench.ensuring(step, environment)) for step in StepName]
     secrets = await secrets_of(bench, environment)
     undone = [step for step in reversed(StepName) if step is not StepName.KUBECONFIG]
-    everything += [await told(bench.removing(step, environment)) for step in undone]
+    everything += [await everything_said_by(bench.removing(step, environment)) for step in undone]
     assert environment.derived_name in "".join(everything), "the search finds nothing at all"
     for secret in secrets:
-        assert secret not in "".join(everything), "a secret was told"
+        assert secret not in "".join(everything), "an activity sent a secret to Temporal"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ async def test_no_failure_tells_a_secret(
     if step is StepName.IMPORT:
         await bench.remove(step, environment)
     bench.systems.faults(Fault(operation=operation, kind=kind, status=502))
-    everything = await told(bench.ensuring(step, environment, limit=5))
+    everything = await everything_said_by(bench.ensuring(step, environment, limit=5))
     assert "could not" in everything, f"it did not fail: {everything}"
     for secret in secrets:
-        assert secret not in everything, "a secret was told"
+        assert secret not in everything, "an activity sent a secret to Temporal"

@@ -1,4 +1,4 @@
-"""Ensures that people are told once by every channel that is set, whatever becomes of the others."""
+"""Ensures that each configured channel sends a notice once, even if another channel fails."""
 
 import json
 import re
@@ -103,7 +103,7 @@ async def test_a_webhook_of_slacks_form_has_the_moment_in_the_readers_zone() -> 
 
 
 async def test_a_mail_goes_to_everybody_and_is_one_mail_however_often_it_is_tried() -> None:
-    """Ensures that owner and collaborators are told, and a mail program shows a repeat as one."""
+    """Ensures that owner and collaborators get it, and that a mail program shows a repeat as one."""
     async with mail_server() as mailbox:
         mailbox.replies = ["451 try again later"]
         notices = Notifications(NotificationChannels(mail=mail(mailbox)))
@@ -159,7 +159,7 @@ ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
             ["again: .* yet for bob@example.com, and never for carol@example.com."] * 2,
             (CAROL,),
         ),
-        # Refused for good: told, and not tried again.
+        # Refused for good: reported, and not tried again.
         ({CAROL: ["550 no such user"]}, [[ALICE, BOB]], [], (CAROL,)),
         # All deferred, all refused.
         (
@@ -174,14 +174,14 @@ ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
             ["final: .*refuses the recipients alice"],
             None,
         ),
-        # 421 ends the connection in the middle: nobody after it was asked, and nobody has it.
+        # 421 ends the connection in the middle: no later recipient was asked, and none has the mail.
         ({BOB: ["421 closing"]}, [[ALICE, BOB, CAROL]], ["again: .* yet for alice@.*, bob@.*, carol@"], ()),
     ],
 )
 async def test_each_recipient_gets_the_mail_once(
     replies: dict[str, list[str]], mails: list[list[str]], errors: list[str], refused: tuple[str, ...] | None
 ) -> None:
-    """Ensures that who is deferred is tried again and nobody else, and who is refused is named."""
+    """Ensures that only deferred recipients are tried again, and that refused ones are named."""
     notice = NOTICE.model_copy(update={"people": (ALICE, BOB, CAROL)})
     async with mail_server() as mailbox:
         mailbox.recipients = {each: list(texts) for each, texts in replies.items()}
@@ -198,7 +198,7 @@ async def test_each_recipient_gets_the_mail_once(
 
 
 async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
-    """Ensures that a name calls nobody and links nowhere, and that the longest text is one message."""
+    """Ensures that a name mentions no user and makes no link, and that the longest text is one message."""
     odd = {
         "team": "<!channel> & <https://example.com|R&D>",
         "owner": f"{'&' * 600}@example.com",
@@ -222,7 +222,7 @@ async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
 
 
 async def test_the_login_at_the_mail_server() -> None:
-    """Ensures that a wrong password is told without it, and the right one lets in."""
+    """Ensures that the error for a wrong password does not quote it, and that the right one is accepted."""
     async with mail_server(password="right-horse") as mailbox:
         wrong = Notifications(NotificationChannels(mail=mail(mailbox, ("moorage", "wrong-horse"))))
         error = await fail(wrong.send, NOTICE)
@@ -235,7 +235,7 @@ async def test_the_login_at_the_mail_server() -> None:
 
 
 async def test_what_one_channel_has_taken_is_not_sent_to_it_again() -> None:
-    """Ensures that a dead mail server neither keeps the webhook from being told, nor has it told twice."""
+    """Ensures that the webhook is called exactly once while the mail server does not answer."""
     with webhook_receiver() as receiver:
         async with mail_server() as mailbox, hook(receiver.url) as webhook:
             mailbox.replies = ["451 later"] * 2
@@ -251,7 +251,7 @@ async def test_what_one_channel_has_taken_is_not_sent_to_it_again() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410, 401, 302])
-async def test_an_address_that_refuses_is_told_without_the_address(status: int) -> None:
+async def test_the_error_for_an_address_that_refuses_does_not_quote_it(status: int) -> None:
     """Ensures that no error quotes an address: that of Slack is a secret."""
     with webhook_receiver() as receiver:
         receiver.statuses = [status]
@@ -261,7 +261,7 @@ async def test_an_address_that_refuses_is_told_without_the_address(status: int) 
     assert "hooks" not in str(error)
 
 
-async def test_without_channels_nobody_is_told() -> None:
+async def test_without_channels_no_notice_is_sent() -> None:
     """Ensures that notices are optional."""
     assert (await succeed(Notifications(NotificationChannels()).send, NOTICE)).delivered_by == ()
 
@@ -308,7 +308,7 @@ async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(t
 
 
 async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path) -> None:
-    """Ensures that a full disk or a missing right is told with the file's name."""
+    """Ensures that the error for a full disk or a missing permission names the file."""
     (tmp_path / "trail").write_text("")
     error = await fail(
         AuditLog(AuditLogSinks(file=JsonLinesFile(tmp_path / "trail" / "x.jsonl"))).write, ACCOUNT

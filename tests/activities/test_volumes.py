@@ -84,7 +84,7 @@ def bench_there(systems: Systems, bench: Bench, host: WithVolumes) -> Bench:
     return Bench(systems, replace(bench.clients, hosts={HOST: host}))
 
 
-def told_to(what: RetainedVolumes, environment: Environment) -> Environment:
+def retaining(what: RetainedVolumes, environment: Environment) -> Environment:
     template = environment.template.model_copy(update={"retained_volumes": what})
     return environment.model_copy(update={"template": template})
 
@@ -114,12 +114,14 @@ async def test_retained_volumes_stay_and_are_named_but_do_not_count_as_left(
 async def test_retained_volumes_are_deleted_where_the_template_says_so(
     bench_there: Bench, host: WithVolumes, environment: Environment
 ) -> None:
-    environment = told_to(RetainedVolumes.DELETE, environment)
+    environment = retaining(RetainedVolumes.DELETE, environment)
     await bench_there.make(environment, before=StepName.KUBECONFIG)
     host.has("ours")
     host.has("of-an-earlier-life", age=60)
     await bench_there.remove(StepName.VCLUSTER, environment)
-    assert list(host.there) == ["of-an-earlier-life"], "an earlier life may have been told to keep its own"
+    assert list(host.there) == ["of-an-earlier-life"], (
+        "an earlier life may have been configured to keep its volumes"
+    )
     kept = ("PersistentVolume of-an-earlier-life (older than this environment)",)
     assert await look(bench_there, environment) == InspectResult(kept=kept)
 
@@ -127,7 +129,7 @@ async def test_retained_volumes_are_deleted_where_the_template_says_so(
 async def test_a_volume_whose_release_was_removed_before_is_deleted_by_the_next_try(
     bench_there: Bench, host: WithVolumes, environment: Environment
 ) -> None:
-    environment = told_to(RetainedVolumes.DELETE, environment)
+    environment = retaining(RetainedVolumes.DELETE, environment)
     await bench_there.make(environment, before=StepName.KUBECONFIG)
     await bench_there.remove(StepName.VCLUSTER, environment)
     host.has("late")
@@ -142,7 +144,7 @@ async def test_a_volume_whose_release_was_removed_before_is_deleted_by_the_next_
 async def test_a_volume_that_does_not_go_is_waited_for_and_named(
     bench_there: Bench, host: WithVolumes, environment: Environment, retained: bool, released: bool
 ) -> None:
-    environment = told_to(RetainedVolumes.DELETE, environment)
+    environment = retaining(RetainedVolumes.DELETE, environment)
     await bench_there.make(environment, before=StepName.KUBECONFIG)
     host.has("stuck", retained=retained, released=released)
     failure = await bench_there.removing(StepName.VCLUSTER, environment, limit=2).failure()
@@ -155,7 +157,7 @@ async def test_a_volume_that_does_not_go_is_waited_for_and_named(
 async def test_a_volume_of_an_earlier_namespace_that_cannot_go_is_left_alone_and_named(
     bench_there: Bench, host: WithVolumes, environment: Environment, what: RetainedVolumes
 ) -> None:
-    environment = told_to(what, environment)
+    environment = retaining(what, environment)
     await bench_there.make(environment, before=StepName.KUBECONFIG)
     host.has("stuck", retained=False, released=False, age=3600)
     removed = await bench_there.remove(StepName.VCLUSTER, environment)
@@ -192,10 +194,10 @@ async def test_a_volume_that_may_be_ours_is_waited_for_though_the_namespace_is_g
     assert "PersistentVolume going" in failure.message
 
 
-async def test_a_missing_right_to_delete_volumes_is_told_before_anything_is_made(
+async def test_a_missing_right_to_delete_volumes_is_reported_before_anything_is_made(
     bench_there: Bench, host: WithVolumes, environment: Environment
 ) -> None:
-    environment = told_to(RetainedVolumes.DELETE, environment)
+    environment = retaining(RetainedVolumes.DELETE, environment)
     host.allowed = False
     failure = await bench_there.ensuring(StepName.NAMESPACE, environment).failure()
     assert (failure.type, failure.non_retryable) == (ErrorType.ACCESS_DENIED.value, True)
@@ -216,7 +218,7 @@ async def test_volumes_of_a_namespace_that_is_not_ours_are_not_looked_at(
     await bench_there.clients.hosts[HOST].create_namespace(environment.derived_name, {}, {})
     host.has("theirs", retained=False)
     assert await look(bench_there, environment) == InspectResult()
-    assert host.regained == [], "no right is taken in somebody else's namespace"
+    assert host.regained == [], "no role binding is created in a namespace of another owner"
 
 
 async def test_every_claim_of_our_namespace_goes_whatever_its_chart_calls_it(

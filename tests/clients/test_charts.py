@@ -83,7 +83,7 @@ async def test_fetched_once(charts: ChartStore, repository: str) -> None:
 
 
 async def test_no_such_version(charts: ChartStore, repository: str, folder: Path) -> None:
-    """Ensures that a version that is not there is told in one sentence, wherever it is looked for."""
+    """Ensures that a missing version is reported in one sentence, for every kind of source."""
     with pytest.raises(Rejected, match=r"has no version 9\.9\.9 of the chart dock"):
         await charts.load("h", Chart(repository, "dock", "9.9.9"))
     with pytest.raises(Rejected, match="there is no chart at"):
@@ -115,7 +115,7 @@ async def test_no_such_repository(charts: ChartStore) -> None:
 
 
 async def test_values_that_the_schema_refuses(charts: ChartStore, folder: Path) -> None:
-    """Ensures that path and reason of each are told."""
+    """Ensures that the error names the path and the reason of each problem."""
     chart = await charts.load("h", Chart(str(folder), "dock", "1.2.3"))
     with pytest.raises(helm_python.HelmValuesError) as error:
         chart.validate_schema({"size": 5, "depth": 1})
@@ -138,7 +138,7 @@ def at(**k8s: object) -> dict[str, object]:
     ],
 )
 def test_a_kubernetes_version_that_the_chart_does_not_know(wanted: str, problem: str) -> None:
-    """Ensures that a version newer than the chart's own is refused, and one that nobody can judge is not."""
+    """Ensures that a version newer than the chart's is refused, and an unknown one is not."""
     assert kubernetes_version_problem(at(version=wanted), at(image={"tag": "v1.36.0"})) == problem
     assert kubernetes_version_problem(at(version=wanted), {}) == ""
 
@@ -185,7 +185,7 @@ INDEX = (
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "told"),
+    ("text", "kind", "detail"),
     [
         (f"{FETCH}r.example/charts/dock:0.36.0: not found", Rejected, "has no version 0.36.0"),
         (
@@ -215,8 +215,8 @@ INDEX = (
         ),
     ],
 )
-def test_why_a_chart_was_not_pulled_is_told_for_what_it_is(text: str, kind: type, told: str) -> None:
+def test_a_failed_pull_is_classified_by_its_cause(text: str, kind: type, detail: str) -> None:
     """Ensures that a refused login is no missing version; the texts are those of Helm 4.2."""
     found = _map_pull_failure(Chart("oci://r.example/charts", "dock", "0.36.0"), text)
     assert found.kind is kind
-    assert told in found.detail
+    assert detail in found.detail

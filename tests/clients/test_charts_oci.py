@@ -20,7 +20,7 @@ from embedded.host.tls import authority, server_certificate
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.cncf.helm.config.v1+json"
 CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-#: Go takes the authorities that it trusts from this variable, once, so the pull has a process of its own.
+#: Go reads its trusted authorities from this variable only once, so the pull runs in its own process.
 PULL = """
 import asyncio
 import sys
@@ -147,7 +147,7 @@ def test_a_chart_of_a_registry(url: tuple[str, Path]) -> None:
 
 
 def test_a_version_that_the_registry_does_not_have(url: tuple[str, Path]) -> None:
-    """Ensures that this is told as such, so that nobody tries again."""
+    """Ensures that the error is a rejection, so that the pull is not tried again."""
     address, trusted = url
     said = pull(address, "9.9.9", trusted)
     assert said.startswith("Rejected ")
@@ -155,6 +155,6 @@ def test_a_version_that_the_registry_does_not_have(url: tuple[str, Path]) -> Non
 
 
 def test_a_registry_that_cannot_be_asked(url: tuple[str, Path]) -> None:
-    """Ensures that one whose certificate nobody vouches for, or that is not there, is no missing version."""
+    """Ensures that an untrusted or unreachable registry is not reported as a missing version."""
     assert pull(url[0], "1.2.3", None).startswith("Unreachable ")
     assert pull("oci://127.0.0.1:1/charts", "1.2.3", None).startswith("Unreachable ")

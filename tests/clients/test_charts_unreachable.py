@@ -1,4 +1,4 @@
-"""Repositories that do not answer: whoever wants a chart is told soon, and nobody else notices."""
+"""Repositories that do not answer: callers get an error soon, and other repositories are not delayed."""
 
 import asyncio
 import os
@@ -47,12 +47,12 @@ class Repository:
         return Chart(self.url, name, "1.2.3")
 
     async def has_been_asked(self) -> None:
-        async with soon("nobody has asked it"):
+        async with soon("the repository got no request"):
             while not self.came:  # noqa: ASYNC110 - so a test says what it waits for
                 await asyncio.sleep(0.02)
 
     async def is_left_alone(self) -> None:
-        async with soon("somebody still waits for its answer"):
+        async with soon("a client still waits for its answer"):
             while self.there:  # noqa: ASYNC110 - so a test says what it waits for
                 await asyncio.sleep(0.02)
 
@@ -84,14 +84,14 @@ async def refused(charts: ChartStore, chart: Chart) -> str:
     return error.value.detail
 
 
-async def test_all_who_wait_are_told_at_the_same_time_and_it_is_asked_once(
+async def test_all_waiting_callers_fail_at_the_same_time_after_one_request(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOAD_TIMEOUT", MAX_WAIT)
     chart = repository.chart()
     async with a_store() as charts:
-        told = await asyncio.gather(*(refused(charts, chart) for _ in range(9)))
-        assert set(told) == {f"the chart repository {repository.url} did not answer within 2 s"}
+        details = await asyncio.gather(*(refused(charts, chart) for _ in range(9)))
+        assert set(details) == {f"the chart repository {repository.url} did not answer within 2 s"}
         # Who comes later waits no more for what is late already.
         monkeypatch.setattr(module, "LOAD_TIMEOUT", timedelta(seconds=NEVER))
         await refused(charts, chart)
@@ -151,9 +151,9 @@ async def test_what_comes_too_late_for_one_is_there_for_the_next(
         await repository.has_been_asked()
         assert "did not answer" in await refused(charts, repository.chart())
         repository.may_answer.set()
-        async with soon("what came too late is never told"):
-            while "404 Nothing" not in (told := await refused(charts, repository.chart())):
-                assert "did not answer" in told
+        async with soon("an answer that came too late is never used"):
+            while "404 Nothing" not in (detail := await refused(charts, repository.chart())):
+                assert "did not answer" in detail
         assert repository.came == 1, "it is asked again for what it has answered"
 
 

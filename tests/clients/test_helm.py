@@ -79,7 +79,7 @@ async def test_one_that_waits_for_a_thread_is_not_made_when_it_is_cancelled(
     await asyncio.sleep(0.1)
     waiting.cancel()
     await asyncio.wait({waiting}, timeout=HANG)
-    assert waiting.cancelled(), "it waits for a thread although nobody wants it any more"
+    assert waiting.cancelled(), "a cancelled call still waits for a thread"
     gate.open.set()
     for last in (running, asyncio.create_task(helm.uninstall("n", "last"))):
         with pytest.raises(Denied):
@@ -144,7 +144,7 @@ async def test_a_chart_repository_that_hangs_holds_up_no_uninstall(silent: str, 
             for number in range(2 * THREADS)
         ]
         await asyncio.sleep(0.1)
-        # Nobody listens at that host, which is told at once: when it is told, Helm has had its turn.
+        # No server listens at that host, which Helm reports at once: the error shows that it had its turn.
         with pytest.raises(Unreachable, match="refused"):
             async with soon("an uninstall waits for a chart repository"):
                 await helm.uninstall("n", "x")
@@ -196,7 +196,7 @@ PREFIX = "create: failed to create: "
         ("cannot re-use a name that is still in use", AlreadyExists),
     ],
 )
-def test_what_helm_says_is_told_for_what_it_is(text: str, kind: type[ClientError]) -> None:
-    """Ensures that nobody renews credentials for a policy, and that what passes is tried again."""
+def test_what_helm_says_is_classified(text: str, kind: type[ClientError]) -> None:
+    """Ensures that a policy's refusal renews no credentials, and that a temporary one is tried again."""
     error = map_helm_error("host cluster h", "install release x", RuntimeError(text))
     assert type(error) is kind

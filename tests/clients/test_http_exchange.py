@@ -94,7 +94,7 @@ async def test_sends_what_it_is_given_over_one_connection() -> None:
     ("method", "ambiguous"), [("PUT", True), ("DELETE", True), ("POST", True), ("GET", False)]
 )
 async def test_repeats_no_call_whose_connection_was_cut(method: str, ambiguous: bool) -> None:
-    """Ensures that a lost answer is told as one: the answer to a repeat would hide that it is in doubt."""
+    """Ensures that a lost answer raises an error: the answer to a repeat would hide that it is in doubt."""
     async with calling(answered("200 OK"), b"", answered("409 Conflict")) as (server, system):
         await system.call("GET", "/", "read")
         with pytest.raises(Unreachable, match="the connection was cut") as error:
@@ -124,7 +124,7 @@ async def test_tells_each_failure_by_its_kind(answer: bytes, error: type[Excepti
         assert raised.value.retry_after == timedelta(seconds=7)
 
 
-async def test_a_server_that_does_not_answer_is_told_after_the_timeout() -> None:
+async def test_a_server_that_does_not_answer_is_reported_after_the_timeout() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -67,7 +67,7 @@ async def test_an_answer_that_trickles_ends_with_the_whole_call(
         assert len((await system.call("GET", "/", "read a thing")).body) == 1000
 
 
-async def test_one_who_gets_no_turn_is_told_so_and_was_never_sent(
+async def test_a_call_that_gets_no_turn_fails_and_was_never_sent(
     trickling: tuple[Trickling, HttpSystem],
 ) -> None:
     answering, system = trickling

@@ -128,7 +128,7 @@ async def test_group_has_the_mark_as_its_description() -> None:
     assert searches == [f'profile.description eq "{MARK}"', 'profile.name eq "moor-demo"']
 
 
-async def test_name_that_is_taken_is_told_from_a_wrong_one() -> None:
+async def test_a_taken_name_and_a_wrong_name_give_different_errors() -> None:
     wrong = {**DUPLICATE, "errorCauses": [{"errorSummary": "name: The field is too long"}]}
     routes = {"POST /api/v1/groups": [answer(400, DUPLICATE), answer(400, wrong)]}
     with okta(routes) as (client, _):
@@ -157,12 +157,12 @@ async def test_members_are_read_to_the_last_page_and_each_once() -> None:
 
 
 async def test_removal_of_an_unknown_user_succeeds_and_from_an_unknown_group_does_not() -> None:
-    membership = "DELETE /api/v1/groups/00g1/users/nobody"
+    membership = "DELETE /api/v1/groups/00g1/users/missing"
     gone = answer(404, NOT_FOUND)
     with okta({membership: gone, "GET /api/v1/groups/00g1": [answer(200, GROUP), gone]}) as (client, _):
-        await client.remove_member("00g1", "nobody")
+        await client.remove_member("00g1", "missing")
         with pytest.raises(NotFound):
-            await client.remove_member("00g1", "nobody")
+            await client.remove_member("00g1", "missing")
 
 
 async def test_rate_limit_ends_by_okta_s_clock() -> None:

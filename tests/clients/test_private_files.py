@@ -17,8 +17,8 @@ from clients.private_files import (
     write_private,
 )
 
-#: Nobody on any machine: a user id that the tests give to a file without being root.
-SOMEBODY = 987654
+#: A user id that no machine has: the tests give it to a file without being root.
+OTHER_USER = 987654
 
 
 def mode(path: Path) -> int:
@@ -26,9 +26,9 @@ def mode(path: Path) -> int:
 
 
 @pytest.fixture
-def of_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+def owned_by_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """All files belong to another user."""
-    monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
+    monkeypatch.setattr(private_files, "_owner", lambda _: OTHER_USER)
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, 0o700), (0o700, 0o700), (0o755, 0o700), (0o770, 0o700)])
@@ -73,9 +73,9 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
         ensure_private_folder(tmp_path / "state")
 
 
-@pytest.mark.usefixtures("of_somebody")
+@pytest.mark.usefixtures("owned_by_another_user")
 def test_a_folder_of_another_user(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=f"belongs to another user .uid {SOMEBODY}."):
+    with pytest.raises(OSError, match=f"belongs to another user .uid {OTHER_USER}."):
         ensure_private_folder(tmp_path)
 
 
@@ -116,7 +116,7 @@ def put(path: Path, kind: str, other: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "second name", "fifo", "folder"])
 def test_what_is_not_the_file_that_was_written(tmp_path: Path, kind: str) -> None:
-    """Ensures that reading, adding and locking end at once at what somebody put in place of the file."""
+    """Ensures that reading, adding and locking end at once at what another user put in place of the file."""
     other, path = tmp_path / "other", tmp_path / "x"
     write_private(other, "others'")
     put(path, kind, other)
@@ -142,9 +142,9 @@ def test_reading_what_was_written(tmp_path: Path, bits: int, is_read: bool) -> N
 
 def test_another_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_private(tmp_path / "x", "theirs")
-    monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
+    monkeypatch.setattr(private_files, "_owner", lambda _: OTHER_USER)
     for read in (read_private, read_trusted):
-        with pytest.raises(OSError, match=f"belongs to another user .uid {SOMEBODY}."):
+        with pytest.raises(OSError, match=f"belongs to another user .uid {OTHER_USER}."):
             read(tmp_path / "x")
 
 
@@ -166,8 +166,8 @@ def test_what_was_put_into_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "d: it is a link",
         "host/a: it is a link",
     ]
-    monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
-    assert list(foreign_entries(folder)) == [f"{folder}: it belongs to another user (uid {SOMEBODY})"]
+    monkeypatch.setattr(private_files, "_owner", lambda _: OTHER_USER)
+    assert list(foreign_entries(folder)) == [f"{folder}: it belongs to another user (uid {OTHER_USER})"]
 
 
 def mounted(folder: Path, content: str, bits: int) -> Path:
@@ -196,7 +196,7 @@ def test_a_mounted_file_that_everybody_may_write(tmp_path: Path, bits: int) -> N
 
 
 def test_a_pipe_and_a_fifo(tmp_path: Path) -> None:
-    """Ensures that a shell's `<(…)` is read, and that a FIFO with nobody at its other end holds nobody."""
+    """Ensures that a shell's `<(…)` is read, and that a FIFO without a writer does not block."""
     reading, writing = os.pipe()
     os.write(writing, b"secret")
     os.close(writing)
@@ -214,11 +214,11 @@ def test_files_that_root_gave_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Ensures the same with the system's own answer where the tests run as root."""
     write_private(tmp_path / "x", "theirs")
     if os.geteuid() == 0:
-        os.chown(tmp_path / "x", SOMEBODY, SOMEBODY)
-        os.chown(tmp_path, SOMEBODY, SOMEBODY)
+        os.chown(tmp_path / "x", OTHER_USER, OTHER_USER)
+        os.chown(tmp_path, OTHER_USER, OTHER_USER)
     else:
-        monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
+        monkeypatch.setattr(private_files, "_owner", lambda _: OTHER_USER)
     for refused in (lambda: ensure_private_folder(tmp_path), lambda: read_trusted(tmp_path / "x")):
-        with pytest.raises(OSError, match=f"belongs to another user .uid {SOMEBODY}."):
+        with pytest.raises(OSError, match=f"belongs to another user .uid {OTHER_USER}."):
             refused()
-    assert list(foreign_entries(tmp_path)) == [f"{tmp_path}: it belongs to another user (uid {SOMEBODY})"]
+    assert list(foreign_entries(tmp_path)) == [f"{tmp_path}: it belongs to another user (uid {OTHER_USER})"]

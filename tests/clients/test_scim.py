@@ -108,7 +108,7 @@ class TestPeople:
         assert user is not None
         assert user.user_name == name
 
-    @pytest.mark.parametrize("email", ["nobody@example.com", 'a"b@example.com', "a\\b@example.com", "bob"])
+    @pytest.mark.parametrize("email", ["missing@example.com", 'a"b@example.com', "a\\b@example.com", "bob"])
     async def test_who_are_not_there_are_not_found(self, scim: Scim, email: str) -> None:
         assert await scim.find_user(email) is None
 
@@ -224,13 +224,13 @@ class TestTrouble:
             await scim.add_members("any", ["one"])
         assert throttled.value.retry_after == timedelta(seconds=7)
 
-    async def test_of_a_proxy_is_told_without_its_page(self, directory: Directory, scim: Scim) -> None:
+    async def test_of_a_proxy_is_reported_without_its_page(self, directory: Directory, scim: Scim) -> None:
         set_faults(directory.url, Fault(operation="user.find", kind=FaultKind.HTML, status=502))
         with pytest.raises(ServerFailed) as failed:
             await scim.find_user("alice@example.com")
         assert "<html>" not in str(failed.value)
 
-    async def test_where_nobody_listens_is_not_ambiguous(self) -> None:
+    async def test_where_no_server_listens_is_not_ambiguous(self) -> None:
         nowhere = Scim("http://127.0.0.1:1", TOKEN, timeout=timedelta(seconds=2))
         with pytest.raises(Unreachable) as failed:
             await nowhere.create_group("a", "b")

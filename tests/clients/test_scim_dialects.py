@@ -1,4 +1,4 @@
-"""People and members in directories as products have them: found in any case, each once, and nobody else."""
+"""People and members in directories as products have them: found in any case, once, and no others."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -40,10 +40,10 @@ async def test_people_are_found_by_their_address_in_any_case(kind: Callable[[], 
         "ALICE@example.com": "u1",
         "bob.smith@example.com": "u2",
         "carol@example.com": "u3",
-        # Other letters may be somebody else's, however close they are.
+        # Other letters may belong to another person, however close they are.
         "strasse@example.com": None,
         "kelly@example.com": None,
-        "nobody@example.com": None,
+        "missing@example.com": None,
     }
     async with client_of(dialect) as scim:
         found = {email: await scim.find_user(email) for email in asked}

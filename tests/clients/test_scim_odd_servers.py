@@ -162,7 +162,7 @@ async def test_values_are_quoted_in_filters() -> None:
     assert asked == [r'displayName eq "a\" or displayName pr or \"\\"']
 
 
-async def test_fields_that_nobody_knows_and_a_primary_address_are_no_trouble() -> None:
+async def test_unknown_fields_and_a_primary_address_are_no_problem() -> None:
     person = {
         "id": 17,
         "userName": "alice",

@@ -73,7 +73,7 @@ def rows_of(running: RunningHost, namespace: str) -> dict[str, int]:
         }
 
 
-async def test_its_version_says_that_it_is_simulated_to_whoever_has_the_token(
+async def test_its_version_says_that_it_is_simulated_to_a_caller_with_the_token(
     running: RunningHost, host: Host
 ) -> None:
     assert (await host.check()).endswith("+simulated")

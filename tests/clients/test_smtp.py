@@ -59,7 +59,7 @@ async def test_a_server_that_speaks_tls_from_the_first_byte(context: ssl.SSLCont
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
-async def test_a_certificate_that_nobody_vouches_for(context: ssl.SSLContext, security: Security) -> None:
+async def test_a_certificate_of_an_untrusted_authority(context: ssl.SSLContext, security: Security) -> None:
     side = {"starttls": context} if security is Security.STARTTLS else {"tls": context}
     async with mail_server(LOGIN[1], **side) as mailbox:
         with pytest.raises(Unreachable, match="certificate") as failure:

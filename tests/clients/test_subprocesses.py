@@ -12,7 +12,7 @@ import pytest
 from clients import subprocesses
 from tests.support.deadline import soon
 
-#: Starts a child of its own, which only a signal to the whole process group reaches.
+#: Starts a child, which only a signal to the whole process group reaches.
 SCRIPT = 'sleep 900 &\necho "$$ $!" > "$1.new" && mv "$1.new" "$1"\nwait'
 
 

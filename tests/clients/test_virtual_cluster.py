@@ -66,7 +66,7 @@ async def host(running: RunningHost) -> AsyncIterator[Host]:
 
 
 async def new_kubeconfig(host: Host, namespace: str | None = None) -> Kubeconfig:
-    """The kubeconfig of a fresh vCluster `demo`, in a namespace of its own unless one is given."""
+    """Return the kubeconfig of a new vCluster `demo`, in a new namespace unless one is given."""
     if namespace is None:
         namespace = f"moor-{uuid4().hex[:10]}"
         await host.create_namespace(namespace, {}, {})
@@ -107,7 +107,7 @@ class TestKubeconfig:
         with pytest.raises(TypeError, match="not serialized"):
             kubeconfig.__reduce__()
 
-    async def test_is_told_from_others_by_its_fingerprint(self, host: Host, kubeconfig: Kubeconfig) -> None:
+    async def test_differs_from_others_by_its_fingerprint(self, host: Host, kubeconfig: Kubeconfig) -> None:
         assert re.fullmatch("[0-9a-f]{64}", kubeconfig.fingerprint)
         assert kubeconfig.fingerprint != (await new_kubeconfig(host)).fingerprint
         assert kubeconfig.secret_name == "vc-demo"
@@ -170,7 +170,7 @@ class TestFirstCall:
     async def test_trusts_no_other_authority(
         self, host: Host, kubeconfig: Kubeconfig, tmp_path: Path
     ) -> None:
-        server_certificate(tmp_path)  # of an authority of its own
+        server_certificate(tmp_path)  # of another authority
         document = yaml.safe_load(kubeconfig.text())
         authority = base64.b64encode((tmp_path / "ca.pem").read_bytes()).decode()
         document["clusters"][0]["cluster"]["certificate-authority-data"] = authority
@@ -226,7 +226,7 @@ class TestApply:
         with pytest.raises(Rejected):
             await virtual.apply([manifest], {})
 
-    async def test_asks_for_patience_with_a_kind_that_was_just_defined(self, virtual: VirtualCluster) -> None:
+    async def test_is_throttled_by_a_kind_that_was_just_defined(self, virtual: VirtualCluster) -> None:
         with pytest.raises(Throttled, match="does not serve Boat"):
             await virtual.apply([BOAT, DEFINITION], {})
         assert await virtual.find_existing([DEFINITION]) == ["CustomResourceDefinition boats.example.com"]
@@ -290,4 +290,6 @@ class TestKubectl:
         config = json.loads(read)
         assert (config["data"], config["metadata"]["labels"]) == (CONFIG["data"], LABELS)
         namespace = json.loads(self.kubectl(tmp_path, kubeconfig, "get", "ns", "inner", "-o", "json"))
-        assert namespace["metadata"]["labels"] == {"its": "own", **LABELS}, "labels of its own were lost"
+        assert namespace["metadata"]["labels"] == {"its": "own", **LABELS}, (
+            "the labels of the manifest were lost"
+        )

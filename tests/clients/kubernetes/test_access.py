@@ -94,7 +94,7 @@ async def test_plugin(tmp_path: Path) -> None:
     assert (await access.load()).authorization() == f"Bearer {SECRET}"
 
 
-async def test_plugin_is_told_what_its_kubeconfig_says(tmp_path: Path) -> None:
+async def test_plugin_gets_what_its_kubeconfig_says(tmp_path: Path) -> None:
     """Ensures that its arguments, its environment and the version that it has to answer in reach it."""
     script = f'[ "$1 $PLACE" = "get-token there" ] && echo "$KUBERNETES_EXEC_INFO" | grep -q {VERSION} &&'
     command = plugin_of(tmp_path, f"{script} {gives(token=SECRET)}")
@@ -167,7 +167,7 @@ async def test_plugin_whose_caller_is_cancelled(tmp_path: Path) -> None:
 
 async def nothing_is_left_of(folder: Path) -> None:
     """Wait until the system has cleared away what was ended; without a signal it would sleep on."""
-    async with soon("a plugin that nobody waits for any more goes on running"):
+    async with soon("a plugin still runs although its caller was cancelled"):
         while left_of(folder):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.02)
 

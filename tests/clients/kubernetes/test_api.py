@@ -150,8 +150,8 @@ async def test_refusals(
     assert not error.value.ambiguous
 
 
-async def test_no_change_is_begun_when_it_is_late(api: KubernetesApi, server: tuple[Server, int]) -> None:
-    """Ensures that a change whose time is over is not sent, and that one may still look."""
+async def test_no_change_is_sent_after_its_deadline(api: KubernetesApi, server: tuple[Server, int]) -> None:
+    """Ensures that a change past its deadline is not sent, and that reads still are."""
     server[0].answer = lambda _: web.json_response({})
 
     async def late() -> None:
@@ -175,7 +175,7 @@ async def test_throttled(api: KubernetesApi, server: tuple[Server, int]) -> None
 async def test_credentials_that_ran_out(
     api: KubernetesApi, server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ensures that a refused credential is loaded anew once, and that young ones are not."""
+    """Ensures that a refused credential is loaded again once, unless it was loaded just before."""
     server[0].answer = but_ready(status(401, "Unauthorized"))
     with pytest.raises(Denied):
         await api.call("GET", "/things", "read things")
@@ -197,18 +197,18 @@ async def with_plugin(server: tuple[Server, int], tmp_path: Path) -> AsyncIterat
     await api.close()
 
 
-async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
+async def test_a_plugin_that_hangs_blocks_no_call_for_long(
     with_plugin: KubernetesApi, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ensures that all who wait for credentials are told at the same time, and that the next has them."""
+    """Ensures that all waiting calls fail at the same time, and that the next call gets credentials."""
     monkeypatch.setattr("clients.kubernetes.auth.credentials.LOAD_TIMEOUT", timedelta(seconds=1))
     plugin_of(tmp_path, f'echo run >> "$0.runs"\n{HANGS}')
     async with soon("a plugin that hangs is waited for without a limit"):
         calls = (with_plugin.call("POST", "/things", "make a thing", body={}) for _ in range(5))
-        told = await asyncio.gather(*calls, return_exceptions=True)
+        errors = await asyncio.gather(*calls, return_exceptions=True)
     runs = tmp_path / "plugin.runs"
     assert not runs.exists() or runs.read_text() == "run\n", "it is tried again for each who waits"
-    for error in told:
+    for error in errors:
         assert isinstance(error, Unreachable), f"a plugin that hangs ends in {error!r}"
         assert "gave no credentials within 1 s" in error.detail
         assert not error.ambiguous
@@ -223,7 +223,7 @@ async def test_a_plugin_that_hangs_holds_up_nobody_for_long(
 async def test_a_plugin_that_hangs_when_its_token_has_run_out(
     with_plugin: KubernetesApi, server: tuple[Server, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ensures that the call is told so, and that nothing is in doubt: it was refused."""
+    """Ensures that the error names the plugin, and that nothing is in doubt: the call was refused."""
     plugin_of(tmp_path, gives(token="planted-token"))
     await with_plugin.call("GET", "/things", "read things")
     plugin_of(tmp_path, HANGS)
@@ -252,7 +252,7 @@ async def test_who_is_cancelled_leaves_the_others_their_credentials(
         assert await other == {}
 
 
-async def test_an_api_server_that_is_starting_refuses_nobody_for_good(
+async def test_an_api_server_that_is_starting_refuses_no_call_for_good(
     api: KubernetesApi, server: tuple[Server, int]
 ) -> None:
     """Ensures that a refusal counts only from an API server that is ready: before, it knows no rights."""
@@ -262,7 +262,7 @@ async def test_an_api_server_that_is_starting_refuses_nobody_for_good(
     assert not error.value.ambiguous
 
 
-async def test_nobody_listens(tmp_path: Path) -> None:
+async def test_no_server_listens(tmp_path: Path) -> None:
     """Ensures that a connection that was never made leaves nothing in doubt."""
     api = api_at(1, tmp_path)
     with pytest.raises(Unreachable, match=r"cannot connect to 127\.0\.0\.1:1") as error:

@@ -30,7 +30,7 @@ SYNCED = {"vcluster.loft.sh/managed-by": "mrg-a"}
 def thing(
     *finalizers: str, ending: timedelta | None = None, grace: int = 0, labels: Any = None
 ) -> dict[str, Any]:
-    """Metadata of what was told to end so long ago, or not yet."""
+    """Return the metadata of an object whose deletion was requested that long ago, or not yet."""
     metadata: dict[str, Any] = {"name": "x", "uid": "u", "resourceVersion": "7", "labels": labels or {}}
     if finalizers:
         metadata["finalizers"] = list(finalizers)
@@ -50,7 +50,7 @@ SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_LOST_AFTER
         (CONFIG_MAP, thing(), None, None),
         (CLAIM, thing("kubernetes.io/pvc-protection"), None, None),
         (SERVICE, thing("service.kubernetes.io/load-balancer-cleanup"), None, None),
-        # What would hold it is told to end, in its own time.
+        # What would hold it is deleted with its own grace period.
         (POD, thing(), "DELETE", {"gracePeriodSeconds": 30}),
         (CONFIG_MAP, thing("example.com/held"), "DELETE", {}),
         (CONFIG_MAP, thing(labels=SYNCED), "DELETE", {}),
@@ -59,7 +59,7 @@ SOON, LATE, LATER = FORCE_AFTER / 2, FORCE_AFTER, NODE_LOST_AFTER
         (POD, thing(ending=SOON, grace=30), "", None),
         (POD, thing(ending=SOON, grace=DAY), "", None),
         (CONFIG_MAP, thing("example.com/held", ending=SOON), "", None),
-        # Then the node is told to kill it, before the API server forgets it.
+        # Then the kubelet is asked to kill it, before the API server forgets it.
         (POD, thing(ending=LATE, grace=DAY), "DELETE", {"gracePeriodSeconds": 1}),
         (POD, thing(ending=LATE, grace=61), "DELETE", {"gracePeriodSeconds": 1}),
         (POD, thing(ending=LATE, grace=1), "", None),
@@ -100,7 +100,7 @@ def test_what_is_done_next(kind: Kind, metadata: dict[str, Any], method: str | N
 @pytest.mark.parametrize(
     ("kind", "metadata", "uninstalled", "goes"),
     [
-        # A Secret that somebody has made again by hand has no owner with which it would go.
+        # A Secret that was created again by hand has no owner with which it would be deleted.
         (SECRET, {**thing(), "name": "vc-mrg-a"}, "mrg-a", True),
         (SECRET, {**thing(), "name": "vc-mrg-a"}, "", False),
         (SECRET, {**thing(), "name": "other"}, "mrg-a", False),
@@ -136,7 +136,7 @@ def test_whose_a_finalizer_is(finalizer: str, of_the_host: bool) -> None:
 
 
 async def test_a_namespace_is_emptied(tmp_path: Path, server: tuple[Server, int]) -> None:
-    """Ensures that what is killed is told in words, and what is refused or gone is looked at again."""
+    """Ensures that each kill is reported, and that refused or missing objects are read again."""
     items = {
         "pods": [
             {"metadata": thing(ending=LATE, grace=DAY)},

@@ -101,7 +101,7 @@ ENDING = {"metadata": {"deletionTimestamp": ENDS}}
             quota("kubectl-edit"),
             Health("its quota was changed by kubectl-edit", AT),
         ),
-        # What may not be read, as of an environment that is older than the right to, is not told.
+        # What may not be read is not reported: the environment may be older than the permission.
         (SET, 403, Health()),
         (CLAIM, 403, Health()),
         (f"{CORE}/resourcequotas/moorage", 403, Health()),
@@ -110,7 +110,7 @@ ENDING = {"metadata": {"deletionTimestamp": ENDS}}
 async def test_health(
     tmp_path: Path, server: tuple[Server, int], path: str, there: Any, health: Health
 ) -> None:
-    """Ensures that each thing that is missing is told by its name, and since when, where the host knows."""
+    """Ensures that each missing object is reported by name, and since when where the host knows."""
     found = objects(server[1])
     if path:
         found[path] = there

@@ -94,7 +94,7 @@ OF_TOKEN, OF_FILE, OF_PLUGIN = f"Bearer {SECRET}", "Bearer of-file", "Bearer of-
         pytest.param({**plugin(), "tokenFile": "token"}, OF_FILE, id="token file before plugin"),
         pytest.param({**plugin(), "username": "a", "password": "b"}, "Basic YTpi", id="basic before plugin"),
         pytest.param({"token": SECRET, "tokenfile": "x", "foo": 1}, OF_TOKEN, id="unknown fields"),
-        pytest.param({}, "", id="nobody"),
+        pytest.param({}, "", id="no account"),
     ],
 )
 async def test_the_account_is_the_one_of_kubectl(
@@ -112,7 +112,7 @@ async def test_the_account_is_the_one_of_kubectl(
 
 
 @pytest.mark.parametrize(
-    ("cluster", "user", "told"),
+    ("cluster", "user", "problem"),
     [
         ({}, {"tokenFile": "none"}, "none cannot be used: No such file"),
         ({}, {"tokenFile": "empty"}, "empty cannot be used: it is empty"),
@@ -149,14 +149,14 @@ async def test_the_account_is_the_one_of_kubectl(
         ({}, plugin(apiVersion="client.authentication.k8s.io/v1beta1"), "gave no credentials"),
     ],
 )
-async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user: Node, told: str) -> None:
-    with pytest.raises(UnusableCredentials, match=told) as error:
+async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user: Node, problem: str) -> None:
+    with pytest.raises(UnusableCredentials, match=problem) as error:
         await loaded(folder, config(cluster, user))
     assert SECRET not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "problem"),
     [
         (config(contexts=[{"name": "c", "context": {"cluster": "x"}}] * 2), "two contexts with the name c"),
         (config(clusters=[{"name": "c", "cluster": {"server": "https://a"}}] * 2), "two clusters"),
@@ -170,8 +170,10 @@ async def test_what_kubectl_refuses_is_refused(folder: Path, cluster: Node, user
         (config(apiVersion="v2"), "is not a kubeconfig"),
     ],
 )
-async def test_a_file_that_kubectl_does_not_load_is_refused(folder: Path, document: Node, told: str) -> None:
-    with pytest.raises(UnusableCredentials, match=told):
+async def test_a_file_that_kubectl_does_not_load_is_refused(
+    folder: Path, document: Node, problem: str
+) -> None:
+    with pytest.raises(UnusableCredentials, match=problem):
         access(folder, document)
 
 

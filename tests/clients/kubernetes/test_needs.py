@@ -112,7 +112,7 @@ def test_a_right_to_things_by_name(
 
 
 class Rendering:
-    """In place of Helm: it takes every value, and renders what it is told."""
+    """In place of Helm: it takes every value, and renders the given objects."""
 
     def __init__(self, *objects: dict[str, Any]) -> None:
         self.objects = objects
@@ -159,10 +159,10 @@ async def test_a_chart_that_needs_more_is_refused_before_anything_is_made(
     ],
     ids=["no-such-role", "not-ours-to-read"],
 )
-async def test_where_nobody_can_tell_nothing_is_refused(
+async def test_a_release_is_not_refused_where_the_role_cannot_be_read(
     tmp_path: Path, server: tuple[Server, int], answer: Any
 ) -> None:
-    """Ensures that an account that may not read the role refuses nothing: the install tells."""
+    """Ensures that an unreadable role refuses nothing: the install reports a missing permission."""
     host = host_with(Rendering(role("policy", "poddisruptionbudgets")), tmp_path, server)
     server[0].answer = lambda request: (
         web.Response(text="ok") if request.path == "/readyz" else answer(request)

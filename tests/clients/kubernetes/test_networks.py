@@ -180,7 +180,7 @@ def refusing(by: Mapping[str, str]) -> Answer:
     return answer
 
 
-async def test_what_tenants_could_do_is_told(tmp_path: Path, server: tuple[Server, int]) -> None:
+async def test_what_tenants_could_do_is_reported(tmp_path: Path, server: tuple[Server, int]) -> None:
     """Ensures that what is let in, or is refused for another reason, is named, and only that."""
     host = a_host(tmp_path, server, HostOptions())
     kept = dict.fromkeys(FORBIDDEN, "denied request: ValidatingAdmissionPolicy 'x' denied request: no")

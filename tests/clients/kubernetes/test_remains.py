@@ -35,13 +35,13 @@ def test_belongs(kind: Kind, metadata: dict[str, Any], ours: bool) -> None:
 
 
 def test_names() -> None:
-    """Ensures that Helm's record is told as what it is."""
+    """Ensures that Helm's Secret is named as a release record."""
     assert display_name(SECRET, "sh.helm.release.v1.mrg-a.v1") == "Helm release record"
     assert display_name(POD, "mrg-a-0") == "Pod mrg-a-0"
 
 
 def test_what_holds() -> None:
-    """Ensures that conditions and finalizers of a terminating namespace are told, and false ones are not."""
+    """Ensures that true conditions and finalizers of a terminating namespace are reported."""
     namespace = {
         "metadata": {"deletionTimestamp": "2026-11-22T12:00:00Z"},
         "spec": {"finalizers": ["kubernetes", "example.com/hold"]},
@@ -65,5 +65,5 @@ def test_what_holds() -> None:
 
 
 def test_a_namespace_that_stays_is_not_held() -> None:
-    """Ensures that one that nobody deletes has no blockers."""
+    """Ensures that a namespace that is not being deleted has no blockers."""
     assert describe_blockers({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}}, []) == []

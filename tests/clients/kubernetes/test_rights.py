@@ -128,7 +128,7 @@ async def test_dry_run_creates_nothing(server: tuple[Server, int], host: Kuberne
 
 
 async def test_dry_run_reports_denial(server: tuple[Server, int], host: KubernetesHost) -> None:
-    """Ensures that admission's own words are told."""
+    """Ensures that the error quotes the message of the admission policy."""
     words = "denied request: not a namespace of the Moorage installation k3x9q0vb"
     server[0].answer = status(403, words, "Forbidden")
     with pytest.raises((Denied, Rejected), match="not a namespace of the Moorage installation k3x9q0vb"):

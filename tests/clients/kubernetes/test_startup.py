@@ -1,4 +1,4 @@
-"""How a start is told: from object shapes as Kubernetes 1.36 was seen to give them."""
+"""The reported progress of a start, from object shapes as Kubernetes 1.36 was seen to give them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -116,7 +116,7 @@ def test_a_pod_that_ends_is_not_taken_for_the_new_one() -> None:
     ],
 )
 def test_slow(seen: Observation, words: str) -> None:
-    """Ensures that what time may change is told, and never taken for a failure."""
+    """Ensures that a problem that time may solve is reported, and never taken for a failure."""
     startup = startup_of(seen)
     assert not startup.ready
     assert words in startup.waiting_for
@@ -155,7 +155,7 @@ def test_image_pull_back_off_in_words() -> None:
 
 @pytest.mark.parametrize(("crashes", "for_good"), [(1, False), (MAX_CRASHES, True)])
 def test_crashes(crashes: int, for_good: bool) -> None:
-    """Ensures that a crash is told at once, and taken for good when it repeats."""
+    """Ensures that a crash is reported at once, and taken for final when it repeats."""
     crashed = container(
         restartCount=crashes,
         state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}},
@@ -170,7 +170,7 @@ def test_crashes(crashes: int, for_good: bool) -> None:
 
 @pytest.mark.parametrize(("age", "for_good"), [(timedelta(seconds=1), False), (REFUSAL_TIMEOUT, True)])
 def test_refused_pod(age: timedelta, for_good: bool) -> None:
-    """Ensures that a quota's refusal is told in its own words, and is for good after a moment."""
+    """Ensures that a quota's refusal is reported in its own words, and is final after a moment."""
     seen = Observation(NOW, [controller(age)], events=[event("mrg-a", "FailedCreate", QUOTA)])
     startup = startup_of(seen)
     assert startup.waiting_for.startswith("pod not admitted: exceeded quota: moorage, requested")
@@ -209,7 +209,7 @@ PASSING = [
     f'{POD}object is being deleted: pods "mrg-a-0" already exists',
     f'{POD}pvc "data-mrg-a-0" is being deleted',
     f'{POD}namespaces "mrg-a" not found',
-    f"{POD}words that nobody has seen yet",
+    f"{POD}words never seen before",
 ]
 DENIALS = [
     QUOTA,
@@ -235,7 +235,7 @@ DENIALS = [
     ids=lambda value: value[-40:] if isinstance(value, str) else str(value),
 )
 def test_only_a_denial_ends_a_start(message: str, for_good: bool) -> None:
-    """Ensures that what passes is waited for, whatever Kubernetes calls it, and told meanwhile."""
+    """Ensures that a temporary refusal is waited for and reported, whatever Kubernetes calls it."""
     startup = startup_of(
         Observation(NOW, [controller(timedelta(minutes=2))], events=[event("mrg-a", "FailedCreate", message)])
     )
@@ -244,7 +244,7 @@ def test_only_a_denial_ends_a_start(message: str, for_good: bool) -> None:
 
 
 def test_a_long_reason_keeps_its_end() -> None:
-    """Ensures that the cause, which comes last in errors that wrap others, is told."""
+    """Ensures that the cause, which comes last in errors that wrap others, is reported."""
     message = f"failed to pull and unpack image: {'failed to resolve reference: ' * 20}unexpected status 503"
     status = waiting("ImagePullBackOff", message)
     startup = startup_of(
@@ -272,10 +272,12 @@ def test_a_long_reason_keeps_its_end() -> None:
     ],
 )
 def test_no_storage_class(storage_class: str | None, reason: str, message: str, words: str) -> None:
-    """Ensures that a claim that nobody will ever fill fails by its own name, not in the scheduler's words."""
+    """Ensures that an unfillable claim fails with the claim's name, not in the scheduler's words."""
     pending = pod(conditions=[condition("PodScheduled", "False", message="unbound PersistentVolumeClaims")])
-    told = event("data-mrg-a-0", reason, message, kind="Normal" if reason == "FailedBinding" else "Warning")
-    startup = startup_of(Observation(NOW, [controller()], [pending], [claim(storage_class)], [told]))
+    warning = event(
+        "data-mrg-a-0", reason, message, kind="Normal" if reason == "FailedBinding" else "Warning"
+    )
+    startup = startup_of(Observation(NOW, [controller()], [pending], [claim(storage_class)], [warning]))
     assert startup.failed == words
 
 
@@ -322,7 +324,7 @@ CRASHED = container(
 def test_a_deployed_etcd_comes_first(
     etcd: dict[str, Any], own: dict[str, Any], words: str, failed: bool
 ) -> None:
-    """Ensures that a control plane may crash while its etcd starts, and that etcd's trouble is told."""
+    """Ensures that a control plane may crash while its etcd starts, and that etcd's problem is reported."""
     pods = [
         of_etcd(pod(**{"conditions": SCHEDULED, **etcd}), "mrg-a-etcd-0"),
         pod(**{"conditions": SCHEDULED, **own}),
@@ -338,7 +340,7 @@ def test_one_ready_control_plane_of_several_is_enough() -> None:
     assert startup_of(Observation(NOW, [controller()], pods)).ready
 
 
-def test_an_etcd_whose_pods_are_refused_is_told() -> None:
+def test_an_etcd_whose_pods_are_refused_is_reported() -> None:
     refused = event("mrg-a-etcd", "FailedCreate", QUOTA.replace("mrg-a", "mrg-a-etcd"))
     controllers = [of_etcd(controller(), "mrg-a-etcd"), controller()]
     startup = startup_of(Observation(NOW, controllers, [pod(conditions=SCHEDULED)], events=[refused]))

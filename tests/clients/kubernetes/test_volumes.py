@@ -47,7 +47,7 @@ def volume(name: str, namespace: str | None, policy: str = "Retain", phase: str 
     }
 
 
-async def test_volumes_are_told_by_the_namespace_of_their_claim(
+async def test_volumes_are_found_by_the_namespace_of_their_claim(
     host: KubernetesHost,
     server: tuple[Server, int],
 ) -> None:
@@ -110,7 +110,7 @@ def answers(bound: bool, refusals: int) -> Callable[[web.Request], web.StreamRes
 
 
 @pytest.mark.parametrize("bound", [True, False], ids=["still-there", "removed"])
-async def test_rights_are_taken_again_where_somebody_has_removed_them(
+async def test_rights_are_taken_again_where_they_were_removed(
     host: KubernetesHost,
     server: tuple[Server, int],
     bound: bool,

@@ -1,4 +1,4 @@
-"""One stand-in for all tests of the client; each test makes things under names of its own."""
+"""One stand-in for all tests of the client; each test makes objects under its own names."""
 
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4

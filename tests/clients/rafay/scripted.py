@@ -1,4 +1,4 @@
-"""A server that answers with whatever it is told, for answers that no stand-in gives."""
+"""A server that gives scripted answers, for answers that no stand-in gives."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -89,7 +89,7 @@ async def test_user_is_found_by_e_mail_in_any_case(rafay: Rafay) -> None:
     assert user.email == "alice@example.com"
 
 
-@pytest.mark.parametrize("email", ["nobody@example.com", "lice@example.com", "alice@example.co", "alice"])
+@pytest.mark.parametrize("email", ["missing@example.com", "lice@example.com", "alice@example.co", "alice"])
 async def test_only_the_whole_e_mail_finds_a_user(rafay: Rafay, email: str) -> None:
     assert await rafay.find_user(email) is None
 

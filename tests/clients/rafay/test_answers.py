@@ -71,7 +71,7 @@ def test_words_are_found_in_every_shape_of_an_error(body: str) -> None:
         (400, '"a bad name"', None),
     ],
 )
-def test_error_is_told_by_its_text_where_its_status_does_not(
+def test_error_is_classified_by_its_text_where_its_status_is_ambiguous(
     status: int, body: str, kind: type[ClientError] | None
 ) -> None:
     answer = Answer(status, {}, body.encode())
@@ -336,7 +336,7 @@ async def test_bootstrap_is_read_in_both_forms(body: str) -> None:
         (200, f'{{"data": "{base64.b64encode(MANIFEST.encode()).decode()[:-7]}', MalformedAnswer),
     ],
 )
-async def test_bootstrap_that_is_none_is_told_apart_from_one_to_come(
+async def test_bootstrap_that_is_none_differs_from_one_to_come(
     status: int, body: str, error: type[ClientError]
 ) -> None:
     async with scripted((status, body)) as (rafay, _):

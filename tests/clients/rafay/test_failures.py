@@ -141,7 +141,7 @@ async def test_delete_answered_by_a_lost_proxy_is_not_taken_for_gone(
         await rafay.delete_project(project.id)
 
 
-async def test_nobody_listening_leaves_nothing_in_doubt(name: str) -> None:
+async def test_refused_connection_leaves_nothing_in_doubt(name: str) -> None:
     with listening_socket() as closed_again:
         port = closed_again.getsockname()[1]
     async with Rafay(f"http://127.0.0.1:{port}", "a-key", timeout=SHORT, verify=TLS) as rafay:
@@ -150,13 +150,13 @@ async def test_nobody_listening_leaves_nothing_in_doubt(name: str) -> None:
     assert not refused.value.ambiguous
 
 
-async def test_good_key_is_told_by_its_organisation(rafay: Rafay, stand_in: RafayStandIn) -> None:
+async def test_good_key_gives_its_organisation(rafay: Rafay, stand_in: RafayStandIn) -> None:
     [(organisation,)] = stand_in.rows("SELECT id FROM organization")
     assert await rafay.check() == organisation
 
 
 async def test_wrong_key_is_denied_everywhere(stand_in: RafayStandIn, name: str) -> None:
-    async with stand_in.client("ra2.somebody.elses-key") as rafay:
+    async with stand_in.client("ra2.another.users-key") as rafay:
         with pytest.raises(Denied, match="no or invalid credentials"):
             await rafay.check()
         with pytest.raises(Denied):

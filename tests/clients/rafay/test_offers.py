@@ -12,7 +12,7 @@ CHARTS = Repository("vcluster", "Helm", "https://charts.example.com", "abcd1234/
 
 
 async def test_whose_key_it_is(stand_in: RafayStandIn, rafay: Rafay) -> None:
-    """Ensures that the user and the names of its roles are told."""
+    """Ensures that the account has the user name and the names of its roles."""
     account = await rafay.account()
     assert (account.username, account.roles) == ("admin@example.com", ("ADMIN",))
     auditor = stand_in.client(RafayStandIn.READ_ONLY_KEY)
@@ -21,7 +21,7 @@ async def test_whose_key_it_is(stand_in: RafayStandIn, rafay: Rafay) -> None:
 
 
 async def test_roles_have_their_scope(rafay: Rafay) -> None:
-    """Ensures that a role of a whole organisation can be told from one of a project."""
+    """Ensures that a role has the scope of its organisation or of a project."""
     scopes = {role.name: role.scope for role in await rafay.roles()}
     assert (scopes["ADMIN"], scopes["PROJECT_ADMIN"]) == ("ORGANIZATION", "PROJECT")
 
@@ -50,7 +50,7 @@ async def test_repository_is_made_and_made_so(rafay: Rafay) -> None:
 
 
 async def test_repository_of_no_project(stand_in: RafayStandIn, rafay: Rafay) -> None:
-    """Ensures that a project that is not there, and a right that is not, are told apart."""
+    """Ensures that a missing project and a missing permission give different errors."""
     assert await rafay.find_repository("nowhere", CHARTS.name) is None
     with pytest.raises(NotFound):
         await rafay.apply_repository("nowhere", CHARTS)
@@ -62,24 +62,24 @@ async def test_repository_of_no_project(stand_in: RafayStandIn, rafay: Rafay) ->
 
 def test_the_same_repository() -> None:
     """Ensures that only where charts come from makes a difference."""
-    alike = Repository(CHARTS.name, "helm", "https://charts.example.com/", "somebody's")
+    alike = Repository(CHARTS.name, "helm", "https://charts.example.com/", "another's")
     assert same_repository(CHARTS, alike)
     assert not same_repository(CHARTS, Repository(CHARTS.name, "Git", CHARTS.endpoint))
     assert not same_repository(CHARTS, Repository(CHARTS.name, "Helm", "https://elsewhere.example.com"))
 
 
 async def test_sign_ins(stand_in: RafayStandIn, rafay: Rafay) -> None:
-    """Ensures that an integration is told with what the provider needs, and none where nothing is told."""
+    """Ensures that each sign-in has what its provider needs, and that an unserved list is None."""
     assert await rafay.sign_ins() == []
-    begun = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}
-    control(stand_in.base_url, "PUT", SIGN_INS_PATH, [begun])
+    incomplete = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}
+    control(stand_in.base_url, "PUT", SIGN_INS_PATH, [incomplete])
     [found] = await rafay.sign_ins() or [SignIn("", "")]
     assert (found.name, found.domain, found.group_attribute) == ("corp", "example.com", "groups")
     assert found.acs_url
     assert found.entity_id
     assert not found.knows_provider
-    done = begun | {"metadata_url": "https://idp.example.com/metadata"}
-    control(stand_in.base_url, "PUT", SIGN_INS_PATH, [done])
+    complete = incomplete | {"metadata_url": "https://idp.example.com/metadata"}
+    control(stand_in.base_url, "PUT", SIGN_INS_PATH, [complete])
     assert [one.knows_provider for one in await rafay.sign_ins() or []] == [True]
     control(stand_in.base_url, "PUT", SIGN_INS_PATH, [])
     stand_in.switch(sign_ins="not_served")
