@@ -73,7 +73,7 @@ def pytest_unconfigure() -> None:
     disown_fork_server()
 
 
-#: Where tests take long: begun last, one of them would keep one process busy when the others are done.
+#: Where tests take long: started last, one of them would keep one process busy when the others are done.
 LONGEST = ("lifecycle", "workflows", "api", "cli", "starter", "worker", "embedded", "chaos", "replay")
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.

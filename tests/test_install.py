@@ -94,7 +94,7 @@ def new_venv(folder: Path, version: str) -> None:
     wheel = pip_wheel(version)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=LONGEST)
     [site] = (folder / "lib").glob("python*/site-packages")
-    # What an install of the wheel does; pip out of its own wheel takes five seconds of processor for it.
+    # The same as an install of the wheel, for which pip itself would take five seconds of processor.
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     pip = folder / "bin" / "pip"
@@ -104,15 +104,15 @@ def new_venv(folder: Path, version: str) -> None:
 
 def commands(venv: Path, *having: str) -> list[str]:
     """Return the commands of `make venv` for a new virtual environment that have all of these words."""
-    told = subprocess.run(
+    planned = subprocess.run(
         ["make", "-n", "-C", CHECKOUT, f"{venv}/.dev", f"VENV={venv}"],
         capture_output=True,
         text=True,
         check=True,
         timeout=LONGEST,
     )
-    found = [line for line in told.stdout.splitlines() if all(word in line.split() for word in having)]
-    assert found, f"the Makefile has no command with {having}: {told.stdout}"
+    found = [line for line in planned.stdout.splitlines() if all(word in line.split() for word in having)]
+    assert found, f"the Makefile has no command with {having}: {planned.stdout}"
     return found
 
 

@@ -96,11 +96,11 @@ def test_image_reference(line: str, found: list[str]) -> None:
     assert pins_module._REFERENCE.findall(line) == found
 
 
-def test_images_are_told_as_not_told_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_reported_as_unknown_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    told = list(pins_module.images())
-    assert told
-    assert {one.problem for one in told} == {"neither skopeo nor crane is on the path"}
+    images = list(pins_module.images())
+    assert images
+    assert {one.problem for one in images} == {"neither skopeo nor crane is on the path"}
 
 
 def test_go_documents_are_read_one_after_the_other() -> None:
@@ -113,7 +113,7 @@ def broken() -> Iterator[Pinned]:
     yield
 
 
-def test_source_that_fails_does_not_keep_the_others_from_being_told() -> None:
+def test_source_that_fails_does_not_hide_the_others() -> None:
     rows = gather(
         ["bad", "good"], {"bad": broken, "good": lambda: [Pinned("a", "1", "2"), Pinned("b", "1", "1")]}
     )
@@ -125,7 +125,7 @@ def test_source_that_fails_does_not_keep_the_others_from_being_told() -> None:
     assert [row.outdated for row in rows] == [False, True, False]
 
 
-def test_client_that_is_not_there_is_told() -> None:
+def test_client_that_is_not_there_is_reported() -> None:
     with pytest.raises(SourceError, match="no-such-client is not on the path"):
         pins_module.run(["no-such-client"])
 

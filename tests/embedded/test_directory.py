@@ -62,7 +62,7 @@ class TestWhoGetsIn:
             ("POST", "/Bulk", {}),
         ],
     )
-    def test_nobody_without_the_token(self, url: str, method: str, path: str, body: Any) -> None:
+    def test_a_caller_without_the_token_is_refused(self, url: str, method: str, path: str, body: Any) -> None:
         wrong = ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer ü"]
         with httpx.Client(base_url=url, trust_env=False) as http:
             for headers in [{}, *({b"Authorization": each.encode()} for each in wrong)]:
@@ -70,7 +70,7 @@ class TestWhoGetsIn:
                     answer = http.request(method, f"{prefix}{path}", json=body, headers=headers)
                     assert answer.status_code == 401, f"{method} {prefix}{path} was let in by {headers}"
 
-    def test_whoever_has_the_token(self, url: str) -> None:
+    def test_a_caller_with_the_token_is_accepted(self, url: str) -> None:
         assert names(url, "Users") == set(PEOPLE)
 
     def test_no_password_is_kept(self, url: str) -> None:

@@ -511,7 +511,7 @@ class TestUsers:
         alice = http.get("/v1.0/users/ALICE@example.com").json()
         assert http.get(f"/v1.0/users/{alice['id']}").json() == alice
         assert "accountEnabled" not in alice, "it is returned only on $select"
-        assert error_of(http.get("/v1.0/users/nobody@example.com")) == NOT_FOUND
+        assert error_of(http.get("/v1.0/users/missing@example.com")) == NOT_FOUND
 
     def test_show_whether_they_are_enabled_on_select(self, url: str, http: httpx.Client) -> None:
         control(url, "PUT", PEOPLE_PATH, [{"email": "zoe@example.com", "accountEnabled": False}])

@@ -74,7 +74,9 @@ async def answers(host: Host, kubeconfig: Kubeconfig) -> str:
         ("GET", "/namespaces/a/releases/demo/kubeconfig"),
     ],
 )
-def test_nobody_gets_in_without_the_token(running: RunningHost, method: str, path: str) -> None:
+def test_a_caller_without_the_token_is_refused_by_every_route(
+    running: RunningHost, method: str, path: str
+) -> None:
     with httpx.Client(base_url=running.url, trust_env=False) as http:
         for given in (None, "", "Bearer", "Bearer wrong", f"Bearer {HOST_TOKEN}x", HOST_TOKEN, "Bearer ü"):
             headers: dict[bytes, bytes] = {} if given is None else {b"Authorization": given.encode()}

@@ -397,7 +397,7 @@ class TestUsers:
         for key in (alice["id"], "ALICE@example.com", "alice"):
             assert http.get(f"/api/v1/users/{key}").json()["id"] == alice["id"]
         control(url, "PUT", PEOPLE_PATH, [{"email": "alice@example.org"}])
-        for key in ("alice", "nobody@example.com"):
+        for key in ("alice", "missing@example.com"):
             answer = http.get(f"/api/v1/users/{key}")
             assert error_of(answer) == (404, "E0000007")
             assert answer.json()["errorSummary"] == f"Not found: Resource not found: {key} (User)"
@@ -439,7 +439,7 @@ class TestUsers:
 
 
 class TestRateLimit:
-    def test_is_told_in_every_response_and_ends_at_an_epoch(self, url: str, http: httpx.Client) -> None:
+    def test_is_in_every_response_and_ends_at_an_epoch(self, url: str, http: httpx.Client) -> None:
         behave(url, rate_limit=3, rate_window=3600)
         http.get("/api/v1/users/alice@example.com")  # of another kind, with its own window
         left = []

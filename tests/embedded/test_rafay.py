@@ -156,7 +156,7 @@ def test_agent_with_another_token_is_refused(http: httpx.Client) -> None:
     project = http.post("/auth/v1/projects/", headers=BOTH, json={"name": "agents"}).json()
     body = {"name": "agents", "cluster_type": "imported"}
     cluster = http.post(f"/edge/v1/projects/{project['id']}/edges/", headers=BOTH, json=body).json()
-    for token in ("", "Bearer", "Bearer somebody-elses", f"Bearer {RafayStandIn.KEY}"):
+    for token in ("", "Bearer", "Bearer another-users", f"Bearer {RafayStandIn.KEY}"):
         answer = http.post(
             f"/agent/v1/clusters/{cluster['id']}/checkin",
             headers={"Authorization": token},
@@ -165,7 +165,7 @@ def test_agent_with_another_token_is_refused(http: httpx.Client) -> None:
         assert answer.status_code == 401, token
 
 
-def test_agent_says_gone_only_when_it_was_told_to_go(http: httpx.Client, stand_in: RafayStandIn) -> None:
+def test_agent_says_gone_only_after_its_deregistration(http: httpx.Client, stand_in: RafayStandIn) -> None:
     project = http.post("/auth/v1/projects/", headers=BOTH, json={"name": "not-gone"}).json()
     body = {"name": "not-gone", "cluster_type": "imported"}
     cluster = http.post(f"/edge/v1/projects/{project['id']}/edges/", headers=BOTH, json=body).json()
@@ -178,7 +178,7 @@ def test_agent_says_gone_only_when_it_was_told_to_go(http: httpx.Client, stand_i
 
 
 def make_cluster(stand_in: RafayStandIn, name: str) -> tuple[str, str, str]:
-    """The edges' path, id and agent's token of a new cluster in a project of its own."""
+    """Make a cluster in a new project; return the edges' path, its id and its agent's token."""
     with httpx.Client(base_url=stand_in.base_url, trust_env=False, verify=TLS, headers=BOTH) as http:
         project = http.post("/auth/v1/projects/", json={"name": name}).json()
         edges = f"/edge/v1/projects/{project['id']}/edges/"
@@ -216,7 +216,7 @@ def test_end_lets_go_of_agents_on_the_line_first(tmp_path: Path) -> None:
     stand_in = RafayStandIn(tmp_path)
     with stand_in:
         _, id, token = make_cluster(stand_in, "on-the-line")
-        # A caller of its own process: it must be on the line while this one waits for the end.
+        # A caller in its own process: its call must be open while this process waits for the end.
         call = (
             "import sys, httpx\n"
             "answer = httpx.post(sys.argv[1], headers={'Authorization': 'Bearer ' + sys.argv[2]},"

@@ -1,4 +1,4 @@
-"""The agent: checks in until it is told to go, through whatever comes between."""
+"""The agent checks in until it is deregistered, whatever failures come between."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ async def test_first_check_in_is_not_held_and_further_ones_are() -> None:
     assert control_plane.tokens == {"Bearer the-token"}
 
 
-async def test_told_to_go_it_says_that_it_is_gone() -> None:
+async def test_deregistered_agent_says_that_it_is_gone() -> None:
     control_plane = ControlPlane()
     assert await control_plane.run() is AgentEnd.DEREGISTERED
     assert [path.rpartition("/")[2] for path, _ in control_plane.asked] == ["checkin", "gone"]

@@ -52,7 +52,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A stack in `tmp_path / "state"` that is up, as a process of its own."""
+    """Start a stack in `tmp_path / "state"` as its own process, and wait until it is up."""
     with a_stack(tmp_path / "state", MIXED) as process:
         yield process
 
@@ -79,8 +79,8 @@ def a_stack(folder: Path, parts: Sequence[Part]) -> Iterator[subprocess.Popen[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop(running: subprocess.Popen[str], tmp_path: Path, how: signal.Signals) -> None:
-    """Ensures that a stack that is told to stop ends all its processes before it ends itself, with 0."""
+def test_stops_on_a_signal(running: subprocess.Popen[str], tmp_path: Path, how: signal.Signals) -> None:
+    """Ensures that a stopped stack ends all its processes before it ends itself, with 0."""
     assert len(processes_of(tmp_path / "state")) == len(MIXED) + 2
     running.send_signal(how)
     out, err = running.communicate(timeout=MAX_WAIT)
@@ -107,7 +107,7 @@ def test_killed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -> None:
-    """Ensures that when one part ends the rest is stopped, and the person is told which it was."""
+    """Ensures that when one part ends the rest is stopped, and the error names the part."""
     [server] = [process for process in processes_of(tmp_path / "state") if "start-dev" in process.cmdline()]
     server.kill()
     _, err = running.communicate(timeout=MAX_WAIT)
@@ -118,7 +118,7 @@ def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -
 
 @pytest.mark.slow
 async def test_whole(stack: Stack) -> None:
-    """Ensures that all parts work together: the API serves those who have a token, and nobody else."""
+    """Ensures that all parts work together, and that the API serves only callers with a token."""
     port = port_of(stack, Part.API)
     assert (await get(port, "/readyz"))[0] == 200
     assert (await get(port, "/docs"))[0] == 200
@@ -189,7 +189,7 @@ def modes_in(folder: Path) -> dict[str, int]:
 
 
 async def test_given_ports(tmp_path: Path) -> None:
-    """Ensures that given ports are used, and a taken one is told with what to do."""
+    """Ensures that given ports are used, and that the error for a taken one says what to do."""
     with listening_socket() as sock:
         taken = sock.getsockname()[1]
         with pytest.raises(StackError, match=f"port {taken} for the API is taken"):
@@ -200,7 +200,7 @@ async def test_given_ports(tmp_path: Path) -> None:
 
 
 def test_a_port_for_two(tmp_path: Path) -> None:
-    """Ensures that a port asked for twice is told, and that a part may have what was another's before."""
+    """Ensures that a port requested twice is refused, and that two parts may swap ports between starts."""
     first, second = free_port(), free_port()
     with opened(tmp_path) as folder:
         assert (folder.port("API", first), folder.port("Web UI", second)) == (first, second)
@@ -221,7 +221,7 @@ def opened(path: Path) -> Iterator[StackFolder]:
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
-    """Ensures that a file where the folder is to be is told in a sentence."""
+    """Ensures that a file in place of the folder is reported in one sentence."""
     (tmp_path / "file").touch()
     with pytest.raises(StackError, match="cannot be used: Not a directory"):
         StackFolder(tmp_path / "file").open(fresh=False)

@@ -13,7 +13,7 @@ from clients import private_files
 from embedded.stack import state_dir
 from embedded.stack.state_dir import StackError, StackFolder, free_port
 
-SOMEBODY = 987654
+OTHER_USER = 987654
 
 
 def refusal(path: Path, *, fresh: bool = False) -> str:
@@ -60,8 +60,8 @@ def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = left(tmp_path / "state")
-    monkeypatch.setattr(private_files, "_owner", lambda _: SOMEBODY)
-    assert f"belongs to another user (uid {SOMEBODY})" in refusal(state)
+    monkeypatch.setattr(private_files, "_owner", lambda _: OTHER_USER)
+    assert f"belongs to another user (uid {OTHER_USER})" in refusal(state)
 
 
 def with_link(path: Path, other: Path) -> None:

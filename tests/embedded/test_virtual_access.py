@@ -389,7 +389,7 @@ class TestRights:
             missing = {**binding("more", "alice", role="no-such-role"), "kind": "RoleBinding"}
             assert status_of(alice.post(inside, missing)) == (404, "NotFound")
 
-    def test_are_told_to_who_asks(self, admin: VirtualCaller) -> None:
+    def test_are_shown_to_the_asking_user(self, admin: VirtualCaller) -> None:
         admin.post(BINDINGS, binding("alice", "alice", role="view")).raise_for_status()
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 

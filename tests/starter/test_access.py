@@ -54,7 +54,7 @@ def test_the_document_is_the_code_for_the_installation_too() -> None:
 
 
 def test_strangers() -> None:
-    """Ensures that a stranger may do nothing, and that whoever may do something may also see it."""
+    """Ensures that a stranger may do nothing, and that a user who may do something may also see it."""
     for verb, allowed in TABLE.items():
         assert Relation.STRANGER not in allowed
         assert allowed <= TABLE[Verb.SHOW], verb
@@ -71,8 +71,8 @@ def test_strangers() -> None:
         (Principal(person="", email="s@x.com", teams=("T", "", "o@x.com")), {Relation.STRANGER}),
     ],
 )
-def test_what_somebody_is_to_an_environment(principal: Principal, expected: set[Relation]) -> None:
-    """Ensures that somebody is all that they are, whatever the case of addresses, and else a stranger."""
+def test_relations_of_a_user_to_an_environment(principal: Principal, expected: set[Relation]) -> None:
+    """Ensures that a user has all matching relations, in any case of addresses, or is a stranger."""
     found = relations(principal, owner="O@x.com", team="t", collaborators=["C@X.com"])
     assert found == expected
 

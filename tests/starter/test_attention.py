@@ -1,4 +1,4 @@
-"""What needs attention: nobody takes work, no sweep runs, environments are stuck. Temporal is pretended."""
+"""What needs attention: queues without workers, overdue sweeps, stuck environments; Temporal is a fake."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -89,8 +89,8 @@ def scheduled(*ran: float, created: float = 9000, paused: bool = False, note: st
         ({}, ["workflows", "steps", "undos and sweeps"]),
     ],
 )
-async def test_nobody_takes_work(polls: dict[Any, list[float]], missing: list[str]) -> None:
-    """Ensures that each task queue that nobody has polled within a minute is named."""
+async def test_queues_without_a_worker(polls: dict[Any, list[float]], missing: list[str]) -> None:
+    """Ensures that each task queue that no worker has polled within a minute is named."""
     found = await find_unpolled_queues(Pretended(polls=polls))  # type: ignore[arg-type]
     assert [one.split("asked for ")[1].split(" (task queue ")[0] for one in found] == missing
 
@@ -114,7 +114,7 @@ async def test_nobody_takes_work(polls: dict[Any, list[float]], missing: list[st
     ],
 )
 async def test_no_sweep_runs(schedule: Callable[[], Any], is_overdue: bool) -> None:
-    """Ensures that a sweep that has not run is told, but not one that is frozen or was just thawed."""
+    """Ensures that an overdue sweep is reported, but not one that is frozen or was just thawed."""
     found = await overdue_sweep(Pretended(schedule=schedule()), Sweep())  # type: ignore[arg-type]
     assert bool(found) == is_overdue, found
 

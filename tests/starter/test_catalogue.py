@@ -1,4 +1,4 @@
-"""The catalogue: what is in it can be used, and what is wrong in a file is told with its line."""
+"""The catalogue: its templates can be used, and a mistake in a file is reported with its line."""
 
 import re
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected: str) -> None:
-    """Ensures that each mistake is told with file, line and field, and what would be right."""
+    """Ensures that each mistake is reported with file, line and field, and what would be right."""
     assert change in GOOD
     assert any(expected in problem for problem in problems_in(tmp_path, GOOD.replace(change, to, 1))), (
         problems_in(tmp_path, GOOD.replace(change, to, 1))
@@ -155,7 +155,7 @@ def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected:
     ["{}", "{name: ''}", "{name: a, clusterRole: cluster-admin}", "{name: a, clusterRole: our-own}"],
 )
 def test_an_exported_account_that_may_be_enough(tmp_path: Path, account: str) -> None:
-    """Ensures that only those are refused of which everybody knows that they are too little."""
+    """Ensures that only those are refused that certainly have too few permissions."""
     values = f"values: {{exportKubeConfig: {{serviceAccount: {account}}}}}\n"
     (tmp_path / "small.yaml").write_text(GOOD + values)
     assert load_catalogue(tmp_path).get("small") is not None
@@ -182,7 +182,7 @@ def test_a_repository_that_keeps_charts_as_they_are(tmp_path: Path, repository: 
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
-    """Ensures that every problem of every file is told, not only the first."""
+    """Ensures that every problem of every file is reported, not only the first."""
     (tmp_path / "a.yaml").write_text("oops: [")
     (tmp_path / "b.yaml").write_text(GOOD.replace("4Gi", "x").replace("10Gi", "y"))
     with pytest.raises(FilesUnusable) as unusable:
@@ -191,7 +191,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 
 
 def test_all_problems_of_one_file_by_their_lines(tmp_path: Path) -> None:
-    """Ensures that what contradicts itself and what is too small is told beside what cannot be read."""
+    """Ensures that contradictions and too small values are reported beside unreadable ones."""
     text = (
         GOOD.replace("pods: 40", "pods: 1").replace("8h", "eight") + "quota: {per_person: 3, per_team: 2}\n"
     )
@@ -216,7 +216,7 @@ def test_a_file_whose_name_cannot_be_a_name(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
-    """Ensures that no folder and an empty one are told as such, and that other files are no templates."""
+    """Ensures that a missing and an empty folder are reported, and that other files are no templates."""
     with pytest.raises(FilesUnusable, match="cannot be read"):
         load_catalogue(tmp_path / "nowhere")
     (tmp_path / "README.md").write_text("not a template")
@@ -225,14 +225,14 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_what_is_not_text(tmp_path: Path) -> None:
-    """Ensures that a file that is not text is told, and not a crash."""
+    """Ensures that a file that is not text is reported without a crash."""
     (tmp_path / "small.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FilesUnusable, match="not text in UTF-8"):
         load_catalogue(tmp_path)
 
 
 def test_who_is_offered_what(tmp_path: Path) -> None:
-    """Ensures that a template for some teams is offered to these, and to whoever may see everything."""
+    """Ensures that a template for some teams is offered to them, and to users who may see everything."""
     (tmp_path / "all.yaml").write_text(GOOD)
     (tmp_path / "some.yaml").write_text(f"{GOOD}teams: [blue, red]\n")
     catalogue = load_catalogue(tmp_path)
@@ -253,7 +253,7 @@ def test_an_unknown_template_has_a_suggestion() -> None:
 
 
 def test_a_template_that_no_history_could_carry(tmp_path: Path) -> None:
-    """Ensures that values which are too large are told at their line, before anybody asks for it."""
+    """Ensures that too large values are reported at their line, before a user asks for the template."""
     text = f"{GOOD}values:\n  sync: {{a: {'x' * 600_000}}}\n"
     [problem] = problems_in(tmp_path, text)
     assert problem.startswith("small.yaml:14:")

@@ -1,4 +1,4 @@
-"""Ensures that what a chart refuses is told at the door, and that a door does not close for a repository."""
+"""Ensures that a request that its chart refuses is rejected, and that a repository outage rejects none."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from tests.support.deadline import HANG
 
 
 class Asked:
-    """A host that answers a check as told, and counts."""
+    """A host that answers each check with the given error, and records the values."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -71,7 +71,7 @@ async def test_what_fits_is_asked_once() -> None:
 
 
 async def test_what_the_chart_refuses() -> None:
-    """Ensures that the field, the template and the chart's own words are told."""
+    """Ensures that the error has the field, the template and the chart's own words."""
     door = ChartCheck({"main": Asked(Rejected("host", "check", "size: got number"))})  # type: ignore[dict-item]
     with pytest.raises(InvalidRequest) as error:
         await door.values(environment())
@@ -81,13 +81,13 @@ async def test_what_the_chart_refuses() -> None:
 
 
 async def test_a_repository_that_cannot_be_asked() -> None:
-    """Ensures that it stops nobody: the worker asks again before it makes the namespace."""
+    """Ensures that the request goes on: the worker checks again before it makes the namespace."""
     door = ChartCheck({"main": Asked(Unreachable("host", "check", "away"))})  # type: ignore[dict-item]
     assert (await door.values(environment()))["telemetry"] == {"enabled": False}
 
 
 async def test_a_repository_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that nobody waits for long, and all for the same call, whose answer counts when it comes."""
+    """Ensures that callers wait briefly, for one shared call, and that its late answer is kept."""
     monkeypatch.setattr(chart_check, "TIMEOUT_SECONDS", 0.05)
     answered = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Ensures that the codec server decrypts for the platform team, in the Web UI, and for nobody else."""
+"""Ensures that the codec server decrypts only for the platform team, in the Web UI."""
 
 import asyncio
 import base64
@@ -53,7 +53,7 @@ def tokens(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def served(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
-    """The app on a socket of its own, with a client of it."""
+    """Serve the app on a new socket; yield a client of it."""
     with listening_socket() as sock:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, proxy_headers=False))
         running = asyncio.create_task(server.serve(sockets=[sock]))
@@ -106,7 +106,7 @@ async def test_it_decrypts_for_the_platform_team(http: httpx.AsyncClient) -> Non
     ],
     ids=["nothing", "a developer's token", "a guess", "not a bearer", "a guessed session"],
 )
-async def test_it_decrypts_for_nobody_else(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_it_decrypts_for_no_other_caller(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     for path in ("/decode",):
         answer = await http.post(path, json=await encrypted("hello"), headers=headers)
         assert answer.status_code == 401
@@ -139,12 +139,12 @@ async def test_only_the_web_ui_s_pages_are_answered(http: httpx.AsyncClient) -> 
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type,x-namespace",
     }
-    told = await http.options("/decode", headers={"Origin": UI, **ask})
-    assert told.status_code == 200
-    assert told.headers["access-control-allow-origin"] == UI
+    preflight = await http.options("/decode", headers={"Origin": UI, **ask})
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == UI
     for origin in ("https://evil.example", "http://127.0.0.1:8234", "null", str(http.base_url)):
-        told = await http.options("/decode", headers={"Origin": origin, **ask})
-        assert "access-control-allow-origin" not in told.headers
+        preflight = await http.options("/decode", headers={"Origin": origin, **ask})
+        assert "access-control-allow-origin" not in preflight.headers
         answer = await http.post(
             "/decode", json=await encrypted("hello"), headers={"Origin": origin, **bearer(PLATFORM)}
         )
@@ -167,7 +167,7 @@ async def test_what_cannot_be_decrypted_is_one_sentence(http: httpx.AsyncClient)
 
 @pytest.fixture
 def by_another_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the kernel's table say that all connections of this machine are somebody else's."""
+    """Let the kernel's table say that all connections of this machine belong to another user."""
     table = tmp_path / "tcp"
 
     class Table:
@@ -203,14 +203,14 @@ async def test_the_embedded_stack_tells_its_web_ui(tmp_path: Path) -> None:
         Stack(tmp_path, hurried(parts=parts)) as stack,
         httpx.AsyncClient(trust_env=False, verify=TLS) as http,
     ):
-        told = (await http.get(f"{stack.ui_url}/api/v1/settings")).json()
-        assert told["Codec"]["Endpoint"] == stack.url(Part.CODEC_SERVER)
+        settings = (await http.get(f"{stack.ui_url}/api/v1/settings")).json()
+        assert settings["Codec"]["Endpoint"] == stack.url(Part.CODEC_SERVER)
         there = WorkflowSerializationContext("default", "environment/a")
         [payload] = await converter_of(stack).with_context(there).encode(["hello"])
         body = json_format.MessageToDict(Payloads(payloads=[payload]))
         for origin in (stack.ui_url, stack.ui_url.replace("127.0.0.1", "localhost")):
             answer = await http.post(
-                f"{told['Codec']['Endpoint']}/decode", json=body, headers={"Origin": origin}
+                f"{settings['Codec']['Endpoint']}/decode", json=body, headers={"Origin": origin}
             )
             assert texts(answer) == ["hello"]
             assert answer.headers["access-control-allow-origin"] == origin

@@ -1,4 +1,4 @@
-"""Ensures that those who ask together share a look, and that nobody sees what was so before."""
+"""Ensures that concurrent callers share one read, and that no caller gets an outdated value."""
 
 import asyncio
 import time

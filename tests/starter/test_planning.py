@@ -55,7 +55,7 @@ def test_people_who_fit(collaborators: list[str]) -> None:
 
 @pytest.mark.parametrize("collaborators", [addresses(20, 104), addresses(20, 100)])
 def test_people_whose_addresses_are_too_long_together(collaborators: list[str]) -> None:
-    """Ensures that who asks is told the limit, and not to ask again in a while."""
+    """Ensures that the error names the limit, and does not ask for a retry."""
     with pytest.raises(InvalidRequest) as refused:
         asked(*collaborators)
     [problem] = refused.value.problems
@@ -63,7 +63,7 @@ def test_people_whose_addresses_are_too_long_together(collaborators: list[str]) 
     assert "at most 2048" in problem.message
 
 
-def test_too_many_people_are_told_the_number_alone() -> None:
+def test_the_error_for_too_many_people_has_only_the_number() -> None:
     with pytest.raises(InvalidRequest, match="at most 20") as refused:
         asked(*addresses(21, 104))
     assert len(refused.value.problems) == 1

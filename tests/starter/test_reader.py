@@ -111,7 +111,7 @@ async def checked(reader: EnvironmentReader) -> None:
 
 
 async def test_what_is_trusted_does_not_live_on_by_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that it is its age since a worker told it that counts."""
+    """Ensures that a status expires by the time since a worker reported it."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     reader = Scripted()

@@ -22,7 +22,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_token_that_is_taken_out(tmp_path: Path) -> None:
-    """Ensures that a token that is taken out of the file lets nobody in any more."""
+    """Ensures that a token that was removed from the file is no longer accepted."""
     file = tmp_path / "tokens.yaml"
     write_tokens(file, [("one", ADA), ("two", ADA)])
     tokens = Reloaded(file, load_tokens)
@@ -33,7 +33,7 @@ def test_a_token_that_is_taken_out(tmp_path: Path) -> None:
 
 
 def test_a_file_that_breaks(tmp_path: Path) -> None:
-    """Ensures that a broken change leaves the last good value and is told, until it is mended."""
+    """Ensures that a broken change keeps the last good value and is reported until it is corrected."""
     file = tmp_path / "small.yaml"
     file.write_text(GOOD)
     catalogue = Reloaded(tmp_path, load_catalogue)
@@ -48,7 +48,7 @@ def test_a_file_that_breaks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("description: " + "[" * 5000, "is nested in more than 100 levels"),
         ("[" * 200_000, "is nested in more than 100 levels"),
@@ -59,7 +59,7 @@ def test_a_file_that_breaks(tmp_path: Path) -> None:
     ],
     ids=["deep", "deeper", "aliases", "a circle", "infinity", "a key that is a list"],
 )
-def test_a_file_that_nobody_could_have_meant(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_with_absurd_content(tmp_path: Path, text: str, problem: str) -> None:
     """Ensures that what used to end the reload unseen is a problem with its file like any other."""
     file = tmp_path / "small.yaml"
     file.write_text(GOOD)
@@ -67,11 +67,11 @@ def test_a_file_that_nobody_could_have_meant(tmp_path: Path, text: str, told: st
     file.write_text(text)
     assert catalogue.current().get("small")
     assert catalogue.problems[0].startswith(f"{file}:")
-    assert told in catalogue.problems[0]
+    assert problem in catalogue.problems[0]
 
 
-def test_a_fault_of_ours_in_a_reload_is_told(tmp_path: Path) -> None:
-    """Ensures that the value stays in force, and that the problem is there for whoever asks."""
+def test_a_fault_of_ours_in_a_reload_is_reported(tmp_path: Path) -> None:
+    """Ensures that the value stays in force, and that the problem can be read."""
     file = tmp_path / "small.yaml"
     file.write_text(GOOD)
 
@@ -97,6 +97,6 @@ def test_a_file_that_vanishes(tmp_path: Path) -> None:
 
 
 def test_a_bad_start(tmp_path: Path) -> None:
-    """Ensures that what is bad from the start is not begun with."""
+    """Ensures that an invalid file at the start is an error."""
     with pytest.raises(FilesUnusable):
         Reloaded(tmp_path, load_catalogue)

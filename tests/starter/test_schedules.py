@@ -1,4 +1,4 @@
-"""Ensures that Temporal has exactly the schedules that the code has, and nobody else's are touched."""
+"""Ensures that Temporal has exactly the schedules of the code, and that no others are touched."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -88,7 +88,7 @@ async def test_a_freeze_before_there_is_a_schedule_holds(client: Client) -> None
     assert (await _sweep(client)).state.paused
 
 
-async def test_a_schedule_that_somebody_pauses_in_temporal_is_a_freeze(client: Client) -> None:
+async def test_a_schedule_paused_in_temporal_is_a_freeze(client: Client) -> None:
     """Ensures that a pause by other means is shown as what it is."""
     await reconcile(client, SETTINGS)
     await client.get_schedule_handle(SWEEP_SCHEDULE).pause(note="by hand")
@@ -98,9 +98,9 @@ async def test_a_schedule_that_somebody_pauses_in_temporal_is_a_freeze(client: C
 
 
 async def test_only_ours_are_removed(client: Client) -> None:
-    """Ensures that a schedule that is none any more goes, and somebody else's stays."""
-    somebody, old = "nightly-report", SCHEDULE_PREFIX + "former"
-    for id in (somebody, old):
+    """Ensures that a former schedule of ours is removed, and that a schedule of others stays."""
+    other, old = "nightly-report", SCHEDULE_PREFIX + "former"
+    for id in (other, old):
         await client.create_schedule(id, schedules(SETTINGS)[SWEEP_SCHEDULE])
     for _ in range(50):
         if old in await _ids(client):
@@ -110,5 +110,5 @@ async def test_only_ours_are_removed(client: Client) -> None:
         await asyncio.gather(*(reconcile(client, SETTINGS) for _ in range(4)))
         if old not in await _ids(client):
             break
-    assert await _ids(client) >= {somebody}
+    assert await _ids(client) >= {other}
     assert old not in await _ids(client)

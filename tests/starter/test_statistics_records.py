@@ -252,7 +252,7 @@ class _ClosedRuns:
 
 
 class _Slow:
-    """A source that answers when it is told to."""
+    """A source that answers when `go_on` is set."""
 
     remark = "From a test."
 

@@ -118,14 +118,14 @@ def test_chart_of_a_foreign_repository_without_a_digest_is_a_warning(
     assert check_catalogue(folder, {}, SUPPORTED).warnings == ()
 
 
-def test_labels_that_a_host_bears_or_that_nobody_can_know_are_no_warning(folder: Path) -> None:
+def test_labels_that_a_host_bears_or_that_are_unknown_are_no_warning(folder: Path) -> None:
     """Ensures that a host with these labels, among others, is enough, and that no settings are none."""
     (folder / "small.yaml").write_text(f"{GOOD}hosts: {{tier: gpu}}\n")
     assert not check_catalogue(folder, {"a": {}, "b": {"tier": "gpu", "zone": "1"}}, SUPPORTED).warnings
     assert not check_catalogue(folder, {}, SUPPORTED).warnings
 
 
-def test_a_good_folder_is_told_so(folder: Path) -> None:
+def test_a_good_folder_is_reported_as_good(folder: Path) -> None:
     """Ensures exit code 0, and the templates with their versions on standard output."""
     done = check(str(folder))
     assert done.code == 0, done.err
@@ -201,7 +201,7 @@ def test_hosts_are_known_from_variables_and_no_credential_is_needed(folder: Path
 
 
 class Judging:
-    """A host that refuses what has these values, or answers nobody."""
+    """A host that refuses templates with these values, or does not answer."""
 
     name = "h"
 
@@ -216,7 +216,7 @@ class Judging:
             raise self.error
 
 
-async def test_what_a_host_refuses_is_told_with_file_and_line(folder: Path) -> None:
+async def test_what_a_host_refuses_is_reported_with_file_and_line(folder: Path) -> None:
     """Ensures that what cannot be made on a host of its labels is a problem, and no other host is asked."""
     (folder / "big.yaml").write_text(GOOD + "hosts: {tier: gpu}\nvalues: {sync: {}}\n")
     refusing = Judging(Rejected("host h", "check", "it needs more than our role has"))
@@ -243,7 +243,7 @@ async def test_a_host_that_cannot_be_asked_is_a_warning(folder: Path) -> None:
 
 
 def test_without_settings_no_host_can_be_asked(folder: Path) -> None:
-    """Ensures that it is told what is missing."""
+    """Ensures that the error names the missing setting."""
     done = check("--hosts", str(folder))
     assert done.code == 2
     assert "MOORAGE_CONTROL_PLANE__URL" in done.err

@@ -1,4 +1,4 @@
-"""What Temporal answers to the API, and what people are told of it."""
+"""What Temporal answers to the API, and the errors that users get for it."""
 
 from datetime import timedelta
 
@@ -40,7 +40,7 @@ async def test_a_workflow_that_is_not_there(temporal_server: WorkflowEnvironment
 
 
 async def test_update_that_the_worker_cannot_read_is_about_its_keys() -> None:
-    """Ensures that a worker without the API's key is not told as a fault of Moorage."""
+    """Ensures that a worker without the API's key is not reported as a fault of Moorage."""
     refused = ApplicationError("Failed decoding arguments", type="RuntimeError")
     refused.__cause__ = ApplicationError('something is encrypted with the key "b"', type=KeyMissing.__name__)
     with pytest.raises(KeyMissing, match=r'a worker cannot read .* with the key "b"'):
@@ -64,7 +64,7 @@ def failed(status: RPCStatusCode) -> RPCError:
     ],
 )
 def test_unexpected_answer_leaves_a_log_line(status: RPCStatusCode, sentence: str) -> None:
-    """Ensures that the platform team can find out what the person who asks is not told."""
+    """Ensures that the platform team finds the detail in the log that the user does not get."""
     with capture_logs() as logs, pytest.raises(TemporalUnavailable, match=sentence), map_rpc_errors():
         raise failed(status)
     assert [(line["log_level"], line["status"]) for line in logs] == [("error", status.name)]
@@ -88,7 +88,7 @@ async def test_limit_of_a_list_of_keywords(temporal_server: WorkflowEnvironment,
     starting = temporal_server.client.start_workflow(
         "NeverTaken",
         id=f"limit-{size}",
-        task_queue="nobody",
+        task_queue="no-worker",
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(search_attributes.COLLABORATORS, people)]
         ),

@@ -64,7 +64,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, change: str, to: str, expected: str) -> None:
-    """Ensures that each mistake is told with its line, and that what may be a token is not repeated."""
+    """Ensures that each mistake is reported with its line, and that a possible token is not quoted."""
     with pytest.raises(FilesUnusable) as unusable:
         load_tokens(file_with(tmp_path, GOOD.replace(change, to)))
     assert expected in str(unusable.value)
@@ -100,7 +100,7 @@ def test_the_mode_of_the_file(tmp_path: Path, mode: int, expected: str | None) -
 
 
 def test_a_file_that_is_not_its_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that another user's file lets nobody in, and that a FIFO holds nobody."""
+    """Ensures that another user's file is refused, and that a FIFO does not block."""
     file = file_with(tmp_path, GOOD)
     monkeypatch.setattr(private_files, "_owner", lambda _: 0)
     assert load_tokens(file).principal_of("a token")

@@ -279,7 +279,7 @@ class TestIssuer:
     async def test_takes_rights_back_again_when_it_fails(
         self, host: FakeHost, clusters: VirtualClusters, failure: ClientError
     ) -> None:
-        """Ensures that the person is told why they are refused, and keeps no rights either."""
+        """Ensures that the person gets the reason for the refusal, and keeps no rights."""
         async with clusters.connect(one()):
             host.virtual.has_rights = False
         host.virtual.removal_failures = [failure]

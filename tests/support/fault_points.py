@@ -27,7 +27,7 @@ MAKING: dict[str, Call] = {
     "kubeconfig": (Part.HOST, "virtual.readyz"),
     "import": (Part.CONTROL_PLANE, "cluster.create"),
 }
-#: The call that undoes each step that has something of its own.
+#: The call that undoes each step that creates an object.
 UNMAKING: dict[str, Call] = {
     "project": (Part.CONTROL_PLANE, "project.delete"),
     "group": (Part.CONTROL_PLANE, "group.delete"),
@@ -53,7 +53,7 @@ WAITING: dict[str, Call] = {
 ONE_OF_EACH = ("project", "group", "binding", "IdP group", "namespace", "release", "cluster")
 
 _TOO_LATE = TIMEOUT.total_seconds() + 1
-#: What can happen to an answer, so that nobody knows whether the thing was done.
+#: What can happen to an answer, so that it is unknown whether the call took effect.
 AMBIGUITIES = {
     "cut after it was done": Fault(kind=FaultKind.CUT_AFTER, times=1),
     "502 after it was done": Fault(kind=FaultKind.STATUS_AFTER, status=502, times=1),

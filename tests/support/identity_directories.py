@@ -90,7 +90,7 @@ async def becomes(read: Callable[[], Awaitable[object]], expected: object) -> No
 
 
 async def replicated(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Repeat the call while the directory does not know yet what it was just told."""
+    """Repeat the call until the directory has replicated the last change."""
     ends = time.monotonic() + HANG
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Starts `python -m <module>` as a process of its own, by the fork server where there is one.
+"""Starts `python -m <module>` as a separate process, by the fork server where there is one.
 
     ended = run_module("moorage", ["list"], env={...}, cwd=tmp_path)
     process = spawn_module("embedded.standins", env={...})               # like subprocess.Popen
@@ -204,7 +204,7 @@ def _pipe() -> tuple[int, IO[bytes]]:
 
 
 def _connect() -> socket.socket:
-    """Connect to the server; start it if nobody has."""
+    """Connect to the server; start it if it does not run."""
     own_fork_server()
     folder = Path(os.environ[_FOLDER])
     path = folder / "socket"

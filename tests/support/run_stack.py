@@ -1,4 +1,4 @@
-"""`python -m tests.support.run_stack FOLDER PART...`: a stack as a process of its own, for a test to end."""
+"""`python -m tests.support.run_stack FOLDER PART...`: a stack in its own process, for a test to end."""
 
 import asyncio
 import dataclasses
@@ -10,7 +10,7 @@ from tests.support.stack import hurried
 
 
 def main() -> None:
-    """Run it until told to stop; say on standard output what `moorage up` would."""
+    """Run it until a signal stops it; print what `moorage up` would."""
     folder, *parts = sys.argv[1:]
     options = dataclasses.replace(hurried(), parts=frozenset(Part(part) for part in parts))
     try:

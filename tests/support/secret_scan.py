@@ -38,7 +38,7 @@ class Canaries:
         self.secrets |= {
             f"{person.email}'s token": stack.token_of(person.email) for person in stack.options.people
         }
-        # Whoever has the end of such an address can make up the rest.
+        # The end of such an address is secret too: the rest can be guessed.
         self.secrets |= {
             f"the end of {name}": url.rpartition("/")[2]
             for name, url in self.secrets.items()

@@ -183,7 +183,7 @@ class SignInStatements:
         with pytest.raises(TokenRefused, match="audience"):
             await verifier.principal_of(tokens["id_token"])
 
-    async def test_a_person_without_a_group_is_told_to_join_one(
+    async def test_a_person_without_a_group_is_asked_to_join_one(
         self, provider: Provider, verifier: TokenVerifier
     ) -> None:
         tokens = await provider.sign_in("carol")
@@ -299,7 +299,7 @@ class SignInStatements:
         assert principal.email == "alice@example.com"
         assert refused(await self.poll(provider, started["device_code"])) == "invalid_grant"
 
-    async def test_a_device_that_is_denied_is_told(self, provider: Provider) -> None:
+    async def test_a_denied_device_gets_access_denied(self, provider: Provider) -> None:
         started = await self.start_device(provider)
         async with provider.client() as http:
             await provider.decide_device(provider, http, started["verification_uri_complete"], "alice", False)

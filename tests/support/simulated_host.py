@@ -1,4 +1,4 @@
-"""A simulated host as a process of its own, for tests that need one."""
+"""A simulated host in its own process, for tests that need one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -95,7 +95,7 @@ def control(base_url: str, method: str, path: str, body: Any = None) -> Any:
 
 
 class RafayStandIn:
-    """A stand-in for a Rafay controller in a process of its own, with its database open for reading.
+    """A stand-in for a Rafay controller in its own process, with its database open for reading.
 
     `options` are those of `embedded.standin_options.RafayOptions`. State lives in `folder` and survives
     `stop` and `start`, which keep the port. A context manager; `faults` and `switch` hold until `reset`.

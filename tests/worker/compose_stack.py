@@ -1,6 +1,6 @@
 """The services of docker-compose.yml as processes of this machine: their commands, environments and secrets.
 
-What a container has of its own is put in place of it: its folders and its ports.
+Folders and ports of the test take the place of those of each container.
 """
 
 import os
@@ -108,10 +108,10 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """All that it is told: nothing of ours leaks into it."""
-        told = {name: self._here(str(text)) for name, text in self._says.get("environment", {}).items()}
+        """The whole environment of the service: no variable of the test process leaks into it."""
+        variables = {name: self._here(str(text)) for name, text in self._says.get("environment", {}).items()}
         path = os.pathsep.join([str(self.image.site / "bin"), "/usr/bin", "/bin"])
-        return {"PATH": path, "PYTHONPATH": str(self.image.site), "HOME": "/nonexistent", **told}
+        return {"PATH": path, "PYTHONPATH": str(self.image.site), "HOME": "/nonexistent", **variables}
 
     def is_healthy(self) -> bool:
         """What its health check says."""

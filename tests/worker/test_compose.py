@@ -101,9 +101,9 @@ class Composed:
 
     def moorage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A developer's command, outside of the containers."""
-        told = {"MOORAGE_URL": self.api_url, "MOORAGE_TOKEN": self.token}
+        variables = {"MOORAGE_URL": self.api_url, "MOORAGE_TOKEN": self.token}
         command = self._image.command(["moorage", *arguments])
-        return finished(command, told | {"PYTHONPATH": str(self._image.site)}, self._folder)
+        return finished(command, variables | {"PYTHONPATH": str(self._image.site)}, self._folder)
 
     def end(self) -> dict[str, int]:
         """Stop all in the way of `docker compose stop`; their exit codes."""
@@ -169,7 +169,7 @@ def test_it_comes_up_in_its_order_and_makes_environments(composed: Composed) -> 
     assert not composed.service("worker").is_healthy(), "the worker is healthy after its end"
 
 
-def test_the_pod_holds_its_network_until_it_is_told_to_end(composed: Composed) -> None:
+def test_the_pod_holds_its_network_until_a_signal_ends_it(composed: Composed) -> None:
     """Ensures that what the others share a network with goes on doing nothing, and ends on SIGTERM."""
     composed.start("pod")
     time.sleep(0.5)
@@ -178,12 +178,12 @@ def test_the_pod_holds_its_network_until_it_is_told_to_end(composed: Composed) -
 
 
 def test_no_secret_is_in_an_environment_or_an_argument(composed: Composed) -> None:
-    """Ensures that what the files of deploy/secrets hold is told to nobody but by these files."""
+    """Ensures that the secrets of deploy/secrets are passed only as files."""
     secrets = [file.read_text().strip() for file in composed.secrets.iterdir() if file.name != ".gitignore"]
     for name in OURS:
         service = composed.service(name)
-        told = json.dumps([service.command, service.environment])
-        assert not [secret for secret in secrets if secret in told], name
+        shown = json.dumps([service.command, service.environment])
+        assert not [secret for secret in secrets if secret in shown], name
 
 
 def test_the_image_starts_without_the_checkout(image: Image, tmp_path: Path) -> None:
@@ -256,13 +256,15 @@ def test_the_web_ui_only_shows_and_asks_who_it_is(tmp_path: Path) -> None:
 
 
 def test_every_service_waits_for_what_it_needs() -> None:
-    """Ensures the order: whoever is waited for has a health check or an end; nobody waits in a circle."""
+    """Ensures that each dependency has a health check or an end, and that there is no cycle."""
     services = COMPOSE["services"]
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
             condition = how["condition"]
             if condition == "service_healthy":
-                assert "healthcheck" in services[needed], f"{name} waits for {needed}, which nobody asks"
+                assert "healthcheck" in services[needed], (
+                    f"{name} waits for {needed}, which has no health check"
+                )
             if condition == "service_completed_successfully":
                 assert services[needed]["restart"] != "unless-stopped", f"{needed} never ends"
     for name in ("api", "worker"):
@@ -277,7 +279,7 @@ def test_every_service_waits_for_what_it_needs() -> None:
     assert before("worker") == before("api") == ours, "an outside system keeps it from starting"
 
 
-def test_the_image_is_of_this_version_and_nobody_in_particular() -> None:
+def test_the_image_has_this_version_and_a_user_without_root() -> None:
     """Ensures that the image's tag is the project's version, and that its last user is not root."""
     version = (CHECKOUT / "pyproject.toml").read_text().partition('version = "')[2].partition('"')[0]
     assert COMPOSE["services"]["api"]["image"] == f"moorage:${{MOORAGE_VERSION:-{version}}}"
@@ -313,8 +315,8 @@ def test_the_schema_of_temporals_databases(tmp_path: Path) -> None:
     script = (CHECKOUT / "deploy" / "temporal" / "create-schema.sh").read_text()
     here = tmp_path / "create-schema.sh"
     here.write_text(script.replace("/run/secrets/temporal-db-password", str(secret)))
-    told = COMPOSE["services"]["temporal-schema"]["environment"]
-    env = {**told, "PATH": f"{tmp_path}{os.pathsep}/usr/bin:/bin"}
+    variables = COMPOSE["services"]["temporal-schema"]["environment"]
+    env = {**variables, "PATH": f"{tmp_path}{os.pathsep}/usr/bin:/bin"}
     subprocess.run(["sh", str(here)], env=env, check=True, capture_output=True)
     seen = [line.split("|", 1) for line in calls.read_text().splitlines()]
     assert {password for password, _ in seen} == {"a-password"}

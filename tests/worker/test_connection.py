@@ -39,7 +39,7 @@ def only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "temporal.toml"))
 
 
-async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that the sentence names the address and both ways out."""
     with listening_socket() as sock:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
@@ -83,7 +83,7 @@ def serving(tls: Path | None = None) -> Iterator[int]:
 
 
 async def test_tls_that_does_not_match(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ensures that a mismatch of TLS is told as what it is, in both directions."""
+    """Ensures that a mismatch of TLS is reported as such, in both directions."""
     ca_file = authority(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
@@ -119,7 +119,7 @@ async def test_tls_that_does_not_match(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("http://localhost:7233", "without http://"),
     ],
 )
-async def test_why_nobody_answers(monkeypatch: pytest.MonkeyPatch, address: str, expected: str) -> None:
+async def test_why_no_server_answers(monkeypatch: pytest.MonkeyPatch, address: str, expected: str) -> None:
     """Ensures that the sentence has the reason in words."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
     with pytest.raises(NotConnected, match=expected):
@@ -127,7 +127,7 @@ async def test_why_nobody_answers(monkeypatch: pytest.MonkeyPatch, address: str,
 
 
 async def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ensures that a broken file of Temporal's settings is told as that."""
+    """Ensures that a broken file of Temporal's settings is reported as such."""
     (tmp_path / "temporal.toml").write_text("[profile\n")
     with pytest.raises(NotConnected, match=r"TEMPORAL_\* settings"):
         await connect(PLAIN, timeout=MAX_WAIT)
@@ -144,7 +144,7 @@ async def test_prepared_namespace(
 async def test_namespace_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, temporal_server: WorkflowEnvironment
 ) -> None:
-    """Ensures that a wrong namespace is told with the command that would make it."""
+    """Ensures that the error for a missing namespace has the command that creates it."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "elsewhere")
     client = await connect(PLAIN, timeout=MAX_WAIT)
@@ -155,7 +155,7 @@ async def test_namespace_that_is_not_there(
 async def test_search_attributes_that_are_missing(
     monkeypatch: pytest.MonkeyPatch, temporal_server: WorkflowEnvironment
 ) -> None:
-    """Ensures that an unprepared namespace is told with the command that prepares it."""
+    """Ensures that the error for an unprepared namespace has the command that prepares it."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.client.service_client.config.target_host)
     # The server's own namespace: it is always there, and never has ours.
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "temporal-system")

@@ -50,7 +50,7 @@ def prepared(tmp_path: Path) -> tuple[Path, str]:
 
 
 def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
-    """Ensures that what deploy/prepare.py makes is all that is needed, and that nobody else can read it."""
+    """Ensures that the files of deploy/prepare.py are complete, and that no other user can read them."""
     secrets, _ = prepared(tmp_path)
     env = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
     for service in ("setup", "worker", "api"):
@@ -60,7 +60,7 @@ def test_compose_gives_settings_that_can_be_used(tmp_path: Path) -> None:
     given = COMPOSE["services"]["api"]["secrets"]
     assert {"control-plane-api-key", "identity-token"}.isdisjoint(given), "it holds what may write"
     assert settings.api.tokens_file is not None
-    assert load_tokens(settings.api.tokens_file).principal_of("nobody's") is None
+    assert load_tokens(settings.api.tokens_file).principal_of("unknown") is None
     assert [path for path in secrets.iterdir() if path.stat().st_mode & 0o077] == []
 
     codec_server = load_codec_server_settings(environment_of("codec-server", secrets, env))
@@ -89,7 +89,7 @@ def test_server_is_as_fast_as_the_embedded_one() -> None:
 
 
 def test_prepare_writes_through_no_link(tmp_path: Path) -> None:
-    """Ensures that what somebody prepared in place of the folder or of a file is not written to."""
+    """Ensures that links in place of the folder or of a file are not written through."""
     deploy, other = tmp_path / "deploy", tmp_path / "other"
     deploy.mkdir()
     other.mkdir()
@@ -111,7 +111,7 @@ def test_prepare_writes_through_no_link(tmp_path: Path) -> None:
 
 
 def test_help_of_prepare_writes_nothing(tmp_path: Path) -> None:
-    """Ensures that who only asks what it does, or mistypes, is told, and nothing is made."""
+    """Ensures that --help and a mistyped argument print the usage and write no file."""
     (tmp_path / "deploy").mkdir()
     shutil.copy(CHECKOUT / "deploy" / "prepare.py", tmp_path / "deploy")
     script = [sys.executable, str(tmp_path / "deploy" / "prepare.py")]

@@ -1,4 +1,4 @@
-"""Settings of real host clusters, and what is wrong with them, told before anything is called."""
+"""Settings of real host clusters, and their mistakes, reported before any call."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_all_of_them() -> None:
     ],
 )
 def test_what_cannot_be(setting: str, value: str, words: str) -> None:
-    """Ensures that each is told by its name."""
+    """Ensures that each error names the setting."""
     with pytest.raises(SettingsError) as error:
         load_settings(REAL | {f"MOORAGE_HOSTS__MAIN__{setting}": value})
     assert words in str(error.value)

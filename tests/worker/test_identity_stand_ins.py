@@ -253,7 +253,7 @@ async def test_users_are_found_by_address_in_any_case(
     assert found
     assert found.is_active
     assert found.email.casefold() == "alice@example.com"
-    assert await provider.find_user("nobody@example.com") is None
+    assert await provider.find_user("missing@example.com") is None
     assert await provider.find_user("alice@example.org") is None
     # A user name that is no address, with the address beside it.
     if kind.startswith("okta"):

@@ -1,4 +1,4 @@
-"""The worker as a process: it says when it takes work, what it measures, and ends when it is told to."""
+"""The worker as a process: it reports when it takes work, serves metrics, and stops on a signal."""
 
 import os
 import re
@@ -68,7 +68,7 @@ def test_from_ready_to_stopped(temporal_server: WorkflowEnvironment, tmp_path: P
     assert "planted" not in err
 
 
-def test_told_to_stop_while_it_waits(tmp_path: Path) -> None:
+def test_stops_on_a_signal_while_it_waits(tmp_path: Path) -> None:
     """Ensures that a worker that waits for its Temporal server can be stopped at once."""
     # The loop's first words, at this level, are the sign that it handles signals.
     with a_worker(f"127.0.0.1:{free_port()}", tmp_path, MOORAGE_LOG__LEVEL="debug") as worker:
@@ -81,7 +81,7 @@ def test_told_to_stop_while_it_waits(tmp_path: Path) -> None:
 
 
 def test_port_of_metrics_is_taken(temporal_server: WorkflowEnvironment, tmp_path: Path) -> None:
-    """Ensures that a taken port is told in a sentence and ends the start."""
+    """Ensures that a taken port is reported in one sentence and ends the start."""
     address = temporal_server.client.service_client.config.target_host
     with (
         listening_socket() as sock,

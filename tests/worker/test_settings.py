@@ -1,4 +1,4 @@
-"""Settings: where they come from, which source wins, and that every problem is told at once."""
+"""Settings: where they come from, which source wins, and that all problems are reported together."""
 
 import base64
 from datetime import timedelta
@@ -257,7 +257,7 @@ def test_file_that_is_not_toml(tmp_path: Path) -> None:
 
 
 def test_empty_variable_is_not_set() -> None:
-    """Ensures that a compose file may pass on a variable that nobody has set."""
+    """Ensures that a compose file may pass on a variable that is not set."""
     assert load_settings(LEAST | {"MOORAGE_PREFIX": ""}).prefix == "mrg"
 
 
@@ -341,8 +341,8 @@ def test_metrics_address(text: str, address: str) -> None:
 )
 def test_metrics_address_that_cannot_be_listened_on(text: str) -> None:
     """Ensures that it is refused with a sentence, and not with a pattern."""
-    told = problems_of(LEAST | {"MOORAGE_WORKER__METRICS": text})
-    assert "must be an IP address and a port, such as 127.0.0.1:9464" in told
+    problems = problems_of(LEAST | {"MOORAGE_WORKER__METRICS": text})
+    assert "must be an IP address and a port, such as 127.0.0.1:9464" in problems
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_metrics_address_that_cannot_be_listened_on(text: str) -> None:
     ],
 )
 def test_a_secret_as_editors_write_it(tmp_path: Path, content: bytes, problem: str) -> None:
-    """Ensures that a byte order mark is no part of a secret, and that what fits no header is told."""
+    """Ensures that a byte order mark is no part of a secret, and that an unusable secret is reported."""
     file = tmp_path / "key"
     file.write_bytes(content)
     environ = {**LEAST, "MOORAGE_CONTROL_PLANE__API_KEY_FILE": str(file)}
@@ -364,10 +364,10 @@ def test_a_secret_as_editors_write_it(tmp_path: Path, content: bytes, problem: s
     if not problem:
         assert load_settings(environ).control_plane.api_key.get_secret_value() == "key-of-the-control-plane"
         return
-    told = problems_of(environ)
-    assert problem in told
-    assert "MOORAGE_CONTROL_PLANE__API_KEY" in told
-    assert "key-of" not in told
+    problems = problems_of(environ)
+    assert problem in problems
+    assert "MOORAGE_CONTROL_PLANE__API_KEY" in problems
+    assert "key-of" not in problems
 
 
 @pytest.mark.parametrize("secret", ["a-secret", "whsec_YS1zZWNyZXQ=", "whsec_not base64"])

@@ -126,7 +126,7 @@ class CapacityBench:
     ) -> StartOutcome:
         """Ask for an environment."""
         start = start or a_start(name, request_id=request)
-        # Each with a process of its own, as far as anybody can tell: nothing is shared but Temporal.
+        # Each request behaves as if from a separate process: only Temporal is shared.
         starter = EnvironmentStarter(self.client, EnvironmentReader(self.client), self.reservations)
         return await starter.start_or_join(start, self.ask(name, request, **fields))
 

@@ -35,7 +35,7 @@ Outcome = Callable[[], Awaitable[None]]
 
 @dataclass
 class Script:
-    """What shall happen instead of plain success, and what did happen.
+    """The scripted outcomes in place of plain success, and a record of what happened.
 
     `before` and `after` map an activity's name to what it does before or after its effect on `world`.
     """

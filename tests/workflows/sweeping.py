@@ -30,7 +30,7 @@ from workflows.expiry_sweep import ExpirySweepWorkflow
 _numbers = itertools.count(1)
 #: No warnings, no grace: it is over when its time is up.
 PLAIN: dict[str, Any] = {"default": "8h", "maximum": "30d", "warnings": ()}
-#: What is ended begins its teardown at once; the rule that it does so by and by has a test of its own.
+#: Ended environments start their teardown at once; another test covers the limit of teardowns per second.
 AT_ONCE = 1000.0
 #: A word to an environment that is good for long enough.
 SWEPT = SweepUpdateInput(actor="the expiry sweep", life=LIFE, valid_until=datetime(2100, 1, 1, tzinfo=UTC))
@@ -89,7 +89,7 @@ async def sweeping(client: Client, task_queue: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def sweeper(client: Client) -> AsyncIterator["Sweeper"]:
-    """Sweeps can be begun, and are done."""
+    """Run a worker for sweeps; yield a starter of sweeps."""
     queue = f"sweeps-{os.getpid()}-{next(_numbers)}"
     async with sweeping(client, queue):
         yield Sweeper(client, queue)

@@ -109,7 +109,7 @@ async def test_fifty_at_once_never_overbook(server: WorkflowEnvironment) -> None
             "two": times(SIZE, 5),
             "three": times(SIZE, 3),
         }
-        # Each by an update of its own, as if each were another API.
+        # Each with a separate update, as if each were another API.
         others = [type(house.reservations)(house.client, start=house.start) for _ in range(9)]
         late = await asyncio.gather(*(one.reserve(house.ask(f"late-{id(one)}")) for one in others))
         assert {decision.refusal.reason for decision in late if decision.refusal} == {RefusalReason.NO_ROOM}
@@ -117,7 +117,7 @@ async def test_fifty_at_once_never_overbook(server: WorkflowEnvironment) -> None
 
 
 async def test_several_apis_at_once_never_overbook(server: WorkflowEnvironment) -> None:
-    """Ensures the same when each request comes by an update of its own, as from many processes."""
+    """Ensures the same when each request comes with a separate update, as from many processes."""
     async with a_house({"one": most(5)}, server=server) as house, house.worker():
         await house.reservations.reserve(house.ask("first"))
         apis = [type(house.reservations)(house.client, start=house.start) for _ in range(8)]
@@ -266,9 +266,9 @@ async def test_a_place_for_which_nothing_begins(server: WorkflowEnvironment) -> 
 async def test_a_place_for_what_temporal_refuses_to_start(
     house: CapacityBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ensures that a place is free at once when the server has said that the life will never begin.
+    """Ensures that a place is free at once when the server has refused to start the life.
 
-    What it said is told to whoever asked, and not left behind for asyncio to log.
+    The caller gets the server's error, and no exception is left for asyncio to log.
     """
     start = a_start("huge")
     template = start.environment.template.model_copy(update={"values": {"x": "x" * 3_000_000}})
@@ -390,7 +390,7 @@ async def test_a_worker_stops_in_between(server: WorkflowEnvironment) -> None:
 async def test_without_a_worker_nothing_is_started(
     server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ensures that a request that no worker answers is told that nothing was started, and that this is so."""
+    """Ensures that a request that no worker answers gets NothingStarted, and that this is true."""
     async with a_house({"one": most(4)}, server=server) as house:
         with monkeypatch.context() as impatient:
             impatient.setattr("starter.placement.reservations.RESERVATION_TIMEOUT", timedelta(seconds=1))
@@ -440,7 +440,7 @@ async def test_what_clusters_report_and_what_the_settings_say(server: WorkflowEn
 
 
 async def test_a_host_that_does_not_answer(server: WorkflowEnvironment) -> None:
-    """Ensures that nothing is placed where nobody knows what there is; later its last word counts."""
+    """Ensures that a host of unknown size gets no environment, and that its last report counts later."""
     away = Nodes("one", [NodeCapacity("40", "160Gi")], is_away=True)
     async with a_house(nodes={"one": away}, audit=SOON, server=server) as house, house.worker():
         decision = await house.reservations.reserve(house.ask("env"))
@@ -452,7 +452,7 @@ async def test_a_host_that_does_not_answer(server: WorkflowEnvironment) -> None:
         async def placed() -> bool:
             return bool((await house.reservations.reserve(house.ask("env"))).host)
 
-        await until(placed, "the host has told what it has")
+        await until(placed, "the host has reported its capacity")
         away.is_away = True
 
         async def remarked() -> bool:

@@ -84,7 +84,7 @@ async def test_an_extension_moves_the_end_everywhere(bench: Bench) -> None:
 
 
 async def test_an_extension_of_what_is_ending_comes_too_late(bench: Bench) -> None:
-    """Ensures that once the end has begun nobody is told that it was extended."""
+    """Ensures that an extension after the start of the end is rejected."""
     bench.script.before["project.ensure"] = waits
     bench.script.before["project.remove"] = fails(20)
     life = await bench.begin(
@@ -151,7 +151,7 @@ async def test_a_word_from_before_is_not_obeyed_later(bench: Bench) -> None:
     await handle.terminate()
 
 
-async def test_what_cannot_be_told_or_kept_delays_nothing_for_ever(
+async def test_failed_notices_and_records_do_not_block_a_teardown(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a teardown with dead notices and dead sinks ends, and its trail says what was not done."""
@@ -186,8 +186,8 @@ async def test_the_account_is_handed_over_at_the_end_of_every_life(bench: Bench)
     assert account.problem.step == StepName.GROUP
 
 
-async def told(update: Any) -> str:
-    """Why an update was not carried out, or "" if it was."""
+async def rejection_of(update: Any) -> str:
+    """Return why an update was rejected, or "" if it was accepted."""
     try:
         await update
     except (WorkflowUpdateFailedError, RPCError) as error:
@@ -210,14 +210,14 @@ async def race(bench: Bench, ends_in: float) -> bool:
 
     async def extending() -> bool:
         await asyncio.sleep(random.uniform(0, 0.01))
-        said = await told(extend(handle, by=timedelta(hours=1)))
+        said = await rejection_of(extend(handle, by=timedelta(hours=1)))
         if said and not ("torn down" in said or "completed" in said):
             pytest.fail(f"the extension failed otherwise: {said}")
         return not said
 
     async def ending() -> bool:
         await asyncio.sleep(random.uniform(0, 0.01))
-        while said := await told(handle.execute_update(EnvironmentWorkflow.expire, SWEPT)):
+        while said := await rejection_of(handle.execute_update(EnvironmentWorkflow.expire, SWEPT)):
             if "it ends" not in said:
                 pytest.fail(f"the end failed otherwise: {said}")
             if await expires_at(handle) > status.expires_at:
@@ -242,7 +242,7 @@ async def race(bench: Bench, ends_in: float) -> bool:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.chaos)])
 async def test_twenty_extensions_a_round_at_the_very_instant_of_the_end(bench: Bench, rounds: int) -> None:
-    """Ensures that whoever is told "extended" keeps it, and whoever is not has been told the truth too.
+    """Ensures that an extension is either accepted and kept, or rejected and the environment ends.
 
     A thousand times, when the worst is done to it; fewer in the everyday run.
     """

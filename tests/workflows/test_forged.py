@@ -369,7 +369,7 @@ async def test_a_start(sealed: Bench, attacker: Attacker, replayed: bool) -> Non
 
 
 async def test_a_signal_to_the_capacity(sealed: Bench, attacker: Attacker) -> None:
-    """Ensures that others give nobody's place back, and do not stall the capacity by trying."""
+    """Ensures that a forged signal releases no reservation, and does not block the capacity workflow."""
     id = unique("capacity")
     capacity = await sealed.client.start_workflow(
         "CapacityWorkflow",

@@ -48,7 +48,7 @@ async def test_environment_without_search_attributes_gets_them_again(bench: Benc
 async def test_worker_is_seen_where_there_is_one(bench: Bench) -> None:
     await bench.begin()
     assert await has_worker(bench.client, bench.task_queue)
-    assert not await has_worker(bench.client, "nobody-works-here")
+    assert not await has_worker(bench.client, "queue-without-a-worker")
 
 
 @pytest.mark.parametrize("is_worker_there", [True, False])

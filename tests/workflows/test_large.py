@@ -45,7 +45,7 @@ def large(name: str, **more: Any) -> EnvironmentStart:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """Of a server of its own, that has runs continue as new early."""
+    """A client of a separate server, on which runs continue as new early."""
     async with running_temporal_server(data_converter(KEYS), SHORT_RUNS) as server:
         yield server.client
 

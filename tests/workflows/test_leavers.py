@@ -1,4 +1,4 @@
-"""Ensures that people who have left lose their access, and that a broken directory takes nobody's."""
+"""Ensures that people who have left lose their access, and that a broken directory removes no access."""
 
 import asyncio
 import os
@@ -125,7 +125,7 @@ class Office:
 
 @pytest.fixture(scope="module")
 async def temporal() -> AsyncIterator[Client]:
-    """A server of its own: a sweep looks at all open environments."""
+    """A client of a separate server: a sweep looks at all open environments."""
     async with running_temporal_server(pydantic_data_converter) as server:
         yield server.client
 
@@ -176,7 +176,7 @@ async def test_a_collaborator_who_has_left_is_removed_everywhere(office: Office)
     for handle in (one, two):
         assert BOB not in (await settled(handle)).environment.people
     assert BOB not in office.script.members | office.script.inside
-    assert office.directory.calls.count(BOB) == 2, "nobody looked a second time"
+    assert office.directory.calls.count(BOB) == 2, "the sweep did not look a second time"
     assert len(office.directory.calls) == len(set(office.directory.calls)) + 1, "a person was asked for twice"
     assert (await office.sweep()).lines == ()
 
@@ -326,5 +326,5 @@ async def test_an_environment_that_is_being_torn_down_is_left_alone(office: Offi
         await handle.execute_update(EnvironmentWorkflow.person_left, ask)
     assert (await status(handle)).owner_left is None
     stranger = ask.model_copy(update={"life": LIFE, "person": "x@example.com"})
-    told = await handle.execute_update(EnvironmentWorkflow.person_left, stranger)
-    assert told == "x@example.com is not one of its people"
+    answer = await handle.execute_update(EnvironmentWorkflow.person_left, stranger)
+    assert answer == "x@example.com is not one of its people"

@@ -92,8 +92,8 @@ async def test_all_steps_are_done_in_order_and_undone_in_reverse(bench: Bench) -
     assert_gone(life, status)
     undone = [step for step in reversed(STEPS) if step is not StepName.KUBECONFIG]
     assert bench.script.undone() == undone, "the undo order is not the reverse of the do order"
-    told = set(bench.script.life_started_at)
-    assert told == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
+    starts = set(bench.script.life_started_at)
+    assert starts == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
 
 
 async def test_without_an_identity_provider_there_is_no_identity_step(bench: Bench) -> None:
@@ -116,8 +116,8 @@ async def test_a_step_that_fails_for_good_is_undone_with_all_before_it(bench: Be
     assert (status.problem.step, status.problem.system) == (step, "Rafay"), "it does not name step and system"
     assert "not allowed" in status.problem.cause
     assert status.problem.remedy
-    begun = STEPS[: STEPS.index(step) + 1]
-    assert bench.script.undone() == [s for s in reversed(begun) if s is not StepName.KUBECONFIG]
+    tried = STEPS[: STEPS.index(step) + 1]
+    assert bench.script.undone() == [s for s in reversed(tried) if s is not StepName.KUBECONFIG]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_the_undo_does_not_overtake_a_do_that_is_deaf_to_cancellation(
     assert not overtaking, f"undone while {step} was still being done: {overtaking}"
     assert_gone(life, status)
     later = [f"{other}.ensure" for other in STEPS[STEPS.index(step) + 1 :]]
-    assert not set(later) & set(bench.script.calls), f"steps were begun after the cancellation: {later}"
+    assert not set(later) & set(bench.script.calls), f"steps were started after the cancellation: {later}"
 
 
 async def test_deleting_while_it_is_made_ends_as_deleted(bench: Bench) -> None:
@@ -202,31 +202,31 @@ async def test_cancelling_by_update_when_ready_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("when", ["in an undo", "in the pause between passes", "in the settle time"])
 async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: str, when: str) -> None:
     bench.script.after["import.ensure"] = fails_for_good()
-    told = asyncio.Event()
+    was_asked = asyncio.Event()
     timeouts = {"late_response_window": timedelta(seconds=2)}
     if when == "in an undo":
         timeouts["undo_timeout"] = timedelta(seconds=HANG)
-        bench.script.before["namespace.remove"] = deaf(HANG, until=told)
-        begun = bench.script.started["namespace.remove"]
+        bench.script.before["namespace.remove"] = deaf(HANG, until=was_asked)
+        started = bench.script.started["namespace.remove"]
     elif when == "in the pause between passes":
 
-        async def fails_until_told() -> None:
-            if not told.is_set():
+        async def fails_until_asked() -> None:
+            if not was_asked.is_set():
                 await fails(1)()
 
-        bench.script.before["project.remove"] = fails_until_told
-        begun = bench.script.started["project.remove"]
+        bench.script.before["project.remove"] = fails_until_asked
+        started = bench.script.started["project.remove"]
     else:
         timeouts["late_response_window"] = timedelta(seconds=8)
         bench.script.before["group.ensure"] = fails(1, in_doubt=True)
-        begun = bench.script.started["project.inspect"]
+        started = bench.script.started["project.inspect"]
     life = await bench.begin(
         a_start(
             f"rollback-{how}-{len(when)}",
             timeouts=HURRY.model_copy(update=timeouts),
         )
     )
-    await begun.wait()
+    await started.wait()
     await asyncio.sleep(0.3)
     if how == "temporal":
         await life.handle.cancel()
@@ -234,7 +234,7 @@ async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: 
         update = EnvironmentWorkflow.cancel if how == "cancel" else EnvironmentWorkflow.delete
         answer = await life.handle.execute_update(update, BY_ALICE)
         assert answer.kind is AnswerKind.NOTHING_TO_DO
-    told.set()
+    was_asked.set()
     assert_gone(life, await failure_of(life))
 
 
@@ -459,7 +459,7 @@ async def _undoes(life: Life, name: StepName) -> bool:
 
 
 async def test_an_undo_that_was_not_tried_took_no_time(bench: Bench) -> None:
-    """Ensures that a step that waits for another's undo has no start and no end of its own undo."""
+    """Ensures that a step that waits for another's undo has neither start nor end of an undo."""
     bench.script.before["import.remove"] = fails_for_good()
     hour = timedelta(hours=1)
     timeouts = HURRY.model_copy(
@@ -510,8 +510,8 @@ async def test_what_a_terminated_life_left_is_torn_down_by_names_and_marks(
         ("alice@example.com", "had what is left of it torn down"),
         ("moorage", "gone"),
     ]
-    told = set(bench.script.life_started_at)
-    assert told == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
+    starts = set(bench.script.life_started_at)
+    assert starts == {status.requested_at}, "an undo or a look cannot tell what is older than this life"
     assert bench.script.accounts[-1].life == life.start.environment.mark.life
 
 

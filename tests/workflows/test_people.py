@@ -80,13 +80,13 @@ async def test_a_person_is_added_everywhere_and_removed_everywhere(bench: Bench)
     assert bench.script.members == bench.script.inside == set()
     run = await life.handle.describe()
     assert not run.typed_search_attributes.get(search_attributes.COLLABORATORS)
-    told = [(entry.actor, entry.action) for entry in status.audit_log]
+    trail = [(entry.actor, entry.action) for entry in status.audit_log]
     for line in ((ALICE, f"added {GRACE}"), (ALICE, f"removed {GRACE}")):
-        assert line in told
+        assert line in trail
     assert [entry.result for entry in status.audit_log if entry.action == "took access away"] == [GRACE]
     kinds = [notice.kind for notice in bench.script.notices]
     assert kinds == [NotificationKind.COLLABORATOR_ADDED, NotificationKind.COLLABORATOR_REMOVED]
-    assert bench.script.notices[1].people == (ALICE, GRACE), "the person is not told"
+    assert bench.script.notices[1].people == (ALICE, GRACE), "the person got no notice"
 
 
 async def test_the_same_again_is_answered_and_not_repeated(bench: Bench) -> None:

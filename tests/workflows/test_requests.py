@@ -1,4 +1,4 @@
-"""Ensures that one name is one environment, whoever asks, however often, and whenever."""
+"""Ensures that one name is one environment, for all callers, repeats and times of requests."""
 
 import asyncio
 
@@ -35,11 +35,11 @@ async def test_the_same_request_again_joins(bench: Bench) -> None:
     life = await bench.begin(a_start("joined"))
     answer = await bench.ask(a_start("joined"), asks("joined"))
     assert answer.kind is AnswerKind.JOINED
-    assert answer.life == life.start.environment.mark.life, "the second request started a life of its own"
+    assert answer.life == life.start.environment.mark.life, "the second request started another life"
     assert bench.script.calls.count("project.ensure") <= 1
 
 
-async def test_another_person_is_refused_and_told_nothing_more(bench: Bench) -> None:
+async def test_another_person_is_refused_without_details(bench: Bench) -> None:
     await bench.begin(a_start("taken"))
     refusal = await refusal_of(bench, "taken", asks("taken", owner="bob@example.com"))
     assert refusal.reason is RefusalReason.OTHER_OWNER
@@ -68,7 +68,7 @@ async def test_a_request_during_the_teardown_is_refused_and_after_it_starts_a_ne
 
 
 async def test_a_name_is_free_as_soon_as_it_is_said_to_be_gone(bench: Bench) -> None:
-    """Ensures that nobody is told "gone" while a request for the name would still be refused."""
+    """Ensures that no status says "gone" while a request for the name would still be refused."""
     taken = asyncio.Event()
     bench.script.before["audit_log.write"] = waits_for(taken)
     life = await bench.begin(a_start("free"))

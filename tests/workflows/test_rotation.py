@@ -124,7 +124,7 @@ async def test_the_whole_procedure(house: CapacityBench) -> None:
 
 
 async def test_a_key_that_is_taken_out_too_soon(house: CapacityBench) -> None:
-    """Ensures that nobody blames the worker, that doctor names the key, and that adding it again is all."""
+    """Ensures that errors and doctor name the key, and that adding the key again is enough."""
     async with at_work(await holding(house, OLD)) as before:
         await ready(before, "cut-off")
     async with at_work(await holding(house, NEW)) as after:

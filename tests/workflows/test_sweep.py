@@ -1,4 +1,4 @@
-"""Ensures that a sweep warns and ends those whose time has come, and nobody else, whatever happens to it."""
+"""Ensures that a sweep warns and ends exactly the environments that are due, also after failures."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ from workflows.environment import EnvironmentWorkflow
 
 #: More than any sweep here takes.
 SOON = HANG
-#: Of many that are told their end at once, few get to their teardown, which other tests follow.
+#: Of many that end together, few start their teardown, which other tests cover.
 TEARDOWNS_PER_SECOND = 1.0
 
 
@@ -60,7 +60,7 @@ async def many(bench: Bench, count: int, ends_in: float, **policy: Any) -> list[
 
 
 async def ended_once(bench: Bench, ids: set[str]) -> None:
-    """Each was told its end, and once. Terminates all."""
+    """Check that each environment was ended exactly once; terminate all."""
     for id in ids:
         handle = bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, id)
         status = await handle.query(EnvironmentWorkflow.status)
@@ -101,7 +101,7 @@ async def test_it_warns_ends_and_keeps_and_says_so(bench: Bench) -> None:
         await handle.terminate()
 
 
-async def test_those_that_end_together_are_told_at_once_and_torn_down_by_and_by(bench: Bench) -> None:
+async def test_those_that_end_together_are_ended_at_once_and_torn_down_gradually(bench: Bench) -> None:
     """Ensures that thousands that end together do not fall on the control plane and the host together."""
     over = await many(bench, 3, -5)
     async with sweeper(bench.client) as sweep:
@@ -109,7 +109,7 @@ async def test_those_that_end_together_are_told_at_once_and_torn_down_by_and_by(
         assert {handle.id for handle in over} <= names(result.ended)
         for handle in over:
             status = await handle.query(EnvironmentWorkflow.status)
-            assert status.outcome is Outcome.EXPIRED, "it is told only when its turn has come"
+            assert status.outcome is Outcome.EXPIRED, "it was ended only when its turn came"
     await asyncio.gather(*(handle.result() for handle in over))
     ends = [(await handle.describe()).close_time for handle in over]
     between = (max(filter(None, ends)) - min(filter(None, ends))).total_seconds()
@@ -212,12 +212,12 @@ async def test_one_that_is_extended_while_the_sweep_goes_through_the_list_is_kep
     async with sweeper(bench.client) as sweep:
         running = await sweep.begin(concurrency=1, page_size=1000, ends_per_second=TEARDOWNS_PER_SECOND)
         ask = ExtendInput(actor="alice@example.com", life=LIFE, by=timedelta(hours=1))
-        told = await asyncio.gather(
+        answers = await asyncio.gather(
             *(handle.execute_update(EnvironmentWorkflow.extend, ask) for handle in reversed(handles)),
             return_exceptions=True,
         )
         result = await running.result()
-    for handle, answer in zip(reversed(handles), told, strict=True):
+    for handle, answer in zip(reversed(handles), answers, strict=True):
         if isinstance(answer, BaseException):
             await ended_once(bench, {handle.id})
         else:
@@ -287,13 +287,13 @@ async def _count_over(client: Client, handles: set[str]) -> int:
     return sum(status.outcome is not None for status in phases)
 
 
-async def test_what_cannot_be_asked_is_told_and_holds_up_nobody(bench: Bench) -> None:
-    """Ensures that one environment that does not answer is in the result, and the others are seen to."""
+async def test_what_cannot_be_asked_is_reported_and_blocks_no_other(bench: Bench) -> None:
+    """Ensures that an environment that does not answer is in the result, and that the others are ended."""
     [well] = await many(bench, 1, -5)
     mute = await bench.client.start_workflow(
         "EnvironmentWorkflow",
         id=f"environment/{fresh_name('mute')}",
-        task_queue=fresh_name("nobody"),
+        task_queue=fresh_name("no-worker"),
         search_attributes=_due_attributes(),
     )
     await is_listed(bench.client, mute)
@@ -305,7 +305,7 @@ async def test_what_cannot_be_asked_is_told_and_holds_up_nobody(bench: Bench) ->
 
 
 async def test_when_ends_are_frozen_nothing_ends_and_after_it_everything_does(bench: Bench) -> None:
-    """Ensures that a paused schedule is a freeze for every sweep, and nobody loses notice by it."""
+    """Ensures that a paused schedule is a freeze for every sweep, and that no owner loses a warning by it."""
     [over] = await many(bench, 1, -5)
     [soon] = await many(bench, 1, -5, warnings=["5m"])
     [long_over] = await many(bench, 1, -86400, warnings=["5m"])
@@ -344,7 +344,7 @@ async def test_when_ends_are_frozen_nothing_ends_and_after_it_everything_does(be
 
 async def test_a_schedule_that_was_paused_goes_on_with_the_next_sweep(bench: Bench) -> None:
     """Ensures that what was missed while ends were frozen is not made up for, sweep after sweep."""
-    # Overlaps are allowed here, so that every one that is begun can be counted.
+    # Overlaps are allowed here, so that every started sweep can be counted.
     action = ScheduleActionStartWorkflow("none", id=fresh_name("none"), task_queue="none")
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=1))])
     state = ScheduleState(paused=True, note="a fair")
@@ -362,11 +362,11 @@ async def test_a_schedule_that_was_paused_goes_on_with_the_next_sweep(bench: Ben
             return (await schedule.describe()).info.num_actions > 0
 
         await until(began, "a sweep began")
-        begun = (await schedule.describe()).info.num_actions
+        count = (await schedule.describe()).info.num_actions
         # One a second since then, and those that were missed if they are made up for: eight.
         due = time.monotonic() - unpaused + 1
-        assert begun < due + 7, (
-            f"{begun} sweeps at once: those that were missed while it was paused are made up for"
+        assert count < due + 7, (
+            f"{count} sweeps at once: those that were missed while it was paused are made up for"
         )
     finally:
         for started in (await schedule.describe()).info.recent_actions:

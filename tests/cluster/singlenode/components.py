@@ -179,7 +179,7 @@ def _proxy(network: Network, pki: Path) -> dict[str, Any]:
 
 
 def _pod_network(network: Network) -> dict[str, Any]:
-    """Each pod has a cable of its own to the node, so every packet between pods passes the node's rules."""
+    """Give each pod its own cable to the node, so every packet between pods passes the node's rules."""
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": network.pods}]],

@@ -1,4 +1,4 @@
-"""Whether this machine can hold a node at all: asked before anything is built, and told in one sentence."""
+"""Whether this machine can hold a node at all: checked before any build, and reported in one sentence."""
 
 import subprocess
 import tempfile
@@ -12,7 +12,7 @@ WITHIN = 30.0
 """Seconds for the whole trial. It takes a fraction of one; some sandboxes let such calls hang."""
 
 TRIAL = """
-echo 'give a process namespaces of its own'; true
+echo 'give a process separate namespaces'; true
 echo 'share mounts'; mount --no-mtab --make-rshared /
 echo "mount an overlay in $1"
 mkdir "$1/lower" "$1/upper" "$1/work" "$1/merged"
@@ -42,8 +42,8 @@ def require_capable(cache: Path, cgroups: list[Path], path: str) -> None:
                 command, capture_output=True, text=True, timeout=WITHIN, check=False, env={"PATH": path}
             )
         except subprocess.TimeoutExpired:
-            raise refused("give a process namespaces of its own", f"no end within {WITHIN:.0f} s") from None
-    said = done.stdout.split("\n")[-2] if done.stdout else "give a process namespaces of its own"
+            raise refused("give a process separate namespaces", f"no end within {WITHIN:.0f} s") from None
+    said = done.stdout.split("\n")[-2] if done.stdout else "give a process separate namespaces"
     if done.returncode or said != "all":
         why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise refused(said, why)

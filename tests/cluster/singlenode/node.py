@@ -1,4 +1,4 @@
-"""The node: process 1 of its own process, mount and network namespaces. Started by lifecycle.py, as root.
+"""The node: process 1 of separate process, mount and network namespaces. Started by lifecycle.py, as root.
 
 Everything the cluster makes (processes, mounts, interfaces, firewall rules) lives in these namespaces, so the
 kernel removes all of it when this process ends, however it ends. Cgroups and the run folder
@@ -89,12 +89,12 @@ class Node:
         run("ip", "link", "set", "eth0", "up")
         # Programs on the node that call a service need a route there before its address is translated.
         run("ip", "route", "add", self.network.services, "via", self.network.host)
-        # Beyond the host there is nothing, and whoever tries is told at once.
+        # Beyond the host there is no route: connections fail at once.
         run("ip", "route", "add", "unreachable", "default")
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
     def supervise(self) -> None:
-        """Keeps every component running that is not paused, until told to end."""
+        """Keep every component running that is not paused, until a signal ends the process."""
         parts = components(self.layout, self.network)
         paused = self.layout.inside(self.layout.paused)
         while True:
@@ -112,7 +112,7 @@ class Node:
             if wanted and rested:
                 self.running[part.name] = self._start(part.name, part.command)
         elif not wanted:
-            # At once, as in a crash: whoever is connected sees it.
+            # At once, as in a crash: connected clients see it.
             os.kill(pid, signal.SIGKILL)
 
     def _start(self, name: str, command: list[str]) -> int:

@@ -54,7 +54,7 @@ class Ground:
             return {one.part: one for one in await run_checks(parts, repair=repair, tell=tell)}
 
     def execute(self, sql: str, *values: object) -> None:
-        """Change the control plane's database past its API, as somebody who breaks things."""
+        """Change the control plane's database past its API, to break its data."""
         with closing(sqlite3.connect(self.rafay.database, timeout=10)) as database, database:
             database.execute(sql, values)
 

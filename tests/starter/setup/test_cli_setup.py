@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def moorage(ground: Ground, tmp_path: Path) -> Cli:
-    """The command of somebody who has the settings."""
+    """The command of an operator who has the settings."""
     return Cli(tmp_path, TEMPORAL_ADDRESS=ground.stack.temporal_address, **ground.variables)
 
 
@@ -98,7 +98,7 @@ async def test_settings_that_cannot_be_used(moorage: Cli, tmp_path: Path) -> Non
 
 
 async def test_files_that_cannot_be_used(moorage: Cli, tmp_path: Path) -> None:
-    """Ensures that a broken template is told with its line, and everything else is seen to all the same."""
+    """Ensures that a broken template is reported with its line, and that all other parts are set up."""
     (tmp_path / "small.yaml").write_text("version: 1\nkubernets: v1.36.0\n")
     moorage._env["MOORAGE_TEMPLATES"] = str(tmp_path)
     result = await moorage("setup")
@@ -112,7 +112,7 @@ async def test_files_that_cannot_be_used(moorage: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted_and_run_again(ground: Ground, moorage: Cli, number: signal.Signals) -> None:
-    """Ensures that whoever interrupts it leaves no group, is told that, and can run it again."""
+    """Ensures that an interrupted setup removes its group and can be run again."""
     await _until_its_group_is_there(ground, moorage, number)
     assert (ground.groups(), await ground.directory_groups()) == ([], [])
     assert (await moorage("setup")).code == 0

@@ -63,7 +63,7 @@ async def found(monkeypatch: pytest.MonkeyPatch, host: Showing, *names: str, mor
 
 
 async def test_unwell_ones_are_named_and_are_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that each is named with what is wrong; one that has begun to go meanwhile is none."""
+    """Ensures that each is named with what is wrong, unless its teardown has started meanwhile."""
     there = await found(monkeypatch, Showing("b", "going"), "a", "b", "going")
     assert there.kind is Kind.WELL
     assert there.detail == "2 of 3 that are ready are well; warning: b: no pod of its StatefulSet is ready"

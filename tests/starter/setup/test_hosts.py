@@ -52,14 +52,14 @@ def is_secured(labels: Mapping[str, str]) -> bool:
     return labels.get(LABEL_POD_SECURITY) in ("baseline", "restricted")
 
 
-def commands_told() -> dict[str, str]:
-    """The command by which the rights are applied, in each place that people read."""
-    told = {}
+def documented_commands() -> dict[str, str]:
+    """Return the command that applies the rights, for each place that documents it."""
+    commands = {}
     for place in ("deploy/rbac.yaml", "docs/how-to/host-cluster.md"):
         found = re.search(r"sed .* kubectl apply -f -", (CHECKOUT / place).read_text())
         assert found, f"{place} does not say any more how the rights are applied"
-        told[place] = found[0]
-    return told
+        commands[place] = found[0]
+    return commands
 
 
 def what_comes_of(command: str) -> list[str]:
@@ -92,7 +92,7 @@ async def admission(
     ids=["as-shipped", "none", "older", "of-another-installation"],
 )
 async def test_what_a_policy_lets_in(policy: Any, kind: Kind, words: str) -> None:
-    """Ensures that a policy which does not hold, holds too little, or is for others is told."""
+    """Ensures that a policy that is missing, too weak or of another installation is reported."""
     found, host = await admission(policy)
     assert found.kind is kind, found
     assert words in found.detail
@@ -116,18 +116,18 @@ async def test_what_a_policy_lets_in(policy: Any, kind: Kind, words: str) -> Non
 async def test_policies_that_do_not_keep_tenants_from_the_host(
     let_in: list[str] | Denied, words: str
 ) -> None:
-    """Ensures that what a tenant could do to the host is told, and how that is put right."""
+    """Ensures that the report names what a tenant could do to the host, and the remedy."""
     found, _ = await admission(lambda one: is_ours(one) and is_secured(one), let_in=let_in)
     assert found.kind is Kind.REFUSED
     assert words in found.detail
     assert "apply deploy/rbac.yaml for this installation" in found.remedy
 
 
-async def test_the_command_that_is_told_fills_in_all_that_is_to_be_filled_in() -> None:
-    """Ensures that what is applied by it names this installation and its prefix, in one line to be pasted."""
-    told = (await admission(lambda _: False, prefix="team-x"))[0].remedy.partition(": ")[2]
-    fill, _, apply = told.partition(" | ")
-    assert (apply, "\n" in told) == ("kubectl apply -f -", False)
+async def test_the_reported_command_fills_in_every_placeholder() -> None:
+    """Ensures that the command is one line, and that its objects name this installation and its prefix."""
+    command_line = (await admission(lambda _: False, prefix="team-x"))[0].remedy.partition(": ")[2]
+    fill, _, apply = command_line.partition(" | ")
+    assert (apply, "\n" in command_line) == ("kubectl apply -f -", False)
     objects = what_comes_of(fill)
     unfilled = [each for each in objects if "INSTALLATION" in each or "PREFIX" in each]
     assert unfilled == [], "what is applied still has a place to be filled in"
@@ -135,8 +135,10 @@ async def test_the_command_that_is_told_fills_in_all_that_is_to_be_filled_in() -
     assert any("startsWith('team-x-')" in each for each in objects), "no policy names the prefix"
 
 
-async def test_the_same_command_is_told_everywhere() -> None:
-    """Ensures that whoever reads the file or the page pastes what set-up would have told."""
-    told = (await admission(lambda _: False))[0].remedy.partition(": ")[2]
-    for place, command in commands_told().items():
-        assert command.replace("<your MOORAGE_INSTALLATION>", INSTALLATION) == told, f"{place} tells another"
+async def test_the_same_command_is_documented_everywhere() -> None:
+    """Ensures that the file and the page show the same command as setup."""
+    command_line = (await admission(lambda _: False))[0].remedy.partition(": ")[2]
+    for place, command in documented_commands().items():
+        assert command.replace("<your MOORAGE_INSTALLATION>", INSTALLATION) == command_line, (
+            f"{place} shows another command"
+        )

@@ -24,7 +24,7 @@ from tests.support.stand_ins import control, set_faults
 from worker.settings.groups.expiry import Sweep
 
 SSO: dict[str, Any] = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}
-BEGUN = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}
+INCOMPLETE = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}
 
 
 async def sweep_of(ground: Ground) -> ScheduleHandle:
@@ -36,7 +36,7 @@ async def sweep_of(ground: Ground) -> ScheduleHandle:
 
 
 async def test_what_an_interruption_left_is_found_and_removed(ground: Ground) -> None:
-    """Ensures that a group left over is told by doctor, removed by the next setup, and nobody else's is."""
+    """Ensures that doctor reports a leftover group, and that the next setup removes it and no other."""
     await ground.see_to(Area.CONTROL_PLANE)
     set_faults(
         ground.stack.url(Part.DIRECTORY), Fault(operation="group.delete", kind=FaultKind.STATUS, status=500)
@@ -48,7 +48,7 @@ async def test_what_an_interruption_left_is_found_and_removed(ground: Ground) ->
     assert (ground.groups(), await ground.directory_groups()) == ([name], [name])
     set_faults(ground.stack.url(Part.DIRECTORY))
     ground.rafay.faults()
-    ground.execute("INSERT INTO groups VALUES ('strange', ?, 'of somebody else', '')", f"{name}-2")
+    ground.execute("INSERT INTO groups VALUES ('strange', ?, 'of another owner', '')", f"{name}-2")
     seen = (await ground.see_to(Area.IDENTITY, repair=False))["group mapping"]
     assert seen.state is State.WOULD_DO
     assert "in the control plane" in seen.detail
@@ -58,11 +58,11 @@ async def test_what_an_interruption_left_is_found_and_removed(ground: Ground) ->
     assert (ground.groups(), await ground.directory_groups()) == ([f"{name}-2"], [])
 
 
-async def test_somebody_elses_group_is_left_alone(ground: Ground) -> None:
+async def test_a_group_of_another_owner_is_left_alone(ground: Ground) -> None:
     """Ensures that a group of the very name without our mark is neither used nor removed."""
     await ground.see_to(Area.CONTROL_PLANE)
     name = f"mrg-0-setup-check-{ground.variables['MOORAGE_INSTALLATION']}"
-    ground.execute("INSERT INTO groups VALUES ('strange', ?, 'of somebody else', '')", name)
+    ground.execute("INSERT INTO groups VALUES ('strange', ?, 'of another owner', '')", name)
     result = (await ground.see_to(Area.IDENTITY))["group mapping"]
     assert result.state is State.BY_HAND
     assert "setup did not make" in result.detail
@@ -103,21 +103,21 @@ async def test_signing_in_from_nothing_to_done(ground: Ground) -> None:
     assert nothing.state is State.BY_HAND
     assert "  Domain                Example.com" in nothing.steps
     assert "  Group Attribute Name  groups" in nothing.steps
-    begun = await sign_in(BEGUN)
-    assert begun.state is State.BY_HAND
-    text = "\n".join(begun.steps)
+    incomplete = await sign_in(INCOMPLETE)
+    assert incomplete.state is State.BY_HAND
+    text = "\n".join(incomplete.steps)
     for value in ("/auth/v1/sso/acs/", "Audience (SP Entity ID)", "https://idp.example.com/metadata"):
         assert value in text
-    other = await sign_in(BEGUN | {"group_attribute_name": "memberOf"})
+    other = await sign_in(INCOMPLETE | {"group_attribute_name": "memberOf"})
     assert other.state is State.BY_HAND
     assert "memberOf" in other.detail
-    done = await sign_in(BEGUN | {"metadata_url": SSO["SSO__METADATA_URL"]})
+    done = await sign_in(INCOMPLETE | {"metadata_url": SSO["SSO__METADATA_URL"]})
     assert (done.state, "corp" in done.detail) == (State.OK, True)
     ground.rafay.switch(sign_ins="not_served")
-    untold = await sign_in()
-    assert untold.state is State.BY_HAND
-    assert "MOORAGE_SSO__CONFIRMED=true" in untold.remedy
-    assert len(untold.steps) > len(begun.steps)
+    unserved = await sign_in()
+    assert unserved.state is State.BY_HAND
+    assert "MOORAGE_SSO__CONFIRMED=true" in unserved.remedy
+    assert len(unserved.steps) > len(incomplete.steps)
     assert (await sign_in(SSO__CONFIRMED="true")).state is State.OK
 
 
@@ -147,7 +147,7 @@ async def template(folder: Path, **changes: str) -> str:
 async def test_what_templates_name_and_is_not_there(
     ground: Ground, tmp_path: Path, changes: dict[str, str], part: str, words: str
 ) -> None:
-    """Ensures that roles and blueprints that will not do are told with the template, and what was meant."""
+    """Ensures that the error for an unusable role or blueprint names the template and a suggestion."""
     ground.execute("DELETE FROM blueprints WHERE name = 'draft'")
     ground.execute("INSERT INTO blueprints VALUES ('draft', NULL, 0)")
     results = await ground.see_to(Area.CONTROL_PLANE, TEMPLATES=await template(tmp_path, **changes))
@@ -157,7 +157,7 @@ async def test_what_templates_name_and_is_not_there(
 
 
 async def test_a_role_that_was_renamed(ground: Ground) -> None:
-    """Ensures that a role renamed in the control plane is told for every template that names it."""
+    """Ensures that a role renamed in the control plane is reported for every template that names it."""
     await ground.see_to()
     ground.execute("UPDATE roles SET name = 'PROJECT_OWNER' WHERE name = 'PROJECT_ADMIN'")
     try:
@@ -171,7 +171,7 @@ async def test_a_role_that_was_renamed(ground: Ground) -> None:
 
 
 async def test_broken_templates(ground: Ground, tmp_path: Path) -> None:
-    """Ensures that a template that cannot be read is told with file and line, and its readers wait."""
+    """Ensures that an unreadable template is reported with file and line, and that its readers wait."""
     results = await ground.see_to(TEMPLATES=await template(tmp_path, kubernetes="[]"))
     assert results["catalogue"].state is State.FAILED
     assert "small.yaml:" in results["catalogue"].detail
@@ -188,7 +188,7 @@ async def test_doctor_warns_of_a_chart_that_is_not_shown_to_work(ground: Ground,
     assert "; warning: template small: chart 0.30.0 is older than what is shown to work: " in charts.detail
 
 
-async def test_a_repository_of_somebody_else(ground: Ground) -> None:
+async def test_a_repository_of_another_owner(ground: Ground) -> None:
     """Ensures that a repository of our name that leads elsewhere and is not ours is left as it is."""
     await ground.see_to(Area.CONTROL_PLANE)
     ground.execute("UPDATE repositories SET description = 'theirs', endpoint = 'https://theirs.example'")
@@ -231,8 +231,8 @@ async def test_a_namespace_that_is_not_there(ground: Ground, monkeypatch: pytest
     assert "keeps what has ended for 30d" in again["namespace"].detail
 
 
-async def test_schedules_that_somebody_broke(ground: Ground) -> None:
-    """Ensures that a schedule that is gone, changed or none of ours any more is put right, and told so."""
+async def test_broken_schedules_are_repaired(ground: Ground) -> None:
+    """Ensures that a missing, changed or former schedule is repaired, and that the result says so."""
     await ground.see_to(Area.TEMPORAL)
     await (await sweep_of(ground)).delete()
     gone = (await ground.see_to(Area.TEMPORAL))["schedules"]
@@ -246,7 +246,7 @@ async def test_schedules_that_somebody_broke(ground: Ground) -> None:
 
 
 async def test_ends_that_are_frozen_stay_so(ground: Ground) -> None:
-    """Ensures that a freeze is told and kept, and that a pause by other means is left to people."""
+    """Ensures that a freeze is reported and kept, and that a pause by other means is left to people."""
     await ground.see_to(Area.TEMPORAL)
     client = await client_of(ground.stack)
     freezer = ExpiryFreeze(client, Sweep())
@@ -263,7 +263,7 @@ async def test_ends_that_are_frozen_stay_so(ground: Ground) -> None:
 
 
 async def test_no_temporal(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ensures that a server that does not answer is told with the ways out, and the rest goes on."""
+    """Ensures that the error for a server that does not answer has a remedy, and that the rest goes on."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     results = await ground.see_to(Area.TEMPORAL, Area.CONTROL_PLANE)
     assert results["server"].state is State.FAILED

@@ -17,11 +17,11 @@ MADE = {"host project", "chart repositories", "schedules"}
 
 async def test_once_and_again(ground: Ground) -> None:
     """Ensures that the first time makes what is missing, and the second changes nothing and says so."""
-    told: list[Result] = []
-    first = await ground.see_to(tell=told.append)
+    reported: list[Result] = []
+    first = await ground.see_to(tell=reported.append)
     assert {name for name, state in states(first).items() if state is State.DONE} == MADE
     assert all(result.well for result in first.values()), first
-    assert [one.part for one in told] == list(first), "told as they came, in order"
+    assert [one.part for one in reported] == list(first), "results were not reported in order"
     writes = {
         name: count for name, count in ground.rafay.calls().items() if "create" in name or "apply" in name
     }
@@ -79,7 +79,7 @@ async def test_the_part_that_was_broken_is_repaired(
 
 
 async def test_a_wrong_key(ground: Ground) -> None:
-    """Ensures that a key that is not accepted is told once, and the rest of its system waits for it."""
+    """Ensures that a rejected key is reported once, and that the other parts of its system wait for it."""
     results = await ground.see_to(Area.CONTROL_PLANE, CONTROL_PLANE__API_KEY="wrong")
     assert results["API key"].state is State.FAILED
     assert "refuses our credentials" in results["API key"].detail
@@ -89,7 +89,7 @@ async def test_a_wrong_key(ground: Ground) -> None:
 
 
 async def test_a_key_that_may_not(ground: Ground) -> None:
-    """Ensures that a key whose user may only read is told with its role and the one that is needed."""
+    """Ensures that the error for a read-only key names its role and the required one."""
     results = await ground.see_to(Area.CONTROL_PLANE, CONTROL_PLANE__API_KEY=RafayStandIn.READ_ONLY_KEY)
     assert results["API key"].state is State.FAILED
     assert "auditor@example.com (ADMINISTRATOR_READ_ONLY)" in results["API key"].detail
@@ -160,17 +160,17 @@ async def test_without_an_identity_provider(ground: Ground) -> None:
     assert "local users" in results["look-up of people"].detail
     ground.execute("UPDATE users SET username = 'x-' || username")
     try:
-        nobody = await ground.see_to(
+        unknown = await ground.see_to(
             Area.IDENTITY, IDENTITY__URL=None, IDENTITY__TOKEN=None, IDENTITY__TIMEOUT=None
         )
     finally:
         ground.execute("UPDATE users SET username = substr(username, 3)")
-    assert nobody["look-up of people"].state is State.BY_HAND
-    assert "alice@example.com" in nobody["look-up of people"].detail
+    assert unknown["look-up of people"].state is State.BY_HAND
+    assert "alice@example.com" in unknown["look-up of people"].detail
 
 
 async def test_a_directory_that_refuses(ground: Ground) -> None:
-    """Ensures that a token that may only read is told when groups are tried, and nothing is left."""
+    """Ensures that a read-only token is reported when groups are tried, and that nothing is left."""
     set_faults(
         ground.stack.url(Part.DIRECTORY), Fault(operation="group.create", kind=FaultKind.STATUS, status=403)
     )
@@ -181,7 +181,7 @@ async def test_a_directory_that_refuses(ground: Ground) -> None:
 
 
 async def test_a_host_that_refuses(ground: Ground) -> None:
-    """Ensures that a host's refusal is told with the host's name, and what to do."""
+    """Ensures that a host's refusal is reported with the host's name and a remedy."""
     results = await ground.see_to(Area.HOSTS, HOSTS__LOCAL__TOKEN="wrong")
     assert (results["cluster"].state, results["cluster"].where) == (State.FAILED, "local")
     assert "deploy/rbac.yaml" in results["cluster"].remedy
