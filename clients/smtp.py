@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
 from clients.transport.connection_errors import describe_cause
+from clients.transport.outgoing_calls import outgoing_call
 from clients.transport.tls_trust import TrustError, tls_context
 
 _SYSTEM = "mail server"
@@ -86,7 +87,8 @@ class Smtp:
         message.set_content(letter.text)
         recipients = tuple(only) or tuple(letter.to)
         try:
-            refusals = await asyncio.to_thread(self._send, message, recipients)
+            with outgoing_call(_SYSTEM, _OPERATION, url=f"smtp://{self._host}"):
+                refusals = await asyncio.to_thread(self._send, message, recipients)
             return _delivery(recipients, refusals, else_taken=True)
         except smtplib.SMTPRecipientsRefused as error:
             # The server may have stopped in the middle of the recipients (421), so those not named are not

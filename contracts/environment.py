@@ -138,7 +138,8 @@ class Certificate(Frozen):
 class AuditLogEntry(Frozen):
     """One line of the audit trail.
 
-    `ends_at` is the environment's new end, if this line moved the end.
+    `ends_at` is the environment's new end, if this line moved the end. `trace` is the id of the trace of the
+    call that has led to it.
     """
 
     at: datetime
@@ -146,6 +147,7 @@ class AuditLogEntry(Frozen):
     action: str
     result: str = ""
     ends_at: datetime | None = None
+    trace: str = ""
 
 
 class StepStatus(Frozen):
@@ -193,6 +195,9 @@ class EnvironmentStatus(Frozen):
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None
     audit_log: tuple[AuditLogEntry, ...] = ()
+    traceparent: str = Field(
+        default="", description="the span of the making, or of the undoing since that began"
+    )
 
     @property
     def term(self) -> Term:

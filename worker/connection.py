@@ -17,6 +17,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.temporal import search_attributes
+from worker.tracing.interceptor import TraceInterceptor
 
 DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
@@ -92,6 +93,7 @@ async def connect(
             return await Client.connect(
                 **config,
                 data_converter=converter,
+                interceptors=[TraceInterceptor()],
                 connect_timeout=CONNECT_TIMEOUT,
                 runtime=runtime,
             )

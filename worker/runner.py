@@ -28,6 +28,7 @@ from worker.connection import check_namespace, connect
 from worker.data_converter import data_converter
 from worker.settings.models import Settings
 from worker.telemetry import telemetry_runtime
+from worker.tracing.process import exported_traces
 from workflows.registry import WORKFLOWS
 
 #: Longest delay between two heartbeats that the SDK sends. A cancellation reaches an activity with the
@@ -109,8 +110,7 @@ async def run_worker(
 
     An error that the SDK treats as fatal while the worker runs is raised as well.
     """
-    with _stop_on_signal() as stop:
-        runtime = telemetry_runtime(settings.worker.metrics)
+    with _stop_on_signal() as stop, _runtime(settings) as runtime:
         async with open_clients(settings) as clients:
             client = await _unless_stopped(stop, _connected(settings, runtime))
             if client is None:
@@ -131,6 +131,17 @@ async def run_worker(
             await asyncio.gather(*(worker.shutdown() for worker in workers))
             await asyncio.gather(*running)
             log.info("stopped")
+
+
+@contextmanager
+def _runtime(settings: Settings) -> Iterator[Runtime]:
+    """Yield the SDK's runtime. The traces of the block are exported; its metrics count what is lost."""
+    runtime = telemetry_runtime(settings.worker.metrics)
+    dropped = runtime.metric_meter.create_counter(
+        "moorage_trace_spans_dropped", "Spans of traces that were not exported."
+    )
+    with exported_traces("moorage-worker", settings.installation, dropped.add):
+        yield runtime
 
 
 async def _connected(settings: Settings, runtime: Runtime) -> Client:

@@ -1,8 +1,11 @@
 """Logs and metrics of the worker and the API: one format for our lines and the SDK's, and no secrets."""
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import structlog
@@ -17,9 +20,12 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from worker.settings.groups.process import Log, LogFormat
+from contracts.trace_context import current_trace
+from worker.settings.groups.process import STANDARD_ERROR, STANDARD_OUTPUT, Log, LogFormat
 
 HIDDEN = "(hidden)"
+#: The logger of the security log, which can be a separate stream.
+SECURITY_LOGGER = "moorage.security"
 #: Words in a key whose value is never written, whatever it is.
 _SECRET_WORDS = (
     "api_key", "apikey", "authorization", "bootstrap", "certificate_data", "cookie", "credential",
@@ -36,7 +42,13 @@ _TRACES = structlog.processors.ExceptionRenderer(
 
 
 def configure_logging(log: Log) -> None:
-    """Send all logs of this process to standard error, in one format, with context, without secrets."""
+    """Send all logs of this process to standard error, in one format, with context, without secrets.
+
+    The security log goes where the settings say; as JSON, unless that is standard error as well.
+
+    Raises:
+        OSError: the file of the security log cannot be written.
+    """
     level = log.level.upper()
     # The context is in separate fields; the SDK would append it to the text as well.
     activity.logger.activity_info_on_message = False
@@ -50,17 +62,15 @@ def configure_logging(log: Log) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_temporal_context,
+        add_trace,
         hide_secrets,
     ]
-    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if as_json:
-        last += [_TRACES, structlog.processors.JSONRenderer()]
-    else:
-        last.append(
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+    to_json: list[Processor] = [_TRACES, structlog.processors.JSONRenderer()]
+    to_text: list[Processor] = [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
+    ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -68,7 +78,15 @@ def configure_logging(log: Log) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    handler.setFormatter(_formatter(shared, to_json if as_json else to_text))
+    security = logging.getLogger(SECURITY_LOGGER)
+    for handler_before in security.handlers:
+        handler_before.close()
+    security.handlers = []
+    if own := _security_handler(log):
+        own.setFormatter(_formatter(shared, to_json))
+        security.handlers = [own]
+    security.propagate = not security.handlers
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
@@ -85,6 +103,13 @@ def add_temporal_context(_logger: WrappedLogger, _method: str, event: EventDict)
     elif workflow.in_workflow():
         run = workflow.info()
         event["workflow_id"], event["run_id"] = run.workflow_id, run.run_id
+    return event
+
+
+def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add the trace and the span that a line belongs to, by OpenTelemetry's names for them."""
+    if trace := current_trace.get():
+        event["trace_id"], event["span_id"] = trace.trace_id, trace.span_id
     return event
 
 
@@ -114,6 +139,32 @@ def telemetry_runtime(metrics: str | None) -> Runtime:
         return Runtime(telemetry=config)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"cannot serve metrics at {metrics}: {error}") from error
+
+
+def _formatter(shared: list[Processor], last: list[Processor]) -> logging.Formatter:
+    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors)
+
+
+def _security_handler(log: Log) -> logging.Handler | None:
+    """Return the handler of the security log; None if it goes where all logs go."""
+    if log.security == STANDARD_ERROR:
+        return None
+    if log.security == STANDARD_OUTPUT:
+        return logging.StreamHandler(sys.stdout)
+    return _PrivateFile(log.security, encoding="utf-8")
+
+
+class _PrivateFile(WatchedFileHandler):
+    """Appends to a file that only its owner can read, and opens it again after it was rotated."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(
+            self.baseFilename,
+            "a",
+            encoding=self.encoding,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
 
 
 def _hidden(key: str, value: Any) -> Any:

@@ -31,12 +31,14 @@ with workflow.unsafe.imports_passed_through():
     from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
     from contracts.temporal.workflow_memo import build_memo
+    from contracts.trace_context import current_trace
     from contracts.types.durations import format_duration
 
 from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
 from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
+from workflows.life_traces import begin_making, begin_undoing, end_operation
 from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_decorator import described_update
@@ -78,6 +80,7 @@ class EnvironmentWorkflow:
         return await self._close()
 
     async def _provision(self) -> None:
+        making = begin_making(self._state)
         forward = asyncio.create_task(self._saga.forward())
         await self._wait_shielded(lambda: forward.done() or self._has_to_end())
         self._record_cancellation()
@@ -92,6 +95,7 @@ class EnvironmentWorkflow:
         else:
             self._state.enter_phase(Phase.READY)
             self._state.add_log_entry(MOORAGE_ACTOR, "ready")
+        end_operation(making, self._state, self._ending)
 
     async def _stay_ready(self) -> None:
         self._access.start()
@@ -120,6 +124,7 @@ class EnvironmentWorkflow:
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
+        undoing = begin_undoing(self._state, self._ending, forced=bool(self._start.forced_by))
         if self._state.phase is not Phase.TEARDOWN_INCOMPLETE:
             forced = bool(self._start.forced_by)
             self._state.set_outcome(
@@ -136,6 +141,7 @@ class EnvironmentWorkflow:
             self._continue_as_new()
         await self._wait_shielded(compensation.done)
         compensation.result()
+        end_operation(undoing, self._state, self._ending)
 
     def _should_wait_in_new_run(self) -> bool:
         """Return whether a teardown that has given up should wait in a new run.
@@ -222,7 +228,7 @@ class EnvironmentWorkflow:
             return answer
         if self._is_ending():
             return self._answer(AnswerKind.NOTHING_TO_DO, f"{self._name} is being torn down already.")
-        self._ending = Ending(Outcome.DELETED, by.actor)
+        self._ending = Ending(Outcome.DELETED, by.actor, trace=current_trace.get())
         return self._answer(AnswerKind.ACCEPTED, f"{self._name} is being deleted.")
 
     @delete.validator
@@ -240,7 +246,7 @@ class EnvironmentWorkflow:
             return answer
         if self._is_ending():
             return self._answer(AnswerKind.NOTHING_TO_DO, f"{self._name} is being torn down already.")
-        self._ending = Ending(Outcome.CANCELLED, by.actor)
+        self._ending = Ending(Outcome.CANCELLED, by.actor, trace=current_trace.get())
         return self._answer(
             AnswerKind.ACCEPTED, f"Making {self._name} is cancelled; what was made is removed."
         )
@@ -330,7 +336,7 @@ class EnvironmentWorkflow:
     async def expire(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
         """Start the teardown if the end has come by Temporal's time at this moment."""
         due = self._rules.require_due(ask, DueKind.END)
-        self._ending = Ending(Outcome.EXPIRED, ask.actor, pause=ask.teardown_delay)
+        self._ending = Ending(Outcome.EXPIRED, ask.actor, pause=ask.teardown_delay, trace=current_trace.get())
         return SweepUpdateAnswer(result=f"ended: {due.reason}", ends_at=self._state.status.expires_at)
 
     @expire.validator

@@ -27,9 +27,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.temporal import search_attributes, workflow_memo
+    from contracts.trace_context import TraceContext, current_trace_id
     from contracts.types.durations import format_duration
 
 from workflows.steps import steps_of
+from workflows.tracing import starting_trace
 
 #: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
 #: dropped.
@@ -54,6 +56,8 @@ class Ending:
     actor: str
     problem: Problem | None = None
     pause: timedelta = timedelta(0)
+    #: The trace of the call that has ended it; None without one.
+    trace: TraceContext | None = None
 
 
 class EnvironmentState:
@@ -72,7 +76,14 @@ class EnvironmentState:
                 steps=tuple(
                     StepStatus(step=step.name, system=step.system) for step in steps_of(start.environment)
                 ),
-                audit_log=(AuditLogEntry(at=now, actor=start.environment.owner, action="asked for it"),),
+                audit_log=(
+                    AuditLogEntry(
+                        at=now,
+                        actor=start.environment.owner,
+                        action="asked for it",
+                        trace=starting_trace().trace_id,
+                    ),
+                ),
             )
         self.status = status
         self._answers: dict[str, Answer] = dict(start.carried.answers) if start.carried else {}
@@ -97,6 +108,10 @@ class EnvironmentState:
         }
         self._change(phase=phase, **reached.get(phase, {}))
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(phase.value)])
+
+    def set_trace(self, trace: TraceContext) -> None:
+        """Record the span of what is done with the environment now."""
+        self._change(traceparent=trace.traceparent)
 
     def set_outcome(
         self, outcome: Outcome, actor: str, problem: Problem | None = None, *, forced: bool = False
@@ -295,6 +310,7 @@ class EnvironmentState:
             action=truncate(action, MAX_NAME_BYTES),
             result=truncate(result),
             ends_at=ends_at,
+            trace=current_trace_id(),
         )
         audit_log = (*self.status.audit_log, entry)
         if len(audit_log) > MAX_AUDIT_LOG_ENTRIES:

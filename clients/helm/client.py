@@ -24,6 +24,7 @@ from clients.host.models import Chart
 from clients.kubernetes.api.refusals import is_account_refusal, is_policy_denial, is_transient, missing_right
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
+from clients.transport.outgoing_calls import outgoing_call
 from clients.transport.write_deadline import current_deadline_check, ensure_before_deadline
 
 _T = TypeVar("_T")
@@ -110,6 +111,12 @@ class HelmSdk:
             raise Unreachable(self._system, operation, str(error)) from None
 
     async def _run(
+        self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
+    ) -> _T:
+        with outgoing_call(f"Helm at {self._system}", operation):
+            return await self._run_in_thread(operation, call, cancel=cancel)
+
+    async def _run_in_thread(
         self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
     ) -> _T:
         """Make the call in a thread; when cancelled, wait for its end: threads cannot be killed.

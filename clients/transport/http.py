@@ -7,6 +7,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -27,6 +28,7 @@ from clients.errors import (
     Unreachable,
 )
 from clients.transport.connection_errors import describe_cause
+from clients.transport.outgoing_calls import OutgoingCall, outgoing_call
 from clients.transport.retry_after import retry_after
 from clients.transport.tls_trust import context_for
 from clients.transport.write_deadline import ensure_before_deadline
@@ -147,6 +149,7 @@ class HttpSystem:
         exchange: Exchange | None = None,
     ) -> None:
         self.system = system
+        self._base_url = base_url
         self._exchange = exchange
         self._headers = dict(headers)
         self._max_answer_bytes = max_answer_bytes
@@ -215,22 +218,25 @@ class HttpSystem:
             while True:
                 if method not in _SAFE_METHODS:
                     ensure_before_deadline(self.system, operation)
-                async with asyncio.timeout(self._total_timeout):
-                    all_headers = {**(headers or {}), **credential}
-                    if self._exchange is not None:
-                        answer = await self._send(self._exchange, method, path, query, body, all_headers)
-                        break
-                    async with self._http.stream(
-                        method,
-                        path,
-                        params=query,
-                        json=body,
-                        content=content,
-                        data=form,
-                        headers=all_headers,
-                    ) as response:
-                        content_read = await self._read(response)
-                        answer = Answer(response.status_code, response.headers, content_read)
+                with self._outgoing(operation, method) as outgoing:
+                    async with asyncio.timeout(self._total_timeout):
+                        all_headers = {**(headers or {}), **credential, **outgoing.headers}
+                        if self._exchange is not None:
+                            answer = await self._send(self._exchange, method, path, query, body, all_headers)
+                            outgoing.status = answer.status
+                            break
+                        async with self._http.stream(
+                            method,
+                            path,
+                            params=query,
+                            json=body,
+                            content=content,
+                            data=form,
+                            headers=all_headers,
+                        ) as response:
+                            outgoing.status = response.status_code
+                            content_read = await self._read(response)
+                            answer = Answer(response.status_code, response.headers, content_read)
                 if answer.status != _UNAUTHORIZED:
                     break
                 if self._credentials is None:
@@ -282,6 +288,9 @@ class HttpSystem:
         headers = self._renewed()
         self._http.headers.update(headers)
         return any(refused.headers.get(name) != value for name, value in headers.items())
+
+    def _outgoing(self, operation: str, method: str) -> AbstractContextManager[OutgoingCall]:
+        return outgoing_call(self.system, operation, method, self._base_url)
 
     async def _acquire_slot(self, operation: str) -> None:
         """Wait for a free slot; raise Unreachable, with nothing sent, if none becomes free in time."""

@@ -62,6 +62,7 @@ from starter.expiry.sweeps import Sweeps
 from starter.http_server.body_limit import BodyLimit
 from starter.installation_settings import InstallationConfig
 from starter.monitoring.metrics import ApiMetrics, RequestTimes
+from starter.monitoring.request_traces import RequestTraces
 from starter.monitoring.warnings import Attention
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
@@ -105,6 +106,8 @@ def create_app(
         redoc_url=None,
         docs_url=None,
         openapi_url=f"{API_ROOT}/openapi.json",
+        # FastAPI's own would record query strings, and the texts of errors.
+        telemetry={"tracing": False, "logs": False, "metrics": False, "auto_configure": False},
         # Relative to the document, which is two path segments deep, because a proxy can serve the API under
         # any path.
         servers=[{"url": "../.."}],
@@ -137,6 +140,7 @@ def create_app(
     )
     handle_problems(app)
     app.add_middleware(RequestTimes, metrics=state.metrics)
+    app.add_middleware(RequestTraces)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
     routes = (templates, environments, events, membership, kubeconfig, credentials, expiry, capacity, sign_in)

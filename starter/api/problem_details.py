@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
+from contracts.trace_context import current_trace_id
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import NotAllowed
 from starter.auth.rate_limit import Limited
@@ -54,6 +55,9 @@ class ProblemDetails(BaseModel):
     latest: datetime | None = None
     next_end: datetime | None = None
     fits: list[str] = []
+    trace: str | None = Field(
+        default=None, description="the id of the request's trace, which is in Moorage's logs as well"
+    )
 
 
 class ProblemType(StrEnum):
@@ -132,7 +136,8 @@ class ApiProblem(Exception):
 
     def response(self) -> JSONResponse:
         """Return the HTTP response with the problem details."""
-        content = self.details.model_dump(mode="json", exclude_none=True)
+        details = self.details.model_copy(update={"trace": current_trace_id() or None})
+        content = details.model_dump(mode="json", exclude_none=True)
         return _ProblemResponse(content, self.details.status, self.headers, MEDIA_TYPE)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import structlog
 
-LOGGER = "moorage.security"
+from worker.telemetry import SECURITY_LOGGER as LOGGER
 
 _log = structlog.stdlib.get_logger(LOGGER)
 

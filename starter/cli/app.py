@@ -19,6 +19,7 @@ from starter.cli.lazy_group import CommandEntry, LazyGroup, group_class
 from starter.cli.output.streams import prepare_streams
 from starter.cli.output.terminal_text import print_line
 from starter.cli.program_name import program_name
+from starter.cli.verbosity import set_verbose
 
 _EPILOG = (
     "Exit codes of all commands: 0 done, 1 failed or refused, 2 bad input or a question without an answer, "
@@ -172,6 +173,11 @@ def build(more: Iterable[CommandEntry] = ()) -> click.Group:
                 shell_complete=one_of(*Output),
             ),
             click.Option(
+                ["--verbose", "-v"],
+                is_flag=True,
+                help="Show each call of the API on standard error, with the id of its trace.",
+            ),
+            click.Option(
                 ["--version"],
                 is_flag=True,
                 is_eager=True,
@@ -191,9 +197,11 @@ def _keep_connection_options(
     token_file: Path | None,
     ca_file: Path | None,
     output: str | None,
+    verbose: bool,
 ) -> None:
     # The option --output of each command reads `output`.
     del output
+    set_verbose(verbose)
     ctx.obj = ConnectionOptions(url, token_file, ca_file, context)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from starter.cli.verbosity import set_verbose
+
 #: The completion of a parameter's value.
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -40,7 +42,15 @@ def connection_parameters(complete_context: Complete) -> list[click.Parameter]:
             hidden=True,
             shell_complete=complete_context,
         ),
+        click.Option(
+            ["--verbose", "-v"], is_flag=True, callback=_be_verbose, expose_value=False, hidden=True
+        ),
     ]
+
+
+def _be_verbose(_ctx: click.Context, _param: click.Parameter, is_set: bool) -> None:
+    if is_set:
+        set_verbose(True)
 
 
 def _set_connection(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -24,6 +24,10 @@ class Code(IntEnum):
     INTERRUPTED = 130
 
 
+#: The lowest HTTP status of an error that is not the caller's.
+_SERVER_ERROR = 500
+
+
 class Output(StrEnum):
     """The output format of a command."""
 
@@ -63,5 +67,15 @@ class CliError(Exception):
         print_line(f"moorage: {self}", file=sys.stderr)
         for line in self.lines:
             print_line(f"  {line}", file=sys.stderr)
+        if trace := self._trace:
+            print_line(f"trace: {trace}", file=sys.stderr)
         for step in steps:
             print_line(f"next: {step}", file=sys.stderr)
+
+    @property
+    def _trace(self) -> str:
+        """The trace of a failure of the API, by which the platform team finds it; "" for any other error."""
+        problem = self.problem or {}
+        status, trace = problem.get("status"), problem.get("trace")
+        is_failure = isinstance(status, int) and status >= _SERVER_ERROR
+        return trace if is_failure and isinstance(trace, str) else ""

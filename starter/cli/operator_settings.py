@@ -25,5 +25,9 @@ def read_settings(load: "Callable[[], _Settings]") -> "_Settings":
             lines=error.problems,
             next_steps=["set MOORAGE_* or the file of MOORAGE_CONFIG; see docs/reference/settings.md"],
         ) from None
-    configure_logging(settings.log)
+    try:
+        configure_logging(settings.log)
+    except OSError as error:
+        message = f"MOORAGE_LOG__SECURITY: cannot write {settings.log.security}: {error.strerror}"
+        raise CliError(Code.BAD_INPUT, message) from None
     return settings

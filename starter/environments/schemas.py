@@ -23,6 +23,7 @@ from contracts.environment import (
     StepState,
 )
 from contracts.template import Size, Template, TimeToLive
+from contracts.trace_context import parse_traceparent
 from contracts.types.models import Duration, Frozen
 
 #: Phases in which a user can work with the environment.
@@ -141,6 +142,9 @@ class EnvironmentView(LifeSummary):
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
         default=None, description="what its host says is wrong with it, though it was ready; null if nothing"
+    )
+    trace: str = Field(
+        default="", description="the id of the trace of its making, or of its undoing once that has started"
     )
 
 
@@ -300,6 +304,7 @@ def view_of_status(
         audit_log=status.audit_log,
         remark=remark,
         run_id=run_id,
+        trace=trace.trace_id if (trace := parse_traceparent(status.traceparent)) else "",
     )
 
 

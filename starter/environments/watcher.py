@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from contracts.environment import Phase
+from contracts.trace_context import current_trace
 from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView
@@ -95,6 +96,8 @@ class EnvironmentWatcher:
             watched.publish(watched.snapshot, over=watched.over)
 
     async def _watch(self, watched: _Watched) -> None:
+        # It outlives the request that has started it, and so belongs to no trace.
+        current_trace.set(None)
         pause = MIN_PAUSE_SECONDS
         while not watched.over:
             await asyncio.sleep(pause)

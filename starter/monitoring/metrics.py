@@ -6,14 +6,18 @@ methods are known ones.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, Info, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker.tracing.recorder import dropped_spans
 
 #: From one hit of a cache to the longest wait for a worker.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -54,6 +58,7 @@ class ApiMetrics:
                 "Files with problems since their last change; the last valid content is in use.",
                 registry=self.registry,
             ).set_function(count)
+        self.registry.register(_DroppedSpans())
         self._durations = Histogram(
             "moorage_api_request_duration_seconds",
             "Time from the head of a request to the head of its response.",
@@ -77,6 +82,15 @@ class ApiMetrics:
             return Response(content, media_type=CONTENT_TYPE_LATEST)
 
         return Starlette(routes=[Route("/metrics", metrics)])
+
+
+class _DroppedSpans(Collector):
+    """How many spans were lost, of the exporter of this process."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "moorage_trace_spans_dropped", "Spans of traces that were not exported.", value=dropped_spans()
+        )
 
 
 class RequestTimes:

@@ -4,6 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from contracts.trace_context import current_trace_id
 from contracts.types.printable_text import escape
 from starter.api.app import API_ROOT
 from starter.api.problem_details import EXPECTED_ERRORS, ApiProblem, ProblemType, to_problem
@@ -41,6 +42,12 @@ def problem_of(error: Exception, request: Request) -> ApiProblem:
 
 def problem_page(request: Request, problem: ApiProblem) -> Response:
     """Return the page of a problem."""
-    response = page(request, "problem.html", status=problem.details.status, problem=problem.details)
+    response = page(
+        request,
+        "problem.html",
+        status=problem.details.status,
+        problem=problem.details,
+        trace=current_trace_id(),
+    )
     response.headers.update(problem.headers)
     return response

@@ -83,6 +83,14 @@ def test_ports_follow_the_addresses_of_the_settings() -> None:
     assert peers(worker, 30000) == [{"ipBlock": {"cidr": "10.8.0.0/24"}}]
 
 
+def test_worker_and_api_reach_the_collector_of_traces() -> None:
+    expected = EVERYTHING["networkPolicy"]["egress"]["traces"]
+    for component in ("worker", "api"):
+        assert peers(policy(EVERYTHING, component), 4318) == expected
+    assert 4318 not in ports(policy(EVERYTHING, "setup"), "egress")
+    assert 4318 not in ports(policy(LEAST, "worker"), "egress")
+
+
 def test_only_the_worker_reaches_what_notices_go_to() -> None:
     for component in ("api", "setup", "test"):
         assert not {8444, 2525} & set(ports(policy(EVERYTHING, component), "egress"))

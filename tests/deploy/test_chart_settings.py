@@ -14,6 +14,7 @@ from worker.settings.loading import load_api_settings, load_codec_server_setting
 from worker.settings.models import CodecServerSettings, Settings
 from worker.settings.reference import describe_settings
 from worker.settings.sources import OTHER_VARIABLES, field_at, is_secret, paths, variable
+from worker.tracing.settings import TraceExport, read_trace_settings
 
 #: A file for each secret that the settings check when they are read.
 CONTENT = {
@@ -33,6 +34,8 @@ TEMPORAL = {
     "TEMPORAL_TLS_CLIENT_CERT_PATH",
     "TEMPORAL_TLS_CLIENT_KEY_PATH",
 }
+#: Variables of OpenTelemetry; `worker.tracing.settings` reads them.
+OPENTELEMETRY = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
 cases = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
 
 
@@ -72,7 +75,7 @@ def test_variables_are_known(values: Object) -> None:
         for container in containers(pod):
             used = [each["name"] for each in container["env"]]
             assert len(set(used)) == len(used), component
-            assert set(used) <= names | TEMPORAL | given, component
+            assert set(used) <= names | TEMPORAL | OPENTELEMETRY | given, component
 
 
 @cases
@@ -273,3 +276,25 @@ def files_of(values: Object, component: str) -> set[str]:
         for item in source["secret"]["items"]
         if not item["path"].endswith(".kubeconfig")
     }
+
+
+@pytest.mark.parametrize("component", ["worker", "api"])
+def test_traces_are_exported_as_the_values_say(component: str, tmp_path: Path) -> None:
+    """Ensures that worker and API export what the values say, and nothing if they do not say it."""
+    environment = environment_of(EVERYTHING, component, tmp_path)
+    assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.observability:4318"
+    assert read_trace_settings(environment) == TraceExport(0.25)
+    assert read_trace_settings(environment_of(LEAST, component, tmp_path)) is None
+
+
+def test_nothing_else_exports_traces(tmp_path: Path) -> None:
+    for component in ("codec-server", "setup"):
+        environment = environment_of(EVERYTHING, component, tmp_path)
+        assert not [name for name in environment if name.startswith("OTEL_")]
+
+
+def test_the_security_log_is_a_stream_of_its_own(tmp_path: Path) -> None:
+    for component in ("api", "codec-server"):
+        assert environment_of(EVERYTHING, component, tmp_path)["MOORAGE_LOG__SECURITY"] == "stdout"
+    chosen = with_values({"settings": {"log": {"security": "/var/log/moorage/security.jsonl"}}})
+    assert settings_of(chosen, "api", tmp_path).log.security == "/var/log/moorage/security.jsonl"

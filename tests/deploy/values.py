@@ -113,6 +113,7 @@ EVERYTHING: Object = {
     "issuers": "- issuer: https://login.example.com:6443\n",
     "caConfigMap": "authorities",
     "auditLog": {"existingClaim": "records"},
+    "traces": {"endpoint": "http://collector.observability:4318", "sample": 0.25},
     "serviceAccounts": {
         "worker": {"name": "berth-master", "annotations": {"example.com/role": "worker"}},
         "api": {"name": "clerk"},
@@ -166,6 +167,7 @@ EVERYTHING: Object = {
         "egress": {
             "temporal": [{"ipBlock": {"cidr": "10.9.0.0/16"}}],
             "nodePorts": [{"ipBlock": {"cidr": "10.8.0.0/24"}}],
+            "traces": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "collector"}}}],
             "extra": [{"ports": [{"protocol": "TCP", "port": 3128}]}],
         },
         "ingress": {

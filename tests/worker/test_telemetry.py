@@ -2,23 +2,32 @@
 
 import json
 import logging
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from temporalio.testing import ActivityEnvironment
 
+from contracts.trace_context import current_trace, new_trace
+from starter.auth import security_log
+from starter.auth.security_log import Verdict
 from worker.settings.groups.process import Log, LogFormat, LogLevel
-from worker.telemetry import HIDDEN, configure_logging
+from worker.telemetry import HIDDEN, SECURITY_LOGGER, configure_logging
 
 
 @pytest.fixture(autouse=True)
 def afterwards_as_before() -> Iterator[None]:
-    root = logging.getLogger()
+    root, security = logging.getLogger(), logging.getLogger(SECURITY_LOGGER)
     handlers, level = root.handlers, root.level
     yield
     root.handlers, root.level = handlers, level
+    for handler in security.handlers:
+        handler.close()
+    security.handlers, security.propagate = [], True
+    current_trace.set(None)
     structlog.reset_defaults()
 
 
@@ -108,3 +117,70 @@ def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hello" in text
     assert "name=kept" in text
     assert "planted" not in text
+
+
+def test_a_line_names_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ensures that a line has the ids of the trace by OpenTelemetry's names, ours or a library's."""
+    configure_logging(Log(format=LogFormat.JSON))
+    logging.getLogger("any").info("before")
+    trace = new_trace()
+    current_trace.set(trace)
+    structlog.stdlib.get_logger("test").info("ours")
+    logging.getLogger("any").info("theirs")
+    before, ours, theirs = lines(capsys)
+    assert "trace_id" not in before
+    for line in (ours, theirs):
+        assert (line["trace_id"], line["span_id"]) == (trace.trace_id, trace.span_id)
+
+
+def record_access() -> None:
+    security_log.record(Verdict.DENIED, actor="eve@example.com", verb="show", object="demo", peer="192.0.2.1")
+
+
+def test_the_security_log_is_with_all_others_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Log(format=LogFormat.JSON))
+    record_access()
+    written = capsys.readouterr()
+    assert not written.out
+    assert json.loads(written.err)["logger"] == SECURITY_LOGGER
+
+
+@pytest.mark.parametrize("form", [LogFormat.JSON, LogFormat.CONSOLE])
+def test_the_security_log_as_a_stream_of_its_own(capsys: pytest.CaptureFixture[str], form: LogFormat) -> None:
+    """Ensures that standard output has the security log and nothing else, always as JSON, at any level."""
+    configure_logging(Log(format=form, level=LogLevel.ERROR, security="stdout"))
+    trace = new_trace()
+    current_trace.set(trace)
+    record_access()
+    logging.getLogger("any").error("other")
+    written = capsys.readouterr()
+    line = json.loads(written.out)
+    assert (line["actor"], line["verdict"], line["trace_id"]) == ("eve@example.com", "denied", trace.trace_id)
+    assert line["timestamp"].endswith("Z")
+    assert "other" in written.err
+    assert "eve@" not in written.err
+
+
+def test_the_security_log_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ensures that only its owner reads the file, that it is appended to, and that it can be rotated."""
+    file = tmp_path / "security.jsonl"
+    for _ in range(2):
+        configure_logging(Log(security=str(file)))
+        record_access()
+    assert len(file.read_text().splitlines()) == 2
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.rename(tmp_path / "security.jsonl.1")
+    record_access()
+    assert json.loads(file.read_text())["actor"] == "eve@example.com"
+    assert "eve" not in capsys.readouterr().err
+
+
+def test_a_security_log_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        configure_logging(Log(security=str(tmp_path / "missing" / "security.jsonl")))
+
+
+@pytest.mark.parametrize("place", ["", "log.jsonl", "STDOUT", "syslog://x"])
+def test_places_that_the_security_log_cannot_have(place: str) -> None:
+    with pytest.raises(ValueError, match="must be stderr, stdout or the absolute path of a file"):
+        Log(security=place)

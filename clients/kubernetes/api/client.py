@@ -39,6 +39,7 @@ from clients.kubernetes.api.refusals import (
 )
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
+from clients.transport.outgoing_calls import outgoing_call
 from clients.transport.retry_after import retry_after
 from clients.transport.write_deadline import ensure_before_deadline
 
@@ -204,8 +205,11 @@ class KubernetesApi:
             # A header may occur several times, because the account may act as a member of several groups.
             headers = CIMultiDict(plain)
             headers.extend(self._headers)
-            response = await client.call_api(method, url, headers, sent, _request_timeout=timeout)
-            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+            with outgoing_call(self.system, operation, method, url) as outgoing:
+                headers.extend(outgoing.headers)
+                response = await client.call_api(method, url, headers, sent, _request_timeout=timeout)
+                outgoing.status = response.status
+                data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(method, operation, error) from None
         return response.status, response.headers, data.decode(errors="replace")

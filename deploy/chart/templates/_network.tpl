@@ -82,6 +82,10 @@
 {{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.notices "ports" (fromJsonArray (include "moorage.ports" $urls))) }}
 {{- end }}
 {{- end }}
+{{- if and .root.Values.traces.endpoint (has .component (list "worker" "api")) }}
+# the collector of traces
+{{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.traces "ports" (fromJsonArray (include "moorage.ports" (list .root.Values.traces.endpoint)))) }}
+{{- end }}
 {{- if eq .component "test" }}
 # the API, which the test asks
 - ports:

@@ -90,6 +90,15 @@
 {{- end -}}
 {{- if and $values.issuers (ne .component "worker") -}}{{- $_ := set $variables "MOORAGE_API__ISSUERS_FILE" "/etc/moorage/issuers/issuers.yaml" -}}{{- end -}}
 {{- end -}}
+{{- if and $values.traces.endpoint (has .component (list "worker" "api")) -}}
+{{- $_ := set $variables "OTEL_EXPORTER_OTLP_ENDPOINT" $values.traces.endpoint -}}
+{{- $_ := set $variables "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" -}}
+{{- $_ := set $variables "OTEL_TRACES_SAMPLER_ARG" (toString $values.traces.sample) -}}
+{{- end -}}
+{{- /* Collectors of logs tell the two streams of a container apart. */ -}}
+{{- if and (has .component (list "api" "codec-server")) (not (hasKey $variables "MOORAGE_LOG__SECURITY")) -}}
+{{- $_ := set $variables "MOORAGE_LOG__SECURITY" "stdout" -}}
+{{- end -}}
 {{- if eq .component "worker" -}}
 {{- $_ := set $variables "MOORAGE_READY_FILE" "/tmp/ready" -}}
 {{- if $values.metrics.enabled -}}{{- $_ := set $variables "MOORAGE_WORKER__METRICS" (printf "%s:%v" $address $values.metrics.workerPort) -}}{{- end -}}

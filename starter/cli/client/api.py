@@ -13,6 +13,7 @@ import httpx
 
 from clients.transport.connection_errors import describe_cause, is_final, proxy_of
 from clients.transport.tls_trust import TrustError, context_for
+from starter.cli.client.command_trace import begin_call, trace_headers
 from starter.cli.client.connection import Connection
 from starter.cli.client.paths import environment_path
 from starter.cli.client.response_errors import (
@@ -141,7 +142,7 @@ class Api:
             local = self._is_local = urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1")
             self._http = httpx.Client(
                 base_url=f"{connection.url}/api/v1/",
-                headers={"Accept": ACCEPT},
+                headers={"Accept": ACCEPT} | trace_headers(),
                 auth=_BearerToken(connection, timeout),
                 timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
                 # Use no proxy for an API on this machine, whatever the environment variables say for others.
@@ -240,7 +241,9 @@ class Api:
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         # Request no compression, because proxies that compress buffer events until they have enough of them.
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        ended = begin_call("GET", path)
         with self._http.stream("GET", path, timeout=timeout, headers=headers) as answer:
+            ended(answer.status_code)
             if not answer.is_success:
                 answer.read()
                 problem = self._failure(answer)
@@ -269,7 +272,7 @@ class Api:
                 # matters.
                 rest = max(1.0, ends - time.monotonic()) if method == "GET" else total
                 timeout = httpx.Timeout(rest, connect=min(rest, CONNECT_SECONDS))
-                is_last = not left
+                is_last, ended = not left, begin_call(method, path)
                 try:
                     if first is not None:
                         answer, first = self._received(first, method, path), None
@@ -277,7 +280,9 @@ class Api:
                         answer = self._http.request(
                             method, path, params=params, json=body, headers=headers, timeout=timeout
                         )
+                        ended(answer.status_code)
                 except (httpx.HTTPError, OSError) as error:
+                    ended(type(error).__name__)
                     if is_last or is_final(error) or (method == "GET" and time.monotonic() >= ends):
                         raise self._unreachable(error) from None
                     time.sleep(PAUSE_SECONDS)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from clients.transport.tls_trust import TrustError, context_for
+from starter.cli.client.command_trace import begin_call, trace_headers
 from starter.cli.client.connection import Connection
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 
@@ -43,10 +44,11 @@ def post_once(connection: Connection, path: str, body: Mapping[str, Any]) -> Raw
     if not host.isascii() or parts.username or parts.query or _has_proxies():
         return None
     token = connection.access_token(timeout=TIMEOUT_SECONDS)
-    headers = {"Content-Type": "application/json", "Accept": ACCEPT}
+    headers = {"Content-Type": "application/json", "Accept": ACCEPT} | trace_headers()
     if token:
         headers["Authorization"] = f"Bearer {token}"
     called: http.client.HTTPConnection | None = None
+    ended = begin_call("POST", path)
     try:
         if parts.scheme == "https":
             context = context_for(connection.url, connection.ca_file, setting=connection.ca_setting)
@@ -59,7 +61,9 @@ def post_once(connection: Connection, path: str, body: Mapping[str, Any]) -> Raw
         called.request("POST", target, json.dumps(body).encode(), headers)
         answer = called.getresponse()
         content = answer.read(LONGEST_ANSWER + 1)
-    except (OSError, http.client.HTTPException, TrustError, ValueError):
+        ended(answer.status)
+    except (OSError, http.client.HTTPException, TrustError, ValueError) as error:
+        ended(type(error).__name__)
         return None
     finally:
         if called is not None:

@@ -75,6 +75,7 @@ class AuditLogEntry(View, frozen=True, kw_only=True):
     action: str
     result: str = ""
     ends_at: datetime | None = None
+    trace: str = ""
 
 
 class FreezeView(View, frozen=True, kw_only=True):
@@ -147,6 +148,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     frozen: FreezeView | None = None
     remark: str = ""
     unwell: Unwell | None = None
+    trace: str = ""
 
 
 class EnvironmentRow(LifeSummary, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import examples, output_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from worker.settings.models import Settings
 
 _bind_option = click.option("--bind", help="Address to listen on. Default: that of the settings.")
@@ -47,6 +49,19 @@ def api(bind: str | None, port: int | None, output: Output) -> None:
 
 
 async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
+    from worker.settings.sources import SettingsError
+    from worker.tracing.process import exported_traces
+
+    if settings.api.tokens_file is None:
+        raise SettingsError(
+            ["MOORAGE_API__TOKENS_FILE: the API needs it; see docs/how-to/access-and-tokens.md"]
+        )
+    # The traces end last: their end waits a moment for the endpoint.
+    with exported_traces("moorage-api", settings.installation):
+        await _serve_with_clients(settings, settings.api.tokens_file, bind, port)
+
+
+async def _serve_with_clients(settings: "Settings", tokens_file: "Path", bind: str, port: int) -> None:
     from starter.api.app import create_app
     from starter.api.server import serve
     from starter.page.pages import add_pages
@@ -54,13 +69,8 @@ async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
     from worker.connection import check_namespace, connect
     from worker.data_converter import data_converter
     from worker.settings.loading import has_control_plane_credential
-    from worker.settings.sources import SettingsError
     from worker.telemetry import telemetry_runtime
 
-    if settings.api.tokens_file is None:
-        raise SettingsError(
-            ["MOORAGE_API__TOKENS_FILE: the API needs it; see docs/how-to/access-and-tokens.md"]
-        )
     async with open_clients(settings) as clients:
         converter = data_converter(settings.encryption.keyring)
         client = await connect(converter, runtime=telemetry_runtime(None))
@@ -68,7 +78,7 @@ async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
         app = create_app(
             settings,
             client,
-            tokens_file=settings.api.tokens_file,
+            tokens_file=tokens_file,
             people=clients.directory or clients.rafay,
             hosts=clients.hosts,
             rafay=clients.rafay if has_control_plane_credential(settings) else None,

@@ -161,6 +161,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("next pass", _relative_and_local(view.next_pass_at)),
         ("time to live", ttl),
         ("life", "" if planned else view.life),
+        ("trace", "" if planned else view.trace),
         ("note", view.remark),
     ]
     for key, value in rows:

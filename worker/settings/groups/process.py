@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field, field_validator
 
 from worker.settings.types import (
     Group,
@@ -60,6 +59,10 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
+#: Values of the setting for the security log that are no file.
+STANDARD_ERROR, STANDARD_OUTPUT = "stderr", "stdout"
+
+
 class Log(Group):
     """Logs of the worker and the API, on standard error."""
 
@@ -67,3 +70,16 @@ class Log(Group):
     format: LogFormat = Field(
         default=LogFormat.AUTO, description="auto is for people on a terminal, and JSON elsewhere"
     )
+    security: str = Field(
+        default=STANDARD_ERROR,
+        description="where the security log goes: stderr with all others, stdout on its own, or the absolute "
+        "path of a file; on its own it is JSON",
+        examples=["stdout"],
+    )
+
+    @field_validator("security")
+    @classmethod
+    def _is_a_stream_or_a_file(cls, security: str) -> str:
+        if security not in (STANDARD_ERROR, STANDARD_OUTPUT) and not Path(security).is_absolute():
+            raise ValueError("must be stderr, stdout or the absolute path of a file")
+        return security

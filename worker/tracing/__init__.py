@@ -1,0 +1,1 @@
+"""Traces: what is recorded of requests, workflows, activities and outgoing calls, and its export."""

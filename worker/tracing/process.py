@@ -1,0 +1,47 @@
+"""The recorder of a process, from its start to its end."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from worker.tracing.recorder import set_recorder
+from worker.tracing.settings import read_trace_settings
+
+
+@contextmanager
+def exported_traces(
+    service: str, installation: str, on_dropped: Callable[[int], None] = lambda _: None
+) -> Iterator[None]:
+    """Export the traces of the block, if an endpoint is set; `service` is the name of the process in them.
+
+    Raises:
+        SettingsError: a variable of OpenTelemetry is not valid.
+    """
+    settings = read_trace_settings(os.environ)
+    if settings is None:
+        yield
+        return
+    # Import here: a process without an endpoint needs none of the SDK.
+    from worker.tracing.export import SpanExport
+
+    export = SpanExport(
+        service,
+        version=_version(),
+        installation=installation,
+        ratio=settings.ratio,
+        on_dropped=on_dropped,
+    )
+    set_recorder(export)
+    try:
+        yield
+    finally:
+        set_recorder(None)
+        export.close()
+
+
+def _version() -> str:
+    try:
+        return version("moorage")
+    except PackageNotFoundError:
+        return "0"
