@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host test quick chaos lint docs reference check bench scale venv lock package outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image test quick chaos lint docs reference check bench scale venv lock package outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ cluster-down:  ## End it; what was built stays in the cache
 
 e2e: $(VENV)/.dev  ## Environments on a real cluster: that of MOORAGE_E2E_KUBECONFIG, or the one of `make cluster`
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+image: $(VENV)/.dev  ## The image of the Dockerfile without Docker, with its SBOM and provenance, in build/image (Debian, root, buildah)
+	@$(BIN)/python -m tools.image $(ARGS)
 
 keycloak: $(VENV)/.dev  ## Sign-in and groups on a real Keycloak (needs Java 17 and Maven; see tools/keycloak)
 	$(BIN)/pytest -m keycloak tests/keycloak $(ARGS)

@@ -1,0 +1,1 @@
+"""`make image`: the image of the Dockerfile without Docker, with its bill of materials and its provenance."""
