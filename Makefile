@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image test quick chaos lint docs reference check bench scale venv lock package outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image e2e-chart test quick chaos lint docs reference check bench scale venv lock package outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,7 +40,7 @@ test: $(VENV)/.dev  ## All tests that need nothing but this machine
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chaos and not keycloak and not ui" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chart and not chaos and not keycloak and not ui" $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)
@@ -62,6 +62,9 @@ e2e: $(VENV)/.dev  ## Environments on a real cluster: that of MOORAGE_E2E_KUBECO
 
 image: $(VENV)/.dev  ## The image of the Dockerfile without Docker, with its SBOM and provenance, in build/image (Debian, root, buildah)
 	@$(BIN)/python -m tools.image $(ARGS)
+
+e2e-chart: image  ## The Helm chart with that image on the cluster of `make cluster`: install, use, upgrade, roll back, uninstall
+	$(BIN)/pytest -m chart tests/chart $(ARGS)
 
 keycloak: $(VENV)/.dev  ## Sign-in and groups on a real Keycloak (needs Java 17 and Maven; see tools/keycloak)
 	$(BIN)/pytest -m keycloak tests/keycloak $(ARGS)

@@ -57,6 +57,7 @@ class Cluster:
     etcd_image: str = ""
     chart_repository: str = ""
     programs: Path | None = None
+    node_pid: int = 0
 
     def run(self, *arguments: str, kubeconfig: Path | None = None, text: str = "") -> str:
         """What kubectl says, as an administrator unless another kubeconfig is given. Fails if it does."""
@@ -165,6 +166,7 @@ def find_cluster() -> Cluster:
         etcd_image=facts["images"]["etcd"],
         chart_repository=str(chart.parent),
         programs=Path(facts["kubectl"]).parent,
+        node_pid=facts["pid"],
     )
 
 

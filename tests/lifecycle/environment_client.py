@@ -17,15 +17,21 @@ MAX_WAIT = HANG
 
 
 class Asking:
-    """One person's way to the API of a stack."""
+    """One person's way to the API of a stack, or to another one at `url` that has its tokens."""
 
     def __init__(
-        self, stack: Stack, person: Person = ALICE, *, max_wait: float = MAX_WAIT, look_every: float = 0.1
+        self,
+        stack: Stack,
+        person: Person = ALICE,
+        *,
+        max_wait: float = MAX_WAIT,
+        look_every: float = 0.1,
+        url: str = "",
     ) -> None:
         self._max_wait = max_wait
         self._look_every = look_every
         self._http = httpx.AsyncClient(
-            base_url=f"{stack.api_url}/api/v1",
+            base_url=f"{url or stack.api_url}/api/v1",
             headers={"Authorization": f"Bearer {stack.token_of(person.email)}"},
             timeout=HANG,
             trust_env=False,
