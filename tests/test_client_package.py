@@ -115,10 +115,10 @@ def test_every_command_has_its_help(client: ClientPackage) -> None:
 
 def test_the_list_of_commands_says_what_is_not_here(client: ClientPackage) -> None:
     """Ensures that it names the extra of a command, and only where it is missing."""
-    told = " ".join(run(client, "moorage", "--help").stdout.split())
-    assert "worker Run a worker (needs moorage[server])." in told
-    assert "up Run a complete stack on this machine (needs moorage[embedded])." in told
-    assert "list List environments and what blocks them. " in told
+    printed = " ".join(run(client, "moorage", "--help").stdout.split())
+    assert "worker Run a worker (needs moorage[server])." in printed
+    assert "up Run a complete stack on this machine (needs moorage[embedded])." in printed
+    assert "list List environments and what blocks them. " in printed
     everywhere = [entry.help_line for entry in (*moorage.COMMANDS, *OPERATOR_COMMANDS)]
     assert "needs moorage" not in "".join(everywhere)
 
@@ -148,9 +148,9 @@ def test_a_command_without_its_extra(client: ClientPackage, command: str, extra:
 
 def test_a_command_without_its_extra_for_programs(client: ClientPackage) -> None:
     done = run(client, "moorage", "worker", "-o", "json")
-    told = json.loads(done.stderr)
-    assert (done.returncode, told["exit_code"]) == (2, 2)
-    assert told["next"] == ['pipx install --force "moorage[server]"']
+    problem = json.loads(done.stderr)
+    assert (done.returncode, problem["exit_code"]) == (2, 2)
+    assert problem["next"] == ['pipx install --force "moorage[server]"']
 
 
 def test_developer_commands_import_nothing_of_the_extras(client: ClientPackage) -> None:
@@ -226,13 +226,13 @@ def test_lock_of_the_servers_is_part_of_the_one_for_all() -> None:
 async def test_a_life_with_the_client_alone(client: ClientPackage, stack: Stack, tmp_path: Path) -> None:
     """Ensures that a developer's commands do all their work: calls, progress, certificates, kubeconfigs."""
     name = unique()
-    told = {
+    variables = {
         "MOORAGE_URL": stack.api_url, "MOORAGE_TOKEN": stack.token_of(BOB.email),
         "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "config"),
     }  # fmt: skip
 
     async def done(*command: str) -> str:
-        ended = await asyncio.to_thread(run, client, *command, **told)
+        ended = await asyncio.to_thread(run, client, *command, **variables)
         assert ended.returncode == 0, f"{command}: {ended.stderr}"
         return ended.stdout
 

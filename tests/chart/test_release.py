@@ -211,7 +211,7 @@ def _uids(release: Release) -> set[str]:
 
 
 async def _ask_all(release: Release, systems: Outside, names: list[str], what: str) -> None:
-    """Ask for the end of several environments, each over a connection of its own: pods come and go."""
+    """Ask for the end of several environments, each over a new connection, because pods come and go."""
     for name in names:
         async with Asking(systems.stack, url=release.url(f"{NAME}-api")) as alice:
             answer = await getattr(alice, what)(name)

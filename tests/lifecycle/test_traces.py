@@ -1,4 +1,4 @@
-"""Ensures that a life is one trace from the request to each call, seen by a collector of its own."""
+"""Ensures that a life is one trace from the request to each call, as a separate collector sees it."""
 
 import asyncio
 import itertools

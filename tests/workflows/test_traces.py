@@ -228,6 +228,6 @@ async def test_nonsense_in_a_header_stops_nothing(server: WorkflowEnvironment, k
         status = await ready(life)
         await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
         end = await life.handle.result()
-    assert parse_traceparent(status.traceparent), "it has no trace of its own"
+    assert parse_traceparent(status.traceparent), "it has no trace"
     assert end.phase is Phase.GONE
     assert {span.trace.trace_id for span in kept.named(MAKING)} == {status.audit_log[0].trace}

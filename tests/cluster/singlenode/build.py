@@ -152,7 +152,7 @@ def go_environment(layout: Layout) -> dict[str, str]:
 
 
 def install_go(layout: Layout, environment: dict[str, str], say: Say) -> None:
-    """The pinned Go, by hash, in an environment of its own."""
+    """Install the pinned Go, by hash, in a separate environment."""
     toolchain = layout.go / "toolchain"
     go = toolchain / "bin" / "go"
     if not go.exists():
@@ -173,7 +173,7 @@ def install_go(layout: Layout, environment: dict[str, str], say: Say) -> None:
     if f"go{GO_VERSION} " not in found:
         raise ClusterError(
             f"Go {GO_VERSION} builds the cluster, not {found.strip() or 'one that does not start'!r}; "
-            f"remove {toolchain} to have it installed anew."
+            f"remove {toolchain} to have it installed again."
         )
 
 
