@@ -102,6 +102,8 @@ def test_base_is_the_one_image_that_the_dockerfile_starts_from() -> None:
     name = base_name((ROOT / "Dockerfile").read_text())
     assert SUITE.search(name), "a base needs a release of Debian in its name"
     assert base_name("FROM a:1 AS build\nFROM build AS more\nfrom a:1\n") == "a:1"
+    pinned = "ARG PYTHON_IMAGE=a:1@sha256:0a\nFROM ${PYTHON_IMAGE} AS build\nFROM build\n"
+    assert base_name(pinned) == "a:1"
     with pytest.raises(ImageError, match="must start from one image, and starts from a:1, b:2"):
         base_name("FROM a:1 AS build\nFROM b:2\n")
 

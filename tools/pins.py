@@ -155,8 +155,10 @@ def without_digest() -> list[str]:
     return sorted({image for image in _references() if "@" not in image})
 
 
-#: In docker-compose.yml, an image is the default of a variable. Our own is `moorage:${…}`.
-_REFERENCE = re.compile(r"^(?:\s+image: (?:\$\{\w+:-)?|FROM )([^\s${}]+:[^\s${}]+)\}?(?:\s|$)", re.MULTILINE)
+#: An image is the default of a variable, in the Dockerfile of an argument. Our own are `moorage:${…}`.
+_REFERENCE = re.compile(
+    r"^(?:\s+image: (?:\$\{\w+:-)?|FROM |ARG \w+_IMAGE=)([^\s${}]+:[^\s${}]+)\}?(?:\s|$)", re.MULTILINE
+)
 
 
 def _references() -> list[str]:

@@ -43,7 +43,7 @@ class Image:
     def build(cls, folder: Path) -> "Image":
         """Install what the Dockerfile copies, by the command that it installs it with."""
         source, site = folder / "src", folder / "site"
-        stage = DOCKERFILE.split("\nFROM ")[1]
+        [stage] = [each for each in DOCKERFILE.split("\nFROM ") if each.startswith("packages AS build\n")]
         for line in re.findall(r"^COPY (.+)$", stage, re.MULTILINE):
             *names, target = shlex.split(line)
             for name in names:
@@ -53,7 +53,7 @@ class Image:
                 else:
                     source.mkdir(exist_ok=True)
                     shutil.copy(CHECKOUT / name, source / target)
-        [install] = re.findall(r"^RUN \S*/pip (install [^&\n]*)\.(?: &&.*)?$", stage, re.MULTILINE)
+        [install] = re.findall(r"^RUN \S*/pip (install [^&\n]*)--prefix /own \.$", stage, re.MULTILINE)
         command = [
             sys.executable,
             "-m",

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -25,7 +26,7 @@ from tests.worker.test_deploy import prepared
 
 #: Longest wait for a process to become healthy, on a busy machine.
 MAX_WAIT = HANG
-OURS = {name for name, service in COMPOSE["services"].items() if "moorage:" in service["image"]}
+OURS = {name for name, service in COMPOSE["services"].items() if service["image"].startswith("moorage")}
 
 
 @pytest.fixture(scope="module")
@@ -282,9 +283,26 @@ def test_every_service_waits_for_what_it_needs() -> None:
 def test_the_image_has_this_version_and_a_user_without_root() -> None:
     """Ensures that the image's tag is the project's version, and that its last user is not root."""
     version = (CHECKOUT / "pyproject.toml").read_text().partition('version = "')[2].partition('"')[0]
-    assert COMPOSE["services"]["api"]["image"] == f"moorage:${{MOORAGE_VERSION:-{version}}}"
+    for name in OURS:
+        image = "moorage-embedded" if name == "stand-ins" else "moorage"
+        assert COMPOSE["services"][name]["image"] == f"{image}:${{MOORAGE_VERSION:-{version}}}"
     user = [line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("USER ")]
     assert user == ["10001:10001"]
+
+
+def test_only_the_stand_ins_have_the_embedded_stack() -> None:
+    """Ensures that each image is built for its role, and that a build without a target is for servers."""
+    stages = {name: before for before, name in re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)}
+    for name in OURS:
+        target = COMPOSE["services"][name]["build"]["target"]
+        assert target == ("embedded" if name == "stand-ins" else "server")
+        assert target in stages
+    assert stages["embedded"] == "server"
+    last = DOCKERFILE.rsplit("\nFROM ", 1)[1].split()[0]
+    assert last == "server"
+    [servers] = re.findall(r"^FROM python AS server\n(.*?)\nFROM ", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    assert "requirements.txt" not in servers
+    assert "build-embedded" not in servers
 
 
 def test_nothing_but_what_the_image_copies_gets_into_its_build() -> None:

@@ -14,7 +14,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from tools.image.base import base_image
+from tools.image.base import ARGUMENT, base_image
 from tools.image.build import Buildah, ImageError
 from tools.image.materials import bill_of_materials
 from tools.image.provenance import statement
@@ -59,7 +59,7 @@ def build(target: str, name: str, folder: Path, builder: str) -> None:
     with tempfile.TemporaryDirectory(prefix="moorage-image-") as scratch:
         buildah = Buildah(cache, Path(scratch))
         base = base_image(buildah, cache)
-        buildah.build(target, tag)
+        buildah.build(target, tag, arguments={ARGUMENT: base.name})
         digest = buildah.export(tag, archive)
         with buildah.mounted(tag) as tree:
             bill = bill_of_materials(tree, tag, digest)

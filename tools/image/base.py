@@ -16,6 +16,9 @@ PACKAGES = ("python3", "python3-venv", "ca-certificates")
 LEFT_OUT = "/usr/share/{doc,man,locale,info}/*"
 LISTS = Path("/var/lib/apt/lists")
 _FROM = re.compile(r"^FROM\s+(\S+)(?:\s+AS\s+(\S+))?$", re.MULTILINE | re.IGNORECASE)
+#: The argument of the Dockerfile that names the base, with the digest of the one that this stands in for.
+ARGUMENT = "PYTHON_IMAGE"
+_DEFAULT = re.compile(rf"^ARG\s+{ARGUMENT}=([^\s@]+)(?:@\S+)?$", re.MULTILINE)
 SUITE = re.compile(r"-slim-([a-z]+)$")
 
 
@@ -29,7 +32,9 @@ class Base:
 
 
 def base_name(dockerfile: str) -> str:
-    """Return the one image that the Dockerfile starts from."""
+    """Return the one image that the Dockerfile starts from, without its digest."""
+    for name in _DEFAULT.findall(dockerfile):
+        dockerfile = dockerfile.replace(f"${{{ARGUMENT}}}", name)
     stages = {stage for _, stage in _FROM.findall(dockerfile) if stage}
     names = {str(name) for name, _ in _FROM.findall(dockerfile)} - stages
     if len(names) != 1:

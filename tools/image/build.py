@@ -5,7 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tools.lock_files import ROOT
@@ -50,9 +50,13 @@ class Buildah:
         #: All files get the time of the commit, so that one commit gives one set of layers.
         self.timestamp = output_of("git", "-C", str(ROOT), "log", "-1", "--format=%ct").strip()
 
-    def build(self, target: str, tag: str, folder: Path = ROOT) -> None:
-        """Build the Dockerfile of a folder."""
+    def build(
+        self, target: str, tag: str, folder: Path = ROOT, arguments: Mapping[str, str] | None = None
+    ) -> None:
+        """Build the Dockerfile of a folder, with these arguments of it."""
         chosen = ["--target", target] if target else []
+        for name, value in (arguments or {}).items():
+            chosen += ["--build-arg", f"{name}={value}"]
         output_of(
             "buildah", "bud",
             "--quiet", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host",
