@@ -175,8 +175,10 @@ def report_teardown(view: EnvironmentView, *, quiet: bool) -> None:
             problem=_as_problem(message, view),
         )
     elif not quiet:
-        print_line(f"{view.name} is being removed; no action is needed.")
-        for line in problem_lines(view):
+        problems = problem_lines(view)
+        what = "what is not undone yet is tried again" if problems else "no action is needed"
+        print_line(f"{view.name} is being removed; {what}.")
+        for line in problems:
             print_line(f"  {line}")
         if view.next_pass_at:
             print_line(

@@ -154,9 +154,9 @@ def _import_everything() -> None:
 
 
 def _writer(number: int, unbuffered: bool, errors: str) -> io.TextIOWrapper:
-    raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+    raw = io.FileIO(number, "w", closefd=False)
     return io.TextIOWrapper(
-        raw,
+        raw if unbuffered else io.BufferedWriter(raw),
         encoding=_ENCODING,
         errors=errors,
         line_buffering=number == 2 or os.isatty(number),

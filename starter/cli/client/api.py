@@ -314,7 +314,10 @@ class Api:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return self._unexpected_response(answer)
         code = _CODES.get(answer.status_code, Code.FAILED)
-        return CliError(code, detail[:1].lower() + detail[1:], lines=lines, problem=problem)
+        # After "moorage: " a sentence goes on in lower case, but not with the name of a system.
+        if detail.partition(" ")[0] != problem.get("system"):
+            detail = detail[:1].lower() + detail[1:]
+        return CliError(code, detail, lines=lines, problem=problem)
 
     def _unreachable(self, error: Exception) -> CliError:
         why = describe_cause(error)

@@ -1,0 +1,1 @@
+"""Runs the commands of the runbook (docs/how-to/operate) on a stack, as they are typed there."""

@@ -1,0 +1,93 @@
+"""An engineer of the platform team with a terminal: runs commands beside a stack, and waits as people do."""
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from embedded.stack.stack import Stack
+from embedded.stack.temporal_server import find_server
+from tests.runbook.consoles import Command
+from tests.support.deadline import HANG
+from tests.support.processes import CHECKOUT, Ended, run_module
+
+#: Commands that change nothing: people repeat them until they see what they wait for.
+_READS = re.compile(
+    r"moorage ((show|list|doctor|capacity|history|templates)\b|(leavers|teardown [a-z-]+)$|\S+ --dry-run)"
+    r"|temporal workflow (list|describe|count)\b|curl (?!.*-X)"
+)
+#: What needs a shell.
+_SHELL = re.compile(r"[|&;<>$`*?(){}=]")
+#: Pause between two tries, in seconds: each takes a good part of a second of a processor.
+PAUSE = 0.3
+
+
+class Operator:
+    """Types the commands of a page, with the settings of the stack and a token of the platform team."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.folder = folder
+        programs = folder / "bin"
+        programs.mkdir()
+        (programs / "temporal").symlink_to(find_server())
+        moorage = programs / "moorage"
+        moorage.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m moorage "$@"\n')
+        moorage.chmod(0o700)
+        self.env = {
+            **stack.env,
+            "PYTHONPATH": str(CHECKOUT),
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            "COLUMNS": "120",
+            # Both outputs in the order in which a terminal has them.
+            "PYTHONUNBUFFERED": "1",
+            "MOORAGE_URL": stack.api_url,
+            "MOORAGE_TOKEN": stack.token,
+        }
+
+    async def type(self, command: Command, where: str) -> None:
+        """Run it, and fail unless it prints what the page says; repeat a command that only reads."""
+        ends = time.monotonic() + HANG
+        while True:
+            ended = await self.run(command.text)
+            assert "Traceback" not in ended.out, f"{where}: $ {command.text}\n{ended.out}"
+            if command.prints(ended.out) if command.output else ended.code == 0:
+                return
+            if not _READS.match(command.text) or time.monotonic() > ends:
+                expected = "\n".join(command.output) or "exit code 0"
+                pytest.fail(
+                    f"{where}: $ {command.text}\n--- the page:\n{expected}\n"
+                    f"--- it printed (exit code {ended.code}):\n{ended.out}"
+                )
+            await asyncio.sleep(PAUSE)
+
+    async def run(self, command: str) -> Ended:
+        """Run a command to its end, with both outputs in one."""
+        if _SHELL.search(command):
+            program, arguments = shutil.which("sh") or "sh", ["-c", command]
+        else:
+            program, *arguments = shlex.split(command)
+            if program == "moorage":
+                return await asyncio.to_thread(
+                    run_module, "moorage", arguments, self.env, cwd=self.folder, together=True
+                )
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            cwd=self.folder,
+            env=self.env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(HANG):
+            out, _ = await process.communicate()
+        assert process.returncode is not None
+        return Ended(process.returncode, out.decode(), "")
