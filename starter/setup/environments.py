@@ -21,6 +21,7 @@ from starter.setup.areas import Area
 from starter.setup.check import Found, SetupCheck, well
 from starter.setup.temporal import Temporal
 from starter.temporal.errors import CALL_TIMEOUT
+from worker.codec import DecodeError
 
 SYSTEM = "host cluster"
 #: Maximum number of environments that are checked; each costs its host some calls, and a user waits.
@@ -57,7 +58,10 @@ class Environments:
 
         async def look(name: str) -> str:
             async with gate:
-                standing = await reader.read(name)
+                try:
+                    standing = await reader.read(name)
+                except DecodeError:
+                    return f"{name}: what Temporal keeps of it cannot be decrypted"
                 if standing is None or standing.status is None or standing.view.phase is not Phase.READY:
                     return ""
                 environment = standing.status.environment

@@ -15,6 +15,7 @@ from clients.errors import ClientError, Denied, NotFound, Throttled, Unreachable
 from starter.config_files.yaml_source import FilesUnusable
 from starter.setup.check import Kind, Result, SetupCheck, State
 from starter.temporal.errors import TemporalUnavailable
+from worker.codec import DecodeError
 from worker.connection import NotConnected
 
 #: Timeout of one repair or trial: it makes several calls, and all of Temporal's services know a new namespace
@@ -25,7 +26,15 @@ THROTTLED_PAUSE = timedelta(seconds=1)
 
 _REFUSALS = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 #: Expected errors of a part; any other exception is a bug of Moorage and is not caught.
-_TROUBLES = (TimeoutError, ClientError, RPCError, NotConnected, TemporalUnavailable, FilesUnusable)
+_TROUBLES = (
+    TimeoutError,
+    ClientError,
+    RPCError,
+    NotConnected,
+    TemporalUnavailable,
+    FilesUnusable,
+    DecodeError,
+)
 
 _T = TypeVar("_T")
 
@@ -157,6 +166,8 @@ def _explain(part: SetupCheck, error: Exception) -> tuple[str, str]:
         case NotConnected():
             detail, _, remedy = str(error).partition(": ")
             return detail, remedy
+        case DecodeError():
+            return str(error), "see the part encryption keys, and run this again"
         case FilesUnusable():
             first, *more = map(str, error.problems)
             count = f"{len(more) + 1} problems, the first: " if more else ""

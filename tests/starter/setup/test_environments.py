@@ -14,6 +14,7 @@ from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.environments import MAX_NAMED, Environments
 from starter.setup.temporal import Temporal
 from tests.starter.test_chart_check import environment
+from worker.codec import KeyMissing
 
 
 class Showing:
@@ -30,6 +31,10 @@ class Showing:
         return Health("no pod of its StatefulSet is ready" if name in self.unwell else "")
 
 
+#: The name of an environment whose key is missing.
+LOCKED = "locked"
+
+
 async def found(monkeypatch: pytest.MonkeyPatch, host: Showing, *names: str, more: bool = False) -> Found:
     """What the part finds when these are ready."""
 
@@ -41,6 +46,8 @@ async def found(monkeypatch: pytest.MonkeyPatch, host: Showing, *names: str, mor
             pass
 
         async def read(self, name: str) -> Any:
+            if name == LOCKED:
+                raise KeyMissing("it needs a key")
             one = environment()
             one = one.model_copy(update={"mark": one.mark.model_copy(update={"name": name})})
             view = SimpleNamespace(phase=Phase.TEARING_DOWN if name == "going" else Phase.READY)
@@ -82,3 +89,11 @@ async def test_none_and_well_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that it is said in few words when nothing is wrong."""
     assert (await found(monkeypatch, Showing())).detail == "none is ready"
     assert (await found(monkeypatch, Showing(), "a")).detail == "1 of 1 that are ready are well"
+
+
+async def test_one_whose_key_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that doctor still says how the others are, and goes on to the part that names the key."""
+    there = await found(monkeypatch, Showing(), "a", LOCKED)
+    assert there.detail == (
+        "1 of 2 that are ready are well; warning: locked: what Temporal keeps of it cannot be decrypted"
+    )
