@@ -10,12 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from temporalio import activity
 
 from activities import activity_context
+from activities.notice_events import EVENT_MEDIA_TYPE, notice_event
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
 from contracts.activities import NotificationActivities, NotificationResult
 from contracts.expiry import format_utc
-from contracts.notifications import Notification, NotificationKind
+from contracts.notifications import FOR_PROGRAMS, Notification, NotificationKind
 from contracts.types.durations import format_duration
 
 #: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the
@@ -23,6 +24,8 @@ from contracts.types.durations import format_duration
 MAX_SLACK_NAME = 200
 #: Placeholder for the end time, in a text that is escaped before the time is inserted. No name contains it.
 _MOMENT = "\0"
+
+_SEND = "send a notice"
 
 _Send = Callable[[Notification], Awaitable[None]]
 
@@ -36,6 +39,8 @@ class NotificationChannels:
     mail: Smtp | None = None
     #: Get by e-mail what has no owner who could decide.
     platform_team: tuple[str, ...] = ()
+    #: The source of CloudEvents for the webhook; None: it gets plain JSON.
+    event_source: str | None = None
 
 
 class Notifications(NotificationActivities):
@@ -53,7 +58,8 @@ class Notifications(NotificationActivities):
         """
         delivered = _Delivered.read(activity_context.last_checkpoint())
         failed: list[ClientError] = []
-        for name, send_by in self._senders(delivered).items():
+        senders = self._senders(delivered, is_for_programs=input.kind in FOR_PROGRAMS)
+        for name, send_by in senders.items():
             if name not in delivered.by:
                 try:
                     await send_by(input)
@@ -65,17 +71,20 @@ class Notifications(NotificationActivities):
         if failed:
             raise max(failed, key=lambda error: error.retryable)
         return NotificationResult(
-            delivered_by=tuple(name for name in self._senders(delivered) if name in delivered.by),
+            delivered_by=tuple(name for name in senders if name in delivered.by),
             refused=tuple(delivered.refused),
         )
 
-    def _senders(self, delivered: "_Delivered") -> Mapping[str, _Send]:
+    def _senders(self, delivered: "_Delivered", *, is_for_programs: bool) -> Mapping[str, _Send]:
         senders: dict[str, _Send] = {}
         channels = self._channels
         if webhook := channels.webhook:
-            senders["webhook"] = lambda notice: webhook.post(notice.id, _document(notice), "send a notice")
+            source = channels.event_source
+            senders["webhook"] = lambda notice: _post(webhook, notice, source)
+        if is_for_programs:
+            return senders
         if slack := channels.slack:
-            senders["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), "send a notice")
+            senders["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), _SEND)
         if mail := channels.mail:
             platform_team = channels.platform_team
             senders["e-mail"] = lambda notice: _send_mail(
@@ -165,6 +174,10 @@ def text(
         return "\n".join(lines) + "\n"
     if notice.kind in _OF_ACCESS:
         return _text_of_access(notice, moment(notice))
+    if notice.kind in FOR_PROGRAMS:
+        result = "is ready" if notice.kind is NotificationKind.READY else "could not be created"
+        which = f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
+        return f"{which} {result}{f': {notice.problem.cause}' if notice.problem else '.'}\n"
     lines = [
         f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} ends "
         f"{moment(notice)}, in {format_duration(notice.ends_at - notice.at)}, with all that runs in it.",
@@ -224,8 +237,14 @@ def _text_of_access(notice: Notification, ends_at: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _document(notice: Notification) -> dict[str, object]:
-    return {**notice.model_dump(mode="json"), "message": text(notice)}
+async def _post(webhook: Webhook, notice: Notification, event_source: str | None) -> None:
+    message = text(notice)
+    if event_source is None:
+        content: dict[str, object] = {**notice.model_dump(mode="json"), "message": message}
+        await webhook.post(notice.id, content, _SEND)
+    else:
+        event = notice_event(notice, message, event_source)
+        await webhook.post(notice.id, event, _SEND, media_type=EVENT_MEDIA_TYPE)
 
 
 def _slack(notice: Notification) -> dict[str, object]:

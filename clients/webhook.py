@@ -6,7 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -20,14 +20,16 @@ from clients.transport.http import Answer, HttpSystem
 ID = "webhook-id"
 #: Header with the Unix time of the attempt, in seconds.
 TIMESTAMP = "webhook-timestamp"
-#: Header "v1,<base64>": HMAC-SHA256, with the shared secret, of "<id>.<timestamp>.<body>".
+#: Header "v1,<base64>", once for each secret, with blanks between: HMAC-SHA256 of "<id>.<timestamp>.<body>".
 SIGNATURE = "webhook-signature"
+JSON = "application/json"
 
 
 class Webhook:
-    """One webhook URL; without a `secret` nothing is signed, and the URL has to be secret.
+    """One webhook URL; without `secrets` nothing is signed, and the URL has to be secret.
 
-    `secret` is "whsec_" and base64, or base64 alone.
+    Each secret is "whsec_" and base64, or base64 alone. With several, a message has a signature by each of
+    them, so that a receiver can change its secret at any moment in between.
     """
 
     def __init__(
@@ -35,17 +37,17 @@ class Webhook:
         system: str,
         url: str,
         *,
-        secret: str | None,
+        secrets: Sequence[str],
         timeout: timedelta,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._url = url
-        self._signer = None if secret is None else standardwebhooks.Webhook(secret)
+        self._signers = [standardwebhooks.Webhook(secret) for secret in secrets]
         parts = urlsplit(url)
         self._http = HttpSystem(
             system,
             f"{parts.scheme}://{parts.netloc}",
-            headers={"Content-Type": "application/json", "User-Agent": "moorage"},
+            headers={"User-Agent": "moorage"},
             timeout=timeout,
             explain=_explain,
             verify=verify,
@@ -63,13 +65,15 @@ class Webhook:
         """Close its connections."""
         await self._http.close()
 
-    async def post(self, message_id: str, content: Mapping[str, Any], operation: str) -> None:
+    async def post(
+        self, message_id: str, content: Mapping[str, Any], operation: str, *, media_type: str = JSON
+    ) -> None:
         """Deliver `content`; raise a `ClientError` unless the receiver accepts it."""
         body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         now = datetime.now(UTC)
-        headers = {ID: message_id, TIMESTAMP: str(int(now.timestamp()))}
-        if self._signer is not None:
-            headers[SIGNATURE] = self._signer.sign(message_id, now, body)
+        headers = {ID: message_id, TIMESTAMP: str(int(now.timestamp())), "Content-Type": media_type}
+        if self._signers:
+            headers[SIGNATURE] = " ".join(signer.sign(message_id, now, body) for signer in self._signers)
         # Pass the whole URL as the path, because httpx would add a slash to the end of a base URL.
         await self._http.call("POST", self._url, operation, content=body.encode(), headers=headers)
 

@@ -1,4 +1,4 @@
-"""The notifications about the end of an environment, and the record that is kept after it."""
+"""The notifications about an environment, and the record that is kept after it."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,14 +15,23 @@ from contracts.types.models import Frozen
 
 
 class NotificationKind(StrEnum):
-    """The kind of a notification."""
+    """The kind of a notification.
 
+    `READY` and `FAILED` are for programs: the person who has asked for the environment watches it.
+    """
+
+    READY = "ready"
+    FAILED = "failed"
     WARNING = "warning"
     ENDED = "ended"
     COLLABORATOR_ADDED = "collaborator_added"
     COLLABORATOR_REMOVED = "collaborator_removed"
     TRANSFERRED = "transferred"
     OWNER_LEFT = "owner_left"
+
+
+#: These go to the webhook alone.
+FOR_PROGRAMS = frozenset({NotificationKind.READY, NotificationKind.FAILED})
 
 
 class Notification(EnvironmentSummary):
@@ -44,6 +53,15 @@ class Notification(EnvironmentSummary):
     person: str = ""
     actor: str = ""
     owner_left: bool = False
+    #: Why it could not be created.
+    problem: Problem | None = None
+
+
+class WebhookFormat(StrEnum):
+    """The form in which a webhook gets notifications."""
+
+    JSON = "json"
+    CLOUDEVENTS = "cloudevents"
 
 
 class StepTime(Frozen):

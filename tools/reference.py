@@ -5,6 +5,7 @@
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 
 import moorage
+from activities.notice_events import DATA_SCHEMA, NoticeData, NoticeEvent
 from starter.api.problem_details import ProblemType
 from starter.cli.app import build
 from tools import chart_schema
@@ -38,19 +40,33 @@ def main() -> None:
 
 
 def updated_pages(folder: Path = REFERENCE) -> Iterator[tuple[Path, str]]:
-    """Yield each page with a generated part, and the chart's schema, with the text that it should have."""
+    """Yield each page with a generated part, and the schemas, with the text that they should have."""
     for path in sorted(folder.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         if _BLOCK.search(text):
             yield path, _BLOCK.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
     if folder == REFERENCE:
         yield chart_schema.SCHEMA, chart_schema.updated_schema()
+        yield REFERENCE / "notice-event.schema.json", notice_schema()
 
 
 def problem_types() -> str:
     """Return the table of the API's problem types."""
     rows = [f"| `urn:moorage:problem:{type}` | {type.description} |" for type in ProblemType]
     return "\n".join(["| type | title |", "| --- | --- |", *rows])
+
+
+def notice_schema() -> str:
+    """Return the JSON schema of the events that a webhook gets."""
+    schema = NoticeEvent.model_json_schema(mode="serialization")
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": DATA_SCHEMA}
+    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def notice_fields() -> str:
+    """Return the table of the data of such an event."""
+    rows = [f"| `{name}` | {field.description} |" for name, field in NoticeData.model_fields.items()]
+    return "\n".join(["| field of `data` | meaning |", "| --- | --- |", *rows])
 
 
 def commands() -> str:
@@ -63,6 +79,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "commands": commands,
     "problem-types": problem_types,
+    "notice-fields": notice_fields,
 }
 
 

@@ -59,7 +59,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             closing.push_async_callback(hosts[name].close)
         try:
             channels, sinks = (
-                open_notification_channels(settings.notices, closing),
+                open_notification_channels(settings.notices, settings.installation, closing),
                 open_audit_log_sinks(settings.audit_log, closing),
             )
         except TrustError as error:

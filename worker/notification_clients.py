@@ -3,23 +3,28 @@
 from contextlib import AsyncExitStack
 
 from activities.life_record import AuditLogSinks
+from activities.notice_events import source_of
 from activities.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Smtp
 from clients.webhook import Webhook
+from contracts.notifications import WebhookFormat
 from worker.settings.groups.expiry import AuditLogSettings, Notices
+from worker.settings.types import secrets_of
 
 
-def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> NotificationChannels:
+def open_notification_channels(
+    settings: Notices, installation: str, closing: AsyncExitStack
+) -> NotificationChannels:
     """Return the notification channels; `closing` closes them."""
     timeout = settings.timeout
     webhook = slack = mail = None
     if settings.webhook_url and settings.webhook_secret:
-        secret = settings.webhook_secret.get_secret_value()
-        webhook = Webhook("webhook of notices", settings.webhook_url, secret=secret, timeout=timeout)
+        secrets = secrets_of(settings.webhook_secret)
+        webhook = Webhook("webhook of notices", settings.webhook_url, secrets=secrets, timeout=timeout)
         closing.push_async_callback(webhook.close)
     if settings.slack_url:
-        slack = Webhook("Slack", settings.slack_url.get_secret_value(), secret=None, timeout=timeout)
+        slack = Webhook("Slack", settings.slack_url.get_secret_value(), secrets=(), timeout=timeout)
         closing.push_async_callback(slack.close)
     if settings.smtp_host and settings.sender:
         login = None
@@ -33,16 +38,18 @@ def open_notification_channels(settings: Notices, closing: AsyncExitStack) -> No
             login=login,
             timeout=timeout,
         )
-    return NotificationChannels(webhook, slack, mail, settings.platform_team)
+    is_event = settings.webhook_format is WebhookFormat.CLOUDEVENTS
+    source = source_of(installation) if is_event else None
+    return NotificationChannels(webhook, slack, mail, settings.platform_team, source)
 
 
 def open_audit_log_sinks(settings: AuditLogSettings, closing: AsyncExitStack) -> AuditLogSinks:
     """Return the sinks of the audit log; `closing` closes them."""
     webhook = None
     if settings.webhook_url and settings.webhook_secret:
-        secret = settings.webhook_secret.get_secret_value()
+        secrets = secrets_of(settings.webhook_secret)
         webhook = Webhook(
-            "webhook of accounts", settings.webhook_url, secret=secret, timeout=settings.timeout
+            "webhook of accounts", settings.webhook_url, secrets=secrets, timeout=settings.timeout
         )
         closing.push_async_callback(webhook.close)
     return AuditLogSinks(JsonLinesFile(settings.file) if settings.file else None, webhook)

@@ -14,20 +14,27 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
+from tests.support.deadline import HANG
+
 
 @dataclass
 class Receiver:
-    """One address that takes POSTs. It answers the next ones with `statuses`, then 204."""
+    """One address that takes POSTs. It answers the next ones with `statuses`, then 204.
+
+    A status of 429 comes with `retry_after`. With `hangs` set, a POST gets no answer while the receiver runs.
+    """
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
+    retry_after: int = 0
+    hangs: bool = False
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
 
 @contextmanager
 def webhook_receiver() -> Iterator[Receiver]:
     """A running receiver."""
-    receiver = Receiver()
+    receiver, closing = Receiver(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -35,7 +42,12 @@ def webhook_receiver() -> Iterator[Receiver]:
             status = receiver.statuses.pop(0) if receiver.statuses else 204
             if status < 300:
                 receiver.got.append((dict(self.headers), body))
+            if receiver.hangs:
+                closing.wait(HANG)
+                return
             self.send_response(status)
+            if status == 429:
+                self.send_header("Retry-After", str(receiver.retry_after))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -49,6 +61,7 @@ def webhook_receiver() -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
+        closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -17,13 +17,14 @@ from clients.webhook import ID, SIGNATURE, Webhook
 from contracts.activities import NotificationResult
 from contracts.environment import AuditLogEntry, Outcome
 from contracts.errors import ErrorType
-from contracts.notifications import LifeRecord, Notification, NotificationKind
+from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind
 from starter.environments.life_archive import read_records
 from tests.activities.activity_runs import Running, fail, succeed
 from tests.activities.notification_receivers import Mailbox, mail_server, webhook_receiver
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 TIMEOUT = timedelta(seconds=5)
+FOR_PEOPLE = set(NotificationKind) - FOR_PROGRAMS
 SECRET = "whsec_YS1zaGFyZWQtc2VjcmV0LW9mLTMyLWJ5dGVzLS0tLS0t"
 NOTICE = Notification(
     id="0123-warning-1",
@@ -55,8 +56,8 @@ ACCOUNT = LifeRecord(
 )
 
 
-def hook(url: str, secret: str | None = SECRET) -> Webhook:
-    return Webhook("webhook of notices", url, secret=secret, timeout=TIMEOUT)
+def hook(url: str, *secrets: str, timeout: timedelta = TIMEOUT) -> Webhook:
+    return Webhook("webhook of notices", url, secrets=secrets, timeout=timeout)
 
 
 def mail(mailbox: Mailbox, login: tuple[str, str] | None = None) -> Smtp:
@@ -73,7 +74,7 @@ def mail(mailbox: Mailbox, login: tuple[str, str] | None = None) -> Smtp:
 async def test_a_webhook_is_json_and_signed() -> None:
     """Ensures that the receiver can tell that it is ours, when it was sent, and whether it is a repeat."""
     with webhook_receiver() as receiver:
-        async with hook(receiver.url) as webhook:
+        async with hook(receiver.url, SECRET) as webhook:
             result = await succeed(Notifications(NotificationChannels(webhook=webhook)).send, NOTICE)
         [(headers, body)] = receiver.got
     assert result.delivered_by == ("webhook",)
@@ -93,7 +94,7 @@ async def test_a_webhook_is_json_and_signed() -> None:
 async def test_a_webhook_of_slacks_form_has_the_moment_in_the_readers_zone() -> None:
     """Ensures that Slack's form is kept, and nothing is signed with a secret that it does not know."""
     with webhook_receiver() as receiver:
-        async with hook(receiver.url, None) as slack:
+        async with hook(receiver.url) as slack:
             await succeed(Notifications(NotificationChannels(slack=slack)).send, NOTICE)
         [(headers, body)] = receiver.got
     assert SIGNATURE not in headers
@@ -205,11 +206,11 @@ async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
         "template": "\0<b>",
     }
     with webhook_receiver() as receiver:
-        async with hook(receiver.url, None) as slack:
-            for kind in NotificationKind:
+        async with hook(receiver.url) as slack:
+            for kind in FOR_PEOPLE:
                 notice = NOTICE.model_copy(update=odd | {"kind": kind, "moved": timedelta(hours=2)})
                 await succeed(Notifications(NotificationChannels(slack=slack)).send, notice)
-    assert len(receiver.got) == len(NotificationKind)
+    assert len(receiver.got) == len(FOR_PEOPLE)
     for _, body in receiver.got:
         content = json.loads(body)["text"]
         moment = f"<!date^{int(NOTICE.ends_at.timestamp())}^"
@@ -237,7 +238,7 @@ async def test_the_login_at_the_mail_server() -> None:
 async def test_what_one_channel_has_taken_is_not_sent_to_it_again() -> None:
     """Ensures that the webhook is called exactly once while the mail server does not answer."""
     with webhook_receiver() as receiver:
-        async with mail_server() as mailbox, hook(receiver.url) as webhook:
+        async with mail_server() as mailbox, hook(receiver.url, SECRET) as webhook:
             mailbox.replies = ["451 later"] * 2
             notices = Notifications(NotificationChannels(webhook=webhook, mail=mail(mailbox)))
             kept = ""
@@ -255,10 +256,33 @@ async def test_the_error_for_an_address_that_refuses_does_not_quote_it(status: i
     """Ensures that no error quotes an address: that of Slack is a secret."""
     with webhook_receiver() as receiver:
         receiver.statuses = [status]
-        async with hook(receiver.url, None) as slack:
+        async with hook(receiver.url) as slack:
             error = await fail(Notifications(NotificationChannels(slack=slack)).send, NOTICE)
     assert str(status) in str(error)
     assert "hooks" not in str(error)
+
+
+@pytest.mark.parametrize("kind", FOR_PROGRAMS)
+async def test_a_notice_for_programs_is_sent_to_the_webhook_alone(kind: NotificationKind) -> None:
+    """Ensures that people who watch their environment get no message that it is ready or has failed."""
+    notice = NOTICE.model_copy(update={"kind": kind})
+    with webhook_receiver() as receiver, webhook_receiver() as slack_receiver:
+        async with hook(receiver.url, SECRET) as webhook, hook(slack_receiver.url) as slack:
+            channels = NotificationChannels(
+                webhook,
+                slack,
+                Smtp(
+                    "127.0.0.1",
+                    1,
+                    security=Security.NONE,
+                    sender="moorage@example.com",
+                    login=None,
+                    timeout=TIMEOUT,
+                ),
+            )
+            result = await succeed(Notifications(channels).send, notice)
+    assert (result.delivered_by, len(receiver.got), slack_receiver.got) == (("webhook",), 1, [])
+    assert json.loads(receiver.got[0][1])["kind"] == kind
 
 
 async def test_without_channels_no_notice_is_sent() -> None:
@@ -296,7 +320,7 @@ async def test_an_account_that_one_sink_refuses_is_not_added_to_the_file_again(t
     file = JsonLinesFile(tmp_path / "audit-log.jsonl")
     with webhook_receiver() as receiver:
         receiver.statuses = [503]
-        async with hook(receiver.url) as webhook:
+        async with hook(receiver.url, SECRET) as webhook:
             trail = AuditLog(AuditLogSinks(file, webhook))
             first = Running(trail.write, ACCOUNT)
             await first.failure()

@@ -79,17 +79,22 @@ def _fits_into_a_header(secret: SecretStr) -> SecretStr:
 
 
 def _is_webhook_secret(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value().removeprefix("whsec_")
-    try:
-        length = len(base64.b64decode(text, validate=True))
-    except ValueError:
-        length = 0
-    if length < MIN_WEBHOOK_SECRET_BYTES:
-        raise ValueError(
-            f"must be whsec_ and at least {MIN_WEBHOOK_SECRET_BYTES} random bytes in base64: make one with "
-            '`echo "whsec_$(openssl rand -base64 32)"`'
-        )
+    for word in secrets_of(secret):
+        try:
+            length = len(base64.b64decode(word.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            length = 0
+        if length < MIN_WEBHOOK_SECRET_BYTES:
+            raise ValueError(
+                f"must be whsec_ and at least {MIN_WEBHOOK_SECRET_BYTES} random bytes in base64: make one "
+                'with `echo "whsec_$(openssl rand -base64 32)"`'
+            )
     return secret
+
+
+def secrets_of(words: SecretStr) -> tuple[str, ...]:
+    """Return the secrets that are written in one, with blanks between them."""
+    return tuple(words.get_secret_value().split())
 
 
 def _is_positive(length: timedelta) -> timedelta:
@@ -149,7 +154,7 @@ NonEmptySecret = Annotated[SecretStr, AfterValidator(_is_not_empty)]
 SingleLineSecret = Annotated[NonEmptySecret, AfterValidator(_is_one_line)]
 #: A secret that is sent in an HTTP header.
 HeaderSecret = Annotated[SingleLineSecret, AfterValidator(_fits_into_a_header)]
-#: A secret that signs webhooks, in the form of Standard Webhooks.
+#: Secrets that sign webhooks, in the form of Standard Webhooks: one, or two while it is changed.
 WebhookSecret = Annotated[SingleLineSecret, AfterValidator(_is_webhook_secret)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 
 from clients.smtp import Security
 from clients.transport.secure_urls import is_internal_host, require_https
+from contracts.notifications import WebhookFormat
 from worker.settings.types import (
     Group,
     PositiveDuration,
@@ -81,7 +82,12 @@ class Notices(Group):
     webhook_secret: WebhookSecret | None = Field(
         default=None,
         validate_default=True,
-        description="secret that signs the notices for webhook_url (Standard Webhooks): whsec_ and base64",
+        description="secret that signs the notices for webhook_url (Standard Webhooks): whsec_ and base64; "
+        "while it is changed, both, with a blank between",
+    )
+    webhook_format: WebhookFormat = Field(
+        default=WebhookFormat.JSON,
+        description="form of the notices for webhook_url: JSON alone, or CloudEvents 1.0",
     )
     slack_url: SingleLineSecret | None = Field(
         default=None, description="an incoming webhook of Slack, or of what takes the same form"
@@ -155,7 +161,8 @@ class AuditLogSettings(Group):
     webhook_secret: WebhookSecret | None = Field(
         default=None,
         validate_default=True,
-        description="secret that signs the records for webhook_url (Standard Webhooks): whsec_ and base64",
+        description="secret that signs the records for webhook_url (Standard Webhooks): whsec_ and base64; "
+        "while it is changed, both, with a blank between",
     )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=15), description="longest wait for one answer"
