@@ -5,7 +5,7 @@ documented in docs/reference/notices.md.
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from contracts.notifications import Notification, NotificationKind
 from contracts.types.models import Duration, Frozen
 
 EVENT_MEDIA_TYPE = "application/cloudevents+json"
-DATA_SCHEMA = "urn:moorage:schema:environment-notice:v1"
+DATA_SCHEMA: Final = "urn:moorage:schema:environment-notice:v1"
 #: What every receiver and broker of CloudEvents takes. All texts of a notice have limits that are far below.
 MAX_EVENT_BYTES = 64 * 1024
 
