@@ -32,7 +32,7 @@ _ANY = "…"
 
 @dataclass(frozen=True)
 class Situation:
-    """Something that happens outside of the product: a system fails, or somebody repairs it."""
+    """Something that happens outside of the product: a system fails, or is repaired."""
 
     name: str
     line: int
