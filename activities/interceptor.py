@@ -20,7 +20,8 @@ from activities.errors import translate
 from clients.transport.write_deadline import set_deadline_check
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
-from contracts.errors import ErrorType
+from contracts.errors import ErrorType, StepErrorDetails
+from contracts.metrics import RETRIES, cause_label, system_label
 from contracts.temporal.foreign_payload import RejectedPayload
 
 #: Heartbeats sent within one heartbeat timeout, so that two may be lost or late.
@@ -61,12 +62,23 @@ class _Edge(ActivityInboundInterceptor):
         except Exception as error:
             # Raise "from None", because the chain of causes would travel too, with texts that were not
             # checked for credentials.
-            raise translate(error, is_retry=is_retry) from None
+            translated = translate(error, is_retry=is_retry)
+            _count_retry(translated)
+            raise translated from None
         finally:
             current.close()
         if is_retry and isinstance(result, Receipt):
             return result.model_copy(update={"in_doubt": True})
         return result
+
+
+def _count_retry(error: ApplicationError) -> None:
+    if error.non_retryable:
+        return
+    details = error.details[0] if error.details else None
+    system = details.system if isinstance(details, StepErrorDetails) else ""
+    labels = {"system": system_label(system), "cause": cause_label(error.type or "")}
+    activity.metric_meter().create_counter(RETRIES.name, RETRIES.help).add(1, labels)
 
 
 async def _run_shielded(body: asyncio.Task[Any], current: ActivityContext, interval: float) -> None:

@@ -10,6 +10,7 @@ from email.message import EmailMessage
 from enum import StrEnum
 
 from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
+from clients.transport.call_observer import observed
 from clients.transport.connection_errors import describe_cause
 from clients.transport.outgoing_calls import outgoing_call
 from clients.transport.tls_trust import TrustError, tls_context
@@ -62,6 +63,7 @@ class Smtp:
         login: tuple[str, str] | None,
         timeout: timedelta,
     ) -> None:
+        self.system = _SYSTEM
         self._host = host
         self._port = port
         self._security = security
@@ -69,6 +71,7 @@ class Smtp:
         self._login = login
         self._timeout = timeout.total_seconds()
 
+    @observed
     async def send(self, letter: Mail, only: Sequence[str] = ()) -> Delivery:
         """Send one mail to all its recipients, or to `only` some of them; return the result of each.
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 #: Written by runs of tests, and true of the code as it was then.
 RESULTS = {"docs/reference/chaos-results.md", "docs/reference/protections.md"}
 #: Of `make e2e`, and no setting.
-OTHER_VARIABLES = {"MOORAGE_E2E_KUBECONFIG", "MOORAGE_CHROMIUM", "MOORAGE_SCREENSHOTS"}
+OTHER_VARIABLES = {"MOORAGE_E2E_KUBECONFIG", "MOORAGE_CHROMIUM", "MOORAGE_PROMTOOL", "MOORAGE_SCREENSHOTS"}
 #: Options that every command has, or Typer adds.
 ALWAYS = {"--help", "--install-completion", "--output"}
 PAGES = sorted(

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -203,9 +203,15 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     2 MB, the largest possible payload, takes milliseconds.
     """
 
-    def __init__(self, keys: Keyring, place: PayloadContext | None = None) -> None:
+    def __init__(
+        self,
+        keys: Keyring,
+        place: PayloadContext | None = None,
+        on_refusal: Callable[[DecodeError], None] | None = None,
+    ) -> None:
         self.keys = keys
         self._place = place
+        self._on_refusal = on_refusal
 
     @property
     def current_key(self) -> str:
@@ -214,7 +220,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the same codec for the workflow of the context."""
-        return type(self)(self.keys, PayloadContext.of(context))
+        return type(self)(self.keys, PayloadContext.of(context), self._on_refusal)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt each payload. Raises ValueError without a current workflow."""
@@ -234,6 +240,9 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
                     "a payload in Temporal was written by Moorage for another workflow than this"
                 )
         except DecodeError as error:
+            # What is read without its place, such as a schedule, is not refused where it is used.
+            if self._on_refusal and self._place is not None:
+                self._on_refusal(error)
             lacks_key = b"true" if isinstance(error, KeyMissing) else b""
             return Payload(metadata={ENCODING: REFUSED, KEY_MISSING: lacks_key}, data=str(error).encode())
         return clear

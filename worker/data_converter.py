@@ -1,7 +1,7 @@
 """The data converter that the worker, the API, the CLI and tests use to read and write payloads."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from temporalio import workflow
@@ -19,7 +19,16 @@ from temporalio.converter import (
 )
 
 from contracts.temporal.foreign_payload import RejectedPayload
-from worker.codec import ENCODING, KEY_MISSING, REFUSED, EncryptionCodec, ForeignPayload, KeyMissing, Keyring
+from worker.codec import (
+    ENCODING,
+    KEY_MISSING,
+    REFUSED,
+    DecodeError,
+    EncryptionCodec,
+    ForeignPayload,
+    KeyMissing,
+    Keyring,
+)
 
 #: The converter without encryption: for tests that have their own server, and for histories kept for replays.
 PLAIN = pydantic_data_converter
@@ -107,15 +116,19 @@ class CheckedDataConverter(DataConverter):
         return list(payloads)
 
 
-def data_converter(keys: Keyring) -> DataConverter:
+def data_converter(
+    keys: Keyring, *, on_refusal: Callable[[DecodeError], None] | None = None
+) -> DataConverter:
     """Return the converter that every client and every worker of Moorage uses.
+
+    `on_refusal` is called for each payload that is rejected.
 
     All payloads are encrypted. The messages and stack traces of failures are encrypted too, because they
     would otherwise be in clear text beside them.
     """
     return CheckedDataConverter(
         payload_converter_class=CheckedPayloadConverter,
-        payload_codec=EncryptionCodec(keys),
+        payload_codec=EncryptionCodec(keys, on_refusal=on_refusal),
         failure_converter_class=CheckedFailureConverter,
     )
 

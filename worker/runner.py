@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from contracts.environment_workflow import TASK_QUEUE, undo_queue
 from worker.client_factory import open_clients
 from worker.connection import check_namespace, connect
 from worker.data_converter import data_converter
+from worker.metrics import WorkerMetrics, measuring
 from worker.settings.models import Settings
 from worker.telemetry import telemetry_runtime
 from worker.tracing.process import exported_traces
@@ -111,10 +112,14 @@ async def run_worker(
     An error that the SDK treats as fatal while the worker runs is raised as well.
     """
     with _stop_on_signal() as stop, _runtime(settings) as runtime:
-        async with open_clients(settings) as clients:
-            client = await _unless_stopped(stop, _connected(settings, runtime))
+        metrics = WorkerMetrics(runtime.metric_meter) if settings.worker.metrics else None
+        async with AsyncExitStack() as closing:
+            clients = await closing.enter_async_context(open_clients(settings))
+            client = await _unless_stopped(stop, _connected(settings, runtime, metrics))
             if client is None:
                 return
+            if metrics is not None:
+                await closing.enter_async_context(measuring(metrics, settings, client))
             if prepare is not None:
                 await _unless_stopped(stop, prepare(client))
             workers = make_workers(client, clients, settings)
@@ -138,14 +143,16 @@ def _runtime(settings: Settings) -> Iterator[Runtime]:
     """Yield the SDK's runtime. The traces of the block are exported; its metrics count what is lost."""
     runtime = telemetry_runtime(settings.worker.metrics)
     dropped = runtime.metric_meter.create_counter(
-        "moorage_trace_spans_dropped", "Spans of traces that were not exported."
+        "moorage_trace_spans_dropped_total", "Spans of traces that were not exported."
     )
     with exported_traces("moorage-worker", settings.installation, dropped.add):
         yield runtime
 
 
-async def _connected(settings: Settings, runtime: Runtime) -> Client:
-    client = await connect(data_converter(settings.encryption.keyring), runtime=runtime)
+async def _connected(settings: Settings, runtime: Runtime, metrics: WorkerMetrics | None) -> Client:
+    on_refusal = metrics.count_refusal if metrics else None
+    converter = data_converter(settings.encryption.keyring, on_refusal=on_refusal)
+    client = await connect(converter, runtime=runtime)
     await check_namespace(client)
     return client
 

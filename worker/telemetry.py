@@ -20,6 +20,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from contracts.metrics import WORKER_HISTOGRAMS
 from contracts.trace_context import current_trace
 from worker.settings.groups.process import STANDARD_ERROR, STANDARD_OUTPUT, Log, LogFormat
 
@@ -133,7 +134,15 @@ def telemetry_runtime(metrics: str | None) -> Runtime:
                 prepend_target_on_message=False,
             ),
         ),
-        metrics=PrometheusConfig(bind_address=metrics, durations_as_seconds=True) if metrics else None,
+        metrics=PrometheusConfig(
+            bind_address=metrics,
+            durations_as_seconds=True,
+            histogram_bucket_overrides={each.name: each.buckets for each in WORKER_HISTOGRAMS},
+        )
+        if metrics
+        else None,
+        # It would be the same in all of them.
+        attach_service_name=False,
     )
     try:
         return Runtime(telemetry=config)

@@ -72,6 +72,7 @@ class EnvironmentWorkflow:
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
         """Run one life: provision, stay ready, tear down, close."""
         if not start.carried:
+            self._state.count_request()
             workflow.upsert_search_attributes(self._state.expiry_attributes)
             await self._provision()
         if not self._ending:

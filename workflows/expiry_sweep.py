@@ -8,12 +8,15 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import ExpirySweepActivities
     from contracts.environment_workflow import undo_queue
-    from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepPassInput, SweepResult
+    from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepOutcome, SweepPassInput, SweepResult
+    from contracts.metrics import SWEEPS, SWEPT
 
+from workflows import metrics
 from workflows.activity_failures import require_genuine
 
 #: One attempt of a whole sweep. The activity keeps its page, so the next attempt continues from there after
@@ -54,8 +57,20 @@ class ExpirySweepWorkflow:
                     summary="look, and ask each" if sweep.dry_run else "look, warn and end",
                 )
             )
+        except ActivityError as error:
+            _count(sweep, "cancelled" if is_cancelled_exception(error) else "failed")
+            raise
         except asyncio.CancelledError:
+            _count(sweep, "cancelled")
             workflow.set_current_details("Cancelled: ends are frozen, or a user has cancelled it.")
             raise
         workflow.set_current_details(result.sentence)
+        _count(sweep, "completed")
+        for outcome in () if sweep.dry_run else SweepOutcome:
+            metrics.count(SWEPT, {"outcome": outcome.value}, getattr(result, outcome.value).count)
         return result
+
+
+def _count(sweep: SweepInput, result: str) -> None:
+    if not sweep.dry_run:
+        metrics.count(SWEEPS, {"result": result})

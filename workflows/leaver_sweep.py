@@ -26,7 +26,9 @@ with workflow.unsafe.imports_passed_through():
         LookResult,
         brake_reason,
     )
+    from contracts.metrics import LEAVER_SWEEPS
 
+from workflows import metrics
 from workflows.activity_failures import problem_of, require_genuine
 
 #: One attempt of a look at all people: thousands, at some hundred a minute.
@@ -52,6 +54,8 @@ class LeaverSweepWorkflow:
         """Look, look again, and act; return what was found and done."""
         result = await self._sweep(sweep)
         workflow.set_current_details(result.sentence)
+        outcome = "failed" if result.problem else "stopped" if result.brake else "completed"
+        metrics.count(LEAVER_SWEEPS, {"result": outcome})
         return result
 
     async def _sweep(self, sweep: LeaverSweepInput) -> LeaverSweepResult:

@@ -23,7 +23,9 @@ with workflow.unsafe.imports_passed_through():
         System,
     )
     from contracts.environment_workflow import EnvironmentStart
+    from contracts.metrics import STEP_DURATION, STEP_FAILURES, cause_label
 
+from workflows import metrics
 from workflows.activity_failures import is_in_doubt, problem_of
 from workflows.environment_state import EnvironmentState
 from workflows.step_executor import StepExecutor
@@ -123,19 +125,24 @@ class Saga:
             system = (
                 System.IDENTITY_PROVIDER if self._environment.has_identity_provider else System.CONTROL_PLANE
             )
-            return problem_of(error, "people", system)
+            problem = problem_of(error, "people", system)
+            self._count_failure("people", "check", problem)
+            return problem
         return None
 
     async def _ensure(self, step: Step) -> Problem | None:
         self._started_steps.append(step)
         self._state.set_step_state(step.name, StepState.RUNNING)
+        started_at = workflow.now()
         try:
             receipt = await self._executor.execute_ensure(step)
         except ActivityError as error:
             self._record_doubt(is_in_doubt(error))
             problem = problem_of(error, step.name, step.system)
+            self._count_failure(step.name, "ensure", problem)
             self._state.set_step_state(step.name, StepState.FAILED, problem.cause)
             return problem
+        metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "ensure"})
         self._record_doubt(receipt.in_doubt)
         self._state.set_step_state(step.name, StepState.DONE, receipt.name, receipt)
         if step.name is StepName.KUBECONFIG:
@@ -173,12 +180,15 @@ class Saga:
             return None
         # The virtual cluster can answer for itself only as long as it exists.
         force = StepName.VCLUSTER not in {other.name for other in self._started_steps}
+        started_at = workflow.now()
         try:
             result = await self._executor.execute_remove(step, force=force)
         except ActivityError as error:
             problem = problem_of(error, step.name, step.system)
+            self._count_failure(step.name, "remove", problem)
             self._state.set_step_state(step.name, StepState.UNDO_FAILED, problem.cause)
             return problem
+        metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "remove"})
         self._state.set_step_state(step.name, StepState.UNDONE, result.note)
         if result.forced:
             # Every pass has its own forced removals, so the lines of all passes are merged here.
@@ -223,9 +233,17 @@ class Saga:
         try:
             result = await self._executor.execute_inspect(step)
         except ActivityError as error:
-            return problem_of(error, step.name, step.system)
+            problem = problem_of(error, step.name, step.system)
+            self._count_failure(step.name, "inspect", problem)
+            return problem
         forced = self._forced.get(step.name, ())
         return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept, forced=forced)
+
+    def _count_failure(self, step: str, action: str, problem: Problem) -> None:
+        # A step that ends because its life was cancelled has not failed.
+        if action in ("remove", "inspect") or not self._stopped:
+            labels = {"step": step, "action": action, "cause": cause_label(problem.type)}
+            metrics.count(STEP_FAILURES, labels)
 
     def _has_started(self, step: Step) -> bool:
         return self._state.state_of(step.name) is not StepState.WAITING

@@ -24,6 +24,7 @@ from clients.host.models import Chart
 from clients.kubernetes.api.refusals import is_account_refusal, is_policy_denial, is_transient, missing_right
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
+from clients.transport.call_observer import observed
 from clients.transport.outgoing_calls import outgoing_call
 from clients.transport.write_deadline import current_deadline_check, ensure_before_deadline
 
@@ -36,17 +37,18 @@ class HelmSdk:
     def __init__(
         self, system: str, access: CredentialSource, charts: ChartStore, threads: ThreadPoolExecutor
     ) -> None:
-        self._system = system
+        self.system = system
         self._access = access
         self._charts = charts
         self._threads = threads
 
+    @observed
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
         """Install the release without waiting for its start."""
         operation = f"install release {name}"
-        loaded = await self._charts.load(self._system, chart)
+        loaded = await self._charts.load(self.system, chart)
         kubeconfig = await self._kubeconfig(operation)
         cancelling = sdk().HelmContext()
 
@@ -54,7 +56,7 @@ class HelmSdk:
 
         def install() -> None:
             # Check this in the thread, because the wait for a free thread may have taken all the time.
-            ensure_before_deadline(self._system, operation, is_late)
+            ensure_before_deadline(self.system, operation, is_late)
             with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.install(
                     loaded, name, dict(values), context=cancelling, namespace=namespace, labels=dict(labels)
@@ -65,13 +67,14 @@ class HelmSdk:
         finally:
             cancelling.close()
 
+    @observed
     async def uninstall(self, namespace: str, name: str) -> None:
         """Uninstall the release without waiting for the end of its pods."""
         operation, is_late = f"uninstall release {name}", current_deadline_check()
         kubeconfig = await self._kubeconfig(operation)
 
         def uninstall() -> None:
-            ensure_before_deadline(self._system, operation, is_late)
+            ensure_before_deadline(self.system, operation, is_late)
             with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
                 config.uninstall(name)
 
@@ -80,12 +83,12 @@ class HelmSdk:
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
         """Check that the chart is available and accepts the values."""
         operation = f"check the values of chart {chart.name} {chart.version}"
-        loaded = await self._charts.load(self._system, chart)
+        loaded = await self._charts.load(self.system, chart)
 
         def check() -> None:
             loaded.validate_schema(dict(values))
             if problem := kubernetes_version_problem(values, loaded.values):
-                raise Rejected(self._system, operation, problem)
+                raise Rejected(self.system, operation, problem)
 
         await self._run(operation, check)
 
@@ -93,7 +96,7 @@ class HelmSdk:
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any]
     ) -> Mapping[str, str]:
         """Return the manifests that an install would create, by the chart's template files."""
-        loaded = await self._charts.load(self._system, chart)
+        loaded = await self._charts.load(self.system, chart)
 
         def render() -> dict[str, str]:
             manifests: dict[str, str] = loaded.render(dict(values), name=name, namespace=namespace)
@@ -106,14 +109,14 @@ class HelmSdk:
         try:
             return (await self._access.load()).kubeconfig()
         except UnusableCredentials as error:
-            raise Denied(self._system, operation, str(error)) from None
+            raise Denied(self.system, operation, str(error)) from None
         except TimeoutError as error:
-            raise Unreachable(self._system, operation, str(error)) from None
+            raise Unreachable(self.system, operation, str(error)) from None
 
     async def _run(
         self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
     ) -> _T:
-        with outgoing_call(f"Helm at {self._system}", operation):
+        with outgoing_call(f"Helm at {self.system}", operation):
             return await self._run_in_thread(operation, call, cancel=cancel)
 
     async def _run_in_thread(
@@ -143,7 +146,7 @@ class HelmSdk:
         if isinstance(error, ClientError):
             raise error
         # Use `from None`, because the SDK's error may quote values.
-        raise map_helm_error(self._system, operation, error) from None
+        raise map_helm_error(self.system, operation, error) from None
 
 
 #: Helm's messages when a release with that name exists, in any status.

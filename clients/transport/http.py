@@ -27,6 +27,7 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
+from clients.transport.call_observer import observed
 from clients.transport.connection_errors import describe_cause
 from clients.transport.outgoing_calls import OutgoingCall, outgoing_call
 from clients.transport.retry_after import retry_after
@@ -191,6 +192,7 @@ class HttpSystem:
         if self._exchange is not None:
             await self._exchange.close()
 
+    @observed
     async def call(
         self,
         method: str,

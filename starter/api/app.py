@@ -15,6 +15,7 @@ from temporalio.client import Client
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
+from contracts.capacity.models import StateInput
 from starter.api import events, health
 from starter.api.authentication_middleware import SignIn
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
@@ -49,6 +50,7 @@ from starter.environments.life_archive import LifeRecords
 from starter.environments.lists.cursors import Cursors
 from starter.environments.lists.listing import EnvironmentList
 from starter.environments.membership import EnvironmentMembership
+from starter.environments.orphans import count_orphans
 from starter.environments.people_check import PeopleDirectory, RememberedPeople
 from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.preview import RequestPreview
@@ -61,6 +63,7 @@ from starter.expiry.leavers import Leavers
 from starter.expiry.sweeps import Sweeps
 from starter.http_server.body_limit import BodyLimit
 from starter.installation_settings import InstallationConfig
+from starter.monitoring.installation_metrics import InstallationMetrics
 from starter.monitoring.metrics import ApiMetrics, RequestTimes
 from starter.monitoring.request_traces import RequestTraces
 from starter.monitoring.warnings import Attention
@@ -69,6 +72,7 @@ from starter.placement.chart_check import ChartCheck
 from starter.placement.reservations import Reservations
 from starter.statistics.life_sources import ClosedRunSource, OpenEnvironments, RecordSource
 from starter.statistics.service import Statistics
+from worker.certificates import Certificates
 from worker.settings.models import Settings
 
 API_ROOT = "/api/v1"
@@ -127,7 +131,10 @@ def create_app(
         state.catalogue.count_unusable,
         state.tokens.count_unusable,
         state.issuers.count_unusable if state.issuers else None,
+        state.installation_metrics,
     )
+    if settings.api.metrics:
+        state.metrics.serve_certificates(Certificates(settings, client))
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerOnShutdown)
     # Add it after the others, as an outer one: it answers unknown callers before the server reads anything
@@ -193,6 +200,12 @@ def _add_services(
     state.health = health
     state.history = EnvironmentHistory(reader, records)
     state.installation = installation
+    state.installation_metrics = InstallationMetrics(
+        client,
+        settings.sweep,
+        capacity=lambda: reservations.state(StateInput(person="", teams=())),
+        orphans=lambda: count_orphans(client, reader),
+    )
     state.kubeconfigs = KubeconfigReader(access, clusters, state.credentials)
     state.leavers = Leavers(client, settings.sweep)
     state.list = EnvironmentList(client, reader, records, Cursors(settings.encryption.cursor_keys))
@@ -231,6 +244,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.watcher.stop()
     app.state.health.stop()
+    await app.state.installation_metrics.stop()
     await app.state.statistics.stop()
     for close in app.state.closing:
         await close()

@@ -8,7 +8,15 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    generate_latest,
+)
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
@@ -17,6 +25,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts.metrics import BUILD_INFO, CALL_DURATION, CALLS, system_label
+from starter.monitoring.installation_metrics import CertificateCollector, InstallationMetrics
+from worker.certificates import Certificates
 from worker.tracing.recorder import dropped_spans
 
 #: From one hit of a cache to the longest wait for a worker.
@@ -41,11 +52,15 @@ class ApiMetrics:
         templates: Callable[[], int],
         tokens: Callable[[], int],
         issuers: Callable[[], int] | None = None,
+        installation: InstallationMetrics | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
-        Info("moorage_build", "The version of Moorage that runs.", registry=self.registry).info(
-            {"version": version}
+        Info(BUILD_INFO.name.removesuffix("_info"), BUILD_INFO.help, registry=self.registry).info(
+            {"component": "api", "version": version}
         )
+        self._installation = installation
+        if installation is not None:
+            self.registry.register(installation)
         for name, count in (
             ("moorage_template_files_unusable", templates),
             ("moorage_tokens_files_unusable", tokens),
@@ -66,6 +81,14 @@ class ApiMetrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._calls = Counter(CALLS.name, CALLS.help, CALLS.labels, registry=self.registry)
+        self._call_durations = Histogram(
+            CALL_DURATION.name,
+            CALL_DURATION.help,
+            CALL_DURATION.labels,
+            buckets=CALL_DURATION.buckets,
+            registry=self.registry,
+        )
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one request."""
@@ -73,10 +96,22 @@ class ApiMetrics:
         route = str(getattr(scope.get("route"), "path", NO_ROUTE))
         self._durations.labels(method, route, str(status)).observe(seconds)
 
+    def observe_call(self, system: str, result: str, seconds: float) -> None:
+        """Count and measure a call to an outside system."""
+        label = system_label(system)
+        self._calls.labels(label, result).inc()
+        self._call_durations.labels(label).observe(seconds)
+
+    def serve_certificates(self, certificates: Certificates) -> None:
+        """Serve when each certificate of the process expires."""
+        self.registry.register(CertificateCollector(certificates))
+
     def app(self) -> Starlette:
         """Return the application that answers `/metrics`, for a server on the separate address."""
 
         async def metrics(_: Request) -> Response:
+            if self._installation is not None:
+                await self._installation.refresh()
             # Use a thread, because the gauges may read files.
             content = await asyncio.to_thread(generate_latest, self.registry)
             return Response(content, media_type=CONTENT_TYPE_LATEST)

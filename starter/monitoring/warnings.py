@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -72,15 +73,39 @@ async def find_unpolled_queues(client: Client) -> tuple[str, ...]:
         RPCError: Temporal does not answer, or refuses the call.
     """
     found = []
+    for queue in await read_polled_queues(client):
+        if not queue.pollers:
+            last = max(queue.polls, default=None)
+            ago = f"for {format_duration(datetime.now(UTC) - last)}" if last else "at all"
+            found.append(f"No worker has asked for {queue.what} (task queue {queue.name}) {ago}: start one.")
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class PolledQueue:
+    """A task queue that workers poll, and the last poll of each of them that the server remembers."""
+
+    name: str
+    kind: TaskQueueType.ValueType
+    what: str
+    polls: tuple[datetime, ...]
+
+    @property
+    def pollers(self) -> int:
+        """How many workers poll it now."""
+        return sum(datetime.now(UTC) - poll <= MAX_POLL_AGE for poll in self.polls)
+
+
+async def read_polled_queues(client: Client) -> tuple[PolledQueue, ...]:
+    """Return all task queues; raise RPCError if Temporal does not answer, or refuses the call."""
+    found = []
     for queue, kind, what in _POLLED:
         request = DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
         )
         answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
-        last = max((one.last_access_time.ToDatetime(tzinfo=UTC) for one in answer.pollers), default=None)
-        if last is None or datetime.now(UTC) - last > MAX_POLL_AGE:
-            ago = f"for {format_duration(datetime.now(UTC) - last)}" if last else "at all"
-            found.append(f"No worker has asked for {what} (task queue {queue}) {ago}: start one.")
+        polls = (one.last_access_time.ToDatetime(tzinfo=UTC) for one in answer.pollers)
+        found.append(PolledQueue(queue, kind, what, tuple(polls)))
     return tuple(found)
 
 
@@ -90,22 +115,38 @@ async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
     Raises:
         RPCError: Temporal does not answer, or refuses the call.
     """
-    try:
-        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_TIMEOUT)
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return ("The sweep is not scheduled, so no environment ends: start a worker.",)
-        raise
-    if found.schedule.state.paused:
+    last = await last_sweep_start(client)
+    if last is None:
+        return ("The sweep is not scheduled, so no environment ends: start a worker.",)
+    if last.is_frozen:
         return ()
-    ran = [one.started_at for one in found.info.recent_actions]
-    changed = [found.info.last_updated_at] if found.info.last_updated_at else []
-    since = max([found.info.created_at, *ran, *changed, *_thawed_at(found.schedule.state.note or "")])
-    waited = datetime.now(UTC) - since
+    waited = datetime.now(UTC) - last.at
     if waited <= settings.interval * MISSED_SWEEPS + settings.jitter:
         return ()
     # This also covers a sweep that was started but that no worker has accepted: the next ones wait for it.
     return (f"No sweep has run for {format_duration(waited)}, so no environment is warned or ended.",)
+
+
+@dataclass(frozen=True)
+class SweepStart:
+    """When a sweep was last started, or its schedule created, changed or resumed if that was later."""
+
+    at: datetime
+    is_frozen: bool
+
+
+async def last_sweep_start(client: Client) -> SweepStart | None:
+    """Return the last start of a sweep, None if none is scheduled; raise RPCError."""
+    try:
+        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_TIMEOUT)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    ran = [one.started_at for one in found.info.recent_actions]
+    changed = [found.info.last_updated_at] if found.info.last_updated_at else []
+    since = max([found.info.created_at, *ran, *changed, *_thawed_at(found.schedule.state.note or "")])
+    return SweepStart(since, found.schedule.state.paused)
 
 
 def _thawed_at(note: str) -> Sequence[datetime]:
@@ -123,14 +164,13 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
         RPCError: Temporal does not answer, or refuses the call.
     """
     open_runs = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
-    before = (datetime.now(UTC) - PROVISIONING_LIMIT).strftime("%Y-%m-%dT%H:%M:%SZ")
     queries = {
         "whose teardown waits for a person": (
             f"{open_runs} AND {search_attributes.PHASE.name} = '{Phase.TEARDOWN_INCOMPLETE}'"
         ),
         f"not ready after {format_duration(PROVISIONING_LIMIT)}": (
             f"{open_runs} AND {search_attributes.PHASE.name} IN ('{Phase.PROVISIONING}', '{Phase.USABLE}') "
-            f"AND StartTime < '{before}'"
+            f"AND {requested_before_limit()}"
         ),
     }
     sentences: list[str] = []
@@ -143,6 +183,11 @@ async def stuck_environments(client: Client) -> tuple[tuple[str, ...], tuple[str
         found = client.list_workflows(query, limit=MAX_NAMED, page_size=MAX_NAMED, rpc_timeout=CALL_TIMEOUT)
         names += [name_from_workflow_id(run.id) async for run in found]
     return tuple(sentences), tuple(names)
+
+
+def requested_before_limit() -> str:
+    """Return the part of a query for environments that should be ready already."""
+    return f"StartTime < '{(datetime.now(UTC) - PROVISIONING_LIMIT).strftime('%Y-%m-%dT%H:%M:%SZ')}'"
 
 
 async def waiting_leavers(client: Client) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ cases = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
 CUSTOM = {
     "monitoring.coreos.com/v1 ServiceMonitor": {"selector", "endpoints"},
     "monitoring.coreos.com/v1 PodMonitor": {"selector", "podMetricsEndpoints"},
+    "monitoring.coreos.com/v1 PrometheusRule": {"groups"},
     "keda.sh/v1alpha1 ScaledObject": {"scaleTargetRef", "triggers", "minReplicaCount", "maxReplicaCount"},
     "gateway.networking.k8s.io/v1 HTTPRoute": {"parentRefs", "rules"},
 }

@@ -162,6 +162,8 @@ EVERYTHING: Object = {
     "metrics": {
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "podMonitor": {"enabled": True, "interval": "15s"},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}, "disabled": ["MoorageOrphans"]},
+        "dashboards": {"enabled": True},
     },
     "networkPolicy": {
         "egress": {

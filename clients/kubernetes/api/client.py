@@ -39,6 +39,7 @@ from clients.kubernetes.api.refusals import (
 )
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
+from clients.transport.call_observer import observed
 from clients.transport.outgoing_calls import outgoing_call
 from clients.transport.retry_after import retry_after
 from clients.transport.write_deadline import ensure_before_deadline
@@ -91,6 +92,7 @@ class KubernetesApi:
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]
 
+    @observed
     async def call(
         self,
         method: str,

@@ -1,0 +1,188 @@
+"""The gauges of an installation, also while Temporal or the workers do not answer. Temporal is pretended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
+from contracts.environment import Phase
+from starter.environments.orphans import count_orphans
+from starter.monitoring import installation_metrics
+from starter.monitoring.installation_metrics import InstallationMetrics
+from starter.temporal.errors import NoWorker
+from tests.starter.test_attention import Pretended, scheduled
+from worker.settings.groups.expiry import Sweep
+
+DOWN = RPCError("down", RPCStatusCode.UNAVAILABLE, b"")
+SWEPT = datetime.now(UTC) - timedelta(seconds=30)
+STATE = CapacityState(
+    audited_at=SWEPT,
+    hosts=(
+        HostState(
+            capacity=HostCapacity(name="one", total=Limits(environments=20, cpu=16_000)),
+            reserved=Amount(environments=2, cpu=3_500, memory=2**30),
+        ),
+        HostState(capacity=HostCapacity(name="two", known=False), reserved=Amount()),
+    ),
+    person=Amount(),
+    teams={},
+    reservations=2,
+)
+
+
+class Installation(Pretended):
+    """A Temporal whose queries for a phase find as many environments as the phase has letters."""
+
+    async def count_workflows(self, query: str, **_: Any) -> Any:
+        if self.error:
+            raise self.error
+        if "StartTime" in query:
+            return SimpleNamespace(count=3)
+        [phase] = [each for each in Phase if f"'{each}'" in query]
+        return SimpleNamespace(count=len(phase))
+
+    async def list_workflows(self, query: str, **_: Any) -> Any:
+        assert "moorage-sweep/scheduled" in query
+        yield SimpleNamespace(close_time=SWEPT)
+
+
+Read = Callable[[], Awaitable[Any]]
+
+
+def a_read(*answers: Any) -> Read:
+    """A read that gives these answers one after another, and then the last one again."""
+    left = list(answers)
+
+    async def read() -> Any:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return read
+
+
+def metrics_of(client: Any, capacity: Read, orphans: Read) -> InstallationMetrics:
+    return InstallationMetrics(client, Sweep(), capacity=capacity, orphans=orphans)
+
+
+async def served(metrics: InstallationMetrics) -> dict[tuple[str, ...], float]:
+    await metrics.refresh()
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        for sample in family.samples
+    }
+
+
+@pytest.fixture(autouse=True)
+def _always_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation_metrics, "READ_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(installation_metrics, "ORPHANS_INTERVAL_SECONDS", 0.0)
+
+
+async def test_all_is_read() -> None:
+    found = await served(metrics_of(Installation(schedule=scheduled(70)), a_read(STATE), a_read(4)))
+    assert found["moorage_temporal_up",] == 1
+    assert found["moorage_environments", "ready"] == 5
+    assert found["moorage_environments", "orphaned"] == 4
+    assert found["moorage_environments_stuck", "provisioning"] == 3
+    assert found["moorage_task_queue_pollers", "moorage", "workflow"] == 1
+    assert found["moorage_sweep_last_completed_timestamp_seconds",] == pytest.approx(SWEPT.timestamp())
+    last = datetime.now(UTC).timestamp() - found["moorage_sweep_last_start_timestamp_seconds",]
+    assert last == pytest.approx(70, abs=60)
+    assert found["moorage_ends_frozen",] == 0
+    assert found["moorage_host_capacity", "one", "cpu", "core"] == 16
+    assert found["moorage_host_reserved", "one", "cpu", "core"] == 3.5
+    assert found["moorage_host_reserved", "one", "memory", "byte"] == 2**30
+    assert ("moorage_host_capacity", "one", "memory", "byte") not in found, "it has no limit"
+    assert found["moorage_host_capacity_known", "one"] == 1
+    assert found["moorage_host_capacity_known", "two"] == 0
+
+
+async def test_without_a_worker_all_else_is_served() -> None:
+    polls: dict[Any, list[float]] = {}
+    client = Installation(schedule=scheduled(70), polls=polls)
+    found = await served(metrics_of(client, a_read(NoWorker("none")), a_read(0)))
+    assert found["moorage_temporal_up",] == 1
+    assert found["moorage_task_queue_pollers", "moorage", "workflow"] == 0
+    assert found["moorage_environments", "ready"] == 5
+    assert not [name for name, *_ in found if name.startswith("moorage_host")]
+
+
+async def test_without_temporal_only_that_is_served() -> None:
+    client = Installation(schedule=scheduled(70), error=DOWN)
+    metrics = metrics_of(client, a_read(DOWN, STATE), a_read(DOWN, 1))
+    found = await served(metrics)
+    assert found["moorage_temporal_up",] == 0
+    assert found["moorage_sweep_interval_seconds",] == 60
+    assert not [name for name, *_ in found if name in ("moorage_environments", "moorage_task_queue_pollers")]
+    client.error = None
+    assert (await served(metrics))["moorage_temporal_up",] == 1
+
+
+async def test_a_freeze_and_no_schedule() -> None:
+    frozen = await served(
+        metrics_of(Installation(schedule=scheduled(9000, paused=True)), a_read(STATE), a_read(0))
+    )
+    assert frozen["moorage_ends_frozen",] == 1
+    none = await served(metrics_of(Installation(), a_read(STATE), a_read(0)))
+    assert ("moorage_ends_frozen",) not in none
+    assert none["moorage_temporal_up",] == 1
+
+
+async def test_a_fault_in_one_read_leaves_the_others() -> None:
+    found = await served(
+        metrics_of(Installation(schedule=scheduled(70)), a_read(ValueError("a bug")), a_read(2))
+    )
+    assert found["moorage_environments", "orphaned"] == 2
+    assert found["moorage_temporal_up",] == 1
+
+
+async def test_a_slow_read_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the last values are served meanwhile, until they are too old."""
+    monkeypatch.setattr(installation_metrics, "MAX_WAIT_SECONDS", 0.01)
+    go_on, reads = asyncio.Event(), 0
+
+    async def capacity() -> CapacityState:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            await go_on.wait()
+        return STATE
+
+    metrics = metrics_of(Installation(schedule=scheduled(70)), capacity, a_read(0))
+    while ("moorage_temporal_up",) not in await served(metrics):
+        pass
+    for _ in range(3):
+        assert ("moorage_temporal_up",) in await served(metrics)
+    assert reads == 2, "a second read was started beside the first"
+    monkeypatch.setattr(installation_metrics, "MAX_AGE_SECONDS", -1.0)
+    assert set(await served(metrics)) == {("moorage_sweep_interval_seconds",)}
+    await metrics.stop()
+
+
+async def test_orphans_are_those_whose_latest_life_is_one() -> None:
+    phases = {"a": Phase.ORPHANED, "b": Phase.READY, "c": Phase.GONE, "d": Phase.ORPHANED}
+
+    class Client:
+        async def list_workflows(self, query: str, **_: Any) -> Any:
+            assert WorkflowExecutionStatus.TERMINATED.name.title() in query
+            for name in ("a", "b", "a", "c", "d", "gone"):
+                yield SimpleNamespace(id=f"environment/{name}")
+
+    class Reader:
+        async def read(self, name: str) -> Any:
+            return SimpleNamespace(view=SimpleNamespace(phase=phases[name])) if name in phases else None
+
+    assert await count_orphans(Client(), Reader()) == 2  # type: ignore[arg-type]

@@ -1,0 +1,115 @@
+"""Ensures that workflows count each event once, however often a worker replays them."""
+
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+from temporalio.testing import WorkflowEnvironment
+
+from contracts.environment import Outcome, Phase, StepName
+from contracts.environment_workflow import ActorInput
+from tests.support.workers import working
+from tests.workflows.conftest import LIFE, Bench, a_start, until
+from tests.workflows.scripted_activities import Script, fails_for_good
+from workflows import metrics
+from workflows.environment import EnvironmentWorkflow
+
+_NUMBERS = itertools.count(1)
+
+
+class Counted:
+    """What the worker of a bench has counted and measured."""
+
+    def __init__(self) -> None:
+        self.buffer = MetricBuffer(10_000)
+        self.runtime = Runtime(telemetry=TelemetryConfig(metrics=self.buffer))
+
+    def read(self) -> Counter[tuple[str, ...]]:
+        """The number of values by metric and labels; the added amounts for counters."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for update in self.buffer.retrieve_updates():
+            if update.metric.name.startswith("moorage_"):
+                own = {"template", "host", "outcome", "step", "action", "cause"}
+                labels = [f"{name}={value}" for name, value in update.attributes.items() if name in own]
+                is_counter = update.metric.name.endswith("_total")
+                found[update.metric.name, *sorted(labels)] += int(update.value) if is_counter else 1
+        return found
+
+
+@pytest.fixture
+async def counted(server: WorkflowEnvironment) -> AsyncIterator[tuple[Bench, Counted]]:
+    """A worker that keeps no workflow, so that it replays one for each of its tasks."""
+    counted = Counted()
+    client = await Client.connect(
+        server.client.service_client.config.target_host,
+        runtime=counted.runtime,
+        data_converter=pydantic_data_converter,
+    )
+    bench = Bench(client, f"counted-{next(_NUMBERS)}", Script())
+    async with working(client, bench.task_queue, bench.script.activities(), max_cached_workflows=0):
+        yield bench, counted
+
+
+async def test_a_whole_life(counted: tuple[Bench, Counted]) -> None:
+    bench, meter = counted
+    life = await bench.begin(a_start("counted-whole"))
+
+    async def ready() -> bool:
+        return (await life.status()).phase is Phase.READY
+
+    await until(ready, "it became ready")
+    await life.handle.execute_update(
+        EnvironmentWorkflow.delete, ActorInput(actor="alice@example.com", life=LIFE)
+    )
+    assert (await life.handle.result()).outcome is Outcome.DELETED
+    for _ in range(3):
+        await life.status()
+    found, where = meter.read(), ("host=one", "template=small")
+    assert found["moorage_environments_requested_total", *where] == 1
+    assert found["moorage_request_to_usable_seconds", *where] == 1
+    assert found["moorage_request_to_ready_seconds", *where] == 1
+    assert found["moorage_environments_ended_total", "host=one", "outcome=deleted", "template=small"] == 1
+    for step in StepName:
+        assert found["moorage_step_duration_seconds", "action=ensure", f"step={step}"] == 1
+        removed = 0 if step is StepName.KUBECONFIG else 1
+        assert found["moorage_step_duration_seconds", "action=remove", f"step={step}"] == removed
+    assert not [name for name, *_ in found if name == "moorage_step_failures_total"]
+
+
+async def test_a_step_that_fails(counted: tuple[Bench, Counted]) -> None:
+    bench, meter = counted
+    bench.script.before["namespace.ensure"] = fails_for_good()
+    life = await bench.begin(a_start("counted-fails"))
+    with pytest.raises(Exception, match="failed"):
+        await life.handle.result()
+    found = meter.read()
+    failures = {name: count for name, count in found.items() if name[0] == "moorage_step_failures_total"}
+    [(name, count)] = failures.items()
+    assert name[1] == "action=ensure"
+    assert name[3] == "step=namespace"
+    assert count == 1
+    assert found["moorage_environments_ended_total", "host=one", "outcome=failed", "template=small"] == 1
+    assert not [name for name, *_ in found if name == "moorage_request_to_ready_seconds"]
+
+
+async def test_a_query_counts_nothing_again_in_another_process(counted: tuple[Bench, Counted]) -> None:
+    """Ensures that a worker that never saw the life counts nothing of it when it is asked for its status."""
+    bench, meter = counted
+    life = await bench.begin(a_start("counted-later"))
+
+    async def ready() -> bool:
+        return (await life.status()).phase is Phase.READY
+
+    await until(ready, "it became ready")
+    # A query may see it ready ahead of the task that makes it so; after an update, that task is over.
+    by_alice = ActorInput(actor="alice@example.com", life=LIFE)
+    await life.handle.execute_update(EnvironmentWorkflow.reindex, by_alice)
+    assert meter.read()["moorage_request_to_ready_seconds", "host=one", "template=small"] == 1
+    metrics._counted.clear()
+    for _ in range(3):
+        await life.status()
+    assert not meter.read()
