@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image e2e-chart test quick chaos lint docs reference check bench scale venv lock package outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image e2e-chart test quick chaos lint docs reference check bench scale temporal-postgres lifecycle-postgres venv lock package outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,13 @@ e2e-chart: image  ## The Helm chart with that image on the cluster of `make clus
 
 keycloak: $(VENV)/.dev  ## Sign-in and groups on a real Keycloak (needs Java 17 and Maven; see tools/keycloak)
 	$(BIN)/pytest -m keycloak tests/keycloak $(ARGS)
+
+temporal-postgres: $(VENV)/.dev  ## Temporal on PostgreSQL, as docker-compose.yml has it (ARGS=down ends it)
+	@$(BIN)/python -m tools.temporal_postgres $(or $(ARGS),up)
+
+lifecycle-postgres: $(VENV)/.dev  ## On that Temporal: the lifecycle tests with three workers, versions, a storm
+	@$(BIN)/python -m tools.temporal_postgres build
+	MOORAGE_TEST_TEMPORAL=postgres MOORAGE_TEST_WORKERS=3 $(BIN)/pytest -n 2 --dist loadfile -m "not chaos" tests/lifecycle tests/postgres tests/worker/test_compose.py $(ARGS)
 
 bench-host: $(VENV)/.dev  ## Request to usable on a real cluster, beside `vcluster create`, alternating
 	@$(BIN)/python -m benchmarks.host $(ARGS)

@@ -11,6 +11,7 @@ from tests.api.caller import Caller, calling
 from tests.support.processes import disown_fork_server, own_fork_server
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried
 from tests.support.temporal_server import running_temporal_server
+from tests.support.worker_processes import with_workers
 from worker.data_converter import PLAIN
 
 
@@ -24,7 +25,7 @@ async def temporal_server() -> AsyncIterator[WorkflowEnvironment]:
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A whole stack, in a hurry."""
-    async with Stack(tmp_path_factory.mktemp("stack"), hurried()) as stack:
+    async with Stack(tmp_path_factory.mktemp("stack"), hurried()) as stack, with_workers(stack):
         yield stack
 
 

@@ -17,8 +17,8 @@ from packaging.version import InvalidVersion, Version
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tools.lock_files import ROOT, locked
 
-GO_FOLDER = ROOT / "tests" / "cluster" / "go"
-GO_TOOLCHAIN = ROOT / "tests" / "cluster" / "go-toolchain.txt"
+#: What is compiled from the module proxy; each folder has its pinned Go beside `go`.
+COMPILED = (ROOT / "tests" / "cluster", ROOT / "tools" / "temporal_postgres")
 IMAGE_FILES = ("docker-compose.yml", "Dockerfile")
 #: One registry; pip asks for a hundred packages, and go may fetch descriptions first.
 LONGEST = 300.0
@@ -68,14 +68,19 @@ def python_packages() -> Iterator[Pinned]:
 
 
 def go_modules() -> Iterator[Pinned]:
-    """The modules that the cluster's go.mod requires itself, and those of its tools."""
-    described = json.loads(run(["go", "mod", "edit", "-json"], GO_FOLDER))
+    """The modules that each go.mod requires itself, and those of its tools."""
+    for folder in COMPILED:
+        yield from _modules_of(folder / "go")
+
+
+def _modules_of(folder: Path) -> Iterator[Pinned]:
+    described = json.loads(run(["go", "mod", "edit", "-json"], folder))
     required = {one["Path"]: one["Version"] for one in described["Require"]}
     direct = {one["Path"] for one in described["Require"] if not one.get("Indirect")}
     for tool in described.get("Tool") or ():
         owners = [path for path in required if tool["Path"] == path or tool["Path"].startswith(f"{path}/")]
         direct.add(max(owners, key=len))
-    text = run(["go", "list", "-mod=readonly", "-m", "-u", "-e", "-json", *sorted(direct)], GO_FOLDER)
+    text = run(["go", "list", "-mod=readonly", "-m", "-u", "-e", "-json", *sorted(direct)], folder)
     for module in documents(text):
         if problem := (module.get("Error") or {}).get("Err", ""):
             yield Pinned(module["Path"], module["Version"], problem=problem)
@@ -93,15 +98,20 @@ def documents(text: str) -> Iterator[dict[str, Any]]:
 
 
 def go_toolchain() -> Iterator[Pinned]:
-    """The Go that builds the cluster, as a package of Python's registry."""
-    found = re.search(r"^([a-z-]+)==([^ ]+)", GO_TOOLCHAIN.read_text(), re.MULTILINE)
+    """The Go of each, as a package of Python's registry."""
+    for folder in COMPILED:
+        yield _toolchain_of(folder / "go-toolchain.txt")
+
+
+def _toolchain_of(file: Path) -> Pinned:
+    found = re.search(r"^([a-z-]+)==([^ ]+)", file.read_text(), re.MULTILINE)
     if found is None:
-        raise SourceError(f"{GO_TOOLCHAIN.name} pins nothing")
+        raise SourceError(f"{file} pins nothing")
     text = run([sys.executable, "-m", "pip", "index", "versions", found[1], "--disable-pip-version-check"])
     newest = re.match(rf"{re.escape(found[1])} \(([^)]+)\)", text)
     if newest is None:
         raise SourceError("pip names no version")
-    yield Pinned(found[1], found[2], newest[1])
+    return Pinned(found[1], found[2], newest[1])
 
 
 def charts() -> Iterator[Pinned]:

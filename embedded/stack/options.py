@@ -59,7 +59,8 @@ class Options:
     response of any system. `environment` is added to that of the worker and the API: any setting.
     `environment_of` is added to that of one of the two. `stand_ins` has further options of a stand-in, see
     `embedded.standin_options`; those in `own_process` do not share one with the others. `timeouts` None means
-    the defaults of the settings.
+    the defaults of the settings. `temporal_command` starts a Temporal server instead of the dev server; it
+    gets `--folder`, `--port`, `--http-port` and `--metrics-port`, and serves our search attributes.
     """
 
     fresh: bool = False
@@ -74,3 +75,4 @@ class Options:
     environment_of: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)
     stand_ins: Mapping[Part, Mapping[str, Any]] = field(default_factory=dict)
     own_process: frozenset[Part] = frozenset()
+    temporal_command: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """The processes of a stack: ports, commands, environments and readiness probes."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ TEAM_PREFIX, PLATFORM_GROUP = "team-", "platform"
 
 #: Readiness probe of the API.
 _API_READY_PATH = "/readyz"
+#: Longest start of another server than the dev server, which makes a database first.
+OTHER_TEMPORAL_SECONDS = 300.0
 #: How long steps may finish when the worker stops; it resumes interrupted ones at its next start.
 _WORKER_GRACE = timedelta(seconds=3)
 
@@ -272,7 +275,7 @@ class ProcessSpecs:
 
     def _temporal(self) -> ProcessSpec:
         http_port = self.ports[_TEMPORAL_HTTP]
-        command = temporal_server.server_command(
+        command = self._other_temporal() or temporal_server.server_command(
             port=self.ports[Part.TEMPORAL],
             http_port=http_port,
             metrics_port=self.ports[_TEMPORAL_METRICS],
@@ -284,7 +287,21 @@ class ProcessSpecs:
         async def ready() -> bool:
             return temporal_server.is_ready(*await get(http_port, temporal_server.READY_PATH))
 
-        return ProcessSpec(Part.TEMPORAL, command, base_environment(), ready)
+        spec = ProcessSpec(Part.TEMPORAL, command, base_environment(), ready)
+        if not self._options.temporal_command:
+            return spec
+        return dataclasses.replace(spec, start_seconds=OTHER_TEMPORAL_SECONDS)
+
+    def _other_temporal(self) -> list[str]:
+        """Return the command of another server than the dev server, if the options name one."""
+        arguments = {
+            "--folder": self._folder.path / "temporal",
+            "--port": self.ports[Part.TEMPORAL],
+            "--http-port": self.ports[_TEMPORAL_HTTP],
+            "--metrics-port": self.ports[_TEMPORAL_METRICS],
+        }
+        given = [part for name, value in arguments.items() for part in (name, str(value))]
+        return [*self._options.temporal_command, *given] if self._options.temporal_command else []
 
     async def _worker_is_ready(self) -> bool:
         return self.ready_file.exists()

@@ -219,8 +219,11 @@ class Stack:
             specs.write_sign_in()
         self._open = specs, children
         children.open(base_environment(), specs.modules)
+        first_of = {self._specs.process_of(part): part for part in Part if part in self.options.parts}
+        if self.options.temporal_command:
+            # It may take longer than the others wait for it.
+            await self.start(first_of.pop(Part.TEMPORAL))
         async with asyncio.TaskGroup() as starting:
-            first_of = {self._specs.process_of(part): part for part in Part if part in self.options.parts}
             for part in first_of.values():
                 starting.create_task(self.start(part))
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})

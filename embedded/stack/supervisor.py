@@ -43,6 +43,7 @@ class ProcessSpec:
     command: Sequence[str]
     environment: Mapping[str, str]
     ready: Ready
+    start_seconds: float = START_SECONDS
 
 
 @dataclass
@@ -210,13 +211,13 @@ class Children:
         """
         child = self._spawn(spec)
         await child.wait_started()
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + spec.start_seconds
         while not await spec.ready():
             if child.has_failed:
                 raise ChildFailed(f"the {spec.name} ended at its start{_evidence(child)}")
             if time.monotonic() > deadline:
                 raise ChildFailed(
-                    f"the {spec.name} was not ready within {START_SECONDS:g} s{_evidence(child)}"
+                    f"the {spec.name} was not ready within {spec.start_seconds:g} s{_evidence(child)}"
                 )
             await child.wait_ended(PROBE_SECONDS)
 

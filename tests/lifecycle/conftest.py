@@ -9,13 +9,14 @@ from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import no_faults
 from tests.support.stack import hurried
+from tests.support.worker_processes import with_workers
 
 
 @pytest.fixture(scope="package")
 async def plain_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A whole stack without an identity provider."""
     options = hurried(parts=frozenset(Part) - {Part.DIRECTORY})
-    async with Stack(tmp_path_factory.mktemp("plain-stack"), options) as stack:
+    async with Stack(tmp_path_factory.mktemp("plain-stack"), options) as stack, with_workers(stack):
         yield stack
 
 

@@ -37,6 +37,7 @@ from tests.support.secret_scan import (
 )
 from tests.support.stack import ALICE, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
+from tests.support.worker_processes import with_workers
 from tests.workflows.conftest import until
 
 COLLABORATOR = "erin@example.com"
@@ -70,7 +71,11 @@ async def lived(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lived
                 **every_secret(receiver, mailbox.port),
             }
             options = hurried(parts=frozenset(Part), environment=settings)
-            async with Stack(folder / "stack", options) as stack, Asking(stack) as asking:
+            async with (
+                Stack(folder / "stack", options) as stack,
+                with_workers(stack),
+                Asking(stack) as asking,
+            ):
                 lived = Lived(stack, await client_of(stack), Canaries(stack))
                 await _live(lived, asking)
                 assert receiver.got, "no notice came by webhook"

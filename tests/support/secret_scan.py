@@ -15,6 +15,7 @@ from pathlib import Path
 
 from embedded.stack.stack import Part, Stack
 from tests.activities.notification_receivers import Receiver
+from tests.support.postgres import database_dumps
 from worker.settings.reference import describe_settings
 
 PLANTED = "let-through-on-purpose"
@@ -102,6 +103,8 @@ def settings_that_are_secret() -> list[str]:
 
 def temporal_files(stack: Stack) -> dict[str, str]:
     """Temporal's database as it lies on the disk, with what is not yet in its main file."""
+    if stack.options.temporal_command:
+        return database_dumps(stack.folder / "temporal")
     files = stack.folder.glob("temporal.sqlite*")
     return {file.name: file.read_bytes().decode("latin-1") for file in files}
 

@@ -14,6 +14,7 @@ Fixtures, in `tests/conftest.py`, for the whole session:
 
 import dataclasses
 import itertools
+import os
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from contracts.environment_workflow import LifecycleTimeouts
+from embedded.stack.fork_server import PYTHON
 from embedded.stack.stack import Options, Part, Person, Stack
 from worker.codec import Keyring
 from worker.data_converter import data_converter
@@ -49,6 +51,9 @@ BOB = Person("bob@example.com", teams=("blue",))
 CAROL = Person("carol@example.com", teams=("blue",))
 DAVE = Person("dave@example.com", teams=("green",))
 
+#: `MOORAGE_TEST_TEMPORAL=postgres`: each stack has its own Temporal server on its own PostgreSQL.
+ON_POSTGRES = os.environ.get("MOORAGE_TEST_TEMPORAL") == "postgres"
+
 _numbers = itertools.count(1)
 #: Differs between processes of one test run, which may share a server.
 _run = secrets.token_hex(2)
@@ -69,6 +74,15 @@ async def client_of(stack: Stack) -> Client:
     return await Client.connect(stack.temporal_address, data_converter=converter_of(stack))
 
 
+def temporal_command() -> tuple[str, ...]:
+    """What starts the Temporal server of a stack instead of the dev server, if the tests run on another."""
+    if not ON_POSTGRES:
+        return ()
+    from tools.temporal_postgres.binaries import ensure_built
+
+    return (*PYTHON, "tools.temporal_postgres", "run", "--binaries", str(ensure_built().folder))
+
+
 def hurried(**changes: Any) -> Options:
     """Options of a stack for tests: quick hosts, short waits, four people with tokens; with `changes`."""
     options = Options(
@@ -78,5 +92,6 @@ def hurried(**changes: Any) -> Options:
         timeouts=HURRY,
         timeout=TIMEOUT,
         stand_ins={Part.HOST: {"start_seconds": 0.3, "stop_seconds": 0.1}},
+        temporal_command=temporal_command(),
     )
     return dataclasses.replace(options, **changes)

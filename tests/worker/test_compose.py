@@ -20,6 +20,7 @@ import pytest
 from embedded.stack.stack import Options, Part, Stack
 from embedded.stack.state_dir import free_port
 from tests.support.deadline import HANG
+from tests.support.stack import temporal_command
 from tests.support.stand_ins import CHECKOUT
 from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service
 from tests.worker.test_deploy import prepared
@@ -38,7 +39,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture
 async def temporal(tmp_path: Path) -> AsyncIterator[Stack]:
     """A Temporal server alone."""
-    async with Stack(tmp_path / "temporal", Options(parts=frozenset({Part.TEMPORAL}))) as stack:
+    options = Options(parts=frozenset({Part.TEMPORAL}), temporal_command=temporal_command())
+    async with Stack(tmp_path / "temporal", options) as stack:
         yield stack
 
 

@@ -1,0 +1,87 @@
+"""Further workers of a stack, as processes of their own: to drain one, kill one, or run another version.
+
+`MOORAGE_TEST_WORKERS` is how many the stacks of `with_workers` have; one without it.
+"""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from clients.private_files import open_private
+from embedded.stack.fork_server import PYTHON
+from embedded.stack.stack import Part, Stack
+from tests.support.deadline import soon
+from tests.support.processes import CHECKOUT
+from tests.support.stand_ins import stop_process
+
+COUNT = int(os.environ.get("MOORAGE_TEST_WORKERS", "1"))
+
+
+class WorkerProcess:
+    """One more worker of a stack. `code` is the folder whose packages it runs."""
+
+    def __init__(
+        self, stack: Stack, name: str, environment: Mapping[str, str] | None = None, code: Path = CHECKOUT
+    ) -> None:
+        self.log = stack.folder / "logs" / f"{name}.log"
+        self._ready = stack.folder / f"{name}.ready"
+        own = {"MOORAGE_READY_FILE": str(self._ready), "PYTHONPATH": str(code)}
+        self._environment = {**stack.env, **own, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it, and return when it takes work."""
+        self._ready.unlink(missing_ok=True)
+        with os.fdopen(open_private(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
+            self._process = await asyncio.to_thread(
+                subprocess.Popen,
+                [*PYTHON, "moorage", "worker"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        async with soon(f"a worker does not start, see {self.log}"):
+            while not self._ready.exists():
+                assert self._process.poll() is None, self.log.read_text()
+                await asyncio.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    async def drain(self) -> int:
+        """End it as an orchestrator does, by SIGTERM; return its exit code."""
+        assert self._process is not None
+        return await asyncio.to_thread(stop_process, self._process)
+
+    async def kill(self) -> None:
+        """End it by SIGKILL, as a machine that fails does."""
+        assert self._process is not None
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+
+
+@asynccontextmanager
+async def with_workers(stack: Stack, count: int = COUNT) -> AsyncIterator[Sequence[WorkerProcess]]:
+    """Give the running stack workers beside its own until there are `count`; leaving ends them."""
+    assert Part.WORKER in stack.options.parts or count == 1
+    workers = [WorkerProcess(stack, f"worker-{number}") for number in range(2, count + 1)]
+    try:
+        for worker in workers:
+            await worker.start()
+        yield workers
+    finally:
+        for worker in workers:
+            if worker.runs:
+                await worker.drain()
