@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import activity_context
 from activities.environment_updates import UNREADABLE_ERRORS
 from activities.parts.quantities import capacity_of
+from activities.worker_versions import wanted_versions
 from clients.errors import ClientError
 from clients.host.models import NodeCapacity
 from clients.host.protocol import Host
@@ -46,6 +47,7 @@ from contracts.chart_values import compose_values
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
+from contracts.temporal.worker_versions import build_id_of
 from contracts.types.naming import life_id, name_from_workflow_id, workflow_id
 
 #: Timeout of one page of the list, or of one run: milliseconds, unless there is a fault.
@@ -166,9 +168,11 @@ class CapacityAudit(CapacityActivities):
         """List what visibility says is open.
 
         Returns the latest life by name, the reservations of those that have none yet (where the memo has the
-        data), and the ids of the workflows that are encrypted with a former key.
+        data), and the ids of the workflows that are encrypted with a former key, or pinned to workers of a
+        former version.
         """
         codec = self._temporal.data_converter.payload_codec
+        versions = await wanted_versions(self._temporal, CALL_TIMEOUT)
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
         from_memo: dict[str, Reservation] = {}
@@ -180,7 +184,10 @@ class CapacityAudit(CapacityActivities):
             found[name] = await _latest_of(run, is_open=True)
             if name not in held and (holding := await _reservation_from_memo(run, found[name])):
                 from_memo[name] = holding
-            if any(is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()):
+            is_pinned_elsewhere = bool(versions) and build_id_of(run.typed_search_attributes) not in versions
+            if is_pinned_elsewhere or any(
+                is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()
+            ):
                 outdated.append(run.id)
         return found, from_memo, outdated
 

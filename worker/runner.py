@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import structlog
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import Runtime
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import contracts
@@ -23,6 +24,7 @@ from activities.interceptor import ActivityInterceptor
 from activities.registry import Clients, all_activities
 from clients.private_files import write_private
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
+from contracts.temporal.worker_versions import DEPLOYMENT
 from worker.client_factory import open_clients
 from worker.connection import check_namespace, connect
 from worker.data_converter import data_converter
@@ -48,6 +50,9 @@ WORKFLOW_TASKS = 16
 #: runs, the sandbox's restrictions apply here as well.
 _PASSED_THROUGH = ("contracts", "workflows")
 
+#: What a workflow ran on is said by a hash of these packages, where workers have no versions.
+_WORKFLOW_CODE = tuple(Path(package.__path__[0]) for package in (workflows, contracts))
+
 _Result = TypeVar("_Result")
 
 log = structlog.stdlib.get_logger("moorage.worker")
@@ -59,6 +64,7 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
     Each runs once its `run` is awaited. Steps that wait for minutes may take all activity slots of the first
     worker; an undo never waits for them, because it has its own worker.
     """
+    deployment = deployment_of(settings.worker.version)
     worker = functools.partial(
         Worker,
         client,
@@ -69,7 +75,8 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.worker.graceful_shutdown,
         # The SDK's own build id reads the bytecode of every imported module: half the CPU time of a start.
-        build_id=build_id(*(Path(package.__path__[0]) for package in (workflows, contracts))),
+        build_id=None if deployment else build_id(*_WORKFLOW_CODE),
+        deployment_config=deployment,
     )
     main_worker = worker(
         task_queue=TASK_QUEUE,
@@ -79,6 +86,21 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
     )
     return main_worker, worker(task_queue=undo_queue(TASK_QUEUE))
+
+
+def deployment_of(version: str) -> WorkerDeploymentConfig | None:
+    """Return how Temporal learns the version of a worker, to which every run that it begins is pinned.
+
+    This is the default of the worker and not in the definitions of the workflows: Temporal refuses a pinned
+    definition where workers have no versions.
+    """
+    if not version:
+        return None
+    return WorkerDeploymentConfig(
+        WorkerDeploymentVersion(DEPLOYMENT, version),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
 
 
 def build_id(*packages: Path) -> str:
@@ -125,7 +147,12 @@ async def run_worker(
             workers = make_workers(client, clients, settings)
             running = [asyncio.create_task(worker.run()) for worker in workers]
             stopping = asyncio.create_task(stop.wait())
-            log.info("taking work", task_queue=TASK_QUEUE, installation=settings.installation)
+            log.info(
+                "taking work",
+                task_queue=TASK_QUEUE,
+                installation=settings.installation,
+                version=settings.worker.version,
+            )
             with _ready_file():
                 if ready is not None:
                     ready()

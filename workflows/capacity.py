@@ -40,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.activity_failures import require_genuine
 from workflows.update_decorator import described_update
+from workflows.worker_versions import is_to_move, next_version
 
 #: One attempt of an audit: pages of a list, and a check of each environment that differs.
 ATTEMPT_TIMEOUT = timedelta(minutes=5)
@@ -75,7 +76,7 @@ class CapacityWorkflow:
 
     @workflow.run
     async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (`__init__` reads it)
-        """Serve until the history is long or the key is a former one; then continue in a new run."""
+        """Serve until the history is long, or key or version is a former one; then go on in a new run."""
         while not self._should_continue_as_new():
             await self._wait_for_next_audit()
             await self._run_audit()
@@ -90,13 +91,14 @@ class CapacityWorkflow:
                     next_audit=self._next_audit,
                     ended=self._ended,
                 )
-            )
+            ),
+            initial_versioning_behavior=next_version(),
         )
 
     def _should_continue_as_new(self) -> bool:
         # Before the first audit, callers wait in this run, and there is nothing to carry to the next one.
         is_long = workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested
-        return self._audited_at is not None and is_long
+        return self._audited_at is not None and (is_long or is_to_move())
 
     async def _wait_for_next_audit(self) -> None:
         """Wait until the next audit is due."""

@@ -43,6 +43,7 @@ from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_decorator import described_update
 from workflows.update_rules import UpdateRules
+from workflows.worker_versions import is_to_move, next_version
 
 
 @workflow.defn(name="EnvironmentWorkflow")
@@ -118,10 +119,10 @@ class EnvironmentWorkflow:
             update={"carried": carried, "environment": self._state.status.environment}
         )
         # Create the memo again: Temporal would copy the old memo, which may be encrypted with a former key.
-        workflow.continue_as_new(start, memo=build_memo(start))
+        workflow.continue_as_new(start, memo=build_memo(start), initial_versioning_behavior=next_version())
 
     def _is_to_continue_as_new(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested
+        return workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested or is_to_move()
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
@@ -381,11 +382,12 @@ class EnvironmentWorkflow:
     def _check_reindex(self, by: ActorInput) -> None:
         self._rules.check_life(by)
 
-    @workflow.signal(description="Go on in a new run, which is encrypted with the key of now")
+    @workflow.signal(description="Go on in a new run, with the key and the worker version of now")
     def renew(self) -> None:
         """Continue in a new run as soon as nothing is in progress.
 
-        The payloads of the new run are encrypted with the current key.
+        The payloads of the new run are encrypted with the current key, and the current version of the workers
+        runs it.
         """
         self._is_renewal_requested = True
 

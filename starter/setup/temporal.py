@@ -14,11 +14,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.temporal import search_attributes
+from contracts.temporal.worker_versions import DEPLOYMENT
 from contracts.types.durations import format_duration
 from starter.expiry.freeze import ExpiryFreeze, describe_sweep
 from starter.expiry.schedules import CALL_TIMEOUT, Difference, differences, reconcile
 from starter.monitoring.encryption_keys import Use, keys_in_use
 from starter.monitoring.warnings import find_unpolled_queues, overdue_sweep, stuck_environments
+from starter.monitoring.worker_versions import versions_in_use
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well
 from starter.setup.search_attributes import find_unindexed, has_worker, index_again
@@ -92,6 +94,7 @@ class Temporal:
                 ("sweep", self._sweep_runs),
                 ("progress", self._environments),
                 ("encryption keys", self._keys),
+                ("worker versions", self._versions),
             )
         )
 
@@ -261,6 +264,26 @@ class Temporal:
         ]
         return well("; ".join(filter(None, words)))
 
+    # Worker versions
+
+    async def _versions(self) -> Found:
+        client = await self.client()
+        versions = await versions_in_use(client)
+        if versions is None:
+            return well("workers have no versions")
+        if not versions.current:
+            known = ", ".join(f'"{build_id}"' for build_id in versions.open_runs)
+            return Found(
+                Kind.BY_HAND, f"none is current, so no worker gets work; there are {known}", _SET_CURRENT
+            )
+        former = [
+            f'"{build_id}" by {count} open run{"s" if count > 1 else ""}'
+            for build_id, count in versions.open_runs.items()
+            if count and build_id != versions.current
+        ]
+        needed = f"; still needed: {', '.join(former)}" if former else ""
+        return well(f'"{versions.current}" is current{needed}')
+
     # Schedules
 
     async def _schedules(self) -> Found:
@@ -296,6 +319,10 @@ def _environments(count: int) -> str:
     return "1 running environment has" if count == 1 else f"{count} running environments have"
 
 
+_SET_CURRENT = (
+    f"temporal worker deployment set-current-version --deployment-name {DEPLOYMENT} --build-id …, "
+    "with one whose workers run"
+)
 _ADD_KEYS = "add them to MOORAGE_ENCRYPTION__KEYS of worker, API and codec server again, after the first one"
 
 

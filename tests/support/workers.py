@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, PollerBehaviorSimpleMaximum, Worker
 
 from contracts.environment_workflow import undo_queue
-from worker.runner import workflow_runner
+from worker.runner import deployment_of, workflow_runner
 from workflows.registry import WORKFLOWS
 
 #: The SDK's five are for a load that no test has; each costs the server a poll at the worker's start and end.
@@ -25,6 +25,7 @@ async def working(
     interceptors: Sequence[Interceptor] = (),
     max_cached_workflows: int = 1000,
     max_concurrent_activities: int = 100,
+    version: str = "",
 ) -> AsyncIterator[Worker]:
     """What does environments and what undoes them, as `worker.runner` has it; leaving it stops both."""
     throttle = timedelta(milliseconds=100)
@@ -41,6 +42,7 @@ async def working(
         default_heartbeat_throttle_interval=throttle,
         workflow_task_poller_behavior=POLLERS,
         activity_task_poller_behavior=POLLERS,
+        deployment_config=deployment_of(version),
     )
     undoes = Worker(
         client,
@@ -51,6 +53,7 @@ async def working(
         default_heartbeat_throttle_interval=throttle,
         workflow_task_poller_behavior=POLLERS,
         activity_task_poller_behavior=POLLERS,
+        deployment_config=deployment_of(version),
     )
     async with does, undoes:
         yield does

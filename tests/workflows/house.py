@@ -98,11 +98,12 @@ class CapacityBench:
         self.reservations = Reservations(self.client, start=self.start)
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Worker]:
-        """A worker; leaving it stops it."""
+    async def worker(self, version: str = "") -> AsyncIterator[Worker]:
+        """A worker, of a version if one is named; leaving it stops it."""
         capacity = CapacityAudit(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
         activities = [*self.script.activities(), capacity.audit]
-        async with working(self.client, TASK_QUEUE, activities, interceptors=[_EdgeOfAudits()]) as worker:
+        edge = [_EdgeOfAudits()]
+        async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker
 
     def ask(self, name: str, request: str = "r-1", **fields: Any) -> ReservationRequest:

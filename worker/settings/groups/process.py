@@ -35,6 +35,14 @@ class WorkerProcess(Group):
         description="how long running steps may finish after a signal to stop; shorter than the 30 s that "
         "Kubernetes gives a pod",
     )
+    version: str = Field(
+        default="",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$",
+        description="its build id in Temporal's Worker Versioning, for example the tag of its image; each "
+        "workflow run then stays on one version. Without it, workers have no versions",
+        examples=["1.4.2"],
+    )
     metrics: SocketAddress | None = Field(
         default=None,
         description="address and port of the Prometheus endpoint; off without it",
