@@ -11,7 +11,7 @@ from tools.image import __main__ as command
 from tools.image.base import SUITE, Base, base_name
 from tools.image.build import ImageError
 from tools.image.materials import bill_of_materials
-from tools.image.provenance import statement
+from tools.image.provenance import definition, statement
 from tools.lock_files import ROOT
 
 DIGEST = "ab" * 32
@@ -78,15 +78,14 @@ def test_provenance_names_the_commit_the_locks_and_the_base(tmp_path: Path) -> N
     bill = tmp_path / "moorage.cdx.json"
     bill.write_text("{}")
     base = Base("python:3.11-slim-bookworm", DIGEST, {"security_InRelease": "cd" * 32})
-    proof = statement(
-        "registry.example.com:5000/moorage:0.1.0", DIGEST, "api", base, bill, "urn:example:ci", 0
-    )
+    image, built = "registry.example.com:5000/moorage:0.1.0", definition("api", base)
+    proof = statement(image, DIGEST, built, bill, "urn:example:ci", 0)
     assert proof["_type"] == "https://in-toto.io/Statement/v1"
     assert proof["subject"] == [{"name": "registry.example.com:5000/moorage", "digest": {"sha256": DIGEST}}]
     assert proof["predicateType"] == "https://slsa.dev/provenance/v1"
-    definition, details = proof["predicate"]["buildDefinition"], proof["predicate"]["runDetails"]
-    assert definition["externalParameters"] == {"dockerfile": "Dockerfile", "target": "api"}
-    commit, *files = definition["resolvedDependencies"]
+    built, details = proof["predicate"]["buildDefinition"], proof["predicate"]["runDetails"]
+    assert built["externalParameters"] == {"dockerfile": "Dockerfile", "target": "api"}
+    commit, *files = built["resolvedDependencies"]
     assert len(commit["digest"]["gitCommit"]) == 40
     by_name = {each["name"]: each["digest"]["sha256"] for each in files}
     for lock in ("requirements.txt", "Dockerfile"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from tools.image.base import ARGUMENT, base_image
 from tools.image.build import Buildah, ImageError
 from tools.image.materials import bill_of_materials
-from tools.image.provenance import statement
+from tools.image.provenance import definition, statement
 from tools.lock_files import ROOT
 
 #: The builder in the provenance, unless the caller names a CI.
@@ -59,13 +59,14 @@ def build(target: str, name: str, folder: Path, builder: str) -> None:
     with tempfile.TemporaryDirectory(prefix="moorage-image-") as scratch:
         buildah = Buildah(cache, Path(scratch))
         base = base_image(buildah, cache)
+        built = definition(target, base)
         buildah.build(target, tag, arguments={ARGUMENT: base.name})
         digest = buildah.export(tag, archive)
         with buildah.mounted(tag) as tree:
             bill = bill_of_materials(tree, tag, digest)
     materials = archive.with_suffix(".cdx.json")
     materials.write_text(bill)
-    provenance = statement(tag, digest, target, base, materials, builder, started)
+    provenance = statement(tag, digest, built, materials, builder, started)
     archive.with_suffix(".provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
     print(f"{tag} (sha256:{digest}) is in {os.path.relpath(archive)}")
 

@@ -16,35 +16,42 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:moorage:image:buildah:v1"
 
 
-def statement(
-    name: str, digest: str, target: str, base: Base, materials: Path, builder: str, started: float
-) -> dict[str, Any]:
-    """Return the statement, to be signed by the publisher of the image."""
+def definition(target: str, base: Base) -> dict[str, Any]:
+    """Return what is built and of what. Ask before the build: the checkout may change meanwhile."""
     locks = sorted(
         path.name for path in ROOT.glob("requirements*.txt") if path.name != "requirements-dev.txt"
     )
-    commit = _git("rev-parse", "HEAD")
     origin = _git("config", "--get", "remote.origin.url") or "file:."
+    return {
+        "buildType": BUILD_TYPE,
+        "externalParameters": {"dockerfile": "Dockerfile", "target": target},
+        # Of a tree with changes, the commit says only what it was before them.
+        "internalParameters": {"uncommittedChanges": bool(_git("status", "--porcelain"))},
+        "resolvedDependencies": [
+            {"uri": f"git+{origin}", "digest": {"gitCommit": _git("rev-parse", "HEAD")}},
+            *(_file(ROOT / each) for each in ("Dockerfile", *locks)),
+            {"name": f"files of the base {base.name}", "digest": {"sha256": base.digest}},
+            *({"name": file, "digest": {"sha256": text}} for file, text in base.releases.items()),
+        ],
+    }
+
+
+def statement(
+    name: str, digest: str, built: Mapping[str, Any], materials: Path, builder: str, started: float
+) -> dict[str, Any]:
+    """Return the statement, to be signed by the publisher of the image. `built` is its `definition`."""
     return {
         "_type": STATEMENT,
         "subject": [{"name": name.rpartition(":")[0], "digest": {"sha256": digest}}],
         "predicateType": PREDICATE,
         "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {"dockerfile": "Dockerfile", "target": target},
-                # Of a tree with changes, the commit says only what it was before them.
-                "internalParameters": {"uncommittedChanges": bool(_git("status", "--porcelain"))},
-                "resolvedDependencies": [
-                    {"uri": f"git+{origin}", "digest": {"gitCommit": commit}},
-                    *(_file(ROOT / each) for each in ("Dockerfile", *locks)),
-                    {"name": f"files of the base {base.name}", "digest": {"sha256": base.digest}},
-                    *({"name": file, "digest": {"sha256": text}} for file, text in base.releases.items()),
-                ],
-            },
+            "buildDefinition": built,
             "runDetails": {
                 "builder": {"id": builder},
-                "metadata": {"startedOn": _time(started), "finishedOn": _time(datetime.now(UTC).timestamp())},
+                "metadata": {
+                    "startedOn": _time(started),
+                    "finishedOn": _time(datetime.now(UTC).timestamp()),
+                },
                 "byproducts": [_file(materials)],
             },
         },
