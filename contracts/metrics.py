@@ -100,7 +100,7 @@ CERTIFICATE_EXPIRY = Metric(
 )
 REFUSED_PAYLOADS = Metric(
     "moorage_payloads_refused_total",
-    "Payloads in Temporal that could not be decrypted or are not for their place.",
+    "Payloads in Temporal that could not be decrypted, as their key is missing.",
     ("reason",),
 )
 

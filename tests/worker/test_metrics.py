@@ -153,7 +153,7 @@ def test_what_a_process_measures() -> None:
     }
     assert seen["moorage_build_info"][0] == 1
     assert seen["moorage_build_info"][1]["component"] == "worker"
-    assert seen["moorage_payloads_refused_total"][1] == {"reason": "foreign"}
+    assert seen["moorage_payloads_refused_total"][1] == {"reason": "key_missing"}
     assert seen["moorage_outside_calls_total"] == (1, {"system": "host cluster", "result": "throttled"})
     assert seen["moorage_outside_call_duration_seconds"] == (0.25, {"system": "host cluster"})
     value, labels = seen["moorage_certificate_expiry_timestamp_seconds"]
