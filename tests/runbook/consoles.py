@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PART = re.compile(
-    r"^<!-- situation: (?P<situation>.+?) -->$|^(?P<indent> *)```console\n(?P<console>.*?)^(?P=indent)```$",
+    r"^ *<!-- situation: (?P<situation>.+?) -->$|^(?P<indent> *)```console\n(?P<console>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 _PROMPT = "$ "

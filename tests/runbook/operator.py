@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from embedded.stack.stack import Stack
+from embedded.stack.stack import Part, Stack
 from embedded.stack.temporal_server import find_server
 from tests.runbook.consoles import Command
 from tests.support.deadline import HANG
 from tests.support.processes import CHECKOUT, Ended, run_module
 
-#: Commands that change nothing: people repeat them until they see what they wait for.
-_READS = re.compile(
-    r"moorage ((show|list|doctor|capacity|history|templates)\b|(leavers|teardown [a-z-]+)$|\S+ --dry-run)"
-    r"|temporal workflow (list|describe|count)\b|curl (?!.*-X)"
+#: Commands that can be repeated: people do that until they see what they wait for.
+_REPEATABLE = re.compile(
+    r"moorage (show|list|doctor|capacity|history|freeze)\b|moorage (leavers|teardown [a-z-]+)$"
+    r"|moorage \S+ --dry-run|curl (?!.*-X)"
 )
 #: What needs a shell.
 _SHELL = re.compile(r"[|&;<>$`*?(){}=]")
@@ -52,15 +52,29 @@ class Operator:
             "MOORAGE_TOKEN": stack.token,
         }
 
+    async def configure(self, **settings: str) -> None:
+        """Change settings of the installation, and restart what reads them."""
+        changed = self.stack.options.environment
+        assert isinstance(changed, dict)
+        changed.update(settings)
+        self.env.update(settings)
+        for part in (Part.WORKER, Part.API):
+            await self.stack.restart(part)
+
+    async def succeed(self, command: str) -> None:
+        """Run a command that belongs to a situation."""
+        ended = await self.run(command)
+        assert ended.code == 0, f"$ {command}\n{ended.out}"
+
     async def type(self, command: Command, where: str) -> None:
-        """Run it, and fail unless it prints what the page says; repeat a command that only reads."""
+        """Run it, and fail unless it prints what the page says; repeat a command that can be repeated."""
         ends = time.monotonic() + HANG
         while True:
             ended = await self.run(command.text)
             assert "Traceback" not in ended.out, f"{where}: $ {command.text}\n{ended.out}"
             if command.prints(ended.out) if command.output else ended.code == 0:
                 return
-            if not _READS.match(command.text) or time.monotonic() > ends:
+            if not _REPEATABLE.match(command.text) or time.monotonic() > ends:
                 expected = "\n".join(command.output) or "exit code 0"
                 pytest.fail(
                     f"{where}: $ {command.text}\n--- the page:\n{expected}\n"

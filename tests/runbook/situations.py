@@ -1,7 +1,10 @@
 """What happens between the commands of a page: systems fail, and people repair them."""
 
+import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from embedded.faults import Fault, FaultKind
@@ -13,9 +16,16 @@ from tests.support.stand_ins import set_faults
 
 Happens = Callable[[Operator], Awaitable[None]]
 
+#: Longest wait for one answer: no system here swallows one, and a busy machine is slow.
+TIMEOUT = timedelta(seconds=15)
 #: Retries at once, as in all tests; what waits for a person waits as long as it does in earnest.
 IN_EARNEST = HURRY.model_copy(
-    update={"step_timeout": None, "undo_timeout": timedelta(seconds=20), "give_up_after": timedelta(days=3)}
+    update={
+        "step_timeout": None,
+        "undo_timeout": timedelta(seconds=20),
+        "give_up_after": timedelta(days=3),
+        "late_response_window": 1.2 * TIMEOUT,
+    }
 )
 #: What differs by page.
 _TIMEOUTS: dict[str, dict[str, Any]] = {
@@ -38,13 +48,19 @@ def situation(name: str) -> Callable[[Happens], Happens]:
 
 def options_of(page: str) -> Options:
     """Return the options of the stack that a page is tried on."""
-    return hurried(people=(ALICE, BOB), timeouts=IN_EARNEST.model_copy(update=_TIMEOUTS.get(page, {})))
+    return hurried(
+        people=(ALICE, BOB),
+        timeout=TIMEOUT,
+        timeouts=IN_EARNEST.model_copy(update=_TIMEOUTS.get(page, {})),
+        own_process=frozenset({Part.HOST}) if page == "hosts" else frozenset(),
+        # A new limit holds from the next audit on.
+        environment={"MOORAGE_CAPACITY__AUDIT": "2s"},
+    )
 
 
 @situation("the environment demo is ready")
 async def make_demo(operator: Operator) -> None:
-    ended = await operator.run("moorage request demo small")
-    assert ended.code == 0, ended.out
+    await operator.succeed("moorage request demo small")
 
 
 @situation("the control plane does not delete groups")
@@ -77,29 +93,103 @@ async def start_temporal(operator: Operator) -> None:
 
 @situation("the installation is set up")
 async def set_up(operator: Operator) -> None:
-    ended = await operator.run("moorage setup")
-    assert ended.code == 0, ended.out
+    await operator.succeed("moorage setup")
 
 
 @situation("demo is deleted and its first pass is over")
 async def delete_demo(operator: Operator) -> None:
-    ended = await operator.run("moorage delete demo --yes --no-wait")
-    assert ended.code == 0, ended.out
+    await operator.succeed("moorage delete demo --yes --no-wait")
     await operator.type(Command("moorage show demo", 0, ("…", "next pass: …", "…")), "the first pass")
 
 
 @situation("fresh is being made")
 async def start_fresh(operator: Operator) -> None:
-    ended = await operator.run("moorage request fresh small --no-wait")
-    assert ended.code == 0, ended.out
+    await operator.succeed("moorage request fresh small --no-wait")
 
 
 @situation("the environment lost was terminated in Temporal")
 async def terminate_lost(operator: Operator) -> None:
-    ended = await operator.run("moorage request lost small")
-    assert ended.code == 0, ended.out
-    ended = await operator.run(
+    await operator.succeed("moorage request lost small")
+    await operator.succeed(
         "temporal workflow terminate --workflow-id environment/lost --reason mistake"
         f" --address {operator.stack.temporal_address}"
     )
-    assert ended.code == 0, ended.out
+
+
+@situation("the worker is killed")
+async def kill_worker(operator: Operator) -> None:
+    await operator.stack.kill(Part.WORKER)
+
+
+@situation("the worker is started")
+async def start_worker(operator: Operator) -> None:
+    await operator.stack.start(Part.WORKER)
+
+
+@situation("the host is down")
+async def host_down(operator: Operator) -> None:
+    set_faults(operator.stack.url(Part.HOST), Fault(kind=FaultKind.CUT_BEFORE))
+
+
+@situation("the host is repaired")
+async def host_up(operator: Operator) -> None:
+    set_faults(operator.stack.url(Part.HOST))
+
+
+@situation("Temporal's database is backed up")
+async def back_up(operator: Operator) -> None:
+    await _copy_database(operator, operator.stack.folder, operator.folder / "backup")
+
+
+@situation("Temporal's database is that of the backup, and no worker runs")
+async def restore(operator: Operator) -> None:
+    await operator.stack.kill(Part.WORKER)
+    await _copy_database(operator, operator.folder / "backup", operator.stack.folder)
+
+
+async def _copy_database(operator: Operator, source: Path, target: Path) -> None:
+    await operator.stack.stop(Part.TEMPORAL)
+    await asyncio.to_thread(_replace_files, source, target)
+    await operator.stack.start(Part.TEMPORAL)
+
+
+def _replace_files(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for file in target.glob("temporal.sqlite*"):
+        file.unlink()
+    for file in source.glob("temporal.sqlite*"):
+        shutil.copy(file, target)
+
+
+@situation("demo was deleted after the backup, and later was made")
+async def live_on(operator: Operator) -> None:
+    for command in ("moorage delete demo --yes", "moorage request later small"):
+        await operator.succeed(command)
+
+
+@situation("a host of two environments")
+async def small_host(operator: Operator) -> None:
+    await operator.configure(MOORAGE_HOSTS__LOCAL__CAPACITY__ENVIRONMENTS="2")
+
+
+@situation("the host of three environments")
+async def larger_host(operator: Operator) -> None:
+    await operator.configure(MOORAGE_HOSTS__LOCAL__CAPACITY__ENVIRONMENTS="3")
+
+
+@situation("the host is closed")
+async def close_host(operator: Operator) -> None:
+    await operator.configure(MOORAGE_HOSTS__LOCAL__CAPACITY__ENVIRONMENTS="0")
+
+
+@situation("an empty cluster has the name of the host")
+async def new_host(operator: Operator) -> None:
+    await operator.stack.stop(Part.HOST)
+    shutil.rmtree(operator.stack.databases[Part.HOST].parent)
+    await operator.stack.start(Part.HOST)
+    await operator.configure(MOORAGE_HOSTS__LOCAL__CAPACITY__ENVIRONMENTS="9")
+
+
+@situation("the host refuses new vClusters")
+async def refuse(operator: Operator) -> None:
+    set_faults(operator.stack.url(Part.HOST), Fault(operation="release.*", kind=FaultKind.STATUS, status=503))

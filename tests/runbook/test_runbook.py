@@ -1,5 +1,6 @@
 """Ensures that the commands of the runbook do and print what their page says, in its situation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from embedded.stack.stack import Stack
 from tests.runbook.consoles import Command, Situation, parts_in, parts_of
 from tests.runbook.operator import Operator
 from tests.runbook.situations import SITUATIONS, options_of
+from tests.support.deadline import HANG
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "how-to" / "operate"
@@ -15,6 +17,7 @@ PAGES = sorted(FOLDER.glob("*.md"))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(10 * HANG)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 async def test_page_tells_what_happens(page: Path, tmp_path: Path) -> None:
     async with Stack(tmp_path / "stack", options_of(page.stem)) as stack:
@@ -37,4 +40,4 @@ def test_page_has_commands_that_are_run(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     commands = [part for part in parts_of(text) if isinstance(part, Command)]
     assert commands
-    assert text.count("\n$ ") == len(commands)
+    assert len(re.findall(r"^ *\$ ", text, re.MULTILINE)) == len(commands)
