@@ -211,7 +211,8 @@ All are ready and at rest. The last column continues the line between the two be
 {table}
 
 The state of the capacity workflow goes from run to run as one payload, of which Temporal takes
-{PAYLOAD_LIMIT_KB:,} kB: the limit is at about {most // 1000 * 1000:,} open environments in one namespace.
+{PAYLOAD_LIMIT_KB:,} kB: the limit is at about {most // 1000 * 1000:,} open environments
+of one owner and one template, which compress well, in one namespace.
 """
 
 
