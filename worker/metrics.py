@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 
 from temporalio.client import Client
 from temporalio.common import MetricMeter
@@ -21,6 +20,7 @@ from contracts.metrics import (
 from worker.certificates import Certificates
 from worker.codec import DecodeError, KeyMissing
 from worker.settings.models import Settings
+from worker.version import installed_version
 
 #: Certificates expire after months, and reading a few files takes milliseconds.
 CERTIFICATES_INTERVAL = timedelta(minutes=10)
@@ -77,11 +77,3 @@ async def measuring(metrics: WorkerMetrics, settings: Settings, client: Client) 
         reading.cancel()
         with suppress(asyncio.CancelledError):
             await reading
-
-
-def installed_version() -> str:
-    """Return the version of Moorage."""
-    try:
-        return version("moorage")
-    except PackageNotFoundError:
-        return "0"

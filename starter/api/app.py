@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,6 +73,7 @@ from starter.statistics.life_sources import ClosedRunSource, OpenEnvironments, R
 from starter.statistics.service import Statistics
 from worker.certificates import Certificates
 from worker.settings.models import Settings
+from worker.version import installed_version
 
 API_ROOT = "/api/v1"
 
@@ -105,7 +105,7 @@ def create_app(
     app = _Api(
         title="Moorage",
         description=_DESCRIPTION,
-        version=_version(),
+        version=installed_version(),
         lifespan=_lifespan,
         redoc_url=None,
         docs_url=None,
@@ -127,7 +127,7 @@ def create_app(
     state = app.state
     _add_services(state, settings, client, tokens_file=tokens_file, people=people, hosts=hosts, marks=marks)
     state.metrics = ApiMetrics(
-        _version(),
+        installed_version(),
         state.catalogue.count_unusable,
         state.tokens.count_unusable,
         state.issuers.count_unusable if state.issuers else None,
@@ -275,10 +275,3 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
-
-
-def _version() -> str:
-    try:
-        return version("moorage")
-    except PackageNotFoundError:
-        return "0"

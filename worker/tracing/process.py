@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from worker.tracing.recorder import set_recorder
 from worker.tracing.settings import read_trace_settings
+from worker.version import installed_version
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def exported_traces(
 
     export = SpanExport(
         service,
-        version=_version(),
+        version=installed_version(),
         installation=installation,
         ratio=settings.ratio,
         on_dropped=on_dropped,
@@ -38,10 +38,3 @@ def exported_traces(
     finally:
         set_recorder(None)
         export.close()
-
-
-def _version() -> str:
-    try:
-        return version("moorage")
-    except PackageNotFoundError:
-        return "0"
