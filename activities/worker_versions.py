@@ -2,14 +2,10 @@
 
 from datetime import timedelta
 
-from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
-from contracts.temporal.worker_versions import DEPLOYMENT
-
-#: Temporal has no deployment of this name, or the server knows no deployments at all.
-_NO_DEPLOYMENT = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.UNIMPLEMENTED})
+from contracts.temporal.worker_versions import NO_DEPLOYMENT, describe_request
 
 
 async def wanted_versions(client: Client, timeout: timedelta) -> frozenset[str]:
@@ -17,11 +13,11 @@ async def wanted_versions(client: Client, timeout: timedelta) -> frozenset[str]:
 
     A run on one of them need not move: of a ramp, Temporal decides for each workflow.
     """
-    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+    request = describe_request(client.namespace)
     try:
         found = await client.workflow_service.describe_worker_deployment(request, timeout=timeout)
     except RPCError as error:
-        if error.status in _NO_DEPLOYMENT:
+        if error.status in NO_DEPLOYMENT:
             return frozenset()
         raise
     routing = found.worker_deployment_info.routing_config

@@ -4,15 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
-from contracts.temporal.worker_versions import DEPLOYMENT, RUN_VERSION
+from contracts.temporal.worker_versions import NO_DEPLOYMENT, describe_request, open_runs_query
 from starter.temporal.errors import CALL_TIMEOUT
-
-#: No worker has registered with a version, or the server knows no deployments at all.
-_NO_DEPLOYMENT = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.UNIMPLEMENTED})
 
 
 @dataclass(frozen=True)
@@ -25,11 +21,11 @@ class Versions:
 
 async def versions_in_use(client: Client) -> Versions | None:
     """Return the versions; None if no worker has registered with one. Raise RPCError if Temporal fails."""
-    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+    request = describe_request(client.namespace)
     try:
         found = await client.workflow_service.describe_worker_deployment(request, timeout=CALL_TIMEOUT)
     except RPCError as error:
-        if error.status in _NO_DEPLOYMENT:
+        if error.status in NO_DEPLOYMENT:
             return None
         raise
     deployment = found.worker_deployment_info
@@ -40,5 +36,4 @@ async def versions_in_use(client: Client) -> Versions | None:
 
 
 async def _open_runs(client: Client, build_id: str) -> int:
-    query = f"ExecutionStatus = 'Running' AND {RUN_VERSION.name} = '{DEPLOYMENT}:{build_id}'"
-    return (await client.count_workflows(query, rpc_timeout=CALL_TIMEOUT)).count
+    return (await client.count_workflows(open_runs_query(build_id), rpc_timeout=CALL_TIMEOUT)).count
