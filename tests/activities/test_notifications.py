@@ -262,7 +262,7 @@ async def test_the_error_for_an_address_that_refuses_does_not_quote_it(status: i
     assert "hooks" not in str(error)
 
 
-@pytest.mark.parametrize("kind", FOR_PROGRAMS)
+@pytest.mark.parametrize("kind", sorted(FOR_PROGRAMS))
 async def test_a_notice_for_programs_is_sent_to_the_webhook_alone(kind: NotificationKind) -> None:
     """Ensures that people who watch their environment get no message that it is ready or has failed."""
     notice = NOTICE.model_copy(update={"kind": kind})
