@@ -10,10 +10,10 @@ from email.message import EmailMessage
 from enum import StrEnum
 
 from clients.errors import ClientError, Denied, Rejected, ServerFailed, Unreachable
-from clients.transport.call_observer import observed
 from clients.transport.connection_errors import describe_cause
-from clients.transport.outgoing_calls import outgoing_call
+from clients.transport.measured_calls import measured
 from clients.transport.tls_trust import TrustError, tls_context
+from clients.transport.traced_requests import traced_request
 
 _SYSTEM = "mail server"
 _OPERATION = "send a mail"
@@ -71,7 +71,7 @@ class Smtp:
         self._login = login
         self._timeout = timeout.total_seconds()
 
-    @observed
+    @measured
     async def send(self, letter: Mail, only: Sequence[str] = ()) -> Delivery:
         """Send one mail to all its recipients, or to `only` some of them; return the result of each.
 
@@ -90,7 +90,7 @@ class Smtp:
         message.set_content(letter.text)
         recipients = tuple(only) or tuple(letter.to)
         try:
-            with outgoing_call(_SYSTEM, _OPERATION, url=f"smtp://{self._host}"):
+            with traced_request(_SYSTEM, _OPERATION, url=f"smtp://{self._host}"):
                 refusals = await asyncio.to_thread(self._send, message, recipients)
             return _delivery(recipients, refusals, else_taken=True)
         except smtplib.SMTPRecipientsRefused as error:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 
-from clients.transport.call_observer import set_call_observer
+from clients.transport.measured_calls import measure_calls
 from contracts.metrics import (
     BUILD_INFO,
     CALL_DURATION,
@@ -68,12 +68,12 @@ async def measuring(metrics: WorkerMetrics, settings: Settings, client: Client) 
             await asyncio.to_thread(metrics.set_certificates, certificates)
             await asyncio.sleep(CERTIFICATES_INTERVAL.total_seconds())
 
-    set_call_observer(metrics.observe_call)
+    measure_calls(metrics.observe_call)
     reading = asyncio.create_task(read_certificates())
     try:
         yield
     finally:
-        set_call_observer(None)
+        measure_calls(None)
         reading.cancel()
         with suppress(asyncio.CancelledError):
             await reading

@@ -19,7 +19,7 @@ from typing import Any
 from clients.errors import Rejected, Unreachable
 from clients.helm.chart_pull import PullFailed, pull
 from clients.host.models import Chart
-from clients.transport.outgoing_calls import outgoing_call
+from clients.transport.traced_requests import traced_request
 
 #: Concurrent calls of Helm. Each takes a second or two and holds a whole rendered chart in memory, so more
 #: would only cost memory.
@@ -140,7 +140,7 @@ class ChartStore:
         with tempfile.TemporaryDirectory(prefix="moorage-chart-") as folder:
             try:
                 async with self._turns[repository]:
-                    with outgoing_call("chart repository", f"pull chart {chart.name} {chart.version}"):
+                    with traced_request("chart repository", f"pull chart {chart.name} {chart.version}"):
                         archive = await pull(repository.rstrip("/"), chart.name, chart.version, Path(folder))
             except PullFailed as error:
                 return _map_pull_failure(chart, " ".join(str(error).split()))

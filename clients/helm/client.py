@@ -24,8 +24,8 @@ from clients.host.models import Chart
 from clients.kubernetes.api.refusals import is_account_refusal, is_policy_denial, is_transient, missing_right
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
-from clients.transport.call_observer import observed
-from clients.transport.outgoing_calls import outgoing_call
+from clients.transport.measured_calls import measured
+from clients.transport.traced_requests import traced_request
 from clients.transport.write_deadline import current_deadline_check, ensure_before_deadline
 
 _T = TypeVar("_T")
@@ -42,7 +42,7 @@ class HelmSdk:
         self._charts = charts
         self._threads = threads
 
-    @observed
+    @measured
     async def install(
         self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
@@ -67,7 +67,7 @@ class HelmSdk:
         finally:
             cancelling.close()
 
-    @observed
+    @measured
     async def uninstall(self, namespace: str, name: str) -> None:
         """Uninstall the release without waiting for the end of its pods."""
         operation, is_late = f"uninstall release {name}", current_deadline_check()
@@ -116,7 +116,7 @@ class HelmSdk:
     async def _run(
         self, operation: str, call: Callable[[], _T], *, cancel: Callable[[], None] | None = None
     ) -> _T:
-        with outgoing_call(f"Helm at {self.system}", operation):
+        with traced_request(f"Helm at {self.system}", operation):
             return await self._run_in_thread(operation, call, cancel=cancel)
 
     async def _run_in_thread(

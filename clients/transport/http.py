@@ -27,11 +27,11 @@ from clients.errors import (
     Throttled,
     Unreachable,
 )
-from clients.transport.call_observer import observed
 from clients.transport.connection_errors import describe_cause
-from clients.transport.outgoing_calls import OutgoingCall, outgoing_call
+from clients.transport.measured_calls import measured
 from clients.transport.retry_after import retry_after
 from clients.transport.tls_trust import context_for
+from clients.transport.traced_requests import TracedRequest, traced_request
 from clients.transport.write_deadline import ensure_before_deadline
 
 #: Connect timeout: a system that does not even accept a connection within this time is down.
@@ -192,7 +192,7 @@ class HttpSystem:
         if self._exchange is not None:
             await self._exchange.close()
 
-    @observed
+    @measured
     async def call(
         self,
         method: str,
@@ -220,12 +220,12 @@ class HttpSystem:
             while True:
                 if method not in _SAFE_METHODS:
                     ensure_before_deadline(self.system, operation)
-                with self._outgoing(operation, method) as outgoing:
+                with self._traced(operation, method) as traced:
                     async with asyncio.timeout(self._total_timeout):
-                        all_headers = {**(headers or {}), **credential, **outgoing.headers}
+                        all_headers = {**(headers or {}), **credential, **traced.headers}
                         if self._exchange is not None:
                             answer = await self._send(self._exchange, method, path, query, body, all_headers)
-                            outgoing.status = answer.status
+                            traced.status = answer.status
                             break
                         async with self._http.stream(
                             method,
@@ -236,7 +236,7 @@ class HttpSystem:
                             data=form,
                             headers=all_headers,
                         ) as response:
-                            outgoing.status = response.status_code
+                            traced.status = response.status_code
                             content_read = await self._read(response)
                             answer = Answer(response.status_code, response.headers, content_read)
                 if answer.status != _UNAUTHORIZED:
@@ -291,8 +291,8 @@ class HttpSystem:
         self._http.headers.update(headers)
         return any(refused.headers.get(name) != value for name, value in headers.items())
 
-    def _outgoing(self, operation: str, method: str) -> AbstractContextManager[OutgoingCall]:
-        return outgoing_call(self.system, operation, method, self._base_url)
+    def _traced(self, operation: str, method: str) -> AbstractContextManager[TracedRequest]:
+        return traced_request(self.system, operation, method, self._base_url)
 
     async def _acquire_slot(self, operation: str) -> None:
         """Wait for a free slot; raise Unreachable, with nothing sent, if none becomes free in time."""

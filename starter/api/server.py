@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from clients.transport.call_observer import set_call_observer
+from clients.transport.measured_calls import measure_calls
 from starter.environments.watcher import EnvironmentWatcher
 from starter.http_server.server import Server
 from starter.http_server.sockets import FEWEST_CONNECTIONS, open_listening_socket
@@ -22,8 +22,8 @@ async def serve(app: FastAPI, settings: Api, host: str, port: int) -> None:
         if settings.metrics:
             address, _, metrics_port = settings.metrics.rpartition(":")
             metrics = closing.enter_context(open_listening_socket(address, int(metrics_port)))
-            set_call_observer(app.state.metrics.observe_call)
-            closing.callback(set_call_observer, None)
+            measure_calls(app.state.metrics.observe_call)
+            closing.callback(measure_calls, None)
             await closing.enter_async_context(_metrics_on(app, metrics))
         await serve_on(app, settings, listening)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from clients.transport.outgoing_calls import outgoing_call
+from clients.transport.traced_requests import traced_request
 from contracts.spans import Span, SpanKind
 from contracts.trace_context import current_trace, new_trace
 from tests.support.deadline import HANG
@@ -54,7 +54,7 @@ def test_a_span_arrives_as_it_is(collected: Collector, monkeypatch: pytest.Monke
     with exported_traces("moorage-test", "k3x9q0vb"):
         current_trace.set(begin_trace())
         with span("outer", SpanKind.SERVER, {"http.route": "/x"}, is_root=True):
-            with outgoing_call(
+            with traced_request(
                 "directory", "find user eve@example.com", "GET", "https://d.example/x"
             ) as call:
                 call.status = 503
@@ -92,11 +92,11 @@ def test_a_call_carries_its_span_to_the_system() -> None:
     kept = Kept()
     set_recorder(kept)
     current_trace.set(SAMPLED)
-    with outgoing_call("control plane", "create project demo", "POST", "https://c.example") as call:
+    with traced_request("control plane", "create project demo", "POST", "https://c.example") as call:
         assert call.headers["traceparent"].startswith(f"00-{SAMPLED.trace_id}-")
     [made] = kept.spans
     assert call.headers["traceparent"] == made.trace.traceparent
-    with pytest.raises(OSError, match="cut"), outgoing_call("control plane", "read", "GET"):
+    with pytest.raises(OSError, match="cut"), traced_request("control plane", "read", "GET"):
         raise OSError("cut")
     assert kept.spans[1].error == "OSError"
 
@@ -108,7 +108,7 @@ def test_nothing_is_recorded_of_what_is_not_sampled() -> None:
     assert not trace.sampled, "a caller decides what is recorded"
     assert trace.trace_id == SAMPLED.trace_id
     current_trace.set(trace)
-    with span("outer", SpanKind.SERVER), outgoing_call("directory", "find") as call:
+    with span("outer", SpanKind.SERVER), traced_request("directory", "find") as call:
         assert not call.headers
         assert current_trace.get() == trace
     assert not kept.spans
@@ -118,7 +118,7 @@ def test_without_a_recorder_there_is_a_trace_and_nothing_else() -> None:
     trace = begin_trace()
     assert not trace.sampled
     current_trace.set(replace(trace, sampled=True))
-    with span("outer", SpanKind.SERVER), outgoing_call("directory", "find") as call:
+    with span("outer", SpanKind.SERVER), traced_request("directory", "find") as call:
         assert not call.headers
 
 

@@ -1,1 +1,1 @@
-"""Traces: what is recorded of requests, workflows, activities and outgoing calls, and its export."""
+"""Traces: what is recorded of requests, workflows, activities and outgoing requests, and its export."""

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from temporalio.exceptions import ApplicationError
 
-from clients.transport.outgoing_calls import Ended, OutgoingCall, observe_calls
+from clients.transport.traced_requests import Ended, TracedRequest, trace_requests
 from contracts.spans import Span, SpanKind
 from contracts.trace_context import TRACEPARENT, TraceContext, current_trace, new_trace
 
-#: Words in the description of a call that are, or may be, the address of a person.
+#: Words in the description of a request that are, or may be, the address of a person.
 _PERSON = re.compile(r"\S*@\S*")
 _SERVER_ERROR = 500
 
@@ -42,7 +42,7 @@ def set_recorder(recorder: Recorder | None) -> None:
     """Hand all spans of this process to this recorder from now on; None ends that."""
     global _recorder
     _recorder = recorder
-    observe_calls(None if recorder is None else _observe)
+    trace_requests(None if recorder is None else _trace)
 
 
 def current_recorder() -> Recorder | None:
@@ -106,24 +106,24 @@ def error_type(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _observe(call: OutgoingCall) -> Ended:
+def _trace(request: TracedRequest) -> Ended:
     parent = current_trace.get()
     if parent is None or not parent.sampled:
         return _ignore
     trace, started = parent.child(), time.time_ns()
-    call.headers = {TRACEPARENT: trace.traceparent}
+    request.headers = {TRACEPARENT: trace.traceparent}
 
     def ended(error: BaseException | None) -> None:
-        opened = OpenSpan(f"{call.method} {call.system}".strip())
+        opened = OpenSpan(f"{request.method} {request.system}".strip())
         opened.attributes = {
-            "moorage.system": call.system,
-            "moorage.operation": _PERSON.sub("(person)", call.operation),
-            **({"http.request.method": call.method} if call.method else {}),
-            **({"server.address": call.address} if call.address else {}),
-            **({"http.response.status_code": call.status} if call.status else {}),
+            "moorage.system": request.system,
+            "moorage.operation": _PERSON.sub("(person)", request.operation),
+            **({"http.request.method": request.method} if request.method else {}),
+            **({"server.address": request.address} if request.address else {}),
+            **({"http.response.status_code": request.status} if request.status else {}),
         }
-        if call.status is not None and call.status >= _SERVER_ERROR:
-            opened.error = str(call.status)
+        if request.status is not None and request.status >= _SERVER_ERROR:
+            opened.error = str(request.status)
         elif error is not None:
             opened.error = error_type(error)
         _record(opened, trace, parent.span_id, SpanKind.CLIENT, started)

@@ -39,9 +39,9 @@ from clients.kubernetes.api.refusals import (
 )
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials
-from clients.transport.call_observer import observed
-from clients.transport.outgoing_calls import outgoing_call
+from clients.transport.measured_calls import measured
 from clients.transport.retry_after import retry_after
+from clients.transport.traced_requests import traced_request
 from clients.transport.write_deadline import ensure_before_deadline
 
 #: Connect timeout: an API server that does not even accept a connection within this time is down.
@@ -92,7 +92,7 @@ class KubernetesApi:
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]
 
-    @observed
+    @measured
     async def call(
         self,
         method: str,
@@ -207,10 +207,10 @@ class KubernetesApi:
             # A header may occur several times, because the account may act as a member of several groups.
             headers = CIMultiDict(plain)
             headers.extend(self._headers)
-            with outgoing_call(self.system, operation, method, url) as outgoing:
-                headers.extend(outgoing.headers)
+            with traced_request(self.system, operation, method, url) as traced:
+                headers.extend(traced.headers)
                 response = await client.call_api(method, url, headers, sent, _request_timeout=timeout)
-                outgoing.status = response.status
+                traced.status = response.status
                 data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(method, operation, error) from None

@@ -1,6 +1,6 @@
-"""Ensures that an observer learns of each call to a system and to Helm, which carries its headers."""
+"""Ensures that a tracer learns of each request to a system and of each run of Helm, and adds its headers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, cast
@@ -10,32 +10,34 @@ import pytest
 from clients.errors import ClientError, ServerFailed
 from clients.helm.client import HelmSdk
 from clients.transport.http import HttpSystem
-from clients.transport.outgoing_calls import Ended, OutgoingCall, observe_calls
+from clients.transport.measured_calls import measure_calls
+from clients.transport.traced_requests import Ended, TracedRequest, trace_requests
 from tests.support.mock_answers import MockAnswers, answer
 
-Seen = list[tuple[OutgoingCall, BaseException | None]]
+Seen = list[tuple[TracedRequest, BaseException | None]]
 
 
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     seen: Seen = []
 
-    def observe(call: OutgoingCall) -> Ended:
-        call.headers = {"traceparent": "planted"}
-        return lambda error: seen.append((call, error))
+    def trace(request: TracedRequest) -> Ended:
+        request.headers = {"traceparent": "planted"}
+        return lambda error: seen.append((request, error))
 
-    observe_calls(observe)
+    trace_requests(trace)
     yield seen
-    observe_calls(None)
+    trace_requests(None)
 
 
-def a_system() -> HttpSystem:
+def a_system(renewed: Callable[[], Mapping[str, str]] | None = None) -> HttpSystem:
     return HttpSystem(
         "directory",
         "https://directory.example:8443/v2",
         headers={"Authorization": "Bearer planted"},
         timeout=timedelta(seconds=5),
         explain=lambda _: "",
+        renewed=renewed,
     )
 
 
@@ -44,27 +46,27 @@ class _Client:
         self._http = http
 
 
-async def test_a_call_over_http(seen: Seen) -> None:
+async def test_a_request_over_http(seen: Seen) -> None:
     async with a_system() as system:
         answers = MockAnswers({"GET /v2/Users": answer(200, {})})
         answers.install(_Client(system))
         await system.call("GET", "/Users", "find user", query={"filter": "planted"})
-    [(call, error)] = seen
-    assert (call.system, call.operation, call.method) == ("directory", "find user", "GET")
-    assert (call.address, call.status, error) == ("directory.example", 200, None)
+    [(request, error)] = seen
+    assert (request.system, request.operation, request.method) == ("directory", "find user", "GET")
+    assert (request.address, request.status, error) == ("directory.example", 200, None)
     assert answers.requests[0].headers["traceparent"] == "planted"
 
 
-async def test_a_refused_call(seen: Seen) -> None:
+async def test_a_refused_request(seen: Seen) -> None:
     async with a_system() as system:
         MockAnswers({"GET /v2/Users": answer(503, {})}).install(_Client(system))
         with pytest.raises(ServerFailed):
             await system.call("GET", "/Users", "find user")
-    [(call, error)] = seen
-    assert (call.status, error) == (503, None)
+    [(request, error)] = seen
+    assert (request.status, error) == (503, None)
 
 
-async def test_without_an_observer_a_call_carries_nothing() -> None:
+async def test_without_a_tracer_a_request_carries_nothing() -> None:
     async with a_system() as system:
         answers = MockAnswers({"GET /v2/Users": answer(200, {})})
         answers.install(_Client(system))
@@ -72,8 +74,8 @@ async def test_without_an_observer_a_call_carries_nothing() -> None:
     assert "traceparent" not in answers.requests[0].headers
 
 
-async def test_a_call_of_helm(seen: Seen) -> None:
-    """Ensures that a call of Helm is seen with its result, though it runs in a thread."""
+async def test_a_run_of_helm(seen: Seen) -> None:
+    """Ensures that a run of Helm is seen with its result, though it runs in a thread."""
     with ThreadPoolExecutor(1) as threads:
         helm = HelmSdk("host cluster one", cast(Any, None), cast(Any, None), threads)
 
@@ -89,3 +91,18 @@ async def test_a_call_of_helm(seen: Seen) -> None:
     )  # fmt: skip
     assert second.operation == "install release demo"
     assert isinstance(error, ServerFailed)
+
+
+async def test_each_request_of_a_call_is_traced_and_the_call_is_measured_once(seen: Seen) -> None:
+    calls: list[tuple[str, str]] = []
+    measure_calls(lambda system, result, _: calls.append((system, result)))
+    renewed = iter([{"Authorization": "Bearer renewed"}])
+    try:
+        async with a_system(renewed=lambda: next(renewed)) as system:
+            answers = {"GET /v2/Users": [answer(401, {}), answer(200, {})]}
+            MockAnswers(answers).install(_Client(system))
+            await system.call("GET", "/Users", "find user")
+    finally:
+        measure_calls(None)
+    assert [request.status for request, _ in seen] == [401, 200]
+    assert calls == [("directory", "ok")]

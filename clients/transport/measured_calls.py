@@ -1,6 +1,6 @@
-"""The observer of all calls to outside systems: one for the process, which counts and measures them.
+"""The calls of clients, for metrics: each with its system, its result for the caller, and its time.
 
-Clients name the system as people know it; what the observer makes of that is its own matter.
+A call may send several requests (`traced_requests`), and only their caller knows what they come to together.
 """
 
 import functools
@@ -37,15 +37,15 @@ RESULTS: dict[type[ClientError], str] = {
 }
 SUCCEEDED, FAILED = "ok", "other"
 
-#: Gets the system, the result, and the seconds of a call that is over.
-Observer = Callable[[str, str, float], None]
+#: Gets the system as people know it, the result, and the seconds of a call that is over.
+Meter = Callable[[str, str, float], None]
 
 
 def _ignore(system: str, result: str, seconds: float) -> None:
-    """Observe nothing: the process serves no metrics."""
+    """Measure nothing: the process serves no metrics."""
 
 
-_observer: Observer = _ignore
+_meter: Meter = _ignore
 
 
 class _HasSystem(Protocol):
@@ -58,18 +58,18 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def set_call_observer(observer: Observer | None) -> None:
-    """Call the observer after each call of this process; None ends that."""
-    global _observer
-    _observer = observer or _ignore
+def measure_calls(meter: Meter | None) -> None:
+    """Report each call of this process to the meter from now on; None ends that."""
+    global _meter
+    _meter = meter or _ignore
 
 
-def observed(
+def measured(
     call: Callable[Concatenate[_Client, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_Client, _P], Coroutine[Any, Any, _T]]:
     """Report each call of a client's method. A call that is cancelled counts as `other`."""
 
-    async def observed_call(client: _Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def measured_call(client: _Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         began, result = time.perf_counter(), FAILED
         try:
             answer = await call(client, *args, **kwargs)
@@ -79,10 +79,10 @@ def observed(
             result = result_of(error)
             raise
         finally:
-            _observer(client.system, result, time.perf_counter() - began)
+            _meter(client.system, result, time.perf_counter() - began)
 
-    functools.update_wrapper(observed_call, call)
-    return observed_call
+    functools.update_wrapper(measured_call, call)
+    return measured_call
 
 
 def result_of(error: ClientError) -> str:

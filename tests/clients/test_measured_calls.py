@@ -1,20 +1,27 @@
-"""The observer of calls: it is called once for each call, with its system, its result and its time."""
+"""Ensures that each call is reported once, with its system, its result and its time."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
 from clients import errors
-from clients.transport.call_observer import RESULTS, observed, result_of, set_call_observer
+from clients.helm.client import HelmSdk
+from clients.host.models import Chart
+from clients.smtp import Mail, Security, Smtp
+from clients.transport.measured_calls import RESULTS, measure_calls, measured, result_of
 
 
 @pytest.fixture
 def reported() -> Iterator[list[tuple[str, str, float]]]:
     seen: list[tuple[str, str, float]] = []
-    set_call_observer(lambda *call: seen.append(call))
+    measure_calls(lambda *call: seen.append(call))
     yield seen
-    set_call_observer(None)
+    measure_calls(None)
 
 
 class Client:
@@ -22,7 +29,7 @@ class Client:
 
     system = "Rafay"
 
-    @observed
+    @measured
     async def call(self, error: BaseException | None = None, *, seconds: float = 0.0) -> str:
         """Answer."""
         await asyncio.sleep(seconds)
@@ -62,6 +69,35 @@ async def test_a_call_that_succeeds(reported: list[tuple[str, str, float]]) -> N
     assert seconds >= 0.04
 
 
+async def test_a_mail_that_cannot_be_sent(reported: list[tuple[str, str, float]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    smtp = Smtp(
+        "127.0.0.1",
+        port,
+        security=Security.NONE,
+        sender="moorage@example.com",
+        login=None,
+        timeout=timedelta(seconds=5),
+    )
+    letter = Mail("id", datetime.now(UTC), ("alice@example.com",), "subject", "text")
+    with pytest.raises(errors.Unreachable):
+        await smtp.send(letter)
+    assert [(system, result) for system, result, _ in reported] == [("mail server", "unreachable")]
+
+
+async def test_a_release_whose_chart_is_missing(reported: list[tuple[str, str, float]]) -> None:
+    class NoCharts:
+        async def load(self, system: str, _: Chart) -> None:
+            raise errors.Rejected(system, "load chart", "there is none")
+
+    with ThreadPoolExecutor(1) as threads:
+        helm = HelmSdk("host cluster one", cast(Any, None), cast(Any, NoCharts()), threads)
+        with pytest.raises(errors.Rejected):
+            await helm.install("namespace", "release", Chart(None, "vcluster", "1"), {}, {})
+    assert [(system, result) for system, result, _ in reported] == [("host cluster one", "rejected")]
+
+
 async def test_a_call_that_is_cancelled(reported: list[tuple[str, str, float]]) -> None:
     call = asyncio.create_task(Client().call(seconds=60))
     await asyncio.sleep(0)
@@ -71,7 +107,7 @@ async def test_a_call_that_is_cancelled(reported: list[tuple[str, str, float]]) 
     assert [result for _, result, _ in reported] == ["other"]
 
 
-async def test_without_an_observer_calls_answer() -> None:
+async def test_without_a_meter_calls_answer() -> None:
     assert await Client().call() == "answer"
     assert Client.call.__doc__ == "Answer."
 
