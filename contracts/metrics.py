@@ -28,6 +28,8 @@ _LIFE_BUCKETS = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0
 _STEP_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 #: In seconds, from an answer on the same network to the longest timeout of a client.
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: In seconds, from one hit of a cache to the longest wait for a worker.
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 # --- of workflows, in the worker -----------------------------------------------------------------------
 
@@ -103,9 +105,20 @@ REFUSED_PAYLOADS = Metric(
     "Payloads in Temporal that could not be decrypted, as their key is missing.",
     ("reason",),
 )
+DROPPED_SPANS = Metric("moorage_trace_spans_dropped_total", "Spans of traces that were not exported.")
 
 # --- of the API ----------------------------------------------------------------------------------------
 
+API_REQUEST_DURATION = Metric(
+    "moorage_api_request_duration_seconds",
+    "Time from the head of a request to the head of its response.",
+    ("method", "route", "status"),
+    _REQUEST_BUCKETS,
+)
+_FILES_UNUSABLE = "Files with problems since their last change; the last valid content is in use."
+TEMPLATE_FILES_UNUSABLE = Metric("moorage_template_files_unusable", _FILES_UNUSABLE)
+TOKENS_FILES_UNUSABLE = Metric("moorage_tokens_files_unusable", _FILES_UNUSABLE)
+ISSUERS_FILES_UNUSABLE = Metric("moorage_issuers_files_unusable", _FILES_UNUSABLE)
 TEMPORAL_UP = Metric("moorage_temporal_up", "Whether Temporal has answered the API's last reads.")
 ENVIRONMENTS = Metric("moorage_environments", "Environments by phase.", ("phase",))
 STUCK = Metric(

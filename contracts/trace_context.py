@@ -55,10 +55,10 @@ def new_trace() -> TraceContext:
     return TraceContext(os.urandom(16).hex(), os.urandom(8).hex())
 
 
-def derived_trace(seed: str, *, sampled: bool = False) -> TraceContext:
+def derived_trace(seed: str) -> TraceContext:
     """Return a new trace whose ids depend on the seed only, for code that is replayed."""
     digest = _digest(seed)
-    return TraceContext(digest[:32], digest[32:48], sampled)
+    return TraceContext(digest[:32], digest[32:48])
 
 
 def parse_traceparent(text: str | None) -> TraceContext | None:

@@ -24,6 +24,7 @@ from activities.interceptor import ActivityInterceptor
 from activities.registry import Clients, all_activities
 from clients.private_files import write_private
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
+from contracts.metrics import DROPPED_SPANS
 from contracts.temporal.worker_versions import DEPLOYMENT
 from worker.client_factory import open_clients
 from worker.connection import check_namespace, connect
@@ -169,9 +170,7 @@ async def run_worker(
 def _runtime(settings: Settings) -> Iterator[Runtime]:
     """Yield the SDK's runtime. The traces of the block are exported; its metrics count what is lost."""
     runtime = telemetry_runtime(settings.worker.metrics)
-    dropped = runtime.metric_meter.create_counter(
-        "moorage_trace_spans_dropped_total", "Spans of traces that were not exported."
-    )
+    dropped = runtime.metric_meter.create_counter(DROPPED_SPANS.name, DROPPED_SPANS.help)
     with exported_traces("moorage-worker", settings.installation, dropped.add):
         yield runtime
 

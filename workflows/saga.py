@@ -125,9 +125,7 @@ class Saga:
             system = (
                 System.IDENTITY_PROVIDER if self._environment.has_identity_provider else System.CONTROL_PLANE
             )
-            problem = problem_of(error, "people", system)
-            self._count_failure("people", "check", problem)
-            return problem
+            return self._failure(error, "people", system, "check")
         return None
 
     async def _ensure(self, step: Step) -> Problem | None:
@@ -138,8 +136,7 @@ class Saga:
             receipt = await self._executor.execute_ensure(step)
         except ActivityError as error:
             self._record_doubt(is_in_doubt(error))
-            problem = problem_of(error, step.name, step.system)
-            self._count_failure(step.name, "ensure", problem)
+            problem = self._failure(error, step.name, step.system, "ensure")
             self._state.set_step_state(step.name, StepState.FAILED, problem.cause)
             return problem
         metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "ensure"})
@@ -184,8 +181,7 @@ class Saga:
         try:
             result = await self._executor.execute_remove(step, force=force)
         except ActivityError as error:
-            problem = problem_of(error, step.name, step.system)
-            self._count_failure(step.name, "remove", problem)
+            problem = self._failure(error, step.name, step.system, "remove")
             self._state.set_step_state(step.name, StepState.UNDO_FAILED, problem.cause)
             return problem
         metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "remove"})
@@ -233,17 +229,18 @@ class Saga:
         try:
             result = await self._executor.execute_inspect(step)
         except ActivityError as error:
-            problem = problem_of(error, step.name, step.system)
-            self._count_failure(step.name, "inspect", problem)
-            return problem
+            return self._failure(error, step.name, step.system, "inspect")
         forced = self._forced.get(step.name, ())
         return Finding(step=step.name, system=step.system, left=result.left, kept=result.kept, forced=forced)
 
-    def _count_failure(self, step: str, action: str, problem: Problem) -> None:
+    def _failure(self, error: ActivityError, step: str, system: str, action: str) -> Problem:
+        """Return why the action has failed, and count it."""
+        problem = problem_of(error, step, system)
         # A step that ends because its life was cancelled has not failed.
         if action in ("remove", "inspect") or not self._stopped:
             labels = {"step": step, "action": action, "cause": cause_label(problem.type)}
             metrics.count(STEP_FAILURES, labels)
+        return problem
 
     def _has_started(self, step: Step) -> bool:
         return self._state.state_of(step.name) is not StepState.WAITING

@@ -4,7 +4,7 @@ The workflow is replayed, so the ids that are made here depend on the run's id o
 the call that has caused it: a task has the trace of the request, update or signal that has started it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from temporalio import workflow
@@ -123,6 +123,4 @@ def starting_trace() -> TraceContext:
 def _root(what: str) -> TraceContext:
     trace = derived_trace(f"{workflow.info().run_id}/{what}")
     is_sampled = workflow.extern_functions().get(IS_SAMPLED)
-    if is_sampled is None or not is_sampled(trace.trace_id):
-        return trace
-    return TraceContext(trace.trace_id, trace.span_id, sampled=True)
+    return replace(trace, sampled=is_sampled is not None and is_sampled(trace.trace_id))

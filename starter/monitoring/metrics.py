@@ -17,7 +17,7 @@ from prometheus_client import (
     Info,
     generate_latest,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,13 +25,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.metrics import BUILD_INFO, CALL_DURATION, CALLS, system_label
+from contracts.metrics import (
+    API_REQUEST_DURATION,
+    BUILD_INFO,
+    CALL_DURATION,
+    CALLS,
+    DROPPED_SPANS,
+    ISSUERS_FILES_UNUSABLE,
+    TEMPLATE_FILES_UNUSABLE,
+    TOKENS_FILES_UNUSABLE,
+    Metric,
+    system_label,
+)
 from starter.monitoring.installation_metrics import CertificateCollector, InstallationMetrics
 from worker.certificates import Certificates
 from worker.tracing.recorder import dropped_spans
 
-#: From one hit of a cache to the longest wait for a worker.
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 #: Label of requests that reach no route, such as those without a known token.
 NO_ROUTE = "none"
 #: Clients can send any word as a method; all others have the label "other".
@@ -61,33 +70,21 @@ class ApiMetrics:
         self._installation = installation
         if installation is not None:
             self.registry.register(installation)
-        for name, count in (
-            ("moorage_template_files_unusable", templates),
-            ("moorage_tokens_files_unusable", tokens),
-            ("moorage_issuers_files_unusable", issuers),
+        for metric, count in (
+            (TEMPLATE_FILES_UNUSABLE, templates),
+            (TOKENS_FILES_UNUSABLE, tokens),
+            (ISSUERS_FILES_UNUSABLE, issuers),
         ):
-            if count is None:
-                continue
-            Gauge(
-                name,
-                "Files with problems since their last change; the last valid content is in use.",
-                registry=self.registry,
-            ).set_function(count)
+            if count is not None:
+                Gauge(metric.name, metric.help, registry=self.registry).set_function(count)
         self.registry.register(_DroppedSpans())
-        self._durations = Histogram(
-            "moorage_api_request_duration_seconds",
-            "Time from the head of a request to the head of its response.",
-            ("method", "route", "status"),
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
+        self._durations = self._histogram(API_REQUEST_DURATION)
         self._calls = Counter(CALLS.name, CALLS.help, CALLS.labels, registry=self.registry)
-        self._call_durations = Histogram(
-            CALL_DURATION.name,
-            CALL_DURATION.help,
-            CALL_DURATION.labels,
-            buckets=CALL_DURATION.buckets,
-            registry=self.registry,
+        self._call_durations = self._histogram(CALL_DURATION)
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        return Histogram(
+            metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
         )
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
@@ -122,10 +119,8 @@ class ApiMetrics:
 class _DroppedSpans(Collector):
     """How many spans were lost, of the exporter of this process."""
 
-    def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(
-            "moorage_trace_spans_dropped", "Spans of traces that were not exported.", value=dropped_spans()
-        )
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(DROPPED_SPANS.name, DROPPED_SPANS.help, value=dropped_spans())
 
 
 class RequestTimes:

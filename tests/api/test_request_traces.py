@@ -12,8 +12,7 @@ from contracts.spans import SpanKind
 from contracts.trace_context import current_trace, new_trace, parse_traceparent
 from starter.api import health
 from tests.api.application import DEVELOPER, an_app, bearer
-from tests.support.spans import Kept
-from worker.tracing.recorder import set_recorder
+from tests.support.spans import Kept, kept_spans
 
 HOSTILE = ("x", "00-hostile-01", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "{{7*7}}", "é" * 400)
 
@@ -25,11 +24,8 @@ def http(app: object) -> httpx.AsyncClient:
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    kept = Kept()
-    set_recorder(kept)
-    yield kept
-    set_recorder(None)
-    current_trace.set(None)
+    with kept_spans() as kept:
+        yield kept
 
 
 async def test_a_problem_names_the_trace_of_its_caller(tmp_path: Path) -> None:
@@ -90,15 +86,11 @@ async def test_a_span_of_a_request(tmp_path: Path, kept: Kept) -> None:
 
 
 async def test_callers_do_not_decide_what_is_recorded(tmp_path: Path) -> None:
-    kept = Kept(is_sampled=False)
-    set_recorder(kept)
-    try:
+    with kept_spans(is_sampled=False) as kept:
         asked = replace(new_trace(), sampled=True)
         async with http(await an_app(tmp_path)) as api:
             await api.get("/api/v1/templates", headers={"Traceparent": asked.traceparent})
-    finally:
-        set_recorder(None)
-    current = current_trace.get()
+        current = current_trace.get()
     assert not kept.spans
     assert parse_traceparent(current.traceparent if current else None) != asked
 

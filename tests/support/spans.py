@@ -1,6 +1,11 @@
 """A recorder of spans that keeps them, for tests that need no endpoint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from contracts.spans import Span
+from contracts.trace_context import current_trace
+from worker.tracing.recorder import set_recorder
 
 
 class Kept:
@@ -23,3 +28,15 @@ class Kept:
     def named(self, name: str) -> list[Span]:
         """The spans with this name."""
         return [span for span in self.spans if span.name == name]
+
+
+@contextmanager
+def kept_spans(*, is_sampled: bool = True) -> Iterator[Kept]:
+    """Keep the spans that this process makes in the block, and leave no trace in progress."""
+    kept = Kept(is_sampled=is_sampled)
+    set_recorder(kept)
+    try:
+        yield kept
+    finally:
+        set_recorder(None)
+        current_trace.set(None)

@@ -56,8 +56,8 @@ def test_a_span_arrives_as_it_is(collected: Collector, monkeypatch: pytest.Monke
         with span("outer", SpanKind.SERVER, {"http.route": "/x"}, is_root=True):
             with traced_request(
                 "directory", "find user eve@example.com", "GET", "https://d.example/x"
-            ) as call:
-                call.status = 503
+            ) as request:
+                request.status = 503
             with pytest.raises(KeyError), span("inner", SpanKind.INTERNAL):
                 raise KeyError("eve@example.com")
         active = recorder.current_recorder()
@@ -88,14 +88,14 @@ def test_a_span_arrives_as_it_is(collected: Collector, monkeypatch: pytest.Monke
     assert collected.headers[0]["x-token"] == "planted"
 
 
-def test_a_call_carries_its_span_to_the_system() -> None:
+def test_a_request_carries_its_span_to_the_system() -> None:
     kept = Kept()
     set_recorder(kept)
     current_trace.set(SAMPLED)
-    with traced_request("control plane", "create project demo", "POST", "https://c.example") as call:
-        assert call.headers["traceparent"].startswith(f"00-{SAMPLED.trace_id}-")
+    with traced_request("control plane", "create project demo", "POST", "https://c.example") as request:
+        assert request.headers["traceparent"].startswith(f"00-{SAMPLED.trace_id}-")
     [made] = kept.spans
-    assert call.headers["traceparent"] == made.trace.traceparent
+    assert request.headers["traceparent"] == made.trace.traceparent
     with pytest.raises(OSError, match="cut"), traced_request("control plane", "read", "GET"):
         raise OSError("cut")
     assert kept.spans[1].error == "OSError"
@@ -108,8 +108,8 @@ def test_nothing_is_recorded_of_what_is_not_sampled() -> None:
     assert not trace.sampled, "a caller decides what is recorded"
     assert trace.trace_id == SAMPLED.trace_id
     current_trace.set(trace)
-    with span("outer", SpanKind.SERVER), traced_request("directory", "find") as call:
-        assert not call.headers
+    with span("outer", SpanKind.SERVER), traced_request("directory", "find") as request:
+        assert not request.headers
         assert current_trace.get() == trace
     assert not kept.spans
 
@@ -118,8 +118,8 @@ def test_without_a_recorder_there_is_a_trace_and_nothing_else() -> None:
     trace = begin_trace()
     assert not trace.sampled
     current_trace.set(replace(trace, sampled=True))
-    with span("outer", SpanKind.SERVER), traced_request("directory", "find") as call:
-        assert not call.headers
+    with span("outer", SpanKind.SERVER), traced_request("directory", "find") as request:
+        assert not request.headers
 
 
 async def test_spans_of_two_tasks_do_not_mix() -> None:

@@ -21,13 +21,12 @@ from temporalio.testing import WorkflowEnvironment
 from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.environment_workflow import ActorInput, CollaboratorAction, CollaboratorInput, SweepUpdateInput
 from contracts.trace_context import TRACEPARENT, TraceContext, current_trace, new_trace, parse_traceparent
-from tests.support.spans import Kept
+from tests.support.spans import Kept, kept_spans
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, Life, until
 from tests.workflows.scripted_activities import Script, fails_for_good
 from tests.workflows.sweeping import seeded
 from worker.tracing.interceptor import TraceInterceptor
-from worker.tracing.recorder import set_recorder
 from workflows.environment import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -36,11 +35,8 @@ MAKING, UNDOING = "make the environment", "undo the environment"
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    kept = Kept()
-    set_recorder(kept)
-    yield kept
-    set_recorder(None)
-    current_trace.set(None)
+    with kept_spans() as kept:
+        yield kept
 
 
 @asynccontextmanager
@@ -183,9 +179,7 @@ async def test_a_change_of_access_belongs_to_its_call(server: WorkflowEnvironmen
 
 
 async def test_without_sampling_there_are_ids_and_no_spans(server: WorkflowEnvironment) -> None:
-    kept = Kept(is_sampled=False)
-    set_recorder(kept)
-    try:
+    with kept_spans(is_sampled=False) as kept:
         async with traced(server) as bench:
             request = new_trace()
             current_trace.set(request)
@@ -193,9 +187,6 @@ async def test_without_sampling_there_are_ids_and_no_spans(server: WorkflowEnvir
             status = await ready(life)
             await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
             await life.handle.result()
-    finally:
-        set_recorder(None)
-        current_trace.set(None)
     assert status.audit_log[0].trace == request.trace_id
     assert not kept.spans
 
