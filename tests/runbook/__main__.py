@@ -13,8 +13,10 @@ from tests.runbook.situations import SITUATIONS, options_of
 
 async def _print(page: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with Stack(Path(folder) / "stack", options_of(page.stem)) as stack:
-            operator = Operator(stack, Path(folder))
+        async with (
+            Stack(Path(folder) / "stack", options_of(page.stem)) as stack,
+            Operator(stack, Path(folder)) as operator,
+        ):
             for part in parts_in(page):
                 if isinstance(part, Situation):
                     print(f"<!-- situation: {part.name} -->")

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -16,11 +17,12 @@ from embedded.stack.temporal_server import find_server
 from tests.runbook.consoles import Command
 from tests.support.deadline import HANG
 from tests.support.processes import CHECKOUT, Ended, run_module
+from tests.support.worker_processes import WorkerProcess
 
 #: Commands that can be repeated: people do that until they see what they wait for.
 _REPEATABLE = re.compile(
     r"moorage (show|list|doctor|capacity|history|freeze)\b|moorage (leavers|teardown [a-z-]+)$"
-    r"|moorage \S+ --dry-run|curl (?!.*-X)"
+    r"|moorage \S+ --dry-run|curl (?!.*-X)|temporal worker deployment set-current-version"
 )
 #: What needs a shell.
 _SHELL = re.compile(r"[|&;<>$`*?(){}=]")
@@ -34,6 +36,8 @@ class Operator:
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack = stack
         self.folder = folder
+        #: Workers beside that of the stack, by version.
+        self.workers: dict[str, WorkerProcess] = {}
         programs = folder / "bin"
         programs.mkdir()
         (programs / "temporal").symlink_to(find_server())
@@ -51,6 +55,14 @@ class Operator:
             "MOORAGE_URL": stack.api_url,
             "MOORAGE_TOKEN": stack.token,
         }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in self.workers.values():
+            if worker.runs:
+                await worker.drain()
 
     async def configure(self, **settings: str) -> None:
         """Change settings of the installation, and restart what reads them."""

@@ -1,6 +1,7 @@
 """What happens between the commands of a page: systems fail, and people repair them."""
 
 import asyncio
+import base64
 import shutil
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -9,10 +10,12 @@ from typing import Any
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Options, Part
+from tests.postgres.deployment import make_current
 from tests.runbook.consoles import Command
 from tests.runbook.operator import Operator
 from tests.support.stack import ALICE, BOB, HURRY, hurried
 from tests.support.stand_ins import set_faults
+from tests.support.worker_processes import WorkerProcess
 
 Happens = Callable[[Operator], Awaitable[None]]
 
@@ -27,6 +30,8 @@ IN_EARNEST = HURRY.model_copy(
         "late_response_window": 1.2 * TIMEOUT,
     }
 )
+#: Encryption keys; the id of a key is made from it, so that the pages can name them.
+FIRST, SECOND, THIRD = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2, 3))
 #: What differs by page.
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     "stuck-teardown": {"first_pause": timedelta(minutes=25), "longest_pause": timedelta(minutes=25)}
@@ -54,7 +59,11 @@ def options_of(page: str) -> Options:
         timeouts=IN_EARNEST.model_copy(update=_TIMEOUTS.get(page, {})),
         own_process=frozenset({Part.HOST}) if page == "hosts" else frozenset(),
         # A new limit holds from the next audit on.
-        environment={"MOORAGE_CAPACITY__AUDIT": "2s"},
+        environment={
+            "MOORAGE_CAPACITY__AUDIT": "2s",
+            **({"MOORAGE_ENCRYPTION__KEYS": FIRST} if page == "keys" else {}),
+        },
+        environment_of={Part.WORKER: _version("1.4.2")} if page == "upgrade" else {},
     )
 
 
@@ -116,6 +125,16 @@ async def terminate_lost(operator: Operator) -> None:
     )
 
 
+@situation("the directory is down")
+async def directory_down(operator: Operator) -> None:
+    set_faults(operator.stack.url(Part.DIRECTORY), Fault(kind=FaultKind.STATUS, status=503))
+
+
+@situation("the directory is repaired")
+async def directory_up(operator: Operator) -> None:
+    set_faults(operator.stack.url(Part.DIRECTORY))
+
+
 @situation("the worker is killed")
 async def kill_worker(operator: Operator) -> None:
     await operator.stack.kill(Part.WORKER)
@@ -134,6 +153,35 @@ async def host_down(operator: Operator) -> None:
 @situation("the host is repaired")
 async def host_up(operator: Operator) -> None:
     set_faults(operator.stack.url(Part.HOST))
+
+
+@situation("the first key was replaced, and not kept")
+async def lose_first_key(operator: Operator) -> None:
+    await _set_keys(operator, SECOND)
+
+
+@situation("the first key is added again")
+async def add_first_key(operator: Operator) -> None:
+    await _set_keys(operator, SECOND, FIRST)
+
+
+@situation("the third key decrypts")
+async def add_third_key(operator: Operator) -> None:
+    await _set_keys(operator, SECOND, FIRST, THIRD)
+
+
+@situation("the third key encrypts")
+async def prefer_third_key(operator: Operator) -> None:
+    await _set_keys(operator, THIRD, SECOND, FIRST)
+
+
+@situation("the third key is lost")
+async def lose_third_key(operator: Operator) -> None:
+    await _set_keys(operator, SECOND, FIRST)
+
+
+async def _set_keys(operator: Operator, *keys: str) -> None:
+    await operator.configure(MOORAGE_ENCRYPTION__KEYS=" ".join(keys))
 
 
 @situation("Temporal's database is backed up")
@@ -175,6 +223,37 @@ async def small_host(operator: Operator) -> None:
 @situation("the host of three environments")
 async def larger_host(operator: Operator) -> None:
     await operator.configure(MOORAGE_HOSTS__LOCAL__CAPACITY__ENVIRONMENTS="3")
+
+
+@situation("1.4.2 is the current version")
+async def first_version(operator: Operator) -> None:
+    await make_current(operator.stack, "1.4.2")
+
+
+@situation("a worker of 1.5.0 is started, and fresh is being made")
+async def start_new_version(operator: Operator) -> None:
+    await start_fresh(operator)
+    operator.workers["1.5.0"] = WorkerProcess(operator.stack, "worker-1.5.0", _version("1.5.0"))
+    await operator.workers["1.5.0"].start()
+
+
+@situation("the worker of 1.4.2 is stopped")
+async def stop_old_version(operator: Operator) -> None:
+    await operator.stack.stop(Part.WORKER)
+
+
+@situation("the worker of 1.4.2 is started again")
+async def start_old_version(operator: Operator) -> None:
+    await operator.stack.start(Part.WORKER)
+
+
+@situation("the worker of 1.5.0 is stopped")
+async def stop_new_version(operator: Operator) -> None:
+    await operator.workers["1.5.0"].drain()
+
+
+def _version(name: str) -> dict[str, str]:
+    return {"MOORAGE_WORKER__VERSION": name}
 
 
 @situation("the host is closed")

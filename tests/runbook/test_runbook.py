@@ -20,8 +20,10 @@ PAGES = sorted(FOLDER.glob("*.md"))
 @pytest.mark.timeout(10 * HANG)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 async def test_page_tells_what_happens(page: Path, tmp_path: Path) -> None:
-    async with Stack(tmp_path / "stack", options_of(page.stem)) as stack:
-        operator = Operator(stack, tmp_path)
+    async with (
+        Stack(tmp_path / "stack", options_of(page.stem)) as stack,
+        Operator(stack, tmp_path) as operator,
+    ):
         for part in parts_in(page):
             if isinstance(part, Situation):
                 await SITUATIONS[part.name](operator)
