@@ -254,6 +254,20 @@ plain = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("header", ["|", "|+", "|-", ">", "|2", "|2+", ">+2", "> # a comment", "&a !!str >"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_that_ends_within_a_block_of_text(tmp_path: Path, header: str, newline: str) -> None:
+    """Ensures that entries below it do not add a line break to its value."""
+    file = tmp_path / "config"
+    lines = ["users:", "- name: theirs", "  user:", f"    token: {header}", "      some", "", "      text"]
+    file.write_bytes(newline.join(lines).encode())
+    before = others(kubectl(file))
+    merge_context(file, GIVEN, "demo", switch=False, url=URL)
+    assert others(kubectl(file)) == before
+    assert remove_context([file], "demo", URL)
+    assert others(kubectl(file)) == before
+
+
 @st.composite
 def scalars(draw: st.DrawFn) -> str:
     """A text as YAML, in quotes or without."""

@@ -34,6 +34,9 @@ _NEW = "apiVersion: v1\nkind: Config\n"
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-.][A-Za-z0-9]+)*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _LINE_END = re.compile(f"[{BREAKS}]|$")
+#: The anchor, tag and style of a block scalar, with its indentation before or after what happens to its last
+#: line breaks.
+_BLOCK_HEADER = re.compile(r"\A((?:[&!][^ \t\r\n]*[ \t]+)*[|>])(?:([1-9])[+-]?|[+-]?([1-9])?)(?=[ \t\r\n])")
 
 
 class UnusableKubeconfig(Exception):
@@ -119,17 +122,33 @@ def with_entries(text: str, name: str, entries: Fields[str, Any], current: str |
     """
     before = Config(text)
     newline = "\r\n" if "\r\n" in text else "\n"
-    after, cause = text, None
-    try:
-        for section, content in entries.items():
-            after = _with_entry(after, section, name, content, newline)
-        if current is not None:
-            after = _with_current(after, current, newline)
-        if _changes_only_entries(before, Config(after), name, entries, current):
-            return after
-    except (NotYaml, UnusableKubeconfig) as error:
-        cause = error
+    cause = None
+    for after in dict.fromkeys((text, _without_open_end(text, before))):
+        try:
+            for section, content in entries.items():
+                after = _with_entry(after, section, name, content, newline)
+            if current is not None:
+                after = _with_current(after, current, newline)
+            if _changes_only_entries(before, Config(after), name, entries, current):
+                return after
+        except (NotYaml, UnusableKubeconfig) as error:
+            cause = error
     raise UnusableKubeconfig("cannot be changed without a change of other entries") from cause
+
+
+def _without_open_end(text: str, config: Config) -> str:
+    """Return the text with the same values, none of which changes when lines are added at its end.
+
+    A text may end within a block scalar (| or >), without a line break. One that follows would belong to its
+    value, unless its header says otherwise.
+    """
+    node: Node | None = config.root
+    while isinstance(node, Mapping | Sequence):
+        inner = [value for _, value in node.pairs] if isinstance(node, Mapping) else node.items
+        node = inner[-1] if inner else None
+    if node is None or node.end != len(text) or text[-1:] in BREAKS:
+        return text
+    return text[: node.start] + _BLOCK_HEADER.sub(r"\1\2\3-", text[node.start :], count=1)
 
 
 def _with_entry(text: str, section: str, name: str, content: Any, newline: str) -> str:
