@@ -11,7 +11,7 @@ from contracts.environment_workflow import TASK_QUEUE
 from contracts.leaver_rules import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.types.models import Frozen
 from starter.expiry.schedules import leaver_input
-from starter.expiry.sweeps import RESULT_TIMEOUT, UnknownSweep, describe_stop
+from starter.expiry.sweeps import RESULT_TIMEOUT, UnknownSweep, describe_stop, ensure_accepted
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.codec import DecodeError
 from worker.settings.groups.expiry import Sweep
@@ -60,7 +60,7 @@ class Leavers:
         return await self._wait(LEAVER_MANUAL, handle.result_run_id or "")
 
     async def wait(self, run_id: str) -> LeaversView:
-        """Wait up to RESULT_TIMEOUT for a sweep on request; raise UnknownSweep."""
+        """Wait up to RESULT_TIMEOUT for a sweep on request; raise UnknownSweep or NoWorker."""
         try:
             # Check the form here, because Temporal answers a malformed id as if it had an internal error.
             uuid.UUID(run_id)
@@ -77,6 +77,7 @@ class Leavers:
                 async with asyncio.timeout(RESULT_TIMEOUT.total_seconds()):
                     result = await handle.result()
         except TimeoutError:
+            await ensure_accepted(handle)
             return LeaversView(id=run_id, over=False, message="The leaver sweep is under way.")
         except (WorkflowFailureError, DecodeError) as error:
             message = f"The leaver sweep {await describe_stop(handle, error)}"

@@ -17,13 +17,16 @@ from contracts.expiry_sweep import SWEEP_DRY_RUN, SWEEP_MANUAL, SweepResult
 from contracts.types.models import Frozen
 from starter.environments.closed_workflows import CLOSED_FROM_OUTSIDE
 from starter.expiry.schedules import sweep_input
-from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
+from starter.temporal.errors import CALL_TIMEOUT, NoWorker, map_rpc_errors
 from worker.codec import DecodeError
 from worker.settings.groups.expiry import Sweep
 from workflows.expiry_sweep import ExpirySweepWorkflow
 
 #: How long one call waits for the result: shorter than the timeouts of clients and proxies.
 RESULT_TIMEOUT = timedelta(seconds=10)
+
+#: Length of a history that no worker has accepted: the start, and the first task that waits for a worker.
+NOT_ACCEPTED = 2
 
 
 class SweepView(Frozen):
@@ -62,7 +65,7 @@ class Sweeps:
         return handle.result_run_id or ""
 
     async def wait(self, run_id: str, *, dry_run: bool) -> SweepView:
-        """Wait up to RESULT_TIMEOUT for the sweep and return its state; raise UnknownSweep."""
+        """Wait up to RESULT_TIMEOUT for the sweep and return its state; raise UnknownSweep or NoWorker."""
         try:
             # Check the form here, because Temporal answers a malformed id as if it had an internal error.
             uuid.UUID(run_id)
@@ -80,12 +83,24 @@ class Sweeps:
                 async with asyncio.timeout(RESULT_TIMEOUT.total_seconds()):
                     result = await handle.result()
         except TimeoutError:
+            await ensure_accepted(handle)
             return view("The sweep is under way.", over=False)
         except (WorkflowFailureError, DecodeError) as error:
             return view(f"The sweep {await describe_stop(handle, error)}")
         except RPCError:
             raise UnknownSweep from None
         return view(f"{result.sentence[:1].upper()}{result.sentence[1:]}.", result=result)
+
+
+async def ensure_accepted(handle: WorkflowHandle[Any, Any]) -> None:
+    """Raise NoWorker if no worker has accepted the sweep yet; it is executed once one runs."""
+    try:
+        with map_rpc_errors():
+            found = await handle.describe(rpc_timeout=CALL_TIMEOUT)
+    except RPCError:
+        raise UnknownSweep from None
+    if found.status is WorkflowExecutionStatus.RUNNING and found.history_length <= NOT_ACCEPTED:
+        raise NoWorker
 
 
 async def describe_stop(handle: WorkflowHandle[Any, Any], error: Exception) -> str:

@@ -108,6 +108,17 @@ async def test_a_sweep_that_was_closed_from_outside(
     assert found["message"] == "The sweep was stopped before it was through: Temporal's Web UI tells why."
 
 
+async def test_a_sweep_that_no_worker_accepts(stack: Stack, alice: Caller) -> None:
+    """Ensures that the platform team learns within seconds why a sweep has no result."""
+    client = await client_of(stack)
+    handle = await client.start_workflow("ExpirySweepWorkflow", id=SWEEP_DRY_RUN, task_queue="no-worker")
+    try:
+        answer = await alice.http.get(f"/sweeps/{handle.result_run_id}?dry_run=true")
+    finally:
+        await handle.terminate(reason="a test")
+    assert problem(answer, 503)["detail"].startswith("No worker is answering")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_a_life_is_warned_frozen_and_ended_by_the_schedule(
