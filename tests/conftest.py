@@ -75,7 +75,18 @@ def pytest_unconfigure() -> None:
 
 
 #: Where tests take long: started last, one of them would keep one process busy when the others are done.
-LONGEST = ("lifecycle", "workflows", "api", "cli", "starter", "worker", "embedded", "chaos", "replay")
+LONGEST = (
+    "runbook",
+    "lifecycle",
+    "workflows",
+    "api",
+    "cli",
+    "starter",
+    "worker",
+    "embedded",
+    "chaos",
+    "replay",
+)
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.
 RUNNING = {"temporal_server", "stack", "plain_stack", "house", "ground"}
