@@ -31,9 +31,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.trace_context import TraceContext, current_trace_id
     from contracts.types.durations import format_duration
 
-from workflows import metrics
 from workflows.steps import steps_of
-from workflows.tracing import starting_trace
+from workflows.telemetry import metrics
+from workflows.telemetry.tracing import starting_trace
 
 #: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
 #: dropped.

@@ -16,8 +16,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepOutcome, SweepPassInput, SweepResult
     from contracts.metrics import SWEEPS, SWEPT
 
-from workflows import metrics
 from workflows.activity_failures import require_genuine
+from workflows.telemetry import metrics
 
 #: One attempt of a whole sweep. The activity keeps its page, so the next attempt continues from there after
 #: this timeout.

@@ -28,8 +28,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.metrics import LEAVER_SWEEPS
 
-from workflows import metrics
 from workflows.activity_failures import problem_of, require_genuine
+from workflows.telemetry import metrics
 
 #: One attempt of a look at all people: thousands, at some hundred a minute.
 LOOK_ATTEMPT_TIMEOUT = timedelta(minutes=45)

@@ -7,7 +7,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.trace_context import parse_traceparent
 
 from workflows.environment_state import Ending, EnvironmentState
-from workflows.tracing import Operation, begin_operation, starting_trace
+from workflows.telemetry.tracing import Operation, begin_operation, starting_trace
 
 _UNDOING = "undo the environment"
 

@@ -25,11 +25,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import EnvironmentStart
     from contracts.metrics import STEP_DURATION, STEP_FAILURES, cause_label
 
-from workflows import metrics
 from workflows.activity_failures import is_in_doubt, problem_of
 from workflows.environment_state import EnvironmentState
 from workflows.step_executor import StepExecutor
 from workflows.steps import Step, steps_of
+from workflows.telemetry import metrics
 
 #: Lines in a certificate about what was removed by force in one step, over all passes together.
 MAX_FORCED_LINES = 40

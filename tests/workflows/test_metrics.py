@@ -15,8 +15,8 @@ from contracts.environment_workflow import ActorInput
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good
-from workflows import metrics
 from workflows.environment import EnvironmentWorkflow
+from workflows.telemetry.occurrences import forget_occurrences
 
 _NUMBERS = itertools.count(1)
 
@@ -109,7 +109,7 @@ async def test_a_query_counts_nothing_again_in_another_process(counted: tuple[Be
     by_alice = ActorInput(actor="alice@example.com", life=LIFE)
     await life.handle.execute_update(EnvironmentWorkflow.reindex, by_alice)
     assert meter.read()["moorage_request_to_ready_seconds", "host=one", "template=small"] == 1
-    metrics._counted.clear()
+    forget_occurrences()
     for _ in range(3):
         await life.status()
     assert not meter.read()

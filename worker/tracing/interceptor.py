@@ -9,7 +9,7 @@ from contracts.spans import Span, SpanKind
 from contracts.temporal.trace_header import trace_in, with_trace
 from contracts.trace_context import current_trace
 from worker.tracing.recorder import begin_trace, current_recorder, span
-from workflows.tracing import IS_SAMPLED, RECORD_SPAN, TraceWorkflows
+from workflows.telemetry.tracing import IS_SAMPLED, RECORD_SPAN, TraceWorkflows
 
 
 class TraceInterceptor(client.Interceptor, worker.Interceptor):

@@ -24,6 +24,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.temporal.trace_header import trace_in, with_trace
     from contracts.trace_context import TraceContext, current_trace, derived_trace
 
+from workflows.telemetry.occurrences import is_new_occurrence
+
 #: The functions outside the sandbox that a worker with tracing offers: whether a new trace is recorded, and
 #: the record of a span. They change nothing in the workflow.
 IS_SAMPLED = "moorage_is_sampled"
@@ -78,9 +80,9 @@ class Operation:
     start_ns: int
 
     def end(self, *, error: str = "", **attributes: str) -> None:
-        """Record the span, once: a replay does not record it again."""
+        """Record the span, once."""
         record = workflow.extern_functions().get(RECORD_SPAN)
-        if record is None or not self.trace.sampled or workflow.unsafe.is_replaying():
+        if record is None or not self.trace.sampled or not is_new_occurrence(self.trace.span_id):
             return
         info = workflow.info()
         record(
