@@ -175,9 +175,7 @@ def text(
     if notice.kind in _OF_ACCESS:
         return _text_of_access(notice, moment(notice))
     if notice.kind in FOR_PROGRAMS:
-        result = "is ready" if notice.kind is NotificationKind.READY else "could not be created"
-        which = f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
-        return f"{which} {result}{f': {notice.problem.cause}' if notice.problem else '.'}\n"
+        return _text_for_programs(notice)
     lines = [
         f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} ends "
         f"{moment(notice)}, in {format_duration(notice.ends_at - notice.at)}, with all that runs in it.",
@@ -234,6 +232,20 @@ def _text_of_access(notice: Notification, ends_at: str) -> str:
             "",
             f"To use it:  moorage kubeconfig {notice.name} --merge",
         ]
+    return "\n".join(lines) + "\n"
+
+
+def _text_for_programs(notice: Notification) -> str:
+    which = f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
+    if notice.kind is NotificationKind.READY:
+        lines = [f"{which} is ready.", "", f"To use it:  moorage kubeconfig {notice.name} --merge"]
+    else:
+        lines = [f"{which} could not be created. What was made of it is being removed."]
+        if problem := notice.problem:
+            lines.append(f"{problem.step} ({problem.system}): {problem.cause}")
+            if problem.remedy:
+                lines += ["", f"What to do:  {problem.remedy}"]
+        lines += ["", f"What happened to it:  moorage history {notice.name}"]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,8 @@ from contracts.types.models import Frozen
 class NotificationKind(StrEnum):
     """The kind of a notification.
 
-    `READY` and `FAILED` are for programs: the person who has asked for the environment watches it.
+    `READY` and `FAILED` are for programs: the person who has asked for the environment watches it. A life
+    sends one of the two at most: neither if it is cancelled, deleted or expired before it is ready.
     """
 
     READY = "ready"
@@ -53,7 +54,7 @@ class Notification(EnvironmentSummary):
     person: str = ""
     actor: str = ""
     owner_left: bool = False
-    #: Why it could not be created.
+    #: Why it could not be created: only with `FAILED`.
     problem: Problem | None = None
 
 

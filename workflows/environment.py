@@ -8,7 +8,7 @@ Its open run is the record of the environment.
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from temporalio import workflow
 
@@ -30,7 +30,6 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Due, DueKind, format_utc
     from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
-    from contracts.temporal.workflow_memo import build_memo
     from contracts.trace_context import current_trace
     from contracts.types.durations import format_duration
 
@@ -39,11 +38,12 @@ from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
 from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.life_traces import begin_making, begin_undoing, end_operation
+from workflows.next_run import start_next_run
 from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.update_decorator import described_update
 from workflows.update_rules import UpdateRules
-from workflows.worker_versions import is_to_move, next_version
+from workflows.worker_versions import is_to_move
 
 
 @workflow.defn(name="EnvironmentWorkflow")
@@ -97,6 +97,7 @@ class EnvironmentWorkflow:
         else:
             self._state.enter_phase(Phase.READY)
             self._state.add_log_entry(MOORAGE_ACTOR, "ready")
+            self._notifier.notify(NotificationKind.READY)
         end_operation(making, self._state, self._ending)
 
     async def _stay_ready(self) -> None:
@@ -111,15 +112,7 @@ class EnvironmentWorkflow:
         self._record_cancellation()
         if not self._ending:
             # Nothing is in progress in `ready`, so the next run needs only the record.
-            self._continue_as_new()
-
-    def _continue_as_new(self) -> NoReturn:
-        carried = self._state.carried_state()
-        start = self._start.model_copy(
-            update={"carried": carried, "environment": self._state.status.environment}
-        )
-        # Create the memo again: Temporal would copy the old memo, which may be encrypted with a former key.
-        workflow.continue_as_new(start, memo=build_memo(start), initial_versioning_behavior=next_version())
+            start_next_run(self._start, self._state)
 
     def _is_to_continue_as_new(self) -> bool:
         return workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested or is_to_move()
@@ -133,14 +126,13 @@ class EnvironmentWorkflow:
                 self._ending.outcome, self._ending.actor, self._ending.problem, forced=forced
             )
             self._state.enter_phase(Phase.TEARING_DOWN)
-            if self._ending.outcome is Outcome.EXPIRED:
-                self._notifier.notify(NotificationKind.ENDED)
+            self._notifier.notify_of_outcome(self._ending.outcome)
             if self._ending.pause:
                 await self._run_shielded(workflow.sleep(self._ending.pause, summary="its turn to begin"))
         compensation = asyncio.create_task(self._saga.compensate())
         await self._wait_shielded(lambda: compensation.done() or self._should_wait_in_new_run())
         if not compensation.done():
-            self._continue_as_new()
+            start_next_run(self._start, self._state)
         await self._wait_shielded(compensation.done)
         compensation.result()
         end_operation(undoing, self._state, self._ending)

@@ -4,6 +4,7 @@ Nothing here blocks the environment.
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio import workflow
@@ -14,10 +15,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import AuditLogActivities, NotificationActivities
     from contracts.environment import MOORAGE_ACTOR, Outcome
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
-    from contracts.notifications import LifeRecord, Notification, NotificationKind, StepTime
+    from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind, StepTime
 
 from workflows.activity_failures import problem_of, require_genuine
 from workflows.environment_state import EnvironmentState
+from workflows.step_executor import LOWEST_PRIORITY
 
 #: One attempt of all channels, or of all sinks. Each call has its own timeout, which is well below this
 #: limit.
@@ -29,6 +31,11 @@ NOTIFICATION_TIMEOUT = timedelta(hours=1)
 #: record: the caller of the delete waits for that.
 CLOSING_TIMEOUT = timedelta(minutes=1)
 MAX_RETRY_INTERVAL = timedelta(minutes=1)
+#: The notification at the start of a teardown. The other outcomes are what a person has asked for.
+_OF_OUTCOME: Mapping[Outcome, NotificationKind] = {
+    Outcome.EXPIRED: NotificationKind.ENDED,
+    Outcome.FAILED: NotificationKind.FAILED,
+}
 
 
 class Notifier:
@@ -45,8 +52,16 @@ class Notifier:
         return bool(self._in_progress)
 
     def notify(self, kind: NotificationKind, moved: timedelta = timedelta(0)) -> None:
-        """Start to notify the people of the environment; the audit trail gets the result."""
+        """Start to notify the people of the environment, or their programs.
+
+        The audit trail gets the result, except that a program was notified.
+        """
         self._start(self._notification(kind, moved))
+
+    def notify_of_outcome(self, outcome: Outcome) -> None:
+        """Start to notify the people of the environment of its end, if it ends by itself."""
+        if kind := _OF_OUTCOME.get(outcome):
+            self.notify(kind)
 
     def notify_of_access(self, kind: NotificationKind, person: str, actor: str) -> None:
         """Start to notify the people of the environment, and `person`, whose access `actor` has changed."""
@@ -99,6 +114,7 @@ class Notifier:
             )
 
     async def _send(self, notification: Notification) -> None:
+        is_for_programs = notification.kind in FOR_PROGRAMS
         try:
             result = require_genuine(
                 await workflow.execute_activity_method(
@@ -109,15 +125,17 @@ class Notifier:
                     schedule_to_close_timeout=NOTIFICATION_TIMEOUT,
                     heartbeat_timeout=self._timeouts.heartbeat_timeout,
                     retry_policy=self._retries(),
+                    # Each life sends these, also in a storm of requests: undos in the same queue go first.
+                    priority=Priority(priority_key=LOWEST_PRIORITY) if is_for_programs else Priority.default,
                     summary=f"notification: {notification.kind}",
                 )
             )
         except ActivityError as error:
-            self._state.add_log_entry(
-                MOORAGE_ACTOR, "could not tell its people", problem_of(error, "", "notices").cause
-            )
+            whom = "the webhook" if is_for_programs else "its people"
+            cause = problem_of(error, "", "notices").cause
+            self._state.add_log_entry(MOORAGE_ACTOR, f"could not tell {whom}", cause)
         else:
-            if result.delivered_by:
+            if result.delivered_by and not is_for_programs:
                 how = f"by {', '.join(result.delivered_by)}"
                 if result.refused:
                     how += f"; the mail server refuses {', '.join(result.refused)}"
@@ -147,6 +165,7 @@ class Notifier:
             kept_until=term.over_at,
             latest_end=term.latest_end,
             moved=moved,
+            problem=status.problem if kind is NotificationKind.FAILED else None,
         )
 
     def _life_record(self) -> LifeRecord:

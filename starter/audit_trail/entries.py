@@ -53,6 +53,7 @@ _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("gone", AuditVerb.GONE),
     ("notified its people", AuditVerb.NOTIFY),
     ("could not tell its people", AuditVerb.NOTIFY),
+    ("could not tell the webhook", AuditVerb.NOTIFY),
     ("could not hand over its account", AuditVerb.NOTIFY),
 )
 

@@ -15,7 +15,7 @@ from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Security, Smtp
 from clients.webhook import ID, SIGNATURE, Webhook
 from contracts.activities import NotificationResult
-from contracts.environment import AuditLogEntry, Outcome
+from contracts.environment import AuditLogEntry, Outcome, Problem
 from contracts.errors import ErrorType
 from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind
 from starter.environments.life_archive import read_records
@@ -299,6 +299,28 @@ def test_the_words() -> None:
     spent = text(NOTICE.model_copy(update={"latest_end": NOTICE.ends_at}))
     assert "cannot be extended any more" in spent
     assert "has ended" in text(NOTICE.model_copy(update={"kind": NotificationKind.ENDED}))
+
+
+def test_the_words_of_one_that_is_ready_or_could_not_be_created() -> None:
+    """Ensures that a notice of a failure says what failed, why, what is undone, and what to do next."""
+    ready = text(NOTICE.model_copy(update={"kind": NotificationKind.READY}))
+    assert "is ready." in ready
+    assert "To use it:  moorage kubeconfig demo --merge" in ready
+    problem = Problem(
+        step="vcluster", system="host cluster", cause="no node has room.", remedy="Add a node.", type="Full"
+    )
+    failed = NOTICE.model_copy(update={"kind": NotificationKind.FAILED, "problem": problem})
+    assert text(failed).splitlines() == [
+        f"The environment demo (small, {NOTICE.team}) of {NOTICE.owner} could not be created. "
+        "What was made of it is being removed.",
+        "vcluster (host cluster): no node has room.",
+        "",
+        "What to do:  Add a node.",
+        "",
+        "What happened to it:  moorage history demo",
+    ]
+    without = failed.model_copy(update={"problem": problem.model_copy(update={"remedy": ""})})
+    assert "What to do" not in text(without)
 
 
 async def test_accounts_are_kept_in_a_file_and_found_again(tmp_path: Path) -> None:
