@@ -37,6 +37,7 @@ from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
 from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
+from workflows.life_metrics import count_request
 from workflows.life_traces import begin_making, begin_undoing, end_operation
 from workflows.next_run import start_next_run
 from workflows.notifications import Notifier
@@ -73,7 +74,7 @@ class EnvironmentWorkflow:
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
         """Run one life: provision, stay ready, tear down, close."""
         if not start.carried:
-            self._state.count_request()
+            count_request(self._state.status)
             workflow.upsert_search_attributes(self._state.expiry_attributes)
             await self._provision()
         if not self._ending:

@@ -25,14 +25,13 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
-    from contracts.metrics import ENDED, REQUEST_TO_READY, REQUEST_TO_USABLE, REQUESTED
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.temporal import search_attributes, workflow_memo
     from contracts.trace_context import TraceContext, current_trace_id
     from contracts.types.durations import format_duration
 
+from workflows.life_metrics import measure_phase
 from workflows.steps import steps_of
-from workflows.telemetry import metrics
 from workflows.telemetry.tracing import starting_trace
 
 #: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
@@ -110,26 +109,7 @@ class EnvironmentState:
         }
         self._change(phase=phase, **reached.get(phase, {}))
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(phase.value)])
-        self._measure_phase(phase)
-
-    def count_request(self) -> None:
-        """Count the start of this life."""
-        metrics.count(REQUESTED, self._metric_labels)
-
-    def _measure_phase(self, phase: Phase) -> None:
-        """Measure the time from the request to the phase, and count the end of the life."""
-        since_request = workflow.now() - self.status.requested_at
-        if phase is Phase.USABLE:
-            metrics.observe(REQUEST_TO_USABLE, since_request, self._metric_labels)
-        elif phase is Phase.READY:
-            metrics.observe(REQUEST_TO_READY, since_request, self._metric_labels)
-        elif phase is Phase.GONE and self.status.outcome:
-            metrics.count(ENDED, {**self._metric_labels, "outcome": self.status.outcome.value})
-
-    @property
-    def _metric_labels(self) -> dict[str, str]:
-        environment = self.status.environment
-        return {"template": environment.template.name, "host": environment.host}
+        measure_phase(self.status)
 
     def set_trace(self, trace: TraceContext) -> None:
         """Record the span of what is done with the environment now."""
