@@ -1,4 +1,12 @@
-"""Values for the shell's completion, from the API; none if it does not answer quickly."""
+"""Values for the shell's completion, from the API; none if it does not answer quickly.
+
+Other people have chosen some of them: an address may have a backquote, and the name of a team any character.
+A value that means more than itself to a shell is left out, because the script by which kubectl completes in
+bash expands the values, commands included, and all shells insert them as they are.
+"""
+
+import re
+from collections.abc import Iterable
 
 import click
 
@@ -8,6 +16,8 @@ from starter.cli.errors import CliError
 #: Timeout of completion: the shell waits for suggestions while a user types, so none are better than late
 #: ones.
 COMPLETION_SECONDS = 1.5
+#: Values that every shell takes as they are: they are no option, pattern, expansion or message of Cobra's.
+_PLAIN = re.compile(r"[^\W_][\w.,:@/+=% -]*")
 
 
 def complete_environment(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -41,9 +51,15 @@ def complete_context(_ctx: click.Context, _param: click.Parameter, incomplete: s
     from starter.cli.client.contexts import read_contexts
 
     try:
-        return sorted(name for name in read_contexts().by_name if name.startswith(incomplete))
+        return offered(read_contexts().by_name, incomplete)
     except CliError:
         return []
+
+
+def offered(values: Iterable[object], incomplete: str) -> list[str]:
+    """Return the values that begin with the incomplete one and that a shell takes as they are, sorted."""
+    texts = {value for value in values if isinstance(value, str)}
+    return sorted(text for text in texts if text.startswith(incomplete) and _PLAIN.fullmatch(text))
 
 
 def one_of(*values: str) -> Complete:
@@ -66,7 +82,6 @@ def _values(
         connection = find_connection(connection_options_of(ctx))
         with Api(connection, timeout=COMPLETION_SECONDS, tries=1, quiet=True) as api:
             entries = api.call("GET", path, query=query)[section or path]
-            values = {entry[field] for entry in entries}
+            return offered([entry[field] for entry in entries], incomplete)
     except (CliError, KeyError, TypeError):
         return []
-    return sorted(value for value in values if value.startswith(incomplete))
