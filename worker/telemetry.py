@@ -1,11 +1,15 @@
 """Logs and metrics of the worker and the API: one format for our lines and the SDK's, and no secrets."""
 
+import errno
 import logging
 import os
+import stat
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,6 +24,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from clients.private_files import open_private
 from contracts.metrics import WORKER_HISTOGRAMS
 from contracts.trace_context import current_trace
 from worker.settings.groups.process import STANDARD_ERROR, STANDARD_OUTPUT, Log, LogFormat
@@ -165,15 +170,43 @@ def _security_handler(log: Log) -> logging.Handler | None:
 
 
 class _PrivateFile(WatchedFileHandler):
-    """Appends to a file that only its owner can read, and opens it again after it was rotated."""
+    """Appends to a file that only its owner can read, and opens it again after it was rotated.
+
+    While it cannot be written, its lines are on standard error with all others: a full disk or a removed
+    folder neither loses a line nor fails the request that the line is about.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        try:
+            super().emit(record)
+        except OSError:
+            # The base class opens the file outside of what it does about errors.
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's interface)
+        """Write the line to standard error instead, with the cause; the next line opens the file again."""
+        cause = sys.exception()
+        if self.stream is not None:
+            with suppress(OSError, ValueError):
+                self.stream.close()
+            self.stream = None
+        if isinstance(record.msg, dict):
+            record.msg = record.msg | {"not_written_to": self.baseFilename, "cause": str(cause)}
+        logging.getLogger().handle(record)
 
     def _open(self) -> TextIOWrapper:
-        return open(
-            self.baseFilename,
-            "a",
-            encoding=self.encoding,
-            opener=lambda path, flags: os.open(path, flags, 0o600),
-        )
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_unshared)
+
+
+def _open_unshared(path: str, flags: int) -> int:
+    """Open a file of this user that no other user can write."""
+    descriptor = open_private(Path(path), flags)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        os.close(descriptor)
+        raise OSError(errno.EPERM, f"other users can write it (mode {mode:04o}): chmod go-w")
+    return descriptor
 
 
 def _hidden(key: str, value: Any) -> Any:

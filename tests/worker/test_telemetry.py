@@ -1,7 +1,9 @@
 """Logs: one form, the context of what they are about, and no secret."""
 
+import errno
 import json
 import logging
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +180,78 @@ def test_the_security_log_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_security_log_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         configure_logging(Log(security=str(tmp_path / "missing" / "security.jsonl")))
+
+
+def test_a_security_log_that_can_no_longer_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ensures that its lines are on standard error meanwhile, and that no request fails for it."""
+    file = tmp_path / "folder" / "security.jsonl"
+    file.parent.mkdir()
+    configure_logging(Log(format=LogFormat.JSON, level=LogLevel.ERROR, security=str(file)))
+    file.rename(tmp_path / "security.jsonl.1")
+    file.parent.rmdir()
+    for _ in range(2):
+        record_access()
+    for line in lines(capsys):
+        assert (line["actor"], line["not_written_to"]) == ("eve@example.com", str(file))
+        assert "No such file" in line["cause"]
+    file.parent.mkdir()
+    for _ in range(2):
+        record_access()
+    assert len(file.read_text().splitlines()) == 2
+    assert not capsys.readouterr().err
+
+
+def test_a_full_disk_loses_no_line_of_the_security_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "security.jsonl"
+    configure_logging(Log(format=LogFormat.JSON, security=str(file)))
+    [handler] = logging.getLogger(SECURITY_LOGGER).handlers
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert isinstance(handler, logging.StreamHandler)
+    with monkeypatch.context() as now:
+        now.setattr(handler, "flush", full)
+        record_access()
+    [line] = lines(capsys)
+    assert line["actor"] == "eve@example.com"
+    assert "No space left" in line["cause"]
+    record_access()
+    assert json.loads(file.read_text().splitlines()[-1])["actor"] == "eve@example.com"
+    assert not capsys.readouterr().err
+
+
+def test_a_security_log_that_others_have_put_there(tmp_path: Path) -> None:
+    """Ensures that it is never a link, a second name, a pipe, or a file that others can write."""
+    victim, file = tmp_path / "victim", tmp_path / "security.jsonl"
+    victim.write_text("")
+
+    def refused(why: str) -> None:
+        with pytest.raises(OSError, match=why):
+            configure_logging(Log(security=str(file)))
+        file.unlink()
+
+    file.symlink_to(victim)
+    refused("it is a link")
+    file.symlink_to("/dev/stdout")
+    refused("it is a link")
+    file.hardlink_to(victim)
+    refused("second name")
+    os.mkfifo(file)
+    refused("No such device|it is no file")
+    file.write_text("")
+    file.chmod(0o622)
+    refused("other users can write it")
+    file.write_text("")
+    file.chmod(0o640)
+    configure_logging(Log(security=str(file)))
+    record_access()
+    assert file.read_text()
+    assert not victim.read_text()
 
 
 @pytest.mark.parametrize("place", ["", "log.jsonl", "STDOUT", "syslog://x"])
