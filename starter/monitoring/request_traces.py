@@ -8,11 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.spans import SpanKind
 from contracts.trace_context import TRACEPARENT, current_trace, parse_traceparent
-from starter.monitoring.metrics import NO_ROUTE
+from starter.monitoring.metrics import NO_ROUTE, is_known_method
 from worker.tracing.recorder import begin_trace, span
 
 #: Addresses that probes ask every few seconds: their spans would hide the others.
 _PROBES = frozenset({"/healthz", "/readyz"})
+#: OpenTelemetry's word for a method that is not known; the name of such a span begins with "HTTP".
+_OTHER_METHOD = "_OTHER"
 
 
 class RequestTraces:
@@ -31,7 +33,8 @@ class RequestTraces:
         if scope["path"] in _PROBES:
             trace = replace(trace, sampled=False)
         current_trace.set(trace)
-        method = scope["method"]
+        # Anyone can send any word of 16 kB as a method: it would be in each name, and in each metric of them.
+        method = scope["method"] if is_known_method(scope["method"]) else _OTHER_METHOD
         with span(method, SpanKind.SERVER, {"http.request.method": method}, is_root=caller is None) as opened:
 
             async def answered(message: Message) -> None:
@@ -46,5 +49,5 @@ class RequestTraces:
                 await self._app(scope, receive, answered)
             finally:
                 route = str(getattr(scope.get("route"), "path", NO_ROUTE))
-                opened.name = f"{method} {route}"
+                opened.name = f"{'HTTP' if method == _OTHER_METHOD else method} {route}"
                 opened.attributes["http.route"] = route

@@ -2,15 +2,21 @@
 
 import asyncio
 import re
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from starter.api.server import _metrics_on
 from starter.config_files import reloading
 from starter.http_server.sockets import open_listening_socket
+from starter.monitoring.metrics import ApiMetrics
 from tests.api.application import DEVELOPER, PLATFORM, an_app, bearer
 from tests.starter.test_catalogue import GOOD
 
@@ -90,6 +96,46 @@ async def test_requests_are_counted_by_route_and_status(tmp_path: Path) -> None:
     assert not [labels for labels in counts if {"one", "two", "three"} & {*re.split(r"\W+", labels[1])}]
     [version] = [labels for name, labels in found if name == "moorage_build_info"]
     assert dict(version)["version"]
+
+
+#: What the reads of the test cost: seconds of processor.
+READ_SECONDS = 0.02
+
+
+class Slow(Collector):
+    """Takes its time, as many series do, and keeps when it was read."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[float, float]] = []
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> list[Metric]:
+        began, used = time.monotonic(), time.thread_time()
+        while time.thread_time() - used < READ_SECONDS:
+            pass
+        self.reads.append((began, time.monotonic()))
+        return [GaugeMetricFamily("reads", "So far.", value=len(self.reads))]
+
+
+async def test_scrapers_take_a_small_share_of_the_process() -> None:
+    """Ensures that, however many ask at once and however often, and that no scraper gets former values."""
+    metrics, slow = ApiMetrics("1", lambda: 0, lambda: 0), Slow()
+    metrics.registry.register(slow)
+    async with http(metrics.app()) as client:
+
+        async def scrape() -> None:
+            before = len(slow.reads)
+            answer = await client.get("/metrics")
+            assert samples(answer.text)["reads", ()] > before
+
+        await asyncio.gather(*(scrape() for _ in range(40)))
+        assert len(slow.reads) <= 3
+        for _ in range(2):
+            await scrape()
+    for (_, ended), (next_began, _) in pairwise(slow.reads):
+        assert next_began - ended >= 9 * READ_SECONDS
 
 
 async def test_metrics_are_not_on_the_public_address(tmp_path: Path) -> None:

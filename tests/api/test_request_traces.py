@@ -85,6 +85,16 @@ async def test_a_span_of_a_request(tmp_path: Path, kept: Kept) -> None:
         assert hidden not in text
 
 
+@pytest.mark.parametrize("method", ["X" * 15_000, "LIST", "TRACE"])
+async def test_any_word_as_a_method(tmp_path: Path, kept: Kept, method: str) -> None:
+    """Ensures that no caller makes names of spans, which are few, or large ones."""
+    async with http(await an_app(tmp_path)) as api:
+        await api.send(httpx.Request(method, "http://api/api/v1/templates"))
+    [span] = kept.spans
+    assert span.name.startswith("HTTP ")
+    assert span.attributes["http.request.method"] == "_OTHER"
+
+
 async def test_callers_do_not_decide_what_is_recorded(tmp_path: Path) -> None:
     with kept_spans(is_sampled=False) as kept:
         asked = replace(new_trace(), sampled=True)
