@@ -194,6 +194,16 @@ def test_chart_puts_in_what_the_values_say() -> None:
     assert 'job="moorage"' in chosen["spec"]["groups"][0]["rules"][0]["expr"]
 
 
+@pytest.mark.parametrize("selector", ['job=~"a: b"', 'job="a"\nevil: yes', "job='a' # b"])
+def test_a_selector_never_leaves_out_the_alerts(selector: str) -> None:
+    """Ensures that what means something in YAML is in all rules as it is."""
+    values = with_values(ON, {"metrics": {"rules": {"selector": selector}}})
+    made = of_kind(objects(values), "PrometheusRule")
+    [group] = made["spec"]["groups"]
+    assert len(group["rules"]) == len(rules())
+    assert all(selector in rule["expr"] for rule in group["rules"])
+
+
 def test_nothing_is_made_unless_it_is_asked_for() -> None:
     off = with_values(ON, {"metrics": {"enabled": False}})
     for values in (LEAST, off):
