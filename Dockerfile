@@ -45,9 +45,11 @@ FROM python AS server
 LABEL org.opencontainers.image.title="Moorage" \
       org.opencontainers.image.description="Self-service virtual Kubernetes clusters, whole or gone" \
       org.opencontainers.image.licenses="Apache-2.0"
-# A user without rights; docker-compose.yml may run it as the owner of the secrets' files.
+# A user without rights; docker-compose.yml may run it as the owner of the secrets' files. No program (su, mount,
+# passwd) gives it more.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin moorage \
-    && install -d -o moorage -g moorage -m 0777 /var/lib/moorage
+    && install -d -o moorage -g moorage -m 0777 /var/lib/moorage \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 COPY --from=build /opt/moorage /opt/moorage
 COPY --from=build /own /opt/moorage
 # A writable home: the user of the container has none, and libraries look for one.

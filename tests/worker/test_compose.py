@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -305,6 +307,17 @@ def test_only_the_stand_ins_have_the_embedded_stack() -> None:
     [servers] = re.findall(r"^FROM python AS server\n(.*?)\nFROM ", DOCKERFILE, re.MULTILINE | re.DOTALL)
     assert "requirements.txt" not in servers
     assert "build-embedded" not in servers
+
+
+def test_no_program_of_the_image_gives_more_rights(tmp_path: Path) -> None:
+    """Ensures that, by the command that the build runs on its whole tree."""
+    [servers] = re.findall(r"^FROM python AS server\n(.*?)^USER ", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    [expression] = re.findall(r"&& find / (.*)$", servers, re.MULTILINE)
+    for name, mode in (("su", 0o4755), ("chage", 0o2755), ("both", 0o6755), ("ls", 0o755)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    subprocess.run(f"find {shlex.quote(str(tmp_path))} {expression}", shell=True, check=True)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o755}
 
 
 def test_nothing_but_what_the_image_copies_gets_into_its_build() -> None:
