@@ -20,6 +20,8 @@ URL = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
         ({"OTEL_TRACES_SAMPLER": "always_off", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 0.0),
         ({"OTEL_TRACES_SAMPLER": "parentbased_always_on", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 1.0),
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, 1.0),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "api-key=x"}, 1.0),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.observability:4318"}, 1.0),
         # The endpoint of traces wins over that of all signals, and so does its protocol.
         (
             {
@@ -55,6 +57,18 @@ def test_off(variables: dict[str, str]) -> None:
     [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:port"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://ada:planted@traces.example.com"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT: must have no user and password",
+        ),
+        # A secret that can be read on its way.
+        (
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces.example.com:4318",
+                "OTEL_EXPORTER_OTLP_HEADERS": "api-key=planted",
+            },
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: has headers, and must start with https://",
+        ),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, 'OTEL_EXPORTER_OTLP_PROTOCOL: is "grpc" and must be http'),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, 'OTEL_TRACES_EXPORTER: is "zipkin"'),
         ({"OTEL_TRACES_SAMPLER": "jaeger_remote"}, "OTEL_TRACES_SAMPLER: "),

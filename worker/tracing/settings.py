@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clients.transport.secure_urls import require_https
 from worker.settings.sources import SettingsError
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+_HEADERS, _TRACES_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
 _HTTP_PROTOBUF = "http/protobuf"
 _EXPORTER, _SAMPLER, _RATIO = "OTEL_TRACES_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 _FILES = tuple(
@@ -53,8 +55,9 @@ def read_trace_settings(environment: Mapping[str, str]) -> TraceExport | None:
         problems.append(
             f'{protocol_name}: is "{protocol}" and must be {_HTTP_PROTOBUF}, at port 4318 of most collectors'
         )
-    if not _is_url(endpoint):
-        problems.append(f"{name}: must be a URL such as http://collector:4318")
+    has_headers = bool(values.get(_HEADERS) or values.get(_TRACES_HEADERS))
+    if problem := _endpoint_problem(endpoint, has_headers=has_headers):
+        problems.append(f"{name}: {problem}")
     problems += [
         f"{file}: there is no file at {values[file]}"
         for file in _FILES
@@ -68,12 +71,23 @@ def read_trace_settings(environment: Mapping[str, str]) -> TraceExport | None:
     return TraceExport(ratio)
 
 
-def _is_url(text: str) -> bool:
+def _endpoint_problem(text: str, *, has_headers: bool) -> str:
+    """Return what is wrong with the URL; "" for nothing."""
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        return False
+        is_url = False
+    if not is_url:
+        return "must be a URL such as http://collector:4318"
+    if "@" in parts.netloc:
+        return f"must have no user and password: {_HEADERS} is for secrets"
+    if has_headers:
+        try:
+            require_https(text)
+        except ValueError as error:
+            return f"has headers, and {error}"
+    return ""
 
 
 def _ratio(sampler: str, argument: str) -> float | str:
