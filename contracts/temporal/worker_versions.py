@@ -7,6 +7,8 @@ from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.common import SearchAttributeKey, TypedSearchAttributes
 from temporalio.service import RPCStatusCode
 
+from contracts.temporal.search_attributes import quoted
+
 #: The deployment that all workers of an installation belong to.
 DEPLOYMENT = "moorage"
 #: How Temporal refuses to describe it: no worker has registered with a version, or the server knows no
@@ -30,4 +32,4 @@ def build_id_of(attributes: TypedSearchAttributes) -> str:
 
 def open_runs_query(build_id: str) -> str:
     """Return the query for the open runs that are pinned to this version."""
-    return f"ExecutionStatus = 'Running' AND {RUN_VERSION.name} = '{_PREFIX}{build_id}'"
+    return f"ExecutionStatus = 'Running' AND {RUN_VERSION.name} = {quoted(_PREFIX + build_id)}"
