@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import tools.lock_files
 from tests.support.package_index import EmptyWheel, PackageIndex, environment_of, lock_of
@@ -40,8 +41,8 @@ def locked(lock: str) -> dict[str, str]:
 
 def newer(version: str) -> str:
     """Return the next release after this one."""
-    head, _, last = version.rpartition(".")
-    return f"{head}.{int(last) + 1}" if head else str(int(last) + 1)
+    *head, last = Version(version).release
+    return ".".join(map(str, (*head, last + 1)))
 
 
 def wheel_of(name: str, version: str) -> EmptyWheel:

@@ -12,6 +12,7 @@ import pytest
 
 from contracts.types.naming import workflow_id
 from embedded.stack.stack import Part, Stack
+from starter.environments.reader import REST_USABLE_SECONDS
 from starter.temporal.errors import NO_WORKER
 from tests.api.caller import Caller, problem
 from tests.support.deadline import HANG, soon
@@ -35,6 +36,8 @@ async def test_without_a_worker(stack: Stack, bob: Caller, dave: Caller) -> None
     handle = (await client_of(stack)).get_workflow_handle(workflow_id(name))
     length = 0
     while length != (length := (await handle.describe()).history_length):
+        # Past the time in which the API shows what it has read before, so that it asks the worker.
+        await asyncio.sleep(REST_USABLE_SECONDS)
         await bob.show(name)
     await stack.kill(Part.WORKER)
     try:

@@ -21,7 +21,9 @@ from worker.telemetry import HIDDEN, SECURITY_LOGGER, configure_logging
 
 
 @pytest.fixture(autouse=True)
-def afterwards_as_before() -> Iterator[None]:
+def afterwards_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # `configure_logging` makes a logger keep its form, which would stay for the tests of other files.
+    monkeypatch.setattr(security_log, "_log", structlog.stdlib.get_logger(SECURITY_LOGGER))
     root, security = logging.getLogger(), logging.getLogger(SECURITY_LOGGER)
     handlers, level = root.handlers, root.level
     yield

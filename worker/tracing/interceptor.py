@@ -1,11 +1,10 @@
 """Carries traces through Temporal: out of clients, through workflows, and into activities."""
 
-from collections import OrderedDict
 from typing import Any
 
 from temporalio import activity, client, worker
 
-from contracts.spans import Span, SpanKind
+from contracts.spans import SpanKind
 from contracts.temporal.trace_header import trace_in, with_trace
 from contracts.trace_context import current_trace
 from worker.tracing.recorder import begin_trace, current_recorder, span
@@ -29,29 +28,8 @@ class TraceInterceptor(client.Interceptor, worker.Interceptor):
         """Return the interceptor of workflows, with the way to the recorder if there is one."""
         if recorder := current_recorder():
             input.unsafe_extern_functions[IS_SAMPLED] = recorder.is_sampled
-            input.unsafe_extern_functions[RECORD_SPAN] = _record_once
+            input.unsafe_extern_functions[RECORD_SPAN] = recorder.record
         return TraceWorkflows
-
-
-#: Spans of workflows that are remembered: a repetition comes within moments, and this is minutes of them.
-_MAX_REMEMBERED = 10_000
-#: Identifiers of the spans of workflows that this process has recorded, oldest first.
-_recorded: OrderedDict[str, None] = OrderedDict()
-
-
-def _record_once(span: Span) -> None:
-    """Record a span of a workflow, unless this process has recorded it.
-
-    A query to a workflow that is not in memory may run it further than its last task, and the next task then
-    runs the same lines again. Span identifiers of workflows are made of the run's id, so they are the same.
-    """
-    recorder = current_recorder()
-    if recorder is None or span.trace.span_id in _recorded:
-        return
-    _recorded[span.trace.span_id] = None
-    if len(_recorded) > _MAX_REMEMBERED:
-        _recorded.popitem(last=False)
-    recorder.record(span)
 
 
 class _ClientCalls(client.OutboundInterceptor):
