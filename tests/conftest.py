@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.stack.stack import Stack
@@ -62,6 +63,11 @@ async def stranger(stack: Stack) -> AsyncIterator[Caller]:
     """A caller without a token."""
     async with calling(stack, None) as caller:
         yield caller
+
+
+#: No example has to be done in a certain time: machines are busy.
+settings.register_profile("moorage", deadline=None)
+settings.load_profile("moorage")
 
 
 def pytest_configure() -> None:

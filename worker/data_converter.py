@@ -12,7 +12,7 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_
 from temporalio.converter import (
     ActivitySerializationContext,
     DataConverter,
-    DefaultFailureConverterWithEncodedAttributes,
+    DefaultFailureConverter,
     PayloadConverter,
     SerializationContext,
     WorkflowSerializationContext,
@@ -85,11 +85,29 @@ class CheckedPayloadConverter(PydanticPayloadConverter):
         raise ForeignPayload(why)
 
 
-class CheckedFailureConverter(DefaultFailureConverterWithEncodedAttributes):
-    """Leaves rejected heartbeats out of the failures of timeouts.
+#: Characters at the end of a stack trace that are kept, and errors of a chain of causes; the logs have all.
+#: Temporal keeps 4 KB of the last failure of an activity, and of a larger one only that it was too large.
+MAX_STACK_TRACE, MAX_CHAIN = 500, 3
+
+
+class CheckedFailureConverter(DefaultFailureConverter):
+    """Encodes messages and stack traces, keeps failures small, and leaves rejected heartbeats out of them.
 
     A heartbeat only says what a step was waiting for. A run must not wait for a key to read it.
     """
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        """Convert the error; see the base class, which also calls this for each cause."""
+        super().to_failure(exception, payload_converter, failure)
+        texts = {"message": failure.message, "stack_trace": failure.stack_trace[-MAX_STACK_TRACE:]}
+        failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([texts])[0])
+        failure.message, failure.stack_trace = "Encoded failure", ""
+        last = failure
+        for _ in range(MAX_CHAIN - 1):
+            last = last.cause if last.HasField("cause") else last
+        last.ClearField("cause")
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
         """Return the error; see the base class, which also calls this for each cause."""

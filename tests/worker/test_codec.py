@@ -44,6 +44,35 @@ def activity_of(workflow_id: str | None) -> ActivitySerializationContext:
     return ActivitySerializationContext("default", "1", "step", "queue", workflow_id, None, is_local=False)
 
 
+def chain_of_errors(length: int) -> Exception:
+    """An error as a library raises it: deep in calls, because of another one."""
+
+    def raised(depth: int) -> None:
+        if depth:
+            raised(depth - 1)
+        elif length > 1:
+            raise ApplicationError(f"attempt {length} failed") from chain_of_errors(length - 1)
+        else:
+            raise ConnectionError("all connection attempts failed")
+
+    try:
+        raised(30)
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+async def test_a_failure_is_small_enough_for_temporal_to_keep() -> None:
+    """Ensures that it is shown why a step is tried again, whatever libraries have raised below it."""
+    failure = Failure()
+    await CONVERTER.encode_failure(chain_of_errors(8), failure)
+    # `limit.mutableStateActivityFailureSizeLimitError` of Temporal's server.
+    assert failure.ByteSize() < 4096
+    error = await CONVERTER.decode_failure(failure)
+    assert str(error) == "attempt 8 failed"
+    assert str(error.__cause__) == "attempt 7 failed"
+
+
 payloads = st.builds(
     Payload,
     metadata=st.dictionaries(st.text(max_size=20), st.binary(max_size=50), max_size=4),
