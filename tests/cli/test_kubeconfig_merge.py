@@ -213,7 +213,6 @@ def test_encodings(tmp_path: Path, encoding: str, newline: str) -> None:
 
 
 REFUSED = {
-    "a text in lines that the end of the file ends": "users:\n- name: a\n  user:\n    token: |\n      abc",
     "merged in": "x: &x {clusters: [{name: a, cluster: {}}]}\n<<: *x\n",
     "an alias": "x: &x [{name: a, cluster: {}}]\nclusters: *x\n",
     "an anchor in what would be replaced": (
