@@ -124,7 +124,7 @@ async def _make(stack: Stack, bob: Caller, long: Caller) -> None:
     await bob.until("throttled", lambda view: _has_progress(view, "project"))
     set_faults(
         stack.url(Part.DIRECTORY),
-        _fault("group.patch", status=503),
+        _fault("group.patch", status=403),
         _fault(UNMAKING["identity"][1], status=500),
     )
     await bob.http.put("/environments/access-pending/collaborators/alice@example.com")
