@@ -81,9 +81,6 @@ async def gallery(folder: Path) -> AsyncIterator[Stack]:
     async with Stack(folder / "stack", options) as stack:
         async with calling(stack, BOB.email) as bob, calling(stack, LONG.email) as long:
             await _make(stack, bob, long)
-            await bob.until(
-                "access-pending", lambda view: view.access is not None and view.access.problem is not None
-            )
         yield stack
 
 
@@ -128,7 +125,9 @@ async def _make(stack: Stack, bob: Caller, long: Caller) -> None:
         _fault(UNMAKING["identity"][1], status=500),
     )
     await bob.http.put("/environments/access-pending/collaborators/alice@example.com")
-    await bob.until("access-pending", lambda view: view.access is not None)
+    await bob.until(
+        "access-pending", lambda view: view.access is not None and view.access.problem is not None
+    )
     await bob.http.delete("/environments/tearing-down")
     await bob.until("tearing-down", lambda view: view.phase is Phase.TEARING_DOWN)
 
