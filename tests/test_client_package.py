@@ -142,7 +142,7 @@ def test_a_command_without_its_extra(client: ClientPackage, command: str, extra:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f'moorage: "moorage {name}" needs the extra "{extra}", and only the command line is installed',
-        f'next: pipx install --force "moorage[{extra}]"',
+        f'next: install the wheel of your platform team again: pipx install --force "WHEEL[{extra}]"',
     ]
 
 
@@ -150,7 +150,9 @@ def test_a_command_without_its_extra_for_programs(client: ClientPackage) -> None
     done = run(client, "moorage", "worker", "-o", "json")
     problem = json.loads(done.stderr)
     assert (done.returncode, problem["exit_code"]) == (2, 2)
-    assert problem["next"] == ['pipx install --force "moorage[server]"']
+    assert problem["next"] == [
+        'install the wheel of your platform team again: pipx install --force "WHEEL[server]"'
+    ]
 
 
 def test_developer_commands_import_nothing_of_the_extras(client: ClientPackage) -> None:

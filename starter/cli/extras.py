@@ -37,5 +37,8 @@ def require(extra: Extra, command: str) -> None:
         raise CliError(
             Code.BAD_INPUT,
             f'"{command}" needs the extra "{extra}", and only the command line is installed',
-            next_steps=[f'pipx install --force "moorage[{extra}]"'],
+            # Not by the name alone: on a public index, it may belong to another project.
+            next_steps=[
+                f'install the wheel of your platform team again: pipx install --force "WHEEL[{extra}]"'
+            ],
         )
