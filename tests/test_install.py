@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,3 +186,14 @@ def test_install_commands_resolve_nothing() -> None:
         assert len(installs) >= 2, page
         assert all("--no-deps" in install for install in installs), installs
         assert re.search(r"pip check", text), f"{page} does not check what it has installed"
+
+
+def test_quick_leaves_out_all_that_test_leaves_out() -> None:
+    """Ensures that `make quick` starts no cluster and no server: its `-m` replaces ours."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    options = project["tool"]["pytest"]["ini_options"]["addopts"]
+    left_out = set(options[options.index("-m") + 1].split(" and "))
+    makefile = (CHECKOUT / "Makefile").read_text()
+    [quick] = re.findall(r'^quick:.*\n.* -m "([^"]+)"', makefile, re.MULTILINE)
+    assert len(left_out) > 1
+    assert left_out | {"not slow", "not stack"} == set(quick.split(" and "))
