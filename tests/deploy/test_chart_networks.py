@@ -121,6 +121,17 @@ def test_ingress_is_from_the_peers_of_the_values_and_from_the_test() -> None:
     assert 7400 in ports(policy(EVERYTHING, "test"), "egress")
 
 
+@pytest.mark.parametrize("component", ["worker", "api"])
+def test_metrics_are_for_the_namespace_of_the_release_until_peers_are_named(component: str) -> None:
+    """Ensures that by default no other pod of the cluster reads the metrics, which ask for no sign-in."""
+    [*_, metrics] = policy(LEAST, component)["ingress"]
+    assert metrics["from"] == [{"podSelector": {}}]
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    named = with_values({"networkPolicy": {"ingress": {"metrics": peers}}})
+    [*_, metrics] = policy(named, component)["ingress"]
+    assert metrics["from"] == peers
+
+
 def test_codec_server_reaches_nothing() -> None:
     """Ensures that what decrypts has no way out: it needs none."""
     spec = policy(GATEWAY, "codec-server")
