@@ -21,7 +21,7 @@ from clients.transport.write_deadline import set_deadline_check
 from contracts.activities import HeartbeatDetails
 from contracts.environment import Receipt
 from contracts.errors import ErrorType, StepErrorDetails
-from contracts.metrics import RETRIES, cause_label, system_label
+from contracts.telemetry.metrics import RETRIES, cause_label, system_label
 from contracts.temporal.foreign_payload import RejectedPayload
 
 #: Heartbeats sent within one heartbeat timeout, so that two may be lost or late.

@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.common import MetricMeter
 
 from clients.transport.measured_calls import measure_calls
-from contracts.metrics import (
+from contracts.telemetry.metrics import (
     BUILD_INFO,
     CALL_DURATION,
     CALLS,

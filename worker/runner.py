@@ -24,7 +24,7 @@ from activities.interceptor import ActivityInterceptor
 from activities.registry import Clients, all_activities
 from clients.private_files import write_private
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
-from contracts.metrics import DROPPED_SPANS
+from contracts.telemetry.metrics import DROPPED_SPANS
 from contracts.temporal.worker_versions import DEPLOYMENT
 from worker.client_factory import open_clients
 from worker.connection import check_namespace, connect

@@ -25,8 +25,8 @@ from temporalio.runtime import (
 )
 
 from clients.private_files import open_private
-from contracts.metrics import WORKER_HISTOGRAMS
-from contracts.trace_context import current_trace
+from contracts.telemetry.metrics import WORKER_HISTOGRAMS
+from contracts.telemetry.trace_context import current_trace
 from worker.settings.groups.process import STANDARD_ERROR, STANDARD_OUTPUT, Log, LogFormat
 
 HIDDEN = "(hidden)"

@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Due, DueKind, format_utc
     from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
-    from contracts.trace_context import current_trace
+    from contracts.telemetry.trace_context import current_trace
     from contracts.types.durations import format_duration
 
 from workflows.access import AccessUpdater

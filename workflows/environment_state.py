@@ -26,8 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
+    from contracts.telemetry.trace_context import TraceContext, current_trace_id
     from contracts.temporal import search_attributes, workflow_memo
-    from contracts.trace_context import TraceContext, current_trace_id
     from contracts.types.durations import format_duration
 
 from workflows.life_metrics import measure_phase

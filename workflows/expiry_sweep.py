@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import ExpirySweepActivities
     from contracts.environment_workflow import undo_queue
     from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepOutcome, SweepPassInput, SweepResult
-    from contracts.metrics import SWEEPS, SWEPT
+    from contracts.telemetry.metrics import SWEEPS, SWEPT
 
 from workflows.activity_failures import require_genuine
 from workflows.telemetry import metrics

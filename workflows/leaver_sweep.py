@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
         LookResult,
         brake_reason,
     )
-    from contracts.metrics import LEAVER_SWEEPS
+    from contracts.telemetry.metrics import LEAVER_SWEEPS
 
 from workflows.activity_failures import problem_of, require_genuine
 from workflows.telemetry import metrics

@@ -4,7 +4,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from contracts.environment import Outcome, Phase
-    from contracts.trace_context import parse_traceparent
+    from contracts.telemetry.trace_context import parse_traceparent
 
 from workflows.environment_state import Ending, EnvironmentState
 from workflows.telemetry.tracing import Operation, begin_operation, starting_trace

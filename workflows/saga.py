@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
         System,
     )
     from contracts.environment_workflow import EnvironmentStart
-    from contracts.metrics import STEP_DURATION, STEP_FAILURES, cause_label
+    from contracts.telemetry.metrics import STEP_DURATION, STEP_FAILURES, cause_label
 
 from workflows.activity_failures import is_in_doubt, problem_of
 from workflows.environment_state import EnvironmentState

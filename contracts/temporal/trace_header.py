@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from temporalio.api.common.v1 import Payload
 
-from contracts.trace_context import TRACEPARENT, TraceContext, parse_traceparent
+from contracts.telemetry.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 
 def with_trace(headers: Mapping[str, Payload], trace: TraceContext | None) -> Mapping[str, Payload]:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from clients.errors import ClientError, Denied
 from contracts.errors import RefusalReason
-from contracts.trace_context import current_trace_id
+from contracts.telemetry.trace_context import current_trace_id
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import NotAllowed
 from starter.auth.rate_limit import Limited

@@ -22,8 +22,8 @@ from contracts.environment import (
     StepName,
     StepState,
 )
+from contracts.telemetry.trace_context import parse_traceparent
 from contracts.template import Size, Template, TimeToLive
-from contracts.trace_context import parse_traceparent
 from contracts.types.models import Duration, Frozen
 
 #: Phases in which a user can work with the environment.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from contracts.environment import Phase
-from contracts.trace_context import current_trace
+from contracts.telemetry.trace_context import current_trace
 from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentView

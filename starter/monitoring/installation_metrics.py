@@ -18,12 +18,12 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from contracts import metrics
 from contracts.capacity.models import Amount, CapacityState, Limits
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULED, SWEEP_WORKFLOW
-from contracts.metrics import Metric
+from contracts.telemetry import metrics
+from contracts.telemetry.metrics import Metric
 from contracts.temporal import search_attributes
 from starter.monitoring.warnings import (
     PolledQueue,

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.metrics import (
+from contracts.telemetry.metrics import (
     API_REQUEST_DURATION,
     BUILD_INFO,
     CALL_DURATION,

@@ -6,8 +6,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.spans import SpanKind
-from contracts.trace_context import TRACEPARENT, current_trace, parse_traceparent
+from contracts.telemetry.spans import SpanKind
+from contracts.telemetry.trace_context import TRACEPARENT, current_trace, parse_traceparent
 from starter.monitoring.metrics import NO_ROUTE, is_known_method
 from worker.tracing.recorder import begin_trace, span
 

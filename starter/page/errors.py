@@ -4,7 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from contracts.trace_context import current_trace_id
+from contracts.telemetry.trace_context import current_trace_id
 from contracts.types.printable_text import escape
 from starter.api.app import API_ROOT
 from starter.api.problem_details import EXPECTED_ERRORS, ApiProblem, ProblemType, to_problem

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contracts.spans import SpanKind
-from contracts.trace_context import current_trace, new_trace, parse_traceparent
+from contracts.telemetry.spans import SpanKind
+from contracts.telemetry.trace_context import current_trace, new_trace, parse_traceparent
 from starter.api import health
 from tests.api.application import DEVELOPER, an_app, bearer
 from tests.support.spans import Kept, kept_spans

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click.testing
 import pytest
 
-from contracts.trace_context import new_trace, parse_traceparent
+from contracts.telemetry.trace_context import new_trace, parse_traceparent
 from starter.cli import verbosity
 from starter.cli.app import build
 from starter.cli.client import command_trace

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from contracts import metrics
 from contracts.errors import ErrorType
-from contracts.metrics import OTHER, SYSTEMS, Metric, cause_label, system_label
+from contracts.telemetry import metrics
+from contracts.telemetry.metrics import OTHER, SYSTEMS, Metric, cause_label, system_label
 from tests.support.metrics_reference import documented
 from tests.support.stand_ins import CHECKOUT
 

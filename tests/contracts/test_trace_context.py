@@ -3,14 +3,14 @@
 import pytest
 from temporalio.api.common.v1 import Payload
 
-from contracts.temporal.trace_header import trace_in, with_trace
-from contracts.trace_context import (
+from contracts.telemetry.trace_context import (
     TRACEPARENT,
     TraceContext,
     derived_trace,
     new_trace,
     parse_traceparent,
 )
+from contracts.temporal.trace_header import trace_in, with_trace
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from contracts.environment import StepName
-from contracts.trace_context import new_trace
+from contracts.telemetry.trace_context import new_trace
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.environment_client import Asking
 from tests.support.deadline import HANG

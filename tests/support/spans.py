@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from contracts.spans import Span
-from contracts.trace_context import current_trace
+from contracts.telemetry.spans import Span
+from contracts.telemetry.trace_context import current_trace
 from worker.tracing.recorder import set_recorder
 
 

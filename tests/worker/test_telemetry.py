@@ -13,7 +13,7 @@ import pytest
 import structlog
 from temporalio.testing import ActivityEnvironment
 
-from contracts.trace_context import current_trace, new_trace
+from contracts.telemetry.trace_context import current_trace, new_trace
 from starter.auth import security_log
 from starter.auth.security_log import Verdict
 from worker.settings.groups.process import Log, LogFormat, LogLevel

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from contracts.spans import Span
-from contracts.trace_context import TraceContext, new_trace
+from contracts.telemetry.spans import Span
+from contracts.telemetry.trace_context import TraceContext, new_trace
 from workflows.telemetry import occurrences, tracing
 from workflows.telemetry.occurrences import forget_occurrences, is_new_occurrence
 

@@ -20,7 +20,13 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.environment_workflow import ActorInput, CollaboratorAction, CollaboratorInput, SweepUpdateInput
-from contracts.trace_context import TRACEPARENT, TraceContext, current_trace, new_trace, parse_traceparent
+from contracts.telemetry.trace_context import (
+    TRACEPARENT,
+    TraceContext,
+    current_trace,
+    new_trace,
+    parse_traceparent,
+)
 from tests.support.spans import Kept, kept_spans
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, Life, until

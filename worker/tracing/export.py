@@ -17,8 +17,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 from opentelemetry.trace import SpanKind as OtelKind
 
-from contracts.spans import Span, SpanKind
-from contracts.trace_context import TraceContext
+from contracts.telemetry.spans import Span, SpanKind
+from contracts.telemetry.trace_context import TraceContext
 
 #: Spans that wait for their export: some forty environments' worth, about 4 MB. What comes on top is dropped.
 MAX_WAITING = 4096

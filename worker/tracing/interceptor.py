@@ -4,9 +4,9 @@ from typing import Any
 
 from temporalio import activity, client, worker
 
-from contracts.spans import SpanKind
+from contracts.telemetry.spans import SpanKind
+from contracts.telemetry.trace_context import current_trace
 from contracts.temporal.trace_header import trace_in, with_trace
-from contracts.trace_context import current_trace
 from worker.tracing.recorder import begin_trace, current_recorder, span
 from workflows.telemetry.tracing import IS_SAMPLED, RECORD_SPAN, TraceWorkflows
 

@@ -13,8 +13,8 @@ from typing import Protocol
 from temporalio.exceptions import ApplicationError
 
 from clients.transport.traced_requests import Ended, TracedRequest, trace_requests
-from contracts.spans import Span, SpanKind
-from contracts.trace_context import TRACEPARENT, TraceContext, current_trace, new_trace
+from contracts.telemetry.spans import Span, SpanKind
+from contracts.telemetry.trace_context import TRACEPARENT, TraceContext, current_trace, new_trace
 
 #: Words in the description of a request that are, or may be, the address of a person.
 _PERSON = re.compile(r"\S*@\S*")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.metrics import Metric
+    from contracts.telemetry.metrics import Metric
 
 from workflows.telemetry.occurrences import is_new_occurrence
 

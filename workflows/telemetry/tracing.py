@@ -20,9 +20,9 @@ from temporalio.worker import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.spans import Span
+    from contracts.telemetry.spans import Span
+    from contracts.telemetry.trace_context import TraceContext, current_trace, derived_trace
     from contracts.temporal.trace_header import trace_in, with_trace
-    from contracts.trace_context import TraceContext, current_trace, derived_trace
 
 from workflows.telemetry.occurrences import is_new_occurrence
 

@@ -11,21 +11,21 @@ from starter.cli.output.terminal_text import print_line
 from starter.cli.verbosity import is_verbose
 
 if TYPE_CHECKING:
-    from contracts.trace_context import TraceContext
+    from contracts.telemetry.trace_context import TraceContext
 
 
 @cache
 def command_trace() -> "TraceContext":
     """Return the trace that the variable TRACEPARENT names, as pipelines set it, or a new one."""
     # Import here, as below: the help of the commands needs no trace.
-    from contracts.trace_context import new_trace, parse_traceparent
+    from contracts.telemetry.trace_context import new_trace, parse_traceparent
 
     return parse_traceparent(os.environ.get("TRACEPARENT")) or new_trace()
 
 
 def trace_headers() -> dict[str, str]:
     """Return the header that makes the API's spans a part of this trace."""
-    from contracts.trace_context import TRACEPARENT
+    from contracts.telemetry.trace_context import TRACEPARENT
 
     return {TRACEPARENT: command_trace().traceparent}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from contracts.trace_context import TraceContext
+from contracts.telemetry.trace_context import TraceContext
 
 
 class SpanKind(StrEnum):
