@@ -11,8 +11,8 @@ from activities.access import AccessChange
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.expiry_sweep import ExpirySweep
 from activities.leaver_sweep import LeaverSweep
-from activities.life_record import AuditLog, AuditLogSinks
-from activities.notifications import NotificationChannels, Notifications
+from activities.notices.life_record import AuditLog, AuditLogSinks
+from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep

@@ -2,9 +2,9 @@
 
 from contextlib import AsyncExitStack
 
-from activities.life_record import AuditLogSinks
-from activities.notice_events import source_of
-from activities.notifications import NotificationChannels
+from activities.notices.events import source_of
+from activities.notices.life_record import AuditLogSinks
+from activities.notices.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Smtp
 from clients.webhook import Webhook

@@ -15,8 +15,8 @@ import standardwebhooks
 from cloudevents.core.bindings.http import HTTPMessage, from_http
 from cloudevents.core.formats.json import JSONFormat
 
-from activities.notice_events import MAX_EVENT_BYTES, notice_event, source_of
-from activities.notifications import NotificationChannels, Notifications, text
+from activities.notices.events import MAX_EVENT_BYTES, notice_event, source_of
+from activities.notices.notifications import NotificationChannels, Notifications, text
 from clients.webhook import ID, SIGNATURE, Webhook
 from contracts.environment import Problem
 from contracts.errors import ErrorType

@@ -9,8 +9,8 @@ import pytest
 import standardwebhooks
 from temporalio.exceptions import ApplicationError
 
-from activities.life_record import AuditLog, AuditLogSinks
-from activities.notifications import NotificationChannels, Notifications, text
+from activities.notices.life_record import AuditLog, AuditLogSinks
+from activities.notices.notifications import NotificationChannels, Notifications, text
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Security, Smtp
 from clients.webhook import ID, SIGNATURE, Webhook

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from temporalio import activity
 
 from activities import activity_context
-from activities.notice_events import EVENT_MEDIA_TYPE, notice_event
+from activities.notices.events import EVENT_MEDIA_TYPE, notice_event
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
