@@ -27,7 +27,7 @@ from starter.placement.reservations import Reservations
 
 PAGE = Path("docs/reference/scale-results.md")
 ROUNDS = (1000, 10_000)
-#: What is extrapolated to, by what the last environments of the last round have added.
+#: The number that is extrapolated to, by the growth between the last two rounds.
 NEXT = 100_000
 #: Requests whose median is taken.
 REQUESTS = 20

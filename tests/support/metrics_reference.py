@@ -43,7 +43,7 @@ def documented() -> dict[str, Row]:
 
 
 def lint(family: Metric) -> list[str]:
-    """What is wrong with the name and the help of a metric."""
+    """Return the faults of the name and the help of a metric."""
     found = []
     if not family.documentation.strip():
         found.append("has no help")
