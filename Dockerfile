@@ -45,10 +45,10 @@ FROM python AS server
 LABEL org.opencontainers.image.title="Moorage" \
       org.opencontainers.image.description="Self-service virtual Kubernetes clusters, whole or gone" \
       org.opencontainers.image.licenses="Apache-2.0"
-# A user without rights; docker-compose.yml may run it as the owner of the secrets' files. No program (su, mount,
-# passwd) gives it more.
+# A user without rights; docker-compose.yml may run it as the owner of the secrets' files, who also writes to the
+# folder of state: like /tmp, each user removes only their own files there. No program (su, mount, passwd) gives more.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin moorage \
-    && install -d -o moorage -g moorage -m 0777 /var/lib/moorage \
+    && install -d -o moorage -g moorage -m 1777 /var/lib/moorage \
     && find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 COPY --from=build /opt/moorage /opt/moorage
 COPY --from=build /own /opt/moorage
