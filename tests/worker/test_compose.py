@@ -24,8 +24,9 @@ from embedded.stack.state_dir import free_port
 from tests.support.deadline import HANG
 from tests.support.stack import temporal_command
 from tests.support.stand_ins import CHECKOUT
-from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service
+from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service, filled
 from tests.worker.test_deploy import prepared
+from worker.tracing.settings import TraceExport, read_trace_settings
 
 #: Longest wait for a process to become healthy, on a busy machine.
 MAX_WAIT = HANG
@@ -245,6 +246,16 @@ def test_temporal_is_reached_by_those_who_need_it() -> None:
     assert published == {"web-ui-sign-in", "pod", "codec-server"}
 
 
+def test_worker_and_api_export_traces_to_the_endpoint_of_the_variables() -> None:
+    """Ensures that both take endpoint and share, and that traces are off without."""
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_SAMPLER_ARG": "0.25"}
+    for name in ("worker", "api"):
+        environment = COMPOSE["services"][name]["environment"]
+        for variables, expected in ((given, TraceExport(0.25)), ({}, None)):
+            filled_in = {key: filled(str(text), variables) for key, text in environment.items()}
+            assert read_trace_settings(filled_in) == expected, name
+
+
 def test_the_web_ui_only_shows_and_asks_who_it_is(tmp_path: Path) -> None:
     """Ensures that nothing can be changed there, and that nginx is given a name and a hash, no password."""
     assert COMPOSE["services"]["temporal-ui"]["environment"]["TEMPORAL_DISABLE_WRITE_ACTIONS"] == "true"
@@ -292,6 +303,8 @@ def test_the_image_has_this_version_and_a_user_without_root() -> None:
         assert COMPOSE["services"][name]["image"] == f"{image}:${{MOORAGE_VERSION:-{version}}}"
     user = [line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("USER ")]
     assert user == ["10001:10001"]
+    # Compose may run it as another user, who writes there as well.
+    assert re.findall(r"install -d .* -m (\d+) /var/lib/moorage", DOCKERFILE) == ["1777"]
 
 
 def test_only_the_stand_ins_have_the_embedded_stack() -> None:
