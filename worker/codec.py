@@ -240,7 +240,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
                     "a payload in Temporal was written by Moorage for another workflow than this"
                 )
         except DecodeError as error:
-            # What is read without its place, such as a schedule, is not refused where it is used.
+            # A payload that is read without its place, such as a schedule's, is accepted where it is used.
             if self._on_refusal and self._place is not None:
                 self._on_refusal(error)
             lacks_key = b"true" if isinstance(error, KeyMissing) else b""

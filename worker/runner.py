@@ -168,7 +168,7 @@ async def run_worker(
 
 @contextmanager
 def _runtime(settings: Settings) -> Iterator[Runtime]:
-    """Yield the SDK's runtime. The traces of the block are exported; its metrics count what is lost."""
+    """Yield the SDK's runtime. The traces of the block are exported; its metrics count the lost spans."""
     runtime = telemetry_runtime(settings.worker.metrics)
     dropped = runtime.metric_meter.create_counter(DROPPED_SPANS.name, DROPPED_SPANS.help)
     with exported_traces("moorage-worker", settings.installation, dropped.add):

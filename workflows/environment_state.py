@@ -112,7 +112,7 @@ class EnvironmentState:
         measure_phase(self.status)
 
     def set_trace(self, trace: TraceContext) -> None:
-        """Record the span of what is done with the environment now."""
+        """Record the span of the making, or of the undoing, in progress."""
         self._change(traceparent=trace.traceparent)
 
     def set_outcome(

@@ -15,8 +15,6 @@ from contracts.types.models import Duration, Frozen
 
 EVENT_MEDIA_TYPE = "application/cloudevents+json"
 DATA_SCHEMA: Final = "urn:moorage:schema:environment-notice:v1"
-#: What every receiver and broker of CloudEvents takes. All texts of a notice have limits that are far below.
-MAX_EVENT_BYTES = 64 * 1024
 
 _TYPES = {kind: f"dev.moorage.environment.{kind}.v1" for kind in NotificationKind} | {
     # An event is something that has happened.

@@ -27,7 +27,7 @@ class TracedRequest:
 
 #: Is called at the end of a request, with the error that has ended it, if one has.
 Ended = Callable[[BaseException | None], None]
-#: Is called at the start of a request, whose headers it may set; returns what is called at its end.
+#: Is called at the start of a request, whose headers it may set; returns the function for its end.
 Tracer = Callable[[TracedRequest], Ended]
 
 _tracer: Tracer | None = None

@@ -15,7 +15,7 @@ import standardwebhooks
 from cloudevents.core.bindings.http import HTTPMessage, from_http
 from cloudevents.core.formats.json import JSONFormat
 
-from activities.notices.events import MAX_EVENT_BYTES, notice_event, source_of
+from activities.notices.events import notice_event, source_of
 from activities.notices.notifications import NotificationChannels, Notifications, text
 from clients.webhook import ID, SIGNATURE, Webhook
 from contracts.environment import Problem
@@ -41,6 +41,8 @@ TYPES = {
     NotificationKind.COLLABORATOR_ADDED: "dev.moorage.environment.collaborator_added.v1",
     NotificationKind.COLLABORATOR_REMOVED: "dev.moorage.environment.collaborator_removed.v1",
 }
+#: The size that every receiver and broker of CloudEvents takes.
+MAX_EVENT_BYTES = 64 * 1024
 Request = tuple[dict[str, str], bytes]
 
 

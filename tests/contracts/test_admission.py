@@ -115,7 +115,7 @@ def most(environments: int, of: str) -> Quotas:
     ],
 )
 def test_beyond_a_quota(quotas: Quotas, held: int, message: str) -> None:
-    """Ensures that a quota holds, and that the refusal says what was asked for and what is left."""
+    """Ensures that a quota holds, and that the refusal names the request and the rest of the quota."""
     book = a_book(*(an_ask(f"held-{number}") for number in range(held)))
     refusal = refused(book, an_ask(quotas=quotas))
     assert refusal == Refusal(reason=RefusalReason.OVER_QUOTA, message=message)

@@ -155,7 +155,7 @@ def test_the_share_that_is_recorded(ratio: float) -> None:
 
 
 def test_a_dead_endpoint_costs_spans_only(collected: Collector) -> None:
-    """Ensures that what is refused is dropped and counted, and that the log says so once."""
+    """Ensures that refused spans are dropped and counted, and that the log says so once."""
     collected.status = 400
     dropped: list[int] = []
     exporting = an_export(on_dropped=dropped.append)

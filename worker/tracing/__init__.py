@@ -1,1 +1,1 @@
-"""Traces: what is recorded of requests, workflows, activities and outgoing requests, and its export."""
+"""Traces: the spans of requests, workflows, activities and outgoing requests, and their export."""

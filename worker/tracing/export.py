@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind as OtelKind
 from contracts.telemetry.spans import Span, SpanKind
 from contracts.telemetry.trace_context import TraceContext
 
-#: Spans that wait for their export: some forty environments' worth, about 4 MB. What comes on top is dropped.
+#: Spans that wait for their export: some forty environments' worth, about 4 MB. Further ones are dropped.
 MAX_WAITING = 4096
 BATCH = 512
 #: How long a span waits for others: short enough to look at a trace while its life goes on.
@@ -55,7 +55,7 @@ class SpanExport:
         on_dropped: Callable[[int], None] = lambda _: None,
         exporter: SpanExporter | None = None,
     ) -> None:
-        # The exporter logs each of its attempts. What is lost is logged here.
+        # The exporter logs each of its attempts. Lost spans are logged here.
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         # The names of OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
         self._resource = Resource(
@@ -143,7 +143,7 @@ class SpanExport:
 
 
 class _Counted(SpanExporter):
-    """Counts what leaves the queue, and what is lost after that."""
+    """Counts the spans that leave the queue, and those that are lost after that."""
 
     def __init__(
         self, exporter: SpanExporter, taken: Callable[[int], None], drop: Callable[[int], None]

@@ -1,5 +1,6 @@
 """Carries traces through Temporal: out of clients, through workflows, and into activities."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from temporalio import activity, client, worker
@@ -7,7 +8,7 @@ from temporalio import activity, client, worker
 from contracts.telemetry.spans import SpanKind
 from contracts.telemetry.trace_context import current_trace
 from contracts.temporal.trace_header import trace_in, with_trace
-from worker.tracing.recorder import begin_trace, current_recorder, span
+from worker.tracing.recorder import OpenSpan, begin_trace, current_recorder, span
 from workflows.telemetry.tracing import IS_SAMPLED, RECORD_SPAN, TraceWorkflows
 
 
@@ -64,7 +65,7 @@ class _ClientCalls(client.OutboundInterceptor):
             return await super().start_update_with_start_workflow(input)
 
 
-def _call(verb: str, name: str, workflow_id: str) -> Any:
+def _call(verb: str, name: str, workflow_id: str) -> AbstractContextManager[OpenSpan]:
     return span(f"Temporal {verb} {name}", SpanKind.CLIENT, {"temporal.workflow.id": workflow_id})
 
 

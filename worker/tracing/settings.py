@@ -72,7 +72,7 @@ def read_trace_settings(environment: Mapping[str, str]) -> TraceExport | None:
 
 
 def _endpoint_problem(text: str, *, has_headers: bool) -> str:
-    """Return what is wrong with the URL; "" for nothing."""
+    """Return the problem of the URL; "" for nothing."""
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -91,7 +91,7 @@ def _endpoint_problem(text: str, *, has_headers: bool) -> str:
 
 
 def _ratio(sampler: str, argument: str) -> float | str:
-    """Return the share of the traces to record, or what is wrong."""
+    """Return the share of the traces to record, or the problem."""
     if sampler in _FIXED:
         return _FIXED[sampler]
     if sampler and sampler not in _BY_RATIO:
