@@ -171,7 +171,8 @@ def _runtime(settings: Settings) -> Iterator[Runtime]:
     """Yield the SDK's runtime. The traces of the block are exported; its metrics count the lost spans."""
     runtime = telemetry_runtime(settings.worker.metrics)
     dropped = runtime.metric_meter.create_counter(DROPPED_SPANS.name, DROPPED_SPANS.help)
-    with exported_traces("moorage-worker", settings.installation, dropped.add):
+    key_id = settings.encryption.keyring.first
+    with exported_traces("moorage-worker", settings.installation, key_id, dropped.add):
         yield runtime
 
 

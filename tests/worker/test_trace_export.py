@@ -43,7 +43,7 @@ def a_span(number: int = 0) -> Span:
 
 
 def an_export(**more: object) -> SpanExport:
-    options = {"version": "1", "installation": "k3x9q0vb", "ratio": 1.0} | more
+    options = {"version": "1", "installation": "k3x9q0vb", "ratio": 1.0, "sampling_key": "key"} | more
     return SpanExport("moorage-test", **options)  # type: ignore[arg-type]
 
 
@@ -51,7 +51,7 @@ def test_a_span_arrives_as_it_is(collected: Collector, monkeypatch: pytest.Monke
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=planted")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=staging")
     link = new_trace()
-    with exported_traces("moorage-test", "k3x9q0vb"):
+    with exported_traces("moorage-test", "k3x9q0vb", "key"):
         current_trace.set(begin_trace())
         with span("outer", SpanKind.SERVER, {"http.route": "/x"}, is_root=True):
             with traced_request(
@@ -152,6 +152,23 @@ def test_the_share_that_is_recorded(ratio: float) -> None:
             assert exporting.is_sampled("f" * 32)
     finally:
         exporting.close()
+
+
+def test_a_caller_cannot_choose_a_trace_that_is_recorded() -> None:
+    """Ensures that no part of an id decides, that another key decides otherwise, and processes agree."""
+    exports = [an_export(ratio=0.5, sampling_key=key) for key in ("key", "key", "other")]
+    try:
+        ids = [f"{number:032x}" for number in range(1, 200)] + [
+            f"{number:x}".ljust(32, "0") for number in range(1, 200)
+        ]
+        here, there, otherwise = ([each.is_sampled(id) for id in ids] for each in exports)
+        assert here == there
+        assert here != otherwise
+        for half in (here[:199], here[199:]):
+            assert 60 < sum(half) < 140
+    finally:
+        for each in exports:
+            each.close()
 
 
 def test_a_dead_endpoint_costs_spans_only(collected: Collector) -> None:

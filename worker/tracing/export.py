@@ -3,6 +3,7 @@
 This is the only module that imports the SDK, so a process without an endpoint does not load it.
 """
 
+import hashlib
 import logging
 import threading
 import time
@@ -36,14 +37,17 @@ _KINDS = {
     SpanKind.CLIENT: OtelKind.CLIENT,
     SpanKind.CONSUMER: OtelKind.CONSUMER,
 }
-#: The last eight bytes of a trace id are random, also those of callers who follow the specification.
-_RANDOM_BITS = 64
+_HASH_BYTES = 8
 
 log = structlog.stdlib.get_logger("moorage.traces")
 
 
 class SpanExport:
-    """A `Recorder` that exports spans. `on_dropped` is called with the number of spans that are lost."""
+    """A `Recorder` that exports spans.
+
+    `ratio` is the share of the traces that is recorded; `sampling_key` chooses them. `on_dropped` is called
+    with the number of spans that are lost.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class SpanExport:
         version: str,
         installation: str,
         ratio: float,
+        sampling_key: str,
         on_dropped: Callable[[int], None] = lambda _: None,
         exporter: SpanExporter | None = None,
     ) -> None:
@@ -66,7 +71,8 @@ class SpanExport:
             }
         ).merge(_resource_of_environment())
         self._scope = InstrumentationScope("moorage", version)
-        self._bound = round(ratio * (1 << _RANDOM_BITS))
+        self._bound = round(ratio * (1 << 8 * _HASH_BYTES))
+        self._sampling_key = sampling_key.encode()
         self._on_dropped = on_dropped
         self._lock = threading.Lock()
         self._waiting = self._dropped = 0
@@ -79,8 +85,12 @@ class SpanExport:
         )
 
     def is_sampled(self, trace_id: str) -> bool:
-        """Return whether the trace is one of the share that is recorded: the same answer everywhere."""
-        return int(trace_id[-16:], 16) < self._bound
+        """Return whether the trace is one of the share that is recorded: the same answer everywhere.
+
+        A keyed hash decides, because callers choose their ids and could choose ones that are recorded.
+        """
+        keyed = hashlib.blake2b(trace_id.encode(), key=self._sampling_key, digest_size=_HASH_BYTES)
+        return int.from_bytes(keyed.digest()) < self._bound
 
     def record(self, span: Span) -> None:
         """Take the span for export; drop it if too many wait."""

@@ -11,9 +11,11 @@ from worker.version import installed_version
 
 @contextmanager
 def exported_traces(
-    service: str, installation: str, on_dropped: Callable[[int], None] = lambda _: None
+    service: str, installation: str, sampling_key: str, on_dropped: Callable[[int], None] = lambda _: None
 ) -> Iterator[None]:
     """Export the traces of the block, if an endpoint is set; `service` is the name of the process in them.
+
+    `sampling_key` is the same in all processes of the installation, and callers do not know it.
 
     Raises:
         SettingsError: a variable of OpenTelemetry is not valid.
@@ -30,6 +32,7 @@ def exported_traces(
         version=installed_version(),
         installation=installation,
         ratio=settings.ratio,
+        sampling_key=sampling_key,
         on_dropped=on_dropped,
     )
     set_recorder(export)

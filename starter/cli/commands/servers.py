@@ -57,7 +57,7 @@ async def _serve_api(settings: "Settings", bind: str, port: int) -> None:
             ["MOORAGE_API__TOKENS_FILE: the API needs it; see docs/how-to/access-and-tokens.md"]
         )
     # The traces end last: their end waits a moment for the endpoint.
-    with exported_traces("moorage-api", settings.installation):
+    with exported_traces("moorage-api", settings.installation, settings.encryption.keyring.first):
         await _serve_with_clients(settings, settings.api.tokens_file, bind, port)
 
 
