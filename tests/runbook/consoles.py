@@ -46,6 +46,11 @@ class Command:
     line: int
     output: tuple[str, ...] = ()
 
+    @property
+    def has_known_output(self) -> bool:
+        """Whether the page shows more than that something is printed."""
+        return any(line != _ANY for line in self.output)
+
     def prints(self, text: str) -> bool:
         """Whether `text` is what the page says."""
         pattern = "".join(_pattern(line) for line in self.output)

@@ -84,7 +84,7 @@ class Operator:
         while True:
             ended = await self.run(command.text)
             assert "Traceback" not in ended.out, f"{where}: $ {command.text}\n{ended.out}"
-            if command.prints(ended.out) if command.output else ended.code == 0:
+            if command.prints(ended.out) if command.has_known_output else ended.code == 0:
                 return
             if not _REPEATABLE.match(command.text) or time.monotonic() > ends:
                 expected = "\n".join(command.output) or "exit code 0"

@@ -77,3 +77,12 @@ def test_output_is_what_the_page_says(expected: list[str], printed: str) -> None
 )
 def test_output_is_not_what_the_page_says(expected: list[str], printed: str) -> None:
     assert not Command("x", 1, tuple(expected)).prints(printed)
+
+
+def test_a_command_whose_output_is_left_out_has_no_known_output() -> None:
+    """Ensures that such a command must succeed, as nothing else is known of it."""
+    quiet, left_out, shown = parts_of("```console\n$ a\n$ b\n…\n$ c\n…\ndone\n```\n")
+    assert isinstance(quiet, Command)
+    assert isinstance(left_out, Command)
+    assert isinstance(shown, Command)
+    assert [each.has_known_output for each in (quiet, left_out, shown)] == [False, False, True]
