@@ -40,8 +40,8 @@ class AccessRecorder:
         return limited
 
     async def call(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application for the principal, and record the result."""
-        details, status, limited = security_log.start_details(), 500, None
+        """Call the application for the principal; the result is recorded before the caller has it."""
+        details, status, limited = security_log.start_details(), None, None
 
         async def answered(message: Message) -> None:
             nonlocal status, limited
@@ -49,6 +49,7 @@ class AccessRecorder:
                 status = message["status"]
                 details.denied = details.denied or status == HTTPStatus.FORBIDDEN
                 limited = self._denied.record(principal.email) if details.denied else None
+                self._record(principal, scope, details, status, limited)
                 if limited:
                     problem = too_many("requests that you may not make", limited)
                     await self._respond(problem)(scope, receive, send)
@@ -58,7 +59,8 @@ class AccessRecorder:
         try:
             await self._app(scope, receive, answered)
         finally:
-            self._record(principal, scope, details, status, limited)
+            if status is None:
+                self._record(principal, scope, details, HTTPStatus.INTERNAL_SERVER_ERROR, limited)
 
     def _record(
         self,
