@@ -209,8 +209,7 @@ PROTECTIONS = (
     ),
     Protection(
         "secrets", "failures say nothing in clear", "worker/data_converter.py",
-        "    DefaultFailureConverterWithEncodedAttributes,\n",
-        "    DefaultFailureConverter as DefaultFailureConverterWithEncodedAttributes,\n",
+        '        failure.message, failure.stack_trace = "Encoded failure", ""\n', "",
         "tests/lifecycle/test_secrets.py", "database",
     ),
     Protection(
