@@ -133,6 +133,8 @@ class EnvironmentWorkflow:
         compensation = asyncio.create_task(self._saga.compensate())
         await self._wait_shielded(lambda: compensation.done() or self._should_wait_in_new_run())
         if not compensation.done():
+            # The spans of the next run are below this one.
+            end_operation(undoing, self._state, self._ending)
             start_next_run(self._start, self._state)
         await self._wait_shielded(compensation.done)
         compensation.result()

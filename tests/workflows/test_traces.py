@@ -29,7 +29,7 @@ from contracts.telemetry.trace_context import (
 )
 from tests.support.spans import Kept, kept_spans
 from tests.support.workers import working
-from tests.workflows.conftest import LIFE, Bench, Life, until
+from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good
 from tests.workflows.sweeping import seeded
 from worker.tracing.interceptor import TraceInterceptor
@@ -129,6 +129,35 @@ async def test_a_failed_making_is_undone_in_its_own_trace(server: WorkflowEnviro
     assert making.error == undoing.error
     [failed] = kept.named(f"{StepName.VCLUSTER}.ensure")
     assert failed.error == making.error
+
+
+async def test_an_undoing_in_two_runs_is_a_whole_trace(server: WorkflowEnvironment, kept: Kept) -> None:
+    """Ensures that the part that waits for a person is recorded when the next run takes over."""
+    async with traced(server) as bench:
+        bench.script.before["project.remove"] = fails_for_good()
+        timeouts = HURRY.model_copy(update={"give_up_after": HURRY.first_pause * 3})
+        a_call()
+        life = await bench.begin(a_start("undone-in-two", timeouts=timeouts))
+        await ready(life)
+        deletion = a_call()
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+
+        async def waits_for_a_person() -> bool:
+            return (await life.status()).phase is Phase.TEARDOWN_INCOMPLETE
+
+        await until(waits_for_a_person, "the teardown is incomplete")
+        await life.handle.signal(EnvironmentWorkflow.renew)
+        await until(lambda: recorded(kept, UNDOING), "the first part is recorded")
+        del bench.script.before["project.remove"]
+        await life.handle.execute_update(EnvironmentWorkflow.resume_teardown, BY_ALICE)
+        await life.handle.result()
+    first, second = kept.named(UNDOING)
+    assert first.trace.trace_id == second.trace.trace_id == deletion.trace_id
+    assert second.parent_id == first.trace.span_id
+
+
+async def recorded(kept: Kept, name: str) -> bool:
+    return bool(kept.named(name))
 
 
 async def test_an_expiry_has_a_trace_with_links(server: WorkflowEnvironment, kept: Kept) -> None:
