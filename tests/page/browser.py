@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from clients.safe_yaml import write_yaml
 from starter.api.dependencies import CallerDep
+from starter.auth.policy import Principal
 from starter.page.rendering import csrf_token
 from starter.page.response_headers import SecurityHeaders
 from starter.page.session.cookies import SESSION_COOKIE
@@ -77,6 +78,14 @@ def browser(app: FastAPI, site: str = SITE, **headers: str) -> httpx.AsyncClient
     """A browser; it follows no redirect, so that a test sees each of them."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("203.0.113.7", 5))
     return httpx.AsyncClient(transport=transport, base_url=site, headers={"Accept": "text/html", **headers})
+
+
+@contextlib.asynccontextmanager
+async def browser_of(app: FastAPI, principal: Principal) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser of a person whose session needs no renewal for now."""
+    async with browser(app) as http:
+        put_session(http, app, fresh_session(app, principal=principal))
+        yield http
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from contracts.environment import Outcome, Phase
 from starter.auth.policy import Principal
 from starter.environments.schemas import Done, DoneKind, EnvironmentView, FreezeView
 from starter.request_errors import FieldProblem, InvalidRequest
-from tests.page.browser import SILENT, browser, csrf_of, fresh_session, page_app, put_session
+from tests.page.browser import SILENT, browser_of, csrf_of, page_app
 from tests.page.samples import a_view
 
 BOB = Principal(person="Bob", email="bob@example.com", teams=("blue",))
@@ -71,8 +71,7 @@ def services(app: FastAPI) -> Services:
 
 @pytest.fixture
 async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with browser(app) as signed:
-        put_session(signed, app, fresh_session(app, principal=BOB))
+    async with browser_of(app, BOB) as signed:
         yield signed
 
 

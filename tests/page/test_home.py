@@ -14,7 +14,7 @@ from contracts.environment import Outcome, Phase
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow, FreezeView, Unwell
-from tests.page.browser import SILENT, browser, fresh_session, page_app, put_session
+from tests.page.browser import SILENT, browser_of, page_app
 
 BOB = Principal(person="Bob", email="bob@example.com", teams=("blue",))
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -73,8 +73,7 @@ def services(app: FastAPI) -> Services:
 
 @pytest.fixture
 async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with browser(app) as signed:
-        put_session(signed, app, fresh_session(app, principal=BOB))
+    async with browser_of(app, BOB) as signed:
         yield signed
 
 

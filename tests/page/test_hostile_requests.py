@@ -25,6 +25,7 @@ from tests.api.application import DEVELOPER, PLATFORM, bearer
 from tests.page.browser import (
     SILENT,
     browser,
+    browser_of,
     csrf_of,
     entry_of,
     fresh_session,
@@ -48,8 +49,7 @@ async def app(tmp_path: Path) -> FastAPI:
 @pytest.fixture
 async def http(app: FastAPI) -> Any:
     """The browser of Ada, whose session needs no renewal for now."""
-    async with browser(app) as signed:
-        put_session(signed, app, session(app))
+    async with browser_of(app, ADA) as signed:
         yield signed
 
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starter.auth.policy import Principal
 from starter.catalogue.loader import STARTER_TEMPLATES
 from starter.temporal.errors import TemporalUnavailable
-from tests.page.browser import SILENT, browser, fresh_session, page_app, put_session
+from tests.page.browser import SILENT, browser_of, page_app
 
 ADA = Principal(person="Ada", email="ada@example.com", teams=("payments", "search"))
 
@@ -41,8 +41,7 @@ async def app(tmp_path: Path) -> FastAPI:
 
 @pytest.fixture
 async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with browser(app) as signed:
-        put_session(signed, app, fresh_session(app, principal=ADA))
+    async with browser_of(app, ADA) as signed:
         yield signed
 
 
