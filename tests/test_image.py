@@ -88,8 +88,9 @@ def test_provenance_names_the_commit_the_locks_and_the_base(tmp_path: Path) -> N
     commit, *files = built["resolvedDependencies"]
     assert len(commit["digest"]["gitCommit"]) == 40
     by_name = {each["name"]: each["digest"]["sha256"] for each in files}
-    for lock in ("requirements.txt", "Dockerfile"):
+    for lock in ("requirements.txt", "requirements-server.txt", "Dockerfile"):
         assert by_name[lock] == hashlib.sha256((ROOT / lock).read_bytes()).hexdigest()
+    assert "requirements-dev.txt" not in by_name
     assert by_name["files of the base python:3.11-slim-bookworm"] == DIGEST
     assert by_name["security_InRelease"] == "cd" * 32
     assert details["builder"] == {"id": "urn:example:ci"}

@@ -14,6 +14,7 @@ import time
 import tomllib
 from pathlib import Path
 
+from tools.build_cache import cache_folder
 from tools.image.base import ARGUMENT, base_image
 from tools.image.build import Buildah, ImageError
 from tools.image.materials import bill_of_materials
@@ -55,7 +56,7 @@ def build(target: str, name: str, folder: Path, builder: str) -> None:
     tag = f"{name}{role}:{version}"
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"moorage{role}.tar"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moorage" / "image"
+    cache = cache_folder("image")
     with tempfile.TemporaryDirectory(prefix="moorage-image-") as scratch:
         buildah = Buildah(cache, Path(scratch))
         base = base_image(buildah, cache)

@@ -1,14 +1,14 @@
 """Where Keycloak comes from: its Maven package, verified by digest, built once into the cache."""
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+
+from tools.build_cache import cache_folder, locked
 
 VERSION = "26.7.3"
 #: SHA-256 of the package, so that what runs is what was tried.
@@ -30,13 +30,6 @@ class KeycloakError(Exception):
     """Keycloak cannot be had or started; the text says why and what to do."""
 
 
-def cache_folder() -> Path:
-    """Return the folder of everything that is kept between runs; `MOORAGE_KEYCLOAK_CACHE` names another."""
-    if named := os.environ.get("MOORAGE_KEYCLOAK_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moorage" / "keycloak"
-
-
 def ensure_built() -> Path:
     """Return the home folder of a built Keycloak; download and build it if the cache has none (90 s).
 
@@ -44,14 +37,15 @@ def ensure_built() -> Path:
         KeycloakError: Java, Maven or the package is missing, or the build fails.
     """
     options = hashlib.sha256(" ".join((SHA256, *BUILD_OPTIONS)).encode()).hexdigest()[:12]
-    home = cache_folder() / f"{VERSION}-{options}"
-    with _locked(cache_folder() / "lock") as lock:
+    cache = cache_folder("keycloak")
+    home = cache / f"{VERSION}-{options}"
+    with locked(cache / "lock") as lock:
         if home.is_dir():
             return home
         for program in ("java", "mvn"):
             if shutil.which(program) is None:
                 raise KeycloakError(f"{program} is missing; install openjdk-17-jre-headless and maven")
-        scratch = cache_folder() / "building"
+        scratch = cache / "building"
         _remove(scratch)  # of a run that was killed
         scratch.mkdir()
         try:
@@ -94,11 +88,3 @@ def _run(command: list[str], lock: int) -> None:
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise KeycloakError(f"{Path(command[0]).name} failed with exit code {done.returncode}:\n{last}")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from embedded.stack.state_dir import StackError, StackFolder
-from tools.temporal_postgres.binaries import Binaries, TemporalPostgresError, cache_folder, ensure_built
+from tools.build_cache import cache_folder
+from tools.temporal_postgres.binaries import CACHE, Binaries, TemporalPostgresError, ensure_built
 from tools.temporal_postgres.running import START_SECONDS, STOP_SECONDS, Running
 
 #: Exists while both servers run: their addresses and process ids.
@@ -27,13 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.temporal_postgres", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
-        "build": "only compile what is missing",
+        "build": "only compile the programs, if the cache has none",
         "up": "start in the background, and print the addresses as JSON",
         "down": "end what `up` has started, and remove its data",
         "run": "serve in the foreground until SIGTERM; the data stays",
     }.items():
         command = commands.add_parser(name, help=text)
-        command.add_argument("--folder", type=Path, default=cache_folder() / "run", help="of all data")
+        command.add_argument("--folder", type=Path, default=cache_folder(CACHE) / "run", help="of all data")
         command.add_argument("--port", type=int, help="of Temporal's gRPC frontend")
         command.add_argument("--http-port", type=int, help="of Temporal's HTTP API")
         command.add_argument("--metrics-port", type=int, help="of Temporal's metrics")
@@ -127,7 +128,7 @@ def down(arguments: argparse.Namespace) -> None:
 
 
 def _signal(folder: Path, number: signal.Signals) -> None:
-    """Signal the process of `run`, or what is left of its group; only while they hold the lock."""
+    """Signal the process of `run`, or the rest of its group; only while they hold the lock."""
     if not _is_locked(folder):
         return
     with suppress(FileNotFoundError, ValueError, KeyError, ProcessLookupError):
@@ -136,7 +137,7 @@ def _signal(folder: Path, number: signal.Signals) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
                 return
-        # `run` was killed: what is left of its group are its children.
+        # `run` was killed: only its children are left in its group.
         os.killpg(pid, number)
 
 

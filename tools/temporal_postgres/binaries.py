@@ -1,6 +1,5 @@
 """Temporal's server and schema tool, compiled once into the cache from the modules that `go/go.sum` locks."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,17 +8,24 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.build_cache import cache_folder, locked
 
 HERE = Path(__file__).resolve().parent
 MODULE = "go.temporal.io/server"
 #: Program to Go package: the programs have the names that they have in Temporal's images.
 PROGRAMS = {"temporal-server": f"{MODULE}/cmd/server", "temporal-sql-tool": f"{MODULE}/cmd/tools/sql"}
-#: What decides what is compiled; with the machine's kind it is the key in the cache.
-PINS = ("go-toolchain.txt", "go/go.mod", "go/go.sum", "binaries.py")
+#: The versions of all that is compiled, and of the compiler. With the constants below and the kind of the
+#: machine they are the key in the cache: a change of this file alone compiles nothing again.
+PINS = ("go-toolchain.txt", "go/go.mod", "go/go.sum")
+#: Schemas of the module that are copied beside the programs.
+SCHEMAS = "schema/postgresql"
+OPTIONS = ("-ldflags", "-s -w")
+SETTINGS = {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -modcacherw -mod=readonly", "GOTOOLCHAIN": "local"}
+#: The folder of all that is kept between runs.
+CACHE = "temporal"
 
 
 class TemporalPostgresError(Exception):
@@ -43,17 +49,9 @@ class Binaries:
         return self.folder / "schema"
 
 
-def cache_folder() -> Path:
-    """Return the folder of all that is kept between runs; `MOORAGE_TEMPORAL_CACHE` names another."""
-    if named := os.environ.get("MOORAGE_TEMPORAL_CACHE"):
-        return Path(named).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "moorage" / "temporal"
-
-
 def key() -> str:
-    """Return a digest of what is compiled, with what, and for which kind of machine."""
-    digest = hashlib.sha256(platform.machine().encode())
+    """Return the key in the cache: a digest of all that the programs depend on."""
+    digest = hashlib.sha256(json.dumps([platform.machine(), PROGRAMS, SCHEMAS, OPTIONS, SETTINGS]).encode())
     for name in PINS:
         digest.update(name.encode() + b"\0" + (HERE / name).read_bytes() + b"\0")
     return digest.hexdigest()[:12]
@@ -65,9 +63,9 @@ def ensure_built() -> Binaries:
     Raises:
         TemporalPostgresError: Go, a module or the compiler fails; its output is on standard error.
     """
-    cache = cache_folder()
+    cache = cache_folder(CACHE)
     built = cache / key()
-    with _locked(cache / "lock") as lock:
+    with locked(cache / "lock") as lock:
         if built.is_dir():
             return Binaries(built)
         scratch = cache / "building"
@@ -85,26 +83,19 @@ def _build(go_folder: Path, target: Path, lock: int) -> None:
     environment = _go_environment(go_folder)
     go = str(go_folder / "toolchain" / "bin" / "go")
     _install_go(go_folder / "toolchain", environment, lock)
-    compile_one = [go, "build", "-ldflags", "-s -w", "-o"]
+    compile_one = [go, "build", *OPTIONS, "-o"]
     for name, package in PROGRAMS.items():
         _run(["nice", "-n", "15", *compile_one, str(target / name), package], environment, lock)
     described = _run([go, "list", "-m", "-json", MODULE], environment, lock, capture=True)
     source = Path(json.loads(described)["Dir"])
-    shutil.copytree(source / "schema" / "postgresql", target / "schema" / "postgresql")
+    shutil.copytree(source / SCHEMAS, target / SCHEMAS)
 
 
 def _go_environment(go_folder: Path) -> dict[str, str]:
     """Modules and the compiler's cache lie in ours; no other Go is ever fetched."""
-    own = {
-        "CGO_ENABLED": "0",
-        "GOCACHE": str(go_folder / "build"),
-        "GOFLAGS": "-trimpath -modcacherw -mod=readonly",
-        "GOMODCACHE": str(go_folder / "mod"),
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
+    own = {"GOCACHE": str(go_folder / "build"), "GOMODCACHE": str(go_folder / "mod"), "GOWORK": "off"}
     path = f"{go_folder / 'toolchain' / 'bin'}:{os.environ.get('PATH', '')}"
-    return os.environ | own | {"PATH": path}
+    return os.environ | SETTINGS | own | {"PATH": path}
 
 
 def _install_go(toolchain: Path, environment: dict[str, str], lock: int) -> None:
@@ -136,11 +127,3 @@ def _run(command: list[str], environment: dict[str, str], lock: int, *, capture:
             f"`{' '.join(command[:6])} …` failed with {done.returncode}; its output is above"
         )
     return done.stdout or ""
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()

@@ -72,12 +72,6 @@ class Postgres:
         return subprocess.run(command, check=False).returncode == 0
 
 
-def version() -> str:
-    """Return what PostgreSQL calls itself."""
-    done = subprocess.run([_program("postgres"), "--version"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def _program(name: str) -> str:
     newest = sorted(DEBIAN_FOLDER.glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
     found = str(newest[-1]) if newest else shutil.which(name)

@@ -1,4 +1,4 @@
-"""PostgreSQL and Temporal's server as children of one process, which starts again whichever ends."""
+"""PostgreSQL and Temporal's server as children of one process, which starts each again when it ends."""
 
 import signal
 import subprocess
@@ -74,7 +74,7 @@ class Running:
         self._until(self._prepared, "temporal")
 
     def serve(self, changed: Callable[[], None]) -> None:
-        """Start whichever ends again, until `end` is called from a signal's handler."""
+        """Start each again when it ends, until `end` is called from a signal's handler."""
         while not self._ending.wait(POLL_SECONDS):
             for name, child in list(self._children.items()):
                 if child.poll() is not None:

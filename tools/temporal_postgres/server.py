@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from embedded.stack.temporal_server import NAMESPACE, SEARCH_ATTRIBUTES, find_server, is_ready
+from tools.lock_files import ROOT
 from tools.temporal_postgres.binaries import Binaries, TemporalPostgresError
 from tools.temporal_postgres.postgres import USER, Postgres
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = ROOT / "deploy" / "temporal"
 #: The ports of its services, as the configuration inside the server names them.
 PORTS = (

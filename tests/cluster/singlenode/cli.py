@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python3 tests/cluster",
         description="A single-node Kubernetes from nothing, for the end-to-end suite (Linux, root).",
-        epilog="Cache: ${XDG_CACHE_HOME:-~/.cache}/moorage/cluster, or what MOORAGE_CLUSTER_CACHE names.",
+        epilog="Cache: ${XDG_CACHE_HOME:-~/.cache}/moorage/cluster.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser(

@@ -88,9 +88,6 @@ class Layout:
 
     @classmethod
     def default(cls) -> "Layout":
-        chosen = os.environ.get("MOORAGE_CLUSTER_CACHE")
-        if chosen:
-            return cls(Path(chosen).absolute())
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return cls(Path(base).absolute() / "moorage" / "cluster")
 

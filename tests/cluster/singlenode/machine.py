@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .layout import ClusterError
 
-ELSEWHERE = "name a cluster of your own in MOORAGE_E2E_KUBECONFIG, or use a machine that allows it"
+ELSEWHERE = "name a cluster of your own in TEST_E2E_KUBECONFIG, or use a machine that allows it"
 
 WITHIN = 30.0
 """Seconds for the whole trial. It takes a fraction of one; some sandboxes let such calls hang."""
