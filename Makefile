@@ -46,9 +46,9 @@ chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)
 
 storm: $(VENV)/.dev  ## The quick part of chaos: many lives at once, drawn sequences, terminated workflows
-	MOORAGE_STORM=$${MOORAGE_STORM:-100} $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py tests/workflows/test_expiry.py $(ARGS)
+	TEST_STORM=$${TEST_STORM:-100} $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m chaos tests/chaos/test_storm.py tests/chaos/test_state_machine.py tests/chaos/test_terminated.py tests/workflows/test_expiry.py $(ARGS)
 
-ui: $(VENV)/.dev  ## The developers' page in a real Chromium (MOORAGE_SCREENSHOTS=FOLDER writes what it shows)
+ui: $(VENV)/.dev  ## The developers' page in a real Chromium (TEST_SCREENSHOTS=FOLDER writes what it shows)
 	$(BIN)/pytest -n 2 --dist loadfile -m ui tests/ui $(ARGS)
 
 cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see tests/cluster/README.md
@@ -57,7 +57,7 @@ cluster:  ## A real Kubernetes of one node, from nothing (Linux, root); see test
 cluster-down:  ## End it; what was built stays in the cache
 	@$(PYTHON) tests/cluster down
 
-e2e: $(VENV)/.dev  ## Environments on a real cluster: that of MOORAGE_E2E_KUBECONFIG, or the one of `make cluster`
+e2e: $(VENV)/.dev  ## Environments on a real cluster: that of TEST_E2E_KUBECONFIG, or the one of `make cluster`
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
 image: $(VENV)/.dev  ## The image of the Dockerfile without Docker, with its SBOM and provenance, in build/image (Debian, root, buildah)
@@ -74,7 +74,7 @@ temporal-postgres: $(VENV)/.dev  ## Temporal on PostgreSQL, as docker-compose.ym
 
 lifecycle-postgres: $(VENV)/.dev  ## On that Temporal: the lifecycle tests with three workers, versions, a storm
 	@$(BIN)/python -m tools.temporal_postgres build
-	MOORAGE_TEST_TEMPORAL=postgres MOORAGE_TEST_WORKERS=3 $(BIN)/pytest -n 2 --dist loadfile -m "not chaos" tests/lifecycle tests/postgres tests/worker/test_compose.py $(ARGS)
+	TEST_TEMPORAL=postgres TEST_WORKERS=3 $(BIN)/pytest -n 2 --dist loadfile -m "not chaos" tests/lifecycle tests/postgres tests/worker/test_compose.py $(ARGS)
 
 bench-host: $(VENV)/.dev  ## Request to usable on a real cluster, beside `vcluster create`, alternating
 	@$(BIN)/python -m benchmarks.host $(ARGS)

@@ -1,5 +1,6 @@
 """Servers that tests share for the whole session; how to use them is written in `tests.support.stack`."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -70,8 +71,14 @@ settings.register_profile("moorage", deadline=None)
 settings.load_profile("moorage")
 
 
+#: Variables that configure the product for the person who runs the tests. Those of tests begin with `TEST_`.
+PERSONAL_VARIABLES = ("MOORAGE_", "OTEL_", "KUBECONFIG", "TRACEPARENT")
+
+
 def pytest_configure() -> None:
-    """Let all processes of the run share what `tests.support.processes` starts."""
+    """Keep a person's settings out of the tests, and share what `tests.support.processes` starts."""
+    for name in [name for name in os.environ if name.startswith(PERSONAL_VARIABLES)]:
+        del os.environ[name]
     own_fork_server()
 
 

@@ -1,6 +1,7 @@
 """The commands that watch over the pins read each of them, and go on where a registry cannot be reached."""
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -188,3 +189,16 @@ def test_wheels_that_are_missing_are_named() -> None:
     assert sentence(Result("3.14", "Linux x86_64", 3, ())) == "Python 3.14, Linux x86_64: 3 of 3 packages"
     assert sentence(Result("3.14", "L", 3, ("a 1",))) == "Python 3.14, L: 2 of 3 packages; no wheel of a 1"
     assert sentence(Result("3.14", "L", 3, (), "no route")) == "Python 3.14, L: unknown: no route"
+
+
+def test_variables_of_tests_and_tools_are_never_taken_for_settings() -> None:
+    """The product refuses unknown MOORAGE_* variables: none of its processes would start."""
+    files = [path for folder in ("tests", "tools", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    read = re.compile(r"""os\.environ(?:\.get\(|\[)f?["'](MOORAGE_\w+)|\b(MOORAGE_(?:TEST|E2E)\w*)=""")
+    found = {
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in [*files, ROOT / "Makefile", ROOT / ".ci" / "run"]
+        if path != Path(__file__)
+        for match in read.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert not found, f"name them TEST_…: {sorted(found)}"

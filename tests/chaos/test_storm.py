@@ -1,6 +1,6 @@
 """Ensures that hundreds of environments end as asked while everything around them fails.
 
-Nothing of them is left, and no secret is found anywhere. `MOORAGE_STORM` is how many; 300 without.
+Nothing of them is left, and no secret is found anywhere. `TEST_STORM` is how many; 300 without.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from tests.support.secret_scan import (
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 
-COUNT = int(os.environ.get("MOORAGE_STORM", "300"))
+COUNT = int(os.environ.get("TEST_STORM", "300"))
 #: So many are on their way at one time. Each worker that begins replays all of them: with more, it would do
 #: little else until it is killed.
 AT_ONCE = 60

@@ -347,7 +347,7 @@ def documents(draw: st.DrawFn) -> str:
 
 @pytest.mark.slow
 @settings(
-    max_examples=int(os.environ.get("MOORAGE_TEST_DOCUMENTS", "6")), deadline=None,
+    max_examples=int(os.environ.get("TEST_DOCUMENTS", "6")), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )  # fmt: skip
 @given(st.lists(documents(), min_size=BATCH, max_size=BATCH), st.booleans())

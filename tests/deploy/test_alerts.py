@@ -21,7 +21,7 @@ from tests.support.stand_ins import CHECKOUT
 RULES = CHART / "files" / "alerts.yaml"
 RUNBOOK = CHECKOUT / "docs" / "how-to" / "operate"
 ON = {"metrics": {"rules": {"enabled": True}, "dashboards": {"enabled": True}}}
-PROMTOOL = os.environ.get("MOORAGE_PROMTOOL") or shutil.which("promtool") or ""
+PROMTOOL = os.environ.get("TEST_PROMTOOL") or shutil.which("promtool") or ""
 needs_promtool = pytest.mark.skipif(not PROMTOOL, reason="needs promtool, of Debian's package prometheus")
 
 #: What follows an identifier in PromQL that is a function or an aggregation, and what is in braces or quotes.

@@ -1,7 +1,7 @@
 """The real cluster of the suite: where it is, what its administrator sees, the accounts that Moorage gets.
 
-A cluster of one's own is named by `MOORAGE_E2E_KUBECONFIG`. It needs images that it can pull, and a way from
-its pods to this machine for the agents; `MOORAGE_E2E_<NAME>` sets what is not right by itself:
+A cluster of one's own is named by `TEST_E2E_KUBECONFIG`. It needs images that it can pull, and a way from
+its pods to this machine for the agents; `TEST_E2E_<NAME>` sets what is not right by itself:
 
     NODE_ADDRESS     where ports of its nodes are reached (default: the first node's internal address)
     HOST_ADDRESS     where its pods reach this machine (default: the address that it has towards the node)
@@ -147,7 +147,7 @@ def _private(path: Path, text: str) -> Path:
 
 def find_cluster() -> Cluster:
     """The cluster of the settings, or the one of tests/cluster, which is started if it is not up."""
-    if given := os.environ.get("MOORAGE_E2E_KUBECONFIG"):
+    if given := os.environ.get("TEST_E2E_KUBECONFIG"):
         return _given(Path(given))
     command = [sys.executable, str(ROOT / "tests" / "cluster"), "up"]
     facts = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -172,7 +172,7 @@ def find_cluster() -> Cluster:
 
 def _given(kubeconfig: Path) -> Cluster:
     def setting(name: str, default: str = "") -> str:
-        return os.environ.get(f"MOORAGE_E2E_{name}") or default
+        return os.environ.get(f"TEST_E2E_{name}") or default
 
     command = ["kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "-o", "json"]
     nodes = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -1,6 +1,6 @@
 """Ensures that three workers of two versions bring every life to its end once while all parts fail in turn.
 
-`MOORAGE_STORM` is how many lives there are; 100 without.
+`TEST_STORM` is how many lives there are; 100 without.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.support.stand_ins import set_faults
 from tests.support.worker_processes import WorkerProcess
 from tests.workflows.conftest import until
 
-COUNT = int(os.environ.get("MOORAGE_STORM", "100"))
+COUNT = int(os.environ.get("TEST_STORM", "100"))
 #: The whole storm, on two busy cores.
 LONGEST = 1800.0
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(LONGEST + 300)]

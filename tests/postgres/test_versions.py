@@ -1,6 +1,6 @@
 """Ensures that workers of two versions serve side by side, and that all lives move from one to the other.
 
-The two are builds that cannot replay each other's histories. `MOORAGE_LIVES` is how many lives there are.
+The two are builds that cannot replay each other's histories. `TEST_LIVES` is how many lives there are.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.support.stack import HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 from tests.support.worker_processes import WorkerProcess
 
-LIVES = int(os.environ.get("MOORAGE_LIVES", "50"))
+LIVES = int(os.environ.get("TEST_LIVES", "50"))
 #: Of five groups of lives each is in another phase at an upgrade.
 EACH = LIVES // 5
 #: So long is a request under way, so that many are when the version changes.

@@ -51,8 +51,8 @@ BOB = Person("bob@example.com", teams=("blue",))
 CAROL = Person("carol@example.com", teams=("blue",))
 DAVE = Person("dave@example.com", teams=("green",))
 
-#: `MOORAGE_TEST_TEMPORAL=postgres`: each stack has its own Temporal server on its own PostgreSQL.
-ON_POSTGRES = os.environ.get("MOORAGE_TEST_TEMPORAL") == "postgres"
+#: `TEST_TEMPORAL=postgres`: each stack has its own Temporal server on its own PostgreSQL.
+ON_POSTGRES = os.environ.get("TEST_TEMPORAL") == "postgres"
 
 _numbers = itertools.count(1)
 #: Differs between processes of one test run, which may share a server.

@@ -1,6 +1,6 @@
 """Further workers of a stack, as processes of their own: to drain one, kill one, or run another version.
 
-`MOORAGE_TEST_WORKERS` is how many the stacks of `with_workers` have; one without it.
+`TEST_WORKERS` is how many the stacks of `with_workers` have; one without it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from tests.support.deadline import soon
 from tests.support.processes import CHECKOUT
 from tests.support.stand_ins import stop_process
 
-COUNT = int(os.environ.get("MOORAGE_TEST_WORKERS", "1"))
+COUNT = int(os.environ.get("TEST_WORKERS", "1"))
 
 
 class WorkerProcess:

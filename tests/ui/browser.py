@@ -23,9 +23,9 @@ _RUN_AXE = """async (rules) => (await axe.run(rules.length ? { runOnly: rules } 
 
 
 def chromium() -> str:
-    """The Chromium of this machine: that of MOORAGE_CHROMIUM, or the one on the path."""
-    found = os.environ.get("MOORAGE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert found, "there is no Chromium: install Debian's package chromium, or set MOORAGE_CHROMIUM"
+    """The Chromium of this machine: that of TEST_CHROMIUM, or the one on the path."""
+    found = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert found, "there is no Chromium: install Debian's package chromium, or set TEST_CHROMIUM"
     return found
 
 
@@ -113,6 +113,6 @@ async def person(browser: Browser, stack: Stack, email: str, **options: Any) -> 
 
 
 def screenshot_folder() -> Path | None:
-    """Where screenshots are written: the folder of MOORAGE_SCREENSHOTS, none without it."""
-    folder = os.environ.get("MOORAGE_SCREENSHOTS")
+    """Where screenshots are written: the folder of TEST_SCREENSHOTS, none without it."""
+    folder = os.environ.get("TEST_SCREENSHOTS")
     return Path(folder) if folder else None
