@@ -142,6 +142,7 @@ class _Processes:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
+        niceness: int,
         directory: str,
         descriptors: Sequence[int],
     ) -> _Python:
@@ -160,6 +161,7 @@ class _Processes:
         for descriptor in {*descriptors, *self._held, self._wake, self._waker}:
             os.close(descriptor)
         os.umask(0o077)
+        os.nice(niceness)
         os.chdir(directory)
         # The interpreter has read its variables, so one that differs needs an interpreter that reads it.
         is_same = _python_variables(environment) == _python_variables(os.environ)

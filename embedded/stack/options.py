@@ -8,6 +8,9 @@ from typing import Any
 
 from contracts.environment_workflow import LifecycleTimeouts
 
+#: How far the worker and the stand-ins give way to the API and to Temporal, in steps of `nice`: people who
+#: look at the page or a list do not wait for the work on environments.
+BACKGROUND_NICENESS = 5
 #: All is on one machine: an answer that takes longer than this will not come.
 TIMEOUT = timedelta(seconds=10)
 
@@ -61,6 +64,7 @@ class Options:
     `embedded.standin_options`; those in `own_process` do not share one with the others. `timeouts` None means
     the defaults of the settings. `temporal_command` starts a Temporal server instead of the dev server; it
     gets `--folder`, `--port`, `--http-port` and `--metrics-port`, and serves our search attributes.
+    `background_niceness` is that of worker and stand-ins.
     """
 
     fresh: bool = False
@@ -76,3 +80,4 @@ class Options:
     stand_ins: Mapping[Part, Mapping[str, Any]] = field(default_factory=dict)
     own_process: frozenset[Part] = frozenset()
     temporal_command: tuple[str, ...] = ()
+    background_niceness: int = BACKGROUND_NICENESS

@@ -177,7 +177,13 @@ class ProcessSpecs:
             Part.CODEC_SERVER: partial(_responds, port),
         }.get(part, self._worker_is_ready)
         environment = self.settings() | dict(self._options.environment_of.get(part, {}))
-        return ProcessSpec(part, [*PYTHON, "moorage", part.lower().replace(" ", "-")], environment, ready)
+        return ProcessSpec(
+            part,
+            [*PYTHON, "moorage", part.lower().replace(" ", "-")],
+            environment,
+            ready,
+            niceness=self._options.background_niceness if part is Part.WORKER else 0,
+        )
 
     def _stand_ins(self, process: str) -> ProcessSpec:
         parts = [part for part in self._options.parts if self.process_of(part) == process]
@@ -194,7 +200,13 @@ class ProcessSpecs:
         async def ready() -> bool:
             return all([await _responds(port) for port in ports])
 
-        return ProcessSpec(process, [*PYTHON, "embedded.standins"], environment, ready)
+        return ProcessSpec(
+            process,
+            [*PYTHON, "embedded.standins"],
+            environment,
+            ready,
+            niceness=self._options.background_niceness,
+        )
 
     def _control_plane(self, **options: Any) -> RafayOptions:
         part = Part.CONTROL_PLANE

@@ -44,6 +44,7 @@ class ProcessSpec:
     environment: Mapping[str, str]
     ready: Ready
     start_seconds: float = START_SECONDS
+    niceness: int = 0
 
 
 @dataclass
@@ -268,6 +269,7 @@ class Children:
             "name": spec.name,
             "command": list(spec.command),
             "environment": dict(spec.environment),
+            "niceness": spec.niceness,
             "directory": os.getcwd(),
         }
         descriptor = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -281,6 +281,15 @@ async def test_parts_come_and_go(tmp_path: Path) -> None:
             await asyncio.wait_for(failed, MAX_WAIT)
 
 
+async def test_worker_and_stand_ins_give_way_to_the_api(tmp_path: Path) -> None:
+    """Ensures that people's reads come before the work on environments, where all share a few cores."""
+    parts = frozenset({Part.TEMPORAL, Part.CONTROL_PLANE, Part.HOST, Part.WORKER})
+    async with Stack(tmp_path, hurried(parts=parts, background_niceness=3)) as stack:
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        niceness = {part: os.getpriority(os.PRIO_PROCESS, stack.pid(part)) - usual for part in parts}
+    assert niceness == {Part.TEMPORAL: 0, Part.CONTROL_PLANE: 3, Part.HOST: 3, Part.WORKER: 3}
+
+
 async def test_a_stand_in_with_its_own_process_is_killed_alone(tmp_path: Path) -> None:
     """Ensures that a test can take one stand-in away and leave the others."""
     parts = frozenset({Part.CONTROL_PLANE, Part.HOST})

@@ -93,5 +93,6 @@ def hurried(**changes: Any) -> Options:
         timeout=TIMEOUT,
         stand_ins={Part.HOST: {"start_seconds": 0.3, "stop_seconds": 0.1}},
         temporal_command=temporal_command(),
+        background_niceness=0,  # the tests wait for the worker
     )
     return dataclasses.replace(options, **changes)
