@@ -123,6 +123,22 @@ def compose_yaml(text: str) -> yaml.Node | None:
     return node
 
 
+def compose_all_yaml(text: str) -> list[yaml.Node]:
+    """Parse all documents of the text.
+
+    Raises:
+        yaml.YAMLError: as in `read_yaml`.
+    """
+    loader = _Loader(text)
+    found: list[yaml.Node] = []
+    while loader.check_node():
+        node = loader.get_node()
+        _check_expansion(node, text)
+        if node is not None:
+            found.append(node)
+    return found
+
+
 def read_yaml(text: str) -> Any:
     """Read the only document of the text.
 
@@ -138,11 +154,7 @@ def read_all_yaml(text: str) -> list[Any]:
     Raises:
         yaml.YAMLError: the text is invalid; the message may quote it.
     """
-    loader, found = _Loader(text), []
-    while loader.check_node():
-        _check_expansion(node := loader.get_node(), text)
-        found.append(value_of(node))
-    return found
+    return [value_of(node) for node in compose_all_yaml(text)]
 
 
 def write_yaml(content: Any, *, ascii_only: bool = False) -> str:
@@ -159,27 +171,48 @@ def value_of(node: yaml.Node | None) -> Any:
     Raises:
         yaml.YAMLError: JSON cannot hold the value.
     """
+    return _value(node, as_written=False)
+
+
+def text_value_of(node: yaml.Node | None) -> Any:
+    """Return the value of the node with every scalar as it is written: `1.10` and `no` are text, `~` is None.
+
+    It is for files whose fields are all text, so that nothing has to be quoted. What a mapping says itself
+    comes before what it merges.
+
+    Raises:
+        yaml.YAMLError: A key or a merge is not supported.
+    """
+    return _value(node, as_written=True)
+
+
+def _value(node: yaml.Node | None, *, as_written: bool) -> Any:
     if isinstance(node, yaml.ScalarNode):
         value = _scalar(node)
-        if isinstance(value, float):
-            return _as_json(value, node)
-        return value
+        if as_written:
+            return None if value is None else str(node.value)
+        return _as_json(value, node) if isinstance(value, float) else value
     if isinstance(node, yaml.SequenceNode):
-        return [value_of(each) for each in node.value]
+        return [_value(each, as_written=as_written) for each in node.value]
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node)
+        return _mapping(node, as_written=as_written)
     return None
 
 
-def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, *, as_written: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, value in node.value:
-        if key.tag == _PLAIN and key.value == "<<":
+    pairs = sorted(node.value, key=lambda pair: not _is_merge(pair[0])) if as_written else node.value
+    for key, value in pairs:
+        if _is_merge(key):
             for merged in _merged(value):
-                found.update(_mapping(merged))
+                found.update(_mapping(merged, as_written=as_written))
         else:
-            found[_key(key)] = value_of(value)
+            found[_key(key, as_written=as_written)] = _value(value, as_written=as_written)
     return found
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return bool(key.tag == _PLAIN and key.value == "<<")
 
 
 def _merged(node: yaml.Node) -> Iterable[yaml.MappingNode]:
@@ -191,10 +224,12 @@ def _merged(node: yaml.Node) -> Iterable[yaml.MappingNode]:
     return mappings
 
 
-def _key(node: yaml.Node) -> str:
+def _key(node: yaml.Node, *, as_written: bool) -> str:
     """Return a key as text, as JSON requires: `1: a` becomes `"1": "a"`."""
     if not isinstance(node, yaml.ScalarNode):
         _refuse("holds a key that is a list or a mapping", node)
+    if as_written:
+        return str(node.value)
     value = _scalar(node)
     if value is None or (isinstance(value, int) and value > 2**63 - 1):
         _refuse("holds a key that cannot be one in JSON", node)

@@ -28,6 +28,7 @@ class Spec(Frozen):
     collaborators: tuple[str, ...] = ()
     ttl: Duration | None = None
     host: str | None = None
+    labels: dict[str, str] = {}
 
 
 class Environment(Frozen):

@@ -79,6 +79,7 @@ class LifeRecord(EnvironmentSummary):
     """
 
     collaborators: tuple[str, ...]
+    labels: dict[str, str] = {}
     outcome: Outcome
     requested_at: datetime
     usable_at: datetime | None = None

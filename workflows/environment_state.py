@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
     from contracts.temporal import search_attributes, workflow_memo
     from contracts.types.durations import format_duration
+    from contracts.types.labels import index_of
 
 from workflows.life_metrics import measure_phase
 from workflows.steps import steps_of
@@ -256,6 +257,7 @@ class EnvironmentState:
                 search_attributes.PHASE.value_set(self.status.phase.value),
                 search_attributes.TEMPLATE.value_set(environment.template.name),
                 search_attributes.HOST.value_set(environment.host),
+                search_attributes.LABELS.value_set(index_of(environment.spec.labels)),
                 *self.expiry_attributes,
             ]
         )

@@ -177,6 +177,7 @@ class Notifier:
             owner=environment.owner,
             team=environment.spec.team,
             collaborators=environment.collaborators,
+            labels=environment.spec.labels,
             template=environment.template.name,
             host=environment.host,
             outcome=status.outcome or Outcome.DELETED,

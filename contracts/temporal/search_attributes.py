@@ -16,11 +16,13 @@ TEAM = SearchAttributeKey.for_keyword("EnvTeam")
 PHASE = SearchAttributeKey.for_keyword("EnvPhase")
 TEMPLATE = SearchAttributeKey.for_keyword("EnvTemplate")
 HOST = SearchAttributeKey.for_keyword("EnvHost")
+#: The labels: each as "key=value", and its key alone.
+LABELS = SearchAttributeKey.for_keyword_list("EnvLabels")
 EXPIRES_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvExpiresAt")
 #: When the expiry sweep must check it next: at its next warning, or at its end plus grace.
 DUE_AT: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("EnvDueAt")
 
-ALL = (OWNER, COLLABORATORS, TEAM, PHASE, TEMPLATE, HOST, EXPIRES_AT, DUE_AT)
+ALL = (OWNER, COLLABORATORS, TEAM, PHASE, TEMPLATE, HOST, LABELS, EXPIRES_AT, DUE_AT)
 
 #: The longest value that a Temporal server accepts, in bytes (`limit.searchAttributesSizeOfValueLimit`, 2
 #: KB). One keyword may have at most 255 characters, because visibility on PostgreSQL and MySQL has no room

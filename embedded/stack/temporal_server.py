@@ -18,6 +18,7 @@ SEARCH_ATTRIBUTES = {
     "EnvOwner": "Keyword",
     "EnvCollaborators": "KeywordList",
     "EnvTeam": "Keyword",
+    "EnvLabels": "KeywordList",
     "EnvPhase": "Keyword",
     "EnvTemplate": "Keyword",
     "EnvHost": "Keyword",

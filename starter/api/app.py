@@ -18,6 +18,7 @@ from contracts.capacity.models import StateInput
 from starter.api import events, health
 from starter.api.authentication_middleware import SignIn
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
+from starter.api.requests_check import RequestsCheck
 from starter.api.routes import (
     capacity,
     credentials,
@@ -220,6 +221,7 @@ def _add_services(
     )
     state.placement = placement
     state.reader = reader
+    state.requests_check = RequestsCheck(service, directory)
     state.preview = RequestPreview(service, placement, chart_check, reader)
     state.preview_throttle = Throttle(environments.PREVIEWS_BURST, environments.PREVIEWS_PER_SECOND)
     state.reservations = reservations

@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from temporalio.client import Client
 
 from starter.api.problem_details import ApiProblem, ProblemType
+from starter.api.requests_check import RequestsCheck
 from starter.audit_trail.service import AuditTrail
 from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import Issuer
@@ -93,6 +94,7 @@ PlacementDep = Annotated[PlacementAdvisor, Depends(_from_state("placement"))]
 PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]
 PreviewThrottleDep = Annotated[Throttle, Depends(_from_state("preview_throttle"))]
 ReaderDep = Annotated[EnvironmentReader, Depends(_from_state("reader"))]
+RequestsCheckDep = Annotated[RequestsCheck, Depends(_from_state("requests_check"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
 StatisticsDep = Annotated[Statistics, Depends(_from_state("statistics"))]

@@ -1,6 +1,8 @@
 """Request bodies of the API."""
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from contracts.credentials import PEOPLE_GROUP
 from contracts.types.models import Printable
@@ -22,6 +24,7 @@ class EnvironmentRequest(BaseModel):
                     "team": "payments",
                     "ttl": "1d 12h",
                     "collaborators": ["grace@example.com"],
+                    "labels": {"course": "k8s-101"},
                 },
             ]
         },
@@ -41,6 +44,9 @@ class EnvironmentRequest(BaseModel):
     host: Printable | None = Field(
         default=None, description="host cluster; without it, the installation's own"
     )
+    labels: dict[Printable, Printable] = Field(
+        default_factory=dict, description="up to 10, by which several environments are listed and deleted"
+    )
 
     def requested(self) -> RequestedEnvironment:
         """Convert it to the model that planning validates."""
@@ -51,7 +57,35 @@ class EnvironmentRequest(BaseModel):
             ttl=self.ttl,
             collaborators=tuple(self.collaborators),
             host=self.host,
+            labels=self.labels,
         )
+
+
+#: Requests in one check: each takes a millisecond, and the directory is asked for each person.
+MAX_CHECKED = 100
+
+
+class RequestsToCheck(BaseModel):
+    """Requests that are checked together before the first of them is sent."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "environments": [
+                        {"name": "lab-1", "template": "small"},
+                        {"name": "lab-2", "template": "small"},
+                    ]
+                }
+            ]
+        },
+    )
+
+    # Their fields are validated one by one, so that the answer has the problems of all of them.
+    environments: list[
+        Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/EnvironmentRequest"})]
+    ] = Field(min_length=1, max_length=MAX_CHECKED)
 
 
 class CredentialRequest(BaseModel):

@@ -6,7 +6,8 @@ bash expands the values, commands included, and all shells insert them as they a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
@@ -46,6 +47,14 @@ def complete_team(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     return [name.removeprefix("team ") for name in found]
 
 
+def complete_label(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the labels of environments."""
+    found = _entries(ctx, "environments", {"limit": 200})
+    labels = (row.get("labels") for row in found)
+    pairs = (each.items() for each in labels if isinstance(each, dict))
+    return offered((f"{key}={value}" for items in pairs for key, value in items), incomplete)
+
+
 def complete_context(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of contexts for the shell's completion."""
     from starter.cli.client.contexts import read_contexts
@@ -74,14 +83,22 @@ def one_of(*values: str) -> Complete:
 def _values(
     ctx: click.Context, path: str, incomplete: str, *, section: str = "", field: str = "name"
 ) -> list[str]:
+    query = {"limit": 200} if path == "environments" else {}
+    entries = _entries(ctx, path, query, section)
+    return offered((entry.get(field) for entry in entries), incomplete)
+
+
+def _entries(
+    ctx: click.Context, path: str, query: Mapping[str, Any], section: str = ""
+) -> list[dict[str, Any]]:
+    """Return the objects in a section of an answer of the API; none if it does not answer quickly."""
     from starter.cli.client.api import Api
     from starter.cli.client.connection import find_connection
 
-    query = {"limit": 200} if path == "environments" else {}
     try:
         connection = find_connection(connection_options_of(ctx))
         with Api(connection, timeout=COMPLETION_SECONDS, tries=1, quiet=True) as api:
             entries = api.call("GET", path, query=query)[section or path]
-            return offered([entry[field] for entry in entries], incomplete)
+            return [entry for entry in entries if isinstance(entry, dict)]
     except (CliError, KeyError, TypeError):
         return []

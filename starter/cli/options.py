@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from starter.cli.completion import complete_environment, complete_host, complete_team, complete_template
+from starter.cli.completion import (
+    complete_environment,
+    complete_host,
+    complete_label,
+    complete_team,
+    complete_template,
+)
 from starter.cli.errors import Output
 
 _Kind = TypeVar("_Kind", bound=StrEnum)
@@ -63,6 +69,21 @@ team_option = click.option(
 host_option = click.option(
     "--host", shell_complete=complete_host, help="Host cluster. Default: Moorage chooses one."
 )
+
+
+def label_option(text: str) -> Callable[[_Command], _Command]:
+    """Return the option for labels, which can be repeated."""
+    return click.option(
+        "--label",
+        "-l",
+        "labels",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=complete_label,
+        help=text,
+    )
+
+
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once, and do not wait for the end.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")

@@ -1,7 +1,6 @@
 """Parser for YAML files that users write; it reports every problem with line and column."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from clients.safe_yaml import UnsupportedYaml, compose_yaml, value_of
+from clients.yaml_places import lone_surrogates, place_of, repeated_keys
 from starter.config_files.validation_messages import sentence
 
 Where = tuple[str | int, ...]
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,14 @@ class Document:
             words = problem if isinstance(error, UnsupportedYaml) else f"is not valid YAML: {problem}"
             raise FilesUnusable([FileProblem(file, line, "", words, column)]) from None
         self._root = node
-        if halves := list(_lone_surrogates(node)):
+        if halves := list(lone_surrogates(node)):
             raise FilesUnusable(
                 FileProblem(
                     file, mark.line + 1, "", "holds half of a character (\\ud800 to \\udfff)", mark.column + 1
                 )
                 for mark in halves
             )
-        if twice := list(_repeated_keys(node)):
+        if twice := list(repeated_keys(node)):
             raise FilesUnusable(
                 FileProblem(file, mark.line + 1, key, "stands here twice", mark.column + 1)
                 for key, mark in twice
@@ -79,19 +78,7 @@ class Document:
 
     def place_of(self, path: Where) -> tuple[int, int]:
         """Return line and column of `path`, or of its parent if `path` is missing."""
-        node, place = getattr(self, "_root", None), (1, 1)
-        for part in path:
-            if isinstance(node, yaml.MappingNode):
-                found = [(key, value) for key, value in node.value if key.value == str(part)]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-                found = [(entry, entry) for entry in node.value[part : part + 1]]
-            else:
-                found = []
-            if not found:
-                return place
-            key, node = found[0]
-            place = key.start_mark.line + 1, key.start_mark.column + 1
-        return place
+        return place_of(getattr(self, "_root", None), path)
 
     def problem(self, path: Where, message: str) -> FileProblem:
         """Build a problem of the part at `path`."""
@@ -101,31 +88,3 @@ class Document:
     def problems_of(self, error: ValidationError, model: type[BaseModel]) -> list[FileProblem]:
         """Convert the validation errors of `model` to problems, one sentence each."""
         return [self.problem(detail["loc"], sentence(detail, model)) for detail in error.errors()]
-
-
-def _lone_surrogates(node: yaml.Node | None) -> Iterator[yaml.Mark]:
-    """Yield the marks of scalars with half a surrogate pair, which cannot be encoded as UTF-8."""
-    if isinstance(node, yaml.ScalarNode):
-        if _SURROGATE.search(node.value):
-            yield node.start_mark
-    elif isinstance(node, yaml.MappingNode):
-        for pair in node.value:
-            for part in pair:
-                yield from _lone_surrogates(part)
-    elif isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            yield from _lone_surrogates(entry)
-
-
-def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Mark]]:
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if isinstance(key.value, str):
-                if key.value in seen:
-                    yield key.value, key.start_mark
-                seen.add(key.value)
-            yield from _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            yield from _repeated_keys(entry)

@@ -17,6 +17,7 @@ from contracts.activities import HeartbeatDetails
 from contracts.environment import Outcome, Phase
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.temporal import search_attributes, workflow_memo
+from contracts.types.labels import labels_of
 from contracts.types.naming import life_id, name_from_workflow_id
 from starter.environments.closed_workflows import CLOSED_FROM_OUTSIDE
 from starter.environments.schemas import EnvironmentView, Progress
@@ -48,6 +49,11 @@ async def memo_value(run: WorkflowExecution, key: str, default: _Value) -> _Valu
 def attribute(run: WorkflowExecution, key: SearchAttributeKey[str], default: str = "") -> str:
     """Return the value of a search attribute of a run, or the default if it has none."""
     return run.typed_search_attributes.get(key) or default
+
+
+def run_labels(run: WorkflowExecution) -> dict[str, str]:
+    """Return the labels from a run's search attributes."""
+    return labels_of(run.typed_search_attributes.get(search_attributes.LABELS) or ())
 
 
 def phase_of(run: WorkflowExecution) -> Phase:
@@ -82,6 +88,7 @@ def view_of_run(
         template=attribute(run, search_attributes.TEMPLATE),
         host=attribute(run, search_attributes.HOST),
         collaborators=collaborators,
+        labels=run_labels(run),
         phase=phase_of(run),
         outcome=Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None,
         ended=run.status is not WorkflowExecutionStatus.RUNNING,

@@ -97,6 +97,7 @@ class LifeSummary(EnvironmentSummary):
     requested_at: datetime
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    labels: dict[str, str] = {}
     owner_left_at: datetime | None = Field(
         default=None, description="since when its owner has left, so that a member of its team can take it"
     )
@@ -247,6 +248,15 @@ class Done(Frozen):
     )
 
 
+class RequestsChecked(Frozen):
+    """The answer to a check of several requests that are all valid."""
+
+    message: str
+    people_are_checked: bool = Field(
+        default=True, description="false: the directory did not answer, and each request asks it again"
+    )
+
+
 def view_of_template(template: Template) -> TemplateView:
     """Build the view of a template that a developer needs."""
     return TemplateView.model_validate(template.model_dump())
@@ -273,6 +283,7 @@ def view_of_status(
         kubernetes=environment.template.kubernetes,
         host=environment.host,
         collaborators=environment.collaborators,
+        labels=environment.spec.labels,
         access=_access_view(status),
         owner_left_at=status.owner_left.at if status.owner_left else None,
         ttl=environment.ttl,

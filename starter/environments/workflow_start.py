@@ -16,6 +16,7 @@ from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import build_memo
 from contracts.types.durations import format_duration
+from contracts.types.labels import format_labels, index_of
 from contracts.types.naming import workflow_id
 from starter.temporal.errors import map_rpc_errors
 from workflows.environment import EnvironmentWorkflow
@@ -65,6 +66,7 @@ def _search_attributes(start: EnvironmentStart) -> list[SearchAttributePair[Any]
         ),
         SearchAttributePair(search_attributes.TEMPLATE, environment.template.name),
         SearchAttributePair(search_attributes.HOST, environment.host),
+        SearchAttributePair(search_attributes.LABELS, index_of(environment.spec.labels)),
     ]
     if carried:
         attributes += [
@@ -81,12 +83,15 @@ def _details(start: EnvironmentStart) -> str:
         if start.forced_by
         else "To end it: `moorage delete`, or Cancel here. Never Terminate"
     )
+    labels = format_labels(environment.spec.labels)
     return (
         f"- owner: {environment.owner} ({environment.spec.team})\n"
         f"- template: {template.name}, version {template.version}\n"
         f"- host cluster: {environment.host}\n"
         f"- name of everything that is made for it: {environment.derived_name}\n"
         f"- owner mark: {environment.mark.text}\n"
-        f"- time to live: {format_duration(environment.ttl)}\n\n"
+        f"- time to live: {format_duration(environment.ttl)}\n"
+        + (f"- labels: {labels}\n" if labels else "")
+        + "\n"
         f"{end}: nothing would be taken down."
     )

@@ -24,6 +24,7 @@ async def test_the_document(stack: Stack) -> None:
         ("GET", "/templates/{name}"),
         ("POST", "/environments"),
         ("GET", "/environments"),
+        ("POST", "/requests/check"),
         ("GET", "/environments/{name}"),
         ("GET", "/environments/{name}/events"),
         ("GET", "/environments/{name}/kubeconfig"),

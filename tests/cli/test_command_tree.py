@@ -22,7 +22,8 @@ from starter.cli.options import EnumChoice
 #: Options whose values only the user knows: numbers, files, free text, times and addresses.
 FREE = {
     "url", "token_file", "ca_file", "ttl", "by", "until", "reason", "file", "bind", "port", "limit", "state",
-    "api_port", "ui_port", "issuer", "address", "temporal_port", "collaborators", "folder", "life", "person",
+    "api_port", "ui_port", "issuer", "address", "count", "temporal_port",
+    "collaborators", "folder", "life", "person",
 }  # fmt: skip
 #: The name of a new environment, or of a new context.
 NEW_NAMES = {("request", "name"), ("login", "name")}

@@ -1,12 +1,14 @@
 """Routes of environments: request, list, show, history, and the ways to end one."""
 
 import secrets
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
 from contracts.environment import Phase
+from contracts.types.labels import ensure_selector
 from contracts.types.models import Printable
 from starter.api.dependencies import (
     CallerDep,
@@ -20,18 +22,27 @@ from starter.api.dependencies import (
     ListDep,
     PreviewDep,
     PreviewThrottleDep,
+    RequestsCheckDep,
     ServiceDep,
 )
 from starter.api.problem_details import too_many
-from starter.api.request_models import EnvironmentRequest
+from starter.api.request_models import EnvironmentRequest, RequestsToCheck
 from starter.auth.policy import Principal, Verb
 from starter.auth.rate_limit import Throttle
-from starter.auth.security_log import note_object
+from starter.auth.security_log import note_object, note_read
 from starter.environments.health import EnvironmentHealth
 from starter.environments.lists.listing import Filters
-from starter.environments.schemas import Done, DoneKind, EnvironmentPage, EnvironmentView, HistoryView
+from starter.environments.schemas import (
+    Done,
+    DoneKind,
+    EnvironmentPage,
+    EnvironmentView,
+    HistoryView,
+    RequestsChecked,
+)
 from starter.expiry.freeze import ExpiryFreeze
 from starter.installation_settings import InstallationConfig
+from starter.request_errors import FieldProblem, InvalidRequest
 
 router = APIRouter(tags=["environments"])
 
@@ -86,6 +97,19 @@ async def request_environment(
     return done
 
 
+@router.post("/requests/check")
+async def check_requests(
+    body: RequestsToCheck, check: RequestsCheckDep, throttle: PreviewThrottleDep, caller: CallerDep
+) -> RequestsChecked:
+    """Check requests together, and start nothing. 422 has the problems of all of them.
+
+    The fields of the problems begin with the number of the request, such as `environments.3.ttl`.
+    """
+    note_read()
+    require_few_previews(throttle, caller)
+    return await check.check(body.environments, caller)
+
+
 def require_few_previews(throttle: Throttle, caller: Principal) -> None:
     """Raise ApiProblem if the caller makes more dry runs than a person needs."""
     if limited := throttle.record(caller.email):
@@ -104,6 +128,10 @@ async def list_of_environments(
     team: Annotated[Printable | None, Query(max_length=100)] = None,
     template: Annotated[Printable | None, Query(max_length=100)] = None,
     phase: Phase | None = None,
+    label: Annotated[
+        list[Printable] | None,
+        Query(max_length=10, description='"KEY=VALUE", or "KEY" for every value; all of them must match'),
+    ] = None,
     ended: Annotated[bool, Query(description="the past instead of the present")] = False,
     mine: Annotated[bool, Query(description="only your own")] = False,
     stuck: Annotated[bool, Query(description="only what something holds up, with what that is")] = False,
@@ -120,12 +148,23 @@ async def list_of_environments(
         team=team,
         template=template,
         phase=phase,
+        labels=selectors(label or ()),
         ended=ended,
         stuck=stuck,
         troubles=troubles,
     )
     page = await environments.page(caller, filters, limit=limit, cursor=cursor)
     return await complete_page(page, filters, health, freeze, installation)
+
+
+def selectors(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the selectors of labels; raise InvalidRequest for one that no label can match."""
+    for text in texts:
+        try:
+            ensure_selector(text)
+        except ValueError as error:
+            raise InvalidRequest([FieldProblem(field="label", message=str(error))]) from None
+    return tuple(texts)
 
 
 async def complete_page(

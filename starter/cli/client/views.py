@@ -123,6 +123,7 @@ class LifeSummary(View, frozen=True, kw_only=True):
     requested_at: datetime
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    labels: dict[str, str] = {}
     owner_left_at: datetime | None = None
     run_id: str = ""
 
@@ -232,6 +233,13 @@ class Done(View, frozen=True, kw_only=True):
     life: str = ""
     environment: EnvironmentView | None = None
     values: dict[str, Any] | None = None
+
+
+class RequestsChecked(View, frozen=True, kw_only=True):
+    """The answer to a check of several requests."""
+
+    message: str
+    people_are_checked: bool = True
 
 
 class LifeView(LifeSummary, frozen=True, kw_only=True):

@@ -2,18 +2,22 @@
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from contracts.phases import Outcome, Phase
 from starter.cli.batch import run_concurrently, run_in_turn
+from starter.cli.bulk.labels import labelled_environments, parse_labels
+from starter.cli.bulk.requests import MAX_ENVIRONMENTS, BulkRequest
+from starter.cli.bulk.session import request_several
 from starter.cli.client.paths import environment_path
 from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
 from starter.cli.commands.kubeconfig import remove_context_of
-from starter.cli.completion import complete_host
+from starter.cli.completion import complete_environment, complete_host, complete_template
 from starter.cli.errors import Output
 from starter.cli.follow import (
     creation_failure,
@@ -31,10 +35,10 @@ from starter.cli.options import (
     environments_argument,
     examples,
     host_option,
+    label_option,
     no_wait_option,
     output_option,
     team_option,
-    template_argument,
     yes_option,
 )
 from starter.cli.output.formatting import print_certificate, print_environment, print_note
@@ -50,10 +54,24 @@ if TYPE_CHECKING:
         "moorage request demo small",
         "moorage request pr-512 medium --ttl 2d --with grace@example.com",
         "moorage request pr-512 medium --dry-run",
+        "moorage request lab small --count 20 --label course=k8s",
+        "moorage request --file environments.yaml",
     )
 )
-@click.argument("name")
-@template_argument
+@click.argument("name", required=False)
+@click.argument("template", required=False, shell_complete=complete_template)
+@click.option(
+    "--file",
+    "-f",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Request the environments in this file, YAML or JSON; - is standard input.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1, MAX_ENVIRONMENTS),
+    help="Request that many, named NAME-1, NAME-2 and so on, with the label batch=NAME.",
+)
+@label_option("Label of the environment, to list and delete several at once. Repeatable.")
 @team_option
 @click.option("--ttl", help='Time to live: "8h", "1d 12h", or "PT8H". Default: that of the template.')
 @click.option(
@@ -66,8 +84,11 @@ if TYPE_CHECKING:
 @click.pass_context
 def request(
     ctx: click.Context,
-    name: str,
-    template: str,
+    name: str | None,
+    template: str | None,
+    file: Path | None,
+    count: int | None,
+    labels: tuple[str, ...],
     team: str | None,
     ttl: str | None,
     collaborators: tuple[str, ...],
@@ -82,7 +103,10 @@ def request(
 
     Ctrl-C ends only the command, and the environment is created nevertheless. A second request with the same
     options joins the first one.
+
+    With --file or --count, all requests are checked before the first is sent.
     """
+    given = parse_labels(labels)
     body = {
         "name": name,
         "template": template,
@@ -90,7 +114,19 @@ def request(
         "ttl": ttl,
         "collaborators": list(collaborators),
         "host": host,
+        "labels": given,
     }
+    if file is not None:
+        if name or template or count or any((team, ttl, collaborators, host)):
+            raise click.UsageError("--file has the environments: of what describes one, only --label fits.")
+        request_several(ctx, lambda: _read_file(file, given), dry_run, no_wait, output)
+        return
+    if not name or not template:
+        raise click.UsageError("Missing argument 'NAME' or 'TEMPLATE': give both, or --file.")
+    if count is not None:
+        one = BulkRequest({**body, "labels": {"batch": name} | given})
+        request_several(ctx, lambda: one.times(count), dry_run, no_wait, output)
+        return
     with api_session(ctx, output) as api:
         # Use one key for all attempts, because a lost response must not lead to a second life.
         key = secrets.token_hex(16)
@@ -125,6 +161,12 @@ def watch(ctx: click.Context, names: tuple[str, ...], output: Output) -> None:
         )
 
 
+def _read_file(file: Path, labels: Mapping[str, str]) -> list[BulkRequest]:
+    from starter.cli.bulk.environments_file import read_requests
+
+    return [one.with_labels(labels) for one in read_requests(file)]
+
+
 def _watch_one(api: "Api", name: str, output: Output, *, about: str) -> None:
     view = api.environment(name)
     done = is_over if view.outcome else is_ready
@@ -139,16 +181,34 @@ def _watch_one(api: "Api", name: str, output: Output, *, about: str) -> None:
         print_certificate(view.certificate)
 
 
-@click.command(epilog=examples("moorage delete demo", "moorage delete demo pr-512 --yes"))
-@environments_argument
+@click.command(
+    epilog=examples(
+        "moorage delete demo", "moorage delete demo pr-512 --yes", "moorage delete --label batch=lab"
+    )
+)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_environment)
+@label_option("Delete all that have this label, KEY=VALUE or KEY. Repeatable: all of them must match.")
 @yes_option
 @no_wait_option
 @output_option()
 @click.pass_context
-def delete(ctx: click.Context, names: tuple[str, ...], yes: bool, no_wait: bool, output: Output) -> None:
+def delete(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    labels: tuple[str, ...],
+    yes: bool,
+    no_wait: bool,
+    output: Output,
+) -> None:
     """Delete environments, and show for each the certificate that nothing is left."""
+    if bool(names) == bool(labels):
+        raise click.UsageError("Give the names of environments, or --label.")
     with api_session(ctx, output) as api:
-        views = [api.environment(name) for name in dict.fromkeys(names)]
+        views = (
+            labelled_environments(api, labels)
+            if labels
+            else [api.environment(name) for name in dict.fromkeys(names)]
+        )
         if there := [f"{view.name} of {view.owner} ({view.phase})" for view in views if not view.ended]:
             everything = "everything in it" if len(there) == 1 else "everything in them"
             confirm(f"Delete {', '.join(there)} and {everything}?", yes=yes, refused="nothing was deleted")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contracts.phases import Phase
+from contracts.types.labels import format_labels
 from starter.cli.client.views import EnvironmentRow, parse, to_json
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_owner, complete_team, complete_template, one_of
 from starter.cli.errors import Output
-from starter.cli.options import environment_argument, examples, output_option
+from starter.cli.options import environment_argument, examples, label_option, output_option
 from starter.cli.output.formatting import (
     environment_row,
     print_environment,
@@ -53,6 +54,7 @@ class ListOutput(StrEnum):
         "moorage list --mine --watch",
         "moorage list --stuck",
         "moorage list --team payments --phase ready",
+        "moorage list --label course=k8s",
         "moorage list --ended --output json",
     )
 )
@@ -64,6 +66,7 @@ class ListOutput(StrEnum):
 @click.option("--team", shell_complete=complete_team, help="Show only those of this team.")
 @click.option("--template", shell_complete=complete_template, help="Show only those of this template.")
 @click.option("--phase", shell_complete=one_of(*Phase), help="Show only those in this phase, such as ready.")
+@label_option("Show only those with this label, KEY=VALUE or KEY. Repeatable: all of them must match.")
 @click.option("--ended", is_flag=True, help="Show ended environments instead of current ones.")
 @click.option(
     "--limit",
@@ -83,11 +86,12 @@ def list_environments(
     watch: bool,
     ended: bool,
     stuck: bool,
+    labels: tuple[str, ...],
     **filters: Any,
 ) -> None:
     """List your environments and those of your teams, and what blocks them."""
     with api_session(ctx, Output.JSON if output is ListOutput.JSON else Output.TABLE) as api:
-        query = {**filters, "ended": ended, "stuck": stuck, "troubles": True}
+        query = {**filters, "ended": ended, "stuck": stuck, "troubles": True, "label": list(labels)}
 
         def read() -> _Rows:
             return _read_pages(api, query, limit)
@@ -138,9 +142,10 @@ def _print_rows(rows: Sequence[EnvironmentRow], *, is_wide: bool, ended: bool, s
     columns = ["name", "state", "template", "owner", "team", "host", "ended" if ended else "ends"]
     cells = [environment_row(row) for row in rows]
     if is_wide:
-        columns += ["requested", "life"]
+        columns += ["requested", "life", "labels"]
         cells = [
-            [*cell, relative_time(row.requested_at), row.life] for cell, row in zip(cells, rows, strict=True)
+            [*cell, relative_time(row.requested_at), row.life, format_labels(row.labels)]
+            for cell, row in zip(cells, rows, strict=True)
         ]
     none = "There are no environments. Request one with:  moorage request NAME TEMPLATE"
     if stuck or ended:

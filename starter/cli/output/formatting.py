@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from contracts.phases import StepState
 from contracts.types.durations import format_duration, parse_duration
+from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
 from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
 from starter.cli.client.views import (
@@ -151,6 +152,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("but", _since(view.unwell)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
+        ("labels", format_labels(view.labels)),
         ("changing", _access_changes(view.access)),
         ("template", view.template + version),
         ("host", view.host),

@@ -12,13 +12,20 @@ from contracts.environment import Outcome, Phase
 from contracts.notifications import LifeRecord
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.search_attributes import quoted
+from contracts.types.labels import are_selected
 from contracts.types.naming import life_id, name_from_workflow_id, workflow_id
 from starter.auth.policy import Principal, Role
 from starter.environments.life_archive import LifeRecords
 from starter.environments.lists.cursors import Cursors
 from starter.environments.lists.retry_status import WORKING_PHASES, trouble_of
 from starter.environments.reader import EnvironmentReader
-from starter.environments.run_description import attribute, memo_value, owner_left_at, phase_of
+from starter.environments.run_description import (
+    attribute,
+    memo_value,
+    owner_left_at,
+    phase_of,
+    run_labels,
+)
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.shared_reads import CachedReads
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
@@ -44,7 +51,8 @@ _DROPPED = b"\x00past"
 class Filters:
     """Filters of a list; None does not filter. `ended` selects ended environments instead of running ones.
 
-    `name` is the start of names. `stuck`: list only environments that do not progress. `troubles`: add the
+    `name` is the start of names. `labels` are selectors, all of which must match.
+    `stuck`: list only environments that do not progress. `troubles`: add the
     problem to each row.
     """
 
@@ -53,12 +61,15 @@ class Filters:
     team: str | None = None
     template: str | None = None
     phase: Phase | None = None
+    labels: tuple[str, ...] = ()
     ended: bool = False
     stuck: bool = False
     troubles: bool = False
 
     def matches(self, record: LifeRecord) -> bool:
         """Return whether the life of a record passes the filters."""
+        if not are_selected(record.labels, self.labels):
+            return False
         return record.name.startswith(self.name or "") and all(
             wanted in (None, value)
             for wanted, value in (
@@ -212,6 +223,7 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
     ):
         if value is not None:
             terms.append(f"{key.name} = {quoted(value)}")
+    terms += [f"{search_attributes.LABELS.name} = {quoted(selector)}" for selector in filters.labels]
     if filters.name is not None:
         terms.append(f"WorkflowId STARTS_WITH {quoted(workflow_id(filters.name))}")
     if filters.stuck:
@@ -245,6 +257,7 @@ async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> Environment
         requested_at=run.start_time,
         expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
         ended_at=run.close_time,
+        labels=run_labels(run),
         owner_left_at=left,
         run_id=run.run_id,
     )

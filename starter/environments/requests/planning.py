@@ -1,7 +1,7 @@
 """Validates a requested environment against the catalogue and the rules, and plans its start. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -11,6 +11,7 @@ from contracts.size_limits import MAX_COLLABORATORS, ensure_fits
 from contracts.template import Template
 from contracts.temporal import search_attributes
 from contracts.types.durations import format_duration, parse_duration
+from contracts.types.labels import MAX_LABELS, ensure_label
 from contracts.types.naming import OwnerMark, is_name
 from starter.auth.policy import Principal
 from starter.auth.tokens import read_email
@@ -36,6 +37,7 @@ class RequestedEnvironment:
     ttl: str | None = None
     collaborators: tuple[str, ...] = ()
     host: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(
@@ -51,11 +53,11 @@ def plan(
     """
     problems: list[FieldProblem] = []
 
-    def check(field: str, read: Callable[[], object]) -> None:
+    def check(name: str, read: Callable[[], object]) -> None:
         try:
             read()
         except ValueError as error:
-            problems.append(FieldProblem(field=field, message=str(error)))
+            problems.append(FieldProblem(field=name, message=str(error)))
 
     team = requested.team or principal.teams[0]
     offered = offered_templates(catalogue, principal)
@@ -67,6 +69,9 @@ def plan(
     for index, address in enumerate(requested.collaborators):
         check(f"collaborators.{index}", partial(read_email, address))
     check("collaborators", lambda: _check_collaborators(requested.collaborators, principal.email))
+    for key, value in requested.labels.items():
+        check(f"labels.{key}", partial(ensure_label, key, value))
+    check("labels", lambda: _check_labels(requested.labels))
     host_field = "host" if requested.host else "template"
     check(host_field, lambda: _check_host(requested.host, template, installation))
     if problems or template is None:
@@ -85,6 +90,7 @@ def plan(
             collaborators=tuple(collaborators),
             ttl=ttl,
             host=requested.host,
+            labels=dict(requested.labels),
         ),
         template=template,
         ttl=ttl or template.ttl.default,
@@ -161,6 +167,11 @@ def _check_collaborators(collaborators: Sequence[str], owner: str) -> None:
     search_attributes.ensure_collaborators_fit(
         sorted({address.lower() for address in collaborators} - {owner})
     )
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    if len(labels) > MAX_LABELS:
+        raise ValueError(f"too many labels: at most {MAX_LABELS}")
 
 
 def _check_host(host: str | None, template: Template | None, installation: InstallationConfig) -> None:

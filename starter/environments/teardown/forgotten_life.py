@@ -71,6 +71,7 @@ def plan_without_run(
             template=record.template if record else UNKNOWN,
             team=record.team if record else UNKNOWN,
             collaborators=record.collaborators if record else (),
+            labels=record.labels if record else {},
         ),
         template=_template(record),
         ttl=_UNKNOWN_TTL,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from contracts.environment import Phase
 from contracts.types.models import Printable
 from starter.api.dependencies import CallerDep, FreezeDep, HealthDep, InstallationDep, ListDep
-from starter.api.routes.environments import complete_page
+from starter.api.routes.environments import complete_page, selectors
 from starter.auth.policy import Role
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import EnvironmentRow
@@ -65,6 +65,7 @@ async def home(
     caller: CallerDep,
     show: Scope = Scope.ALL,
     q: Annotated[Printable, Query(max_length=100)] = "",
+    label: Annotated[Printable | None, Query(max_length=200)] = None,
     order: Order = Order.NEWEST,
     cursor: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> Response:
@@ -73,6 +74,7 @@ async def home(
     filters = Filters(
         name=searched or None,
         owner=caller.email if show is Scope.MINE else None,
+        labels=selectors([label] if label else ()),
         ended=show is Scope.ENDED,
         stuck=show is Scope.STUCK,
         troubles=show is not Scope.ENDED,
@@ -88,6 +90,7 @@ async def home(
         frozen=found.frozen,
         show=show,
         q=searched,
+        label=label or "",
         order=order,
         scopes=_scopes(caller.role),
         orders=_ORDERS,
