@@ -48,6 +48,10 @@ def main() -> None:
         sys.exit(f"make image: {error}")
 
 
+#: Bytes of all files of the servers' image; nodes pull it whenever the worker moves.
+MAX_SIZE = 450_000_000
+
+
 def build(target: str, name: str, folder: Path, builder: str) -> None:
     """Write the archive, the bill of materials and the provenance of one target."""
     started = time.time()
@@ -65,11 +69,15 @@ def build(target: str, name: str, folder: Path, builder: str) -> None:
         digest = buildah.export(tag, archive)
         with buildah.mounted(tag) as tree:
             bill = bill_of_materials(tree, tag, digest)
+            size = sum(path.lstat().st_size for path in tree.rglob("*") if not path.is_dir())
     materials = archive.with_suffix(".cdx.json")
     materials.write_text(bill)
     provenance = statement(tag, digest, built, materials, builder, started)
     archive.with_suffix(".provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-    print(f"{tag} (sha256:{digest}) is in {os.path.relpath(archive)}")
+    unpacked = f"{size / 1e6:.0f} MB unpacked"
+    print(f"{tag} (sha256:{digest}, {unpacked}) is in {os.path.relpath(archive)}")
+    if not role and size > MAX_SIZE:
+        raise ImageError(f"the image has {unpacked}, and may have {MAX_SIZE / 1e6:.0f}: see what has grown")
 
 
 def refuse(sentence: str) -> None:

@@ -5,15 +5,18 @@ It has the same Debian and Python's minor version, and bears the name that the D
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.image.build import Buildah, ImageError, output_of
 from tools.lock_files import ROOT
 
-PACKAGES = ("python3", "python3-venv", "ca-certificates")
-#: No process in a container reads them.
-LEFT_OUT = "/usr/share/{doc,man,locale,info}/*"
+PACKAGES = ("python3", "python3-venv", "ca-certificates", "usr-is-merged")
+#: apt's first choice for what `usr-is-merged` is as well; it needs the whole of Perl.
+UNNEEDED = ("usrmerge", "perl", "perl-modules-*", "libperl5*")
+#: No process in a container reads them. dpkg knows no braces, so each is a pattern.
+LEFT_OUT = tuple(f"/usr/share/{name}/*" for name in ("doc", "man", "locale", "info"))
 LISTS = Path("/var/lib/apt/lists")
 _FROM = re.compile(r"^FROM\s+(\S+)(?:\s+AS\s+(\S+))?$", re.MULTILINE | re.IGNORECASE)
 #: The argument of the Dockerfile that names the base, with the digest of the one that this stands in for.
@@ -72,7 +75,7 @@ def base_image(buildah: Buildah, cache: Path) -> Base:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(LISTS.glob(f"*_dists_{suite}*_InRelease"))
     }
-    recipe = "\n".join([*PACKAGES, LEFT_OUT, *lines, *releases.values()])
+    recipe = "\n".join([*PACKAGES, *UNNEEDED, *LEFT_OUT, *lines, *releases.values()])
     folder = cache / "base" / hashlib.sha256(recipe.encode()).hexdigest()[:12]
     archive = folder / "base.tar"
     if not archive.exists():
@@ -80,10 +83,12 @@ def base_image(buildah: Buildah, cache: Path) -> Base:
         listed = folder / "sources.list"
         listed.write_text("\n".join(lines) + "\n")
         unfinished = folder / "unfinished.tar"
+        left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
+        purge = f"apt-get -qq -y purge --autoremove {' '.join(map(shlex.quote, UNNEEDED))}"
+        hooks = (f'chroot "$1" {purge} >/dev/null', 'ln -s python3 "$1/usr/bin/python"')
         output_of(
             "mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", f"--include={','.join(PACKAGES)}",
-            f"--dpkgopt=path-exclude={LEFT_OUT}", '--customize-hook=ln -s python3 "$1/usr/bin/python"',
-            suite, str(unfinished), str(listed),
+            *left_out, *(f"--customize-hook={hook}" for hook in hooks), suite, str(unfinished), str(listed),
         )  # fmt: skip
         (folder / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
         unfinished.rename(archive)
