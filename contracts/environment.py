@@ -13,6 +13,7 @@ from contracts.phases import StepName as StepName
 from contracts.phases import StepState as StepState
 from contracts.phases import System as System
 from contracts.template import Template
+from contracts.template_parameters import ParameterValue
 from contracts.types.models import Duration, Frozen
 from contracts.types.naming import OwnerMark, Prefix
 
@@ -29,10 +30,13 @@ class Spec(Frozen):
     ttl: Duration | None = None
     host: str | None = None
     labels: dict[str, str] = {}
+    parameters: dict[str, ParameterValue] = {}
 
 
 class Environment(Frozen):
     """One environment in one life, with every decision that its steps need.
+
+    The `values` of its template have the parameters of the request in them.
 
     It contains no secret: it is the argument of every activity.
     """
@@ -53,6 +57,11 @@ class Environment(Frozen):
     def collaborators(self) -> tuple[str, ...]:
         """The people who may use the environment now, besides its owner."""
         return self.spec.collaborators if self.changed_collaborators is None else self.changed_collaborators
+
+    @property
+    def parameters(self) -> dict[str, ParameterValue]:
+        """The value of each parameter of its template: that of the request, or the default."""
+        return self.template.all_parameters(self.spec.parameters)
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ workers of two versions can run at the same time.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +13,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contracts.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
+from contracts.template_parameters import (
+    MAX_PARAMETERS,
+    PARAMETER_PATTERN,
+    Parameter,
+    ParameterValue,
+    substitute,
+)
 from contracts.types.models import Duration, Frozen
 from contracts.types.naming import NAME_PATTERN
 from contracts.types.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
@@ -20,6 +28,9 @@ Quantity = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length
 
 #: The name or the value of a host's label, as the settings give it.
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
+
+#: The name of a parameter, as `--set` and the chart's values have it.
+ParameterName = Annotated[str, StringConstraints(pattern=PARAMETER_PATTERN)]
 
 #: Long enough to finish the current work, and a last warning. A template can set other values.
 DEFAULT_WARNINGS = (timedelta(hours=1), timedelta(minutes=15))
@@ -185,4 +196,29 @@ class Template(Frozen):
         default=RetainedVolumes.KEEP,
         description="volumes that their storage class retains: keep (the certificate names them) or delete",
     )
+    parameters: dict[ParameterName, Parameter] = Field(
+        default_factory=dict,
+        max_length=MAX_PARAMETERS,
+        description="what a request can choose; `values` has them as `${parameters.NAME}`",
+    )
     values: dict[str, Any] = Field(default_factory=dict, description="overlay on the chart's values")
+
+    def with_parameters(self, given: Mapping[str, ParameterValue]) -> "Template":
+        """Return the template with these values, and with the defaults of the others, in its `values`."""
+        if not self.parameters:
+            return self
+        return self.model_copy(update={"values": substitute(self.values, self.all_parameters(given))})
+
+    def all_parameters(self, given: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+        """Return the value of every parameter that has one: the given one, or its default."""
+        found: dict[str, ParameterValue] = {}
+        for name, parameter in self.parameters.items():
+            value = given.get(name, parameter.default)
+            if value is not None:
+                found[name] = value
+        return found
+
+    @property
+    def with_samples(self) -> "Template":
+        """The template with a value for every parameter, for checks that have no request."""
+        return self.with_parameters({name: one.sample for name, one in self.parameters.items()})

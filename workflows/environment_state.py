@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
+    from contracts.template_parameters import format_parameters
     from contracts.temporal import search_attributes, workflow_memo
     from contracts.types.durations import format_duration
     from contracts.types.labels import index_of
@@ -83,6 +84,7 @@ class EnvironmentState:
                         at=now,
                         actor=start.environment.owner,
                         action="asked for it",
+                        result=truncate(format_parameters(start.environment.parameters)),
                         trace=starting_trace().trace_id,
                     ),
                 ),

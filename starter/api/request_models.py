@@ -25,6 +25,7 @@ class EnvironmentRequest(BaseModel):
                     "ttl": "1d 12h",
                     "collaborators": ["grace@example.com"],
                     "labels": {"course": "k8s-101"},
+                    "parameters": {"replicas": 3},
                 },
             ]
         },
@@ -48,6 +49,11 @@ class EnvironmentRequest(BaseModel):
         default_factory=dict, description="up to 10, by which several environments are listed and deleted"
     )
 
+    parameters: dict[Printable, bool | int | float | Printable] = Field(
+        default_factory=dict,
+        description="of the template, as GET /templates/{name} has them; a text is read as the type",
+    )
+
     def requested(self) -> RequestedEnvironment:
         """Convert it to the model that planning validates."""
         return RequestedEnvironment(
@@ -58,6 +64,7 @@ class EnvironmentRequest(BaseModel):
             collaborators=tuple(self.collaborators),
             host=self.host,
             labels=self.labels,
+            parameters=self.parameters,
         )
 
 

@@ -8,6 +8,7 @@ from clients.errors import ClientError
 from clients.host.protocol import Host
 from contracts.supported_charts import chart_warning
 from contracts.template import Chart
+from contracts.template_parameters import marker, unused_parameters
 from contracts.types.durations import format_duration
 from contracts.types.models import Frozen
 from contracts.types.naming import Prefix
@@ -135,6 +136,8 @@ def _warnings(entry: Entry, hosts: LabelsOfHosts, today: date) -> Iterator[FileP
                 f"{format_duration(lead)} before its end is before its beginning, when it lives "
                 f"{format_duration(ttl.default)}: then this warning is left out",
             )
+    for name in unused_parameters(template.values, template.parameters):
+        yield document.problem(("parameters", name), f"changes nothing: no value is {marker(name)}")
     wanted = template.hosts.items()
     if hosts and not any(wanted <= labels.items() for labels in hosts.values()):
         words = ", ".join(f"{label}={value}" for label, value in wanted)

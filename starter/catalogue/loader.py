@@ -19,6 +19,7 @@ from contracts.template import Chart, Extension, Size, Template, TemplateQuota, 
 from contracts.types.naming import is_name
 from contracts.types.printable_text import ensure_printable
 from starter.auth.policy import Principal, Role
+from starter.catalogue.parameters import declaration_problems
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Document, FileProblem, FilesUnusable, Where
 
@@ -133,6 +134,7 @@ def _read_entry(file: Path) -> Entry:
             ensure_fits(template)
         except ValueError as error:
             wrong.append(document.problem(("values",), str(error)))
+        wrong += [document.problem(place, words) for place, words in declaration_problems(template)]
     wrong += [document.problem(path, words) for path, words in _unfit(content)]
     if wrong or template is None:
         raise FilesUnusable(sorted(wrong, key=lambda one: (one.line, one.column)))

@@ -55,6 +55,27 @@ def complete_label(ctx: click.Context, _param: click.Parameter, incomplete: str)
     return offered((f"{key}={value}" for items in pairs for key, value in items), incomplete)
 
 
+def complete_parameter(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the parameters of the template in the command, as NAME= or NAME=CHOICE."""
+    from starter.cli.client.paths import template_path
+
+    template = ctx.params.get("template")
+    if not isinstance(template, str):
+        # Click does not assign arguments before an option that has no value yet.
+        names = [each.name for each in ctx.command.params if isinstance(each, click.Argument)]
+        template = dict(zip(names, ctx.args, strict=False)).get("template")
+    if template is None:
+        return []
+    parameters = _answer(ctx, template_path(template), {}).get("parameters")
+    found: list[str] = []
+    for name, parameter in parameters.items() if isinstance(parameters, dict) else ():
+        choices = (
+            ["true", "false"] if parameter.get("type") == "boolean" else parameter.get("choices") or [""]
+        )
+        found += [f"{name}={choice}" for choice in choices]
+    return offered(found, incomplete)
+
+
 def complete_context(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of contexts for the shell's completion."""
     from starter.cli.client.contexts import read_contexts
@@ -92,13 +113,18 @@ def _entries(
     ctx: click.Context, path: str, query: Mapping[str, Any], section: str = ""
 ) -> list[dict[str, Any]]:
     """Return the objects in a section of an answer of the API; none if it does not answer quickly."""
+    entries = _answer(ctx, path, query).get(section or path)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _answer(ctx: click.Context, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
     from starter.cli.client.api import Api
     from starter.cli.client.connection import find_connection
 
     try:
         connection = find_connection(connection_options_of(ctx))
         with Api(connection, timeout=COMPLETION_SECONDS, tries=1, quiet=True) as api:
-            entries = api.call("GET", path, query=query)[section or path]
-            return [entry for entry in entries if isinstance(entry, dict)]
-    except (CliError, KeyError, TypeError):
-        return []
+            answer = api.call("GET", path, query=query)
+            return answer if isinstance(answer, dict) else {}
+    except CliError:
+        return {}

@@ -11,6 +11,7 @@ from starter.cli.completion import (
     complete_environment,
     complete_host,
     complete_label,
+    complete_parameter,
     complete_team,
     complete_template,
 )
@@ -87,3 +88,24 @@ def label_option(text: str) -> Callable[[_Command], _Command]:
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once, and do not wait for the end.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=complete_parameter,
+    help="Value of a parameter of the template; see `moorage templates show`. Repeatable.",
+)
+
+
+def parse_settings(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return the parameters of `--set`; raise UsageError for one that is none, or that is there twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f'--set: "{text}" is not a parameter: write NAME=VALUE')
+        if name in found:
+            raise click.UsageError(f"--set: {name} is there twice")
+        found[name] = value
+    return found

@@ -24,6 +24,7 @@ from contracts.environment import (
 )
 from contracts.telemetry.trace_context import parse_traceparent
 from contracts.template import Size, Template, TimeToLive
+from contracts.template_parameters import Parameter, ParameterValue
 from contracts.types.models import Duration, Frozen
 
 #: Phases in which a user can work with the environment.
@@ -123,6 +124,9 @@ class EnvironmentView(LifeSummary):
         default=None, description="the version that the catalogue has now, if that is a newer one"
     )
     kubernetes: str = ""
+    parameters: dict[str, ParameterValue] = Field(
+        default={}, description="of its template: those of the request, and the defaults of the others"
+    )
     collaborators: tuple[str, ...] = ()
     access: AccessView | None = Field(default=None, description="null if no change of access is under way")
     ttl: Duration | None = None
@@ -215,6 +219,7 @@ class TemplateView(Frozen):
     size: Size
     ttl: TimeToLive
     teams: tuple[str, ...] = ()
+    parameters: dict[str, Parameter] = Field(default={}, description="what a request can choose")
 
 
 class TemplateList(Frozen):
@@ -282,6 +287,7 @@ def view_of_status(
         template_version=environment.template.version,
         kubernetes=environment.template.kubernetes,
         host=environment.host,
+        parameters=environment.parameters,
         collaborators=environment.collaborators,
         labels=environment.spec.labels,
         access=_access_view(status),

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from contracts.environment import Outcome, Phase, StepState
+from contracts.template_parameters import format_value
 from contracts.types.durations import format_duration
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import LifeSummary
@@ -110,6 +111,7 @@ _environment.filters |= {
     "length_of": length,
     "capitalize_first": capitalize_first,
     "duration": format_duration,
+    "parameter_text": format_value,
     "state_of": state_of,
     "state_words": state_words,
     "state_class": state_class,

@@ -59,7 +59,10 @@ class TemplateCards:
         for template in templates:
             team = _team_for(template, caller)
             try:
-                requested = RequestedEnvironment(name=_EXAMPLE, template=template.name, team=team)
+                samples = {name: one.sample for name, one in template.parameters.items()}
+                requested = RequestedEnvironment(
+                    name=_EXAMPLE, template=template.name, team=team, parameters=samples
+                )
                 environment = self._service.plan(requested, caller, _EXAMPLE).environment
                 reservation = self._placement.reservation_of(environment)
             except InvalidRequest as error:

@@ -88,7 +88,7 @@ class PlacementAdvisor:
         """Return the smaller templates that would get a place now, the largest first."""
         wanted = _size(environment, environment.template)
         smaller: list[ReservationRequest] = []
-        for template in offered:
+        for template in (one.with_samples for one in offered):
             hosts = candidate_hosts(template, environment.spec.host, self._installation)
             is_for_team = not template.teams or environment.spec.team in template.teams
             if is_for_team and hosts and _is_smaller(_size(environment, template), wanted):

@@ -21,7 +21,7 @@ def planned_values(template: Template, host: Host, installation: str, prefix: Pr
         prefix=prefix,
         owner="",
         spec=Spec(template=template.name, team=""),
-        template=template,
+        template=template.with_samples,
         ttl=template.ttl.default,
         host=host.name,
         has_identity_provider=False,

@@ -14,6 +14,7 @@ from embedded.stack.stack import Part, Stack
 from starter.catalogue.loader import STARTER_TEMPLATES
 from tests.api.caller import Caller, calling
 from tests.cli.test_commands import MAX_WAIT, Cli, cli_of, ended
+from tests.starter.test_catalogue import GOOD
 from tests.support.stack import ALICE, BOB, hurried, unique
 from tests.support.stand_ins import set_faults
 
@@ -149,3 +150,44 @@ async def test_an_environment_keeps_its_template_and_shows_a_newer_one(
     finally:
         file.write_text(shipped)
     await bob.gone(name)
+
+
+async def test_parameters_from_request_to_history(folder: Path, harbour: Stack, alices: Cli) -> None:
+    """Ensures that what is chosen is checked, completed, installed, and shown wherever the environment is."""
+    text = GOOD + (
+        "\nparameters:\n"
+        "  replicas: {type: integer, description: Control planes., minimum: 1, maximum: 3, example: 1}\n"
+        "  store: {type: choice, description: Its store., choices: [fast, safe], default: safe}\n"
+        "values:\n"
+        "  controlPlane: {statefulSet: {highAvailability: {replicas: '${parameters.replicas}'}}}\n"
+        "  networking: {advanced: {clusterDomain: '${parameters.store}'}}\n"
+    )
+    (folder / "tuned.yaml").write_text(text)
+    name = unique("tuned")
+    async with calling(harbour, ALICE.email) as alice, asyncio.timeout(MAX_WAIT):
+        while (await alice.http.get("/templates/tuned")).status_code != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    shown = (await alices("templates", "show", "tuned")).out
+    assert re.search(r"replicas +Control planes. \(integer; at least 1; at most 3; required\)", shown)
+    assert re.search(r"store +Its store. \(fast, safe; default safe\)", shown)
+    env = {"_MOORAGE_COMPLETE": "bash_complete", "COMP_CWORD": "5"}
+    completing = Cli(alices.folder, **{**alices._env, **env, "COMP_WORDS": "moorage request x tuned --set s"})
+    assert (await completing()).out.split() == ["plain,store=fast", "plain,store=safe"]
+    wrong = await alices("request", name, "tuned", "--set", "replicas=9", "--set", "stor=fast")
+    assert wrong.code == 2
+    assert 'parameters.replicas: "9" is not a whole number from 1 to 3' in wrong.err
+    assert 'parameters.stor: tuned has no such parameter: did you mean "store"?' in wrong.err
+    assert (await alices("request", name, "tuned", "--set", "store")).code == 2
+    chosen = ("--set", "replicas=2")
+    planned = await alices("request", name, "tuned", *chosen, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "parameters:   replicas=2, store=safe" in planned.out
+    assert re.search(r"highAvailability:\n +replicas: 2\n", planned.out)
+    assert (await alices("request", name, "tuned", *chosen)).code == 0
+    assert "replicas=2, store=safe" in (await alices("show", name)).out
+    assert "asked for it: replicas=2, store=safe" in (await alices("history", name)).out
+    other = await alices("request", name, "tuned", "--set", "replicas=3")
+    assert other.code == 1
+    assert "parameters: differs" in other.err
+    assert (await alices("templates", "try", "tuned", "--set", "replicas=1")).code == 0
+    assert (await alices("delete", name, "--yes")).code == 0

@@ -15,6 +15,7 @@ from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepNa
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.leaver_rules import LeaverLine, LeaverSweepResult
 from contracts.template import Extension, Size, TimeToLive
+from contracts.template_parameters import Parameter
 from starter.api.routes import sign_in
 from starter.cli.client import views
 from starter.environments import schemas
@@ -32,7 +33,7 @@ MODELS: dict[str, Any] = {
         *(each for module in (schemas, capacity, sign_in) for each in vars(module).values()),
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
-        Extension, Size, TimeToLive, AuditLogEntry,
+        Extension, Parameter, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
 }  # fmt: skip
@@ -43,6 +44,7 @@ READ_AS: dict[Any, Any] = {
     # An older command line reads an answer of a new kind.
     ("Done", "kind"): str,
     ("CallerView", "role"): str,
+    ("Parameter", "type"): str,
 }
 
 

@@ -13,6 +13,7 @@ from starter.auth.policy import Principal
 from starter.catalogue.loader import STARTER_TEMPLATES
 from starter.temporal.errors import TemporalUnavailable
 from tests.page.browser import SILENT, browser_of, page_app
+from tests.starter.test_catalogue import GOOD
 
 ADA = Principal(person="Ada", email="ada@example.com", teams=("payments", "search"))
 
@@ -61,3 +62,43 @@ async def test_only_templates_of_the_callers_teams_are_offered(http: httpx.Async
     refused = await http.get("/new/other")
     assert refused.status_code == 404
     assert "There is no template" in refused.text
+
+
+PARAMETERS = """
+parameters:
+  replicas: {type: integer, description: Control planes., default: 1, minimum: 1, maximum: 3}
+  store: {type: choice, description: Where the state is., choices: [etcd, sqlite], default: sqlite}
+  domain: {type: string, description: Its <b>domain</b>.}
+values:
+  x: ["${parameters.replicas}", "${parameters.store}", "${parameters.domain}"]
+"""
+
+
+async def test_parameters_are_fields_with_their_refusals(tmp_path: Path, app: FastAPI) -> None:
+    """Ensures that each parameter has a field, and that what is wrong with it is beside that field."""
+    file = tmp_path / "templates" / "tuned.yaml"
+    file.write_text(GOOD + PARAMETERS)
+    tuned = await page_app(tmp_path, SILENT, MOORAGE_TEMPLATES=str(tmp_path / "templates"))
+    tuned.state.reader, tuned.state.reservations = app.state.reader, app.state.reservations
+    async with browser_of(tuned, ADA) as http:
+        shown = (await http.get("/new/tuned")).text
+        assert "Its &lt;b&gt;domain&lt;/b&gt;." in shown
+        assert re.findall(r'name="parameter-([a-z]+)"', shown) == ["replicas", "store", "domain"]
+        assert '<option value="etcd">etcd</option>' in shown
+        [csrf] = set(re.findall(r'name="csrf" value="([^"]+)"', shown))
+        typed = {
+            "csrf": csrf,
+            "key": "k",
+            "name": "demo",
+            "parameter-replicas": "9",
+            "parameter-store": "etcd",
+        }
+        answer = await http.post("/new/tuned", data=typed)
+    assert answer.status_code == 422
+    assert 'href="#field-parameter-replicas"' in answer.text
+    [wrong] = re.findall(r'id="parameter-replicas-error"[^>]*>([^<]*)<', answer.text)
+    assert wrong == "&#34;9&#34; is not a whole number from 1 to 3"
+    [missing] = re.findall(r'id="parameter-domain-error"[^>]*>([^<]*)<', answer.text)
+    assert missing.startswith("is missing: Its ")
+    assert '<option value="etcd" selected>' in answer.text
+    assert re.search(r'name="parameter-replicas"[^>]* value="9"', answer.text)

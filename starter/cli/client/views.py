@@ -13,6 +13,9 @@ from contracts.phases import Outcome, Phase, StepName, StepState
 
 _View = TypeVar("_View", bound="View")
 
+#: The value of a parameter of a template.
+ParameterValue = bool | int | float | str
+
 
 class View(msgspec.Struct, frozen=True):
     """A part of an answer. Unknown fields are ignored, so that a newer API can be read."""
@@ -134,6 +137,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     template_version: int | None = None
     template_newer: int | None = None
     kubernetes: str = ""
+    parameters: dict[str, ParameterValue] = {}
     collaborators: tuple[str, ...] = ()
     access: AccessView | None = None
     ttl: str | None = None
@@ -195,6 +199,19 @@ class TimeToLive(View, frozen=True, kw_only=True):
     grace: timedelta = timedelta(0)
 
 
+class Parameter(View, frozen=True, kw_only=True):
+    """What a user can choose. `type` is a word of the API's `ParameterType`."""
+
+    type: str
+    description: str
+    default: ParameterValue | None = None
+    example: ParameterValue | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+
+
 class TemplateView(View, frozen=True, kw_only=True):
     """A template."""
 
@@ -205,6 +222,7 @@ class TemplateView(View, frozen=True, kw_only=True):
     size: Size
     ttl: TimeToLive
     teams: tuple[str, ...] = ()
+    parameters: dict[str, Parameter] = {}
 
 
 class TemplateList(View, frozen=True, kw_only=True):

@@ -38,6 +38,8 @@ from starter.cli.options import (
     label_option,
     no_wait_option,
     output_option,
+    parse_settings,
+    set_option,
     team_option,
     yes_option,
 )
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         "moorage request demo small",
         "moorage request pr-512 medium --ttl 2d --with grace@example.com",
         "moorage request pr-512 medium --dry-run",
+        "moorage request demo small --set replicas=3",
         "moorage request lab small --count 20 --label course=k8s",
         "moorage request --file environments.yaml",
     )
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, MAX_ENVIRONMENTS),
     help="Request that many, named NAME-1, NAME-2 and so on, with the label batch=NAME.",
 )
+@set_option
 @label_option("Label of the environment, to list and delete several at once. Repeatable.")
 @team_option
 @click.option("--ttl", help='Time to live: "8h", "1d 12h", or "PT8H". Default: that of the template.')
@@ -88,6 +92,7 @@ def request(
     template: str | None,
     file: Path | None,
     count: int | None,
+    settings: tuple[str, ...],
     labels: tuple[str, ...],
     team: str | None,
     ttl: str | None,
@@ -115,9 +120,10 @@ def request(
         "collaborators": list(collaborators),
         "host": host,
         "labels": given,
+        "parameters": parse_settings(settings),
     }
     if file is not None:
-        if name or template or count or any((team, ttl, collaborators, host)):
+        if name or template or count or any((team, ttl, collaborators, host, settings)):
             raise click.UsageError("--file has the environments: of what describes one, only --label fits.")
         request_several(ctx, lambda: _read_file(file, given), dry_run, no_wait, output)
         return

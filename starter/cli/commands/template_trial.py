@@ -3,7 +3,7 @@
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -19,7 +19,15 @@ from starter.cli.client.views import EnvironmentView, TemplateView, parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow, is_over, is_ready
-from starter.cli.options import examples, host_option, output_option, team_option, template_argument
+from starter.cli.options import (
+    examples,
+    host_option,
+    output_option,
+    parse_settings,
+    set_option,
+    team_option,
+    template_argument,
+)
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.output.terminal_text import print_json, print_line
 
@@ -63,6 +71,7 @@ class Trial:
     epilog=examples("moorage templates try small", "moorage templates try small --host harbour --output json")
 )
 @template_argument
+@set_option
 @team_option
 @host_option
 @click.option(
@@ -73,18 +82,25 @@ class Trial:
 @output_option()
 @click.pass_context
 def try_template(
-    ctx: click.Context, template: str, team: str | None, host: str | None, call: bool, output: Output
+    ctx: click.Context,
+    template: str,
+    settings: tuple[str, ...],
+    team: str | None,
+    host: str | None,
+    call: bool,
+    output: Output,
 ) -> None:
     """Create an environment of a template, use it, and remove it.
 
     It is yours, has a unique name, and is also removed after a failure and after Ctrl-C. Exit code 0 if it
     became ready, its kubeconfig works, and nothing is left.
     """
+    parameters = parse_settings(settings)
     with api_session(ctx, output) as api:
         wanted = parse(api.call("GET", template_path(template)), TemplateView)
         trial = TemplateTrial(api, wanted, output, call=call)
         with _signals_as_ctrl_c():
-            result = trial.run(team, host)
+            result = trial.run(team, host, parameters)
         if output is Output.JSON:
             print_json(asdict(result))
         else:
@@ -107,7 +123,7 @@ class TemplateTrial:
         self._host = ""
         self._checks: list[Check] = []
 
-    def run(self, team: str | None, host: str | None) -> Trial:
+    def run(self, team: str | None, host: str | None, parameters: Mapping[str, str]) -> Trial:
         """Create, use and remove the environment.
 
         Raises:
@@ -115,7 +131,7 @@ class TemplateTrial:
         """
         interrupted = False
         try:
-            self._make(team, host)
+            self._make(team, host, parameters)
         except KeyboardInterrupt:
             interrupted = True
             print_note(f"Interrupted: removing {self.name}. A second Ctrl-C ends only this command.")
@@ -134,12 +150,13 @@ class TemplateTrial:
             checks=tuple(self._checks),
         )
 
-    def _make(self, team: str | None, host: str | None) -> None:
+    def _make(self, team: str | None, host: str | None, parameters: Mapping[str, str]) -> None:
         body = {
             "name": self.name,
             "template": self._template.name,
             "team": team,
             "host": host,
+            "parameters": dict(parameters),
             "ttl": format_duration(min(LIFE, self._template.ttl.maximum)),
         }
         started = time.monotonic()

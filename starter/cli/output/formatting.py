@@ -16,6 +16,8 @@ from starter.cli.client.views import (
     EnvironmentRow,
     EnvironmentView,
     HistoryView,
+    Parameter,
+    ParameterValue,
     StepView,
     TemplateView,
     Unwell,
@@ -97,7 +99,32 @@ def template_lines(template: TemplateView) -> list[str]:
         "kept after": format_duration(ttl.grace) if ttl.grace else "",
         "teams": ", ".join(template.teams) or "all",
     }
-    return [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
+    lines = [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
+    if template.parameters:
+        lines.append("parameters:")
+        lines += [f"  {line}" for line in map(_parameter_line, template.parameters.items())]
+    return lines
+
+
+def _parameter_line(item: tuple[str, Parameter]) -> str:
+    name, parameter = item
+    low, high = parameter.minimum, parameter.maximum
+    details = [
+        ", ".join(parameter.choices) if parameter.choices else parameter.type,
+        f"matches {parameter.pattern}" if parameter.pattern else "",
+        f"at least {low}" if low is not None else "",
+        f"at most {high}" if high is not None else "",
+        "required" if parameter.default is None else f"default {_text(parameter.default)}",
+    ]
+    return f"{name:<12}{parameter.description} ({'; '.join(filter(None, details))})"
+
+
+def _assignment(item: tuple[str, ParameterValue]) -> str:
+    return f"{item[0]}={_text(item[1])}"
+
+
+def _text(value: ParameterValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def relative_time(when: datetime | None) -> str:
@@ -152,6 +179,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("but", _since(view.unwell)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
+        ("parameters", ", ".join(map(_assignment, view.parameters.items()))),
         ("labels", format_labels(view.labels)),
         ("changing", _access_changes(view.access)),
         ("template", view.template + version),

@@ -9,6 +9,7 @@ from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, S
 from contracts.environment_workflow import EnvironmentStart
 from contracts.size_limits import MAX_COLLABORATORS, ensure_fits
 from contracts.template import Template
+from contracts.template_parameters import ParameterValue
 from contracts.temporal import search_attributes
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import MAX_LABELS, ensure_label
@@ -16,6 +17,7 @@ from contracts.types.naming import OwnerMark, is_name
 from starter.auth.policy import Principal
 from starter.auth.tokens import read_email
 from starter.catalogue.loader import SHORTEST_TTL, Catalogue, offered_templates, unknown_template
+from starter.catalogue.parameters import read_parameters
 from starter.config_files.validation_messages import did_you_mean
 from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts, matching_hosts
@@ -38,6 +40,7 @@ class RequestedEnvironment:
     collaborators: tuple[str, ...] = ()
     host: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
 
 
 def plan(
@@ -72,6 +75,10 @@ def plan(
     for key, value in requested.labels.items():
         check(f"labels.{key}", partial(ensure_label, key, value))
     check("labels", lambda: _check_labels(requested.labels))
+    parameters: dict[str, ParameterValue] = {}
+    if template:
+        parameters, wrong = read_parameters(template, requested.parameters)
+        problems += wrong
     host_field = "host" if requested.host else "template"
     check(host_field, lambda: _check_host(requested.host, template, installation))
     if problems or template is None:
@@ -91,8 +98,9 @@ def plan(
             ttl=ttl,
             host=requested.host,
             labels=dict(requested.labels),
+            parameters=parameters,
         ),
-        template=template,
+        template=template.with_parameters(parameters),
         ttl=ttl or template.ttl.default,
         # The first candidate, until a reservation assigns one of the candidates.
         host=candidate_hosts(template, requested.host, installation)[0],

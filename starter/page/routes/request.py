@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from contracts.template import Template
+from contracts.template_parameters import MAX_PARAMETERS
 from contracts.types.durations import format_duration
 from contracts.types.models import Printable
 from contracts.types.naming import is_name
@@ -44,6 +45,8 @@ _LENGTHS = tuple(
     timedelta(minutes=minutes)
     for minutes in (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 7200, 10080, 20160, 43200, 86400)
 )
+#: The start of the names of the fields for parameters of the template.
+_PARAMETER = "parameter-"
 #: Names that are tried for a suggestion.
 _SUGGESTIONS = 9
 
@@ -75,6 +78,7 @@ class RequestForm:
         self.ttl = ttl or None
         self.collaborators = collaborators
         self.host = host or None
+        self.parameters: dict[str, str] = {}
 
     def requested(self) -> RequestedEnvironment:
         """Return the request, with one person for each line or part of a line."""
@@ -86,10 +90,22 @@ class RequestForm:
             ttl=self.ttl,
             collaborators=tuple(filter(None, (person.strip() for person in people))),
             host=self.host,
+            parameters=self.parameters,
         )
 
 
-FormDep = Annotated[RequestForm, Depends()]
+async def _read_form(request: Request, form: Annotated[RequestForm, Depends()]) -> RequestForm:
+    """Return the form with the parameters of the template; an empty field leaves its default."""
+    given = [
+        (name.removeprefix(_PARAMETER), value.strip())
+        for name, value in (await request.form()).multi_items()
+        if name.startswith(_PARAMETER) and isinstance(value, str)
+    ]
+    form.parameters = {name: value for name, value in given[:MAX_PARAMETERS] if value}
+    return form
+
+
+FormDep = Annotated[RequestForm, Depends(_read_form)]
 
 
 async def _cards(
@@ -220,7 +236,8 @@ def _lengths(template: Template, typed: str | None) -> list[str]:
 
 def _field_of(field: str) -> str:
     """Return the form's field for a field of a request: one field has all collaborators."""
-    return field.partition(".")[0]
+    first, _, rest = field.partition(".")
+    return f"{_PARAMETER}{rest}" if first == "parameters" and rest else first
 
 
 async def _suggest_name(caller: Principal, template: Template, reader: EnvironmentReader) -> str:
